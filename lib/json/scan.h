@@ -1,0 +1,114 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+
+/*
+ * scan: what a router must know of a request body, out of a body that arrives in pieces.
+ *
+ * The whole document is validated (RFC 8259, UTF-8, depth, no lone surrogates, nothing behind the
+ * value). Of the top-level object the fields in enum json_field are read; a duplicate of one is an
+ * error, since two parsers may disagree on which one wins. Escaped names ("mod\u0065l") count as the
+ * field. The result is the same however the body is cut.
+ *
+ * Owner: the caller. Time: none. Memory: the struct only, bounded, whatever the body.
+ */
+
+#define JSON_DEPTH_MAX 128
+#define JSON_MODEL_BYTES_MAX 256 /* decoded model name */
+#define JSON_TOP_LEVEL_KEYS_MAX 256
+
+enum json_field {
+	JSON_FIELD_MODEL,
+	JSON_FIELD_STREAM,
+	JSON_FIELD_STREAM_OPTIONS,
+	JSON_FIELD_MESSAGES,
+	JSON_FIELD_MAX_TOKENS,
+	JSON_FIELD_MAX_COMPLETION_TOKENS,
+	JSON_FIELD_N,
+	JSON_FIELD_TEMPERATURE,
+	JSON_FIELD_TOP_P,
+	JSON_FIELD_PRESENCE_PENALTY,
+	JSON_FIELD_FREQUENCY_PENALTY,
+	JSON_FIELD_STOP,
+	JSON_FIELD_SEED,
+	JSON_FIELD_RESPONSE_FORMAT,
+	JSON_FIELD_TOOLS,
+	JSON_FIELD_TOOL_CHOICE,
+	JSON_FIELD_COUNT
+};
+
+/* "model", "max_tokens", … Static memory. */
+const char *json_field_name(enum json_field field);
+
+enum json_type { JSON_ABSENT, JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+
+/* A value of the top level. Offsets count from the first byte of the body. */
+struct json_value {
+	enum json_type type;
+	bool boolean;
+	bool integer;         /* NUMBER: no fraction, no exponent, fits int64 */
+	bool empty;           /* ARRAY, OBJECT: nothing inside */
+	bool all_strings;     /* ARRAY: every element is a string */
+	int64_t number;       /* NUMBER with integer */
+	int64_t number_milli; /* NUMBER: value * 1000 towards zero, saturated (for range checks) */
+	uint64_t start;       /* first byte of the value */
+	uint64_t end;         /* behind its last byte */
+};
+
+struct json_scan;
+
+/* What was found; valid after json_scan_end(). */
+struct json_result {
+	struct json_value field[JSON_FIELD_COUNT];
+	uint8_t model[JSON_MODEL_BYTES_MAX]; /* decoded */
+	uint32_t model_len;
+	struct json_value include_usage; /* stream_options.include_usage */
+	uint64_t object_start;           /* offset of the top-level '{' */
+	uint64_t object_end;             /* behind its '}' */
+	enum json_field culprit;         /* the field that an error is about, or JSON_FIELD_COUNT */
+};
+
+/* The parser's state; opaque by convention. */
+struct json_scan {
+	struct json_result result;
+	uint64_t offset;
+	/* private to scan.c: containers as bits, partial tokens, UTF-8 state, ... */
+	uint64_t stack[2];
+	uint64_t scratch[24];
+};
+
+void json_scan_init(struct json_scan *s);
+
+/* Feeds the next piece. ERR_OK so far, or a verdict that ends it: ERR_JSON_* (h: 400). */
+enum err json_scan_feed(struct json_scan *s, struct bytes piece);
+
+/* The body is complete. ERR_OK: s->result is valid. A top level that is not an object is
+ * ERR_JSON_NOT_OBJECT. */
+enum err json_scan_end(struct json_scan *s);
+
+/* --- the answer's side ---------------------------------------------------------- */
+
+/* `usage` of a response object or a stream's event, as the backend said it. */
+struct json_usage {
+	bool present;       /* the field is there and is an object */
+	bool has_prompt, has_completion, has_total; /* explicit zero differs from missing */
+	uint64_t prompt_tokens;
+	uint64_t completion_tokens;
+	uint64_t total_tokens;
+	bool suspect;       /* negative, fractional or beyond 2^53: ignored and flagged */
+	bool choices_empty; /* "choices":[] at the top level */
+};
+
+/* Resumable reader of one document; lenient: a broken document gives what was read so far. */
+struct json_usage_scan {
+	struct json_usage usage;
+	uint64_t scratch[16];
+};
+
+void json_usage_init(struct json_usage_scan *s);
+void json_usage_feed(struct json_usage_scan *s, struct bytes piece);

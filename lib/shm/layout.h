@@ -1,0 +1,243 @@
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/check.h"
+#include "base/units.h"
+
+/*
+ * layout: every byte that sluice-control and sluice-dataplane share. The specification is this file.
+ *
+ *   /dev/shm/<instance>
+ *   +-----------------+ 0
+ *   | shm_header      | magic, version, sizes, offsets of the sections, pids, heartbeats, generation
+ *   +-----------------+ header.offset[SHM_KEYS_INDEX]
+ *   | index of keys   | slots of {tag, entry}; open addressing
+ *   +-----------------+ header.offset[SHM_KEYS] ...
+ *   | entries         | two-version cells (below), one array per table
+ *   +-----------------+ header.offset[SHM_BUCKETS], [SHM_BALANCES], [SHM_POD_HEALTH], [SHM_WORKERS]
+ *   | hot cells       | one line each; atomics; never part of a publish
+ *   +-----------------+
+ *
+ * A two-version cell: `version` counts publishes of the entry. The writer fills body[(version + 1) & 1],
+ * then stores version + 1 (release). A reader loads version (acquire), copies body[version & 1], and
+ * accepts it if version has not moved; else it tries again, at most SHM_READ_TRIES_MAX times. So readers
+ * never block, a writer that dies half-way disturbs nobody, and one change costs one entry.
+ *
+ * Offsets, never pointers. All integers are host order: both processes run on one machine. Sizes are
+ * asserted; a change of any of them changes SHM_LAYOUT_VERSION.
+ */
+
+#define SHM_MAGIC UINT64_C(0x0000454349554c53) /* "SLUICE" little-endian */
+#define SHM_LAYOUT_VERSION 1
+#define SHM_READ_TRIES_MAX 8
+#define SHM_WORKERS_MAX 64
+#define SHM_NONE UINT32_MAX /* no entry */
+
+enum shm_section {
+	SHM_KEYS_INDEX,   /* hash of the key -> entry */
+	SHM_MODELS_INDEX, /* model id or alias -> entry of SHM_MODELS */
+	SHM_INSTANCES_INDEX, /* instance id -> entry */
+	SHM_KEYS,
+	SHM_ACCOUNTS,
+	SHM_PLANS,
+	SHM_MODELS,
+	SHM_ALIASES, /* names of the models index that are not the model's id */
+	SHM_PRICES,
+	SHM_INSTANCES,
+	SHM_DEPLOYMENTS,
+	SHM_PODS,
+	SHM_REGIONS,
+	SHM_BUCKETS,    /* by key entry */
+	SHM_BALANCES,   /* by account entry */
+	SHM_POD_HEALTH, /* by pod entry */
+	SHM_WORKERS,    /* by worker */
+	SHM_SECTION_COUNT
+};
+
+/* Entries of each table; from configuration, fixed when the file is made. */
+struct shm_capacity {
+	uint32_t count[SHM_SECTION_COUNT];
+};
+
+struct shm_header {
+	uint64_t magic;
+	uint32_t layout_version;
+	uint32_t worker_count;
+	uint64_t file_bytes;
+	uint64_t offset[SHM_SECTION_COUNT]; /* from the file's start; CACHE_LINE_BYTES aligned */
+	struct shm_capacity capacity;
+	uint8_t instance_id[16]; /* random when the file is made; names the file's life */
+	uint8_t pepper[32];      /* of the key hash; the file is 0600 for that reason */
+	/* liveness; each word has one writer */
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t control_beat_at_ns; /* CLOCK_MONOTONIC */
+	_Atomic uint64_t generation;     /* publishes that changed anything */
+	_Atomic uint64_t reconciled_at_ns; /* last full sync */
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t dataplane_beat_at_ns;
+	_Atomic uint64_t dataplane_epoch; /* starts of the dataplane; names its spool files */
+};
+
+/* --- bodies of the entries; `live` is 0 for a free or deleted entry ------------------ */
+
+#define SHM_NAME_BYTES 192
+#define SHM_SHORT_NAME_BYTES 48
+
+struct shm_name {
+	uint16_t len;
+	char text[SHM_NAME_BYTES - 2];
+};
+
+struct shm_short_name {
+	uint16_t len;
+	char text[SHM_SHORT_NAME_BYTES - 2];
+};
+
+struct shm_key {
+	uint8_t hash[32]; /* HMAC-SHA-256(pepper, key text) */
+	uint64_t key_id;
+	uint32_t account; /* entry of SHM_ACCOUNTS */
+	uint32_t plan;    /* entry of SHM_PLANS */
+	uint8_t live;
+	uint8_t revoked;
+	uint8_t surface; /* enum shm_surface */
+	uint8_t reserved[5];
+};
+
+enum shm_surface { SHM_SURFACE_ECOLINK, SHM_SURFACE_INFER, SHM_SURFACE_COUNT };
+
+struct shm_account {
+	uint64_t account_id;
+	uint8_t live;
+	uint8_t suspended;
+	uint8_t reserved[6];
+};
+
+struct shm_plan {
+	uint64_t plan_id;
+	uint64_t request_ns_per_unit; /* 0: no limit */
+	uint64_t request_burst_units;
+	uint64_t requests_per_minute; /* as shown in x-ratelimit-limit-requests */
+	uint8_t live;
+	uint8_t reserved[7];
+};
+
+#define SHM_TARGET_DEPLOYMENTS_MAX 8
+
+/* Something that can be asked for: what a model and an instance have in common. */
+struct shm_target {
+	uint32_t price; /* entry of SHM_PRICES or SHM_NONE: model_not_priced */
+	uint32_t deployment_count;
+	uint32_t deployments[SHM_TARGET_DEPLOYMENTS_MAX]; /* in order of preference of region */
+};
+
+struct shm_model {
+	struct shm_name name;
+	uint64_t model_id;
+	struct shm_target target;
+	uint8_t live;
+	uint8_t reserved[7];
+};
+
+struct shm_alias {
+	struct shm_name name;
+	uint32_t model; /* entry of SHM_MODELS */
+	uint8_t live;
+	uint8_t reserved[3];
+};
+
+struct shm_price {
+	uint64_t price_id;
+	uint32_t version;
+	uint8_t live;
+	uint8_t reserved[3];
+	uint64_t input_nano_per_mtoken;  /* nano-dollars per million tokens */
+	uint64_t output_nano_per_mtoken;
+};
+
+enum shm_instance_state {
+	SHM_INSTANCE_RUNNING,
+	SHM_INSTANCE_STOPPED,         /* answered 404 model_not_found */
+	SHM_INSTANCE_CREDIT_DEPLETED, /* answered 402 credit_depleted */
+};
+
+struct shm_instance {
+	struct shm_name name; /* what stands before the ':' */
+	uint64_t instance_id;
+	uint32_t account; /* owner: entry of SHM_ACCOUNTS */
+	uint8_t live;
+	uint8_t state; /* enum shm_instance_state */
+	uint8_t reserved[2];
+	struct shm_target target;
+};
+
+struct shm_region {
+	struct shm_short_name name; /* as in x-ecolink-region */
+	uint8_t live;
+	uint8_t reserved[7];
+};
+
+#define SHM_DEPLOYMENT_PODS_MAX 32
+
+/* A target in one region. */
+struct shm_deployment {
+	struct shm_name served_name; /* what `model` becomes; empty: unchanged */
+	struct shm_name base_path;   /* put before /v1/…: "" or "/142" (no slash at its end) */
+	uint32_t region;             /* entry of SHM_REGIONS */
+	uint32_t pod_count;
+	uint32_t pods[SHM_DEPLOYMENT_PODS_MAX]; /* entries of SHM_PODS */
+	uint8_t live;
+	uint8_t reserved[7];
+};
+
+enum shm_pod_state { SHM_POD_READY, SHM_POD_DRAIN, SHM_POD_MAINT };
+
+struct shm_pod {
+	uint64_t pod_id;
+	uint8_t address[16]; /* IPv4 as ::ffff:a.b.c.d */
+	uint16_t port;
+	uint8_t live;
+	uint8_t state; /* enum shm_pod_state */
+	uint8_t reserved[4];
+	struct shm_short_name host; /* Host field; empty: address and port */
+	struct shm_name credential; /* Authorization value for this backend; empty: none */
+};
+
+/* --- hot cells ------------------------------------------------------------------------- */
+
+struct shm_bucket_cell {
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t request_full_at_ns; /* limit/bucket.h */
+	_Atomic uint64_t token_full_at_ns;
+};
+
+/* Money of an account. After creation only atomic adds. */
+struct shm_balance_cell {
+	_Alignas(CACHE_LINE_BYTES) _Atomic int64_t available_nano;
+	_Atomic int64_t held_nano;
+};
+
+enum shm_probe_state { SHM_PROBE_UNKNOWN, SHM_PROBE_UP, SHM_PROBE_DOWN };
+
+struct shm_pod_health {
+	/* by control's probes */
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t probe_state; /* enum shm_probe_state */
+	_Atomic uint32_t probe_latency_us;
+	/* by workers */
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t in_flight;
+	_Atomic uint32_t consecutive_errors;
+	_Atomic uint64_t eject_until_ns; /* passive ejection; 0: none */
+};
+
+#define SHM_COUNTERS_MAX 448
+
+/* One worker's line: written by it alone. */
+struct shm_worker {
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t beat_at_ns;
+	_Atomic uint64_t pinned_generation;
+	_Atomic uint64_t busy_cycles;
+	_Atomic uint64_t idle_cycles;
+	_Atomic uint64_t usage_written;  /* records in the spool since the epoch began */
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t counters[SHM_COUNTERS_MAX]; /* by enum err, then enum dataplane counters */
+};

@@ -1,0 +1,206 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/units.h"
+#include "pkt/pkt.h"
+
+/*
+ * tcp: the connection engine of one worker (RFC 9293 and the list in README.md).
+ *
+ * Segments and time come in, segments and events come out. Input never sends
+ * and never calls up: consequences are collected, tcp_output_ready() sends once
+ * per touched connection, tcp_event_next() then tells what happened.
+ *
+ * Owner:  one struct tcp per worker; all of it lives in the caller's memory.
+ * Thread: that worker only.
+ * Time:   now_ns is the worker's loop clock, monotonic.
+ * Memory: sized once from struct tcp_config (tcp_bytes); nothing is allocated later but
+ *         packets, from the two pools given at start.
+ */
+struct tcp;
+
+/* A connection: index and generation. 0 is no connection. Stale handles fail a CHECK in the
+ * calls below, except where they say otherwise. */
+typedef uint64_t tcp_conn_t;
+
+struct tcp_tuple {
+	struct ip_addr local;
+	struct ip_addr remote;
+	uint16_t local_port;
+	uint16_t remote_port;
+};
+
+struct tcp_config {
+	/* capacity */
+	uint32_t conns_max;     /* full connections */
+	uint32_t half_open_max; /* SYN received; beyond it cookies alone carry the handshake */
+	uint32_t time_wait_max; /* beyond it the oldest leaves early, counted */
+	uint32_t ranges_max;    /* sent or queued pieces of all connections together */
+	/* segment sizes: MTU minus IP and TCP headers of the egress interface, no options */
+	uint16_t mss_v4;
+	uint16_t mss_v6;
+	/* per connection */
+	uint32_t recv_bytes_max; /* window offered at most, <= 16 MiB */
+	uint32_t send_bytes_max; /* tcp_send_room() at most: unsent + unacknowledged */
+	uint8_t window_shift;    /* RFC 7323 shift that we offer, <= 14 */
+	/* policy (tcp.md section 1.2); 0 means the default of the design */
+	uint64_t user_timeout_ns;  /* no ACK progress with data out: 30 s */
+	uint64_t delayed_ack_ns;   /* 25 ms */
+	uint64_t keepalive_ns;     /* idle before the first probe; 0 = off */
+	uint64_t time_wait_ns;     /* 60 s */
+	uint64_t fin_wait_ns;      /* orphan FIN-WAIT-2: 60 s */
+	uint64_t rto_min_ns;       /* 200 ms */
+	uint16_t ephemeral_port_min; /* 16384 */
+	uint16_t ephemeral_port_max; /* 65535 */
+	/* secrets: random per boot. cookie_key must be equal in all workers of a process. */
+	uint8_t hash_key[16];   /* table, RFC 6528 ISN, timestamps */
+	uint8_t cookie_key[16]; /* SYN cookies */
+	uint64_t seed;          /* of the generator that picks ports */
+	/* Steering: true if this worker will receive packets of the tuple. NULL: every tuple is ours.
+	 * Asked for each candidate port of an active open. */
+	bool (*is_mine)(const struct tcp_tuple *tuple, void *owner);
+	void *owner;
+};
+
+/* Bytes that tcp_init() needs, 64-byte aligned. */
+size_t tcp_bytes(const struct tcp_config *config);
+
+/* Builds a stack inside memory of tcp_bytes(config). header_pool gives packets with room for
+ * headers and small payloads, bare_pool gives bodies for pkt_attach(). */
+struct tcp *tcp_init(void *memory, const struct tcp_config *config, struct pkt_pool *header_pool,
+		     struct pkt_pool *bare_pool, uint64_t now_ns);
+
+/* Drops every connection without a word on the wire and frees all packets held. */
+void tcp_fini(struct tcp *t);
+
+/* --- packets ------------------------------------------------------------ */
+
+/*
+ * One received segment. p's data starts at the TCP header and ends with its payload (padding
+ * already trimmed); pkt_meta has src, dst, ecn and l4_csum. Takes p. The verdict names why it was
+ * dropped (already counted by tcp) or is ERR_OK.
+ */
+enum err tcp_input(struct tcp *t, struct pkt *p, uint64_t now_ns);
+
+/* An ICMP error quoting a segment of ours (addresses as we sent it). soft: unreachable and the like;
+ * otherwise port/protocol unreachable. mtu_bytes: 0 or the path MTU that the error reports. */
+void tcp_icmp(struct tcp *t, const struct tcp_tuple *tuple, uint32_t quoted_seq, bool hard,
+	      uint32_t mtu_bytes, uint64_t now_ns);
+
+/* Fires what is due. Call once per loop, before tcp_output_ready(). */
+void tcp_advance(struct tcp *t, uint64_t now_ns);
+
+/* Runs output once for each connection touched since the last call. */
+void tcp_output_ready(struct tcp *t, uint64_t now_ns);
+
+/* Next segment to send, TCP header in front and checksum filled in, meta has src, dst, ecn. The
+ * caller owns it. NULL when there is none. */
+struct pkt *tcp_transmit_next(struct tcp *t);
+
+/* When tcp_advance() must run next; NEVER_NS if nothing is armed. */
+uint64_t tcp_next_at(const struct tcp *t);
+
+/* --- connections --------------------------------------------------------- */
+
+/* Accepts connections to a local port on a local address (all zero: any). user comes back in
+ * tcp_event.listener_user. At most TCP_LISTENERS_MAX. */
+#define TCP_LISTENERS_MAX 16
+enum err tcp_listen(struct tcp *t, const struct ip_addr *local, uint16_t port, uint64_t user);
+enum err tcp_unlisten(struct tcp *t, const struct ip_addr *local, uint16_t port);
+
+/* Active open. tuple->local_port 0: a port is chosen (random, free, is_mine). On success *conn is
+ * set; TCP_EVENT_CONNECTED or TCP_EVENT_ERROR follows. */
+enum err tcp_connect(struct tcp *t, const struct tcp_tuple *tuple, uint64_t user, tcp_conn_t *conn,
+		     uint64_t now_ns);
+
+/* The caller's word that comes back in each event of the connection. */
+void tcp_set_user(struct tcp *t, tcp_conn_t conn, uint64_t user);
+
+/* Next piece of received, in-order stream, or NULL. The caller owns the packet; its data is payload
+ * only. The window opens by tcp_consumed(), not by this. */
+struct pkt *tcp_take(struct tcp *t, tcp_conn_t conn);
+
+/* n bytes taken earlier have been used; the window may open by as much. */
+void tcp_consumed(struct tcp *t, tcp_conn_t conn, uint32_t n);
+
+/* Queues a payload chain. Takes p only on ERR_OK. ERR_TCP_SEND_FULL: more than tcp_send_room().
+ * ERR_POOL_EMPTY: no range descriptor. more: another call follows in this loop turn, do not
+ * push yet. */
+enum err tcp_send(struct tcp *t, tcp_conn_t conn, struct pkt *p, bool more);
+
+uint32_t tcp_send_room(const struct tcp *t, tcp_conn_t conn);
+
+/* Bytes queued and never yet sent. */
+uint32_t tcp_unsent(const struct tcp *t, tcp_conn_t conn);
+
+/* Bytes queued and not yet acknowledged, unsent ones included. */
+uint32_t tcp_unacked(const struct tcp *t, tcp_conn_t conn);
+
+/* Asks for one TCP_EVENT_WRITABLE when tcp_unacked() has fallen to at most `bytes`. */
+void tcp_notify_below(struct tcp *t, tcp_conn_t conn, uint32_t bytes);
+
+/* No more to send: FIN after what is queued. Receiving goes on. */
+void tcp_shutdown(struct tcp *t, tcp_conn_t conn);
+
+/* The owner is done: FIN after what is queued, or RST if received data was not taken (RFC 9293
+ * SHLD-3). The handle is dead at once; no further event comes. */
+void tcp_close(struct tcp *t, tcp_conn_t conn);
+
+/* RST now. The handle is dead at once; no further event comes. */
+void tcp_abort(struct tcp *t, tcp_conn_t conn);
+
+/* False for a dead or stale handle; never a CHECK. */
+bool tcp_is_live(const struct tcp *t, tcp_conn_t conn);
+
+void tcp_tuple_of(const struct tcp *t, tcp_conn_t conn, struct tcp_tuple *tuple);
+
+/* --- events -------------------------------------------------------------- */
+
+enum tcp_event_bits {
+	TCP_EVENT_ACCEPTED = 1 << 0,  /* passive open done; set the user word now */
+	TCP_EVENT_CONNECTED = 1 << 1, /* active open done */
+	TCP_EVENT_READABLE = 1 << 2,  /* tcp_take() has something */
+	TCP_EVENT_WRITABLE = 1 << 3,  /* see tcp_notify_below() */
+	TCP_EVENT_EOF = 1 << 4,       /* peer's FIN reached in order, after all its data */
+	TCP_EVENT_ERROR = 1 << 5,     /* reset, refused, timed out: reason says; call tcp_close() */
+};
+
+struct tcp_event {
+	tcp_conn_t conn;
+	uint64_t user;
+	uint64_t listener_user; /* with ACCEPTED */
+	uint32_t bits;          /* enum tcp_event_bits, several at once */
+	enum err reason;        /* with ERROR */
+};
+
+/* Level state collected since the connection's last event; each connection appears once per call
+ * round. False when there is none left. */
+bool tcp_event_next(struct tcp *t, struct tcp_event *event);
+
+/* --- what it counts -------------------------------------------------------- */
+
+struct tcp_stats {
+	uint64_t segments_in;
+	uint64_t segments_out;
+	uint64_t retransmits;
+	uint64_t rtos;
+	uint64_t fast_retransmits;
+	uint64_t accepted;
+	uint64_t connected;
+	uint64_t cookies_sent;
+	uint64_t cookies_accepted;
+	uint64_t challenge_acks;
+	uint64_t resets_out;
+	uint64_t drops[ERR_COUNT];
+	/* gauges */
+	uint32_t conns;
+	uint32_t half_open;
+	uint32_t time_wait;
+	uint32_t ranges;
+};
+
+const struct tcp_stats *tcp_stats(const struct tcp *t);
