@@ -1,0 +1,168 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+
+/*
+ * config: sluice.yaml as one struct, for the two programs; both read the same file.
+ *
+ * What keys there are, their bounds, defaults and meanings is one table (schema.c); parser, complaints and the
+ * printed reference follow from it. A field here without a row there keeps zero, and tidy complains.
+ *
+ * Memory: the caller's; no pointers inside, so a struct config may be copied. About 60 KiB: not for
+ *         a stack of a fiber. libfyaml allocates while reading and nothing stays.
+ * Thread: any; main threads in practice. Never on a packet path.
+ */
+
+#define CONFIG_NAME_BYTES 64
+#define CONFIG_TEXT_BYTES 128
+#define CONFIG_PATH_BYTES 256
+#define CONFIG_EAL_EXTRA_MAX 16
+#define CONFIG_PORTS_MAX 4
+#define CONFIG_ADDRESSES_MAX 8 /* per port */
+#define CONFIG_LISTENERS_MAX 8
+#define CONFIG_CERTIFICATES_MAX 8 /* per listener */
+
+enum config_idle { CONFIG_IDLE_POLL, CONFIG_IDLE_SLEEP };
+enum config_huge_pages { CONFIG_HUGE_PAGES_AUTO, CONFIG_HUGE_PAGES_YES, CONFIG_HUGE_PAGES_NO };
+enum config_validate { CONFIG_VALIDATE_STRICT, CONFIG_VALIDATE_MODEL_ONLY };
+
+/* An IP address as struct ip_addr holds it: IPv4 as ::ffff:a.b.c.d. */
+struct config_address {
+	uint8_t ip[16];
+	uint8_t prefix_bits; /* of its own family: 0-32 for IPv4, 0-128 for IPv6 */
+	bool is_ip4;
+	bool is_set; /* false: the key was absent, or "any" where that is allowed */
+};
+
+struct config_port {
+	char device[CONFIG_TEXT_BYTES]; /* DPDK device string, as after -a or --vdev */
+	uint32_t address_count;
+	struct config_address addresses[CONFIG_ADDRESSES_MAX]; /* with their networks */
+	struct config_address gateway4; /* prefix_bits is not used */
+	struct config_address gateway6;
+	uint32_t mtu;
+	uint32_t queues; /* 0: one per worker */
+};
+
+struct config_certificate {
+	char chain[CONFIG_PATH_BYTES]; /* PEM file, server's certificate first */
+	char key[CONFIG_PATH_BYTES];   /* PEM file */
+};
+
+struct config_listener {
+	struct config_address address; /* not is_set: every address of every port */
+	uint16_t port;
+	uint32_t certificate_count; /* at least 1 */
+	struct config_certificate certificates[CONFIG_CERTIFICATES_MAX]; /* chosen by SNI; first is default */
+};
+
+/* What one edge of the API looks like (api.md section 1). */
+struct config_surface {
+	bool enabled;
+	char prefix[CONFIG_NAME_BYTES];        /* "/v1" */
+	char key_prefix[CONFIG_NAME_BYTES];    /* "eco_" */
+	char header_prefix[CONFIG_NAME_BYTES]; /* "x-ecolink-" */
+	uint64_t body_bytes_max;               /* of a JSON request */
+	enum config_validate validate;
+};
+
+struct config {
+	/* both programs */
+	char instance[CONFIG_NAME_BYTES]; /* the shared file is /dev/shm/<instance> */
+	uint32_t workers;
+	struct {
+		char path[CONFIG_PATH_BYTES]; /* folder */
+		uint64_t segment_bytes;
+	} spool;
+
+	/* dataplane */
+	char cores[CONFIG_TEXT_BYTES]; /* EAL core list, main thread's first; "": EAL decides */
+	enum config_idle idle;
+	struct {
+		enum config_huge_pages huge_pages;
+		uint64_t bytes;
+	} memory;
+	uint32_t eal_extra_count;
+	char eal_extra[CONFIG_EAL_EXTRA_MAX][CONFIG_TEXT_BYTES];
+	uint32_t port_count;
+	struct config_port ports[CONFIG_PORTS_MAX];
+	uint32_t listener_count;
+	struct config_listener listeners[CONFIG_LISTENERS_MAX];
+	uint64_t ticket_lifetime_ns; /* tls.ticket_lifetime; 0: no tickets */
+	struct {
+		uint32_t clients;      /* connections, all workers together */
+		uint32_t upstreams;    /* connections to backends, all workers together */
+		uint32_t per_source;   /* client connections per IPv4 /24 or IPv6 /48 */
+		uint64_t bodies_bytes; /* request bodies kept for a resend, all workers together */
+	} limits;
+	struct {
+		uint64_t handshake_ns;
+		uint64_t head_ns;
+		uint64_t body_ns; /* between two pieces of a request body */
+		uint64_t idle_ns; /* between two requests */
+		uint64_t connect_ns;
+		uint64_t response_head_ns;
+		uint64_t first_event_ns;
+		uint64_t between_events_ns;
+		uint64_t keep_alive_ns; /* until the first ": keep-alive" comment of a slow stream */
+		uint64_t upstream_idle_ns;
+		uint64_t drain_ns; /* what running requests get after a stop was asked for */
+	} timeouts;
+	struct {
+		struct config_surface ecolink;
+		struct config_surface infer;
+	} surfaces;
+
+	/* control */
+	struct {
+		char path[CONFIG_PATH_BYTES]; /* SQLite file */
+	} store;
+	struct {
+		struct config_address address;
+		uint16_t port;
+		char token_file[CONFIG_PATH_BYTES];
+	} admin;
+	struct {
+		uint32_t keys;
+		uint32_t accounts;
+		uint32_t plans;
+		uint32_t models;
+		uint32_t aliases;
+		uint32_t prices;
+		uint32_t instances;
+		uint32_t deployments;
+		uint32_t pods;
+		uint32_t regions;
+	} capacity;
+	struct {
+		uint64_t interval_ns;
+		uint64_t timeout_ns;
+		uint32_t rise;
+		uint32_t fall;
+		char path[CONFIG_TEXT_BYTES];
+	} probes;
+};
+
+/* Where complaints go, one call per line, "sluice.yaml:3:9: error: …" without the line's end. */
+struct config_complaints {
+	void (*line)(void *owner, const char *text);
+	void *owner;
+};
+
+/* The text of a file called name (used in complaints). Complains about everything it finds and returns
+ * ERR_CONFIG_INVALID; *config is whole on success and untouched otherwise. Relative paths become relative
+ * to the folder of name. Opens no other file: whether a path exists is its user's business. */
+enum err config_parse(struct config *config, const char *name, struct bytes text,
+		      const struct config_complaints *complaints);
+
+/* Reads the file and parses it; ERR_CONFIG_UNREADABLE also gets a complaint. */
+enum err config_load(struct config *config, const char *path,
+		     const struct config_complaints *complaints);
+
+/* Every key with type, bounds, default, class and meaning, one call per line: the reference. */
+void config_print_reference(const struct config_complaints *to);
