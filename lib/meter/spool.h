@@ -44,7 +44,7 @@ struct spool_header {
 /* Bytes of a segment with room for so many records. */
 size_t spool_bytes(uint32_t capacity);
 
-/* Fills the header of zeroed memory of spool_bytes(capacity). */
+/* Fills the header of page-aligned, zeroed memory of spool_bytes(capacity). */
 void spool_format(void *segment, uint64_t epoch, uint32_t worker, uint64_t number, uint32_t capacity);
 
 /* ERR_SPOOL_FORMAT: not a segment, or another version. bytes: of the mapping. */
@@ -53,10 +53,13 @@ enum err spool_check(const void *segment, size_t bytes);
 struct spool_writer {
 	struct spool_header *segment;
 	_Atomic(struct spool_header *) next; /* put here by the main thread, taken by the worker */
-	_Atomic(struct spool_header *) full; /* given back by the worker, for the main thread to unmap */
+	/* Given back by the worker, for the main thread to unmap and set to NULL; until then the worker
+	 * does not enter another segment. */
+	_Atomic(struct spool_header *) full;
 	uint64_t sequence;                   /* of the last record written */
 };
 
+/* The first segment of a new epoch, empty; sequences start at 1. */
 void spool_writer_init(struct spool_writer *w, void *first_segment);
 
 /* Records that can be written now without another segment from the main thread. */
@@ -66,7 +69,8 @@ uint64_t spool_room(const struct spool_writer *w);
  * must have refused before (keep spool_room() above the requests in flight). */
 enum err spool_append(struct spool_writer *w, struct usage_record *record);
 
-/* Reader: record `index` of a segment, checked. ERR_SPOOL_CRC: damaged. */
+/* Reader: record `index` of a segment that passed spool_check(). ERR_MORE: not written yet.
+ * ERR_SPOOL_CRC: damaged, or not the record that belongs there; skip it and say so. */
 enum err spool_read(const void *segment, uint64_t index, struct usage_record *record);
 
 uint32_t spool_crc32c(const void *ptr, size_t len);
