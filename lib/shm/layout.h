@@ -22,20 +22,33 @@
  *   | hot cells       | one line each; atomics; never part of a publish
  *   +-----------------+
  *
- * A two-version cell: `version` counts publishes of the entry. The writer fills body[(version + 1) & 1],
- * then stores version + 1 (release). A reader loads version (acquire), copies body[version & 1], and
- * accepts it if version has not moved; else it tries again, at most SHM_READ_TRIES_MAX times. So readers
- * never block, a writer that dies half-way disturbs nobody, and one change costs one entry.
+ * A two-version cell:
+ *
+ *   | version, 8 | body 0 | body 1 | padding to a cache line |
+ *
+ * `version` counts publishes of the entry. The writer fills body[(version + 1) & 1], then stores
+ * version + 1 (release). A reader loads version (acquire), copies body[version & 1], and accepts it if
+ * version has not moved; else it tries again, at most SHM_READ_TRIES_MAX times. So readers never block,
+ * a writer that dies half-way disturbs nobody, and one change costs one entry. Bodies are whole 8-byte
+ * words, so that both sides copy them with relaxed atomic loads and stores.
+ *
+ * An index slot is one 64-bit word: 0 is empty, SHM_SLOT_TOMBSTONE was deleted, anything else is
+ * tag << 32 | entry + 1. The tag is the upper half of the 64-bit hash; its lower bits name the home slot.
+ * Probing is linear over at most SHM_PROBES_MAX slots. Slots are at least twice the entries.
  *
  * Offsets, never pointers. All integers are host order: both processes run on one machine. Sizes are
  * asserted; a change of any of them changes SHM_LAYOUT_VERSION.
  */
 
 #define SHM_MAGIC UINT64_C(0x0000454349554c53) /* "SLUICE" little-endian */
-#define SHM_LAYOUT_VERSION 1
+#define SHM_LAYOUT_VERSION 2
 #define SHM_READ_TRIES_MAX 8
 #define SHM_WORKERS_MAX 64
 #define SHM_NONE UINT32_MAX /* no entry */
+#define SHM_ENTRIES_MAX (UINT32_C(1) << 28) /* of one table */
+#define SHM_PROBES_MAX 128
+#define SHM_SLOT_TOMBSTONE UINT64_C(0xffffffff00000000)
+#define SHM_SLOT_ALIAS UINT64_C(0x80000000) /* in the models index: an entry of SHM_ALIASES */
 
 enum shm_section {
 	SHM_KEYS_INDEX,   /* hash of the key -> entry */
@@ -143,6 +156,7 @@ struct shm_model {
 
 struct shm_alias {
 	struct shm_name name;
+	uint64_t alias_id;
 	uint32_t model; /* entry of SHM_MODELS */
 	uint8_t live;
 	uint8_t reserved[3];
@@ -174,6 +188,7 @@ struct shm_instance {
 };
 
 struct shm_region {
+	uint64_t region_id;
 	struct shm_short_name name; /* as in x-ecolink-region */
 	uint8_t live;
 	uint8_t reserved[7];
@@ -183,6 +198,7 @@ struct shm_region {
 
 /* A target in one region. */
 struct shm_deployment {
+	uint64_t deployment_id;
 	struct shm_name served_name; /* what `model` becomes; empty: unchanged */
 	struct shm_name base_path;   /* put before /v1/…: "" or "/142" (no slash at its end) */
 	uint32_t region;             /* entry of SHM_REGIONS */
@@ -200,7 +216,8 @@ struct shm_pod {
 	uint16_t port;
 	uint8_t live;
 	uint8_t state; /* enum shm_pod_state */
-	uint8_t reserved[4];
+	uint8_t running_usage; /* 1: usage in every event may be asked for (api.md 6) */
+	uint8_t reserved[3];
 	struct shm_short_name host; /* Host field; empty: address and port */
 	struct shm_name credential; /* Authorization value for this backend; empty: none */
 };
@@ -212,11 +229,30 @@ struct shm_bucket_cell {
 	_Atomic uint64_t token_full_at_ns;
 };
 
-/* Money of an account. After creation only atomic adds. */
+/*
+ * Money of an account: available = credited - taken.
+ *
+ * Every word has one kind of writer, so that no crash loses or doubles anything. credited_nano is the sum
+ * of everything ever put in, as the store has it: control stores the same number again as often as it
+ * likes, where an add could be lost or repeated by a death between the store's commit and the add.
+ * taken_nano starts as what the ledger had settled when the cell was made; workers add to it only.
+ *
+ *   hold:    taken += hold by compare-and-set while credited - taken >= hold; held += hold
+ *   settle:  taken += cost - hold; held -= hold
+ *   at rest: taken - held = what the ledger says was spent, once every spool is drained
+ */
 struct shm_balance_cell {
-	_Alignas(CACHE_LINE_BYTES) _Atomic int64_t available_nano;
-	_Atomic int64_t held_nano;
+	_Alignas(CACHE_LINE_BYTES) _Atomic int64_t credited_nano; /* control: plain store */
+	_Atomic int64_t taken_nano; /* workers: spent and held */
+	_Atomic int64_t held_nano;  /* workers: the part of it that requests in flight hold */
 };
+
+static inline int64_t
+shm_balance_available_nano(const struct shm_balance_cell *cell)
+{
+	return atomic_load_explicit(&cell->credited_nano, memory_order_relaxed) -
+	       atomic_load_explicit(&cell->taken_nano, memory_order_relaxed);
+}
 
 enum shm_probe_state { SHM_PROBE_UNKNOWN, SHM_PROBE_UP, SHM_PROBE_DOWN };
 
@@ -241,3 +277,20 @@ struct shm_worker {
 	_Atomic uint64_t usage_written;  /* records in the spool since the epoch began */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t counters[SHM_COUNTERS_MAX]; /* by enum err, then enum dataplane counters */
 };
+
+CHECK_STATIC(sizeof(struct shm_header) % CACHE_LINE_BYTES == 0, "sections follow on a line");
+CHECK_STATIC(sizeof(struct shm_key) == 56, "key");
+CHECK_STATIC(sizeof(struct shm_account) == 16, "account");
+CHECK_STATIC(sizeof(struct shm_plan) == 40, "plan");
+CHECK_STATIC(sizeof(struct shm_target) == 40, "target");
+CHECK_STATIC(sizeof(struct shm_model) == 248, "model");
+CHECK_STATIC(sizeof(struct shm_alias) == 208, "alias");
+CHECK_STATIC(sizeof(struct shm_price) == 32, "price");
+CHECK_STATIC(sizeof(struct shm_instance) == 248, "instance");
+CHECK_STATIC(sizeof(struct shm_region) == 64, "region");
+CHECK_STATIC(sizeof(struct shm_deployment) == 536, "deployment");
+CHECK_STATIC(sizeof(struct shm_pod) == 272, "pod");
+CHECK_STATIC(sizeof(struct shm_bucket_cell) == CACHE_LINE_BYTES, "bucket");
+CHECK_STATIC(sizeof(struct shm_balance_cell) == CACHE_LINE_BYTES, "balance");
+CHECK_STATIC(sizeof(struct shm_pod_health) == 2 * CACHE_LINE_BYTES, "pod health");
+CHECK_STATIC(sizeof(struct shm_worker) == CACHE_LINE_BYTES + SHM_COUNTERS_MAX * 8, "worker");

@@ -51,8 +51,16 @@ enum err shm_read_region(const struct shm *shm, uint32_t entry, struct shm_regio
 enum err shm_read_deployment(const struct shm *shm, uint32_t entry, struct shm_deployment *out);
 enum err shm_read_pod(const struct shm *shm, uint32_t entry, struct shm_pod *out);
 
+enum err shm_read_key(const struct shm *shm, uint32_t entry, struct shm_key *out);
+enum err shm_read_model(const struct shm *shm, uint32_t entry, struct shm_model *out);
+enum err shm_read_alias(const struct shm *shm, uint32_t entry, struct shm_alias *out);
+enum err shm_read_instance(const struct shm *shm, uint32_t entry, struct shm_instance *out);
+
 /* Every live entry in turn: *cursor starts at 0. False at the end. */
 bool shm_next_model(const struct shm *shm, uint32_t *cursor, struct shm_model *out);
+
+struct bytes shm_name_bytes(const struct shm_name *name); /* lives as long as *name */
+struct bytes shm_short_name_bytes(const struct shm_short_name *name);
 
 struct shm_bucket_cell *shm_bucket(const struct shm *shm, uint32_t key_entry);
 struct shm_balance_cell *shm_balance(const struct shm *shm, uint32_t account_entry);
@@ -61,17 +69,32 @@ struct shm_worker *shm_worker(const struct shm *shm, uint32_t worker);
 
 /* --- control ---------------------------------------------------------------------------- */
 
+/* For the writer when it attaches to a file that another life of it has written: takes slots out of the
+ * indexes that lead nowhere (it died between two steps of a put) and enters live entries that are missing.
+ * Costs one pass over the indexes and one over the entries. ERR_SHM_FULL as below. */
+enum err shm_repair(struct shm *shm);
+
+/* True if the entry has ever been published; false: nobody can remember it. */
+bool shm_is_used(const struct shm *shm, enum shm_section table, uint32_t entry);
+
 /* Publish makes entry `entry` of a table equal to *body; *changed tells whether it had to. The caller
- * keeps the map from its own ids to entries (shm_writer in control). Names and hashes are entered into the
- * index before the entry becomes live and leave it after. ERR_SHM_FULL names no room in an index. */
+ * keeps the map from its own ids to entries (publish.h in control). Names and hashes are entered into the
+ * index before the entry becomes live and leave it after. A body that is not live deletes the entry.
+ * ERR_SHM_FULL: no such entry, or no room in an index near the name's home; nothing has changed. */
 enum err shm_put_key(struct shm *shm, uint32_t entry, const struct shm_key *body, bool *changed);
-enum err shm_put_account(struct shm *shm, uint32_t entry, const struct shm_account *body, bool *changed);
+enum err shm_put_account(struct shm *shm, uint32_t entry, const struct shm_account *body,
+			 bool *changed);
 enum err shm_put_plan(struct shm *shm, uint32_t entry, const struct shm_plan *body, bool *changed);
-enum err shm_put_model(struct shm *shm, uint32_t entry, const struct shm_model *body, bool *changed);
-enum err shm_put_alias(struct shm *shm, uint32_t entry, const struct shm_alias *body, bool *changed);
-enum err shm_put_price(struct shm *shm, uint32_t entry, const struct shm_price *body, bool *changed);
-enum err shm_put_instance(struct shm *shm, uint32_t entry, const struct shm_instance *body, bool *changed);
-enum err shm_put_region(struct shm *shm, uint32_t entry, const struct shm_region *body, bool *changed);
+enum err shm_put_model(struct shm *shm, uint32_t entry, const struct shm_model *body,
+		       bool *changed);
+enum err shm_put_alias(struct shm *shm, uint32_t entry, const struct shm_alias *body,
+		       bool *changed);
+enum err shm_put_price(struct shm *shm, uint32_t entry, const struct shm_price *body,
+		       bool *changed);
+enum err shm_put_instance(struct shm *shm, uint32_t entry, const struct shm_instance *body,
+			  bool *changed);
+enum err shm_put_region(struct shm *shm, uint32_t entry, const struct shm_region *body,
+			bool *changed);
 enum err shm_put_deployment(struct shm *shm, uint32_t entry, const struct shm_deployment *body,
 			    bool *changed);
 enum err shm_put_pod(struct shm *shm, uint32_t entry, const struct shm_pod *body, bool *changed);
