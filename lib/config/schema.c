@@ -1,0 +1,263 @@
+/* The table: every key of sluice.yaml with its bounds, default, class and meaning. */
+#include "config/schema.h"
+
+#include "base/units.h"
+#include "config/config.h"
+
+#define FIELD(type, member) offsetof(type, member), sizeof(((type *)0)->member)
+#define CONFIG(member) FIELD(struct config, member)
+#define NO_FIELD 0, 0
+#define END { NULL, KEY_TEXT, NO_FIELD, 0, 0, NULL, KEY_RESTART, NULL, NULL, NULL, NULL, 0 }
+
+#define VALUE(name, type, field, min, max, fallback, class, help) \
+	{ name, type, field, min, max, fallback, class, help, NULL, NULL, NULL, 0 }
+#define CHOICE(name, field, choices, fallback, class, help) \
+	{ name, KEY_CHOICE, field, 0, 0, fallback, class, help, choices, NULL, NULL, 0 }
+#define SECTION(name, inside, help) \
+	{ name, KEY_SECTION, NO_FIELD, 0, 0, "", KEY_RESTART, help, NULL, inside, NULL, 0 }
+#define ELEMENT(type, inside, bytes, max) \
+	{ "-", type, 0, bytes, 1, max, NULL, KEY_RESTART, NULL, NULL, inside, NULL, 0 }
+#define LIST(name, owner, member, count, element, min, max, class, help) \
+	{ name, KEY_LIST, offsetof(owner, member), sizeof(((owner *)0)->member[0]), min, max, \
+	  (min) > 0 ? NULL : "", class, help, NULL, NULL, element, offsetof(owner, count) }
+
+#define SEC NSEC_PER_SEC
+#define HOUR (3600 * NSEC_PER_SEC)
+#define DAY (24 * HOUR)
+#define GIB ((uint64_t)1024 * MIB)
+#define TEXT_MAX (CONFIG_TEXT_BYTES - 1)
+#define PATH_MAX_LEN (CONFIG_PATH_BYTES - 1)
+#define NAME_MAX_LEN (CONFIG_NAME_BYTES - 1)
+
+static const char *const idle_choices[] = { "poll", "sleep", NULL };
+static const char *const huge_pages_choices[] = { "auto", "yes", "no", NULL };
+static const char *const validate_choices[] = { "strict", "model-only", NULL };
+
+static const struct key spool_keys[] = {
+	VALUE("path", KEY_PATH, CONFIG(spool.path), 1, PATH_MAX_LEN, "/var/lib/sluice/spool",
+	      KEY_RESTART, "Folder of the usage segments that the dataplane writes and control reads."),
+	VALUE("segment", KEY_SIZE, CONFIG(spool.segment_bytes), 1 * MIB, 4 * GIB, "64MiB",
+	      KEY_RESTART, "Size of one segment; it is allocated whole when it is made."),
+	END,
+};
+
+static const struct key memory_keys[] = {
+	CHOICE("huge_pages", CONFIG(memory.huge_pages), huge_pages_choices, "auto", KEY_RESTART,
+	       "Huge pages: auto uses them when the machine has enough, yes fails without them."),
+	VALUE("size", KEY_SIZE, CONFIG(memory.bytes), 64 * MIB, 1024 * GIB, "512MiB", KEY_RESTART,
+	      "Memory that the dataplane takes for packets, connections and bodies."),
+	END,
+};
+
+static const struct key eal_element = ELEMENT(KEY_TEXT, NULL, CONFIG_TEXT_BYTES, TEXT_MAX);
+static const struct key address_element =
+	ELEMENT(KEY_NETWORK, NULL, sizeof(struct config_address), 0);
+
+static const struct key port_keys[] = {
+	VALUE("device", KEY_TEXT, FIELD(struct config_port, device), 1, TEXT_MAX, NULL, KEY_RESTART,
+	      "DPDK device: a PCI address (0000:81:00.0) or a software port "
+	      "(net_af_packet0,iface=eth1; net_tap0; net_af_xdp0,iface=eth1)."),
+	LIST("addresses", struct config_port, addresses, address_count, &address_element, 1,
+	     CONFIG_ADDRESSES_MAX, KEY_RESTART, "Own addresses with their networks: 192.0.2.1/24."),
+	VALUE("gateway4", KEY_ADDRESS, FIELD(struct config_port, gateway4), 4, 4, "none",
+	      KEY_RESTART, "Where IPv4 packets for other networks go."),
+	VALUE("gateway6", KEY_ADDRESS, FIELD(struct config_port, gateway6), 6, 6, "none",
+	      KEY_RESTART, "Where IPv6 packets for other networks go."),
+	VALUE("mtu", KEY_COUNT, FIELD(struct config_port, mtu), 1280, 9000, "1500", KEY_RESTART,
+	      "Largest IP packet sent by this port."),
+	VALUE("queues", KEY_COUNT, FIELD(struct config_port, queues), 0, 64, "0", KEY_RESTART,
+	      "Receive queues; 0: one per worker."),
+	END,
+};
+static const struct key port_element = ELEMENT(KEY_SECTION, port_keys, sizeof(struct config_port), 0);
+
+static const struct key certificate_keys[] = {
+	VALUE("chain", KEY_PATH, FIELD(struct config_certificate, chain), 1, PATH_MAX_LEN, NULL,
+	      KEY_RESTART, "PEM file with the server's certificate first, then the intermediate ones."),
+	VALUE("key", KEY_PATH, FIELD(struct config_certificate, key), 1, PATH_MAX_LEN, NULL,
+	      KEY_RESTART, "PEM file with the private key."),
+	END,
+};
+static const struct key certificate_element =
+	ELEMENT(KEY_SECTION, certificate_keys, sizeof(struct config_certificate), 0);
+
+static const struct key listener_keys[] = {
+	VALUE("address", KEY_ADDRESS, FIELD(struct config_listener, address), 0, 0, "any",
+	      KEY_RESTART, "One of the ports' addresses, or any for all of them."),
+	VALUE("port", KEY_PORT, FIELD(struct config_listener, port), 1, 65535, "443", KEY_RESTART,
+	      "TCP port."),
+	LIST("certificates", struct config_listener, certificates, certificate_count,
+	     &certificate_element, 1, CONFIG_CERTIFICATES_MAX, KEY_RESTART,
+	     "Key pairs; the name that the client asks for chooses, the first is the default."),
+	END,
+};
+static const struct key listener_element =
+	ELEMENT(KEY_SECTION, listener_keys, sizeof(struct config_listener), 0);
+
+static const struct key tls_keys[] = {
+	VALUE("ticket_lifetime", KEY_DURATION, CONFIG(ticket_lifetime_ns), 0, 7 * DAY, "2h",
+	      KEY_RESTART, "How long a client may resume a session; 0s: no tickets."),
+	END,
+};
+
+static const struct key limits_keys[] = {
+	VALUE("clients", KEY_COUNT, CONFIG(limits.clients), 1, 10000000, "16384", KEY_RESTART,
+	      "Client connections, all workers together."),
+	VALUE("upstreams", KEY_COUNT, CONFIG(limits.upstreams), 1, 10000000, "8192", KEY_RESTART,
+	      "Connections to backends, all workers together."),
+	VALUE("per_source", KEY_COUNT, CONFIG(limits.per_source), 1, 10000000, "10000", KEY_RESTART,
+	      "Client connections from one IPv4 /24 or IPv6 /48."),
+	VALUE("bodies", KEY_SIZE, CONFIG(limits.bodies_bytes), 1 * MIB, 256 * GIB, "128MiB",
+	      KEY_RESTART, "Request bodies kept until the first byte of the answer, all workers "
+			   "together; when it is full, new requests get 503."),
+	END,
+};
+
+static const struct key timeouts_keys[] = {
+	VALUE("handshake", KEY_DURATION, CONFIG(timeouts.handshake_ns), SEC / 10, HOUR, "5s",
+	      KEY_RESTART, "From the client's SYN to the end of its TLS handshake."),
+	VALUE("head", KEY_DURATION, CONFIG(timeouts.head_ns), SEC / 10, HOUR, "10s", KEY_RESTART,
+	      "From the first byte of a request to the end of its header block."),
+	VALUE("body", KEY_DURATION, CONFIG(timeouts.body_ns), SEC / 10, HOUR, "30s", KEY_RESTART,
+	      "Between two pieces of a request body."),
+	VALUE("idle", KEY_DURATION, CONFIG(timeouts.idle_ns), SEC / 10, DAY, "75s", KEY_RESTART,
+	      "Between two requests of one connection."),
+	VALUE("connect", KEY_DURATION, CONFIG(timeouts.connect_ns), SEC / 100, HOUR, "1s",
+	      KEY_RESTART, "To connect to a backend."),
+	VALUE("response_head", KEY_DURATION, CONFIG(timeouts.response_head_ns), SEC / 10, DAY, "30s",
+	      KEY_RESTART, "From the request to the backend's response head."),
+	VALUE("first_event", KEY_DURATION, CONFIG(timeouts.first_event_ns), SEC / 10, DAY, "60s",
+	      KEY_RESTART, "From the response head to the first event of a stream."),
+	VALUE("between_events", KEY_DURATION, CONFIG(timeouts.between_events_ns), SEC / 10, DAY,
+	      "60s", KEY_RESTART, "Between two events of a stream, or two pieces of another body."),
+	VALUE("keep_alive", KEY_DURATION, CONFIG(timeouts.keep_alive_ns), SEC / 10, HOUR, "15s",
+	      KEY_RESTART, "Silence of a backend after which the client of a stream gets a comment."),
+	VALUE("upstream_idle", KEY_DURATION, CONFIG(timeouts.upstream_idle_ns), SEC / 10, DAY, "30s",
+	      KEY_RESTART, "How long an unused connection to a backend is kept."),
+	VALUE("drain", KEY_DURATION, CONFIG(timeouts.drain_ns), 0, DAY, "30s", KEY_RESTART,
+	      "What running requests get to end after the dataplane was asked to stop."),
+	END,
+};
+
+#define SURFACE_KEYS(surface, prefix, key_prefix, header_prefix, body) \
+	{ \
+		VALUE("enabled", KEY_BOOL, CONFIG(surface.enabled), 0, 0, "yes", KEY_RESTART, \
+		      "Whether requests of this surface are served."), \
+		VALUE("prefix", KEY_TEXT, CONFIG(surface.prefix), 1, NAME_MAX_LEN, prefix, \
+		      KEY_RESTART, "What its paths start with."), \
+		VALUE("key_prefix", KEY_TEXT, CONFIG(surface.key_prefix), 1, NAME_MAX_LEN, \
+		      key_prefix, KEY_RESTART, "What its API keys start with."), \
+		VALUE("header_prefix", KEY_TEXT, CONFIG(surface.header_prefix), 1, NAME_MAX_LEN, \
+		      header_prefix, KEY_RESTART, "What its own response fields start with."), \
+		VALUE("body_max", KEY_SIZE, CONFIG(surface.body_bytes_max), 1 * KIB, 1 * GIB, body, \
+		      KEY_RESTART, "Longest JSON request body; a longer one gets 413."), \
+		CHOICE("validate", CONFIG(surface.validate), validate_choices, "strict", KEY_RESTART, \
+		       "Which fields of a request are checked: all that have rules, or model."), \
+		END, \
+	}
+static const struct key ecolink_keys[] =
+	SURFACE_KEYS(surfaces.ecolink, "/v1", "eco_", "x-ecolink-", "32MiB");
+static const struct key infer_keys[] =
+	SURFACE_KEYS(surfaces.infer, "/api/v1", "sk-infer-", "x-infer-", "1MiB");
+static const struct key surfaces_keys[] = {
+	SECTION("ecolink", ecolink_keys, "OpenAI errors, resets in seconds."),
+	SECTION("infer", infer_keys, "Upper-case error codes, resets as Unix time."),
+	END,
+};
+
+static const struct key store_keys[] = {
+	VALUE("path", KEY_PATH, CONFIG(store.path), 1, PATH_MAX_LEN, "/var/lib/sluice/sluice.db",
+	      KEY_RESTART, "SQLite file with keys, accounts, models, prices, instances and the ledger."),
+	END,
+};
+
+static const struct key admin_keys[] = {
+	VALUE("address", KEY_ADDRESS, CONFIG(admin.address), 0, 0, "127.0.0.1", KEY_RESTART,
+	      "Where the admin API listens (HTTP, in the host's network)."),
+	VALUE("port", KEY_PORT, CONFIG(admin.port), 1, 65535, "9900", KEY_RESTART, "Its TCP port."),
+	VALUE("token_file", KEY_PATH, CONFIG(admin.token_file), 1, PATH_MAX_LEN,
+	      "/etc/sluice/admin.token", KEY_RESTART,
+	      "File with the token that every request to the admin API must carry."),
+	END,
+};
+
+#define CAPACITY(name, max, fallback, help) \
+	VALUE(#name, KEY_COUNT, CONFIG(capacity.name), 1, max, fallback, KEY_RESTART, help)
+static const struct key capacity_keys[] = {
+	CAPACITY(keys, 4000000, "100000", "API keys."),
+	CAPACITY(accounts, 1000000, "10000", "Accounts."),
+	CAPACITY(plans, 100000, "1000", "Plans."),
+	CAPACITY(models, 100000, "1000", "Platform models."),
+	CAPACITY(aliases, 100000, "1000", "Further names of models."),
+	CAPACITY(prices, 1000000, "10000", "Prices."),
+	CAPACITY(instances, 1000000, "10000", "Instances of users."),
+	CAPACITY(deployments, 1000000, "20000", "Models and instances, counted once per region."),
+	CAPACITY(pods, 1000000, "20000", "Backends."),
+	CAPACITY(regions, 1000, "64", "Regions."),
+	END,
+};
+
+static const struct key probes_keys[] = {
+	VALUE("interval", KEY_DURATION, CONFIG(probes.interval_ns), SEC / 100, HOUR, "1s", KEY_RESTART,
+	      "Between two health probes of one backend."),
+	VALUE("timeout", KEY_DURATION, CONFIG(probes.timeout_ns), SEC / 100, HOUR, "1s", KEY_RESTART,
+	      "After which a probe has failed; at most the interval."),
+	VALUE("rise", KEY_COUNT, CONFIG(probes.rise), 1, 100, "2", KEY_RESTART,
+	      "Good probes in a row that bring a backend up."),
+	VALUE("fall", KEY_COUNT, CONFIG(probes.fall), 1, 100, "3", KEY_RESTART,
+	      "Failed probes in a row that take a backend down."),
+	VALUE("path", KEY_TEXT, CONFIG(probes.path), 1, TEXT_MAX, "/health", KEY_RESTART,
+	      "What is asked for; an answer of 200 to 299 is good."),
+	END,
+};
+
+const struct key schema_root[] = {
+	VALUE("instance", KEY_TEXT, CONFIG(instance), 1, NAME_MAX_LEN, "sluice", KEY_RESTART,
+	      "Name of this pair of processes; the shared file is /dev/shm/<instance>."),
+	VALUE("workers", KEY_COUNT, CONFIG(workers), 1, 64, "1", KEY_RESTART,
+	      "Workers of the dataplane, each on a core of its own."),
+	VALUE("cores", KEY_TEXT, CONFIG(cores), 0, TEXT_MAX, "", KEY_RESTART,
+	      "Cores as a DPDK list (0,2-5), the main thread's first; empty: the first cores."),
+	CHOICE("idle", CONFIG(idle), idle_choices, "poll", KEY_RESTART,
+	       "What a worker without work does; sleep saves power and costs latency."),
+	SECTION("memory", memory_keys, "The dataplane's memory."),
+	LIST("eal_extra", struct config, eal_extra, eal_extra_count, &eal_element, 0,
+	     CONFIG_EAL_EXTRA_MAX, KEY_RESTART, "Further arguments for DPDK's EAL, one each."),
+	LIST("ports", struct config, ports, port_count, &port_element, 1, CONFIG_PORTS_MAX,
+	     KEY_RESTART, "Network ports."),
+	LIST("listeners", struct config, listeners, listener_count, &listener_element, 1,
+	     CONFIG_LISTENERS_MAX, KEY_RESTART, "Where clients connect; always TLS."),
+	SECTION("tls", tls_keys, "TLS of all listeners."),
+	SECTION("limits", limits_keys, "The dataplane's bounds; its memory follows from them."),
+	SECTION("timeouts", timeouts_keys, "The dataplane's patience."),
+	SECTION("surfaces", surfaces_keys, "The two public forms of the API."),
+	SECTION("spool", spool_keys, "Usage on its way from the dataplane to control."),
+	SECTION("store", store_keys, "Control's database."),
+	SECTION("admin", admin_keys, "Control's admin API."),
+	SECTION("capacity", capacity_keys, "Entries of the shared tables."),
+	SECTION("probes", probes_keys, "Active health probes of the backends."),
+	END,
+};
+
+const char *
+schema_type_name(enum key_type type)
+{
+	static const char *const names[] = {
+		[KEY_TEXT] = "text",	     [KEY_PATH] = "path",	[KEY_COUNT] = "number",
+		[KEY_PORT] = "TCP port",     [KEY_SIZE] = "size",	[KEY_DURATION] = "duration",
+		[KEY_BOOL] = "yes or no",    [KEY_CHOICE] = "choice",	[KEY_ADDRESS] = "IP address",
+		[KEY_NETWORK] = "IP network", [KEY_SECTION] = "mapping", [KEY_LIST] = "list",
+	};
+
+	return names[type];
+}
+
+const char *
+schema_class_name(enum key_class class)
+{
+	static const char *const names[] = {
+		[KEY_LIVE] = "live", [KEY_DRAIN] = "drain", [KEY_RESTART] = "restart",
+	};
+
+	return names[class];
+}

@@ -1,0 +1,330 @@
+/* What operators read when their file is wrong, and what the programs get when it is right. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/units.h"
+#include "config/config.h"
+
+/* The least that a file must say. */
+#define PORTS "ports: [{device: net_tap0, addresses: [192.0.2.1/24]}]\n"
+#define LISTENERS "listeners: [{certificates: [{chain: c.pem, key: k.pem}]}]\n"
+
+struct heard {
+	char text[8192];
+	uint32_t lines;
+};
+
+static void
+hear(void *owner, const char *text)
+{
+	struct heard *heard = owner;
+	size_t len = strlen(heard->text);
+
+	snprintf(heard->text + len, sizeof(heard->text) - len, "%s\n", text);
+	heard->lines++;
+}
+
+static struct config config;
+static struct heard heard;
+
+static enum err
+parse(const char *text)
+{
+	struct config_complaints complaints = { .line = hear, .owner = &heard };
+
+	memset(&config, 0xaa, sizeof(config));
+	memset(&heard, 0, sizeof(heard));
+	return config_parse(&config, "etc/sluice.yaml", bytes_from_text(text), &complaints);
+}
+
+/* The whole file has exactly this to complain about. */
+static void
+refuses(const char *text, const char *complaint)
+{
+	char line[1024];
+
+	assert_int_equal(parse(text), ERR_CONFIG_INVALID);
+	snprintf(line, sizeof(line), "etc/sluice.yaml:%s\n", complaint);
+	assert_string_equal(heard.text, line);
+	assert_int_equal(config.workers, 0xaaaaaaaa);
+}
+
+static void
+a_small_file_gets_every_default(void **state)
+{
+	(void)state;
+	assert_int_equal(parse(PORTS LISTENERS), ERR_OK);
+	assert_string_equal(heard.text, "");
+	assert_string_equal(config.instance, "sluice");
+	assert_int_equal(config.workers, 1);
+	assert_int_equal(config.idle, CONFIG_IDLE_POLL);
+	assert_int_equal(config.memory.huge_pages, CONFIG_HUGE_PAGES_AUTO);
+	assert_int_equal(config.memory.bytes, 512 * (uint64_t)MIB);
+	assert_int_equal(config.eal_extra_count, 0);
+	assert_int_equal(config.port_count, 1);
+	assert_string_equal(config.ports[0].device, "net_tap0");
+	assert_int_equal(config.ports[0].address_count, 1);
+	assert_int_equal(config.ports[0].mtu, 1500);
+	assert_false(config.ports[0].gateway4.is_set);
+	assert_int_equal(config.listener_count, 1);
+	assert_false(config.listeners[0].address.is_set);
+	assert_int_equal(config.listeners[0].port, 443);
+	assert_int_equal(config.timeouts.idle_ns, 75 * NSEC_PER_SEC);
+	assert_int_equal(config.ticket_lifetime_ns, 7200 * NSEC_PER_SEC);
+	assert_true(config.surfaces.ecolink.enabled);
+	assert_string_equal(config.surfaces.infer.prefix, "/api/v1");
+	assert_int_equal(config.surfaces.infer.body_bytes_max, MIB);
+	assert_int_equal(config.capacity.keys, 100000);
+	assert_int_equal(config.admin.port, 9900);
+	assert_true(config.admin.address.is_ip4);
+	assert_int_equal(config.probes.fall, 3);
+}
+
+static void
+values_arrive_as_written(void **state)
+{
+	const uint8_t ip4[16] = { [10] = 0xff, [11] = 0xff, [12] = 192, [14] = 2, [15] = 1 };
+	const uint8_t ip6[16] = { 0x20, 0x01, 0x0d, 0xb8, [15] = 1 };
+
+	(void)state;
+	assert_int_equal(parse("instance: edge\n"
+			       "workers: 4\n"
+			       "idle: sleep\n"
+			       "memory: {huge_pages: no, size: 2 GiB}\n"
+			       "eal_extra: [--log-level=8, \"-n 4\"]\n"
+			       "ports:\n"
+			       "  - device: '0000:81:00.0'\n"
+			       "    addresses:\n"
+			       "      - 192.0.2.1/24\n"
+			       "      - 2001:db8::1/64\n"
+			       "    gateway4: 192.0.2.254\n"
+			       "    gateway6: fe80::1\n"
+			       "    queues: 2\n"
+			       "listeners:\n"
+			       "  - port: 8443\n"
+			       "    address: 2001:db8::1\n"
+			       "    certificates:\n"
+			       "      - {chain: c.pem, key: /etc/k.pem}\n"
+			       "      - {chain: d.pem, key: e.pem}\n"
+			       "timeouts: {idle: 2min, connect: 250ms}\n"
+			       "surfaces: {infer: {enabled: no, validate: model-only}}\n"),
+			 ERR_OK);
+	assert_string_equal(config.instance, "edge");
+	assert_int_equal(config.workers, 4);
+	assert_int_equal(config.idle, CONFIG_IDLE_SLEEP);
+	assert_int_equal(config.memory.huge_pages, CONFIG_HUGE_PAGES_NO);
+	assert_int_equal(config.memory.bytes, 2048 * (uint64_t)MIB);
+	assert_int_equal(config.eal_extra_count, 2);
+	assert_string_equal(config.eal_extra[1], "-n 4");
+	assert_int_equal(config.ports[0].address_count, 2);
+	assert_memory_equal(config.ports[0].addresses[0].ip, ip4, 16);
+	assert_int_equal(config.ports[0].addresses[0].prefix_bits, 24);
+	assert_memory_equal(config.ports[0].addresses[1].ip, ip6, 16);
+	assert_int_equal(config.ports[0].addresses[1].prefix_bits, 64);
+	assert_true(config.ports[0].gateway6.is_set);
+	assert_int_equal(config.ports[0].queues, 2);
+	assert_int_equal(config.listeners[0].port, 8443);
+	assert_int_equal(config.listeners[0].certificate_count, 2);
+	assert_string_equal(config.listeners[0].certificates[0].chain, "etc/c.pem");
+	assert_string_equal(config.listeners[0].certificates[0].key, "/etc/k.pem");
+	assert_string_equal(config.listeners[0].certificates[1].key, "etc/e.pem");
+	assert_int_equal(config.timeouts.idle_ns, 120 * NSEC_PER_SEC);
+	assert_int_equal(config.timeouts.connect_ns, 250 * NSEC_PER_MSEC);
+	assert_false(config.surfaces.infer.enabled);
+	assert_int_equal(config.surfaces.infer.validate, CONFIG_VALIDATE_MODEL_ONLY);
+}
+
+static void
+an_unknown_key_gets_the_nearest_known_one(void **state)
+{
+	(void)state;
+	refuses(PORTS LISTENERS "wokers: 2\n",
+		"3:1: error: unknown key 'wokers'; did you mean 'workers'?");
+	refuses(PORTS LISTENERS "timeouts: {idel: 75s}\n",
+		"3:12: error: unknown key 'idel'; did you mean 'idle'?");
+	refuses(PORTS LISTENERS "store:\n  zzzzzzzz: x\n",
+		"4:3: error: unknown key 'zzzzzzzz'; keys here: path");
+}
+
+static void
+a_wrong_value_is_named_with_its_place_and_its_bounds(void **state)
+{
+	(void)state;
+	refuses(PORTS LISTENERS "workers: 0\n",
+		"3:10: error: workers: 0 is out of bounds; write 1 to 64");
+	refuses(PORTS LISTENERS "workers: 99999999999999999999\n",
+		"3:10: error: workers: '99999999999999999999' is not a whole number");
+	refuses(PORTS LISTENERS "workers: two\n",
+		"3:10: error: workers: 'two' is not a whole number");
+	refuses(PORTS LISTENERS "workers: [1]\n",
+		"3:1: error: workers: expected a number, found a list");
+	refuses(PORTS LISTENERS "timeouts: {idle: 75}\n",
+		"3:18: error: idle: '75' has no unit; write one like 75s or 500ms");
+	refuses(PORTS LISTENERS "timeouts: {idle: 75 sec}\n",
+		"3:18: error: idle: '75 sec' has an unknown unit; write one like 75s or 500ms");
+	refuses(PORTS LISTENERS "timeouts: {idle: 2d}\n",
+		"3:18: error: idle: 2d is out of bounds; write 100ms to 1d");
+	refuses(PORTS LISTENERS "memory: {size: 18446744073709551615GiB}\n",
+		"3:16: error: size: 18446744073709551615GiB is out of bounds; write 64MiB to 1024GiB");
+	refuses(PORTS LISTENERS "idle: slep\n",
+		"3:7: error: idle: 'slep' is not one of: poll, sleep; did you mean 'sleep'?");
+	refuses(PORTS LISTENERS "surfaces: {infer: {enabled: maybe}}\n",
+		"3:29: error: enabled: 'maybe' is neither yes nor no");
+	refuses(PORTS LISTENERS "instance: ''\n", "3:11: error: instance: must not be empty");
+	refuses(PORTS LISTENERS "instance: \"a\\tb\"\n",
+		"3:11: error: instance: has a control character in it");
+	refuses(PORTS LISTENERS "instance: a/b\n", "3:11: error: instance: must not contain '/'");
+	refuses(PORTS LISTENERS "memory: 5\n",
+		"3:9: error: expected a mapping of keys to values");
+}
+
+static void
+a_value_left_empty_is_a_complaint_not_a_default(void **state)
+{
+	(void)state;
+	assert_int_equal(parse(PORTS LISTENERS "workers:\n"), ERR_CONFIG_INVALID);
+	assert_int_equal(heard.lines, 1);
+	assert_int_equal(parse(PORTS LISTENERS "workers: ~\n"), ERR_CONFIG_INVALID);
+	assert_int_equal(heard.lines, 1);
+	assert_int_equal(parse("ports:\n" LISTENERS), ERR_CONFIG_INVALID);
+	assert_int_equal(heard.lines, 1);
+}
+
+static void
+addresses_must_be_addresses(void **state)
+{
+	(void)state;
+	refuses("ports: [{device: a, addresses: [192.0.2.1]}]\n" LISTENERS,
+		"1:33: error: addresses: '192.0.2.1' has no prefix length; write one like 192.0.2.1/24");
+	refuses("ports: [{device: a, addresses: [192.0.2.1/33]}]\n" LISTENERS,
+		"1:33: error: addresses: /33 is out of bounds; write /0 to /32");
+	refuses("ports: [{device: a, addresses: [192.0.2.300/24]}]\n" LISTENERS,
+		"1:33: error: addresses: '192.0.2.300/24' is not an address with its network; write one "
+		"like 192.0.2.1/24 or 2001:db8::1/64");
+	refuses("ports: [{device: a, addresses: [192.0.2.1/24], gateway4: fe80::1}]\n" LISTENERS,
+		"1:58: error: gateway4: fe80::1 is not an IPv4 address");
+	refuses("ports: [{device: a, addresses: [192.0.2.1/24], gateway4: 192.0.3.1}]\n" LISTENERS,
+		"1:58: error: gateway4: is in none of the port's networks");
+	refuses(PORTS LISTENERS "admin: {address: localhost}\n",
+		"3:18: error: address: 'localhost' is not an IP address; write one like 192.0.2.1 or "
+		"2001:db8::1");
+	refuses(PORTS LISTENERS "admin: {address: any}\n",
+		"3:18: error: address: 'any' is not an IP address; write one like 192.0.2.1 or "
+		"2001:db8::1");
+}
+
+static void
+missing_and_superfluous_elements_are_counted(void **state)
+{
+	(void)state;
+	refuses(LISTENERS, "1:1: error: 'ports' is missing; Network ports.");
+	refuses("ports: []\n" LISTENERS, "1:1: error: ports: needs at least 1 element");
+	refuses("ports: {device: a}\n" LISTENERS,
+		"1:1: error: ports: expected a list; write each element after a '-'");
+	refuses("ports: [{device: a, addresses: [192.0.2.1/24, 192.0.2.2/24, 192.0.2.3/24, 192.0.2.4/24,"
+		" 192.0.2.5/24, 192.0.2.6/24, 192.0.2.7/24, 192.0.2.8/24, 192.0.2.9/24]}]\n" LISTENERS,
+		"1:145: error: addresses: has more than 8 elements");
+	refuses(PORTS "listeners: [{certificates: [{chain: c.pem, key: k.pem}]},\n"
+		      "  {port: 443, certificates: [{chain: c.pem, key: k.pem}]}]\n",
+		"3:10: error: port: an earlier listener has port 443 on this address");
+}
+
+static void
+every_complaint_of_a_file_is_made_at_once(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("workers: 0\nidle: spin\nfoo: 1\n" PORTS), ERR_CONFIG_INVALID);
+	assert_int_equal(heard.lines, 4);
+}
+
+static void
+broken_yaml_is_refused_with_its_place(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("ports: [\nlisteners: x\n"), ERR_CONFIG_INVALID);
+	assert_true(strncmp(heard.text, "etc/sluice.yaml:", 16) == 0);
+	assert_non_null(strstr(heard.text, ": error: "));
+	assert_null(strstr(heard.text, ":0:"));
+	assert_int_equal(parse(PORTS LISTENERS "workers: 1\nworkers: 2\n"), ERR_CONFIG_INVALID);
+	assert_non_null(strstr(heard.text, "duplicate"));
+	assert_int_equal(parse(""), ERR_CONFIG_INVALID);
+	assert_int_equal(heard.lines, 2);
+	assert_int_equal(parse("- a\n- b\n"), ERR_CONFIG_INVALID);
+	assert_int_equal(heard.lines, 1);
+	refuses("workers: &w 2\n" PORTS LISTENERS,
+		"1:13: error: workers: anchors and aliases are not read here; write the value");
+}
+
+static void
+a_file_that_is_not_there_is_a_complaint(void **state)
+{
+	struct config_complaints complaints = { .line = hear, .owner = &heard };
+
+	(void)state;
+	memset(&heard, 0, sizeof(heard));
+	assert_int_equal(config_load(&config, "/nonexistent/sluice.yaml", &complaints),
+			 ERR_CONFIG_UNREADABLE);
+	assert_string_equal(heard.text, "/nonexistent/sluice.yaml:1:1: error: cannot be opened: "
+					"No such file or directory\n");
+}
+
+static void
+a_file_is_read_like_its_text(void **state)
+{
+	struct config_complaints complaints = { .line = hear, .owner = &heard };
+	char path[] = "/tmp/test_config_XXXXXX";
+	int fd = mkstemp(path);
+	FILE *file = fdopen(fd, "w");
+
+	(void)state;
+	assert_non_null(file);
+	fputs(PORTS LISTENERS "workers: 3\n", file);
+	fclose(file);
+	memset(&heard, 0, sizeof(heard));
+	assert_int_equal(config_load(&config, path, &complaints), ERR_OK);
+	unlink(path);
+	assert_int_equal(config.workers, 3);
+	assert_string_equal(config.listeners[0].certificates[0].chain, "/tmp/c.pem");
+}
+
+static void
+the_reference_has_every_key_with_its_default(void **state)
+{
+	struct config_complaints to = { .line = hear, .owner = &heard };
+
+	(void)state;
+	memset(&heard, 0, sizeof(heard));
+	config_print_reference(&to);
+	assert_non_null(strstr(heard.text, "workers: (number 1 to 64, default 1, restart)\n"));
+	assert_non_null(strstr(heard.text, "    idle: (duration, default 75s, restart)\n"));
+	assert_non_null(strstr(heard.text, "    device: (text, required, restart)\n"));
+	assert_non_null(strstr(heard.text, "            chain: (path, required, restart)\n"));
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_small_file_gets_every_default),
+		cmocka_unit_test(values_arrive_as_written),
+		cmocka_unit_test(an_unknown_key_gets_the_nearest_known_one),
+		cmocka_unit_test(a_wrong_value_is_named_with_its_place_and_its_bounds),
+		cmocka_unit_test(a_value_left_empty_is_a_complaint_not_a_default),
+		cmocka_unit_test(addresses_must_be_addresses),
+		cmocka_unit_test(missing_and_superfluous_elements_are_counted),
+		cmocka_unit_test(every_complaint_of_a_file_is_made_at_once),
+		cmocka_unit_test(broken_yaml_is_refused_with_its_place),
+		cmocka_unit_test(a_file_that_is_not_there_is_a_complaint),
+		cmocka_unit_test(a_file_is_read_like_its_text),
+		cmocka_unit_test(the_reference_has_every_key_with_its_default),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
