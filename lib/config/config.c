@@ -348,7 +348,7 @@ complain_syntax(struct reader *r, struct fy_diag *diag)
 	while ((error = fy_diag_errors_iterate(diag, &cursor)) != NULL)
 		complain(r, (struct place){ error->line - 1, error->column - 1 }, "%s", error->msg);
 	if (r->complaint_count == 0)
-		complain(r, (struct place){ 0, 0 }, "is not YAML");
+		complain(r, (struct place){ 0, 0 }, "holds no mapping of keys to values");
 }
 
 enum err

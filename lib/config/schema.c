@@ -139,16 +139,16 @@ static const struct key timeouts_keys[] = {
 	END,
 };
 
-#define SURFACE_KEYS(surface, prefix, key_prefix, header_prefix, body) \
+#define SURFACE_KEYS(surface, paths, keys, fields, body) \
 	{ \
 		VALUE("enabled", KEY_BOOL, CONFIG(surface.enabled), 0, 0, "yes", KEY_RESTART, \
 		      "Whether requests of this surface are served."), \
-		VALUE("prefix", KEY_TEXT, CONFIG(surface.prefix), 1, NAME_MAX_LEN, prefix, \
+		VALUE("prefix", KEY_TEXT, CONFIG(surface.prefix), 1, NAME_MAX_LEN, paths, \
 		      KEY_RESTART, "What its paths start with."), \
 		VALUE("key_prefix", KEY_TEXT, CONFIG(surface.key_prefix), 1, NAME_MAX_LEN, \
-		      key_prefix, KEY_RESTART, "What its API keys start with."), \
+		      keys, KEY_RESTART, "What its API keys start with."), \
 		VALUE("header_prefix", KEY_TEXT, CONFIG(surface.header_prefix), 1, NAME_MAX_LEN, \
-		      header_prefix, KEY_RESTART, "What its own response fields start with."), \
+		      fields, KEY_RESTART, "What its own response fields start with."), \
 		VALUE("body_max", KEY_SIZE, CONFIG(surface.body_bytes_max), 1 * KIB, 1 * GIB, body, \
 		      KEY_RESTART, "Longest JSON request body; a longer one gets 413."), \
 		CHOICE("validate", CONFIG(surface.validate), validate_choices, "strict", KEY_RESTART, \
