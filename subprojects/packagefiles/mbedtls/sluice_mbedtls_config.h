@@ -8,23 +8,39 @@
  * No #pragma once: mbedTLS includes this file exactly once, from build_info.h.
  */
 
-/* Platform. Memory comes from the worker's arena, time from the worker's clock: both are set by lib/tls. */
+#include <stddef.h>
+#include <time.h>
+
+/*
+ * Platform. There is no process-wide state: memory, time, random numbers and PSA's tables belong to the
+ * worker's own instance (lib/tls/instance.h), which is why the mutexes of MBEDTLS_THREADING_C are absent.
+ * The few globals that no option removes are made thread-local or per instance by mbedtls-instances.patch.
+ */
+void *instance_calloc(size_t count, size_t bytes);
+void instance_free_block(void *block);
+time_t instance_time(time_t *now);
+enum { INSTANCE_PSA_CORE, INSTANCE_PSA_SLOTS, INSTANCE_PSA_PARTS };
+void *instance_psa_state(int part, size_t bytes);
+
 #define MBEDTLS_HAVE_ASM
 #define MBEDTLS_HAVE_TIME
 #define MBEDTLS_HAVE_TIME_DATE
 #define MBEDTLS_PLATFORM_C
 #define MBEDTLS_PLATFORM_MEMORY
-#define MBEDTLS_PLATFORM_TIME_ALT
-/* PSA keeps one table of key slots per process; its mutex is what makes that safe with many workers. */
-#define MBEDTLS_THREADING_C
-#define MBEDTLS_THREADING_PTHREAD
+#define MBEDTLS_PLATFORM_CALLOC_MACRO instance_calloc
+#define MBEDTLS_PLATFORM_FREE_MACRO instance_free_block
+#define MBEDTLS_PLATFORM_TIME_MACRO instance_time
+#define MBEDTLS_PLATFORM_MS_TIME_ALT
 #define MBEDTLS_AESNI_C
 #define MBEDTLS_AESCE_C
+/* Tables made at compile time: nothing to fill in on first use, when two workers might. */
+#define MBEDTLS_AES_ROM_TABLES
 
-/* Random numbers: seeded from the kernel. */
-#define MBEDTLS_ENTROPY_C
+/* Random numbers: a generator per instance, seeded by whoever makes the instance. */
 #define MBEDTLS_CTR_DRBG_C
 #define MBEDTLS_HMAC_DRBG_C
+#define MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG
+#define MBEDTLS_PSA_KEY_STORE_DYNAMIC
 
 /* Hashes and ciphers. */
 #define MBEDTLS_MD_C
@@ -82,6 +98,13 @@
 #define MBEDTLS_SSL_SERVER_NAME_INDICATION
 #define MBEDTLS_SSL_ALPN
 #define MBEDTLS_SSL_SESSION_TICKETS
-#define MBEDTLS_SSL_TICKET_C
 #define MBEDTLS_SSL_KEEP_PEER_CERTIFICATE
 #define MBEDTLS_SSL_ALL_ALERT_MESSAGES
+/* All that is ever offered or accepted, in our order of preference. */
+#define MBEDTLS_SSL_CIPHERSUITES \
+	MBEDTLS_TLS1_3_AES_128_GCM_SHA256, MBEDTLS_TLS1_3_AES_256_GCM_SHA384, \
+	MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256, MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, \
+	MBEDTLS_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, \
+	MBEDTLS_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, \
+	MBEDTLS_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, \
+	MBEDTLS_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256

@@ -1,0 +1,197 @@
+/*
+ * The functions that sluice_mbedtls_config.h and mbedtls-instances.patch make mbedTLS call. The thread-local
+ * pointer is the only mutable global of lib/: it stands for the parameter that mbedTLS does not have.
+ */
+#include "tls/instance.h"
+
+#include <mbedtls/ctr_drbg.h>
+#include <mbedtls/platform_time.h>
+#include <psa/crypto.h>
+#include <string.h>
+
+#include "base/check.h"
+
+/* Either of PSA's two global structs; a mismatch with what mbedTLS asks for stops the process at start. */
+#define PSA_STATE_BYTES 1024
+
+struct instance {
+	struct arena *arena;
+	int64_t now_s;
+	instance_entropy entropy;
+	void *owner;
+	bool psa_ready;
+	mbedtls_ctr_drbg_context random;
+	_Alignas(16) uint8_t psa[INSTANCE_PSA_PARTS][PSA_STATE_BYTES];
+};
+
+static _Thread_local struct instance *current;
+
+static int
+seed(void *opaque, unsigned char *to, size_t len)
+{
+	struct instance *instance = opaque;
+
+	return instance->entropy(instance->owner, to, len) == 0 ? 0 : MBEDTLS_ERR_CTR_DRBG_ENTROPY_SOURCE_FAILED;
+}
+
+static bool
+start(struct instance *instance)
+{
+	static const uint8_t purpose[] = "sluice tls";
+
+	if (instance->entropy == NULL)
+		return true;
+	if (mbedtls_ctr_drbg_seed(&instance->random, seed, instance, purpose, sizeof(purpose)) != 0)
+		return false;
+	instance->psa_ready = psa_crypto_init() == PSA_SUCCESS;
+	return instance->psa_ready;
+}
+
+struct instance *
+instance_new(size_t arena_bytes, instance_entropy entropy, void *owner)
+{
+	struct arena *arena = arena_new(arena_bytes);
+	struct instance *instance;
+	struct instance *before;
+	bool started;
+
+	if (arena == NULL)
+		return NULL;
+	instance = arena_alloc(arena, sizeof(*instance));
+	CHECK(instance != NULL);
+	instance->arena = arena;
+	instance->entropy = entropy;
+	instance->owner = owner;
+	before = instance_enter(instance);
+	mbedtls_ctr_drbg_init(&instance->random);
+	started = start(instance);
+	instance_leave(before);
+	if (!started) {
+		instance_free(instance);
+		return NULL;
+	}
+	return instance;
+}
+
+void
+instance_free(struct instance *instance)
+{
+	struct instance *before;
+
+	if (instance == NULL)
+		return;
+	CHECK(instance != current);
+	before = instance_enter(instance);
+	if (instance->psa_ready)
+		mbedtls_psa_crypto_free();
+	mbedtls_ctr_drbg_free(&instance->random);
+	instance_leave(before);
+	arena_free(instance->arena);
+}
+
+struct instance *
+instance_enter(struct instance *instance)
+{
+	struct instance *before = current;
+
+	current = instance;
+	return before;
+}
+
+void
+instance_leave(struct instance *before)
+{
+	current = before;
+}
+
+void
+instance_set_time(struct instance *instance, int64_t now_s)
+{
+	instance->now_s = now_s;
+}
+
+int64_t
+instance_now_s(const struct instance *instance)
+{
+	return instance->now_s;
+}
+
+struct arena *
+instance_arena(struct instance *instance)
+{
+	return instance->arena;
+}
+
+int
+instance_random(void *opaque, unsigned char *to, size_t len)
+{
+	struct instance *instance = opaque;
+
+	/* The generator gives at most so much at a time. */
+	while (len > 0) {
+		size_t part = len < MBEDTLS_CTR_DRBG_MAX_REQUEST ? len : MBEDTLS_CTR_DRBG_MAX_REQUEST;
+		int failed = mbedtls_ctr_drbg_random(&instance->random, to, part);
+
+		if (failed != 0)
+			return failed;
+		to += part;
+		len -= part;
+	}
+	return 0;
+}
+
+void *
+instance_calloc(size_t count, size_t bytes)
+{
+	size_t total;
+
+	CHECK(current != NULL);
+	if (__builtin_mul_overflow(count, bytes, &total))
+		return NULL;
+	return arena_alloc(current->arena, total);
+}
+
+void
+instance_free_block(void *block)
+{
+	if (block == NULL)
+		return;
+	CHECK(current != NULL);
+	arena_release(current->arena, block);
+}
+
+time_t
+instance_time(time_t *now)
+{
+	CHECK(current != NULL);
+	if (now != NULL)
+		*now = (time_t)current->now_s;
+	return (time_t)current->now_s;
+}
+
+mbedtls_ms_time_t
+mbedtls_ms_time(void)
+{
+	CHECK(current != NULL);
+	return (mbedtls_ms_time_t)current->now_s * 1000;
+}
+
+void *
+instance_psa_state(int part, size_t bytes)
+{
+	CHECK(current != NULL);
+	CHECK(part >= 0 && part < INSTANCE_PSA_PARTS && bytes <= PSA_STATE_BYTES);
+	return current->psa[part];
+}
+
+psa_status_t
+mbedtls_psa_external_get_random(mbedtls_psa_external_random_context_t *context, uint8_t *output,
+				size_t output_size, size_t *output_length)
+{
+	(void)context;
+	CHECK(current != NULL);
+	if (instance_random(current, output, output_size) != 0)
+		return PSA_ERROR_INSUFFICIENT_ENTROPY;
+	*output_length = output_size;
+	return PSA_SUCCESS;
+}

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tls/arena.h"
+
+/*
+ * instance: what mbedTLS takes for its process: memory, clock, random numbers, PSA's key store.
+ *
+ * mbedTLS has no parameter for these; its configuration makes it ask the instance that the calling thread
+ * has entered. Whoever calls mbedTLS enters the instance before and leaves it after, so that workers share
+ * nothing, and several may live in one thread (the simulator).
+ *
+ * Owner:  a tls_context, an identity while it is checked, or a test's client.
+ * Thread: one at a time. Time: instance_set_time(). Memory: everything comes out of the arena.
+ */
+struct instance;
+
+/* Fills to with len random bytes; 0, or another number when it cannot. */
+typedef int (*instance_entropy)(void *owner, uint8_t *to, size_t len);
+
+/* NULL without memory, or when entropy failed. entropy NULL: random numbers are never asked for. */
+struct instance *instance_new(size_t arena_bytes, instance_entropy entropy, void *owner);
+
+/* Everything allocated in it must be forgotten. */
+void instance_free(struct instance *instance);
+
+/* Returns whom to go back to; enter and leave nest. */
+struct instance *instance_enter(struct instance *instance);
+void instance_leave(struct instance *before);
+
+void instance_set_time(struct instance *instance, int64_t now_s);
+int64_t instance_now_s(const struct instance *instance);
+struct arena *instance_arena(struct instance *instance);
+
+/* The shape of mbedTLS's f_rng; opaque is the instance. */
+int instance_random(void *opaque, unsigned char *to, size_t len);
