@@ -1,0 +1,250 @@
+/* Text of words by SplitMix64, wrapped as OpenAI's API wraps it. */
+#include "answer.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* A date that never moves: answers must not depend on the clock. */
+#define CREATED 1776391234
+
+/* As they stand inside a JSON string: plain words, UTF-8 of each length, and escapes. */
+static const char *const words[] = {
+	" the", " a", " of", " to", " and", " in", " is", " model", " token", " stream", " router",
+	" packet", " answer", " time", " water", " gate", " sluice", " quick", " brown", " fox", ".",
+	",", " caf\xc3\xa9", " na\xc3\xafve", " \xe2\x82\xac", " \xe6\xb0\xb4", " \xf0\x9f\x8c\x8a",
+	"\\n", "\\n\\n", " \\\"quoted\\\"", " back\\\\slash", " \\u2603", " \\ud83d\\ude00", " data:",
+	" [DONE]", " {}", " usage",
+};
+
+static const char *
+id_prefix(const struct ask *ask)
+{
+	return ask->kind == ASK_CHAT ? "chatcmpl" : "cmpl";
+}
+
+void
+answer_init(struct answer *answer, const struct ask *ask)
+{
+	*answer = (struct answer){ .ask = ask, .text = { ask->script.seed } };
+	answer->tokens_total = ask_tokens(ask, &answer->is_cut);
+	answer->at = ask->kind == ASK_CHAT ? ANSWER_ROLE : ANSWER_TEXT;
+}
+
+/* Text of the next tokens, at most one event's worth; true if it fitted. */
+static bool
+add_text(struct answer *answer, struct buffer *to, uint64_t tokens)
+{
+	uint64_t bytes = answer->ask->script.event_bytes;
+	bool fine = true;
+
+	for (uint64_t i = 0; fine && bytes && i < bytes; i++)
+		fine = buffer_addf(to, "%c", 'a' + (int)random_below(&answer->text, 26));
+	for (uint64_t i = 0; fine && !bytes && i < tokens; i++)
+		fine = buffer_add_text(to, words[random_below(&answer->text, COUNT_OF(words))]);
+	answer->tokens += tokens;
+	return fine;
+}
+
+static uint64_t
+tokens_of_event(const struct answer *answer)
+{
+	uint64_t left = answer->tokens_total - answer->tokens;
+
+	return left < answer->ask->script.chunk ? left : answer->ask->script.chunk;
+}
+
+static bool
+add_usage(const struct answer *answer, struct buffer *to)
+{
+	uint64_t prompt = ask_prompt_tokens(answer->ask);
+
+	return buffer_addf(to,
+			   "{\"prompt_tokens\":%" PRIu64 ",\"completion_tokens\":%" PRIu64
+			   ",\"total_tokens\":%" PRIu64 "}",
+			   prompt, answer->tokens, prompt + answer->tokens);
+}
+
+static bool
+add_opening(const struct answer *answer, struct buffer *to, const char *object)
+{
+	return buffer_addf(to, "{\"id\":\"%s-%016" PRIx64 "\",\"object\":\"%s\",\"created\":%d,\"model\":",
+			   id_prefix(answer->ask), answer->ask->script.seed, object, CREATED) &&
+	       buffer_add_json(to, bytes_from_text(answer->ask->model));
+}
+
+static bool
+add_choice(struct answer *answer, struct buffer *to)
+{
+	bool is_chat = answer->ask->kind == ASK_CHAT;
+	const char *finish = answer->is_cut ? "length" : "stop";
+
+	switch (answer->at) {
+	case ANSWER_ROLE:
+		return buffer_add_text(to, "{\"index\":0,\"delta\":{\"role\":\"assistant\","
+					   "\"content\":\"\"},\"finish_reason\":null}");
+	case ANSWER_TEXT:
+		return buffer_add_text(to, is_chat ? "{\"index\":0,\"delta\":{\"content\":\"" :
+						     "{\"index\":0,\"text\":\"") &&
+		       add_text(answer, to, tokens_of_event(answer)) &&
+		       buffer_add_text(to, is_chat ? "\"},\"finish_reason\":null}" :
+						     "\",\"finish_reason\":null}");
+	case ANSWER_FINISH:
+		return buffer_addf(to, "{\"index\":0,%s,\"finish_reason\":\"%s\"}",
+				   is_chat ? "\"delta\":{}" : "\"text\":\"\"", finish);
+	default:
+		return true; /* choices: [] of the usage event */
+	}
+}
+
+static bool
+add_event_usage(const struct answer *answer, struct buffer *to)
+{
+	const struct ask *ask = answer->ask;
+
+	if (!ask->wants_usage || ask->script.no_usage)
+		return true;
+	if (answer->at == ANSWER_USAGE || ask->wants_running_usage)
+		return buffer_add_text(to, ",\"usage\":") && add_usage(answer, to);
+	return ask->script.no_usage_null || buffer_add_text(to, ",\"usage\":null");
+}
+
+static void
+go_on(struct answer *answer)
+{
+	const struct ask *ask = answer->ask;
+
+	if (answer->at == ANSWER_TEXT && answer->tokens < answer->tokens_total)
+		return;
+	answer->at++;
+	if (answer->at == ANSWER_TEXT && answer->tokens_total == 0)
+		answer->at++;
+	if (answer->at == ANSWER_USAGE && (!ask->wants_usage || ask->script.no_usage))
+		answer->at++;
+	if (answer->at == ANSWER_DONE && ask->script.no_done)
+		answer->at++;
+}
+
+bool
+answer_next_event(struct answer *answer, struct buffer *to)
+{
+	const char *object = answer->ask->kind == ASK_CHAT ? "chat.completion.chunk" :
+							     "text_completion";
+	bool fine;
+
+	if (answer->at == ANSWER_END)
+		return false;
+	if (answer->at == ANSWER_DONE)
+		fine = buffer_add_text(to, "data: [DONE]\n\n");
+	else
+		fine = buffer_add_text(to, "data: ") && add_opening(answer, to, object) &&
+		       buffer_add_text(to, ",\"choices\":[") && add_choice(answer, to) &&
+		       buffer_add_text(to, "]") && add_event_usage(answer, to) &&
+		       buffer_add_text(to, "}\n\n");
+	answer->events++;
+	go_on(answer);
+	return fine;
+}
+
+static bool
+add_base64(struct buffer *to, const uint8_t *from, size_t len)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	bool fine = buffer_add_text(to, "\"");
+
+	for (size_t i = 0; fine && i < len; i += 3) {
+		size_t left = len - i;
+		uint32_t three = (uint32_t)from[i] << 16 |
+				 (left > 1 ? (uint32_t)from[i + 1] << 8 : 0) |
+				 (left > 2 ? (uint32_t)from[i + 2] : 0);
+
+		fine = buffer_addf(to, "%c%c%c%c", digits[three >> 18], digits[three >> 12 & 63],
+				   left > 1 ? digits[three >> 6 & 63] : '=',
+				   left > 2 ? digits[three & 63] : '=');
+	}
+	return fine && buffer_add_text(to, "\"");
+}
+
+/* Numbers of four decimals, which print the same from a float everywhere. */
+static bool
+add_vector(struct answer *answer, struct buffer *to)
+{
+	uint64_t dims = answer->ask->script.dims;
+	float *vector = calloc(dims, sizeof(*vector));
+	bool fine = vector != NULL;
+
+	for (uint64_t i = 0; fine && i < dims; i++)
+		vector[i] = (float)((int)random_below(&answer->text, 20001) - 10000) / 10000.0f;
+	if (fine && answer->ask->wants_base64) {
+		fine = add_base64(to, (const uint8_t *)vector, dims * sizeof(*vector));
+	} else if (fine) {
+		fine = buffer_add_text(to, "[");
+		for (uint64_t i = 0; fine && i < dims; i++)
+			fine = buffer_addf(to, "%s%.4f", i ? "," : "", (double)vector[i]);
+		fine = fine && buffer_add_text(to, "]");
+	}
+	free(vector);
+	return fine;
+}
+
+static bool
+whole_embedding(struct answer *answer, struct buffer *to)
+{
+	uint64_t prompt = ask_prompt_tokens(answer->ask);
+	bool fine = buffer_add_text(to, "{\"object\":\"list\",\"data\":[");
+
+	for (uint32_t i = 0; fine && i < answer->ask->input_count; i++)
+		fine = buffer_addf(to, "%s{\"object\":\"embedding\",\"index\":%" PRIu32 ",\"embedding\":",
+				   i ? "," : "", i) &&
+		       add_vector(answer, to) && buffer_add_text(to, "}");
+	return fine && buffer_add_text(to, "],\"model\":") &&
+	       buffer_add_json(to, bytes_from_text(answer->ask->model)) &&
+	       buffer_addf(to, ",\"usage\":{\"prompt_tokens\":%" PRIu64 ",\"total_tokens\":%" PRIu64 "}}",
+			   prompt, prompt);
+}
+
+static bool
+whole_text(struct answer *answer, struct buffer *to)
+{
+	bool is_chat = answer->ask->kind == ASK_CHAT;
+	bool fine = add_opening(answer, to, is_chat ? "chat.completion" : "text_completion") &&
+		    buffer_add_text(to, ",\"choices\":[{\"index\":0,") &&
+		    buffer_add_text(to, is_chat ? "\"message\":{\"role\":\"assistant\",\"content\":\"" :
+						  "\"text\":\"");
+
+	while (fine && answer->tokens < answer->tokens_total)
+		fine = add_text(answer, to, tokens_of_event(answer));
+	fine = fine && buffer_addf(to, "\"%s,\"finish_reason\":\"%s\"}]", is_chat ? "}" : "",
+				   answer->is_cut ? "length" : "stop");
+	if (fine && !answer->ask->script.no_usage)
+		fine = buffer_add_text(to, ",\"usage\":") && add_usage(answer, to);
+	return fine && buffer_add_text(to, "}");
+}
+
+bool
+answer_whole(struct answer *answer, struct buffer *to)
+{
+	switch (answer->ask->kind) {
+	case ASK_EMBEDDING:
+		return whole_embedding(answer, to);
+	case ASK_MODELS:
+		return buffer_add_text(to, "{\"object\":\"list\",\"data\":[{\"id\":\"sim\","
+					   "\"object\":\"model\",\"owned_by\":\"sluice\"}]}");
+	case ASK_HEALTH:
+		return buffer_add_text(to, "{\"status\":\"ok\"}");
+	default:
+		return whole_text(answer, to);
+	}
+}
+
+bool
+answer_error(struct buffer *to, uint64_t status, const char *message, const char *param)
+{
+	const char *type = status >= 500 ? "server_error" : "invalid_request_error";
+
+	return buffer_add_text(to, "{\"error\":{\"message\":") &&
+	       buffer_add_json(to, bytes_from_text(message)) &&
+	       buffer_addf(to, ",\"type\":\"%s\",\"param\":", type) &&
+	       (param ? buffer_add_json(to, bytes_from_text(param)) : buffer_add_text(to, "null")) &&
+	       buffer_add_text(to, ",\"code\":\"simulated\"}}");
+}
