@@ -1,7 +1,7 @@
 /*
- * sluice.yaml to struct config: walks the YAML tree along the schema, mapping by mapping. Every complaint
- * names the place; nothing stops at the first one. What is absent gets the schema's default through
- * the same parser that reads the file.
+ * sluice.yaml to struct config: walks the YAML tree along the schema, mapping by mapping. Every
+ * complaint names the place; nothing stops at the first one. What is absent gets the schema's
+ * default through the same parser that reads the file.
  */
 #include "config/config.h"
 
@@ -53,7 +53,8 @@ complain(struct reader *r, struct place place, const char *format, ...)
 	r->complaint_count++;
 }
 
-/* Where a scalar stands; other nodes have no token of their own, so the caller says what is near. */
+/* Where a scalar stands; other nodes have no token of their own, so the caller says what is near.
+ */
 static struct place
 place_of(struct fy_node *node, struct place near)
 {
@@ -83,8 +84,8 @@ complain_unknown(struct reader *r, struct place place, const struct key *table, 
 	for (; table->name != NULL; table++) {
 		CHECK(count + 1 < KEYS_MAX);
 		names[count] = table->name;
-		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", count > 0 ? ", " : "",
-			 table->name);
+		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s",
+			 count > 0 ? ", " : "", table->name);
 		count++;
 	}
 	nearest = value_nearest(name, names);
@@ -109,7 +110,8 @@ scalar_text(struct reader *r, const struct key *key, struct fy_node *node, struc
 	}
 	if (!fy_node_is_scalar(node)) {
 		complain(r, place, "%s: expected a %s, found a %s", key->name,
-			 schema_type_name(key->type), fy_node_is_mapping(node) ? "mapping" : "list");
+			 schema_type_name(key->type),
+			 fy_node_is_mapping(node) ? "mapping" : "list");
 		return false;
 	}
 	bytes = fy_node_get_scalar(node, &len);
@@ -149,8 +151,8 @@ read_list(struct reader *r, const struct key *key, struct fy_node *node, struct 
 
 	element.name = key->name;
 	if (!fy_node_is_sequence(node)) {
-		complain(r, place_of(node, near), "%s: expected a list; write each element after a '-'",
-			 key->name);
+		complain(r, place_of(node, near),
+			 "%s: expected a list; write each element after a '-'", key->name);
 		return;
 	}
 	while ((item = fy_node_sequence_iterate(node, &cursor)) != NULL) {
@@ -264,8 +266,8 @@ network_has(const struct config_address *network, const struct config_address *a
 }
 
 static void
-check_gateway(struct reader *r, struct fy_node *root, const struct config_port *port, uint32_t index,
-	      const struct config_address *gateway, const char *name)
+check_gateway(struct reader *r, struct fy_node *root, const struct config_port *port,
+	      uint32_t index, const struct config_address *gateway, const char *name)
 {
 	for (uint32_t i = 0; gateway->is_set && i < port->address_count; i++)
 		if (network_has(&port->addresses[i], gateway))
@@ -289,7 +291,8 @@ check_listeners(struct reader *r, struct fy_node *root, const struct config *con
 			    (!late->address.is_set || !early->address.is_set ||
 			     memcmp(late->address.ip, early->address.ip, 16) == 0))
 				complain(r, place_at(root, "/listeners/%" PRIu32 "/port", i),
-					 "port: an earlier listener has port %u on this address", late->port);
+					 "port: an earlier listener has port %u on this address",
+					 late->port);
 		}
 	}
 }
@@ -310,8 +313,10 @@ static void
 check_together(struct reader *r, struct fy_node *root, const struct config *config)
 {
 	for (uint32_t i = 0; i < config->port_count; i++) {
-		check_gateway(r, root, &config->ports[i], i, &config->ports[i].gateway4, "gateway4");
-		check_gateway(r, root, &config->ports[i], i, &config->ports[i].gateway6, "gateway6");
+		check_gateway(r, root, &config->ports[i], i, &config->ports[i].gateway4,
+			      "gateway4");
+		check_gateway(r, root, &config->ports[i], i, &config->ports[i].gateway6,
+			      "gateway6");
 	}
 	check_listeners(r, root, config);
 	check_surface(r, root, &config->surfaces.ecolink, "ecolink");

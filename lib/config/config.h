@@ -10,10 +10,11 @@
 /*
  * config: sluice.yaml as one struct, for the two programs; both read the same file.
  *
- * What keys there are, their bounds, defaults and meanings is one table (schema.c); parser, complaints and the
- * printed reference follow from it. A field here without a row there keeps zero, and tidy complains.
+ * What keys there are, their bounds, defaults and meanings is one table (schema.c); parser,
+ * complaints and the printed reference follow from it. A field here without a row there keeps zero,
+ * and tidy complains.
  *
- * Memory: the caller's; no pointers inside, so a struct config may be copied. About 60 KiB: not for
+ * Memory: the caller's; no pointers inside, so a struct config may be copied. About 40 KiB: not for
  *         a stack of a fiber. libfyaml allocates while reading and nothing stays.
  * Thread: any; main threads in practice. Never on a packet path.
  */
@@ -51,23 +52,24 @@ struct config_port {
 
 struct config_certificate {
 	char chain[CONFIG_PATH_BYTES]; /* PEM file, server's certificate first */
-	char key[CONFIG_PATH_BYTES];   /* PEM file */
+	char key[CONFIG_PATH_BYTES]; /* PEM file */
 };
 
 struct config_listener {
 	struct config_address address; /* not is_set: every address of every port */
 	uint16_t port;
 	uint32_t certificate_count; /* at least 1 */
-	struct config_certificate certificates[CONFIG_CERTIFICATES_MAX]; /* chosen by SNI; first is default */
+	struct config_certificate
+		certificates[CONFIG_CERTIFICATES_MAX]; /* chosen by SNI; first is default */
 };
 
 /* What one edge of the API looks like (api.md section 1). */
 struct config_surface {
 	bool enabled;
-	char prefix[CONFIG_NAME_BYTES];        /* "/v1" */
-	char key_prefix[CONFIG_NAME_BYTES];    /* "eco_" */
+	char prefix[CONFIG_NAME_BYTES]; /* "/v1" */
+	char key_prefix[CONFIG_NAME_BYTES]; /* "eco_" */
 	char header_prefix[CONFIG_NAME_BYTES]; /* "x-ecolink-" */
-	uint64_t body_bytes_max;               /* of a JSON request */
+	uint64_t body_bytes_max; /* of a JSON request */
 	enum config_validate validate;
 };
 
@@ -95,9 +97,9 @@ struct config {
 	struct config_listener listeners[CONFIG_LISTENERS_MAX];
 	uint64_t ticket_lifetime_ns; /* tls.ticket_lifetime; 0: no tickets */
 	struct {
-		uint32_t clients;      /* connections, all workers together */
-		uint32_t upstreams;    /* connections to backends, all workers together */
-		uint32_t per_source;   /* client connections per IPv4 /24 or IPv6 /48 */
+		uint32_t clients; /* connections, all workers together */
+		uint32_t upstreams; /* connections to backends, all workers together */
+		uint32_t per_source; /* client connections per IPv4 /24 or IPv6 /48 */
 		uint64_t bodies_bytes; /* request bodies kept for a resend, all workers together */
 	} limits;
 	struct {
@@ -109,7 +111,8 @@ struct config {
 		uint64_t response_head_ns;
 		uint64_t first_event_ns;
 		uint64_t between_events_ns;
-		uint64_t keep_alive_ns; /* until the first ": keep-alive" comment of a slow stream */
+		uint64_t
+			keep_alive_ns; /* until the first ": keep-alive" comment of a slow stream */
 		uint64_t upstream_idle_ns;
 		uint64_t drain_ns; /* what running requests get after a stop was asked for */
 	} timeouts;
@@ -154,9 +157,10 @@ struct config_complaints {
 	void *owner;
 };
 
-/* The text of a file called name (used in complaints). Complains about everything it finds and returns
- * ERR_CONFIG_INVALID; *config is whole on success and untouched otherwise. Relative paths become relative
- * to the folder of name. Opens no other file: whether a path exists is its user's business. */
+/* The text of a file called name (used in complaints). Complains about everything it finds and
+ * returns ERR_CONFIG_INVALID; *config is whole on success and untouched otherwise. Relative paths
+ * become relative to the folder of name. Opens no other file: whether a path exists is its user's
+ * business. */
 enum err config_parse(struct config *config, const char *name, struct bytes text,
 		      const struct config_complaints *complaints);
 

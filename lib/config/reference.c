@@ -18,16 +18,19 @@ describe(const struct key *key, char text[LINE_BYTES])
 	snprintf(text, LINE_BYTES, "%s", schema_type_name(key->type));
 	len = strlen(text);
 	if (key->type == KEY_COUNT || key->type == KEY_PORT || key->type == KEY_LIST)
-		snprintf(text + len, LINE_BYTES - len, " %" PRIu64 " to %" PRIu64, key->min, key->max);
+		snprintf(text + len, LINE_BYTES - len, " %" PRIu64 " to %" PRIu64, key->min,
+			 key->max);
 	for (uint32_t i = 0; key->choices != NULL && key->choices[i] != NULL; i++) {
 		len = strlen(text);
-		snprintf(text + len, LINE_BYTES - len, "%s%s", i > 0 ? " | " : " ", key->choices[i]);
+		snprintf(text + len, LINE_BYTES - len, "%s%s", i > 0 ? " | " : " ",
+			 key->choices[i]);
 	}
 	len = strlen(text);
 	if (key->fallback == NULL)
 		snprintf(text + len, LINE_BYTES - len, ", required");
 	else if (key->type != KEY_LIST)
-		snprintf(text + len, LINE_BYTES - len, ", default %s%s%s", quote, key->fallback, quote);
+		snprintf(text + len, LINE_BYTES - len, ", default %s%s%s", quote, key->fallback,
+			 quote);
 	len = strlen(text);
 	snprintf(text + len, LINE_BYTES - len, ", %s", schema_class_name(key->class));
 }
@@ -39,13 +42,15 @@ print_table(const struct key *table, int depth, const struct config_complaints *
 	char facts[LINE_BYTES];
 
 	for (const struct key *key = table; key->name != NULL && depth < DEPTH_MAX; key++) {
-		const struct key *inside = key->element != NULL ? key->element->inside : key->inside;
+		const struct key *inside =
+			key->element != NULL ? key->element->inside : key->inside;
 
 		if (key->type == KEY_SECTION) {
 			snprintf(line, sizeof(line), "%*s%s:", depth * 4, "", key->name);
 		} else {
 			describe(key, facts);
-			snprintf(line, sizeof(line), "%*s%s: (%s)", depth * 4, "", key->name, facts);
+			snprintf(line, sizeof(line), "%*s%s: (%s)", depth * 4, "", key->name,
+				 facts);
 		}
 		to->line(to->owner, line);
 		snprintf(line, sizeof(line), "%*s# %s", depth * 4 + 4, "", key->help);

@@ -7,19 +7,33 @@
 #define FIELD(type, member) offsetof(type, member), sizeof(((type *)0)->member)
 #define CONFIG(member) FIELD(struct config, member)
 #define NO_FIELD 0, 0
-#define END { NULL, KEY_TEXT, NO_FIELD, 0, 0, NULL, KEY_RESTART, NULL, NULL, NULL, NULL, 0 }
+#define END \
+	{ \
+		NULL, KEY_TEXT, NO_FIELD, 0, 0, NULL, KEY_RESTART, NULL, NULL, NULL, NULL, 0 \
+	}
 
 #define VALUE(name, type, field, min, max, fallback, class, help) \
-	{ name, type, field, min, max, fallback, class, help, NULL, NULL, NULL, 0 }
+	{ \
+		name, type, field, min, max, fallback, class, help, NULL, NULL, NULL, 0 \
+	}
 #define CHOICE(name, field, choices, fallback, class, help) \
-	{ name, KEY_CHOICE, field, 0, 0, fallback, class, help, choices, NULL, NULL, 0 }
+	{ \
+		name, KEY_CHOICE, field, 0, 0, fallback, class, help, choices, NULL, NULL, 0 \
+	}
 #define SECTION(name, inside, help) \
-	{ name, KEY_SECTION, NO_FIELD, 0, 0, "", KEY_RESTART, help, NULL, inside, NULL, 0 }
+	{ \
+		name, KEY_SECTION, NO_FIELD, 0, 0, "", KEY_RESTART, help, NULL, inside, NULL, 0 \
+	}
 #define ELEMENT(type, inside, bytes, max) \
-	{ "-", type, 0, bytes, 1, max, NULL, KEY_RESTART, NULL, NULL, inside, NULL, 0 }
+	{ \
+		"-", type, 0, bytes, 1, max, NULL, KEY_RESTART, NULL, NULL, inside, NULL, 0 \
+	}
 #define LIST(name, owner, member, count, element, min, max, class, help) \
-	{ name, KEY_LIST, offsetof(owner, member), sizeof(((owner *)0)->member[0]), min, max, \
-	  (min) > 0 ? NULL : "", class, help, NULL, NULL, element, offsetof(owner, count) }
+	{ \
+		name, KEY_LIST, offsetof(owner, member), sizeof(((owner *)0)->member[0]), min, \
+			max, (min) > 0 ? NULL : "", class, help, NULL, NULL, element, \
+			offsetof(owner, count) \
+	}
 
 #define SEC NSEC_PER_SEC
 #define HOUR (3600 * NSEC_PER_SEC)
@@ -35,7 +49,8 @@ static const char *const validate_choices[] = { "strict", "model-only", NULL };
 
 static const struct key spool_keys[] = {
 	VALUE("path", KEY_PATH, CONFIG(spool.path), 1, PATH_MAX_LEN, "/var/lib/sluice/spool",
-	      KEY_RESTART, "Folder of the usage segments that the dataplane writes and control reads."),
+	      KEY_RESTART,
+	      "Folder of the usage segments that the dataplane writes and control reads."),
 	VALUE("segment", KEY_SIZE, CONFIG(spool.segment_bytes), 1 * MIB, 4 * GIB, "64MiB",
 	      KEY_RESTART, "Size of one segment; it is allocated whole when it is made."),
 	END,
@@ -69,11 +84,13 @@ static const struct key port_keys[] = {
 	      "Receive queues; 0: one per worker."),
 	END,
 };
-static const struct key port_element = ELEMENT(KEY_SECTION, port_keys, sizeof(struct config_port), 0);
+static const struct key port_element =
+	ELEMENT(KEY_SECTION, port_keys, sizeof(struct config_port), 0);
 
 static const struct key certificate_keys[] = {
 	VALUE("chain", KEY_PATH, FIELD(struct config_certificate, chain), 1, PATH_MAX_LEN, NULL,
-	      KEY_RESTART, "PEM file with the server's certificate first, then the intermediate ones."),
+	      KEY_RESTART,
+	      "PEM file with the server's certificate first, then the intermediate ones."),
 	VALUE("key", KEY_PATH, FIELD(struct config_certificate, key), 1, PATH_MAX_LEN, NULL,
 	      KEY_RESTART, "PEM file with the private key."),
 	END,
@@ -108,8 +125,9 @@ static const struct key limits_keys[] = {
 	VALUE("per_source", KEY_COUNT, CONFIG(limits.per_source), 1, 10000000, "10000", KEY_RESTART,
 	      "Client connections from one IPv4 /24 or IPv6 /48."),
 	VALUE("bodies", KEY_SIZE, CONFIG(limits.bodies_bytes), 1 * MIB, 256 * GIB, "128MiB",
-	      KEY_RESTART, "Request bodies kept until the first byte of the answer, all workers "
-			   "together; when it is full, new requests get 503."),
+	      KEY_RESTART,
+	      "Request bodies kept until the first byte of the answer, all workers "
+	      "together; when it is full, new requests get 503."),
 	END,
 };
 
@@ -124,16 +142,17 @@ static const struct key timeouts_keys[] = {
 	      "Between two requests of one connection."),
 	VALUE("connect", KEY_DURATION, CONFIG(timeouts.connect_ns), SEC / 100, HOUR, "1s",
 	      KEY_RESTART, "To connect to a backend."),
-	VALUE("response_head", KEY_DURATION, CONFIG(timeouts.response_head_ns), SEC / 10, DAY, "30s",
-	      KEY_RESTART, "From the request to the backend's response head."),
+	VALUE("response_head", KEY_DURATION, CONFIG(timeouts.response_head_ns), SEC / 10, DAY,
+	      "30s", KEY_RESTART, "From the request to the backend's response head."),
 	VALUE("first_event", KEY_DURATION, CONFIG(timeouts.first_event_ns), SEC / 10, DAY, "60s",
 	      KEY_RESTART, "From the response head to the first event of a stream."),
 	VALUE("between_events", KEY_DURATION, CONFIG(timeouts.between_events_ns), SEC / 10, DAY,
 	      "60s", KEY_RESTART, "Between two events of a stream, or two pieces of another body."),
 	VALUE("keep_alive", KEY_DURATION, CONFIG(timeouts.keep_alive_ns), SEC / 10, HOUR, "15s",
-	      KEY_RESTART, "Silence of a backend after which the client of a stream gets a comment."),
-	VALUE("upstream_idle", KEY_DURATION, CONFIG(timeouts.upstream_idle_ns), SEC / 10, DAY, "30s",
-	      KEY_RESTART, "How long an unused connection to a backend is kept."),
+	      KEY_RESTART,
+	      "Silence of a backend after which the client of a stream gets a comment."),
+	VALUE("upstream_idle", KEY_DURATION, CONFIG(timeouts.upstream_idle_ns), SEC / 10, DAY,
+	      "30s", KEY_RESTART, "How long an unused connection to a backend is kept."),
 	VALUE("drain", KEY_DURATION, CONFIG(timeouts.drain_ns), 0, DAY, "30s", KEY_RESTART,
 	      "What running requests get to end after the dataplane was asked to stop."),
 	END,
@@ -143,17 +162,21 @@ static const struct key timeouts_keys[] = {
 	{ \
 		VALUE("enabled", KEY_BOOL, CONFIG(surface.enabled), 0, 0, "yes", KEY_RESTART, \
 		      "Whether requests of this surface are served."), \
-		VALUE("prefix", KEY_TEXT, CONFIG(surface.prefix), 1, NAME_MAX_LEN, paths, \
-		      KEY_RESTART, "What its paths start with."), \
-		VALUE("key_prefix", KEY_TEXT, CONFIG(surface.key_prefix), 1, NAME_MAX_LEN, \
-		      keys, KEY_RESTART, "What its API keys start with."), \
-		VALUE("header_prefix", KEY_TEXT, CONFIG(surface.header_prefix), 1, NAME_MAX_LEN, \
-		      fields, KEY_RESTART, "What its own response fields start with."), \
-		VALUE("body_max", KEY_SIZE, CONFIG(surface.body_bytes_max), 1 * KIB, 1 * GIB, body, \
-		      KEY_RESTART, "Longest JSON request body; a longer one gets 413."), \
-		CHOICE("validate", CONFIG(surface.validate), validate_choices, "strict", KEY_RESTART, \
-		       "Which fields of a request are checked: all that have rules, or model."), \
-		END, \
+			VALUE("prefix", KEY_TEXT, CONFIG(surface.prefix), 1, NAME_MAX_LEN, paths, \
+			      KEY_RESTART, "What its paths start with."), \
+			VALUE("key_prefix", KEY_TEXT, CONFIG(surface.key_prefix), 1, NAME_MAX_LEN, \
+			      keys, KEY_RESTART, "What its API keys start with."), \
+			VALUE("header_prefix", KEY_TEXT, CONFIG(surface.header_prefix), 1, \
+			      NAME_MAX_LEN, fields, KEY_RESTART, \
+			      "What its own response fields start with."), \
+			VALUE("body_max", KEY_SIZE, CONFIG(surface.body_bytes_max), 1 * KIB, \
+			      1 * GIB, body, KEY_RESTART, \
+			      "Longest JSON request body; a longer one gets 413."), \
+			CHOICE("validate", CONFIG(surface.validate), validate_choices, "strict", \
+			       KEY_RESTART, \
+			       "Which fields of a request are checked: all that have rules, or " \
+			       "model."), \
+			END, \
 	}
 static const struct key ecolink_keys[] =
 	SURFACE_KEYS(surfaces.ecolink, "/v1", "eco_", "x-ecolink-", "32MiB");
@@ -167,7 +190,8 @@ static const struct key surfaces_keys[] = {
 
 static const struct key store_keys[] = {
 	VALUE("path", KEY_PATH, CONFIG(store.path), 1, PATH_MAX_LEN, "/var/lib/sluice/sluice.db",
-	      KEY_RESTART, "SQLite file with keys, accounts, models, prices, instances and the ledger."),
+	      KEY_RESTART,
+	      "SQLite file with keys, accounts, models, prices, instances and the ledger."),
 	END,
 };
 
@@ -198,10 +222,10 @@ static const struct key capacity_keys[] = {
 };
 
 static const struct key probes_keys[] = {
-	VALUE("interval", KEY_DURATION, CONFIG(probes.interval_ns), SEC / 100, HOUR, "1s", KEY_RESTART,
-	      "Between two health probes of one backend."),
-	VALUE("timeout", KEY_DURATION, CONFIG(probes.timeout_ns), SEC / 100, HOUR, "1s", KEY_RESTART,
-	      "After which a probe has failed; at most the interval."),
+	VALUE("interval", KEY_DURATION, CONFIG(probes.interval_ns), SEC / 100, HOUR, "1s",
+	      KEY_RESTART, "Between two health probes of one backend."),
+	VALUE("timeout", KEY_DURATION, CONFIG(probes.timeout_ns), SEC / 100, HOUR, "1s",
+	      KEY_RESTART, "After which a probe has failed; at most the interval."),
 	VALUE("rise", KEY_COUNT, CONFIG(probes.rise), 1, 100, "2", KEY_RESTART,
 	      "Good probes in a row that bring a backend up."),
 	VALUE("fall", KEY_COUNT, CONFIG(probes.fall), 1, 100, "3", KEY_RESTART,
@@ -243,20 +267,23 @@ const char *
 schema_type_name(enum key_type type)
 {
 	static const char *const names[] = {
-		[KEY_TEXT] = "text",	     [KEY_PATH] = "path",	[KEY_COUNT] = "number",
-		[KEY_PORT] = "TCP port",     [KEY_SIZE] = "size",	[KEY_DURATION] = "duration",
-		[KEY_BOOL] = "yes or no",    [KEY_CHOICE] = "choice",	[KEY_ADDRESS] = "IP address",
-		[KEY_NETWORK] = "IP network", [KEY_SECTION] = "mapping", [KEY_LIST] = "list",
+		[KEY_TEXT] = "text",	      [KEY_PATH] = "path",
+		[KEY_COUNT] = "number",	      [KEY_PORT] = "TCP port",
+		[KEY_SIZE] = "size",	      [KEY_DURATION] = "duration",
+		[KEY_BOOL] = "yes or no",     [KEY_CHOICE] = "choice",
+		[KEY_ADDRESS] = "IP address", [KEY_NETWORK] = "IP network",
+		[KEY_SECTION] = "mapping",    [KEY_LIST] = "list",
 	};
 
 	return names[type];
 }
 
-const char *
-schema_class_name(enum key_class class)
+const char *schema_class_name(enum key_class class)
 {
 	static const char *const names[] = {
-		[KEY_LIVE] = "live", [KEY_DRAIN] = "drain", [KEY_RESTART] = "restart",
+		[KEY_LIVE] = "live",
+		[KEY_DRAIN] = "drain",
+		[KEY_RESTART] = "restart",
 	};
 
 	return names[class];

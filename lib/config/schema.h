@@ -6,28 +6,28 @@
 /*
  * schema: the keys of sluice.yaml as data. Private to lib/config.
  *
- * A table describes the keys of one mapping. Offsets count from the start of the struct that the table's
- * owner names: struct config for plain sections, the element for lists.
+ * A table describes the keys of one mapping. Offsets count from the start of the struct that the
+ * table's owner names: struct config for plain sections, the element for lists.
  */
 enum key_type {
 	KEY_TEXT,
-	KEY_PATH,     /* text; made relative to the configuration file's folder */
-	KEY_COUNT,    /* uint32_t */
-	KEY_PORT,     /* uint16_t */
-	KEY_SIZE,     /* uint64_t bytes, written with a unit */
+	KEY_PATH, /* text; made relative to the configuration file's folder */
+	KEY_COUNT, /* uint32_t */
+	KEY_PORT, /* uint16_t */
+	KEY_SIZE, /* uint64_t bytes, written with a unit */
 	KEY_DURATION, /* uint64_t nanoseconds, written with a unit */
 	KEY_BOOL,
-	KEY_CHOICE,  /* an enum: index into choices */
+	KEY_CHOICE, /* an enum: index into choices */
 	KEY_ADDRESS, /* struct config_address without prefix; fallback "any" allows "any" */
 	KEY_NETWORK, /* struct config_address with prefix */
 	KEY_SECTION, /* inside */
-	KEY_LIST,    /* min to max elements, each as element says */
+	KEY_LIST, /* min to max elements, each as element says */
 };
 
 /* What a changed value asks for when the file is read again. */
 enum key_class {
-	KEY_LIVE,    /* taken over at once */
-	KEY_DRAIN,   /* for new connections; old ones keep the old value */
+	KEY_LIVE, /* taken over at once */
+	KEY_DRAIN, /* for new connections; old ones keep the old value */
 	KEY_RESTART, /* the process that uses it must start again */
 };
 
@@ -42,9 +42,9 @@ struct key {
 	enum key_class class;
 	const char *help;
 	const char *const *choices; /* NULL-terminated */
-	const struct key *inside;   /* table, ends with a NULL name */
-	const struct key *element;  /* one row */
-	size_t count_offset;        /* of a list: uint32_t */
+	const struct key *inside; /* table, ends with a NULL name */
+	const struct key *element; /* one row */
+	size_t count_offset; /* of a list: uint32_t */
 };
 
 extern const struct key schema_root[];

@@ -33,11 +33,7 @@ static const struct unit duration_units[] = {
 };
 
 static const struct unit size_units[] = {
-	{ "B", 1 },
-	{ "KiB", KIB },
-	{ "MiB", MIB },
-	{ "GiB", (uint64_t)1024 * MIB },
-	{ NULL, 0 },
+	{ "B", 1 }, { "KiB", KIB }, { "MiB", MIB }, { "GiB", (uint64_t)1024 * MIB }, { NULL, 0 },
 };
 
 __attribute__((format(printf, 2, 3))) static bool
@@ -80,7 +76,8 @@ value_nearest(const char *word, const char *const *names)
 {
 	const char *nearest = NULL;
 	size_t len = strlen(word);
-	size_t best = len <= 4 ? 2 : len / 3 + 1; /* as many wrong letters as one still recognises */
+	size_t best =
+		len <= 4 ? 2 : len / 3 + 1; /* as many wrong letters as one still recognises */
 
 	if (len > WORD_MAX)
 		return NULL;
@@ -161,7 +158,8 @@ parse_with_unit(const struct key *key, const char *text, const struct unit *unit
 
 		return refuse(complaint,
 			      "%s is out of bounds; write %" PRIu64 "%s to %" PRIu64 "%s", text,
-			      key->min / low->factor, low->name, key->max / high->factor, high->name);
+			      key->min / low->factor, low->name, key->max / high->factor,
+			      high->name);
 	}
 	return true;
 }
@@ -224,18 +222,20 @@ static bool
 parse_address(const struct key *key, const char *text, struct config_address *address,
 	      char *complaint)
 {
-	bool may_lack = key->fallback != NULL && (strcmp(key->fallback, "any") == 0 ||
-						  strcmp(key->fallback, "none") == 0);
+	bool may_lack = key->fallback != NULL &&
+			(strcmp(key->fallback, "any") == 0 || strcmp(key->fallback, "none") == 0);
 
 	if (may_lack && strcmp(text, key->fallback) == 0) {
 		memset(address, 0, sizeof(*address));
 		return true;
 	}
 	if (!parse_ip(text, address))
-		return refuse(complaint, "'%s' is not an IP address; write one like 192.0.2.1 or 2001:db8::1",
+		return refuse(complaint,
+			      "'%s' is not an IP address; write one like 192.0.2.1 or 2001:db8::1",
 			      text);
 	if (key->min != 0 && address->is_ip4 != (key->min == 4))
-		return refuse(complaint, "%s is not an IPv%u address", text, (unsigned int)key->min);
+		return refuse(complaint, "%s is not an IPv%u address", text,
+			      (unsigned int)key->min);
 	return true;
 }
 
@@ -248,13 +248,15 @@ parse_network(const char *text, struct config_address *address, char *complaint)
 	uint64_t bits = 0;
 
 	if (slash == NULL || (size_t)(slash - text) >= sizeof(ip))
-		return refuse(complaint, "'%s' has no prefix length; write one like 192.0.2.1/24", text);
+		return refuse(complaint, "'%s' has no prefix length; write one like 192.0.2.1/24",
+			      text);
 	memcpy(ip, text, (size_t)(slash - text));
 	ip[slash - text] = '\0';
 	if (!parse_ip(ip, address) || !parse_digits(slash + 1, &bits, &rest) || *rest != '\0')
 		return refuse(complaint,
 			      "'%s' is not an address with its network; write one like "
-			      "192.0.2.1/24 or 2001:db8::1/64", text);
+			      "192.0.2.1/24 or 2001:db8::1/64",
+			      text);
 	if (bits > address->prefix_bits)
 		return refuse(complaint, "/%" PRIu64 " is out of bounds; write /0 to /%u", bits,
 			      address->prefix_bits);

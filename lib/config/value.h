@@ -5,7 +5,8 @@
 
 #include "config/schema.h"
 
-/* value: one scalar as written in the file, into the field that its key names. Private to lib/config. */
+/* value: one scalar as written in the file, into the field that its key names. Private to
+ * lib/config. */
 
 #define VALUE_COMPLAINT_BYTES 512
 

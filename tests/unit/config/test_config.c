@@ -172,7 +172,8 @@ a_wrong_value_is_named_with_its_place_and_its_bounds(void **state)
 	refuses(PORTS LISTENERS "timeouts: {idle: 2d}\n",
 		"3:18: error: idle: 2d is out of bounds; write 100ms to 1d");
 	refuses(PORTS LISTENERS "memory: {size: 18446744073709551615GiB}\n",
-		"3:16: error: size: 18446744073709551615GiB is out of bounds; write 64MiB to 1024GiB");
+		"3:16: error: size: 18446744073709551615GiB is out of bounds; write 64MiB to "
+		"1024GiB");
 	refuses(PORTS LISTENERS "idle: slep\n",
 		"3:7: error: idle: 'slep' is not one of: poll, sleep; did you mean 'sleep'?");
 	refuses(PORTS LISTENERS "surfaces: {infer: {enabled: maybe}}\n",
@@ -181,8 +182,7 @@ a_wrong_value_is_named_with_its_place_and_its_bounds(void **state)
 	refuses(PORTS LISTENERS "instance: \"a\\tb\"\n",
 		"3:12: error: instance: has a control character in it");
 	refuses(PORTS LISTENERS "instance: a/b\n", "3:11: error: instance: must not contain '/'");
-	refuses(PORTS LISTENERS "memory: 5\n",
-		"3:9: error: expected a mapping of keys to values");
+	refuses(PORTS LISTENERS "memory: 5\n", "3:9: error: expected a mapping of keys to values");
 }
 
 static void
@@ -202,18 +202,21 @@ addresses_must_be_addresses(void **state)
 {
 	(void)state;
 	refuses("ports: [{device: a, addresses: [192.0.2.1]}]\n" LISTENERS,
-		"1:33: error: addresses: '192.0.2.1' has no prefix length; write one like 192.0.2.1/24");
+		"1:33: error: addresses: '192.0.2.1' has no prefix length; write one like "
+		"192.0.2.1/24");
 	refuses("ports: [{device: a, addresses: [192.0.2.1/33]}]\n" LISTENERS,
 		"1:33: error: addresses: /33 is out of bounds; write /0 to /32");
 	refuses("ports: [{device: a, addresses: [192.0.2.300/24]}]\n" LISTENERS,
-		"1:33: error: addresses: '192.0.2.300/24' is not an address with its network; write one "
+		"1:33: error: addresses: '192.0.2.300/24' is not an address with its network; "
+		"write one "
 		"like 192.0.2.1/24 or 2001:db8::1/64");
 	refuses("ports: [{device: a, addresses: [192.0.2.1/24], gateway4: fe80::1}]\n" LISTENERS,
 		"1:58: error: gateway4: fe80::1 is not an IPv4 address");
 	refuses("ports: [{device: a, addresses: [192.0.2.1/24], gateway4: 192.0.3.1}]\n" LISTENERS,
 		"1:58: error: gateway4: is in none of the port's networks");
 	refuses(PORTS LISTENERS "admin: {address: localhost}\n",
-		"3:18: error: address: 'localhost' is not an IP address; write one like 192.0.2.1 or "
+		"3:18: error: address: 'localhost' is not an IP address; write one like 192.0.2.1 "
+		"or "
 		"2001:db8::1");
 	refuses(PORTS LISTENERS "admin: {address: any}\n",
 		"3:18: error: address: 'any' is not an IP address; write one like 192.0.2.1 or "
@@ -228,8 +231,10 @@ missing_and_superfluous_elements_are_counted(void **state)
 	refuses("ports: []\n" LISTENERS, "1:1: error: ports: needs at least 1 element");
 	refuses("ports: {device: a}\n" LISTENERS,
 		"1:1: error: ports: expected a list; write each element after a '-'");
-	refuses("ports: [{device: a, addresses: [192.0.2.1/24, 192.0.2.2/24, 192.0.2.3/24, 192.0.2.4/24,"
-		" 192.0.2.5/24, 192.0.2.6/24, 192.0.2.7/24, 192.0.2.8/24, 192.0.2.9/24]}]\n" LISTENERS,
+	refuses("ports: [{device: a, addresses: [192.0.2.1/24, 192.0.2.2/24, 192.0.2.3/24, "
+		"192.0.2.4/24,"
+		" 192.0.2.5/24, 192.0.2.6/24, 192.0.2.7/24, 192.0.2.8/24, "
+		"192.0.2.9/24]}]\n" LISTENERS,
 		"1:145: error: addresses: has more than 8 elements");
 	refuses(PORTS "listeners: [{certificates: [{chain: c.pem, key: k.pem}]},\n"
 		      "  {port: 443, certificates: [{chain: c.pem, key: k.pem}]}]\n",
