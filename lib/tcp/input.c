@@ -1,0 +1,678 @@
+/*
+ * Segments come in: demultiplexing, then for connections the steps of RFC 9293 section 3.10.7.3
+ * (SYN-SENT) and 3.10.7.4 (all others) in their order, with PAWS (RFC 7323 section 5) in front of the first and
+ * the stricter rules of RFC 5961 inside. Nothing is sent here: flags say what tcp_output() has to do.
+ */
+#include "tcp/cc.h"
+#include "tcp/internal.h"
+
+#define DUPLICATES_FOR_LOSS 3
+
+/* --- helpers ---------------------------------------------------------------------- */
+
+bool
+tcp_challenge_allowed(struct tcp_conn *c, uint64_t now_ns)
+{
+	if (now_ns - c->challenge_at_ns >= TCP_CHALLENGE_WINDOW_NS) {
+		c->challenge_at_ns = now_ns;
+		c->challenges = 0;
+	}
+	return c->challenges++ < TCP_CHALLENGES_MAX;
+}
+
+static void
+ack_at_once(struct tcp *t, struct tcp_conn *c)
+{
+	c->ack_now = true;
+	tcp_conn_touch(t, c);
+}
+
+static void
+challenge(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	if (!tcp_challenge_allowed(c, now_ns))
+		return;
+	t->stats.challenge_acks++;
+	ack_at_once(t, c);
+}
+
+static uint32_t
+sequence_len(const struct tcp_segment *s)
+{
+	return s->len + (s->h.flags & TCPHDR_SYN ? 1 : 0) + (s->h.flags & TCPHDR_FIN ? 1 : 0);
+}
+
+void
+tcp_input_refuse(struct tcp *t, const struct tcp_segment *s)
+{
+	struct tcphdr h = { 0 };
+
+	if (s->h.flags & TCPHDR_RST)
+		return;
+	if (s->h.flags & TCPHDR_ACK) {
+		h.seq = s->h.ack;
+		h.flags = TCPHDR_RST;
+	} else {
+		h.ack = s->h.seq + sequence_len(s);
+		h.flags = TCPHDR_RST | TCPHDR_ACK;
+	}
+	if (tcp_emit_bare(t, &s->tuple, &h))
+		t->stats.resets_out++;
+}
+
+static void
+drop_front(struct tcp_segment *s, uint32_t n)
+{
+	CHECK_HOT(n <= s->len);
+	s->seq += n;
+	s->len -= n;
+	if (s->len == 0) {
+		pkt_free(s->pkt);
+		s->pkt = NULL;
+	} else if (n > 0) {
+		s->pkt = pkt_drop_front(s->pkt, n);
+	}
+}
+
+static void
+keep_front(struct tcp_segment *s, uint32_t n)
+{
+	if (n >= s->len)
+		return;
+	s->fin = false;
+	if (n == 0) {
+		pkt_free(s->pkt);
+		s->pkt = NULL;
+	} else {
+		pkt_trim(s->pkt, s->len - n);
+	}
+	s->len = n;
+}
+
+/* --- SYN-SENT: section 3.10.7.3 ---------------------------------------------------- */
+
+static enum err
+input_syn_sent(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uint64_t now_ns)
+{
+	bool has_ack = (s->h.flags & TCPHDR_ACK) != 0;
+
+	if (has_ack && (seq_le(s->h.ack, c->iss) || seq_gt(s->h.ack, c->snd_max))) {
+		if (s->h.flags & TCPHDR_RST)
+			return ERR_TCP_STRAY_RESET;
+		/* The peer is in an old incarnation: the reset ends it, and one SYN right after it
+		 * saves the second until the timer. Once only, or two such ends would storm. */
+		tcp_input_refuse(t, s);
+		if (!c->syn_retried) {
+			c->syn_retried = true;
+			c->snd_nxt = c->iss;
+			tcp_conn_touch(t, c);
+		}
+		return ERR_TCP_BAD_ACK;
+	}
+	if (s->h.flags & TCPHDR_RST) {
+		if (!has_ack)
+			return ERR_TCP_STRAY_RESET;
+		tcp_conn_end(t, c, ERR_TCP_REFUSED);
+		return ERR_OK;
+	}
+	if (!(s->h.flags & TCPHDR_SYN))
+		return ERR_TCP_BAD_FLAGS;
+	tcp_conn_set_peer(t, c, &s->h, now_ns);
+	c->heard_at_ns = now_ns;
+	if (!has_ack) {
+		tcp_conn_set_state(c, TCP_SYN_RCVD);
+		c->snd_nxt = c->iss; /* the next segment is SYN,ACK */
+		tcp_conn_touch(t, c);
+		return ERR_OK;
+	}
+	if (c->retries == 0 && !c->syn_retried)
+		tcp_rtt_sample(t, c, now_ns - c->progress_at_ns);
+	else if (c->ts_ok && s->h.ts_echo != 0)
+		tcp_rtt_sample(t, c, (tcp_conn_timestamp(c, now_ns) - s->h.ts_echo) * NSEC_PER_MSEC);
+	c->snd_una = s->h.ack;
+	c->snd_nxt = seq_max(c->snd_nxt, c->snd_una);
+	tcp_rto_arm(c, TCP_RTX_NONE, now_ns);
+	c->progress_at_ns = now_ns;
+	tcp_conn_established(t, c, now_ns);
+	/* Data or FIN on a SYN-ACK is not acknowledged; the peer sends it again. */
+	ack_at_once(t, c);
+	return ERR_OK;
+}
+
+/* --- first: sequence number ---------------------------------------------------------- */
+
+/* RFC 7323 section 5.3, R1. */
+static enum err
+check_paws(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns)
+{
+	if (!c->ts_ok || !(s->h.options & TCPHDR_HAS_TIMES) || s->h.flags & TCPHDR_RST)
+		return ERR_OK;
+	if (seq_ge(s->h.ts_value, c->ts_recent) ||
+	    now_ns - c->ts_recent_at_ns > TCP_PAWS_VALID_NS)
+		return ERR_OK;
+	if (s->len > 0)
+		ack_at_once(t, c);
+	else
+		challenge(t, c, now_ns);
+	return ERR_TCP_PAWS;
+}
+
+/* Is any part of the segment inside the window that was promised? One number beyond it is let
+ * in: a bare ACK of a peer that has filled the window has it, and a FIN there takes no memory. */
+static bool
+is_acceptable(const struct tcp_conn *c, const struct tcp_segment *s)
+{
+	uint32_t end = s->seq + s->len + (s->fin ? 1 : 0);
+
+	if (end == s->seq)
+		return seq_ge(s->seq, c->rcv_nxt) && seq_le(s->seq, c->rcv_adv);
+	return seq_gt(end, c->rcv_nxt) && (seq_lt(s->seq, c->rcv_adv) || s->seq == c->rcv_nxt);
+}
+
+static enum err
+check_sequence(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uint64_t now_ns)
+{
+	if (is_acceptable(c, s))
+		return ERR_OK;
+	if (s->h.flags & TCPHDR_RST)
+		return ERR_TCP_STRAY_RESET;
+	/* An old segment with data says that our ACK was lost: always answered, and reported as a
+	 * duplicate (RFC 2883). Without data the answer is limited, or two confused ends storm. */
+	if (s->len > 0 || s->fin) {
+		if (seq_lt(s->seq, c->rcv_nxt) && s->len > 0) {
+			c->dsack = true;
+			c->dsack_start = s->seq;
+			c->dsack_end = seq_min(s->seq + s->len, c->rcv_nxt);
+		}
+		ack_at_once(t, c);
+	} else {
+		challenge(t, c, now_ns);
+	}
+	return ERR_TCP_OUT_OF_WINDOW;
+}
+
+/* RFC 7323 section 4.3: only from a segment that begins where our last ACK pointed, or before. */
+static void
+note_timestamp(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns)
+{
+	if (!c->ts_ok || !(s->h.options & TCPHDR_HAS_TIMES))
+		return;
+	if (seq_gt(s->seq, c->last_ack_sent) || seq_lt(s->h.ts_value, c->ts_recent))
+		return;
+	c->ts_recent = s->h.ts_value;
+	c->ts_recent_at_ns = now_ns;
+}
+
+/* --- second and fourth: RST and SYN -------------------------------------------------- */
+
+/* RFC 5961 section 3.2: only the exact number resets. */
+static enum err
+check_reset(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns)
+{
+	bool refused = c->state == TCP_SYN_RCVD;
+	bool over = c->state == TCP_CLOSING || c->state == TCP_LAST_ACK;
+
+	if (!(s->h.flags & TCPHDR_RST))
+		return ERR_OK;
+	if (s->h.seq != c->rcv_nxt) {
+		challenge(t, c, now_ns);
+		return ERR_TCP_CHALLENGED;
+	}
+	tcp_conn_end(t, c, over ? ERR_OK : refused ? ERR_TCP_REFUSED : ERR_TCP_RESET);
+	return ERR_TCP_RESET;
+}
+
+static enum err
+check_syn(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns)
+{
+	if (!(s->h.flags & TCPHDR_SYN))
+		return ERR_OK;
+	challenge(t, c, now_ns);
+	return ERR_TCP_CHALLENGED;
+}
+
+/* --- fifth: ACK --------------------------------------------------------------------- */
+
+/* RFC 5961 section 5.2. */
+static enum err
+check_ack(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns)
+{
+	if (!(s->h.flags & TCPHDR_ACK))
+		return ERR_TCP_BAD_FLAGS;
+	if (c->state == TCP_SYN_RCVD) {
+		if (seq_gt(s->h.ack, c->snd_una) && seq_le(s->h.ack, c->snd_max))
+			return ERR_OK;
+		tcp_input_refuse(t, s);
+		return ERR_TCP_BAD_ACK;
+	}
+	if (seq_gt(s->h.ack, c->snd_max) || seq_lt(s->h.ack, c->snd_una - c->snd_wnd_max)) {
+		if (s->len > 0)
+			ack_at_once(t, c);
+		else
+			challenge(t, c, now_ns);
+		return ERR_TCP_BAD_ACK;
+	}
+	return ERR_OK;
+}
+
+static void
+update_window(struct tcp_conn *c, const struct tcp_segment *s, uint32_t window)
+{
+	if (seq_lt(s->h.ack, c->snd_una))
+		return;
+	if (seq_gt(c->snd_wl1, s->h.seq) ||
+	    (c->snd_wl1 == s->h.seq && seq_gt(c->snd_wl2, s->h.ack)))
+		return;
+	c->snd_wnd = window;
+	c->snd_wl1 = s->h.seq;
+	c->snd_wl2 = s->h.ack;
+	if (window > c->snd_wnd_max)
+		c->snd_wnd_max = window;
+}
+
+static void
+sample_rtt(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint64_t age_ns,
+	   uint64_t now_ns)
+{
+	if (age_ns != 0)
+		tcp_rtt_sample(t, c, age_ns);
+	else if (c->ts_ok && s->h.options & TCPHDR_HAS_TIMES && s->h.ts_echo != 0)
+		tcp_rtt_sample(t, c, (uint64_t)(tcp_conn_timestamp(c, now_ns) - s->h.ts_echo) *
+					     NSEC_PER_MSEC);
+}
+
+/* RFC 6582 section 3.2, steps 3 to 5, and the ordinary case. */
+static void
+congestion_acked(struct tcp_conn *c, uint32_t acked, uint32_t ack)
+{
+	uint32_t flight = c->snd_max - ack;
+
+	if (!c->recovering) {
+		tcp_cc_acked(c, acked);
+	} else if (seq_ge(ack, c->recover)) {
+		c->recovering = false;
+		tcp_cc_recovered(c, flight);
+	} else {
+		c->send_head = true;
+		tcp_cc_partial(c, acked);
+	}
+	c->cwnd_limited = false;
+}
+
+/* ack > snd_una. */
+static void
+new_ack(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns)
+{
+	uint32_t ack = s->h.ack;
+	uint32_t acked = ack - c->snd_una;
+	uint64_t age_ns;
+
+	tcp_conn_release(t, c, ack, now_ns, &age_ns);
+	sample_rtt(t, c, s, age_ns, now_ns);
+	congestion_acked(c, acked, ack);
+	c->snd_una = ack;
+	c->snd_nxt = seq_max(c->snd_nxt, ack);
+	c->dupacks = 0;
+	c->sacked_bytes = 0;
+	c->soft_error = false;
+	c->progress_at_ns = now_ns;
+	/* RFC 6298 section 5.2 and 5.3. */
+	if (c->snd_una == c->snd_max)
+		tcp_rto_arm(c, TCP_RTX_NONE, now_ns);
+	else
+		tcp_rto_arm(c, TCP_RTX_RTO, now_ns);
+	tcp_conn_notify_writable(t, c);
+}
+
+/* What the SACK blocks say was received beyond una: evidence of loss in bytes, as RFC 6675 counts
+ * it. Blocks outside (una, max] are not believed. */
+static uint32_t
+sacked_beyond(const struct tcp_conn *c, const struct tcphdr *h)
+{
+	uint32_t bytes = 0;
+
+	for (uint32_t i = 0; i < h->sack_count; i++) {
+		uint32_t start = h->sack[i].start;
+		uint32_t end = h->sack[i].end;
+
+		if (seq_gt(start, c->snd_una) && seq_gt(end, start) && seq_le(end, c->snd_max))
+			bytes += end - start;
+	}
+	return bytes;
+}
+
+/* RFC 5681 section 2's duplicate, and what RFC 6582 does with it. */
+static void
+duplicate_ack(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s)
+{
+	uint32_t sacked = c->sack_ok ? sacked_beyond(c, &s->h) : 0;
+	uint32_t worth = 1;
+
+	/* An ACK per burst may stand for many segments. */
+	if (sacked > c->sacked_bytes + 2u * c->mss)
+		worth = (sacked - c->sacked_bytes) / c->mss;
+	if (sacked > c->sacked_bytes)
+		c->sacked_bytes = sacked;
+	c->dupacks += worth;
+	tcp_conn_touch(t, c);
+	if (c->recovering) {
+		tcp_cc_duplicate(c, worth);
+		return;
+	}
+	/* Step 1: not again for the window in which a loss was already found. */
+	if (c->dupacks < DUPLICATES_FOR_LOSS || seq_lt(c->snd_una, c->recover))
+		return;
+	t->stats.fast_retransmits++;
+	c->recovering = true;
+	c->recover = c->snd_max;
+	c->send_head = true;
+	tcp_cc_loss(c, c->snd_max - c->snd_una);
+}
+
+static bool
+is_duplicate(const struct tcp_conn *c, const struct tcp_segment *s, uint32_t window)
+{
+	return s->h.ack == c->snd_una && c->snd_una != c->snd_max && s->len == 0 &&
+	       !(s->h.flags & (TCPHDR_SYN | TCPHDR_FIN)) && window == c->snd_wnd &&
+	       window != 0;
+}
+
+/* True: the connection is gone. */
+static bool
+fin_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	switch (c->state) {
+	case TCP_FIN_WAIT_1:
+		tcp_conn_set_state(c, TCP_FIN_WAIT_2);
+		if (c->orphan)
+			c->idle_at_ns = now_ns + t->config.fin_wait_ns;
+		return false;
+	case TCP_CLOSING:
+		tcp_conn_set_state(c, TCP_TIME_WAIT);
+		tcp_time_wait_enter(t, c, now_ns);
+		return true;
+	case TCP_LAST_ACK:
+		tcp_conn_end(t, c, ERR_OK);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* True: the connection is gone. */
+static bool
+process_ack(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns)
+{
+	uint32_t window = (uint32_t)s->h.window << (s->h.flags & TCPHDR_SYN ? 0 : c->snd_shift);
+	bool duplicate = is_duplicate(c, s, window);
+	uint32_t fin_end = c->snd_end + 1;
+
+	c->persist_silent = 0;
+	if (c->state == TCP_SYN_RCVD) {
+		c->snd_wnd = window;
+		c->snd_wnd_max = window;
+		c->snd_wl1 = s->h.seq;
+		c->snd_wl2 = s->h.ack;
+		tcp_conn_established(t, c, now_ns);
+	}
+	if (seq_gt(s->h.ack, c->snd_una))
+		new_ack(t, c, s, now_ns);
+	else if (duplicate)
+		duplicate_ack(t, c, s);
+	update_window(c, s, window);
+	if (seq_lt(c->snd_nxt, tcp_conn_send_limit(c)))
+		tcp_conn_touch(t, c);
+	if (c->fin_queued && c->snd_una == fin_end && fin_acked(t, c, now_ns))
+		return true;
+	tcp_conn_arm(t, c);
+	return false;
+}
+
+/* --- seventh: payload ------------------------------------------------------------------ */
+
+static bool
+is_receiving(const struct tcp_conn *c)
+{
+	return !c->fin_done && (c->state == TCP_ESTABLISHED || c->state == TCP_FIN_WAIT_1 ||
+				c->state == TCP_FIN_WAIT_2);
+}
+
+/* When to acknowledge what just came in order: RFC 9293 section 3.8.6.3. */
+static void
+schedule_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	c->ack_pending = true;
+	if (c->quick_acks > 0 || c->rcv_nxt - c->last_ack_sent >= 2u * c->mss_seen) {
+		if (c->quick_acks > 0)
+			c->quick_acks--;
+		ack_at_once(t, c);
+		return;
+	}
+	if (c->output_at_ns > now_ns + t->config.delayed_ack_ns)
+		c->output_at_ns = now_ns + t->config.delayed_ack_ns;
+	tcp_conn_arm(t, c);
+}
+
+static enum err
+process_payload(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uint64_t now_ns)
+{
+	uint32_t before = c->rcv_nxt;
+	bool out_of_order;
+	enum err verdict;
+
+	if (s->len > c->mss_seen)
+		c->mss_seen = (uint16_t)(s->len < UINT16_MAX ? s->len : UINT16_MAX);
+	verdict = tcp_reass_insert(t, c, s, &out_of_order);
+	if (verdict != ERR_OK) {
+		ack_at_once(t, c);
+		return verdict;
+	}
+	if (c->rcv_nxt != before)
+		tcp_conn_notify(t, c, TCP_EVENT_READABLE);
+	if (out_of_order)
+		ack_at_once(t, c);
+	else
+		schedule_ack(t, c, now_ns);
+	return ERR_OK;
+}
+
+/* Cuts off what was received before and what lies beyond the promise. */
+static void
+trim(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
+{
+	if (seq_lt(s->seq, c->rcv_nxt)) {
+		uint32_t old = c->rcv_nxt - s->seq;
+
+		if (s->len > 0) {
+			c->dsack = true;
+			c->dsack_start = s->seq;
+			c->dsack_end = c->rcv_nxt;
+			ack_at_once(t, c);
+		}
+		/* The FIN's number may be what is left. */
+		drop_front(s, old < s->len ? old : s->len);
+		s->seq = c->rcv_nxt;
+	}
+	if (seq_gt(s->seq + s->len, c->rcv_adv)) {
+		keep_front(s, c->rcv_adv - s->seq);
+		ack_at_once(t, c);
+	}
+}
+
+/* --- eighth: FIN ----------------------------------------------------------------------- */
+
+/* The peer's FIN, once it is reached. c may be gone after this. */
+static void
+process_fin(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	if (!c->fin_seen || c->fin_done || c->rcv_nxt != c->fin_seq)
+		return;
+	c->fin_done = true;
+	c->rcv_nxt++;
+	c->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt); /* a FIN may lie one beyond the window */
+	tcp_conn_notify(t, c, TCP_EVENT_EOF);
+	ack_at_once(t, c);
+	switch (c->state) {
+	case TCP_ESTABLISHED:
+		tcp_conn_set_state(c, TCP_CLOSE_WAIT);
+		return;
+	case TCP_FIN_WAIT_1: /* our FIN's ACK would have made it FIN-WAIT-2 in step five */
+		tcp_conn_set_state(c, TCP_CLOSING);
+		return;
+	default:
+		CHECK(c->state == TCP_FIN_WAIT_2);
+		tcp_conn_set_state(c, TCP_TIME_WAIT);
+		tcp_time_wait_enter(t, c, now_ns);
+		return;
+	}
+}
+
+static void
+note_fin(struct tcp_conn *c, const struct tcp_segment *s)
+{
+	if (!s->fin || c->fin_seen)
+		return;
+	c->fin_seen = true;
+	c->fin_seq = s->seq + s->len;
+}
+
+/* --- the steps --------------------------------------------------------------------------- */
+
+/* A repeated SYN of the peer in SYN-RCVD has done its work: without it the segment is judged like
+ * any other (the SYN,ACK of a simultaneous open). */
+static void
+forget_known_syn(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
+{
+	if (c->state != TCP_SYN_RCVD || !(s->h.flags & TCPHDR_SYN) || s->h.seq != c->irs)
+		return;
+	if (!(s->h.flags & TCPHDR_ACK)) {
+		c->snd_nxt = c->iss; /* our SYN,ACK did not arrive */
+		tcp_conn_touch(t, c);
+		return;
+	}
+	s->h.flags &= (uint8_t)~TCPHDR_SYN;
+	s->h.seq++;
+	s->seq++;
+	s->h.window = (uint16_t)(s->h.window >> c->snd_shift); /* it was not scaled */
+	ack_at_once(t, c);
+}
+
+static enum err
+input_synchronized(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uint64_t now_ns)
+{
+	enum err verdict;
+
+	forget_known_syn(t, c, s);
+	if ((verdict = check_paws(t, c, s, now_ns)) != ERR_OK ||
+	    (verdict = check_sequence(t, c, s, now_ns)) != ERR_OK ||
+	    (verdict = check_reset(t, c, s, now_ns)) != ERR_OK ||
+	    (verdict = check_syn(t, c, s, now_ns)) != ERR_OK ||
+	    (verdict = check_ack(t, c, s, now_ns)) != ERR_OK)
+		return verdict;
+	note_timestamp(c, s, now_ns);
+	c->heard_at_ns = now_ns;
+	c->keepalive_probes = 0;
+	if (process_ack(t, c, s, now_ns))
+		return ERR_OK;
+	/* Sixth: the urgent pointer is ignored, its data is delivered in line (README). */
+	if (s->len == 0 && !s->fin)
+		return ERR_OK;
+	if (!is_receiving(c))
+		return ERR_TCP_OUT_OF_WINDOW;
+	trim(t, c, s);
+	if (s->len > 0 && c->orphan) {
+		tcp_conn_reset(t, c, ERR_OK);
+		return ERR_TCP_AFTER_CLOSE;
+	}
+	note_fin(c, s);
+	verdict = s->len > 0 ? process_payload(t, c, s, now_ns) : ERR_OK;
+	if (s->fin)
+		ack_at_once(t, c);
+	process_fin(t, c, now_ns);
+	return verdict;
+}
+
+enum err
+tcp_input_conn(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uint64_t now_ns)
+{
+	if (c->state == TCP_SYN_SENT)
+		return input_syn_sent(t, c, s, now_ns);
+	return input_synchronized(t, c, s, now_ns);
+}
+
+/* --- all segments -------------------------------------------------------------------------- */
+
+static enum err
+input_demux(struct tcp *t, struct tcp_segment *s, uint64_t now_ns)
+{
+	uint32_t ref = tcp_table_find(t, &s->tuple);
+	uint32_t index = tcp_ref_index(ref);
+	bool reopen = false;
+	enum err verdict;
+
+	switch (tcp_ref_kind(ref)) {
+	case TCP_REF_CONN:
+		return tcp_input_conn(t, pool_at(&t->conns, index), s, now_ns);
+	case TCP_REF_HALF_OPEN:
+		return tcp_input_half_open(t, pool_at(&t->half_opens, index), s, now_ns);
+	case TCP_REF_TIME_WAIT:
+		verdict = tcp_input_time_wait(t, pool_at(&t->time_waits, index), s, now_ns, &reopen);
+		if (!reopen)
+			return verdict;
+		break;
+	case TCP_REF_NONE:
+		break;
+	}
+	return tcp_input_listen(t, s, now_ns);
+}
+
+static enum err
+segment_make(struct pkt *p, struct tcp_segment *s)
+{
+	const struct pkt_meta *meta = pkt_meta(p);
+
+	/* The header lies in the first segment: ports deliver at least that much in one piece. */
+	enum err verdict = tcphdr_parse(bytes_make(pkt_data(p), pkt_len(p)), &s->h);
+
+	if (verdict != ERR_OK)
+		return verdict;
+	if (!tcp_checksum_is_good(p))
+		return ERR_TCP_CHECKSUM;
+	if (!tcp_address_is_usable(&meta->src) || !tcp_address_is_usable(&meta->dst))
+		return ERR_TCP_ADDRESS;
+	s->tuple = (struct tcp_tuple){
+		.local = meta->dst,
+		.remote = meta->src,
+		.local_port = s->h.dst_port,
+		.remote_port = s->h.src_port,
+	};
+	s->len = pkt_total(p) - s->h.header_bytes;
+	s->seq = s->h.seq;
+	s->fin = (s->h.flags & TCPHDR_FIN) != 0;
+	s->pkt = p;
+	if (s->len == 0) {
+		pkt_free(p);
+		s->pkt = NULL;
+	} else {
+		s->pkt = pkt_drop_front(p, s->h.header_bytes);
+	}
+	return ERR_OK;
+}
+
+enum err
+tcp_input(struct tcp *t, struct pkt *p, uint64_t now_ns)
+{
+	struct tcp_segment s;
+	enum err verdict;
+
+	t->now_ns = now_ns;
+	t->stats.segments_in++;
+	s.pkt = p;
+	verdict = segment_make(p, &s);
+	if (verdict == ERR_OK)
+		verdict = input_demux(t, &s, now_ns);
+	pkt_free(s.pkt);
+	if (verdict != ERR_OK)
+		t->stats.drops[verdict]++;
+	return verdict;
+}

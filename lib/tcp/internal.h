@@ -1,0 +1,547 @@
+#pragma once
+
+#include "base/check.h"
+#include "base/err.h"
+#include "base/pool.h"
+#include "base/prng.h"
+#include "base/siphash.h"
+#include "base/timer.h"
+#include "pkt/pkt.h"
+#include "tcp/seq.h"
+#include "tcp/tcp.h"
+#include "wire/tcphdr.h"
+
+/*
+ * internal: what the files of this folder share. Nobody outside includes it, except tests.
+ *
+ * Every object is in the table at most once, under its four-tuple. A connection that
+ * is over but whose owner has not closed it yet is in state CLOSED and not in the table.
+ */
+
+/* --- limits ---------------------------------------------------------------- */
+
+#define TCP_COPY_BYTES_MAX 256u     /* payload up to here is copied, not referenced */
+#define TCP_SEGMENT_PIECES_MAX 8u   /* payload pieces of one segment; drivers stop at 17 */
+#define TCP_BURST_SEGMENTS_MAX 64u  /* one connection's segments per output call */
+#define TCP_TRANSMIT_QUEUE_MAX 4096u /* segments that wait for tcp_transmit_next() */
+#define TCP_CONN_RANGES_MAX 256u    /* queued pieces of one connection */
+#define TCP_RUNS_MAX 64u            /* out-of-order runs of one connection */
+#define TCP_TIMERS_PER_ADVANCE 1024u /* timers that one tcp_advance() fires */
+#define TCP_PORT_TRIES_MAX 4096u    /* candidates of one active open */
+#define TCP_MSS_MIN 48u             /* a smaller offer is taken as this (as Linux) */
+#define TCP_MSS_DEFAULT_V4 536u     /* RFC 9293 MUST-15 */
+#define TCP_MSS_DEFAULT_V6 1220u
+#define TCP_QUICK_ACKS 16u          /* first segments of a connection, acknowledged at once */
+#define TCP_SACK_BLOCKS_MAX 3u      /* what fits beside timestamps */
+#define TCP_RECV_BYTES_MAX (UINT32_C(16) << 20)
+
+/* RFC 5961 section 7: answers to suspicious segments without data, per connection. */
+#define TCP_CHALLENGES_MAX 10u
+#define TCP_CHALLENGE_WINDOW_NS (5 * NSEC_PER_SEC)
+
+/* --- times ----------------------------------------------------------------- */
+
+#define TCP_RTO_INITIAL_NS (1 * NSEC_PER_SEC)      /* RFC 6298 section 2.1 */
+#define TCP_RTO_AFTER_SYN_LOSS_NS (3 * NSEC_PER_SEC) /* section 5.7 */
+#define TCP_RTO_MAX_NS (60 * NSEC_PER_SEC)
+#define TCP_SYN_TIMEOUT_NS (180 * NSEC_PER_SEC)    /* RFC 9293 MUST-23 */
+#define TCP_SYN_ACKS_MAX 5u                        /* retransmissions of a half-open SYN-ACK */
+#define TCP_OVERRIDE_NS (200 * NSEC_PER_MSEC)      /* sender SWS, RFC 9293 section 3.8.6.2.1 */
+#define TCP_RETRY_NS (5 * NSEC_PER_MSEC)           /* after an empty pool */
+#define TCP_KEEPALIVE_STEP_NS (15 * NSEC_PER_SEC)
+#define TCP_KEEPALIVE_PROBES_MAX 4u
+#define TCP_PERSIST_SILENT_MAX 3u                  /* then a probe carries a byte */
+#define TCP_TIME_WAIT_REUSE_NS (1 * NSEC_PER_SEC)
+#define TCP_PAWS_VALID_NS (24 * 86400 * NSEC_PER_SEC) /* RFC 7323 section 5.5 */
+#define TCP_COOKIE_STEP_NS (64 * NSEC_PER_SEC)
+#define TCP_COOKIE_WATCH_NS (120 * NSEC_PER_SEC)   /* cookies count this long after an eviction */
+
+/* --- objects ----------------------------------------------------------------- */
+
+/* Circular list in connections. */
+struct tcp_link {
+	struct tcp_link *next;
+	struct tcp_link *prev;
+};
+
+/* What a timer belongs to (struct timer.kind). */
+enum tcp_timer_kind {
+	TCP_TIMER_CONN,
+	TCP_TIMER_HALF_OPEN,
+	TCP_TIMER_TIME_WAIT,
+};
+
+enum tcp_state {
+	TCP_CLOSED,
+	TCP_SYN_SENT,
+	TCP_SYN_RCVD, /* of a simultaneous open; a passive one is half-open, not a connection */
+	TCP_ESTABLISHED,
+	TCP_FIN_WAIT_1,
+	TCP_FIN_WAIT_2,
+	TCP_CLOSE_WAIT,
+	TCP_CLOSING,
+	TCP_LAST_ACK,
+	TCP_TIME_WAIT, /* only on the way to a struct tcp_time_wait */
+	TCP_STATES
+};
+
+/* A queued piece of stream: one payload segment, or a part of it. */
+struct tcp_range {
+	struct tcp_range *next;
+	struct pkt *pkt;
+	uint64_t sent_at_ns; /* last transmission of any of its bytes */
+	uint32_t seq;
+	uint32_t len;
+	uint32_t offset;     /* in pkt */
+	uint32_t sends;      /* times its last byte was sent */
+};
+
+/* A run of received bytes beyond a hole, lent from the same pool as ranges. */
+struct tcp_run {
+	struct tcp_run *next;
+	struct pkt_queue pkts;
+	uint32_t start;
+	uint32_t end;
+	uint32_t stamp; /* larger: changed later (RFC 2018: newest block first) */
+};
+
+/* What the retransmission slot waits for; they exclude each other. */
+enum tcp_rtx_kind {
+	TCP_RTX_NONE,
+	TCP_RTX_RTO,
+	TCP_RTX_PERSIST,  /* window closed, nothing in flight */
+	TCP_RTX_OVERRIDE, /* window smaller than a segment, nothing in flight */
+};
+
+struct tcp_conn {
+	/* demux and receive */
+	struct tcp_tuple tuple;
+	uint8_t state; /* enum tcp_state; tcp_conn_set_state() is the only writer */
+	uint8_t snd_shift;
+	uint8_t rcv_shift;
+	uint8_t rtx_kind; /* enum tcp_rtx_kind */
+	uint32_t rcv_nxt;
+	uint32_t rcv_adv; /* right edge promised; written by the emitter only */
+	uint32_t snd_una;
+	uint32_t snd_nxt;
+	uint32_t snd_max; /* highest ever sent + 1; snd_nxt falls behind after an RTO */
+	uint32_t snd_end; /* end of the queue: the FIN's number once it is queued */
+	uint32_t snd_wnd;
+	uint32_t snd_wl1;
+	uint32_t snd_wl2;
+	uint32_t snd_wnd_max;
+	uint32_t ts_recent;
+	uint32_t ts_offset;
+	uint64_t ts_recent_at_ns;
+	uint32_t last_ack_sent; /* written by the emitter only */
+	uint32_t iss;
+	uint32_t irs;
+	uint16_t mss_path; /* segment size without options: ours, the peer's and the path's minimum */
+	uint16_t mss;      /* payload of a full segment: mss_path less the options always sent */
+	uint16_t mss_seen; /* largest payload received: what the peer sends as a full segment */
+	uint8_t retries;   /* of the SYN */
+	uint8_t keepalive_probes;
+
+	/* flags */
+	bool in_table : 1;
+	bool orphan : 1;       /* tcp_close() was called: nobody holds the handle */
+	bool ts_ok : 1;
+	bool sack_ok : 1;
+	bool passive : 1;
+	bool fin_queued : 1;
+	bool fin_seen : 1;     /* peer's FIN received, at fin_seq, maybe beyond a hole */
+	bool fin_done : 1;     /* and reached */
+	bool more : 1;         /* the last tcp_send() said so */
+	bool ack_now : 1;
+	bool ack_pending : 1;
+	bool dsack : 1;        /* dsack_start and dsack_end wait to be reported */
+	bool send_head : 1;    /* retransmit one segment at snd_una */
+	bool send_anyway : 1;  /* override timer fired: send less than a segment */
+	bool send_probe : 1;   /* persist or keep-alive probe is due */
+	bool recovering : 1;   /* NewReno fast recovery until recover */
+	bool cwnd_limited : 1; /* since the last ACK, cwnd was what stopped output */
+	bool notify : 1;
+	bool soft_error : 1;   /* an ICMP error was seen since the last progress */
+	bool syn_retried : 1;  /* one SYN was sent again at once after a bad ACK */
+
+	/* congestion control and loss */
+	uint32_t cwnd;
+	uint32_t ssthresh;
+	uint32_t acked_bytes; /* towards the next congestion avoidance step */
+	uint32_t recover;     /* RFC 6582 */
+	uint32_t dupacks;
+	uint32_t sacked_bytes; /* reported beyond una by the last ACK */
+	uint32_t rto_una;     /* una of the last RTO that reduced ssthresh */
+
+	/* time */
+	uint64_t srtt_ns; /* 0: no sample yet */
+	uint64_t rttvar_ns;
+	uint64_t rto_ns; /* without backoff */
+	uint32_t backoff;
+	uint32_t persist_silent;   /* window probes without any answer */
+	uint64_t progress_at_ns;   /* una moved, or the first byte went out */
+	uint64_t heard_at_ns;      /* last acceptable segment */
+	uint64_t sent_at_ns;       /* last data, for the restart after idle */
+	uint64_t rtx_at_ns;        /* rtx_kind's deadline */
+	uint64_t output_at_ns;     /* delayed ACK, or another try after an empty pool */
+	uint64_t idle_at_ns;       /* keep-alive, or the end of an orphan's FIN-WAIT-2 */
+	uint64_t challenge_at_ns;  /* begin of the window that challenges counts in */
+	uint32_t challenges;
+	uint32_t quick_acks; /* segments still acknowledged at once */
+	struct timer timer;  /* at the earliest deadline, or before it */
+
+	/* queues */
+	struct tcp_range *send_head_range;
+	struct tcp_range *send_tail_range;
+	uint32_t ranges;
+	uint32_t rcv_max;        /* window offered at most */
+	uint32_t rcv_unconsumed; /* in order, not yet tcp_consumed() */
+	uint32_t rcv_truesize;   /* memory of what is queued here, in order or not */
+	struct pkt_queue rcvq;
+	struct tcp_run *runs;
+	uint32_t run_count;
+	uint32_t run_bytes;
+	uint32_t run_stamp;
+	uint32_t fin_seq;
+	uint32_t dsack_start;
+	uint32_t dsack_end;
+
+	/* owner */
+	uint64_t user;
+	uint64_t listener_user;
+	uint32_t notify_below_bytes;
+	uint32_t events; /* enum tcp_event_bits collected */
+	enum err reason;
+	struct tcp_link output_link; /* next NULL: not on the list */
+	struct tcp_link event_link;
+};
+
+/* SYN received, SYN-ACK sent (RFC 4987 section 3.5). */
+struct tcp_half_open {
+	struct tcp_tuple tuple;
+	uint32_t irs;
+	uint32_t iss;
+	uint32_t ts_recent;
+	uint16_t window;
+	uint16_t mss;
+	uint8_t shift;
+	uint8_t retries;
+	bool has_shift : 1;
+	bool ts_ok : 1;
+	bool sack_ok : 1;
+	uint8_t challenges;
+	struct timer timer;
+	struct tcp_link age; /* oldest first */
+};
+
+struct tcp_time_wait {
+	struct tcp_tuple tuple;
+	uint32_t rcv_nxt;
+	uint32_t snd_nxt;
+	uint32_t ts_recent;
+	uint32_t entered_ms; /* worker's clock, modulo 2^32 */
+	uint32_t prev;       /* index + 1; oldest first */
+	uint32_t next;
+	uint16_t window;
+	uint16_t ts_ok;
+};
+
+CHECK_STATIC(sizeof(struct tcp_range) == 40 || sizeof(struct tcp_range) == 48, "range");
+CHECK_STATIC(sizeof(struct tcp_time_wait) == 64, "one cache line in TIME-WAIT");
+CHECK_STATIC(sizeof(struct tcp_half_open) <= 128, "two cache lines half-open");
+CHECK_STATIC(sizeof(struct tcp_conn) <= 640, "an idle connection");
+
+/* --- the table ----------------------------------------------------------------- */
+
+/* A reference in the table: two bits of kind, thirty of pool index. 0: nothing. */
+enum tcp_ref_kind {
+	TCP_REF_NONE = 0,
+	TCP_REF_CONN = 1,
+	TCP_REF_HALF_OPEN = 2,
+	TCP_REF_TIME_WAIT = 3,
+};
+
+#define TCP_BUCKET_REFS 10
+
+struct tcp_bucket {
+	uint16_t tag[TCP_BUCKET_REFS];
+	uint16_t overflow; /* references of buckets before and of this one that lie further on */
+	uint16_t used;
+	uint32_t ref[TCP_BUCKET_REFS];
+};
+
+CHECK_STATIC(sizeof(struct tcp_bucket) == 64, "one cache line");
+
+struct tcp_table {
+	struct tcp_bucket *buckets;
+	uint32_t mask;
+	uint32_t refs;
+	uint32_t refs_max;
+	struct siphash_key key;
+};
+
+struct tcp_listener {
+	bool used;
+	uint16_t port;
+	struct ip_addr local; /* all zero: any */
+	uint64_t user;
+};
+
+struct tcp {
+	struct tcp_config config; /* defaults filled in */
+	struct pkt_pool *header_pool;
+	struct pkt_pool *bare_pool;
+	uint64_t now_ns; /* of the latest call that had one */
+	struct siphash_key isn_key;
+	struct siphash_key ts_key;
+	struct siphash_key cookie_key;
+	struct prng prng;
+	struct timer_wheel wheel;
+	struct tcp_table table;
+	struct pool conns;
+	struct pool half_opens;
+	struct pool time_waits;
+	struct pool ranges;
+	struct pkt_queue transmit;
+	struct tcp_link output_list;
+	struct tcp_link event_list;
+	struct tcp_link half_open_list;
+	uint32_t time_wait_head; /* index + 1 */
+	uint32_t time_wait_tail;
+	struct timer time_wait_timer;
+	uint64_t evicted_at_ns; /* last eviction of a half-open; 0: never */
+	struct tcp_listener listeners[TCP_LISTENERS_MAX];
+	struct tcp_stats stats;
+};
+
+/* A received segment on its way through input. */
+struct tcp_segment {
+	struct tcphdr h;
+	struct tcp_tuple tuple; /* as we see it: local is the destination */
+	struct pkt *pkt;        /* payload only; NULL once somebody took it */
+	uint32_t seq;           /* of the first byte still in pkt */
+	uint32_t len;           /* payload bytes still in pkt */
+	bool fin;               /* h.flags has it, and it was not trimmed off */
+};
+
+static inline void
+tcp_link_init(struct tcp_link *list)
+{
+	list->next = list;
+	list->prev = list;
+}
+
+static inline bool
+tcp_link_is_linked(const struct tcp_link *link)
+{
+	return link->next != NULL;
+}
+
+static inline void
+tcp_link_append(struct tcp_link *list, struct tcp_link *link)
+{
+	link->prev = list->prev;
+	link->next = list;
+	list->prev->next = link;
+	list->prev = link;
+}
+
+static inline void
+tcp_link_remove(struct tcp_link *link)
+{
+	if (link->next == NULL)
+		return;
+	link->next->prev = link->prev;
+	link->prev->next = link->next;
+	link->next = NULL;
+	link->prev = NULL;
+}
+
+#define TCP_OWNER_OF(ptr, type, member) \
+	((type *)(void *)((uint8_t *)(ptr) - offsetof(type, member)))
+
+static inline bool
+tcp_tuple_equal(const struct tcp_tuple *a, const struct tcp_tuple *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+CHECK_STATIC(sizeof(struct tcp_tuple) == 36, "no padding: compared and hashed as bytes");
+
+/* Bytes of stream queued and not acknowledged, the virtual ones not counted. */
+static inline uint32_t
+tcp_conn_queued(const struct tcp_conn *c)
+{
+	return c->send_head_range == NULL ? 0 : c->snd_end - c->send_head_range->seq;
+}
+
+/* One past the last number that will ever be sent as things stand: the FIN counts. */
+static inline uint32_t
+tcp_conn_send_limit(const struct tcp_conn *c)
+{
+	return c->snd_end + (c->fin_queued ? 1 : 0);
+}
+
+static inline bool
+tcp_conn_is_synchronized(const struct tcp_conn *c)
+{
+	return c->state >= TCP_ESTABLISHED;
+}
+
+static inline uint32_t
+tcp_conn_timestamp(const struct tcp_conn *c, uint64_t now_ns)
+{
+	return (uint32_t)(now_ns / NSEC_PER_MSEC) + c->ts_offset;
+}
+
+/* --- lookup.c ------------------------------------------------------------------- */
+
+size_t tcp_table_bytes(uint32_t refs_max);
+void tcp_table_init(struct tcp_table *table, void *memory, uint32_t refs_max,
+		    struct siphash_key key);
+/* The reference of what has this tuple; 0 if nothing. */
+uint32_t tcp_table_find(const struct tcp *t, const struct tcp_tuple *tuple);
+/* The tuple must not be in the table. */
+void tcp_table_insert(struct tcp *t, const struct tcp_tuple *tuple, uint32_t ref);
+/* ref must be there under its tuple. */
+void tcp_table_remove(struct tcp *t, const struct tcp_tuple *tuple, uint32_t ref);
+
+static inline uint32_t
+tcp_ref_make(enum tcp_ref_kind kind, uint32_t index)
+{
+	return (uint32_t)kind << 30 | index;
+}
+
+static inline enum tcp_ref_kind
+tcp_ref_kind(uint32_t ref)
+{
+	return (enum tcp_ref_kind)(ref >> 30);
+}
+
+static inline uint32_t
+tcp_ref_index(uint32_t ref)
+{
+	return ref & (POOL_COUNT_MAX - 1);
+}
+
+/* The mapped form, ::ffff:a.b.c.d. */
+static inline bool
+tcp_address_is_v4(const struct ip_addr *a)
+{
+	static const uint8_t prefix[12] = { [10] = 0xff, [11] = 0xff };
+
+	return memcmp(a->byte, prefix, sizeof(prefix)) == 0;
+}
+
+/* --- conn.c --------------------------------------------------------------------- */
+
+/* In the table, state CLOSED, nothing sent. NULL when the pool is empty. */
+struct tcp_conn *tcp_conn_open(struct tcp *t, const struct tcp_tuple *tuple, uint32_t iss,
+			       uint64_t now_ns);
+void tcp_conn_set_state(struct tcp_conn *c, enum tcp_state state);
+/* What the peer's SYN or SYN-ACK said, and what we answered: sequence numbers, shifts, segment sizes. */
+void tcp_conn_set_peer(struct tcp *t, struct tcp_conn *c, const struct tcphdr *syn, uint64_t now_ns);
+void tcp_conn_set_mss(struct tcp_conn *c, uint32_t mss_path);
+/* Our segment size towards an address, without options. */
+uint16_t tcp_conn_own_mss(const struct tcp *t, const struct ip_addr *remote);
+/* SYN_SENT or SYN_RCVD is over. */
+void tcp_conn_established(struct tcp *t, struct tcp_conn *c, uint64_t now_ns);
+/* Ends a connection without a word: out of the table, queues freed. reason ERR_OK: an orderly end.
+ * An orphan is freed, c is gone. */
+void tcp_conn_end(struct tcp *t, struct tcp_conn *c, enum err reason);
+/* The same, after a reset to the peer. */
+void tcp_conn_reset(struct tcp *t, struct tcp_conn *c, enum err reason);
+/* Collects an event for the owner. */
+void tcp_conn_notify(struct tcp *t, struct tcp_conn *c, uint32_t bits);
+/* WRITABLE, if it was asked for and its moment has come. */
+void tcp_conn_notify_writable(struct tcp *t, struct tcp_conn *c);
+/* Has output run for c at the end of the burst. */
+void tcp_conn_touch(struct tcp *t, struct tcp_conn *c);
+/* Forgets everything acknowledged up to ack (a number of the stream). *sample_ns: age of the newest
+ * range that was sent once and is now acknowledged whole, or 0. */
+void tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack, uint64_t now_ns,
+		      uint64_t *sample_ns);
+bool tcp_address_is_usable(const struct ip_addr *address);
+
+/* --- input.c --------------------------------------------------------------------- */
+
+/* One segment for a connection. Takes s->pkt or leaves it there for the caller to free. */
+enum err tcp_input_conn(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uint64_t now_ns);
+/* Answers a segment that belongs to nothing (RFC 9293 section 3.10.7.1), never a reset. */
+void tcp_input_refuse(struct tcp *t, const struct tcp_segment *s);
+/* Leave to answer a dataless segment (RFC 5961 section 7). */
+bool tcp_challenge_allowed(struct tcp_conn *c, uint64_t now_ns);
+
+/* --- listen.c -------------------------------------------------------------------- */
+
+struct tcp_listener *tcp_listener_find(struct tcp *t, const struct ip_addr *local, uint16_t port);
+/* A segment for no object of the table. */
+enum err tcp_input_listen(struct tcp *t, struct tcp_segment *s, uint64_t now_ns);
+enum err tcp_input_half_open(struct tcp *t, struct tcp_half_open *h, struct tcp_segment *s,
+			     uint64_t now_ns);
+void tcp_half_open_expired(struct tcp *t, struct tcp_half_open *h, uint64_t now_ns);
+void tcp_half_open_free(struct tcp *t, struct tcp_half_open *h);
+
+/* --- cookie.c --------------------------------------------------------------------- */
+
+/* RFC 6528. */
+uint32_t tcp_isn_make(const struct tcp *t, const struct tcp_tuple *tuple, uint64_t now_ns);
+/* Added to the millisecond clock; one per pair of hosts. */
+uint32_t tcp_ts_offset(const struct tcp *t, const struct tcp_tuple *tuple);
+uint32_t tcp_cookie_make(const struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs,
+			 uint16_t mss, uint64_t now_ns);
+/* True and *mss if iss is a cookie that we may have sent in the last two steps. */
+bool tcp_cookie_check(const struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs,
+		      uint32_t iss, uint64_t now_ns, uint16_t *mss);
+/* A timestamp at most 64 ms in the past whose low bits tell shift and SACK. */
+uint32_t tcp_cookie_ts_make(uint32_t timestamp, bool has_shift, uint8_t shift, bool sack_ok);
+void tcp_cookie_ts_read(uint32_t echo, bool *has_shift, uint8_t *shift, bool *sack_ok);
+
+/* --- timewait.c ------------------------------------------------------------------- */
+
+/* c goes on as TIME-WAIT object under its tuple; c itself ends (tcp_conn_end). */
+void tcp_time_wait_enter(struct tcp *t, struct tcp_conn *c, uint64_t now_ns);
+void tcp_time_wait_free(struct tcp *t, struct tcp_time_wait *w);
+void tcp_time_wait_expired(struct tcp *t, uint64_t now_ns);
+/* *reopen: a SYN that may start a new incarnation; w is gone, pass the segment to listen. */
+enum err tcp_input_time_wait(struct tcp *t, struct tcp_time_wait *w, struct tcp_segment *s,
+			     uint64_t now_ns, bool *reopen);
+/* Whether an active open may take over the tuple now. */
+bool tcp_time_wait_is_reusable(const struct tcp *t, const struct tcp_time_wait *w, uint64_t now_ns);
+
+/* --- reass.c ----------------------------------------------------------------------- */
+
+/* Payload inside the window: into rcvq, or beyond a hole. Takes s->pkt on ERR_OK. *filled: it
+ * closed a hole or lies beyond one. */
+enum err tcp_reass_insert(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, bool *out_of_order);
+void tcp_reass_free(struct tcp *t, struct tcp_conn *c);
+/* Fills h with up to max SACK blocks, a pending DSACK first (RFC 2018, RFC 2883). */
+void tcp_reass_sack(const struct tcp_conn *c, struct tcphdr *h, uint32_t max);
+
+/* --- output.c ----------------------------------------------------------------------- */
+
+/* Sends what is due: the only emitter of live connections. */
+void tcp_output(struct tcp *t, struct tcp_conn *c, uint64_t now_ns);
+
+/* --- emit.c -------------------------------------------------------------------------- */
+
+/* A header packet for tuple with len bytes of room behind the header; NULL when the pool is empty. */
+struct pkt *tcp_emit_header(struct tcp *t, const struct tcp_tuple *tuple, struct tcphdr *h);
+/* Checksums p and queues it. */
+void tcp_emit_queue(struct tcp *t, struct pkt *p);
+/* A segment without payload and without a connection. */
+bool tcp_emit_bare(struct tcp *t, const struct tcp_tuple *tuple, struct tcphdr *h);
+bool tcp_checksum_is_good(const struct pkt *p);
+
+/* --- timers.c ------------------------------------------------------------------------ */
+
+/* Links the timer at c's earliest deadline, unless it fires before that anyway. */
+void tcp_conn_arm(struct tcp *t, struct tcp_conn *c);
+void tcp_conn_expired(struct tcp *t, struct tcp_conn *c, uint64_t now_ns);
+void tcp_rto_arm(struct tcp_conn *c, enum tcp_rtx_kind kind, uint64_t now_ns);
+
+/* --- rtt.c ----------------------------------------------------------------------------- */
+
+void tcp_rtt_sample(const struct tcp *t, struct tcp_conn *c, uint64_t sample_ns);
+/* With backoff. */
+uint64_t tcp_rto_ns(const struct tcp_conn *c);

@@ -1,0 +1,362 @@
+/*
+ * Passive opens. A SYN makes a half-open entry if there is room, after the oldest has left if need
+ * be; the SYN-ACK is the same either way, because its sequence number is always a valid cookie
+ * (cookie.c). So an evicted handshake completes without its entry, with the MSS rounded down and,
+ * unless the client sends timestamps, without window scaling and SACK.
+ */
+#include "tcp/internal.h"
+
+static uint32_t
+smaller(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* --- listeners --------------------------------------------------------------------- */
+
+struct tcp_listener *
+tcp_listener_find(struct tcp *t, const struct ip_addr *local, uint16_t port)
+{
+	static const struct ip_addr any;
+	struct tcp_listener *found = NULL;
+
+	for (uint32_t i = 0; i < TCP_LISTENERS_MAX; i++) {
+		struct tcp_listener *l = &t->listeners[i];
+
+		if (!l->used || l->port != port)
+			continue;
+		if (memcmp(&l->local, local, sizeof(*local)) == 0)
+			return l;
+		if (memcmp(&l->local, &any, sizeof(any)) == 0)
+			found = l;
+	}
+	return found;
+}
+
+static struct tcp_listener *
+listener_exact(struct tcp *t, const struct ip_addr *local, uint16_t port)
+{
+	struct tcp_listener *l = tcp_listener_find(t, local, port);
+
+	return l != NULL && memcmp(&l->local, local, sizeof(*local)) == 0 ? l : NULL;
+}
+
+enum err
+tcp_listen(struct tcp *t, const struct ip_addr *local, uint16_t port, uint64_t user)
+{
+	if (port == 0 || listener_exact(t, local, port) != NULL)
+		return ERR_TCP_IN_USE;
+	for (uint32_t i = 0; i < TCP_LISTENERS_MAX; i++) {
+		struct tcp_listener *l = &t->listeners[i];
+
+		if (l->used)
+			continue;
+		*l = (struct tcp_listener){ true, port, *local, user };
+		return ERR_OK;
+	}
+	return ERR_TCP_LISTENERS;
+}
+
+enum err
+tcp_unlisten(struct tcp *t, const struct ip_addr *local, uint16_t port)
+{
+	struct tcp_listener *l = listener_exact(t, local, port);
+	struct tcp_link *link = t->half_open_list.next;
+
+	if (l == NULL)
+		return ERR_TCP_NO_LISTENER;
+	l->used = false;
+	/* Handshakes that nobody will accept any more end here; their last ACK is answered by a
+	 * reset. */
+	while (link != &t->half_open_list) {
+		struct tcp_half_open *h = TCP_OWNER_OF(link, struct tcp_half_open, age);
+
+		link = link->next;
+		if (tcp_listener_find(t, &h->tuple.local, h->tuple.local_port) == NULL)
+			tcp_half_open_free(t, h);
+	}
+	return ERR_OK;
+}
+
+/* --- half-open entries ---------------------------------------------------------------- */
+
+void
+tcp_half_open_free(struct tcp *t, struct tcp_half_open *h)
+{
+	tcp_table_remove(t, &h->tuple,
+			 tcp_ref_make(TCP_REF_HALF_OPEN, pool_index(&t->half_opens, h)));
+	timer_cancel(&t->wheel, &h->timer);
+	tcp_link_remove(&h->age);
+	pool_put(&t->half_opens, h);
+	t->stats.half_open--;
+}
+
+static struct tcp_half_open *
+half_open_make(struct tcp *t, const struct tcp_tuple *tuple, uint64_t now_ns)
+{
+	struct tcp_half_open *h;
+
+	if (t->half_opens.count == 0) {
+		t->evicted_at_ns = now_ns;
+		return NULL;
+	}
+	if (t->half_opens.free == 0) {
+		tcp_half_open_free(t, TCP_OWNER_OF(t->half_open_list.next, struct tcp_half_open, age));
+		t->evicted_at_ns = now_ns;
+		t->stats.drops[ERR_TCP_HALF_OPEN_EVICTED]++;
+	}
+	h = pool_get(&t->half_opens);
+	h->tuple = *tuple;
+	h->timer.kind = TCP_TIMER_HALF_OPEN;
+	tcp_link_append(&t->half_open_list, &h->age);
+	tcp_table_insert(t, tuple, tcp_ref_make(TCP_REF_HALF_OPEN, pool_index(&t->half_opens, h)));
+	t->stats.half_open++;
+	return h;
+}
+
+static uint16_t
+first_window(const struct tcp *t)
+{
+	return (uint16_t)smaller(t->config.recv_bytes_max, UINT16_MAX);
+}
+
+static void
+send_syn_ack(struct tcp *t, const struct tcp_half_open *h, uint64_t now_ns)
+{
+	uint32_t clock = (uint32_t)(now_ns / NSEC_PER_MSEC) + tcp_ts_offset(t, &h->tuple);
+	struct tcphdr out = {
+		.seq = h->iss,
+		.ack = h->irs + 1,
+		.flags = TCPHDR_SYN | TCPHDR_ACK,
+		.window = first_window(t),
+		.options = TCPHDR_HAS_MSS,
+		.mss = tcp_conn_own_mss(t, &h->tuple.remote),
+	};
+
+	if (h->ts_ok) {
+		out.options |= TCPHDR_HAS_TIMES;
+		out.ts_value = tcp_cookie_ts_make(clock, h->has_shift, h->shift, h->sack_ok);
+		out.ts_echo = h->ts_recent;
+	}
+	if (h->has_shift) {
+		out.options |= TCPHDR_HAS_SHIFT;
+		out.shift = t->config.window_shift;
+	}
+	if (h->sack_ok)
+		out.options |= TCPHDR_HAS_SACK_OK;
+	/* Without a packet the timer, or the client's, tries again. */
+	if (tcp_emit_bare(t, &h->tuple, &out))
+		t->stats.cookies_sent++;
+}
+
+static uint64_t
+retry_at(const struct tcp_half_open *h, uint64_t now_ns)
+{
+	return now_ns + (TCP_RTO_INITIAL_NS << h->retries);
+}
+
+void
+tcp_half_open_expired(struct tcp *t, struct tcp_half_open *h, uint64_t now_ns)
+{
+	if (h->retries == TCP_SYN_ACKS_MAX) {
+		tcp_half_open_free(t, h);
+		return;
+	}
+	h->retries++;
+	t->stats.retransmits++;
+	send_syn_ack(t, h, now_ns);
+	timer_set(&t->wheel, &h->timer, retry_at(h, now_ns));
+}
+
+/* --- a SYN ------------------------------------------------------------------------------ */
+
+static uint16_t
+peer_mss(const struct tcp *t, const struct tcp_segment *s)
+{
+	uint32_t mss = tcp_address_is_v4(&s->tuple.remote) ? TCP_MSS_DEFAULT_V4 : TCP_MSS_DEFAULT_V6;
+
+	if (s->h.options & TCPHDR_HAS_MSS)
+		mss = s->h.mss;
+	if (mss < TCP_MSS_MIN)
+		mss = TCP_MSS_MIN;
+	return (uint16_t)smaller(mss, tcp_conn_own_mss(t, &s->tuple.remote));
+}
+
+static void
+fill(struct tcp *t, struct tcp_half_open *h, const struct tcp_segment *s, uint64_t now_ns)
+{
+	h->tuple = s->tuple;
+	h->irs = s->h.seq;
+	h->mss = peer_mss(t, s);
+	h->iss = tcp_cookie_make(t, &s->tuple, h->irs, h->mss, now_ns);
+	h->window = s->h.window;
+	h->ts_ok = (s->h.options & TCPHDR_HAS_TIMES) != 0;
+	h->ts_recent = s->h.ts_value;
+	h->has_shift = (s->h.options & TCPHDR_HAS_SHIFT) != 0;
+	h->shift = (uint8_t)smaller(s->h.shift, TCPHDR_SHIFT_MAX);
+	h->sack_ok = (s->h.options & TCPHDR_HAS_SACK_OK) != 0;
+}
+
+static enum err
+input_syn(struct tcp *t, struct tcp_segment *s, uint64_t now_ns)
+{
+	struct tcp_half_open *h = half_open_make(t, &s->tuple, now_ns);
+	struct tcp_half_open passing = { 0 };
+
+	/* Data or FIN with the SYN is not acknowledged; the client sends it again. */
+	if (h == NULL) {
+		fill(t, &passing, s, now_ns);
+		send_syn_ack(t, &passing, now_ns);
+		return ERR_OK;
+	}
+	fill(t, h, s, now_ns);
+	send_syn_ack(t, h, now_ns);
+	timer_set(&t->wheel, &h->timer, retry_at(h, now_ns));
+	return ERR_OK;
+}
+
+/* --- the last ACK ------------------------------------------------------------------------- */
+
+/* Makes the connection that h describes and gives it the segment, which may carry data. h is a copy:
+ * the entry, if there was one, is gone from the table by now. */
+static enum err
+complete(struct tcp *t, const struct tcp_half_open *h, const struct tcp_listener *l,
+	 struct tcp_segment *s, uint64_t now_ns)
+{
+	struct tcphdr syn = {
+		.seq = h->irs,
+		.window = h->window,
+		.options = TCPHDR_HAS_MSS,
+		.mss = h->mss,
+		.shift = h->shift,
+		.ts_value = h->ts_recent,
+	};
+	struct tcp_conn *c = tcp_conn_open(t, &h->tuple, h->iss, now_ns);
+
+	CHECK(c != NULL);
+	if (h->ts_ok)
+		syn.options |= TCPHDR_HAS_TIMES;
+	if (h->has_shift)
+		syn.options |= TCPHDR_HAS_SHIFT;
+	if (h->sack_ok)
+		syn.options |= TCPHDR_HAS_SACK_OK;
+	tcp_conn_set_peer(t, c, &syn, now_ns);
+	c->passive = true;
+	c->listener_user = l->user;
+	c->retries = h->retries;
+	c->snd_una = h->iss + 1;
+	c->snd_nxt = c->snd_una;
+	c->snd_max = c->snd_una;
+	c->snd_wl2 = c->snd_una;
+	tcp_conn_established(t, c, now_ns);
+	/* The SYN's window was never scaled: take this segment's, whatever its number. */
+	c->snd_wnd = (uint32_t)s->h.window << c->snd_shift;
+	if (c->snd_wnd > c->snd_wnd_max)
+		c->snd_wnd_max = c->snd_wnd;
+	if (c->ts_ok && h->retries == 0 && s->h.options & TCPHDR_HAS_TIMES && s->h.ts_echo != 0)
+		tcp_rtt_sample(t, c,
+			       (uint64_t)(tcp_conn_timestamp(c, now_ns) - s->h.ts_echo) *
+				       NSEC_PER_MSEC);
+	return tcp_input_conn(t, c, s, now_ns);
+}
+
+enum err
+tcp_input_half_open(struct tcp *t, struct tcp_half_open *h, struct tcp_segment *s, uint64_t now_ns)
+{
+	const struct tcp_listener *l;
+	struct tcp_half_open copy;
+	uint16_t mss;
+
+	if (s->h.flags & TCPHDR_RST) {
+		if (s->h.seq != h->irs + 1)
+			return ERR_TCP_STRAY_RESET;
+		tcp_half_open_free(t, h);
+		return ERR_TCP_RESET;
+	}
+	if (s->h.flags & TCPHDR_SYN) {
+		/* The same SYN again, or another: a new incarnation learns the number of the old from the
+		 * SYN-ACK and resets it. Limited, like any answer to a segment without data. */
+		if (s->h.flags & TCPHDR_ACK)
+			return ERR_TCP_BAD_FLAGS;
+		if (h->challenges++ >= TCP_CHALLENGES_MAX) {
+			h->challenges = TCP_CHALLENGES_MAX;
+			return ERR_TCP_CHALLENGED;
+		}
+		send_syn_ack(t, h, now_ns);
+		return ERR_OK;
+	}
+	if (!(s->h.flags & TCPHDR_ACK))
+		return ERR_TCP_BAD_FLAGS;
+	copy = *h;
+	if (s->h.ack != h->iss + 1) {
+		/* An earlier SYN-ACK of ours, whose entry was evicted in between. */
+		if (!tcp_cookie_check(t, &s->tuple, h->irs, s->h.ack - 1, now_ns, &mss)) {
+			tcp_input_refuse(t, s);
+			return ERR_TCP_BAD_ACK;
+		}
+		copy.iss = s->h.ack - 1;
+	}
+	if (seq_lt(s->h.seq, h->irs + 1) || seq_gt(s->h.seq, h->irs + 1 + first_window(t)))
+		return ERR_TCP_OUT_OF_WINDOW;
+	l = tcp_listener_find(t, &h->tuple.local, h->tuple.local_port);
+	CHECK(l != NULL); /* tcp_unlisten() would have freed h */
+	if (t->conns.free == 0)
+		return ERR_POOL_EMPTY; /* h stays, and with it the client's chance */
+	tcp_half_open_free(t, h);
+	return complete(t, &copy, l, s, now_ns);
+}
+
+/* A last ACK whose entry was evicted. */
+static enum err
+input_cookie(struct tcp *t, const struct tcp_listener *l, struct tcp_segment *s, uint64_t now_ns)
+{
+	struct tcp_half_open h = {
+		.tuple = s->tuple,
+		.irs = s->h.seq - 1,
+		.iss = s->h.ack - 1,
+		.window = s->h.window,
+	};
+
+	if (t->evicted_at_ns == 0 || now_ns - t->evicted_at_ns > TCP_COOKIE_WATCH_NS ||
+	    !tcp_cookie_check(t, &s->tuple, h.irs, h.iss, now_ns, &h.mss)) {
+		tcp_input_refuse(t, s);
+		return ERR_TCP_COOKIE;
+	}
+	if (t->conns.free == 0)
+		return ERR_POOL_EMPTY;
+	if (s->h.options & TCPHDR_HAS_TIMES) {
+		bool has_shift, sack_ok;
+
+		tcp_cookie_ts_read(s->h.ts_echo, &has_shift, &h.shift, &sack_ok);
+		h.ts_ok = true;
+		h.ts_recent = s->h.ts_value;
+		h.has_shift = has_shift;
+		h.sack_ok = sack_ok;
+	}
+	t->stats.cookies_accepted++;
+	return complete(t, &h, l, s, now_ns);
+}
+
+/* RFC 9293 section 3.10.7.1 and 3.10.7.2. */
+enum err
+tcp_input_listen(struct tcp *t, struct tcp_segment *s, uint64_t now_ns)
+{
+	const struct tcp_listener *l = tcp_listener_find(t, &s->tuple.local, s->tuple.local_port);
+	uint8_t flags = s->h.flags & (TCPHDR_SYN | TCPHDR_ACK | TCPHDR_RST | TCPHDR_FIN);
+
+	if (flags & TCPHDR_RST)
+		return ERR_TCP_STRAY_RESET;
+	if (l == NULL) {
+		tcp_input_refuse(t, s);
+		return ERR_TCP_NO_CONNECTION;
+	}
+	if (flags & TCPHDR_SYN && flags & TCPHDR_ACK) {
+		tcp_input_refuse(t, s);
+		return ERR_TCP_BAD_FLAGS;
+	}
+	if (flags & TCPHDR_ACK)
+		return input_cookie(t, l, s, now_ns);
+	if (flags != TCPHDR_SYN)
+		return ERR_TCP_BAD_FLAGS;
+	return input_syn(t, s, now_ns);
+}

@@ -1,0 +1,136 @@
+/* Four-tuple to object: buckets of one cache line, linear probing by bucket, a keyed hash so that
+ * no peer can choose collisions. A bucket counts the references that passed it because it was full,
+ * so a search stops at the first bucket that nothing passed, and a removal leaves no tombstone. */
+#include "tcp/internal.h"
+
+/* The table is at most two thirds full. */
+static uint32_t
+bucket_count(uint32_t refs_max)
+{
+	uint64_t wanted = ((uint64_t)refs_max * 3 / 2 + TCP_BUCKET_REFS) / TCP_BUCKET_REFS;
+	uint32_t count = 1;
+
+	while (count < wanted)
+		count *= 2;
+	return count;
+}
+
+static uint64_t
+hash(const struct tcp_table *table, const struct tcp_tuple *tuple)
+{
+	return siphash_1_3(&table->key, tuple, sizeof(*tuple));
+}
+
+static uint16_t
+tag_of(uint64_t hash_value)
+{
+	return (uint16_t)(hash_value >> 48);
+}
+
+static const struct tcp_tuple *
+tuple_of(const struct tcp *t, uint32_t ref)
+{
+	uint32_t index = tcp_ref_index(ref);
+
+	switch (tcp_ref_kind(ref)) {
+	case TCP_REF_CONN:
+		return &((const struct tcp_conn *)pool_at(&t->conns, index))->tuple;
+	case TCP_REF_HALF_OPEN:
+		return &((const struct tcp_half_open *)pool_at(&t->half_opens, index))->tuple;
+	default:
+		return &((const struct tcp_time_wait *)pool_at(&t->time_waits, index))->tuple;
+	}
+}
+
+size_t
+tcp_table_bytes(uint32_t refs_max)
+{
+	return (size_t)bucket_count(refs_max) * sizeof(struct tcp_bucket);
+}
+
+void
+tcp_table_init(struct tcp_table *table, void *memory, uint32_t refs_max, struct siphash_key key)
+{
+	table->buckets = memory;
+	table->mask = bucket_count(refs_max) - 1;
+	table->refs = 0;
+	table->refs_max = refs_max;
+	table->key = key;
+	memset(memory, 0, tcp_table_bytes(refs_max));
+}
+
+uint32_t
+tcp_table_find(const struct tcp *t, const struct tcp_tuple *tuple)
+{
+	const struct tcp_table *table = &t->table;
+	uint64_t hash_value = hash(table, tuple);
+	uint16_t tag = tag_of(hash_value);
+	uint32_t at = (uint32_t)hash_value & table->mask;
+
+	for (uint32_t probes = 0; probes <= table->mask; probes++) {
+		const struct tcp_bucket *bucket = &table->buckets[at];
+
+		for (uint32_t i = 0; i < TCP_BUCKET_REFS; i++)
+			if (bucket->tag[i] == tag && bucket->ref[i] != 0 &&
+			    tcp_tuple_equal(tuple_of(t, bucket->ref[i]), tuple))
+				return bucket->ref[i];
+		if (bucket->overflow == 0)
+			return 0;
+		at = (at + 1) & table->mask;
+	}
+	return 0;
+}
+
+void
+tcp_table_insert(struct tcp *t, const struct tcp_tuple *tuple, uint32_t ref)
+{
+	struct tcp_table *table = &t->table;
+	uint64_t hash_value = hash(table, tuple);
+	uint32_t at = (uint32_t)hash_value & table->mask;
+
+	CHECK_HOT(tcp_table_find(t, tuple) == 0);
+	CHECK(table->refs < table->refs_max);
+	table->refs++;
+	/* Ends: there are more places than references. */
+	for (;; at = (at + 1) & table->mask) {
+		struct tcp_bucket *bucket = &table->buckets[at];
+
+		if (bucket->used == TCP_BUCKET_REFS) {
+			CHECK(bucket->overflow < UINT16_MAX);
+			bucket->overflow++;
+			continue;
+		}
+		for (uint32_t i = 0; i < TCP_BUCKET_REFS; i++) {
+			if (bucket->ref[i] != 0)
+				continue;
+			bucket->ref[i] = ref;
+			bucket->tag[i] = tag_of(hash_value);
+			bucket->used++;
+			return;
+		}
+	}
+}
+
+void
+tcp_table_remove(struct tcp *t, const struct tcp_tuple *tuple, uint32_t ref)
+{
+	struct tcp_table *table = &t->table;
+	uint32_t at = (uint32_t)hash(table, tuple) & table->mask;
+
+	for (uint32_t probes = 0; probes <= table->mask; probes++) {
+		struct tcp_bucket *bucket = &table->buckets[at];
+
+		for (uint32_t i = 0; i < TCP_BUCKET_REFS; i++) {
+			if (bucket->ref[i] != ref)
+				continue;
+			bucket->ref[i] = 0;
+			bucket->used--;
+			table->refs--;
+			return;
+		}
+		CHECK(bucket->overflow > 0);
+		bucket->overflow--;
+		at = (at + 1) & table->mask;
+	}
+	CHECK(false);
+}

@@ -1,0 +1,468 @@
+/*
+ * Output: what is due now, from the connection's state and the time alone. Nobody schedules a segment; input,
+ * timers and calls change the state and touch the connection, and this file sends once per burst.
+ *
+ * Order: SYN; the head again, if it was found lost; new data (or old data again after an RTO) as
+ * far as windows, sender SWS avoidance and the burst limit allow, with the FIN on the last piece;
+ * a probe; a bare ACK if no other segment carried it. Whatever leaves carries the newest ACK and window,
+ * and only here are rcv_adv and last_ack_sent written.
+ */
+#include "tcp/cc.h"
+#include "tcp/internal.h"
+
+static uint32_t
+smaller(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* --- the receive window --------------------------------------------------------- */
+
+/* The right edge that the buffer allows, whatever was promised. Memory counts as well as bytes: when
+ * small packets pin more than twice the window, no new edge is given. */
+static uint32_t
+edge_wanted(const struct tcp_conn *c)
+{
+	if (c->rcv_unconsumed >= c->rcv_max || c->rcv_truesize / 2 > c->rcv_max)
+		return c->rcv_nxt;
+	return c->rcv_nxt + (c->rcv_max - c->rcv_unconsumed);
+}
+
+/* Receiver SWS avoidance (RFC 9293 section 3.8.6.2.2): the edge moves by a segment or half the
+ * buffer at least, or to the end. */
+static bool
+edge_may_move(const struct tcp_conn *c, uint32_t edge)
+{
+	int32_t gain = seq_diff(edge, c->rcv_adv);
+
+	if (gain <= 0)
+		return false;
+	return (uint32_t)gain >= smaller(c->mss_seen, c->rcv_max / 2) || c->rcv_unconsumed == 0;
+}
+
+/* The window field, scaled. Promises are kept: what rounding would take back, it adds (at most one
+ * unit, which tcp_input_conn() bounds again). */
+static uint16_t
+offer_window(struct tcp_conn *c, bool syn)
+{
+	uint32_t shift = syn ? 0 : c->rcv_shift;
+	uint32_t promised = c->rcv_adv - c->rcv_nxt;
+	uint32_t edge = edge_wanted(c);
+	uint32_t field;
+
+	field = promised >> shift;
+	if (edge_may_move(c, edge))
+		field = (edge - c->rcv_nxt) >> shift;
+	if (field << shift < promised)
+		field++;
+	if (field > UINT16_MAX)
+		field = UINT16_MAX;
+	c->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt + (field << shift));
+	return (uint16_t)field;
+}
+
+/* Whether the window has opened enough to say so without another reason to send. */
+static bool
+window_update_due(const struct tcp_conn *c)
+{
+	uint32_t edge = edge_wanted(c);
+	uint32_t step = smaller(2u * c->mss_seen, c->rcv_max / 2);
+	int32_t gain = seq_diff(edge, c->rcv_adv);
+
+	if (c->fin_done || gain <= 0)
+		return false;
+	if (c->rcv_adv == c->rcv_nxt)
+		step = smaller(c->mss_seen, c->rcv_max / 2);
+	return (uint32_t)gain >= step;
+}
+
+/* --- one segment ------------------------------------------------------------------ */
+
+static struct tcphdr
+header_make(const struct tcp_conn *c, uint32_t seq, uint8_t flags, uint64_t now_ns)
+{
+	struct tcphdr h = { .seq = seq, .flags = flags };
+
+	if (c->state != TCP_SYN_SENT) {
+		h.flags |= TCPHDR_ACK;
+		h.ack = c->rcv_nxt;
+	}
+	if (c->ts_ok) {
+		h.options |= TCPHDR_HAS_TIMES;
+		h.ts_value = tcp_conn_timestamp(c, now_ns);
+		h.ts_echo = c->state == TCP_SYN_SENT ? 0 : c->ts_recent;
+	}
+	return h;
+}
+
+/* SACK blocks, as many as leave at least half of a segment to data. */
+static void
+add_sack(const struct tcp_conn *c, struct tcphdr *h)
+{
+	uint32_t max = TCP_SACK_BLOCKS_MAX;
+
+	if (!c->sack_ok || (c->runs == NULL && !c->dsack))
+		return;
+	while (max > 0 && 12 + 4 + 8 * max > c->mss_path / 2u)
+		max--;
+	if (max > 0)
+		tcp_reass_sack(c, h, max);
+}
+
+/* Everything that carries an ACK has now said it. */
+static void
+acknowledged(struct tcp_conn *c)
+{
+	c->last_ack_sent = c->rcv_nxt;
+	c->ack_now = false;
+	c->ack_pending = false;
+	c->output_at_ns = NEVER_NS;
+	c->dsack = false;
+}
+
+/* The range that holds seq; there is one. */
+static struct tcp_range *
+range_at(const struct tcp_conn *c, uint32_t seq)
+{
+	struct tcp_range *r = c->send_head_range;
+
+	while (seq_ge(seq, r->seq + r->len))
+		r = r->next;
+	return r;
+}
+
+/* How much of len bytes from seq fits into TCP_SEGMENT_PIECES_MAX pieces. */
+static uint32_t
+pieces_fit(const struct tcp_range *r, uint32_t seq, uint32_t len)
+{
+	uint32_t fit = 0;
+
+	for (uint32_t pieces = 0; pieces < TCP_SEGMENT_PIECES_MAX && fit < len; pieces++) {
+		fit += r->len - (seq + fit - r->seq);
+		r = r->next;
+	}
+	return smaller(fit, len);
+}
+
+/* Puts len bytes of stream behind the header in p, copied or by reference. False: pool empty; what
+ * was added hangs on p. */
+static bool
+add_payload(struct tcp *t, struct pkt *p, const struct tcp_range *r, uint32_t seq, uint32_t len)
+{
+	bool copy = len <= TCP_COPY_BYTES_MAX && len <= pkt_tailroom(p);
+
+	while (len > 0) {
+		uint32_t skip = seq - r->seq;
+		uint32_t n = smaller(r->len - skip, len);
+
+		if (copy) {
+			pkt_copy_out(r->pkt, r->offset + skip, pkt_append(p, n), n);
+		} else {
+			struct pkt *piece = pkt_attach(t->bare_pool, r->pkt, r->offset + skip, n);
+
+			if (piece == NULL)
+				return false;
+			pkt_chain(p, piece);
+		}
+		seq += n;
+		len -= n;
+		r = r->next;
+	}
+	return true;
+}
+
+/* Notes on the ranges that [seq, seq + len) left now. */
+static void
+mark_sent(struct tcp_range *r, uint32_t seq, uint32_t len, uint64_t now_ns)
+{
+	for (; r != NULL && seq_lt(r->seq, seq + len); r = r->next) {
+		r->sent_at_ns = now_ns;
+		if (seq_le(r->seq + r->len, seq + len))
+			r->sends++;
+	}
+}
+
+/* Sends [seq, seq + len) with flags. False: a pool is empty, nothing was sent or changed. */
+static bool
+emit(struct tcp *t, struct tcp_conn *c, struct tcphdr *h, uint32_t len, uint64_t now_ns)
+{
+	struct tcp_range *r = len > 0 ? range_at(c, h->seq) : NULL;
+	bool syn = (h->flags & TCPHDR_SYN) != 0;
+	uint32_t adv = c->rcv_adv;
+	struct pkt *p;
+
+	if (c->state == TCP_SYN_SENT)
+		h->window = (uint16_t)smaller(c->rcv_max, UINT16_MAX);
+	else
+		h->window = offer_window(c, syn);
+	p = tcp_emit_header(t, &c->tuple, h);
+	if (p == NULL || !add_payload(t, p, r, h->seq, len)) {
+		pkt_free(p);
+		c->rcv_adv = adv;
+		return false;
+	}
+	if (len > 0) {
+		mark_sent(r, h->seq, len, now_ns);
+		if (seq_lt(h->seq, c->snd_max))
+			t->stats.retransmits++;
+		c->sent_at_ns = now_ns;
+	}
+	if (h->flags & TCPHDR_ACK)
+		acknowledged(c);
+	tcp_emit_queue(t, p);
+	return true;
+}
+
+/* --- what is due ------------------------------------------------------------------ */
+
+/* Numbers up to end have been sent. */
+static void
+advance_to(struct tcp_conn *c, uint32_t end, uint64_t now_ns)
+{
+	if (c->snd_una == c->snd_max)
+		c->progress_at_ns = now_ns;
+	c->snd_nxt = end;
+	c->snd_max = seq_max(c->snd_max, end);
+	if (c->rtx_kind != TCP_RTX_RTO)
+		tcp_rto_arm(c, TCP_RTX_RTO, now_ns);
+}
+
+static bool
+send_syn(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	struct tcphdr h = header_make(c, c->iss, TCPHDR_SYN, now_ns);
+	bool first = c->state == TCP_SYN_SENT;
+
+	h.options |= TCPHDR_HAS_MSS;
+	h.mss = tcp_conn_own_mss(t, &c->tuple.remote);
+	/* A SYN offers everything; a SYN-ACK only what the peer's SYN offered. */
+	if (first)
+		h.options |= TCPHDR_HAS_TIMES | TCPHDR_HAS_SACK_OK | TCPHDR_HAS_SHIFT;
+	else
+		h.options |= (c->sack_ok ? TCPHDR_HAS_SACK_OK : 0) |
+			     (c->rcv_shift > 0 || c->snd_shift > 0 ? TCPHDR_HAS_SHIFT : 0);
+	if (first)
+		h.ts_value = tcp_conn_timestamp(c, now_ns);
+	h.shift = t->config.window_shift;
+	if (!emit(t, c, &h, 0, now_ns))
+		return false;
+	if (c->snd_max != c->iss)
+		t->stats.retransmits++;
+	advance_to(c, c->iss + 1, now_ns);
+	return true;
+}
+
+/* Payload bytes of the next segment at seq; *h gets its options. */
+static uint32_t
+segment_limit(const struct tcp_conn *c, struct tcphdr *h)
+{
+	uint32_t options;
+
+	add_sack(c, h);
+	options = tcphdr_bytes(h) - TCPHDR_BYTES;
+	CHECK_HOT(options < c->mss_path);
+	return c->mss_path - options;
+}
+
+/* The oldest segment again, found lost by duplicate ACKs. The congestion window does not stop it. */
+static bool
+send_head_again(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	struct tcphdr h = header_make(c, c->snd_una, 0, now_ns);
+	uint32_t limit = segment_limit(c, &h);
+	uint32_t data_end = seq_min(c->snd_max, c->snd_end);
+	uint32_t len = 0;
+
+	if (c->snd_una == c->snd_max)
+		return true;
+	if (seq_lt(c->snd_una, data_end)) {
+		len = smaller(data_end - c->snd_una, limit);
+		len = smaller(len, c->snd_wnd);
+		if (len == 0)
+			return true; /* the window has closed: the persist timer's business */
+		len = pieces_fit(range_at(c, c->snd_una), c->snd_una, len);
+	}
+	if (c->fin_queued && c->snd_una + len == c->snd_end && seq_gt(c->snd_max, c->snd_end))
+		h.flags |= TCPHDR_FIN;
+	if (len > 0 && c->snd_una + len == c->snd_end)
+		h.flags |= TCPHDR_PSH;
+	return emit(t, c, &h, len, now_ns);
+}
+
+/* What the peer's and the congestion window let through beyond snd_nxt; negative if the peer took
+ * back what is in flight. */
+static int32_t
+usable_window(struct tcp_conn *c)
+{
+	uint32_t flight = c->snd_nxt - c->snd_una;
+	uint32_t cwnd = c->cwnd;
+
+	/* Limited transmit (RFC 3042): the first two duplicates each let one new segment go. */
+	if (!c->recovering && c->snd_nxt == c->snd_max)
+		cwnd += smaller(c->dupacks, 2) * c->mss;
+	if (cwnd < c->snd_wnd) {
+		if (tcp_conn_send_limit(c) - c->snd_una > cwnd)
+			c->cwnd_limited = true;
+		return seq_diff(cwnd, flight);
+	}
+	return seq_diff(c->snd_wnd, flight);
+}
+
+/* Sender SWS avoidance (RFC 9293 section 3.8.6.2.1); Nagle is off. */
+static bool
+is_worth_sending(const struct tcp_conn *c, uint32_t len, uint32_t limit, bool all)
+{
+	return all || len >= limit || len >= c->snd_wnd_max / 2 || c->send_anyway ||
+	       seq_lt(c->snd_nxt, c->snd_max);
+}
+
+enum step {
+	STEP_SENT,
+	STEP_NOTHING,
+	STEP_NO_PACKET,
+};
+
+static enum step
+send_next(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	struct tcphdr h = header_make(c, c->snd_nxt, 0, now_ns);
+	uint32_t limit = segment_limit(c, &h);
+	uint32_t unsent = tcp_conn_send_limit(c) - c->snd_nxt; /* the FIN counts */
+	int32_t usable = usable_window(c);
+	uint32_t len;
+	bool fin;
+	bool all;
+
+	if (unsent == 0 || usable <= 0)
+		return STEP_NOTHING;
+	len = seq_lt(c->snd_nxt, c->snd_end) ? c->snd_end - c->snd_nxt : 0;
+	len = smaller(smaller(len, limit), (uint32_t)usable);
+	if (len > 0)
+		len = pieces_fit(range_at(c, c->snd_nxt), c->snd_nxt, len);
+	all = c->snd_nxt + len == c->snd_end;
+	fin = all && c->fin_queued && len < (uint32_t)usable;
+	if (!is_worth_sending(c, len, limit, all))
+		return STEP_NOTHING;
+	if (fin)
+		h.flags |= TCPHDR_FIN;
+	if (len > 0 && all && !c->more)
+		h.flags |= TCPHDR_PSH;
+	if (len == 0 && !fin)
+		return STEP_NOTHING;
+	if (!emit(t, c, &h, len, now_ns))
+		return STEP_NO_PACKET;
+	if (len == 0 && seq_lt(h.seq, c->snd_max))
+		t->stats.retransmits++;
+	c->send_anyway = false;
+	advance_to(c, h.seq + len + fin, now_ns);
+	return STEP_SENT;
+}
+
+/* A window or keep-alive probe: nothing, at a number that the peer has acknowledged, which it must
+ * answer. Where peers leave those unanswered, a byte that the window does not admit. */
+static bool
+send_probe(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	bool byte = c->rtx_kind == TCP_RTX_PERSIST && c->persist_silent > TCP_PERSIST_SILENT_MAX &&
+		    c->snd_nxt == c->snd_una;
+	struct tcphdr h = header_make(c, byte ? c->snd_una : c->snd_una - 1, 0, now_ns);
+	bool fin = byte && c->snd_una == c->snd_end;
+
+	if (fin)
+		h.flags |= TCPHDR_FIN;
+	if (!emit(t, c, &h, byte && !fin ? 1 : 0, now_ns))
+		return false;
+	if (byte)
+		c->snd_max = seq_max(c->snd_max, c->snd_una + 1);
+	return true;
+}
+
+static bool
+send_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	/* snd_max, not snd_nxt: after an RTO the peer's rcv_nxt may be beyond snd_nxt, and what
+	 * is to the left of it would be answered instead of read. Nor beyond the peer's window. */
+	uint32_t seq = seq_min(c->snd_max, c->snd_una + c->snd_wnd);
+	struct tcphdr h = header_make(c, seq_max(seq, c->snd_una), 0, now_ns);
+
+	add_sack(c, &h);
+	return emit(t, c, &h, 0, now_ns);
+}
+
+/* Something waits for a window: one of the three kinds of the slot must watch it. */
+static void
+arm_for_unsent(struct tcp_conn *c, uint64_t now_ns)
+{
+	bool waiting = seq_lt(c->snd_nxt, tcp_conn_send_limit(c));
+	bool flying = c->snd_nxt != c->snd_una;
+
+	if (flying || !waiting) {
+		if (c->rtx_kind == TCP_RTX_PERSIST || c->rtx_kind == TCP_RTX_OVERRIDE)
+			tcp_rto_arm(c, flying ? TCP_RTX_RTO : TCP_RTX_NONE, now_ns);
+		return;
+	}
+	if (c->snd_wnd == 0) {
+		if (c->rtx_kind != TCP_RTX_PERSIST)
+			tcp_rto_arm(c, TCP_RTX_PERSIST, now_ns);
+	} else if (c->rtx_kind != TCP_RTX_OVERRIDE) {
+		tcp_rto_arm(c, TCP_RTX_OVERRIDE, now_ns);
+	}
+}
+
+/* True: everything due was sent, or waits for a window. */
+static bool
+output_synchronized(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	enum step step = STEP_SENT;
+
+	if (c->snd_una == c->snd_max && seq_lt(c->snd_nxt, c->snd_end) && c->sent_at_ns != 0 &&
+	    now_ns - c->sent_at_ns > c->rto_ns)
+		tcp_cc_idle(c);
+	if (c->send_head) {
+		if (!send_head_again(t, c, now_ns))
+			return false;
+		c->send_head = false;
+	}
+	for (uint32_t n = 0; step == STEP_SENT; n++) {
+		if (n == TCP_BURST_SEGMENTS_MAX) {
+			tcp_conn_touch(t, c);
+			break;
+		}
+		step = send_next(t, c, now_ns);
+	}
+	if (step == STEP_NO_PACKET)
+		return false;
+	arm_for_unsent(c, now_ns);
+	if (c->send_probe) {
+		if (!send_probe(t, c, now_ns))
+			return false;
+		c->send_probe = false;
+	}
+	if (c->ack_now || window_update_due(c))
+		return send_ack(t, c, now_ns);
+	return true;
+}
+
+void
+tcp_output(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	bool done = true;
+
+	switch (c->state) {
+	case TCP_CLOSED:
+		return;
+	case TCP_SYN_SENT:
+	case TCP_SYN_RCVD:
+		if (c->snd_nxt == c->iss)
+			done = send_syn(t, c, now_ns);
+		else if (c->ack_now && c->state == TCP_SYN_RCVD)
+			done = send_ack(t, c, now_ns);
+		break;
+	default:
+		done = output_synchronized(t, c, now_ns);
+		break;
+	}
+	if (!done && c->output_at_ns > now_ns + TCP_RETRY_NS)
+		c->output_at_ns = now_ns + TCP_RETRY_NS;
+	tcp_conn_arm(t, c);
+}

@@ -1,0 +1,279 @@
+/* The stack as a whole: sizes, start and end, the loop's calls. */
+#include "tcp/internal.h"
+
+#define DEFAULT_USER_TIMEOUT_NS (30 * NSEC_PER_SEC)
+#define DEFAULT_DELAYED_ACK_NS (25 * NSEC_PER_MSEC)
+#define DEFAULT_TIME_WAIT_NS (60 * NSEC_PER_SEC)
+#define DEFAULT_FIN_WAIT_NS (60 * NSEC_PER_SEC)
+#define DEFAULT_RTO_MIN_NS (200 * NSEC_PER_MSEC)
+#define DEFAULT_PORT_MIN 16384
+#define DEFAULT_PORT_MAX 65535
+
+/* The smallest floor of ICMP's word for a path MTU, as segment size (RFC 1191, RFC 8200). */
+#define MSS_FLOOR_V4 (552u - 40u)
+#define MSS_FLOOR_V6 (1280u - 60u)
+
+CHECK_STATIC(sizeof(struct tcp_run) <= sizeof(struct tcp_range) + 8, "one pool lends both");
+
+#define RANGE_BYTES \
+	(sizeof(struct tcp_run) > sizeof(struct tcp_range) ? sizeof(struct tcp_run) : \
+							      sizeof(struct tcp_range))
+
+static size_t
+round_up(size_t n)
+{
+	return (n + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
+}
+
+static uint32_t
+refs_max(const struct tcp_config *config)
+{
+	return config->conns_max + config->half_open_max + config->time_wait_max;
+}
+
+/* Where each part begins behind struct tcp; the last is the sum. */
+struct plan {
+	size_t table;
+	size_t conns;
+	size_t half_opens;
+	size_t time_waits;
+	size_t ranges;
+	size_t end;
+};
+
+static struct plan
+plan_make(const struct tcp_config *config)
+{
+	struct plan p;
+
+	p.table = round_up(sizeof(struct tcp));
+	p.conns = p.table + round_up(tcp_table_bytes(refs_max(config)));
+	p.half_opens = p.conns + pool_bytes(config->conns_max, sizeof(struct tcp_conn));
+	p.time_waits = p.half_opens + pool_bytes(config->half_open_max, sizeof(struct tcp_half_open));
+	p.ranges = p.time_waits + pool_bytes(config->time_wait_max, sizeof(struct tcp_time_wait));
+	p.end = p.ranges + pool_bytes(config->ranges_max, RANGE_BYTES);
+	return p;
+}
+
+size_t
+tcp_bytes(const struct tcp_config *config)
+{
+	return plan_make(config).end;
+}
+
+static void
+set_defaults(struct tcp_config *config)
+{
+	if (config->user_timeout_ns == 0)
+		config->user_timeout_ns = DEFAULT_USER_TIMEOUT_NS;
+	if (config->delayed_ack_ns == 0)
+		config->delayed_ack_ns = DEFAULT_DELAYED_ACK_NS;
+	if (config->time_wait_ns == 0)
+		config->time_wait_ns = DEFAULT_TIME_WAIT_NS;
+	if (config->fin_wait_ns == 0)
+		config->fin_wait_ns = DEFAULT_FIN_WAIT_NS;
+	if (config->rto_min_ns == 0)
+		config->rto_min_ns = DEFAULT_RTO_MIN_NS;
+	if (config->ephemeral_port_min == 0)
+		config->ephemeral_port_min = DEFAULT_PORT_MIN;
+	if (config->ephemeral_port_max == 0)
+		config->ephemeral_port_max = DEFAULT_PORT_MAX;
+}
+
+static void
+check_config(const struct tcp_config *config)
+{
+	CHECK(config->mss_v4 >= TCP_MSS_MIN && config->mss_v6 >= TCP_MSS_MIN);
+	CHECK(config->window_shift <= TCPHDR_SHIFT_MAX);
+	CHECK(config->recv_bytes_max > 0 && config->recv_bytes_max <= TCP_RECV_BYTES_MAX);
+	CHECK(config->recv_bytes_max >> config->window_shift <= UINT16_MAX);
+	CHECK(config->send_bytes_max > 0 && config->send_bytes_max <= UINT32_C(1) << 30);
+	CHECK(config->delayed_ack_ns <= NSEC_PER_SEC / 2); /* RFC 9293 MUST-40 */
+	CHECK(config->ephemeral_port_min <= config->ephemeral_port_max);
+	CHECK(config->time_wait_ns < UINT64_C(1) << 50);
+}
+
+/* Each use of the boot secret has a key of its own. */
+static struct siphash_key
+derive(const struct siphash_key *key, const char *use)
+{
+	uint8_t text[16] = { 0 };
+	struct siphash_key derived;
+
+	for (uint32_t i = 0; i < sizeof(text) - 1 && use[i] != '\0'; i++)
+		text[i] = (uint8_t)use[i];
+	derived.k0 = siphash_2_4(key, text, sizeof(text));
+	text[sizeof(text) - 1] = 1;
+	derived.k1 = siphash_2_4(key, text, sizeof(text));
+	return derived;
+}
+
+struct tcp *
+tcp_init(void *memory, const struct tcp_config *config, struct pkt_pool *header_pool,
+	 struct pkt_pool *bare_pool, uint64_t now_ns)
+{
+	struct plan plan = plan_make(config);
+	struct siphash_key secret = siphash_key_make(config->hash_key);
+	uint8_t *base = memory;
+	struct tcp *t = memory;
+
+	CHECK((uintptr_t)memory % CACHE_LINE_BYTES == 0);
+	memset(t, 0, sizeof(*t));
+	t->config = *config;
+	set_defaults(&t->config);
+	check_config(&t->config);
+	t->header_pool = header_pool;
+	t->bare_pool = bare_pool;
+	t->now_ns = now_ns;
+	t->isn_key = derive(&secret, "isn");
+	t->ts_key = derive(&secret, "timestamp");
+	t->cookie_key = siphash_key_make(config->cookie_key);
+	prng_init(&t->prng, config->seed);
+	timer_wheel_init(&t->wheel, now_ns);
+	tcp_table_init(&t->table, base + plan.table, refs_max(config), derive(&secret, "table"));
+	pool_init(&t->conns, base + plan.conns, config->conns_max, sizeof(struct tcp_conn));
+	pool_init(&t->half_opens, base + plan.half_opens, config->half_open_max,
+		  sizeof(struct tcp_half_open));
+	pool_init(&t->time_waits, base + plan.time_waits, config->time_wait_max,
+		  sizeof(struct tcp_time_wait));
+	pool_init(&t->ranges, base + plan.ranges, config->ranges_max, RANGE_BYTES);
+	tcp_link_init(&t->output_list);
+	tcp_link_init(&t->event_list);
+	tcp_link_init(&t->half_open_list);
+	t->time_wait_timer.kind = TCP_TIMER_TIME_WAIT;
+	return t;
+}
+
+void
+tcp_fini(struct tcp *t)
+{
+	struct pkt *p;
+
+	for (uint32_t i = 0; i < t->conns.count; i++) {
+		struct tcp_conn *c = pool_at(&t->conns, i);
+
+		if (!pool_is_lent(&t->conns, i))
+			continue;
+		if (c->state == TCP_CLOSED) {
+			tcp_close(t, pool_handle(&t->conns, c));
+			continue;
+		}
+		c->orphan = true;
+		tcp_conn_end(t, c, ERR_OK);
+	}
+	while ((p = pkt_queue_get(&t->transmit)) != NULL)
+		pkt_free(p);
+}
+
+void
+tcp_advance(struct tcp *t, uint64_t now_ns)
+{
+	struct timer *timer;
+
+	t->now_ns = now_ns;
+	for (uint32_t n = 0; n < TCP_TIMERS_PER_ADVANCE; n++) {
+		timer = timer_advance(&t->wheel, now_ns);
+		if (timer == NULL)
+			return;
+		switch ((enum tcp_timer_kind)timer->kind) {
+		case TCP_TIMER_CONN:
+			tcp_conn_expired(t, TCP_OWNER_OF(timer, struct tcp_conn, timer), now_ns);
+			break;
+		case TCP_TIMER_HALF_OPEN:
+			tcp_half_open_expired(t, TCP_OWNER_OF(timer, struct tcp_half_open, timer),
+					      now_ns);
+			break;
+		case TCP_TIMER_TIME_WAIT:
+			tcp_time_wait_expired(t, now_ns);
+			break;
+		}
+	}
+}
+
+uint64_t
+tcp_next_at(const struct tcp *t)
+{
+	return timer_next_at(&t->wheel);
+}
+
+void
+tcp_output_ready(struct tcp *t, uint64_t now_ns)
+{
+	struct tcp_link touched;
+
+	t->now_ns = now_ns;
+	if (t->output_list.next == &t->output_list)
+		return;
+	/* Whoever is touched from here on, by a full burst, has its turn in the next loop. */
+	touched = t->output_list;
+	touched.next->prev = &touched;
+	touched.prev->next = &touched;
+	tcp_link_init(&t->output_list);
+	while (touched.next != &touched && t->transmit.count < TCP_TRANSMIT_QUEUE_MAX) {
+		struct tcp_conn *c = TCP_OWNER_OF(touched.next, struct tcp_conn, output_link);
+
+		tcp_link_remove(&c->output_link);
+		tcp_output(t, c, now_ns);
+	}
+	if (touched.next != &touched) { /* the queue is full: they come first next time */
+		touched.prev->next = t->output_list.next;
+		t->output_list.next->prev = touched.prev;
+		t->output_list.next = touched.next;
+		touched.next->prev = &t->output_list;
+	}
+}
+
+struct pkt *
+tcp_transmit_next(struct tcp *t)
+{
+	return pkt_queue_get(&t->transmit);
+}
+
+const struct tcp_stats *
+tcp_stats(const struct tcp *t)
+{
+	return &t->stats;
+}
+
+/* --- ICMP: RFC 5927, RFC 5461 ----------------------------------------------------------- */
+
+static void
+shrink_path(struct tcp *t, struct tcp_conn *c, uint32_t mtu_bytes, uint64_t now_ns)
+{
+	bool v4 = tcp_address_is_v4(&c->tuple.remote);
+	uint32_t floor = v4 ? MSS_FLOOR_V4 : MSS_FLOOR_V6;
+	uint32_t headers = v4 ? 40 : 60;
+	uint32_t mss = mtu_bytes > headers + floor ? mtu_bytes - headers : floor;
+
+	if (mss >= c->mss_path)
+		return;
+	tcp_conn_set_mss(c, mss);
+	/* What was too large is sent again smaller, at once; it is no sign of congestion. */
+	if (tcp_conn_is_synchronized(c)) {
+		c->snd_nxt = c->snd_una;
+		tcp_rto_arm(c, TCP_RTX_RTO, now_ns);
+		tcp_conn_touch(t, c);
+	}
+}
+
+void
+tcp_icmp(struct tcp *t, const struct tcp_tuple *tuple, uint32_t quoted_seq, bool hard,
+	 uint32_t mtu_bytes, uint64_t now_ns)
+{
+	uint32_t ref = tcp_table_find(t, tuple);
+	struct tcp_conn *c;
+
+	t->now_ns = now_ns;
+	if (tcp_ref_kind(ref) != TCP_REF_CONN)
+		return;
+	c = pool_at(&t->conns, tcp_ref_index(ref));
+	/* Only an error about something that is in flight is believed (RFC 5927 section 4.1). */
+	if (seq_lt(quoted_seq, c->snd_una) || seq_ge(quoted_seq, c->snd_max))
+		return;
+	if (mtu_bytes != 0)
+		shrink_path(t, c, mtu_bytes, now_ns);
+	else if (hard && c->state == TCP_SYN_SENT)
+		tcp_conn_end(t, c, ERR_TCP_UNREACHABLE);
+	else
+		c->soft_error = true;
+}
