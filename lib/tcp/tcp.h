@@ -181,6 +181,10 @@ struct tcp_event {
  * round. False when there is none left. */
 bool tcp_event_next(struct tcp *t, struct tcp_event *event);
 
+/* Stops the process if an invariant of README.md does not hold. For tests: it walks over everything.
+ * Holds between any two calls. */
+void tcp_check(const struct tcp *t);
+
 /* --- what it counts -------------------------------------------------------- */
 
 struct tcp_stats {

@@ -175,7 +175,9 @@ side_output(struct side *s)
 {
 	tcp_advance(s->tcp, pair.now_ns);
 	side_events(s);
+	tcp_check(s->tcp);
 	tcp_output_ready(s->tcp, pair.now_ns);
+	tcp_check(s->tcp);
 }
 
 /* Carries everything that one side has to say to the other. Returns whether there was anything. */
@@ -196,6 +198,7 @@ carry(struct side *from, struct side *to)
 		}
 		pkt_meta(p)->l4_csum = PKT_CSUM_UNKNOWN;
 		tcp_input(to->tcp, p, pair.now_ns);
+		tcp_check(to->tcp);
 	}
 	return any;
 }
