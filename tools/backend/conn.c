@@ -24,7 +24,10 @@
 #define RESET_LINGER_NS NSEC_PER_SEC
 
 static const char *const finish_name[] = {
-	[CONN_COMPLETE] = "complete", [CONN_CLOSE] = "closed", [CONN_RESET] = "reset", [CONN_STAY] = "hung",
+	[CONN_COMPLETE] = "complete",
+	[CONN_CLOSE] = "closed",
+	[CONN_RESET] = "reset",
+	[CONN_STAY] = "hung",
 };
 
 static void
@@ -39,6 +42,7 @@ wait_for_request(struct conn *c)
 	uint64_t idle_ns = c->server->options->idle_close_ns;
 
 	c->state = CONN_HEAD;
+	c->reading_is_paused = false;
 	set_timer(c, idle_ns ? c->server->now_ns + idle_ns : NEVER_NS);
 }
 
@@ -113,8 +117,6 @@ reset_and_close(struct conn *c, const char *how)
 	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 	conn_close(c, how);
 }
-
-/* ---- bytes of the answer ---- */
 
 static void
 add_chunk(struct conn *c, struct bytes more)
@@ -257,8 +259,6 @@ add_head(struct conn *c)
 	buffer_add_text(&c->output, "\r\n");
 }
 
-/* ---- pace ---- */
-
 static uint64_t
 with_jitter(struct conn *c, uint64_t gap_ns)
 {
@@ -274,8 +274,6 @@ gap_ns_of(const struct conn *c, uint64_t tokens)
 {
 	return c->ask.script.tps ? tokens * NSEC_PER_SEC / c->ask.script.tps : 0;
 }
-
-/* ---- steps of sending ---- */
 
 /* True if the script ends the stream here. */
 static bool
@@ -380,8 +378,6 @@ send_what_is_due(struct conn *c)
 		send_step(c);
 	}
 }
-
-/* ---- from request to answer ---- */
 
 static void
 make_payload(struct conn *c)
@@ -490,7 +486,8 @@ take_head(struct conn *c)
 	reset_request(c);
 	c->started_ns = c->server->now_ns;
 	c->requests++;
-	set_timer(c, NEVER_NS);
+	if (!c->reading_is_paused)
+		set_timer(c, NEVER_NS); /* the one of an idle connection */
 	if (!len || len > REQUEST_HEAD_BYTES_MAX) {
 		refuse(c, "the head is too long");
 		return;
@@ -533,8 +530,6 @@ take_body(struct conn *c)
 	if (len == left)
 		begin_answer(c);
 }
-
-/* ---- sockets ---- */
 
 /* False: the connection is gone. */
 static bool
@@ -603,8 +598,8 @@ ask_for_events(struct conn *c)
 {
 	struct epoll_event event = { .events = EPOLLRDHUP, .data.ptr = c };
 
-	if ((c->state == CONN_HEAD || c->state == CONN_BODY) && !c->reading_is_paused)
-		event.events |= EPOLLIN;
+	if (c->state == CONN_HEAD || c->state == CONN_BODY)
+		event.events = c->reading_is_paused ? 0 : EPOLLIN | EPOLLRDHUP;
 	if (c->output.len)
 		event.events |= EPOLLOUT;
 	if (event.events == c->interest)
@@ -703,7 +698,7 @@ void
 conn_timer_expired(struct conn *c)
 {
 	set_timer(c, NEVER_NS);
-	if (c->reading_is_paused) {
+	if (c->reading_is_paused && (c->state == CONN_HEAD || c->state == CONN_BODY)) {
 		c->reading_is_paused = false;
 		ask_for_events(c);
 	} else if (c->state == CONN_HEAD) {

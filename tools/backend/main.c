@@ -1,7 +1,6 @@
 /* sluice-sim-backend: an OpenAI-compatible model server that answers, and fails, as it is told. */
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,15 +8,6 @@
 
 #include "answer.h"
 #include "server.h"
-
-static volatile int stop;
-
-static void
-told_to_stop(int number)
-{
-	(void)number;
-	stop = 1;
-}
 
 static void
 help(void)
@@ -105,8 +95,8 @@ print_answer(char *text, const struct script *script, bool streams)
 	struct bytes wrong;
 	bool fine = true;
 
-	for (char *word = strtok(text, " ,"); word; word = strtok(NULL, " ,"))
-		if (!read_print_word(&ask, word) &&
+	for (char *word; (word = strsep(&text, " ,"));)
+		if (*word && !read_print_word(&ask, word) &&
 		    !script_parse(&ask.script, bytes_from_text(word), &wrong))
 			return wrong_use("not a word of a script", wrong);
 	answer_init(&answer, &ask);
@@ -209,9 +199,7 @@ int
 main(int argc, char **argv)
 {
 	struct server_options options = { .listen = "127.0.0.1", .port = 9000, .region = "sim" };
-	struct sigaction action = { .sa_handler = told_to_stop };
 	int option, code;
-	sigset_t ends;
 
 	script_init(&options.script);
 	while ((option = getopt_long(argc, argv, "", options_table, NULL)) != -1) {
@@ -221,12 +209,5 @@ main(int argc, char **argv)
 	}
 	if (optind < argc)
 		return wrong_use("what is this", bytes_from_text(argv[optind]));
-	sigemptyset(&ends);
-	sigaddset(&ends, SIGTERM);
-	sigaddset(&ends, SIGINT);
-	sigprocmask(SIG_BLOCK, &ends, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGINT, &action, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	return server_run(&options, &stop);
+	return server_run(&options);
 }

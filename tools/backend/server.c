@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -42,7 +43,7 @@ open_listener(const struct server_options *options)
 				  .ai_socktype = SOCK_STREAM };
 	struct addrinfo *address;
 	char port[8];
-	int one = 1, fd, small = 4096;
+	int one = 1, fd, small = 32 * (int)KIB;
 
 	snprintf(port, sizeof(port), "%u", options->port);
 	if (getaddrinfo(options->listen, port, &hints, &address) != 0) {
@@ -77,7 +78,7 @@ port_of(int fd)
 	if (getsockname(fd, (struct sockaddr *)&address, &size) == 0)
 		getnameinfo((struct sockaddr *)&address, size, NULL, 0, port, sizeof(port),
 			    NI_NUMERICSERV);
-	return (uint16_t)atoi(port);
+	return (uint16_t)strtoul(port, NULL, 10);
 }
 
 static void
@@ -116,28 +117,47 @@ expire_timers(struct server *server)
 		conn_timer_expired((struct conn *)(void *)first);
 }
 
-static void
-loop(struct server *server, const volatile int *stop)
+/* False: it was told to stop. */
+static bool
+loop_once(struct server *server)
 {
 	struct epoll_event events[EVENTS_MAX];
-	sigset_t asleep;
+	bool goes_on = true;
+	int count;
 
-	/* Signals come while it sleeps and at no other time, so none is missed before the sleep. */
-	sigemptyset(&asleep);
-	while (!*stop) {
-		int count;
+	server->now_ns = clock_ns();
+	count = epoll_wait(server->epoll, events, EVENTS_MAX, wait_ms(server));
+	server->now_ns = clock_ns();
+	/* A connection is closed by its own event or timer only, so no event here is stale. */
+	for (int i = 0; i < count; i++)
+		if (events[i].data.ptr == &server->signals)
+			goes_on = false;
+		else if (events[i].data.ptr == &server->listener)
+			accept_all(server);
+		else
+			conn_became_ready(events[i].data.ptr, events[i].events);
+	expire_timers(server);
+	return goes_on;
+}
 
-		server->now_ns = clock_ns();
-		count = epoll_pwait(server->epoll, events, EVENTS_MAX, wait_ms(server), &asleep);
-		server->now_ns = clock_ns();
-		/* A connection is closed by its own event or timer only, so no event here is stale. */
-		for (int i = 0; i < count; i++)
-			if (events[i].data.ptr)
-				conn_became_ready(events[i].data.ptr, events[i].events);
-			else
-				accept_all(server);
-		expire_timers(server);
-	}
+static int
+open_signals(void)
+{
+	sigset_t ends;
+
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGINT);
+	sigprocmask(SIG_BLOCK, &ends, NULL);
+	return signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static bool
+watch(struct server *server, int *fd)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = fd };
+
+	return *fd >= 0 && epoll_ctl(server->epoll, EPOLL_CTL_ADD, *fd, &event) == 0;
 }
 
 static void
@@ -152,10 +172,10 @@ raise_file_limit(void)
 }
 
 int
-server_run(const struct server_options *options, const volatile int *stop)
+server_run(const struct server_options *options)
 {
-	struct server server = { .options = options, .epoll = -1, .listener = -1, .log = -1 };
-	struct epoll_event event = { .events = EPOLLIN };
+	struct server server = { .options = options, .epoll = -1, .listener = -1, .signals = -1,
+				 .log = -1 };
 	int code = 1;
 
 	raise_file_limit();
@@ -170,18 +190,21 @@ server_run(const struct server_options *options, const volatile int *stop)
 	}
 	server.listener = open_listener(options);
 	server.epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (server.listener < 0 || server.epoll < 0 ||
-	    epoll_ctl(server.epoll, EPOLL_CTL_ADD, server.listener, &event) != 0)
+	server.signals = open_signals();
+	if (!watch(&server, &server.listener) || !watch(&server, &server.signals))
 		goto out;
 	printf("listening on %s port %u\n", options->listen, port_of(server.listener));
 	fflush(stdout);
-	loop(&server, stop);
+	while (loop_once(&server))
+		continue;
 	while (server.first)
 		conn_close(server.first, "shutdown");
 	code = 0;
 out:
 	if (server.listener >= 0)
 		close(server.listener);
+	if (server.signals >= 0)
+		close(server.signals);
 	if (server.epoll >= 0)
 		close(server.epoll);
 	if (server.log >= 0)

@@ -30,6 +30,7 @@ struct server {
 	const struct server_options *options;
 	int epoll;
 	int listener;
+	int signals;
 	int log; /* -1: none */
 	uint64_t now_ns;
 	struct heap timers;
@@ -38,5 +39,5 @@ struct server {
 	struct conn *first;   /* of those alive */
 };
 
-/* Runs until *stop is not 0, which a handler of a blocked signal may set. Returns the exit code. */
-int server_run(const struct server_options *options, const volatile int *stop);
+/* Runs until SIGTERM or SIGINT. Returns the exit code. */
+int server_run(const struct server_options *options);

@@ -1,0 +1,307 @@
+"""A whole Sluice: certificate, configuration, control, dataplane, backends and what is for sale.
+
+Layouts: "two-workers" and "one-worker" on AF_PACKET, "tap" with two queues of a TAP device, and "direct",
+where clients speak to a backend without a router.
+"""
+import json
+import os
+import sqlite3
+import ssl
+import time
+
+from harness import net
+from harness.backend import Backend
+from harness.client import Client, tls_context
+from harness.proc import Process, run, wait_for
+
+NAME = 'edge.sluice.test'
+PORT = 443
+ADMIN_PORT = 9900
+
+BACKENDS = (  # name, port, region
+    ('mv-a', 9001, 'mv'),
+    ('mv-b', 9002, 'mv'),
+    ('tx-c', 9003, 'tx'),
+    ('solo', 9004, 'mv'),
+    ('fault', 9005, 'mv'),
+    ('fault2', 9006, 'tx'),
+)
+
+CONFIG = '''
+instance: e2e
+workers: {workers}
+idle: sleep
+memory:
+  huge_pages: no
+  size: 512MiB
+{eal}ports:
+  - device: "{device}"
+    addresses: [{addresses}]
+    queues: {workers}
+listeners:
+  - port: {port}
+    certificates:
+      - chain: {folder}/edge.pem
+        key: {folder}/edge.key
+limits:
+  clients: 2048
+  upstreams: 2048
+timeouts:
+  response_head: 3s
+  first_event: 3s
+  between_events: 3s
+  keep_alive: 1s
+  drain: 2s
+spool:
+  path: {folder}/spool
+  segment: 4MiB
+store:
+  path: {folder}/sluice.db
+admin:
+  address: 127.0.0.1
+  port: {admin_port}
+  token_file: {folder}/admin.token
+probes:
+  interval: 200ms
+  timeout: 200ms
+  rise: 1
+  fall: 2
+'''
+
+
+class Cluster:
+    def __init__(self, build, folder, layout):
+        self.build = os.path.abspath(build)
+        self.root = os.path.join(folder, f'{layout}-{int(time.monotonic() * 1000)}')
+        os.makedirs(os.path.join(self.root, 'spool'))
+        self.layout = layout
+        self.workers = 1 if layout == 'one-worker' else 2
+        self.is_direct = layout == 'direct'
+        self.is_tap = layout == 'tap'
+        self.host4 = net.TAP_EDGE4 if self.is_tap else net.EDGE4
+        self.host6 = None if self.is_tap else net.EDGE6
+        self.ca = os.path.join(self.root, 'ca.pem')
+        self.config = os.path.join(self.root, 'sluice.yaml')
+        self.sim = os.path.join(self.build, 'tools/backend/sluice-sim-backend')
+        self.sluicectl = os.path.join(self.build, 'tools/sluicectl')
+        self.backends = {name: Backend(self.sim, self.root, name, port, region, net.HOST4)
+                         for name, port, region in BACKENDS}
+        self.keys = {}
+        self.instances = {}
+        self.control = self.dataplane = None
+        self.tls = None
+        self.clean_crashes = 0
+
+    # ---- start and stop
+
+    def start(self):
+        for backend in self.backends.values():
+            backend.start()
+        if self.is_direct:
+            return
+        for program in ('control/sluice-control', 'dataplane/sluice-dataplane', 'tools/sluicectl'):
+            assert os.path.exists(os.path.join(self.build, program)), f'{program} is not built'
+        self.make_certificate()
+        self.write_config()
+        self.control = Process('control', [os.path.join(self.build, 'control/sluice-control'), '--config',
+                                           self.config], os.path.join(self.root, 'control.log'))
+        dataplane = [os.path.join(self.build, 'dataplane/sluice-dataplane'), '--config', self.config]
+        self.dataplane = Process('dataplane', dataplane if self.is_tap else net.in_edge() + dataplane,
+                                 os.path.join(self.root, 'dataplane.log'))
+        self.start_control()
+        self.fill_catalogue()
+        self.start_dataplane()
+
+    def start_control(self):
+        self.control.start()
+        wait_for(self.control_answers, 20, 'control does not answer')
+
+    def control_answers(self):
+        assert self.control.is_alive(), f'control ended: {self.control.log_text()[-400:]}'
+        try:
+            self.ctl('status')
+            return True
+        except AssertionError:
+            return False
+
+    def start_dataplane(self, wait=True):
+        self.dataplane.start()
+        if self.is_tap:
+            wait_for(self.give_tap_an_address, 20, 'there is no TAP device')
+        if wait:
+            self.wait_serving()
+
+    def give_tap_an_address(self):
+        assert self.dataplane.is_alive(), f'dataplane ended: {self.dataplane.log_text()[-400:]}'
+        if not os.path.exists('/sys/class/net/sluicetap') and 'sluicetap' not in run('ip', 'link'):
+            return False
+        run('ip', 'address', 'replace', f'{net.TAP_HOST4}/24', 'dev', 'sluicetap')
+        run('ip', 'link', 'set', 'sluicetap', 'up')
+        return True
+
+    def wait_serving(self, seconds=30):
+        wait_for(self.serves, seconds, 'the dataplane does not serve')
+
+    def serves(self):
+        assert self.dataplane.is_alive(), f'dataplane ended: {self.dataplane.log_text()[-600:]}'
+        try:
+            with self.client(timeout=2) as client:
+                return client.request('GET', '/readyz').status == 200
+        except (OSError, ssl.SSLError, RuntimeError):
+            return False
+        except Exception as why:
+            if type(why).__name__ == 'Closed':
+                return False
+            raise
+
+    def is_whole(self):
+        if self.is_direct:
+            return all(b.process.is_alive() for b in self.backends.values())
+        return self.control.is_alive() and self.dataplane.is_alive() and \
+            all(b.process.is_alive() for b in self.backends.values())
+
+    def check_health(self):
+        """After every test: nothing may have died of it."""
+        for process in (self.control, self.dataplane):
+            if process:
+                assert process.is_alive(), f'{process.name} died with {process.child.returncode}'
+
+    def stop(self):
+        codes = {}
+        for process in (self.dataplane, self.control):
+            if process and process.child:
+                codes[process.name] = process.stop()
+        for backend in self.backends.values():
+            if backend.process.child:
+                codes[backend.name] = backend.process.stop()
+        wrong = {name: code for name, code in codes.items() if code != 0}
+        assert not wrong, f'these did not end with 0: {wrong}'
+
+    def last_words(self):
+        for process in (self.control, self.dataplane):
+            if process:
+                for line in process.log_text().splitlines()[-8:]:
+                    yield f'{process.name}: {line[:300]}'
+
+    # ---- what it is made of
+
+    def make_certificate(self):
+        """A CA of our own and a certificate by it, as an operator would make them."""
+        path = lambda name: os.path.join(self.root, name)  # noqa: E731
+        curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
+        run('openssl', 'req', '-x509', *curve, '-days', '7', '-subj', '/CN=Sluice e2e CA', '-keyout',
+            path('ca.key'), '-out', self.ca, '-addext', 'basicConstraints=critical,CA:TRUE', '-addext', 'keyUsage=critical,keyCertSign')
+        run('openssl', 'req', *curve, '-subj', f'/CN={NAME}', '-keyout', path('edge.key'), '-out', path('edge.csr'))
+        with open(path('edge.ext'), 'w', encoding='ascii') as extensions:
+            names = [f'DNS:{NAME}', f'IP:{self.host4}'] + ([f'IP:{self.host6}'] if self.host6 else [])
+            extensions.write(f'subjectAltName={",".join(names)}\nextendedKeyUsage=serverAuth\n')
+        run('openssl', 'x509', '-req', '-in', path('edge.csr'), '-CA', self.ca, '-CAkey', path('ca.key'),
+            '-CAcreateserial', '-days', '7', '-extfile', path('edge.ext'), '-out', path('edge.pem'))
+        self.tls = tls_context(self.ca)
+
+    def write_config(self):
+        if self.is_tap:
+            device, addresses = 'net_tap0,iface=sluicetap', f'{net.TAP_EDGE4}/24'
+        else:
+            device = f'net_af_packet0,iface=edge0,qpairs={self.workers}'
+            addresses = f'{net.EDGE4}/24, "{net.EDGE6}/64"'
+        with open(os.path.join(self.root, 'admin.token'), 'w', encoding='ascii') as token:
+            token.write('e2e-token-0123456789abcdef0123456789abcdef\n')
+        os.chmod(os.path.join(self.root, 'admin.token'), 0o600)
+        with open(self.config, 'w', encoding='ascii') as config:
+            config.write(CONFIG.format(workers=self.workers, device=device, addresses=addresses, port=PORT,
+                                       folder=self.root, admin_port=ADMIN_PORT, eal=''))
+
+    def ctl(self, *words):
+        """sluicectl with JSON out."""
+        text = run(self.sluicectl, '--config', self.config, '--json', *[str(word) for word in words])
+        return json.loads(text) if text.strip() else None
+
+    def put(self, noun, name, **members):
+        return self.ctl(noun, 'put', name, *[f'{member}={value}' for member, value in members.items()])
+
+    def fill_catalogue(self):
+        self.put('plan', 'wide', requests_per_minute=6000000)
+        self.put('plan', 'burst', requests_per_minute=1, burst=60)
+        self.put('plan', 'minute', requests_per_minute=60, burst=60)
+        self.put('price', 'normal', input_nano_per_mtoken=150000000, output_nano_per_mtoken=600000000)
+        for region in ('mv', 'tx'):
+            self.put('region', region)
+        for name, port, _ in BACKENDS:
+            self.put('pod', name, address=net.HOST4, port=port)
+        self.put('pod', 'nobody', address=net.HOST4, port=9099)
+        self.model('sim', mv='mv-a,mv-b', tx='tx-c')
+        self.model('pair', mv='mv-a,mv-b')
+        self.model('solo', mv='solo')
+        self.model('fault', mv='fault')
+        self.model('fault-over', mv='fault', tx='mv-a')
+        self.model('dead', mv='nobody')
+        self.put('model', 'unpriced')
+        self.put('deployment', 'unpriced-mv', model='unpriced', region='mv', pods='solo')
+        self.put('alias', 'simulated', model='sim')
+        for account, dollars in (('main', 1000), ('other', 1000), ('poor', 0)):
+            self.put('account', account)
+            if dollars:
+                self.ctl('account', 'topup', account, dollars)
+        instance = self.ctl('instance', 'create', 'name=my-llama', 'account=main', 'price=normal')['id']
+        self.instances['my-llama'] = f'my-llama:{instance}'
+        self.put('deployment', 'my-llama-mv', instance=instance, region='mv', pods='solo',
+                 served_name='served-llama', base_path=f'/{instance}')
+        for name, account, plan, surface in (('main', 'main', 'wide', 'ecolink'),
+                                             ('other', 'other', 'wide', 'ecolink'),
+                                             ('poor', 'poor', 'wide', 'ecolink'),
+                                             ('infer', 'main', 'wide', 'infer')):
+            self.keys[name] = self.new_key(account, plan, surface)
+
+    def model(self, name, **pods_of_region):
+        self.put('model', name, price='normal')
+        for position, (region, pods) in enumerate(pods_of_region.items()):
+            self.put('deployment', f'{name}-{region}', model=name, region=region, position=position,
+                     pods=pods)
+
+    def new_key(self, account='main', plan='wide', surface='ecolink'):
+        return self.ctl('key', 'create', f'account={account}', f'plan={plan}', f'surface={surface}')['key']
+
+    # ---- how to reach it
+
+    @property
+    def key(self):
+        return self.keys.get('main', 'eco_direct')
+
+    @property
+    def url(self):
+        return f'http://{net.HOST4}:9001/v1' if self.is_direct else f'https://{NAME}:{PORT}/v1'
+
+    def client(self, host=None, **options):
+        if self.is_direct:
+            return Client(net.HOST4, 9001, **options)
+        if 'versions' not in options and 'context' not in options and self.tls:
+            options['context'] = self.tls
+        return Client(host or self.host4, PORT, ca=self.ca, name=NAME, **options)
+
+    def curl(self, *words, host=None):
+        """curl with name and CA set; its output."""
+        address = host or self.host4
+        address = f'[{address}]' if ':' in address else address
+        return run('curl', '-sS', '--max-time', '30', '--cacert', self.ca, '--resolve',
+                   f'{NAME}:{PORT}:{address}', '-H', f'authorization: Bearer {self.key}', *words)
+
+    # ---- what it says of itself
+
+    def counters(self):
+        """All counters, summed over the workers."""
+        return self.ctl('status')['counters']
+
+    def counter(self, name):
+        counters = self.counters()
+        assert name in counters, f'there is no counter {name}'
+        return counters[name]
+
+    def ledger(self, where='1', *values):
+        """Rows of the usage ledger as dictionaries."""
+        store = sqlite3.connect(f'file:{self.root}/sluice.db?mode=ro', uri=True, timeout=5)
+        store.row_factory = sqlite3.Row
+        try:
+            return [dict(row) for row in store.execute(f'SELECT * FROM ledger WHERE {where}', values)]
+        finally:
+            store.close()

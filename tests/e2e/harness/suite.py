@@ -1,0 +1,134 @@
+"""Tests by name, the clusters they share, and the lines that they print."""
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+
+from harness.cluster import Cluster
+
+TESTS = []
+
+
+class Skip(Exception):
+    """This machine cannot run the test."""
+
+
+class Test:
+    def __init__(self, name, function, layout, seconds, direct):
+        self.name = name
+        self.function = function
+        self.layout = layout
+        self.seconds = seconds
+        self.direct = direct
+
+
+def test(name, layout='two-workers', seconds=60, direct=False):
+    """layout: which cluster; direct: makes sense without a router too; seconds: a hang is a failure."""
+    def add(function):
+        TESTS.append(Test(name, function, layout, seconds, direct))
+        return function
+    return add
+
+
+def choose(names):
+    return [t for t in TESTS if not names or any(t.name.startswith(name) for name in names)]
+
+
+class Runner:
+    def __init__(self, options):
+        self.options = options
+        self.folder = os.path.join(os.path.abspath(options.build), 'e2e')
+        self.cluster = None
+        self.layout = None
+        self.passed = self.failed = self.skipped = 0
+        for name in os.listdir(self.folder) if os.path.isdir(self.folder) else ():
+            if name != 'npm.log':
+                path = os.path.join(self.folder, name)
+                shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+        os.makedirs(self.folder, exist_ok=True)
+
+    def cluster_for(self, test):
+        layout = 'direct' if self.options.direct and test.layout else test.layout
+        if layout is None:
+            return None
+        if self.cluster and (self.layout != layout or not self.cluster.is_whole()):
+            self.drop_cluster()
+        if not self.cluster:
+            self.cluster = Cluster(self.options.build, self.folder, layout)
+            self.layout = layout
+            self.cluster.start()
+        return self.cluster
+
+    def drop_cluster(self):
+        cluster, self.cluster, self.layout = self.cluster, None, None
+        if cluster:
+            cluster.stop()
+
+    def run_one(self, test):
+        started = time.monotonic()
+        signal.alarm(test.seconds + (30 if not self.cluster else 0))
+        try:
+            cluster = self.cluster_for(test)
+            test.function(cluster or self)
+            if cluster:
+                cluster.check_health()
+        finally:
+            signal.alarm(0)
+        return time.monotonic() - started
+
+    def report(self, test):
+        try:
+            seconds = self.run_one(test)
+        except Skip as why:
+            self.skipped += 1
+            print(f'skip {test.name}: {why}')
+        except KeyboardInterrupt:
+            raise
+        except BaseException as why:
+            self.failed += 1
+            text = ' '.join(str(why).split()) or type(why).__name__
+            print(f'not ok {test.name}: {text[:400]}')
+            self.explain(why)
+            self.drop_after_failure()
+        else:
+            self.passed += 1
+            print(f'ok {test.name} ({seconds:.1f} s)')
+        sys.stdout.flush()
+
+    def explain(self, why):
+        lines = traceback.format_tb(why.__traceback__)[-3:]
+        for line in ''.join(lines).splitlines():
+            print(f'    {line}')
+        if self.cluster:
+            for line in self.cluster.last_words():
+                print(f'    | {line}')
+
+    def drop_after_failure(self):
+        """The next test must not suffer for this one."""
+        try:
+            self.drop_cluster()
+        except Exception as why:
+            print(f'    and then: {why}')
+
+
+def time_is_up(_number, _frame):
+    raise TimeoutError('took too long')
+
+
+def run(tests, options):
+    signal.signal(signal.SIGALRM, time_is_up)
+    runner = Runner(options)
+    for test in tests:
+        if not options.direct or test.direct:
+            runner.report(test)
+    try:
+        runner.drop_cluster()
+    except AssertionError as why:
+        runner.failed += 1
+        print(f'not ok stop: {why}')
+    if not runner.failed and not options.keep:
+        shutil.rmtree(runner.folder, ignore_errors=True)
+    print(f'{runner.passed} passed, {runner.failed} failed')
+    return 1 if runner.failed or not runner.passed else 0
