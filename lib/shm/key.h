@@ -5,10 +5,9 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
-#include "mbedtls/sha256.h"
 
 /*
- * key: the text of an API key, and the hash by which the keys table knows it.
+ * key: the text of an API key. The keys table knows it by its hash only (tls/keyhash.h).
  *
  *   eco_4fGh...22 digits of base62...Zq9k2LmX
  *   ^prefix  ^16 random bytes          ^6 digits: CRC-32C of everything before
@@ -16,7 +15,7 @@
  * The checksum tells a mistyped key from an unknown one without a secret; it is no defence, the 128 random
  * bits are.
  *
- * Memory: the caller's. Thread: a struct key_pepper is read-only once made.
+ * Memory: the caller's. Thread: any.
  */
 
 #define KEY_RANDOM_BYTES 16
@@ -24,18 +23,6 @@
 #define KEY_RANDOM_DIGITS 22
 #define KEY_CHECKSUM_DIGITS 6
 #define KEY_TEXT_BYTES_MAX (KEY_PREFIX_BYTES_MAX + KEY_RANDOM_DIGITS + KEY_CHECKSUM_DIGITS)
-#define KEY_HASH_BYTES 32
-
-/* HMAC-SHA-256 with both pads already absorbed: hashing a key costs two compressions. */
-struct key_pepper {
-	mbedtls_sha256_context inner;
-	mbedtls_sha256_context outer;
-};
-
-void key_pepper_init(struct key_pepper *pepper, const uint8_t secret[32]);
-
-/* HMAC-SHA-256(secret, key), RFC 2104. */
-void key_hash(const struct key_pepper *pepper, struct bytes key, uint8_t hash[KEY_HASH_BYTES]);
 
 /* Writes prefix, digits and checksum, and a NUL; returns the length. prefix.len <= KEY_PREFIX_BYTES_MAX. */
 size_t key_emit(struct bytes prefix, const uint8_t random[KEY_RANDOM_BYTES],

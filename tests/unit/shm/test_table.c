@@ -365,12 +365,16 @@ struct stress {
 	_Atomic uint64_t writes;
 };
 
-/* Every field follows from the price's number, so a mixture of two publishes shows. */
-static struct shm_price
-price_of(uint64_t n)
+/* Every word follows from the number, so a mixture of two publishes shows. The largest body: slow to copy. */
+static struct shm_deployment
+deployment_of(uint64_t n)
 {
-	return (struct shm_price){ .price_id = n, .version = (uint32_t)(n * 3), .live = 1,
-				   .input_nano_per_mtoken = n * 5, .output_nano_per_mtoken = ~n };
+	struct shm_deployment deployment = { .deployment_id = n, .live = 1 };
+
+	for (uint32_t i = 0; i < SHM_DEPLOYMENT_PODS_MAX; i++)
+		deployment.pods[i] = (uint32_t)n * (i + 1);
+	memcpy(deployment.base_path.text + 100, &n, sizeof(n));
+	return deployment;
 }
 
 static void *
@@ -380,10 +384,12 @@ publish_all_the_time(void *argument)
 	bool changed;
 
 	for (uint64_t n = 1; !atomic_load_explicit(&s->stop, memory_order_relaxed); n++) {
-		struct shm_price price = price_of(n);
+		struct shm_deployment a = deployment_of(2 * n), b = deployment_of(2 * n + 1);
 		struct shm_key key = key_of(n % 2 + 1);
 
-		shm_put_price(&s->shm, 1, &price, &changed);
+		/* Two in a row, as fast as can be: the second overwrites what a reader may be in. */
+		cell_write(&s->shm, SHM_DEPLOYMENTS, 1, &a);
+		cell_write(&s->shm, SHM_DEPLOYMENTS, 1, &b);
 		key.account = (uint32_t)n;
 		key.plan = (uint32_t)~n;
 		shm_put_key(&s->shm, 1, &key, &changed); /* its hash goes to and fro */
@@ -405,21 +411,16 @@ a_reader_never_sees_half_an_update(void **state)
 	while (atomic_load(&s.writes) == 0)
 		sched_yield();
 	for (int i = 0; i < STRESS_READS; i++) {
-		struct shm_price price, expected;
+		struct shm_deployment deployment, expected;
 		struct shm_key key;
 		uint32_t entry;
 
-		switch (shm_read_price(&s.shm, 1, &price)) {
-		case ERR_OK:
-			expected = price_of(price.price_id);
-			assert_memory_equal(&price, &expected, sizeof(price));
-			assert_true(price.price_id >= last);
-			last = price.price_id;
-			break;
-		case ERR_SHM_NOT_FOUND:
-			assert_int_equal(last, 0); /* not published yet */
-			break;
-		default:
+		if (shm_read_deployment(&s.shm, 1, &deployment) == ERR_OK) {
+			expected = deployment_of(deployment.deployment_id);
+			assert_memory_equal(&deployment, &expected, sizeof(expected));
+			assert_true(deployment.deployment_id >= last);
+			last = deployment.deployment_id;
+		} else {
 			busy++;
 		}
 		if (shm_find_key(&s.shm, keys[i % 2].hash, &key, &entry) == ERR_OK) {

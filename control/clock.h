@@ -1,0 +1,31 @@
+#pragma once
+
+#include <stdint.h>
+#include <time.h>
+
+#include "base/units.h"
+
+/* clock: control's two clocks, read here and nowhere else. */
+
+static inline uint64_t
+clock_read_ns(clockid_t id)
+{
+	struct timespec now;
+
+	clock_gettime(id, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+/* For intervals; the same for every process of this machine. */
+static inline uint64_t
+clock_now_ns(void)
+{
+	return clock_read_ns(CLOCK_MONOTONIC);
+}
+
+/* For people and for what outlives a boot. */
+static inline uint64_t
+clock_unix_ns(void)
+{
+	return clock_read_ns(CLOCK_REALTIME);
+}

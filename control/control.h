@@ -1,0 +1,28 @@
+#pragma once
+
+#include <stdint.h>
+
+#include "ledger.h"
+#include "probe.h"
+#include "publish.h"
+#include "share.h"
+#include "store.h"
+
+/*
+ * control: everything of one control process, for those parts that look at all of it: the admin API and
+ * its reports. One thread owns it.
+ */
+struct control {
+	const char *instance; /* name of the node, too */
+	const char *key_prefixes[SHM_SURFACE_COUNT];
+	uint8_t pepper[32];
+	uint64_t started_at_ns;
+	struct store store;
+	struct share share;
+	struct publish publish;
+	struct ledger ledger;
+	struct probe probe;
+};
+
+/* Publishes what the last commit changed; a failure is logged, and the reconciliation comes after it. */
+void control_publish(struct control *control);

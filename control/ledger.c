@@ -1,0 +1,405 @@
+/* Segments are mapped once and looked at each turn: new records cost no system call to find. */
+#include "ledger.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "log.h"
+
+static const char insert_sql[] =
+	"INSERT INTO ledger(node, epoch, worker, sequence, request_id, key_id, account_id, model_id,"
+	" instance_id, pod_id, region, price_id, price_version, status, outcome, source, stream,"
+	" suspect, prompt_tokens, completion_tokens, cost_nano, finished_at_ns, queue_us,"
+	" first_byte_us, total_us, request_bytes, response_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,"
+	" ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,"
+	" ?26, ?27) ON CONFLICT (node, epoch, worker, sequence) DO NOTHING";
+
+enum err
+ledger_init(struct ledger *l, struct store *store, const char *node, const char *folder)
+{
+	*l = (struct ledger){ .store = store };
+	snprintf(l->node, sizeof(l->node), "%s", node);
+	snprintf(l->folder, sizeof(l->folder), "%s", folder);
+	if (mkdir(folder, 0700) != 0 && errno != EEXIST)
+		return store_refuse(store, ERR_STORE_FAILED, "%s: %s", folder, strerror(errno));
+	l->insert = store_prepare(store, insert_sql);
+	l->spend = store_prepare(store,
+				 "UPDATE accounts SET spent_nano = spent_nano + ?2 WHERE id = ?1");
+	return l->insert != NULL && l->spend != NULL ? ERR_OK : ERR_STORE_FAILED;
+}
+
+static void
+forget(struct ledger *l, uint32_t at)
+{
+	munmap(l->segments[at].header, l->segments[at].bytes);
+	l->segments[at] = l->segments[--l->segment_count];
+}
+
+void
+ledger_fini(struct ledger *l)
+{
+	while (l->segment_count > 0)
+		forget(l, l->segment_count - 1);
+	sqlite3_finalize(l->insert);
+	sqlite3_finalize(l->spend);
+}
+
+/* --- finding segments ------------------------------------------------------------------------ */
+
+/* <epoch, 16 hex>-<worker, 4 hex>-<number, 8 hex>.spool */
+static bool
+has_segment_name(const char *name)
+{
+	static const char shape[] = "hhhhhhhhhhhhhhhh-hhhh-hhhhhhhh.spool";
+
+	if (strlen(name) != sizeof(shape) - 1)
+		return false;
+	for (size_t i = 0; i < sizeof(shape) - 1; i++) {
+		/* 'h' stands for a digit up to the point; ".spool" has none. */
+		if (shape[i] == 'h' ? strchr("0123456789abcdef", name[i]) == NULL
+				    : name[i] != shape[i])
+			return false;
+	}
+	return true;
+}
+
+static struct ledger_segment *
+find(struct ledger *l, const char *name)
+{
+	for (uint32_t i = 0; i < l->segment_count; i++)
+		if (strcmp(l->segments[i].name, name) == 0)
+			return &l->segments[i];
+	return NULL;
+}
+
+static void *
+map_file(int folder, const char *name, size_t *bytes)
+{
+	int file = openat(folder, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	void *memory = MAP_FAILED;
+	struct stat status;
+
+	if (file < 0)
+		return MAP_FAILED;
+	if (fstat(file, &status) == 0 && S_ISREG(status.st_mode) &&
+	    status.st_size >= SPOOL_HEADER_BYTES) {
+		*bytes = (size_t)status.st_size;
+		memory = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	}
+	close(file);
+	return memory;
+}
+
+/* The sequence numbers before this segment's first one that the ledger does not have and no mapped
+ * segment will bring. Asked once per segment, when it is found. */
+static void
+count_gap(struct ledger *l, const struct spool_header *header)
+{
+	sqlite3_stmt *statement;
+
+	if (header->first_sequence <= 1)
+		return;
+	for (uint32_t i = 0; i < l->segment_count; i++)
+		if (l->segments[i].header->epoch == header->epoch &&
+		    l->segments[i].header->worker == header->worker &&
+		    l->segments[i].header->segment + 1 == header->segment)
+			return; /* its predecessor is here and says how far it goes */
+	statement = store_prepare(l->store, "SELECT ifnull(max(sequence), 0) FROM ledger WHERE node = ?1"
+					    " AND epoch = ?2 AND worker = ?3 AND sequence < ?4");
+	if (statement == NULL)
+		return;
+	store_bind_text(statement, 1, bytes_from_text(l->node));
+	sqlite3_bind_int64(statement, 2, (int64_t)header->epoch);
+	sqlite3_bind_int64(statement, 3, header->worker);
+	sqlite3_bind_int64(statement, 4, (int64_t)header->first_sequence);
+	if (sqlite3_step(statement) == SQLITE_ROW) {
+		uint64_t last = (uint64_t)sqlite3_column_int64(statement, 0);
+
+		if (last + 1 < header->first_sequence) {
+			l->gaps += header->first_sequence - 1 - last;
+			LOG_ERROR("usage_gap", LOG_NUMBER("worker", header->worker),
+				  LOG_NUMBER("after", last),
+				  LOG_NUMBER("before", header->first_sequence));
+		}
+	}
+	sqlite3_finalize(statement);
+}
+
+static void
+meet(struct ledger *l, int folder, const char *name, uint64_t now_ns)
+{
+	struct ledger_segment *segment = find(l, name);
+	size_t bytes = 0;
+	void *memory;
+
+	if (segment != NULL) {
+		segment->is_met = true;
+		return;
+	}
+	if (l->segment_count == LEDGER_SEGMENTS_MAX) {
+		l->is_crowded = true;
+		return;
+	}
+	memory = map_file(folder, name, &bytes);
+	if (memory == MAP_FAILED) {
+		l->foreign++;
+		return;
+	}
+	if (spool_check(memory, bytes) != ERR_OK) {
+		/* Not formatted yet, or damaged: the metric tells if it stays so. */
+		munmap(memory, bytes);
+		l->foreign++;
+		return;
+	}
+	segment = &l->segments[l->segment_count++];
+	*segment = (struct ledger_segment){ .header = memory, .bytes = bytes, .is_met = true,
+					    .is_new = true, .idle_since_ns = now_ns };
+	snprintf(segment->name, sizeof(segment->name), "%s", name);
+}
+
+/* --- retiring segments ---------------------------------------------------------------------------- */
+
+static bool
+is_done_with(struct ledger_segment *segment, uint64_t current_epoch, uint64_t now_ns)
+{
+	const struct spool_header *header = segment->header;
+	bool sealed = atomic_load_explicit(&header->sealed, memory_order_acquire) != 0;
+
+	if (atomic_load(&header->drained) < atomic_load(&header->written)) {
+		segment->idle_since_ns = now_ns;
+		return false;
+	}
+	/* A dataplane that died seals nothing; whoever comes after it has another epoch. */
+	return sealed || (header->epoch != current_epoch &&
+			  now_ns - segment->idle_since_ns > LEDGER_FORGET_NS);
+}
+
+void
+ledger_scan(struct ledger *l, uint64_t current_epoch, uint64_t now_ns)
+{
+	DIR *directory = opendir(l->folder);
+	struct dirent *file;
+
+	if (directory == NULL) {
+		LOG_ERROR("spool_unreadable", LOG_TEXT("folder", l->folder),
+			  LOG_TEXT("why", strerror(errno)));
+		return;
+	}
+	l->foreign = 0;
+	l->is_crowded = false;
+	for (uint32_t i = 0; i < l->segment_count; i++)
+		l->segments[i].is_met = false;
+	while ((file = readdir(directory)) != NULL)
+		if (has_segment_name(file->d_name))
+			meet(l, dirfd(directory), file->d_name, now_ns);
+	/* Only now: a folder lists its files in no order, and a predecessor may come later. */
+	for (uint32_t i = 0; i < l->segment_count; i++) {
+		if (l->segments[i].is_new)
+			count_gap(l, l->segments[i].header);
+		l->segments[i].is_new = false;
+	}
+	for (uint32_t i = l->segment_count; i-- > 0;) {
+		struct ledger_segment *segment = &l->segments[i];
+
+		if (!segment->is_met) {
+			forget(l, i); /* deleted by somebody else */
+		} else if (is_done_with(segment, current_epoch, now_ns)) {
+			if (unlinkat(dirfd(directory), segment->name, 0) == 0)
+				l->retired++;
+			forget(l, i);
+		}
+	}
+	closedir(directory);
+}
+
+/* --- draining ------------------------------------------------------------------------------------------ */
+
+/* Costs of one batch, so that an account is written once per batch. */
+struct spending {
+	uint64_t account_id;
+	int64_t cost_nano;
+};
+
+static void
+bind_record(struct ledger *l, const struct spool_header *header, const struct usage_record *r)
+{
+	sqlite3_stmt *s = l->insert;
+	size_t region_len = r->region_len < sizeof(r->region) ? r->region_len : sizeof(r->region);
+
+	sqlite3_bind_text(s, 1, l->node, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(s, 2, (int64_t)header->epoch);
+	sqlite3_bind_int64(s, 3, header->worker);
+	sqlite3_bind_int64(s, 4, (int64_t)r->sequence);
+	sqlite3_bind_blob(s, 5, r->request_id, sizeof(r->request_id), SQLITE_STATIC);
+	sqlite3_bind_int64(s, 6, (int64_t)r->key_id);
+	sqlite3_bind_int64(s, 7, (int64_t)r->account_id);
+	sqlite3_bind_int64(s, 8, (int64_t)r->model_id);
+	sqlite3_bind_int64(s, 9, (int64_t)r->instance_id);
+	sqlite3_bind_int64(s, 10, (int64_t)r->pod_id);
+	sqlite3_bind_text(s, 11, r->region, (int)region_len, SQLITE_STATIC);
+	sqlite3_bind_int64(s, 12, (int64_t)r->price_id);
+	sqlite3_bind_int64(s, 13, r->price_version);
+	sqlite3_bind_int64(s, 14, r->status);
+	sqlite3_bind_int64(s, 15, r->outcome);
+	sqlite3_bind_int64(s, 16, r->source);
+	sqlite3_bind_int64(s, 17, r->stream);
+	sqlite3_bind_int64(s, 18, r->suspect);
+	sqlite3_bind_int64(s, 19, (int64_t)r->prompt_tokens);
+	sqlite3_bind_int64(s, 20, (int64_t)r->completion_tokens);
+	sqlite3_bind_int64(s, 21, r->cost_nano);
+	sqlite3_bind_int64(s, 22, (int64_t)r->finished_at_unix_ns);
+	sqlite3_bind_int64(s, 23, (int64_t)r->queue_us);
+	sqlite3_bind_int64(s, 24, (int64_t)r->first_byte_us);
+	sqlite3_bind_int64(s, 25, (int64_t)r->total_us);
+	sqlite3_bind_int64(s, 26, (int64_t)r->request_bytes);
+	sqlite3_bind_int64(s, 27, (int64_t)r->response_bytes);
+}
+
+static void
+add_spending(struct spending *spending, uint32_t *count, const struct usage_record *r)
+{
+	for (uint32_t i = *count; i-- > 0;) {
+		if (spending[i].account_id == r->account_id) {
+			spending[i].cost_nano += r->cost_nano;
+			return;
+		}
+	}
+	spending[(*count)++] = (struct spending){ r->account_id, r->cost_nano };
+}
+
+struct batch {
+	struct spending spending[LEDGER_BATCH_MAX];
+	uint32_t spending_count;
+	uint64_t records;
+	uint64_t replayed;
+	uint64_t damaged;
+};
+
+static enum err
+insert_record(struct ledger *l, const struct spool_header *header, uint64_t index,
+	      struct batch *batch)
+{
+	struct usage_record record;
+	enum err verdict = spool_read(header, index, &record);
+
+	if (verdict != ERR_OK) {
+		batch->damaged++;
+		LOG_ERROR("usage_damaged", LOG_NUMBER("epoch", header->epoch),
+			  LOG_NUMBER("worker", header->worker),
+			  LOG_NUMBER("sequence", header->first_sequence + index));
+		return ERR_OK; /* a checksum will not get better: go on, loudly */
+	}
+	bind_record(l, header, &record);
+	verdict = store_run(l->store, l->insert);
+	if (verdict != ERR_OK)
+		return verdict;
+	if (sqlite3_changes(l->store->db) == 0) {
+		batch->replayed++;
+		return ERR_OK;
+	}
+	batch->records++;
+	add_spending(batch->spending, &batch->spending_count, &record);
+	return ERR_OK;
+}
+
+static enum err
+insert_batch(struct ledger *l, const struct spool_header *header, uint64_t from, uint64_t to,
+	     struct batch *batch)
+{
+	enum err verdict = ERR_OK;
+
+	for (uint64_t index = from; index < to && verdict == ERR_OK; index++)
+		verdict = insert_record(l, header, index, batch);
+	for (uint32_t i = 0; i < batch->spending_count && verdict == ERR_OK; i++) {
+		sqlite3_bind_int64(l->spend, 1, (int64_t)batch->spending[i].account_id);
+		sqlite3_bind_int64(l->spend, 2, batch->spending[i].cost_nano);
+		verdict = store_run(l->store, l->spend);
+	}
+	return verdict;
+}
+
+static enum err
+drain_segment(struct ledger *l, struct spool_header *header, uint64_t from, uint64_t to)
+{
+	static struct batch batch; /* 32 KiB; the loop is one thread */
+	enum err verdict = store_begin(l->store);
+
+	if (verdict != ERR_OK)
+		return verdict;
+	batch.spending_count = 0;
+	batch.records = batch.replayed = batch.damaged = 0;
+	verdict = insert_batch(l, header, from, to, &batch);
+	if (verdict == ERR_OK)
+		verdict = store_commit(l->store);
+	else
+		store_rollback(l->store);
+	if (verdict != ERR_OK)
+		return verdict;
+	atomic_store_explicit(&header->drained, to, memory_order_release);
+	l->records += batch.records;
+	l->replayed += batch.replayed;
+	l->damaged += batch.damaged;
+	return ERR_OK;
+}
+
+enum err
+ledger_drain(struct ledger *l, uint64_t now_ns, bool *more)
+{
+	*more = false;
+	for (uint32_t i = 0; i < l->segment_count; i++) {
+		struct ledger_segment *segment = &l->segments[l->turn++ % l->segment_count];
+		struct spool_header *header = segment->header;
+		uint64_t from = atomic_load(&header->drained);
+		uint64_t to = atomic_load_explicit(&header->written, memory_order_acquire);
+
+		/* A header that lost its bounds since spool_check() must not lead us out of the file. */
+		if (from >= to || to > header->capacity ||
+		    spool_bytes(header->capacity) > segment->bytes)
+			continue;
+		if (to - from > LEDGER_BATCH_MAX)
+			to = from + LEDGER_BATCH_MAX;
+		segment->idle_since_ns = now_ns;
+		*more = true;
+		return drain_segment(l, header, from, to);
+	}
+	return ERR_OK;
+}
+
+uint64_t
+ledger_pending(const struct ledger *l)
+{
+	uint64_t pending = 0;
+
+	for (uint32_t i = 0; i < l->segment_count; i++)
+		pending += atomic_load(&l->segments[i].header->written) -
+			   atomic_load(&l->segments[i].header->drained);
+	return pending;
+}
+
+enum err
+ledger_last_epoch(struct ledger *l, uint64_t *epoch)
+{
+	sqlite3_stmt *statement =
+		store_prepare(l->store, "SELECT ifnull(max(epoch), 0) FROM ledger WHERE node = ?1");
+	enum err verdict = ERR_OK;
+
+	if (statement == NULL)
+		return ERR_STORE_FAILED;
+	store_bind_text(statement, 1, bytes_from_text(l->node));
+	if (sqlite3_step(statement) == SQLITE_ROW)
+		*epoch = (uint64_t)sqlite3_column_int64(statement, 0);
+	else
+		verdict = store_failed(l->store);
+	sqlite3_finalize(statement);
+	for (uint32_t i = 0; i < l->segment_count; i++)
+		if (l->segments[i].header->epoch > *epoch)
+			*epoch = l->segments[i].header->epoch;
+	return verdict;
+}

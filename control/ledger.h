@@ -1,0 +1,65 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "meter/spool.h"
+#include "store.h"
+
+/*
+ * ledger: usage records out of the dataplane's spool segments into the store.
+ *
+ * A batch of records is one transaction: the rows that were not there yet, and what they cost, added to
+ * their accounts' spent_nano. Only then does `drained` advance in the segment. Killed anywhere, control
+ * reads some records again and inserts none of them twice: (node, epoch, worker, sequence) is unique.
+ * The balance cells are not touched: workers debited them.
+ *
+ * Owner: control's loop. Bounds: LEDGER_SEGMENTS_MAX mapped segments; a batch has LEDGER_BATCH_MAX records.
+ */
+#define LEDGER_SEGMENTS_MAX 1024
+#define LEDGER_BATCH_MAX 2048
+#define LEDGER_FORGET_NS (UINT64_C(600) * 1000000000) /* an unsealed segment of a dead dataplane stays so long */
+
+struct ledger_segment {
+	char name[40];
+	struct spool_header *header;
+	size_t bytes;
+	uint64_t idle_since_ns;
+	bool is_met; /* by the scan under way */
+	bool is_new; /* found by it */
+};
+
+struct ledger {
+	struct store *store;
+	char node[64];
+	char folder[256];
+	struct ledger_segment segments[LEDGER_SEGMENTS_MAX];
+	uint32_t segment_count;
+	uint32_t turn; /* the segment to drain next */
+	sqlite3_stmt *insert;
+	sqlite3_stmt *spend;
+	/* for metrics */
+	uint64_t records;  /* new rows */
+	uint64_t replayed; /* records that were in the ledger already */
+	uint64_t gaps;     /* sequence numbers that never came */
+	uint64_t damaged;  /* records whose checksum or number is wrong: not billed */
+	uint64_t retired;  /* segments deleted */
+	uint64_t foreign;  /* files of the folder that are no segments, at the last scan */
+	bool is_crowded;   /* more files than LEDGER_SEGMENTS_MAX */
+};
+
+/* The folder is made if it is missing. ERR_STORE_FAILED: problem in the store. */
+enum err ledger_init(struct ledger *l, struct store *store, const char *node, const char *folder);
+void ledger_fini(struct ledger *l);
+
+/* Looks for new segments and deletes those that are done with. current_epoch: of the living dataplane. */
+void ledger_scan(struct ledger *l, uint64_t current_epoch, uint64_t now_ns);
+
+/* Drains one batch of one segment. *more: there may be something left. */
+enum err ledger_drain(struct ledger *l, uint64_t now_ns, bool *more);
+
+/* Records that are written and not in the ledger yet. */
+uint64_t ledger_pending(const struct ledger *l);
+
+/* The highest epoch in the spool folder or the ledger; 0: none. */
+enum err ledger_last_epoch(struct ledger *l, uint64_t *epoch);

@@ -1,0 +1,375 @@
+/*
+ * sluice-control: keeps the truth, publishes it to the dataplane, probes the pods, settles the usage.
+ *
+ * One thread, one loop. A turn takes what has come in (admin calls, probes' answers, other processes'
+ * commits, spool records) in bounded pieces and begins again at the latest after TURN_MS, so that a change
+ * is in the tables well within 100 ms of its commit whatever else is going on.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "admin.h"
+#include "clock.h"
+#include "config/config.h"
+#include "control.h"
+#include "log.h"
+
+#define SHM_FOLDER "/dev/shm"
+#define TURN_MS 20
+#define SCAN_NS (200 * NSEC_PER_MSEC) /* of the spool folder */
+#define BUSY_TURN_NS (30 * NSEC_PER_MSEC) /* of one turn's share for the ledger and the reconciliation */
+
+struct options {
+	const char *config_path;
+	bool check_only;
+};
+
+/* --- command line and configuration ------------------------------------------------------------ */
+
+static void
+print_usage(FILE *to)
+{
+	fputs("Usage: sluice-control --config FILE [--check]\n"
+	      "       sluice-control --help | --version\n"
+	      "\n"
+	      "Keeps keys, accounts, models, prices, instances and pods; publishes them to the dataplane\n"
+	      "through /dev/shm/<instance>; probes the pods; takes usage into the ledger; serves the admin\n"
+	      "API that sluicectl speaks.\n"
+	      "\n"
+	      "  --config FILE  sluice.yaml, the same file that sluice-dataplane reads\n"
+	      "  --check        read the configuration, complain about it, and stop\n"
+	      "\n"
+	      "SIGTERM and SIGINT stop it; the dataplane goes on with what was published last.\n"
+	      "Exit codes: 0 fine, 1 failed, 2 wrong use. Logs go to stderr, one JSON object a line.\n",
+	      to);
+}
+
+/* Returns an exit code, or -1 to go on. */
+static int
+parse_options(int argc, char **argv, struct options *options)
+{
+	static const struct option known[] = {
+		{ "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, 'k' },
+		{ "help", no_argument, NULL, 'h' },         { "version", no_argument, NULL, 'v' },
+		{ 0 },
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "c:h", known, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			options->config_path = optarg;
+			break;
+		case 'k':
+			options->check_only = true;
+			break;
+		case 'h':
+			print_usage(stdout);
+			return 0;
+		case 'v':
+			puts("sluice-control " SLUICE_VERSION);
+			return 0;
+		default:
+			print_usage(stderr);
+			return 2;
+		}
+	}
+	if (optind != argc || options->config_path == NULL) {
+		print_usage(stderr);
+		return 2;
+	}
+	return -1;
+}
+
+static void
+complain(void *owner, const char *text)
+{
+	(void)owner;
+	fprintf(stderr, "%s\n", text);
+}
+
+static void
+fill_capacity(const struct config *config, struct shm_capacity *capacity)
+{
+	*capacity = (struct shm_capacity){ .count = {
+		[SHM_KEYS] = config->capacity.keys,
+		[SHM_ACCOUNTS] = config->capacity.accounts,
+		[SHM_PLANS] = config->capacity.plans,
+		[SHM_MODELS] = config->capacity.models,
+		[SHM_ALIASES] = config->capacity.aliases,
+		[SHM_PRICES] = config->capacity.prices,
+		[SHM_INSTANCES] = config->capacity.instances,
+		[SHM_DEPLOYMENTS] = config->capacity.deployments,
+		[SHM_PODS] = config->capacity.pods,
+		[SHM_REGIONS] = config->capacity.regions,
+	} };
+}
+
+/* --- starting ------------------------------------------------------------------------------------- */
+
+/* One control per store. The lock dies with its process. */
+static bool
+lock_store(const char *store_path)
+{
+	char path[CONFIG_PATH_BYTES + 8];
+	int file;
+
+	snprintf(path, sizeof(path), "%s.lock", store_path);
+	file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (file < 0 || flock(file, LOCK_EX | LOCK_NB) != 0) {
+		LOG_ERROR("store_locked", LOG_TEXT("file", path),
+			  LOG_TEXT("why", errno == EWOULDBLOCK ? "another sluice-control uses it"
+							       : strerror(errno)));
+		return false;
+	}
+	return true; /* stays open for the process's life */
+}
+
+static bool
+start_failed(struct control *control, const char *event, enum err verdict)
+{
+	LOG_ERROR(event, LOG_TEXT("verdict", err_name(verdict)),
+		  LOG_TEXT("problem", control->store.problem));
+	return false;
+}
+
+static bool
+open_store(struct control *control, const struct config *config)
+{
+	enum err verdict;
+
+	if (!lock_store(config->store.path))
+		return false;
+	verdict = store_open(&control->store, config->store.path);
+	if (verdict == ERR_OK)
+		verdict = store_pepper(&control->store, control->pepper);
+	if (verdict != ERR_OK)
+		return start_failed(control, "store_not_opened", verdict);
+	verdict = ledger_init(&control->ledger, &control->store, control->instance,
+			      config->spool.path);
+	if (verdict != ERR_OK)
+		return start_failed(control, "ledger_not_opened", verdict);
+	return true;
+}
+
+/* Before balance cells are made from the store, everything that was spent must be in it. */
+static bool
+drain_everything(struct control *control)
+{
+	bool more = true;
+
+	ledger_scan(&control->ledger, 0, clock_now_ns());
+	while (more) {
+		enum err verdict = ledger_drain(&control->ledger, clock_now_ns(), &more);
+
+		if (verdict != ERR_OK)
+			return start_failed(control, "spool_not_drained", verdict);
+	}
+	return true;
+}
+
+/* Epochs never repeat, not even when the shared file is lost with a reboot: they begin at the time. */
+static bool
+first_epoch(struct control *control, uint64_t *epoch)
+{
+	enum err verdict = ledger_last_epoch(&control->ledger, epoch);
+
+	if (verdict != ERR_OK)
+		return start_failed(control, "ledger_not_read", verdict);
+	if (*epoch < clock_unix_ns() / NSEC_PER_MSEC)
+		*epoch = clock_unix_ns() / NSEC_PER_MSEC;
+	return true;
+}
+
+static bool
+open_share(struct control *control, const struct config *config)
+{
+	struct shm_capacity capacity;
+	uint64_t epoch;
+	enum err verdict;
+
+	fill_capacity(config, &capacity);
+	if (!drain_everything(control) || !first_epoch(control, &epoch))
+		return false;
+	verdict = share_open(&control->share, SHM_FOLDER, config->instance, &capacity,
+			     config->workers, control->pepper, epoch);
+	if (verdict != ERR_OK) {
+		LOG_ERROR("shm_not_opened", LOG_TEXT("verdict", err_name(verdict)),
+			  LOG_TEXT("problem", control->share.problem));
+		return false;
+	}
+	if (control->share.shm.header->worker_count != config->workers)
+		LOG_WARN("shm_workers_differ",
+			 LOG_NUMBER("file", control->share.shm.header->worker_count),
+			 LOG_NUMBER("config", config->workers),
+			 LOG_TEXT("remedy", "takes effect when the file is made anew"));
+	for (int i = SHM_KEYS; i <= SHM_REGIONS; i++)
+		if (control->share.shm.header->capacity.count[i] != capacity.count[i])
+			LOG_WARN("shm_capacity_differs", LOG_NUMBER("section", i),
+				 LOG_NUMBER("file", control->share.shm.header->capacity.count[i]),
+				 LOG_NUMBER("config", capacity.count[i]),
+				 LOG_TEXT("remedy", "takes effect when the file is made anew"));
+	return true;
+}
+
+static bool
+publish_everything(struct control *control)
+{
+	uint64_t began_ns = clock_now_ns();
+	bool is_new = control->share.is_new;
+	enum err verdict = publish_init(&control->publish, &control->store, control->share.shm,
+					began_ns);
+
+	if (verdict == ERR_OK)
+		verdict = publish_all(&control->publish, began_ns);
+	if (verdict != ERR_OK)
+		return start_failed(control, "not_published", verdict);
+	if (share_reveal(&control->share) != ERR_OK) {
+		LOG_ERROR("shm_not_shown", LOG_TEXT("problem", control->share.problem));
+		return false;
+	}
+	LOG_INFO(is_new ? "shm_made" : "shm_attached", LOG_TEXT("instance", control->instance),
+		 LOG_NUMBER("changed", control->publish.rows_published),
+		 LOG_NUMBER("removed", control->publish.rows_removed),
+		 LOG_NUMBER("keys", control->publish.entries[NOUN_KEY].count),
+		 LOG_NUMBER("ms", (clock_now_ns() - began_ns) / NSEC_PER_MSEC));
+	return true;
+}
+
+/* --- the loop ---------------------------------------------------------------------------------------- */
+
+void
+control_publish(struct control *control)
+{
+	if (publish_changes(&control->publish, clock_now_ns()) != ERR_OK)
+		LOG_ERROR("publish_failed", LOG_TEXT("problem", control->store.problem));
+}
+
+static void
+turn_ledger(struct control *control, uint64_t now_ns, uint64_t *scan_at_ns)
+{
+	bool more = true;
+
+	if (now_ns >= *scan_at_ns) {
+		ledger_scan(&control->ledger,
+			    atomic_load(&control->share.shm.header->dataplane_epoch), now_ns);
+		*scan_at_ns = now_ns + SCAN_NS;
+	}
+	while (more && clock_now_ns() - now_ns < BUSY_TURN_NS) {
+		if (ledger_drain(&control->ledger, now_ns, &more) != ERR_OK) {
+			LOG_ERROR("ledger_failed", LOG_TEXT("problem", control->store.problem));
+			return;
+		}
+	}
+}
+
+static void
+turn_publish(struct control *control, uint64_t now_ns)
+{
+	bool more;
+
+	if (store_changed_elsewhere(&control->store))
+		control_publish(control);
+	if (publish_step(&control->publish, now_ns, &more) != ERR_OK)
+		LOG_ERROR("reconcile_failed", LOG_TEXT("problem", control->store.problem));
+}
+
+/* The signal file's readability ends the loop: only SIGTERM and SIGINT lead there. */
+static void
+run(struct control *control, struct admin *admin, int signals)
+{
+	struct curl_waitfd files[] = { { .fd = admin_file(admin), .events = CURL_WAIT_POLLIN },
+				       { .fd = signals, .events = CURL_WAIT_POLLIN } };
+	uint64_t scan_at_ns = 0;
+
+	while ((files[1].revents & CURL_WAIT_POLLIN) == 0) {
+		uint64_t now_ns;
+
+		curl_multi_poll(probe_multi(&control->probe), files, COUNT_OF(files), TURN_MS, NULL);
+		now_ns = clock_now_ns();
+		atomic_store(&control->share.shm.header->control_beat_at_ns, now_ns);
+		admin_turn(admin);
+		turn_publish(control, now_ns);
+		turn_ledger(control, now_ns, &scan_at_ns);
+		probe_turn(&control->probe, now_ns);
+	}
+}
+
+static int
+block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	signal(SIGPIPE, SIG_IGN);
+	return sigprocmask(SIG_BLOCK, &set, NULL) == 0 ? signalfd(-1, &set, SFD_CLOEXEC) : -1;
+}
+
+static bool
+serve(struct control *control, const struct config *config)
+{
+	const struct probe_defaults probes = {
+		.path = config->probes.path,
+		.interval_ns = config->probes.interval_ns,
+		.timeout_ns = config->probes.timeout_ns,
+		.rise = config->probes.rise,
+		.fall = config->probes.fall,
+	};
+	static struct admin admin;
+	int signals = block_signals();
+
+	if (signals < 0 || !admin_read_token(&admin, config->admin.token_file) ||
+	    !open_store(control, config) || !open_share(control, config) ||
+	    !publish_everything(control))
+		return false;
+	if (probe_init(&control->probe, &control->store, &control->publish, &probes) != ERR_OK)
+		return start_failed(control, "probes_not_made", ERR_STORE_FAILED);
+	if (!admin_init(&admin, control, config->admin.address.ip, config->admin.port))
+		return false;
+	run(control, &admin, signals);
+	admin_fini(&admin);
+	probe_fini(&control->probe);
+	publish_fini(&control->publish);
+	ledger_fini(&control->ledger);
+	share_close(&control->share);
+	store_close(&control->store);
+	LOG_INFO("stopped");
+	return true;
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct config_complaints complaints = { complain, NULL };
+	static struct config config;
+	static struct control control;
+	struct options options = { 0 };
+	int code = parse_options(argc, argv, &options);
+
+	if (code >= 0)
+		return code;
+	if (config_load(&config, options.config_path, &complaints) != ERR_OK)
+		return 1;
+	if (options.check_only) {
+		printf("%s: fine\n", options.config_path);
+		return 0;
+	}
+	control.instance = config.instance;
+	control.key_prefixes[SHM_SURFACE_ECOLINK] = config.surfaces.ecolink.key_prefix;
+	control.key_prefixes[SHM_SURFACE_INFER] = config.surfaces.infer.key_prefix;
+	control.started_at_ns = clock_now_ns();
+	umask(077);
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+	return serve(&control, &config) ? 0 : 1;
+}

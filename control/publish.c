@@ -1,0 +1,685 @@
+/*
+ * Rows to bodies. Each noun has one query, used with "id = ?" and with "id > ? ORDER BY id", and one function
+ * that makes the body of its row.
+ *
+ * Order matters only between nouns: a row is published after those that it refers to (enum noun's order)
+ * and removed before them, so a worker that follows a reference finds something there. What a row refers
+ * to and cannot be found (its table was full) is published as SHM_NONE or left out, and counted.
+ */
+#include "publish.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/units.h"
+#include "log.h"
+
+#define CHANGES_AT_ONCE 1000
+
+union body {
+	struct shm_account account;
+	struct shm_plan plan;
+	struct shm_price price;
+	struct shm_region region;
+	struct shm_pod pod;
+	struct shm_deployment deployment;
+	struct shm_model model;
+	struct shm_alias alias;
+	struct shm_instance instance;
+	struct shm_key key;
+};
+
+static const enum shm_section tables[NOUN_COUNT] = {
+	[NOUN_ACCOUNT] = SHM_ACCOUNTS, [NOUN_PLAN] = SHM_PLANS,
+	[NOUN_PRICE] = SHM_PRICES,     [NOUN_REGION] = SHM_REGIONS,
+	[NOUN_POD] = SHM_PODS,         [NOUN_DEPLOYMENT] = SHM_DEPLOYMENTS,
+	[NOUN_MODEL] = SHM_MODELS,     [NOUN_ALIAS] = SHM_ALIASES,
+	[NOUN_INSTANCE] = SHM_INSTANCES, [NOUN_KEY] = SHM_KEYS,
+};
+
+/* Column 0 is the id. Lists come as comma-separated ids, in order. */
+static const char *const queries[NOUN_COUNT] = {
+	[NOUN_ACCOUNT] = "SELECT id, suspended, credited_nano, spent_nano FROM accounts",
+	[NOUN_PLAN] = "SELECT id, requests_per_minute, burst FROM plans",
+	[NOUN_PRICE] = "SELECT id, version, input_nano_per_mtoken, output_nano_per_mtoken FROM prices",
+	[NOUN_REGION] = "SELECT id, name FROM regions",
+	[NOUN_POD] = "SELECT id, address, port, host, credential, state, running_usage FROM pods",
+	[NOUN_DEPLOYMENT] =
+		"SELECT id, region_id, served_name, base_path, (SELECT group_concat(pod_id) FROM"
+		" (SELECT pod_id FROM deployment_pods WHERE deployment_id = deployments.id"
+		" ORDER BY position, pod_id)) FROM deployments",
+	[NOUN_MODEL] =
+		"SELECT id, name, ifnull(price_id, 0), (SELECT group_concat(d) FROM"
+		" (SELECT id AS d FROM deployments WHERE model_id = models.id ORDER BY position, id))"
+		" FROM models",
+	[NOUN_ALIAS] = "SELECT id, name, model_id FROM aliases",
+	[NOUN_INSTANCE] =
+		"SELECT id, name, account_id, ifnull(price_id, 0), state, (SELECT group_concat(d) FROM"
+		" (SELECT id AS d FROM deployments WHERE instance_id = instances.id"
+		" ORDER BY position, id)) FROM instances",
+	[NOUN_KEY] = "SELECT id, hash, account_id, plan_id, revoked, surface FROM keys",
+};
+
+/* --- row to body ------------------------------------------------------------------------------ */
+
+static uint32_t
+refer(const struct publish *p, enum noun noun, int64_t id)
+{
+	uint32_t entry = entries_find(&p->entries[noun], (uint64_t)id);
+
+	CHECK_STATIC(ENTRIES_NONE == SHM_NONE, "one word for no entry");
+	return id == 0 ? SHM_NONE : entry;
+}
+
+static uint32_t
+refer_list(const struct publish *p, enum noun noun, struct bytes ids, uint32_t *entries,
+	   uint32_t max)
+{
+	uint32_t count = 0;
+	int64_t id = 0;
+
+	for (size_t i = 0; i <= ids.len && ids.len > 0; i++) {
+		if (i < ids.len && ids.ptr[i] != ',') {
+			id = id * 10 + (ids.ptr[i] - '0');
+			continue;
+		}
+		if (count < max && refer(p, noun, id) != SHM_NONE)
+			entries[count++] = refer(p, noun, id);
+		id = 0;
+	}
+	return count;
+}
+
+static bool
+copy_name(struct shm_name *name, struct bytes text)
+{
+	if (text.len > sizeof(name->text))
+		return false;
+	name->len = (uint16_t)text.len;
+	if (text.len > 0)
+		memcpy(name->text, text.ptr, text.len);
+	return true;
+}
+
+static bool
+copy_short_name(struct shm_short_name *name, struct bytes text)
+{
+	if (text.len > sizeof(name->text))
+		return false;
+	name->len = (uint16_t)text.len;
+	if (text.len > 0)
+		memcpy(name->text, text.ptr, text.len);
+	return true;
+}
+
+static void
+make_plan(struct shm_plan *plan, sqlite3_stmt *row)
+{
+	uint64_t per_minute = (uint64_t)sqlite3_column_int64(row, 1);
+	uint64_t burst = (uint64_t)sqlite3_column_int64(row, 2);
+
+	plan->requests_per_minute = per_minute;
+	plan->request_ns_per_unit = per_minute == 0 ? 0 : 60 * NSEC_PER_SEC / per_minute;
+	plan->request_burst_units = burst == 0 ? per_minute : burst;
+	plan->live = 1;
+}
+
+static bool
+make_address(uint8_t address[16], struct bytes text)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	char copy[INET6_ADDRSTRLEN] = "";
+
+	if (text.len >= sizeof(copy))
+		return false;
+	memcpy(copy, text.ptr, text.len);
+	if (inet_pton(AF_INET6, copy, address) == 1)
+		return true;
+	memcpy(address, mapped, sizeof(mapped));
+	return inet_pton(AF_INET, copy, address + 12) == 1;
+}
+
+static bool
+make_pod(struct shm_pod *pod, sqlite3_stmt *row)
+{
+	pod->port = (uint16_t)sqlite3_column_int(row, 2);
+	pod->state = (uint8_t)sqlite3_column_int(row, 5);
+	pod->running_usage = (uint8_t)sqlite3_column_int(row, 6);
+	pod->live = 1;
+	return make_address(pod->address, store_column_text(row, 1)) &&
+	       copy_short_name(&pod->host, store_column_text(row, 3)) &&
+	       copy_name(&pod->credential, store_column_text(row, 4));
+}
+
+static void
+make_target(const struct publish *p, struct shm_target *target, int64_t price_id, struct bytes ids)
+{
+	target->price = refer(p, NOUN_PRICE, price_id);
+	target->deployment_count = refer_list(p, NOUN_DEPLOYMENT, ids, target->deployments,
+					      SHM_TARGET_DEPLOYMENTS_MAX);
+}
+
+static bool
+make_key(const struct publish *p, struct shm_key *key, sqlite3_stmt *row)
+{
+	if (sqlite3_column_bytes(row, 1) != sizeof(key->hash))
+		return false;
+	memcpy(key->hash, sqlite3_column_blob(row, 1), sizeof(key->hash));
+	key->account = refer(p, NOUN_ACCOUNT, sqlite3_column_int64(row, 2));
+	key->plan = refer(p, NOUN_PLAN, sqlite3_column_int64(row, 3));
+	key->revoked = (uint8_t)sqlite3_column_int(row, 4);
+	key->surface = (uint8_t)sqlite3_column_int(row, 5);
+	key->live = 1;
+	return key->account != SHM_NONE && key->plan != SHM_NONE;
+}
+
+/* False: this row cannot be published. The body comes zeroed, padding included. */
+static bool
+make_body(const struct publish *p, enum noun noun, sqlite3_stmt *row, union body *body)
+{
+	uint64_t id = (uint64_t)sqlite3_column_int64(row, 0);
+
+	switch (noun) {
+	case NOUN_ACCOUNT:
+		body->account.account_id = id;
+		body->account.suspended = (uint8_t)sqlite3_column_int(row, 1);
+		body->account.live = 1;
+		return true;
+	case NOUN_PLAN:
+		body->plan.plan_id = id;
+		make_plan(&body->plan, row);
+		return true;
+	case NOUN_PRICE:
+		body->price.price_id = id;
+		body->price.version = (uint32_t)sqlite3_column_int64(row, 1);
+		body->price.input_nano_per_mtoken = (uint64_t)sqlite3_column_int64(row, 2);
+		body->price.output_nano_per_mtoken = (uint64_t)sqlite3_column_int64(row, 3);
+		body->price.live = 1;
+		return true;
+	case NOUN_REGION:
+		body->region.region_id = id;
+		body->region.live = 1;
+		return copy_short_name(&body->region.name, store_column_text(row, 1));
+	case NOUN_POD:
+		body->pod.pod_id = id;
+		return make_pod(&body->pod, row);
+	case NOUN_DEPLOYMENT:
+		body->deployment.deployment_id = id;
+		body->deployment.region = refer(p, NOUN_REGION, sqlite3_column_int64(row, 1));
+		body->deployment.pod_count =
+			refer_list(p, NOUN_POD, store_column_text(row, 4), body->deployment.pods,
+				   SHM_DEPLOYMENT_PODS_MAX);
+		body->deployment.live = 1;
+		return body->deployment.region != SHM_NONE &&
+		       copy_name(&body->deployment.served_name, store_column_text(row, 2)) &&
+		       copy_name(&body->deployment.base_path, store_column_text(row, 3));
+	case NOUN_MODEL:
+		body->model.model_id = id;
+		body->model.live = 1;
+		make_target(p, &body->model.target, sqlite3_column_int64(row, 2),
+			    store_column_text(row, 3));
+		return copy_name(&body->model.name, store_column_text(row, 1));
+	case NOUN_ALIAS:
+		body->alias.alias_id = id;
+		body->alias.model = refer(p, NOUN_MODEL, sqlite3_column_int64(row, 2));
+		body->alias.live = 1;
+		return body->alias.model != SHM_NONE &&
+		       copy_name(&body->alias.name, store_column_text(row, 1));
+	case NOUN_INSTANCE:
+		body->instance.instance_id = id;
+		body->instance.account = refer(p, NOUN_ACCOUNT, sqlite3_column_int64(row, 2));
+		body->instance.state = (uint8_t)sqlite3_column_int(row, 4);
+		body->instance.live = 1;
+		make_target(p, &body->instance.target, sqlite3_column_int64(row, 3),
+			    store_column_text(row, 5));
+		return body->instance.account != SHM_NONE &&
+		       copy_name(&body->instance.name, store_column_text(row, 1));
+	case NOUN_KEY:
+		body->key.key_id = id;
+		return make_key(p, &body->key, row);
+	case NOUN_COUNT:
+		break;
+	}
+	CHECK(false);
+	return false;
+}
+
+/* --- body to table ---------------------------------------------------------------------------- */
+
+static enum err
+put(struct publish *p, enum noun noun, uint32_t entry, const union body *body, bool *changed)
+{
+	switch (noun) {
+	case NOUN_ACCOUNT:
+		return shm_put_account(&p->shm, entry, &body->account, changed);
+	case NOUN_PLAN:
+		return shm_put_plan(&p->shm, entry, &body->plan, changed);
+	case NOUN_PRICE:
+		return shm_put_price(&p->shm, entry, &body->price, changed);
+	case NOUN_REGION:
+		return shm_put_region(&p->shm, entry, &body->region, changed);
+	case NOUN_POD:
+		return shm_put_pod(&p->shm, entry, &body->pod, changed);
+	case NOUN_DEPLOYMENT:
+		return shm_put_deployment(&p->shm, entry, &body->deployment, changed);
+	case NOUN_MODEL:
+		return shm_put_model(&p->shm, entry, &body->model, changed);
+	case NOUN_ALIAS:
+		return shm_put_alias(&p->shm, entry, &body->alias, changed);
+	case NOUN_INSTANCE:
+		return shm_put_instance(&p->shm, entry, &body->instance, changed);
+	case NOUN_KEY:
+		return shm_put_key(&p->shm, entry, &body->key, changed);
+	case NOUN_COUNT:
+		break;
+	}
+	CHECK(false);
+	return ERR_OK;
+}
+
+/* The id that an entry is live for, 0 if it is not. */
+static uint64_t
+live_id(const struct shm *shm, enum noun noun, uint32_t entry)
+{
+	union body b;
+
+	switch (noun) {
+	case NOUN_ACCOUNT:
+		return shm_read_account(shm, entry, &b.account) == ERR_OK ? b.account.account_id : 0;
+	case NOUN_PLAN:
+		return shm_read_plan(shm, entry, &b.plan) == ERR_OK ? b.plan.plan_id : 0;
+	case NOUN_PRICE:
+		return shm_read_price(shm, entry, &b.price) == ERR_OK ? b.price.price_id : 0;
+	case NOUN_REGION:
+		return shm_read_region(shm, entry, &b.region) == ERR_OK ? b.region.region_id : 0;
+	case NOUN_POD:
+		return shm_read_pod(shm, entry, &b.pod) == ERR_OK ? b.pod.pod_id : 0;
+	case NOUN_DEPLOYMENT:
+		return shm_read_deployment(shm, entry, &b.deployment) == ERR_OK
+			       ? b.deployment.deployment_id
+			       : 0;
+	case NOUN_MODEL:
+		return shm_read_model(shm, entry, &b.model) == ERR_OK ? b.model.model_id : 0;
+	case NOUN_ALIAS:
+		return shm_read_alias(shm, entry, &b.alias) == ERR_OK ? b.alias.alias_id : 0;
+	case NOUN_INSTANCE:
+		return shm_read_instance(shm, entry, &b.instance) == ERR_OK ? b.instance.instance_id
+									    : 0;
+	case NOUN_KEY:
+		return shm_read_key(shm, entry, &b.key) == ERR_OK ? b.key.key_id : 0;
+	case NOUN_COUNT:
+		break;
+	}
+	return 0;
+}
+
+/*
+ * Hot cells of an entry that is about to stand for a new id. Plain stores: no worker can know the entry, it
+ * has either never been live or rested long enough.
+ */
+static void
+make_cells(struct publish *p, enum noun noun, uint32_t entry, sqlite3_stmt *row)
+{
+	if (noun == NOUN_ACCOUNT) {
+		struct shm_balance_cell *cell = shm_balance(&p->shm, entry);
+
+		atomic_store(&cell->held_nano, 0);
+		atomic_store(&cell->taken_nano, sqlite3_column_int64(row, 3));
+	} else if (noun == NOUN_KEY) {
+		struct shm_bucket_cell *cell = shm_bucket(&p->shm, entry);
+
+		atomic_store(&cell->request_full_at_ns, 0);
+		atomic_store(&cell->token_full_at_ns, 0);
+	} else if (noun == NOUN_POD) {
+		struct shm_pod_health *health = shm_pod_health(&p->shm, entry);
+
+		atomic_store(&health->probe_state, SHM_PROBE_UNKNOWN);
+		atomic_store(&health->probe_latency_us, 0);
+		atomic_store(&health->in_flight, 0);
+		atomic_store(&health->consecutive_errors, 0);
+		atomic_store(&health->eject_until_ns, 0);
+	}
+}
+
+static void
+refuse(struct publish *p, enum noun noun, int64_t id, const char *why)
+{
+	/* Each round meets the row again: one line a round and row is enough and not too much. */
+	p->rows_refused++;
+	LOG_ERROR("row_not_published", LOG_TEXT("noun", noun_name(noun)), LOG_NUMBER("id", id),
+		  LOG_TEXT("why", why));
+}
+
+static bool
+remove_entry(struct publish *p, enum noun noun, uint32_t entry, uint64_t now_ns)
+{
+	union body gone;
+	bool changed;
+
+	memset(&gone, 0, sizeof(gone));
+	CHECK(put(p, noun, entry, &gone, &changed) == ERR_OK); /* deleting needs no room */
+	entries_free(&p->entries[noun], entry, now_ns);
+	p->rows_removed++;
+	return true;
+}
+
+/* True if the tables had to change. */
+static bool
+publish_row(struct publish *p, enum noun noun, sqlite3_stmt *row, uint64_t now_ns)
+{
+	int64_t id = sqlite3_column_int64(row, 0);
+	struct entries *entries = &p->entries[noun];
+	uint32_t entry = entries_find(entries, (uint64_t)id);
+	bool is_new = entry == ENTRIES_NONE, changed = false;
+	union body body;
+	enum err verdict;
+
+	memset(&body, 0, sizeof(body));
+	if (!make_body(p, noun, row, &body)) {
+		refuse(p, noun, id, "what it refers to is not published");
+		return is_new ? false : remove_entry(p, noun, entry, now_ns);
+	}
+	if (is_new) {
+		entry = entries_take(entries, (uint64_t)id, now_ns);
+		if (entry == ENTRIES_NONE) {
+			refuse(p, noun, id, "the table is full");
+			return false;
+		}
+		make_cells(p, noun, entry, row);
+	}
+	if (noun == NOUN_ACCOUNT)
+		atomic_store_explicit(&shm_balance(&p->shm, entry)->credited_nano,
+				      sqlite3_column_int64(row, 2), memory_order_relaxed);
+	verdict = put(p, noun, entry, &body, &changed);
+	if (verdict != ERR_OK) {
+		refuse(p, noun, id, err_sentence(verdict));
+		if (is_new)
+			entries_free(entries, entry, now_ns);
+		return false;
+	}
+	entries->seen[entry] = p->round;
+	p->rows_published += changed;
+	return changed;
+}
+
+/* Publishes or removes one row. True in *changed if the tables had to change. */
+static enum err
+publish_id(struct publish *p, enum noun noun, int64_t id, bool may_put, bool may_remove,
+	   uint64_t now_ns, bool *changed)
+{
+	sqlite3_stmt *statement = p->one[noun];
+	uint32_t entry = entries_find(&p->entries[noun], (uint64_t)id);
+	enum err verdict = ERR_OK;
+
+	*changed = false;
+	sqlite3_bind_int64(statement, 1, id);
+	switch (sqlite3_step(statement)) {
+	case SQLITE_ROW:
+		if (may_put)
+			*changed = publish_row(p, noun, statement, now_ns);
+		break;
+	case SQLITE_DONE:
+		if (may_remove && entry != ENTRIES_NONE)
+			*changed = remove_entry(p, noun, entry, now_ns);
+		break;
+	default:
+		verdict = store_failed(p->store);
+	}
+	sqlite3_reset(statement);
+	return verdict;
+}
+
+/* --- reported changes --------------------------------------------------------------------------- */
+
+struct change {
+	int noun;
+	int64_t id;
+};
+
+static enum err
+read_changes(struct publish *p, struct change *changes, size_t *count, int64_t *seq)
+{
+	int step;
+
+	*count = 0;
+	sqlite3_bind_int64(p->changes, 1, *seq);
+	while ((step = sqlite3_step(p->changes)) == SQLITE_ROW) {
+		*seq = sqlite3_column_int64(p->changes, 0);
+		changes[(*count)++] = (struct change){ sqlite3_column_int(p->changes, 1),
+						       sqlite3_column_int64(p->changes, 2) };
+	}
+	sqlite3_reset(p->changes);
+	return step == SQLITE_DONE ? ERR_OK : store_failed(p->store);
+}
+
+static enum err
+publish_pass(struct publish *p, const struct change *changes, size_t count, enum noun noun,
+	     bool removing, uint64_t now_ns)
+{
+	for (size_t i = 0; i < count; i++) {
+		enum err verdict;
+		bool changed;
+
+		if (changes[i].noun != (int)noun || changes[i].id == 0)
+			continue;
+		verdict = publish_id(p, noun, changes[i].id, !removing, removing, now_ns, &changed);
+		if (verdict != ERR_OK)
+			return verdict;
+	}
+	return ERR_OK;
+}
+
+enum err
+publish_changes(struct publish *p, uint64_t now_ns)
+{
+	static struct change changes[CHANGES_AT_ONCE];
+	size_t count;
+
+	do {
+		int64_t seq = p->change_seq;
+		enum err verdict = read_changes(p, changes, &count, &seq);
+
+		for (int n = 0; n < NOUN_COUNT && verdict == ERR_OK; n++)
+			verdict = publish_pass(p, changes, count, (enum noun)n, false, now_ns);
+		for (int n = NOUN_COUNT - 1; n >= 0 && verdict == ERR_OK; n--)
+			verdict = publish_pass(p, changes, count, (enum noun)n, true, now_ns);
+		if (verdict != ERR_OK)
+			return verdict;
+		p->change_seq = seq;
+	} while (count == CHANGES_AT_ONCE);
+	return ERR_OK;
+}
+
+/* --- reconciliation ------------------------------------------------------------------------------- */
+
+static enum err
+step_rows(struct publish *p, enum noun noun, uint64_t now_ns)
+{
+	sqlite3_stmt *statement = p->next[noun];
+	int rows = 0, step;
+
+	sqlite3_bind_int64(statement, 1, p->after_id);
+	sqlite3_bind_int64(statement, 2, PUBLISH_SLICE_ROWS);
+	while ((step = sqlite3_step(statement)) == SQLITE_ROW) {
+		p->after_id = sqlite3_column_int64(statement, 0);
+		p->repaired += publish_row(p, noun, statement, now_ns);
+		rows++;
+	}
+	sqlite3_reset(statement);
+	if (step != SQLITE_DONE)
+		return store_failed(p->store);
+	if (rows < PUBLISH_SLICE_ROWS) {
+		p->step++;
+		p->after_id = 0;
+	}
+	return ERR_OK;
+}
+
+/* Entries that the round has not met: their rows are gone, unless they came while it ran. */
+static enum err
+step_sweep(struct publish *p, enum noun noun, uint64_t now_ns)
+{
+	struct entries *entries = &p->entries[noun];
+	int asked = 0;
+
+	for (; p->after_id < entries->fresh; p->after_id++) {
+		uint32_t entry = (uint32_t)p->after_id;
+		enum err verdict;
+		bool changed;
+
+		if (entries->id_of[entry] == 0 || entries->seen[entry] == p->round)
+			continue;
+		if (asked++ == PUBLISH_SLICE_ROWS)
+			return ERR_OK;
+		verdict = publish_id(p, noun, (int64_t)entries->id_of[entry], false, true, now_ns,
+				     &changed);
+		if (verdict != ERR_OK)
+			return verdict;
+		p->repaired += changed;
+	}
+	p->step++;
+	p->after_id = 0;
+	return ERR_OK;
+}
+
+/* Reported changes that are published need not be kept. */
+static enum err
+forget_changes(struct publish *p)
+{
+	sqlite3_stmt *statement = store_prepare(p->store, "DELETE FROM changes WHERE seq <= ?1");
+	enum err verdict;
+
+	if (statement == NULL)
+		return ERR_STORE_FAILED;
+	sqlite3_bind_int64(statement, 1, p->change_seq);
+	verdict = store_run(p->store, statement);
+	sqlite3_finalize(statement);
+	return verdict;
+}
+
+static void
+begin_round(struct publish *p, uint64_t now_ns)
+{
+	p->in_round = true;
+	p->round++;
+	p->step = 0;
+	p->after_id = 0;
+	p->round_started_at_ns = now_ns;
+}
+
+enum err
+publish_step(struct publish *p, uint64_t now_ns, bool *more)
+{
+	enum err verdict;
+
+	*more = false;
+	if (!p->in_round) {
+		if (p->rounds > 0 && now_ns - p->round_started_at_ns < PUBLISH_ROUND_NS)
+			return ERR_OK;
+		begin_round(p, now_ns);
+	}
+	if (p->step < NOUN_COUNT)
+		verdict = step_rows(p, (enum noun)p->step, now_ns);
+	else
+		verdict = step_sweep(p, (enum noun)(2 * NOUN_COUNT - 1 - p->step), now_ns);
+	if (verdict != ERR_OK)
+		return verdict;
+	*more = p->step < 2 * NOUN_COUNT;
+	if (*more)
+		return ERR_OK;
+	p->in_round = false;
+	p->rounds++;
+	atomic_store(&p->shm.header->reconciled_at_ns, now_ns);
+	return forget_changes(p);
+}
+
+enum err
+publish_all(struct publish *p, uint64_t now_ns)
+{
+	bool more;
+
+	begin_round(p, now_ns);
+	do {
+		enum err verdict = publish_step(p, now_ns, &more);
+
+		if (verdict != ERR_OK)
+			return verdict;
+	} while (more);
+	return ERR_OK;
+}
+
+/* --- beginning and end ------------------------------------------------------------------------------ */
+
+static bool
+read_back(struct publish *p, enum noun noun, uint64_t now_ns)
+{
+	uint32_t capacity = p->shm.header->capacity.count[tables[noun]];
+
+	if (!entries_init(&p->entries[noun], capacity))
+		return false;
+	for (uint32_t entry = 0; entry < capacity; entry++) {
+		uint64_t id = live_id(&p->shm, noun, entry);
+
+		if (id != 0 && entries_restore(&p->entries[noun], entry, id))
+			continue;
+		if (id != 0) {
+			union body gone;
+			bool changed;
+
+			/* Two entries for one id: a file that something else wrote into. */
+			memset(&gone, 0, sizeof(gone));
+			CHECK(put(p, noun, entry, &gone, &changed) == ERR_OK);
+			LOG_ERROR("entry_twice", LOG_TEXT("noun", noun_name(noun)),
+				  LOG_NUMBER("id", id));
+		}
+		if (shm_is_used(&p->shm, tables[noun], entry))
+			entries_rest(&p->entries[noun], entry, now_ns);
+	}
+	return true;
+}
+
+static bool
+prepare(struct publish *p, enum noun noun)
+{
+	char sql[600];
+
+	snprintf(sql, sizeof(sql), "%s WHERE id = ?1", queries[noun]);
+	p->one[noun] = store_prepare(p->store, sql);
+	snprintf(sql, sizeof(sql), "%s WHERE id > ?1 ORDER BY id LIMIT ?2", queries[noun]);
+	p->next[noun] = store_prepare(p->store, sql);
+	return p->one[noun] != NULL && p->next[noun] != NULL;
+}
+
+enum err
+publish_init(struct publish *p, struct store *store, struct shm shm, uint64_t now_ns)
+{
+	enum err verdict = ERR_OK;
+
+	*p = (struct publish){ .store = store, .shm = shm };
+	if (shm_repair(&p->shm) != ERR_OK)
+		return ERR_SHM_FULL;
+	p->changes = store_prepare(store, "SELECT seq, kind, id FROM changes WHERE seq > ?1"
+					  " ORDER BY seq LIMIT 1000");
+	CHECK_STATIC(CHANGES_AT_ONCE == 1000, "as the query says");
+	for (int n = 0; n < NOUN_COUNT && verdict == ERR_OK; n++)
+		if (!prepare(p, (enum noun)n) || !read_back(p, (enum noun)n, now_ns))
+			verdict = ERR_STORE_FAILED;
+	if (verdict != ERR_OK || p->changes == NULL) {
+		publish_fini(p);
+		return ERR_STORE_FAILED;
+	}
+	return ERR_OK;
+}
+
+void
+publish_fini(struct publish *p)
+{
+	for (int n = 0; n < NOUN_COUNT; n++) {
+		sqlite3_finalize(p->one[n]);
+		sqlite3_finalize(p->next[n]);
+		entries_fini(&p->entries[n]);
+	}
+	sqlite3_finalize(p->changes);
+}

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "entries.h"
+#include "noun.h"
+#include "shm/table.h"
+#include "store.h"
+
+/*
+ * publish: makes the shared tables say what the store says.
+ *
+ * Two ways, which do the same to each row: publish_changes() takes the rows that the store's triggers have
+ * reported since the last call; publish_step() goes through all rows in slices, round after round, and
+ * finds whatever the first way missed. A row that is published already is not touched.
+ *
+ * Owner: control's loop. Time: now_ns is CLOCK_MONOTONIC.
+ */
+#define PUBLISH_SLICE_ROWS 2000         /* a few milliseconds: changes and probes come in between */
+#define PUBLISH_ROUND_NS (UINT64_C(10) * 1000000000)
+
+struct publish {
+	struct store *store;
+	struct shm shm;
+	struct entries entries[NOUN_COUNT];
+	sqlite3_stmt *one[NOUN_COUNT];  /* the row of an id */
+	sqlite3_stmt *next[NOUN_COUNT]; /* rows after an id */
+	sqlite3_stmt *changes;
+	int64_t change_seq;             /* reported changes up to here are published */
+	/* the round of reconciliation under way */
+	bool in_round;
+	uint32_t round;
+	int step;                       /* noun, then NOUN_COUNT + noun for the sweeps */
+	int64_t after_id;
+	uint64_t round_started_at_ns;
+	/* for metrics */
+	uint64_t rows_published;
+	uint64_t rows_removed;
+	uint64_t rows_refused;          /* no room, or a row that cannot be published */
+	uint64_t rounds;
+	uint64_t repaired;              /* differences that only a reconciliation found */
+};
+
+/* Reads the map of entries back from the tables. The store and the mapping outlive the publisher.
+ * ERR_STORE_FAILED, or ERR_SHM_FULL if the tables cannot be repaired. */
+enum err publish_init(struct publish *p, struct store *store, struct shm shm, uint64_t now_ns);
+void publish_fini(struct publish *p);
+
+/* Everything that committed before the call is in the tables after it. */
+enum err publish_changes(struct publish *p, uint64_t now_ns);
+
+/* One slice of the reconciliation; begins a round when PUBLISH_ROUND_NS have passed since the last began.
+ * *more: the round has not ended. */
+enum err publish_step(struct publish *p, uint64_t now_ns, bool *more);
+
+/* A whole round at once: before the tables are shown to anybody. */
+enum err publish_all(struct publish *p, uint64_t now_ns);

@@ -1,0 +1,408 @@
+/* The dataplane's numbers come from its lines of the shared file, control's from its own structs. */
+#include "report.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/units.h"
+#include "clock.h"
+#include "shm/counters.h"
+
+#define BEAT_FRESH_NS (2 * NSEC_PER_SEC) /* an older heartbeat means: not running */
+
+static bool
+is_fresh(uint64_t beat_at_ns, uint64_t now_ns)
+{
+	return beat_at_ns != 0 && now_ns - beat_at_ns < BEAT_FRESH_NS;
+}
+
+/* --- status ------------------------------------------------------------------------------------- */
+
+static yyjson_mut_val *
+describe_dataplane(const struct shm *shm, yyjson_mut_doc *doc, uint64_t now_ns)
+{
+	yyjson_mut_val *dataplane = yyjson_mut_obj(doc);
+	yyjson_mut_val *workers = yyjson_mut_arr(doc);
+	struct shm_header *header = shm->header;
+	uint64_t beat_at_ns = atomic_load(&header->dataplane_beat_at_ns);
+
+	yyjson_mut_obj_add_bool(doc, dataplane, "alive", is_fresh(beat_at_ns, now_ns));
+	yyjson_mut_obj_add_uint(doc, dataplane, "epoch", atomic_load(&header->dataplane_epoch));
+	for (uint32_t i = 0; i < header->worker_count; i++) {
+		const struct shm_worker *w = shm_worker(shm, i);
+		yyjson_mut_val *worker = yyjson_mut_obj(doc);
+
+		yyjson_mut_obj_add_uint(doc, worker, "worker", i);
+		yyjson_mut_obj_add_bool(doc, worker, "alive",
+					is_fresh(atomic_load(&w->beat_at_ns), now_ns));
+		yyjson_mut_obj_add_uint(doc, worker, "pinned_generation",
+					atomic_load(&w->pinned_generation));
+		yyjson_mut_obj_add_uint(doc, worker, "requests",
+					atomic_load(&w->counters[ERR_COUNT + COUNTER_REQUESTS]));
+		yyjson_mut_obj_add_uint(doc, worker, "usage_written", atomic_load(&w->usage_written));
+		yyjson_mut_arr_append(workers, worker);
+	}
+	yyjson_mut_obj_add_val(doc, dataplane, "workers", workers);
+	return dataplane;
+}
+
+static yyjson_mut_val *
+describe_tables(const struct publish *publish, yyjson_mut_doc *doc)
+{
+	yyjson_mut_val *tables = yyjson_mut_obj(doc);
+
+	for (int n = 0; n < NOUN_COUNT; n++) {
+		yyjson_mut_val *table = yyjson_mut_obj(doc);
+
+		yyjson_mut_obj_add_uint(doc, table, "used", publish->entries[n].count);
+		yyjson_mut_obj_add_uint(doc, table, "capacity", publish->entries[n].capacity);
+		yyjson_mut_obj_add_val(doc, tables, noun_plural((enum noun)n), table);
+	}
+	return tables;
+}
+
+struct pod_counts {
+	uint32_t by_state[SHM_PROBE_DOWN + 1];
+};
+
+static struct pod_counts
+count_pods(const struct publish *publish)
+{
+	const struct entries *entries = &publish->entries[NOUN_POD];
+	struct pod_counts counts = { 0 };
+
+	for (uint32_t entry = 0; entry < entries->fresh; entry++) {
+		uint32_t state;
+
+		if (entries->id_of[entry] == 0)
+			continue;
+		state = atomic_load(&shm_pod_health(&publish->shm, entry)->probe_state);
+		counts.by_state[state <= SHM_PROBE_DOWN ? state : SHM_PROBE_UNKNOWN]++;
+	}
+	return counts;
+}
+
+/* Every pod by name with what probes and workers know of it; at most 1000. */
+static yyjson_mut_val *
+describe_pods(struct control *control, yyjson_mut_doc *doc)
+{
+	static const char *const states[] = { "unknown", "up", "down" };
+	yyjson_mut_val *pods = yyjson_mut_arr(doc);
+	sqlite3_stmt *row = store_prepare(&control->store,
+					  "SELECT id, name FROM pods ORDER BY id LIMIT 1000");
+
+	while (row != NULL && sqlite3_step(row) == SQLITE_ROW) {
+		uint32_t entry = entries_find(&control->publish.entries[NOUN_POD],
+					      (uint64_t)sqlite3_column_int64(row, 0));
+		const struct shm_pod_health *health;
+		yyjson_mut_val *pod;
+		uint32_t state;
+
+		if (entry == ENTRIES_NONE)
+			continue;
+		health = shm_pod_health(&control->publish.shm, entry);
+		state = atomic_load(&health->probe_state);
+		pod = yyjson_mut_obj(doc);
+		yyjson_mut_obj_add_sint(doc, pod, "id", sqlite3_column_int64(row, 0));
+		yyjson_mut_obj_add_strcpy(doc, pod, "name",
+					  (const char *)sqlite3_column_text(row, 1));
+		yyjson_mut_obj_add_str(doc, pod, "probe", states[state <= SHM_PROBE_DOWN ? state : 0]);
+		yyjson_mut_obj_add_uint(doc, pod, "probe_us", atomic_load(&health->probe_latency_us));
+		yyjson_mut_obj_add_uint(doc, pod, "in_flight", atomic_load(&health->in_flight));
+		yyjson_mut_obj_add_uint(doc, pod, "errors",
+					atomic_load(&health->consecutive_errors));
+		yyjson_mut_obj_add_bool(doc, pod, "ejected",
+					atomic_load(&health->eject_until_ns) > clock_now_ns());
+		yyjson_mut_arr_append(pods, pod);
+	}
+	sqlite3_finalize(row);
+	return pods;
+}
+
+static yyjson_mut_val *
+describe_ledger(const struct ledger *ledger, yyjson_mut_doc *doc)
+{
+	yyjson_mut_val *object = yyjson_mut_obj(doc);
+
+	yyjson_mut_obj_add_uint(doc, object, "records", ledger->records);
+	yyjson_mut_obj_add_uint(doc, object, "pending", ledger_pending(ledger));
+	yyjson_mut_obj_add_uint(doc, object, "replayed", ledger->replayed);
+	yyjson_mut_obj_add_uint(doc, object, "gaps", ledger->gaps);
+	yyjson_mut_obj_add_uint(doc, object, "damaged", ledger->damaged);
+	yyjson_mut_obj_add_uint(doc, object, "segments", ledger->segment_count);
+	return object;
+}
+
+yyjson_mut_val *
+report_status(struct control *control, yyjson_mut_doc *doc)
+{
+	uint64_t now_ns = clock_now_ns();
+	struct shm_header *header = control->publish.shm.header;
+	yyjson_mut_val *status = yyjson_mut_obj(doc);
+
+	yyjson_mut_obj_add_strcpy(doc, status, "instance", control->instance);
+	yyjson_mut_obj_add_uint(doc, status, "uptime_s",
+				(now_ns - control->started_at_ns) / NSEC_PER_SEC);
+	yyjson_mut_obj_add_uint(doc, status, "generation", atomic_load(&header->generation));
+	yyjson_mut_obj_add_uint(doc, status, "reconciled_ms_ago",
+				(now_ns - atomic_load(&header->reconciled_at_ns)) / NSEC_PER_MSEC);
+	yyjson_mut_obj_add_uint(doc, status, "rows_refused", control->publish.rows_refused);
+	yyjson_mut_obj_add_val(doc, status, "dataplane",
+			       describe_dataplane(&control->publish.shm, doc, now_ns));
+	yyjson_mut_obj_add_val(doc, status, "tables", describe_tables(&control->publish, doc));
+	yyjson_mut_obj_add_val(doc, status, "pods", describe_pods(control, doc));
+	yyjson_mut_obj_add_val(doc, status, "ledger", describe_ledger(&control->ledger, doc));
+	return status;
+}
+
+/* --- usage --------------------------------------------------------------------------------------- */
+
+/* What the rows are grouped by: its name in the answer, the expression, and one for people. */
+static const struct {
+	const char *by;
+	const char *group;
+	const char *label;
+} groups[] = {
+	{ "account", "account_id", "(SELECT name FROM accounts WHERE id = account_id)" },
+	{ "key", "key_id", "(SELECT prefix FROM keys WHERE id = key_id)" },
+	{ "model", "model_id", "(SELECT name FROM models WHERE id = model_id)" },
+	{ "instance", "instance_id", "(SELECT name FROM instances WHERE id = instance_id)" },
+	{ "region", "region", "region" },
+	{ "pod", "pod_id", "(SELECT name FROM pods WHERE id = pod_id)" },
+	{ "hour", "finished_at_ns / 3600000000000 * 3600",
+	  "strftime('%Y-%m-%dT%H:00Z', finished_at_ns / 1000000000, 'unixepoch')" },
+};
+
+static const char single_sql[] =
+	"SELECT lower(hex(request_id)) AS request_id, epoch, worker, sequence, key_id, account_id,"
+	" model_id, instance_id, pod_id, region, price_id, price_version, status, outcome, source,"
+	" stream, suspect, prompt_tokens, completion_tokens, cost_nano, finished_at_ns, queue_us,"
+	" first_byte_us, total_us, request_bytes, response_bytes FROM ledger"
+	" WHERE finished_at_ns >= ?1 AND finished_at_ns < ?2 AND (?3 = 0 OR account_id = ?3)"
+	" ORDER BY finished_at_ns LIMIT ?4";
+
+static sqlite3_stmt *
+prepare_usage(struct store *store, const char *by)
+{
+	char sql[1024];
+
+	if (strcmp(by, "request") == 0)
+		return store_prepare(store, single_sql);
+	for (size_t i = 0; i < COUNT_OF(groups); i++) {
+		if (strcmp(by, groups[i].by) != 0)
+			continue;
+		snprintf(sql, sizeof(sql),
+			 "SELECT %s AS \"%s\", %s AS name, count(*) AS requests,"
+			 " sum(status >= 400) AS failed, sum(prompt_tokens) AS prompt_tokens,"
+			 " sum(completion_tokens) AS completion_tokens, sum(cost_nano) AS cost_nano,"
+			 " sum(source = 2) AS estimated FROM ledger"
+			 " WHERE finished_at_ns >= ?1 AND finished_at_ns < ?2"
+			 " AND (?3 = 0 OR account_id = ?3) GROUP BY 1 ORDER BY 1 LIMIT ?4",
+			 groups[i].group, by, groups[i].label);
+		return store_prepare(store, sql);
+	}
+	store_refuse(store, ERR_STORE_INVALID, "usage by \"%.32s\" is not known", by);
+	return NULL;
+}
+
+/* An object with the columns' names. */
+static yyjson_mut_val *
+emit_columns(yyjson_mut_doc *doc, sqlite3_stmt *row)
+{
+	yyjson_mut_val *object = yyjson_mut_obj(doc);
+
+	for (int i = 0; i < sqlite3_column_count(row); i++) {
+		yyjson_mut_val *name = yyjson_mut_strcpy(doc, sqlite3_column_name(row, i));
+		yyjson_mut_val *value;
+
+		switch (sqlite3_column_type(row, i)) {
+		case SQLITE_INTEGER:
+			value = yyjson_mut_sint(doc, sqlite3_column_int64(row, i));
+			break;
+		case SQLITE_NULL:
+			value = yyjson_mut_null(doc);
+			break;
+		default:
+			value = yyjson_mut_strcpy(doc, (const char *)sqlite3_column_text(row, i));
+		}
+		yyjson_mut_obj_add(object, name, value);
+	}
+	return object;
+}
+
+enum err
+report_usage_rows(struct control *control, const struct report_usage *asked, yyjson_mut_doc *doc,
+		  yyjson_mut_val **rows)
+{
+	struct store *store = &control->store;
+	sqlite3_stmt *statement;
+	enum err verdict = ERR_OK;
+	int step;
+
+	store->problem[0] = '\0';
+	statement = prepare_usage(store, asked->by);
+	if (statement == NULL)
+		return ERR_STORE_INVALID;
+	sqlite3_bind_int64(statement, 1, asked->since_s * (int64_t)NSEC_PER_SEC);
+	sqlite3_bind_int64(statement, 2, asked->until_s * (int64_t)NSEC_PER_SEC);
+	sqlite3_bind_int64(statement, 3, asked->account_id);
+	sqlite3_bind_int64(statement, 4, asked->limit);
+	*rows = yyjson_mut_arr(doc);
+	while ((step = sqlite3_step(statement)) == SQLITE_ROW)
+		yyjson_mut_arr_append(*rows, emit_columns(doc, statement));
+	if (step != SQLITE_DONE)
+		verdict = store_failed(store);
+	sqlite3_finalize(statement);
+	return verdict;
+}
+
+/* --- metrics -------------------------------------------------------------------------------------- */
+
+static void
+describe(FILE *out, const char *name, const char *type, const char *help)
+{
+	fprintf(out, "# HELP sluice_%s %s\n# TYPE sluice_%s %s\n", name, help, name, type);
+}
+
+static void
+one(FILE *out, const char *name, const char *type, const char *help, uint64_t value)
+{
+	describe(out, name, type, help);
+	fprintf(out, "sluice_%s %llu\n", name, (unsigned long long)value);
+}
+
+static void
+emit_counters(FILE *out, const struct shm *shm)
+{
+	static const char gauge[] = "Gauge: ";
+
+	for (int c = 0; c < COUNTER_COUNT; c++) {
+		const char *help = counter_sentence((enum counter)c);
+		bool is_gauge = strncmp(help, gauge, sizeof(gauge) - 1) == 0;
+		char name[96];
+
+		snprintf(name, sizeof(name), "dataplane_%s%s", counter_name((enum counter)c),
+			 is_gauge ? "" : "_total");
+		describe(out, name, is_gauge ? "gauge" : "counter",
+			 is_gauge ? help + sizeof(gauge) - 1 : help);
+		for (uint32_t w = 0; w < shm->header->worker_count; w++)
+			fprintf(out, "sluice_%s{worker=\"%u\"} %llu\n", name, w,
+				(unsigned long long)atomic_load(
+					&shm_worker(shm, w)->counters[ERR_COUNT + c]));
+	}
+}
+
+static void
+emit_verdicts(FILE *out, const struct shm *shm)
+{
+	describe(out, "dataplane_verdicts_total", "counter",
+		 "Verdicts about packets, connections and requests, by name.");
+	for (int e = ERR_MORE + 1; e < ERR_COUNT; e++) {
+		uint64_t sum = 0;
+
+		for (uint32_t w = 0; w < shm->header->worker_count; w++)
+			sum += atomic_load(&shm_worker(shm, w)->counters[e]);
+		fprintf(out, "sluice_dataplane_verdicts_total{verdict=\"%s\"} %llu\n",
+			err_name((enum err)e), (unsigned long long)sum);
+	}
+}
+
+static void
+emit_workers(FILE *out, const struct shm *shm, uint64_t now_ns)
+{
+	struct shm_header *header = shm->header;
+
+	one(out, "dataplane_up", "gauge", "1: the dataplane's heartbeat is fresh.",
+	    is_fresh(atomic_load(&header->dataplane_beat_at_ns), now_ns));
+	one(out, "dataplane_epoch", "gauge", "Which life of the dataplane this is.",
+	    atomic_load(&header->dataplane_epoch));
+	describe(out, "worker_up", "gauge", "1: the worker's heartbeat is fresh.");
+	for (uint32_t w = 0; w < header->worker_count; w++)
+		fprintf(out, "sluice_worker_up{worker=\"%u\"} %d\n", w,
+			is_fresh(atomic_load(&shm_worker(shm, w)->beat_at_ns), now_ns));
+	describe(out, "worker_busy_cycles_total", "counter", "Cycles of turns that had work.");
+	for (uint32_t w = 0; w < header->worker_count; w++)
+		fprintf(out, "sluice_worker_busy_cycles_total{worker=\"%u\"} %llu\n", w,
+			(unsigned long long)atomic_load(&shm_worker(shm, w)->busy_cycles));
+	describe(out, "worker_idle_cycles_total", "counter", "Cycles of turns that had none.");
+	for (uint32_t w = 0; w < header->worker_count; w++)
+		fprintf(out, "sluice_worker_idle_cycles_total{worker=\"%u\"} %llu\n", w,
+			(unsigned long long)atomic_load(&shm_worker(shm, w)->idle_cycles));
+}
+
+static void
+emit_tables(FILE *out, const struct publish *publish)
+{
+	describe(out, "table_used", "gauge", "Entries in use of each shared table.");
+	for (int n = 0; n < NOUN_COUNT; n++)
+		fprintf(out, "sluice_table_used{table=\"%s\"} %u\n", noun_plural((enum noun)n),
+			publish->entries[n].count);
+	describe(out, "table_capacity", "gauge", "Entries of each shared table.");
+	for (int n = 0; n < NOUN_COUNT; n++)
+		fprintf(out, "sluice_table_capacity{table=\"%s\"} %u\n", noun_plural((enum noun)n),
+			publish->entries[n].capacity);
+}
+
+static void
+emit_control(FILE *out, struct control *control, uint64_t now_ns)
+{
+	const struct publish *publish = &control->publish;
+	const struct ledger *ledger = &control->ledger;
+	const struct probe *probe = &control->probe;
+	struct pod_counts pods = count_pods(publish);
+
+	one(out, "control_uptime_seconds", "gauge", "Since control started.",
+	    (now_ns - control->started_at_ns) / NSEC_PER_SEC);
+	one(out, "publish_generation", "gauge", "Publishes that changed a shared table.",
+	    atomic_load(&publish->shm.header->generation));
+	one(out, "publish_rows_total", "counter", "Rows published.", publish->rows_published);
+	one(out, "publish_removed_total", "counter", "Rows removed.", publish->rows_removed);
+	one(out, "publish_refused_total", "counter", "Rows that could not be published.",
+	    publish->rows_refused);
+	one(out, "publish_rounds_total", "counter", "Full reconciliations.", publish->rounds);
+	one(out, "publish_repaired_total", "counter",
+	    "Differences that only a reconciliation found.", publish->repaired);
+	one(out, "ledger_records_total", "counter", "Usage records put into the ledger.",
+	    ledger->records);
+	one(out, "ledger_pending", "gauge", "Usage records not in the ledger yet.",
+	    ledger_pending(ledger));
+	one(out, "ledger_replayed_total", "counter", "Records that the ledger had already.",
+	    ledger->replayed);
+	one(out, "ledger_gaps_total", "counter", "Records that never came.", ledger->gaps);
+	one(out, "ledger_damaged_total", "counter", "Records with a wrong checksum.",
+	    ledger->damaged);
+	one(out, "ledger_segments", "gauge", "Spool segments present.", ledger->segment_count);
+	one(out, "ledger_foreign_files", "gauge", "Files of the spool that are no segments.",
+	    ledger->foreign);
+	one(out, "probe_good_total", "counter", "Health probes answered well.", probe->good);
+	one(out, "probe_bad_total", "counter", "Health probes failed.", probe->bad);
+	one(out, "probe_transitions_total", "counter", "Pods that came up or went down.",
+	    probe->transitions);
+	describe(out, "pods", "gauge", "Pods by what their probes say.");
+	fprintf(out, "sluice_pods{probe=\"unknown\"} %u\n", pods.by_state[SHM_PROBE_UNKNOWN]);
+	fprintf(out, "sluice_pods{probe=\"up\"} %u\n", pods.by_state[SHM_PROBE_UP]);
+	fprintf(out, "sluice_pods{probe=\"down\"} %u\n", pods.by_state[SHM_PROBE_DOWN]);
+}
+
+char *
+report_metrics(struct control *control, size_t *len)
+{
+	uint64_t now_ns = clock_now_ns();
+	char *text = NULL;
+	FILE *out = open_memstream(&text, len);
+
+	if (out == NULL)
+		return NULL;
+	emit_control(out, control, now_ns);
+	emit_tables(out, &control->publish);
+	emit_workers(out, &control->publish.shm, now_ns);
+	emit_counters(out, &control->publish.shm);
+	emit_verdicts(out, &control->publish.shm);
+	if (fclose(out) != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}

@@ -1,0 +1,169 @@
+/*
+ * Money is integer nano-dollars. An account has two sums that only grow, what was credited and what was
+ * spent, so that each can be published or added to without reading the other.
+ *
+ * Triggers write every change that workers must see into `changes`, whoever makes it: the admin API or an
+ * operator with an SQL shell. A row that is part of another's published form (a pod's place in a deployment,
+ * a model's deployments) reports that other row too. The numbers are enum noun.
+ */
+#include "schema.h"
+
+#define TELL(kind, id) " INSERT INTO changes(kind, id) VALUES (" #kind ", " id ");"
+#define WATCH(table, kind)                                                                         \
+	"CREATE TRIGGER " table "_inserted AFTER INSERT ON " table " BEGIN" TELL(kind, "NEW.id")   \
+	" END;"                                                                                    \
+	"CREATE TRIGGER " table "_updated AFTER UPDATE ON " table " BEGIN" TELL(kind, "NEW.id")    \
+	" END;"                                                                                    \
+	"CREATE TRIGGER " table "_deleted AFTER DELETE ON " table " BEGIN" TELL(kind, "OLD.id")    \
+	" END;"
+
+static const char version_1[] =
+	"CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;"
+
+	"CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL,"
+	" id INTEGER NOT NULL) STRICT;"
+
+	"CREATE TABLE accounts (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
+	" credited_nano INTEGER NOT NULL DEFAULT 0, spent_nano INTEGER NOT NULL DEFAULT 0,"
+	" suspended INTEGER NOT NULL DEFAULT 0,"
+	" created_at INTEGER NOT NULL DEFAULT (unixepoch())) STRICT;"
+	"CREATE TABLE topups (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" account_id INTEGER NOT NULL REFERENCES accounts(id), amount_nano INTEGER NOT NULL,"
+	" reference TEXT UNIQUE, at INTEGER NOT NULL DEFAULT (unixepoch())) STRICT;"
+
+	"CREATE TABLE plans (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
+	" requests_per_minute INTEGER NOT NULL DEFAULT 0, burst INTEGER NOT NULL DEFAULT 0,"
+	" created_at INTEGER NOT NULL DEFAULT (unixepoch())) STRICT;"
+
+	"CREATE TABLE prices (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
+	" version INTEGER NOT NULL DEFAULT 1, input_nano_per_mtoken INTEGER NOT NULL,"
+	" output_nano_per_mtoken INTEGER NOT NULL) STRICT;"
+	"CREATE TABLE price_versions (price_id INTEGER NOT NULL, version INTEGER NOT NULL,"
+	" input_nano_per_mtoken INTEGER NOT NULL, output_nano_per_mtoken INTEGER NOT NULL,"
+	" since INTEGER NOT NULL DEFAULT (unixepoch()), PRIMARY KEY (price_id, version))"
+	" STRICT, WITHOUT ROWID;"
+	"CREATE TRIGGER prices_first AFTER INSERT ON prices BEGIN INSERT INTO price_versions"
+	"(price_id, version, input_nano_per_mtoken, output_nano_per_mtoken) VALUES"
+	" (NEW.id, NEW.version, NEW.input_nano_per_mtoken, NEW.output_nano_per_mtoken); END;"
+	"CREATE TRIGGER prices_next AFTER UPDATE OF input_nano_per_mtoken, output_nano_per_mtoken"
+	" ON prices WHEN OLD.input_nano_per_mtoken <> NEW.input_nano_per_mtoken OR"
+	" OLD.output_nano_per_mtoken <> NEW.output_nano_per_mtoken BEGIN"
+	" UPDATE prices SET version = OLD.version + 1 WHERE id = NEW.id;"
+	" INSERT INTO price_versions"
+	"(price_id, version, input_nano_per_mtoken, output_nano_per_mtoken) VALUES"
+	" (NEW.id, OLD.version + 1, NEW.input_nano_per_mtoken, NEW.output_nano_per_mtoken); END;"
+
+	"CREATE TABLE regions (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE)"
+	" STRICT;"
+
+	"CREATE TABLE pods (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
+	" address TEXT NOT NULL, port INTEGER NOT NULL, host TEXT NOT NULL DEFAULT '',"
+	" credential TEXT NOT NULL DEFAULT '', state INTEGER NOT NULL DEFAULT 0,"
+	" running_usage INTEGER NOT NULL DEFAULT 0, probe_path TEXT NOT NULL DEFAULT '',"
+	" probe_interval_ms INTEGER NOT NULL DEFAULT 0, probe_timeout_ms INTEGER NOT NULL DEFAULT 0,"
+	" rise INTEGER NOT NULL DEFAULT 0, fall INTEGER NOT NULL DEFAULT 0) STRICT;"
+
+	"CREATE TABLE models (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
+	" price_id INTEGER REFERENCES prices(id),"
+	" created_at INTEGER NOT NULL DEFAULT (unixepoch())) STRICT;"
+	"CREATE INDEX models_by_price ON models(price_id);"
+	"CREATE TABLE aliases (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
+	" model_id INTEGER NOT NULL REFERENCES models(id)) STRICT;"
+	"CREATE INDEX aliases_by_model ON aliases(model_id);"
+	"CREATE TRIGGER models_name BEFORE INSERT ON models"
+	" WHEN EXISTS (SELECT 1 FROM aliases WHERE name = NEW.name)"
+	" BEGIN SELECT RAISE(ABORT, 'an alias has this name'); END;"
+	"CREATE TRIGGER models_rename BEFORE UPDATE OF name ON models"
+	" WHEN EXISTS (SELECT 1 FROM aliases WHERE name = NEW.name)"
+	" BEGIN SELECT RAISE(ABORT, 'an alias has this name'); END;"
+	"CREATE TRIGGER aliases_name BEFORE INSERT ON aliases"
+	" WHEN EXISTS (SELECT 1 FROM models WHERE name = NEW.name)"
+	" BEGIN SELECT RAISE(ABORT, 'a model has this name'); END;"
+	"CREATE TRIGGER aliases_rename BEFORE UPDATE OF name ON aliases"
+	" WHEN EXISTS (SELECT 1 FROM models WHERE name = NEW.name)"
+	" BEGIN SELECT RAISE(ABORT, 'a model has this name'); END;"
+
+	"CREATE TABLE instances (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL,"
+	" account_id INTEGER NOT NULL REFERENCES accounts(id),"
+	" price_id INTEGER REFERENCES prices(id), state INTEGER NOT NULL DEFAULT 0,"
+	" created_at INTEGER NOT NULL DEFAULT (unixepoch())) STRICT;"
+	"CREATE INDEX instances_by_account ON instances(account_id);"
+	"CREATE INDEX instances_by_price ON instances(price_id);"
+
+	"CREATE TABLE deployments (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
+	" model_id INTEGER REFERENCES models(id), instance_id INTEGER REFERENCES instances(id),"
+	" region_id INTEGER NOT NULL REFERENCES regions(id), position INTEGER NOT NULL DEFAULT 0,"
+	" served_name TEXT NOT NULL DEFAULT '', base_path TEXT NOT NULL DEFAULT '',"
+	" CONSTRAINT \"a deployment is of one model or one instance\""
+	" CHECK ((model_id IS NULL) <> (instance_id IS NULL))) STRICT;"
+	"CREATE INDEX deployments_by_model ON deployments(model_id, position);"
+	"CREATE INDEX deployments_by_instance ON deployments(instance_id, position);"
+	"CREATE INDEX deployments_by_region ON deployments(region_id);"
+	"CREATE TRIGGER deployments_room AFTER INSERT ON deployments WHEN"
+	" (SELECT count(*) FROM deployments WHERE model_id = NEW.model_id"
+	" OR instance_id = NEW.instance_id) > 8"
+	" BEGIN SELECT RAISE(ABORT, 'a model or instance has at most 8 deployments'); END;"
+	"CREATE TABLE deployment_pods (deployment_id INTEGER NOT NULL REFERENCES deployments(id)"
+	" ON DELETE CASCADE, pod_id INTEGER NOT NULL REFERENCES pods(id) ON DELETE CASCADE,"
+	" position INTEGER NOT NULL, PRIMARY KEY (deployment_id, pod_id)) STRICT, WITHOUT ROWID;"
+	"CREATE INDEX deployment_pods_by_pod ON deployment_pods(pod_id);"
+	"CREATE TRIGGER deployment_pods_room AFTER INSERT ON deployment_pods WHEN"
+	" (SELECT count(*) FROM deployment_pods WHERE deployment_id = NEW.deployment_id) > 32"
+	" BEGIN SELECT RAISE(ABORT, 'a deployment has at most 32 pods'); END;"
+
+	"CREATE TABLE keys (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL DEFAULT '',"
+	" hash BLOB NOT NULL UNIQUE, prefix TEXT NOT NULL, surface INTEGER NOT NULL,"
+	" account_id INTEGER NOT NULL REFERENCES accounts(id),"
+	" plan_id INTEGER NOT NULL REFERENCES plans(id), revoked INTEGER NOT NULL DEFAULT 0,"
+	" created_at INTEGER NOT NULL DEFAULT (unixepoch()), revoked_at INTEGER) STRICT;"
+	"CREATE INDEX keys_by_account ON keys(account_id, name);"
+	"CREATE INDEX keys_by_plan ON keys(plan_id);"
+
+	/* Spool records as they were; (node, epoch, worker, sequence) makes a replay harmless. */
+	"CREATE TABLE ledger (node TEXT NOT NULL, epoch INTEGER NOT NULL, worker INTEGER NOT NULL,"
+	" sequence INTEGER NOT NULL, request_id BLOB NOT NULL, key_id INTEGER NOT NULL,"
+	" account_id INTEGER NOT NULL, model_id INTEGER NOT NULL, instance_id INTEGER NOT NULL,"
+	" pod_id INTEGER NOT NULL, region TEXT NOT NULL, price_id INTEGER NOT NULL,"
+	" price_version INTEGER NOT NULL, status INTEGER NOT NULL, outcome INTEGER NOT NULL,"
+	" source INTEGER NOT NULL, stream INTEGER NOT NULL, suspect INTEGER NOT NULL,"
+	" prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,"
+	" cost_nano INTEGER NOT NULL, finished_at_ns INTEGER NOT NULL, queue_us INTEGER NOT NULL,"
+	" first_byte_us INTEGER NOT NULL, total_us INTEGER NOT NULL,"
+	" request_bytes INTEGER NOT NULL, response_bytes INTEGER NOT NULL,"
+	" UNIQUE (node, epoch, worker, sequence)) STRICT;"
+	"CREATE INDEX ledger_by_account ON ledger(account_id, finished_at_ns);"
+	"CREATE INDEX ledger_by_time ON ledger(finished_at_ns);"
+
+	"CREATE TABLE audit (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" at INTEGER NOT NULL DEFAULT (unixepoch()), verb TEXT NOT NULL, noun TEXT NOT NULL,"
+	" subject INTEGER NOT NULL, detail TEXT NOT NULL) STRICT;"
+
+	/* The ledger's spending is not a change that workers must be told: they made it. */
+	"CREATE TRIGGER accounts_inserted AFTER INSERT ON accounts BEGIN" TELL(0, "NEW.id") " END;"
+	"CREATE TRIGGER accounts_updated AFTER UPDATE OF name, credited_nano, suspended ON accounts"
+	" BEGIN" TELL(0, "NEW.id") " END;"
+	"CREATE TRIGGER accounts_deleted AFTER DELETE ON accounts BEGIN" TELL(0, "OLD.id") " END;"
+	WATCH("plans", 1)
+	WATCH("prices", 2)
+	WATCH("regions", 3)
+	WATCH("pods", 4)
+	"CREATE TRIGGER deployment_pods_inserted AFTER INSERT ON deployment_pods BEGIN"
+	TELL(5, "NEW.deployment_id") " END;"
+	"CREATE TRIGGER deployment_pods_updated AFTER UPDATE ON deployment_pods BEGIN"
+	TELL(5, "NEW.deployment_id") TELL(5, "OLD.deployment_id") " END;"
+	"CREATE TRIGGER deployment_pods_deleted AFTER DELETE ON deployment_pods BEGIN"
+	TELL(5, "OLD.deployment_id") " END;"
+	WATCH("deployments", 5)
+	"CREATE TRIGGER deployments_target_inserted AFTER INSERT ON deployments BEGIN"
+	TELL(6, "ifnull(NEW.model_id, 0)") TELL(8, "ifnull(NEW.instance_id, 0)") " END;"
+	"CREATE TRIGGER deployments_target_updated AFTER UPDATE ON deployments BEGIN"
+	TELL(6, "ifnull(NEW.model_id, 0)") TELL(8, "ifnull(NEW.instance_id, 0)")
+	TELL(6, "ifnull(OLD.model_id, 0)") TELL(8, "ifnull(OLD.instance_id, 0)") " END;"
+	"CREATE TRIGGER deployments_target_deleted AFTER DELETE ON deployments BEGIN"
+	TELL(6, "ifnull(OLD.model_id, 0)") TELL(8, "ifnull(OLD.instance_id, 0)") " END;"
+	WATCH("models", 6)
+	WATCH("aliases", 7)
+	WATCH("instances", 8)
+	WATCH("keys", 9);
+
+const char *const schema_migrations[SCHEMA_VERSION] = { version_1 };

@@ -1,0 +1,155 @@
+/* One control process at a time comes here: main.c holds the store's lock. */
+#include "share.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+__attribute__((format(printf, 3, 4)))
+static enum err
+refuse(struct share *share, enum err verdict, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(share->problem, sizeof(share->problem), format, arguments);
+	va_end(arguments);
+	return verdict;
+}
+
+static enum err
+check_attached(struct share *share, void *memory, uint64_t bytes, const uint8_t pepper[32])
+{
+	enum err verdict = shm_attach(&share->shm, memory, bytes);
+
+	if (verdict == ERR_SHM_VERSION)
+		return refuse(share, verdict,
+			      "%s has layout %u and this release speaks %u: stop the dataplane of the"
+			      " other release, delete the file, start again",
+			      share->name, ((struct shm_header *)memory)->layout_version,
+			      SHM_LAYOUT_VERSION);
+	if (verdict != ERR_OK)
+		return refuse(share, verdict, "%s: %s", share->name, err_sentence(verdict));
+	if (memcmp(share->shm.header->pepper, pepper, 32) != 0)
+		return refuse(share, ERR_SHM_MAGIC,
+			      "%s belongs to another store: give this instance another name, or stop"
+			      " the dataplane and delete the file",
+			      share->name);
+	return ERR_OK;
+}
+
+static enum err
+attach(struct share *share, int file, const uint8_t pepper[32])
+{
+	struct stat status;
+	enum err verdict;
+	void *memory;
+
+	if (fstat(file, &status) != 0)
+		return refuse(share, ERR_SHM_SIZE, "%s: %s", share->name, strerror(errno));
+	if (!S_ISREG(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 077) != 0)
+		return refuse(share, ERR_SHM_MAGIC, "%s is not a file that only this user can read",
+			      share->name);
+	if ((uint64_t)status.st_size < sizeof(struct shm_header))
+		return refuse(share, ERR_SHM_SIZE, "%s is too short", share->name);
+	memory = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (memory == MAP_FAILED)
+		return refuse(share, ERR_SHM_SIZE, "%s: %s", share->name, strerror(errno));
+	verdict = check_attached(share, memory, (uint64_t)status.st_size, pepper);
+	if (verdict != ERR_OK)
+		munmap(memory, (size_t)status.st_size);
+	return verdict;
+}
+
+static enum err
+make(struct share *share, const struct shm_capacity *capacity, uint32_t worker_count,
+     const uint8_t pepper[32], uint64_t first_epoch)
+{
+	uint64_t bytes = shm_bytes(capacity, worker_count);
+	uint8_t instance_id[16];
+	void *memory = MAP_FAILED;
+	int file, code;
+
+	if (bytes == 0)
+		return refuse(share, ERR_SHM_SIZE, "the capacities are beyond their limits");
+	if (getrandom(instance_id, sizeof(instance_id), 0) != sizeof(instance_id))
+		return refuse(share, ERR_SHM_SIZE, "no random bytes");
+	/* What a life that died before share_reveal() left behind. */
+	unlinkat(share->folder, share->new_name, 0);
+	file = openat(share->folder, share->new_name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (file < 0)
+		return refuse(share, ERR_SHM_SIZE, "%s: %s", share->new_name, strerror(errno));
+	code = posix_fallocate(file, 0, (off_t)bytes);
+	if (code == 0)
+		memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	close(file);
+	if (memory == MAP_FAILED) {
+		unlinkat(share->folder, share->new_name, 0);
+		return refuse(share, ERR_SHM_SIZE,
+			      "%s: no %llu MiB of shared memory (%s): smaller capacities need less",
+			      share->name, (unsigned long long)(bytes >> 20),
+			      strerror(code != 0 ? code : errno));
+	}
+	shm_format(memory, capacity, worker_count, instance_id, pepper);
+	share->shm.header = memory;
+	atomic_store(&share->shm.header->dataplane_epoch, first_epoch);
+	share->is_new = true;
+	return ERR_OK;
+}
+
+enum err
+share_open(struct share *share, const char *folder, const char *name,
+	   const struct shm_capacity *capacity, uint32_t worker_count, const uint8_t pepper[32],
+	   uint64_t first_epoch)
+{
+	enum err verdict;
+	int file;
+
+	*share = (struct share){ .folder = -1 };
+	snprintf(share->name, sizeof(share->name), "%s", name);
+	snprintf(share->new_name, sizeof(share->new_name), ".%s.new", name);
+	share->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (share->folder < 0)
+		return refuse(share, ERR_SHM_SIZE, "%s: %s", folder, strerror(errno));
+	file = openat(share->folder, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	if (file >= 0) {
+		verdict = attach(share, file, pepper);
+		close(file);
+	} else if (errno == ENOENT) {
+		verdict = make(share, capacity, worker_count, pepper, first_epoch);
+	} else {
+		verdict = refuse(share, ERR_SHM_SIZE, "%s: %s", name, strerror(errno));
+	}
+	if (verdict != ERR_OK)
+		share_close(share);
+	return verdict;
+}
+
+enum err
+share_reveal(struct share *share)
+{
+	if (!share->is_new)
+		return ERR_OK;
+	if (renameat2(share->folder, share->new_name, share->folder, share->name,
+		      RENAME_NOREPLACE) != 0)
+		return refuse(share, ERR_SHM_SIZE, "%s: %s", share->name, strerror(errno));
+	share->is_new = false;
+	return ERR_OK;
+}
+
+void
+share_close(struct share *share)
+{
+	if (share->shm.header != NULL)
+		munmap(share->shm.header, share->shm.header->file_bytes);
+	if (share->folder >= 0)
+		close(share->folder);
+	share->shm.header = NULL;
+	share->folder = -1;
+}
