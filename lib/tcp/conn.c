@@ -431,11 +431,11 @@ tcp_abort(struct tcp *t, tcp_conn_t conn)
 
 /* --- the send queue and acknowledgments ------------------------------------------- */
 
-void
-tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack, uint64_t now_ns,
-		 uint64_t *sample_ns)
+struct tcp_age
+tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack, uint64_t now_ns)
 {
-	*sample_ns = 0;
+	struct tcp_age age = { 0 };
+
 	while (c->send_head_range != NULL) {
 		struct tcp_range *r = c->send_head_range;
 		uint32_t n;
@@ -449,9 +449,7 @@ tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack, uint64_t now_n
 			r->len -= n;
 			break;
 		}
-		/* Karn: only what was sent once tells the time (RFC 6298 section 3). */
-		if (r->sends == 1)
-			*sample_ns = now_ns - r->sent_at_ns + 1;
+		age = (struct tcp_age){ now_ns - r->sent_at_ns + 1, r->sends == 1 };
 		c->send_head_range = r->next;
 		if (r->next == NULL)
 			c->send_tail_range = NULL;
@@ -460,6 +458,7 @@ tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack, uint64_t now_n
 		pool_put(&t->ranges, r);
 		t->stats.ranges--;
 	}
+	return age;
 }
 
 /* --- events ------------------------------------------------------------------------ */

@@ -271,12 +271,17 @@ update_window(struct tcp_conn *c, const struct tcp_segment *s, uint32_t window)
 		c->snd_wnd_max = window;
 }
 
+/* Karn (RFC 6298 section 3): what was sent once tells the time by itself, else the timestamp does. But a
+ * duplicate that the peer reports is answered with the first one's timestamp; taken for a round trip, each lost
+ * ACK would lengthen the timeout by itself. The report is the answer to the last transmission. */
 static void
-sample_rtt(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint64_t age_ns,
+sample_rtt(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, struct tcp_age age,
 	   uint64_t now_ns)
 {
-	if (age_ns != 0)
-		tcp_rtt_sample(t, c, age_ns);
+	bool reported = c->sack_ok && s->h.sack_count > 0 && seq_le(s->h.sack[0].end, s->h.ack);
+
+	if (age.age_ns != 0 && (age.sent_once || reported))
+		tcp_rtt_sample(t, c, age.age_ns);
 	else if (c->ts_ok && s->h.options & TCPHDR_HAS_TIMES && s->h.ts_echo != 0)
 		tcp_rtt_sample(t, c, (uint64_t)(tcp_conn_timestamp(c, now_ns) - s->h.ts_echo) *
 					     NSEC_PER_MSEC);
@@ -306,10 +311,9 @@ new_ack(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint64_t
 {
 	uint32_t ack = s->h.ack;
 	uint32_t acked = ack - c->snd_una;
-	uint64_t age_ns;
+	struct tcp_age age = tcp_conn_release(t, c, ack, now_ns);
 
-	tcp_conn_release(t, c, ack, now_ns, &age_ns);
-	sample_rtt(t, c, s, age_ns, now_ns);
+	sample_rtt(t, c, s, age, now_ns);
 	congestion_acked(c, acked, ack);
 	c->snd_una = ack;
 	c->snd_nxt = seq_max(c->snd_nxt, ack);
@@ -342,32 +346,35 @@ sacked_beyond(const struct tcp_conn *c, const struct tcphdr *h)
 	return bytes;
 }
 
-/* RFC 5681 section 2's duplicate, and what RFC 6582 does with it. */
 static void
-duplicate_ack(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s)
+enter_recovery(struct tcp *t, struct tcp_conn *c)
 {
-	uint32_t sacked = c->sack_ok ? sacked_beyond(c, &s->h) : 0;
-	uint32_t worth = 1;
-
-	/* An ACK per burst may stand for many segments. */
-	if (sacked > c->sacked_bytes + 2u * c->mss)
-		worth = (sacked - c->sacked_bytes) / c->mss;
-	if (sacked > c->sacked_bytes)
-		c->sacked_bytes = sacked;
-	c->dupacks += worth;
-	tcp_conn_touch(t, c);
-	if (c->recovering) {
-		tcp_cc_duplicate(c, worth);
-		return;
-	}
-	/* Step 1: not again for the window in which a loss was already found. */
-	if (c->dupacks < DUPLICATES_FOR_LOSS || seq_lt(c->snd_una, c->recover))
-		return;
 	t->stats.fast_retransmits++;
 	c->recovering = true;
 	c->recover = c->snd_max;
 	c->send_head = true;
 	tcp_cc_loss(c, c->snd_max - c->snd_una);
+}
+
+/* RFC 5681 section 2's duplicates and what RFC 6582 does with them. A peer that answers a burst by
+ * one ACK tells by SACK for how many segments it stands; then that ACK may even be a new one. */
+static void
+look_for_loss(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, bool duplicate)
+{
+	uint32_t sacked = c->sack_ok ? sacked_beyond(c, &s->h) : 0;
+	uint32_t worth = duplicate ? 1 : 0;
+
+	if (sacked > c->sacked_bytes && (sacked - c->sacked_bytes) / c->mss > worth)
+		worth = (sacked - c->sacked_bytes) / c->mss;
+	c->sacked_bytes = sacked;
+	if (worth == 0)
+		return;
+	c->dupacks += worth;
+	tcp_conn_touch(t, c);
+	if (c->recovering)
+		tcp_cc_duplicate(c, worth);
+	else if (c->dupacks >= DUPLICATES_FOR_LOSS && seq_ge(c->snd_una, c->recover))
+		enter_recovery(t, c);
 }
 
 static bool
@@ -418,8 +425,8 @@ process_ack(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint
 	}
 	if (seq_gt(s->h.ack, c->snd_una))
 		new_ack(t, c, s, now_ns);
-	else if (duplicate)
-		duplicate_ack(t, c, s);
+	if (c->snd_una != c->snd_max)
+		look_for_loss(t, c, s, duplicate);
 	update_window(c, s, window);
 	if (seq_lt(c->snd_nxt, tcp_conn_send_limit(c)))
 		tcp_conn_touch(t, c);

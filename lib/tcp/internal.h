@@ -457,10 +457,14 @@ void tcp_conn_notify(struct tcp *t, struct tcp_conn *c, uint32_t bits);
 void tcp_conn_notify_writable(struct tcp *t, struct tcp_conn *c);
 /* Has output run for c at the end of the burst. */
 void tcp_conn_touch(struct tcp *t, struct tcp_conn *c);
-/* Forgets everything acknowledged up to ack (a number of the stream). *sample_ns: age of the newest
- * range that was sent once and is now acknowledged whole, or 0. */
-void tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack, uint64_t now_ns,
-		      uint64_t *sample_ns);
+/* What an acknowledgment tells about time: how long ago the newest range that it acknowledges whole
+ * was last sent, and whether that was the only time. */
+struct tcp_age {
+	uint64_t age_ns; /* 0: no range was acknowledged whole */
+	bool sent_once;
+};
+/* Forgets everything acknowledged up to ack (a number of the stream). */
+struct tcp_age tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack, uint64_t now_ns);
 bool tcp_address_is_usable(const struct ip_addr *address);
 
 /* --- input.c --------------------------------------------------------------------- */
