@@ -35,7 +35,8 @@ bucket_take(struct bucket *b, const struct bucket_limit *limit, uint64_t units, 
 		if (next_ns > now_ns + limit->burst_units * limit->ns_per_unit)
 			return false;
 	} while (!atomic_compare_exchange_weak_explicit(&b->full_at_ns, &full_at_ns, next_ns,
-							memory_order_relaxed, memory_order_relaxed));
+							memory_order_relaxed,
+							memory_order_relaxed));
 	return true;
 }
 
@@ -43,12 +44,14 @@ bucket_take(struct bucket *b, const struct bucket_limit *limit, uint64_t units, 
 static uint64_t
 worth_ns(const struct bucket_limit *limit, uint64_t units)
 {
-	return units > FULL_AT_NS_MAX / limit->ns_per_unit ? FULL_AT_NS_MAX : units * limit->ns_per_unit;
+	return units > FULL_AT_NS_MAX / limit->ns_per_unit ? FULL_AT_NS_MAX :
+							     units * limit->ns_per_unit;
 }
 
 /*
- * Saturates at both ends: a backend may report any number of tokens, and a limit that became smaller while
- * the request ran makes its units worth more than what was taken. Wrapping would lock the key out for good.
+ * Saturates at both ends: a backend may report any number of tokens, and a limit that became
+ * smaller while the request ran makes its units worth more than what was taken. Wrapping would lock
+ * the key out for good.
  */
 void
 bucket_settle(struct bucket *b, const struct bucket_limit *limit, uint64_t taken_units,
@@ -71,11 +74,13 @@ bucket_settle(struct bucket *b, const struct bucket_limit *limit, uint64_t taken
 			next_ns = full_at_ns > refund_ns ? full_at_ns - refund_ns : 0;
 		}
 	} while (!atomic_compare_exchange_weak_explicit(&b->full_at_ns, &full_at_ns, next_ns,
-							memory_order_relaxed, memory_order_relaxed));
+							memory_order_relaxed,
+							memory_order_relaxed));
 }
 
 uint64_t
-bucket_wait_ns(const struct bucket *b, const struct bucket_limit *limit, uint64_t units, uint64_t now_ns)
+bucket_wait_ns(const struct bucket *b, const struct bucket_limit *limit, uint64_t units,
+	       uint64_t now_ns)
 {
 	uint64_t full_at_ns = atomic_load_explicit(&b->full_at_ns, memory_order_relaxed);
 	uint64_t next_ns;

@@ -1,7 +1,7 @@
 /*
- * CRC-32C (Castagnoli; RFC 3385, RFC 9260 appendix A): the processor's own instruction where it has one,
- * else half a byte at a time from a table small enough to be read. The choice is made at run time, from the
- * compiler's table of what the processor can do, so nothing here is written to.
+ * CRC-32C (Castagnoli; RFC 3385, RFC 9260 appendix A): the processor's own instruction where it has
+ * one, else half a byte at a time from a table small enough to be read. The choice is made at run
+ * time, from the compiler's table of what the processor can do, so nothing here is written to.
  */
 #include "meter/spool.h"
 
@@ -9,8 +9,9 @@
 
 /* The bit-reversed polynomial 0x82f63b78 applied to each half byte. */
 static const uint32_t nibbles[16] = {
-	0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-	0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
+	0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3,
+	0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
+	0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
 };
 
 static uint32_t
@@ -46,8 +47,8 @@ update_sse42(uint32_t crc, const uint8_t *ptr, size_t len)
 static uint32_t
 update(uint32_t crc, const uint8_t *ptr, size_t len)
 {
-	return __builtin_cpu_supports("sse4.2") ? update_sse42(crc, ptr, len)
-						: update_portable(crc, ptr, len);
+	return __builtin_cpu_supports("sse4.2") ? update_sse42(crc, ptr, len) :
+						  update_portable(crc, ptr, len);
 }
 #else
 static uint32_t

@@ -1,7 +1,7 @@
 /*
- * The writer stores a record, then publishes its index with release order; the reader acquires the index,
- * then reads the record. A kill -9 therefore never shows half a record. A power cut can, since the kernel
- * writes pages back in any order: the checksum and the sequence number find those.
+ * The writer stores a record, then publishes its index with release order; the reader acquires the
+ * index, then reads the record. A kill -9 therefore never shows half a record. A power cut can,
+ * since the kernel writes pages back in any order: the checksum and the sequence number find those.
  */
 #include "meter/spool.h"
 
@@ -94,7 +94,8 @@ room_here(const struct spool_header *segment)
 	return segment->capacity - atomic_load_explicit(&segment->written, memory_order_relaxed);
 }
 
-/* The slot for the full segment must have been emptied: the writer holds two segments, never three. */
+/* The slot for the full segment must have been emptied: the writer holds two segments,
+ * never three. */
 static struct spool_header *
 next_if_enterable(const struct spool_writer *w)
 {
@@ -155,7 +156,8 @@ spool_read(const void *segment, uint64_t index, struct usage_record *record)
 	if (copy.crc32c != record_crc32c(&copy))
 		return ERR_SPOOL_CRC;
 	/* Whole, but not what belongs here: a page of an older file, say. */
-	if (copy.record_bytes != USAGE_RECORD_BYTES || copy.sequence != header->first_sequence + index)
+	if (copy.record_bytes != USAGE_RECORD_BYTES ||
+	    copy.sequence != header->first_sequence + index)
 		return ERR_SPOOL_CRC;
 	*record = copy;
 	return ERR_OK;

@@ -1,6 +1,7 @@
 /*
- * Two-level segregated fit (Masmano et al., 2004). Blocks lie one behind the other; each knows the one
- * before it. A list per size class holds the free ones; a bit per class says which lists are not empty.
+ * Two-level segregated fit (Masmano et al., 2004). Blocks lie one behind the other; each knows the
+ * one before it. A list per size class holds the free ones; a bit per class says which lists are
+ * not empty.
  *
  *   | arena | block, payload | block, payload | ... | end: a used block of size 0 |
  */
@@ -12,7 +13,7 @@
 
 #include "base/check.h"
 
-#define UNIT 16u         /* sizes are multiples; the low bits of a size are flags */
+#define UNIT 16u /* sizes are multiples; the low bits of a size are flags */
 #define FREE ((size_t)1) /* flag in block.size */
 
 #define SECOND_LEVEL_BITS 4
@@ -26,7 +27,7 @@ CHECK_STATIC(ARENA_BYTES_MAX >> (SMALL_BITS + FIRST_LEVELS - 2) <= 1, "every siz
 
 struct block {
 	struct block *before; /* in memory; NULL: the first */
-	size_t size;          /* of the payload, and FREE */
+	size_t size; /* of the payload, and FREE */
 };
 
 /* In the payload of a free block. */
@@ -35,14 +36,15 @@ struct links {
 	struct block *prev;
 };
 
-CHECK_STATIC(sizeof(struct block) == UNIT && sizeof(struct links) == UNIT, "headers keep the alignment");
+CHECK_STATIC(sizeof(struct block) == UNIT && sizeof(struct links) == UNIT,
+	     "headers keep the alignment");
 
 struct arena {
 	size_t mapped_bytes;
 	struct arena_use use;
 	struct block *first;
 	struct block *end;
-	uint32_t first_map;                /* bit f: second_map[f] != 0 */
+	uint32_t first_map; /* bit f: second_map[f] != 0 */
 	uint32_t second_map[FIRST_LEVELS]; /* bit s: lists[f][s] != NULL */
 	struct block *lists[FIRST_LEVELS][SECOND_LEVELS];
 };
@@ -77,14 +79,15 @@ after(struct block *b)
 	return (struct block *)(void *)(payload_of(b) + size_of(b));
 }
 
-struct class {
+struct class
+{
 	unsigned int first;
 	unsigned int second;
 };
 
-/* The class whose blocks are at least as large as the least size of it; size is a multiple of UNIT. */
-static struct class
-class_of(size_t size)
+/* The class whose blocks are at least as large as the least size of it; size is a multiple
+ * of UNIT. */
+static struct class class_of(size_t size)
 {
 	unsigned int log2;
 
@@ -153,7 +156,8 @@ find(const struct arena *arena, size_t size)
 		return NULL;
 	map = arena->second_map[c.first] & (~UINT32_C(0) << c.second);
 	if (map == 0) {
-		uint32_t larger = c.first + 1 < 32 ? arena->first_map & (~UINT32_C(0) << (c.first + 1)) : 0;
+		uint32_t larger =
+			c.first + 1 < 32 ? arena->first_map & (~UINT32_C(0) << (c.first + 1)) : 0;
 
 		if (larger == 0)
 			return NULL;

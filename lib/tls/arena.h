@@ -7,8 +7,9 @@
 /*
  * arena: a bounded heap for one worker's TLS library, in memory taken once at start.
  *
- * Two-level segregated fit: allocate and free in constant time, neighbours merge at once. Free memory is
- * always zero, so that a secret does not outlive its block and nothing has to be cleared on allocation.
+ * Two-level segregated fit: allocate and free in constant time, neighbours merge at once. Free
+ * memory is always zero, so that a secret does not outlive its block and nothing has to be cleared
+ * on allocation.
  *
  * Owner:  one instance (instance.h). Thread: its own.
  * Memory: mapped when made, left out of core dumps, unmapped when freed; never grows.
@@ -31,13 +32,14 @@ void *arena_alloc(struct arena *arena, size_t bytes);
 /* block may be NULL. Freeing twice, or what is not a block of this arena, stops the process. */
 void arena_release(struct arena *arena, void *block);
 
-/* Keeps what has been allocated so far (keys, at start) out of swap. False: the kernel's limit forbids it. */
+/* Keeps what has been allocated so far (keys, at start) out of swap. False: the kernel's limit
+ * forbids it. */
 bool arena_lock_used(struct arena *arena);
 
 struct arena_use {
-	size_t blocks;      /* allocated now */
-	size_t bytes;       /* allocated now, with headers */
+	size_t blocks; /* allocated now */
+	size_t bytes; /* allocated now, with headers */
 	size_t bytes_peak;
-	uint64_t refusals;  /* allocations that found no room */
+	uint64_t refusals; /* allocations that found no room */
 };
 struct arena_use arena_use(const struct arena *arena);

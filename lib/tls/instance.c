@@ -1,6 +1,7 @@
 /*
- * The functions that sluice_mbedtls_config.h and mbedtls-instances.patch make mbedTLS call. The thread-local
- * pointer is the only mutable global of lib/: it stands for the parameter that mbedTLS does not have.
+ * The functions that sluice_mbedtls_config.h and mbedtls-instances.patch make mbedTLS call. The
+ * thread-local pointer is the only mutable global of lib/: it stands for the parameter that mbedTLS
+ * does not have.
  */
 #include "tls/instance.h"
 
@@ -11,7 +12,8 @@
 
 #include "base/check.h"
 
-/* Either of PSA's two global structs; a mismatch with what mbedTLS asks for stops the process at start. */
+/* Either of PSA's two global structs; a mismatch with what mbedTLS asks for stops the process at
+ * start. */
 #define PSA_STATE_BYTES 1024
 
 struct instance {
@@ -31,7 +33,9 @@ seed(void *opaque, unsigned char *to, size_t len)
 {
 	struct instance *instance = opaque;
 
-	return instance->entropy(instance->owner, to, len) == 0 ? 0 : MBEDTLS_ERR_CTR_DRBG_ENTROPY_SOURCE_FAILED;
+	return instance->entropy(instance->owner, to, len) == 0 ?
+		       0 :
+		       MBEDTLS_ERR_CTR_DRBG_ENTROPY_SOURCE_FAILED;
 }
 
 static bool
@@ -129,7 +133,8 @@ instance_random(void *opaque, unsigned char *to, size_t len)
 
 	/* The generator gives at most so much at a time. */
 	while (len > 0) {
-		size_t part = len < MBEDTLS_CTR_DRBG_MAX_REQUEST ? len : MBEDTLS_CTR_DRBG_MAX_REQUEST;
+		size_t part =
+			len < MBEDTLS_CTR_DRBG_MAX_REQUEST ? len : MBEDTLS_CTR_DRBG_MAX_REQUEST;
 		int failed = mbedtls_ctr_drbg_random(&instance->random, to, part);
 
 		if (failed != 0)

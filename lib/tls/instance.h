@@ -9,9 +9,9 @@
 /*
  * instance: what mbedTLS takes for its process: memory, clock, random numbers, PSA's key store.
  *
- * mbedTLS has no parameter for these; its configuration makes it ask the instance that the calling thread
- * has entered. Whoever calls mbedTLS enters the instance before and leaves it after, so that workers share
- * nothing, and several may live in one thread (the simulator).
+ * mbedTLS has no parameter for these; its configuration makes it ask the instance that the calling
+ * thread has entered. Whoever calls mbedTLS enters the instance before and leaves it after, so that
+ * workers share nothing, and several may live in one thread (the simulator).
  *
  * Owner:  a tls_context, an identity while it is checked, or a test's client.
  * Thread: one at a time. Time: instance_set_time(). Memory: everything comes out of the arena.

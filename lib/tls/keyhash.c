@@ -28,7 +28,8 @@ half(const uint8_t *pepper, uint8_t pad, struct bytes text, uint8_t hash[KEYHASH
 }
 
 void
-keyhash_make(const uint8_t pepper[KEYHASH_PEPPER_BYTES], struct bytes key, uint8_t hash[KEYHASH_BYTES])
+keyhash_make(const uint8_t pepper[KEYHASH_PEPPER_BYTES], struct bytes key,
+	     uint8_t hash[KEYHASH_BYTES])
 {
 	uint8_t inner[KEYHASH_BYTES];
 

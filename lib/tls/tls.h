@@ -6,12 +6,14 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "tls/arena.h"
 
 /*
- * tls: TLS 1.3 and 1.2 for one connection; ciphertext and plaintext in, plaintext and ciphertext out.
+ * tls: TLS 1.3 and 1.2 for one connection; ciphertext and plaintext in, plaintext and ciphertext
+ * out.
  *
- * The handshake is mbedTLS (handshake.c); open and seal are the record layer, today mbedTLS's own, later
- * ours: nothing above this header sees the difference (tls.md, "The split").
+ * The handshake is mbedTLS (handshake.c); open and seal are the record layer, today mbedTLS's own,
+ * later ours: nothing above this header sees the difference (tls.md, "The split").
  *
  * Owner:  the caller's session. Thread: the worker that made the context.
  * Time:   now_s (Unix seconds) for certificates and tickets is set per worker by tls_set_time().
@@ -25,29 +27,43 @@ struct tls_identity;
 
 struct tls_context_config {
 	uint32_t conns_max;
-	uint32_t arena_bytes;      /* for mbedTLS; 0: conns_max * 48 KiB */
-	uint8_t ticket_key[32];    /* equal in all workers */
-	uint32_t ticket_lifetime_s; /* 0: no tickets */
-	/* Entropy for this worker's generator; the simulator gives a seeded one. */
+	size_t arena_bytes; /* for what mbedTLS allocates per connection; 0: conns_max * 48 KiB */
+	uint8_t ticket_key[32]; /* equal in all workers */
+	uint32_t ticket_lifetime_s; /* 0: no tickets; at most 604800 */
+	/* Entropy for this worker's generator, 0 on success; the simulator gives a seeded one. */
 	int (*entropy)(void *owner, uint8_t *to, size_t len);
 	void *owner;
 };
 
-/* PEM text of a chain and its key. ERR_TLS_BAD_CERTIFICATE / _BAD_KEY / _KEY_MISMATCH; text gets a
- * sentence of at most room bytes that says what is wrong. name: what SNI must match ("*.x" allowed;
- * names in the certificate are used when empty). May be called again to add identities. */
+/* PEM text of a chain and its key, copied. Refused as cert_check() (tls/cert.h) refuses, and with
+ * ERR_POOL_EMPTY; text gets a sentence of at most room bytes that says what is wrong. May be called
+ * again to add identities, before contexts are made: SNI chooses by the names in the certificates
+ * ("*.x" too), the first one serves every other name, and ECDSA and RSA for one name stand side by
+ * side. */
 struct tls_identity *tls_identity_new(void);
-enum err tls_identity_add(struct tls_identity *identity, struct bytes chain_pem, struct bytes key_pem,
-			  char *text, size_t room);
+enum err tls_identity_add(struct tls_identity *identity, struct bytes chain_pem,
+			  struct bytes key_pem, char *text, size_t room);
 void tls_identity_free(struct tls_identity *identity);
 
-/* NULL without memory. */
+/* False: the kernel's limit (RLIMIT_MEMLOCK) left private keys swappable, which an operator wants
+ * to know. */
+bool tls_identity_is_locked(const struct tls_identity *identity);
+
+/* NULL without memory or entropy. The identity has at least one certificate; it is copied. */
 struct tls_context *tls_context_new(const struct tls_context_config *config,
 				    const struct tls_identity *identity);
+
+/* All its connections must have been freed. */
 void tls_context_free(struct tls_context *context);
 void tls_set_time(struct tls_context *context, int64_t now_s);
 
-/* A server connection; NULL when the pool is empty. */
+/* As tls_identity_is_locked(), for the worker's copy of the keys. */
+bool tls_context_is_locked(const struct tls_context *context);
+
+/* What the context and its connections hold of their memory now. */
+struct arena_use tls_context_memory(const struct tls_context *context);
+
+/* A server connection; NULL when the pool or the memory is exhausted. */
 struct tls_conn *tls_accept(struct tls_context *context);
 void tls_conn_free(struct tls_conn *conn);
 
@@ -59,8 +75,8 @@ struct tls_out {
 };
 
 /*
- * One bounded step of the handshake: at most one of mbedTLS's states. Takes ciphertext from the front of
- * *in, writes flights to *out.
+ * One bounded step of the handshake: at most one of mbedTLS's states. Takes ciphertext from the
+ * front of *in, writes flights to *out.
  *   ERR_OK         done; tls_open()/tls_seal() may be used
  *   ERR_MORE       needs more of *in (which is empty now)
  *   ERR_TLS_AGAIN  a step is done; call again soon
@@ -71,18 +87,20 @@ enum err tls_handshake(struct tls_conn *conn, struct bytes *in, struct tls_out *
 bool tls_is_open(const struct tls_conn *conn);
 
 /*
- * Ciphertext to plaintext: takes from *in, appends to *plain. ERR_OK: some progress; call again while in
- * has bytes or tls_has_plain(). ERR_MORE: *in is used up. ERR_TLS_FULL: *plain is full (or *out, for
- * an answer such as KeyUpdate). ERR_TLS_CLOSED: close_notify came. Others are fatal; *out may hold the
- * alert.
+ * Ciphertext to plaintext: takes from *in, appends to *plain. ERR_OK: some progress; call again
+ * while in has bytes or tls_has_plain(). ERR_MORE: *in is used up. ERR_TLS_FULL: *plain is full, or
+ * *out has less than TLS_RECORD_OVERHEAD_MAX for an answer; nothing was taken. ERR_TLS_CLOSED:
+ * close_notify came and nothing more will; tls_seal() and tls_close() still work (RFC 8446 6.1).
+ * Others are fatal; *out may hold the alert.
  */
-enum err tls_open(struct tls_conn *conn, struct bytes *in, struct tls_out *plain, struct tls_out *out);
+enum err tls_open(struct tls_conn *conn, struct bytes *in, struct tls_out *plain,
+		  struct tls_out *out);
 
 /* Decrypted bytes wait inside. */
 bool tls_has_plain(const struct tls_conn *conn);
 
-/* One record: takes at most TLS_RECORD_BYTES_MAX from the front of *plain, appends the record to *out
- * whole or (ERR_TLS_FULL) not at all. out needs taken + TLS_RECORD_OVERHEAD_MAX. */
+/* One record: takes at most TLS_RECORD_BYTES_MAX from the front of *plain, appends the record to
+ * *out whole or (ERR_TLS_FULL) not at all. out needs taken + TLS_RECORD_OVERHEAD_MAX. */
 #define TLS_RECORD_BYTES_MAX 16384
 #define TLS_RECORD_OVERHEAD_MAX 64
 enum err tls_seal(struct tls_conn *conn, struct bytes *plain, struct tls_out *out);
@@ -91,10 +109,10 @@ enum err tls_seal(struct tls_conn *conn, struct bytes *plain, struct tls_out *ou
 enum err tls_close(struct tls_conn *conn, struct tls_out *out);
 
 struct tls_facts {
-	uint16_t version;      /* 0x0303, 0x0304 */
-	const char *suite;     /* static */
+	uint16_t version; /* 0x0303, 0x0304 */
+	const char *suite; /* static */
 	bool resumed;
-	struct bytes sni;      /* valid until tls_conn_free */
+	struct bytes sni; /* valid until tls_conn_free */
 	struct bytes alpn;
 };
 void tls_facts(const struct tls_conn *conn, struct tls_facts *facts);

@@ -63,7 +63,8 @@ remaining_and_wait_tell_what_take_will_do(void **state)
 	assert_int_equal(bucket_wait_ns(&b, &ten_a_second, 51, 1 * SEC), UINT64_MAX);
 	assert_true(bucket_take(&b, &ten_a_second, 48, 1 * SEC));
 	assert_int_equal(bucket_remaining(&b, &ten_a_second, 1 * SEC), 2);
-	assert_int_equal(bucket_remaining(&b, &ten_a_second, 1 * SEC + SEC / 20), 2); /* no half units */
+	assert_int_equal(bucket_remaining(&b, &ten_a_second, 1 * SEC + SEC / 20),
+			 2); /* no half units */
 	assert_int_equal(bucket_remaining(&b, &ten_a_second, 1 * SEC + SEC / 10), 3);
 	assert_int_equal(bucket_wait_ns(&b, &ten_a_second, 4, 1 * SEC), 2 * SEC / 10);
 	bucket_settle(&b, &ten_a_second, 0, 100);
@@ -104,7 +105,8 @@ struct taker {
 static void *
 take_one_by_one(void *opaque)
 {
-	static const struct bucket_limit limit = { .ns_per_unit = SEC, .burst_units = SHARED_BURST };
+	static const struct bucket_limit limit = { .ns_per_unit = SEC,
+						   .burst_units = SHARED_BURST };
 	struct taker *taker = opaque;
 
 	pthread_barrier_wait(taker->start);
@@ -118,7 +120,8 @@ exactly_the_burst_passes_when_two_threads_race(void **state)
 {
 	struct bucket b = { 0 };
 	pthread_barrier_t start;
-	struct taker takers[2] = { { .bucket = &b, .start = &start }, { .bucket = &b, .start = &start } };
+	struct taker takers[2] = { { .bucket = &b, .start = &start },
+				   { .bucket = &b, .start = &start } };
 	pthread_t threads[2];
 
 	(void)state;

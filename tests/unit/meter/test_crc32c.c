@@ -1,4 +1,5 @@
-/* CRC-32C against published values, and both bodies against each other at every length and alignment. */
+/* CRC-32C against published values, and both bodies against each other at every length and
+ * alignment. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

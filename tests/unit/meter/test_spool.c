@@ -17,9 +17,9 @@
 static struct spool_header *
 segment_new(uint64_t number, uint32_t capacity)
 {
-	void *memory = aligned_alloc(SPOOL_HEADER_BYTES,
-				     (spool_bytes(capacity) + SPOOL_HEADER_BYTES - 1) /
-					     SPOOL_HEADER_BYTES * SPOOL_HEADER_BYTES);
+	void *memory =
+		aligned_alloc(SPOOL_HEADER_BYTES, (spool_bytes(capacity) + SPOOL_HEADER_BYTES - 1) /
+							  SPOOL_HEADER_BYTES * SPOOL_HEADER_BYTES);
 
 	assert_non_null(memory);
 	memset(memory, 0, spool_bytes(capacity));
@@ -115,7 +115,8 @@ goes_on_in_the_next_segment_without_a_gap(void **state)
 static void
 does_not_leave_a_segment_while_the_last_one_is_not_taken_back(void **state)
 {
-	struct spool_header *segments[3] = { segment_new(0, 1), segment_new(1, 1), segment_new(2, 1) };
+	struct spool_header *segments[3] = { segment_new(0, 1), segment_new(1, 1),
+					     segment_new(2, 1) };
 	struct spool_writer w;
 
 	(void)state;

@@ -1,4 +1,5 @@
-/* The bounded heap: zeroed blocks, merging, exhaustion, and a long random run against its own books. */
+/* The bounded heap: zeroed blocks, merging, exhaustion, and a long random run against its own
+ * books. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>

@@ -1,0 +1,238 @@
+/*
+ * What a worker's connections have in common: certificates, tickets, what may be negotiated, and
+ * the pool. Refused by leaving it out of the configuration header: renegotiation, compression, CBC,
+ * RSA key exchange, 0-RTT. Refused here: TLS before 1.2, SHA-1, curves and algorithms that are not
+ * listed.
+ */
+#include "tls/conn.h"
+
+#include <psa/crypto.h>
+
+#include "base/check.h"
+#include "base/units.h"
+#include "tls/identity.h"
+
+/* One handshake at its peak: mbedTLS's two record buffers (33 KiB), the handshake's state and keys,
+ * and some slack for rounding. test_memory.c measures it. */
+#define CONN_ARENA_BYTES (48u * KIB)
+/* Certificates and keys, PSA's slots, the context. */
+#define CONTEXT_ARENA_BYTES (1u * MIB)
+
+#define TICKET_LIFETIME_S_MAX 604800 /* RFC 8446 4.6.1 */
+
+static const char *const protocols[] = { "http/1.1", NULL };
+
+/* X25519 first: one scalar multiplication less to validate, and what nearly every client sends. */
+static const uint16_t groups[] = { MBEDTLS_SSL_IANA_TLS_GROUP_X25519,
+				   MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1,
+				   MBEDTLS_SSL_IANA_TLS_GROUP_NONE };
+
+static const uint16_t signature_algorithms[] = {
+	MBEDTLS_TLS1_3_SIG_ECDSA_SECP256R1_SHA256,
+	MBEDTLS_TLS1_3_SIG_ECDSA_SECP384R1_SHA384,
+	MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA256,
+	MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA384,
+	MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA512,
+	MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA256,
+	MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA384,
+	MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA512,
+	MBEDTLS_TLS1_3_SIG_NONE,
+};
+
+/* Exact names before wildcards; an unknown or absent name gets the first certificate, and those of
+ * another algorithm for the same name. mbedTLS then takes the first whose algorithm the client
+ * accepts, so EC keys, which are faster, come first. */
+static bool
+serves(const struct tls_context *context, size_t index, struct bytes host, enum pair_match wanted)
+{
+	if (wanted == PAIR_MATCH_NONE)
+		return index == 0 ||
+		       pair_match(&context->pairs[index], pair_first_name(&context->pairs[0])) ==
+			       PAIR_MATCH_EXACT;
+	return pair_match(&context->pairs[index], host) == wanted;
+}
+
+static int
+add_pairs(struct tls_conn *conn, struct bytes host, enum pair_match wanted, mbedtls_pk_type_t kind,
+	  bool *any)
+{
+	struct tls_context *context = conn->context;
+
+	for (size_t i = 0; i < context->pair_count; i++) {
+		struct pair *pair = &context->pairs[i];
+		int failed;
+
+		if (!mbedtls_pk_can_do(&pair->key, kind) || !serves(context, i, host, wanted))
+			continue;
+		failed = mbedtls_ssl_set_hs_own_cert(&conn->ssl, &pair->chain, &pair->key);
+		if (failed != 0)
+			return failed;
+		*any = true;
+	}
+	return 0;
+}
+
+int
+conn_choose_pairs(mbedtls_ssl_context *ssl)
+{
+	static const enum pair_match order[] = { PAIR_MATCH_EXACT, PAIR_MATCH_WILDCARD,
+						 PAIR_MATCH_NONE };
+	struct tls_conn *conn = mbedtls_ssl_get_user_data_p(ssl);
+	size_t len = 0;
+	const unsigned char *name = mbedtls_ssl_get_hs_sni(ssl, &len);
+	bool any = false;
+	/* The second ClientHello after a retry chooses anew. */
+	int failed = mbedtls_ssl_set_hs_own_cert(ssl, NULL, NULL);
+
+	conn->sni_len = 0;
+	if (name != NULL && len <= CONN_SNI_BYTES_MAX) {
+		memcpy(conn->sni, name, len);
+		conn->sni_len = (uint8_t)len;
+	}
+	for (size_t i = 0; failed == 0 && !any && i < COUNT_OF(order); i++) {
+		struct bytes host = bytes_make(conn->sni, conn->sni_len);
+
+		failed = add_pairs(conn, host, order[i], MBEDTLS_PK_ECDSA, &any);
+		if (failed == 0)
+			failed = add_pairs(conn, host, order[i], MBEDTLS_PK_RSA, &any);
+	}
+	return failed;
+}
+
+static bool
+load_pairs(struct tls_context *context, const struct tls_identity *identity)
+{
+	struct arena *arena = instance_arena(context->instance);
+	size_t count = identity_count(identity);
+
+	CHECK(count > 0);
+	context->pairs = arena_alloc(arena, count * sizeof(*context->pairs));
+	if (context->pairs == NULL)
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		struct pair_fault fault;
+
+		/* They were checked when they were added, so only memory can be missing. */
+		if (pair_parse(&context->pairs[i], identity_chain_pem(identity, i),
+			       identity_key_pem(identity, i), context->instance, &fault) != ERR_OK)
+			return false;
+		context->pair_count++;
+	}
+	context->locked = arena_lock_used(arena);
+	return true;
+}
+
+static bool
+make_pool(struct tls_context *context, uint32_t conns_max)
+{
+	context->conns =
+		arena_alloc(instance_arena(context->instance), conns_max * sizeof(*context->conns));
+	if (context->conns == NULL)
+		return false;
+	context->conns_max = conns_max;
+	for (uint32_t i = conns_max; i-- > 0;) {
+		context->conns[i].context = context;
+		context->conns[i].next_free = context->free_conns;
+		context->free_conns = &context->conns[i];
+	}
+	return true;
+}
+
+static bool
+configure(struct tls_context *context, const struct tls_context_config *config)
+{
+	mbedtls_ssl_config *ssl = &context->config;
+
+	if (mbedtls_ssl_config_defaults(ssl, MBEDTLS_SSL_IS_SERVER, MBEDTLS_SSL_TRANSPORT_STREAM,
+					MBEDTLS_SSL_PRESET_DEFAULT) != 0)
+		return false;
+	mbedtls_ssl_conf_min_tls_version(ssl, MBEDTLS_SSL_VERSION_TLS1_2);
+	mbedtls_ssl_conf_max_tls_version(ssl, MBEDTLS_SSL_VERSION_TLS1_3);
+	mbedtls_ssl_conf_rng(ssl, instance_random, context->instance);
+	mbedtls_ssl_conf_authmode(ssl, MBEDTLS_SSL_VERIFY_NONE);
+	mbedtls_ssl_conf_groups(ssl, groups);
+	mbedtls_ssl_conf_sig_algs(ssl, signature_algorithms);
+	mbedtls_ssl_conf_cert_cb(ssl, conn_choose_pairs);
+	/* mbedTLS lost the inner const; it does not write. */
+	if (mbedtls_ssl_conf_alpn_protocols(ssl, (const char **)(uintptr_t)protocols) != 0)
+		return false;
+	if (config->ticket_lifetime_s == 0)
+		return true;
+	CHECK(config->ticket_lifetime_s <= TICKET_LIFETIME_S_MAX);
+	context->tickets.instance = context->instance;
+	context->tickets.lifetime_s = config->ticket_lifetime_s;
+	memcpy(context->tickets.secret, config->ticket_key, sizeof(context->tickets.secret));
+	mbedtls_ssl_conf_session_tickets_cb(ssl, ticket_write, ticket_parse, &context->tickets);
+	mbedtls_ssl_conf_tls13_key_exchange_modes(
+		ssl, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL |
+			     MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_PSK_EPHEMERAL);
+	mbedtls_ssl_conf_new_session_tickets(ssl, 1);
+	return true;
+}
+
+struct tls_context *
+tls_context_new(const struct tls_context_config *config, const struct tls_identity *identity)
+{
+	size_t for_conns = config->arena_bytes != 0 ? config->arena_bytes :
+						      (size_t)config->conns_max * CONN_ARENA_BYTES;
+	struct instance *instance =
+		instance_new(CONTEXT_ARENA_BYTES + for_conns +
+				     config->conns_max * sizeof(struct tls_conn),
+			     config->entropy, config->owner);
+	struct instance *before;
+	struct tls_context *context;
+	bool made;
+
+	if (instance == NULL)
+		return NULL;
+	before = instance_enter(instance);
+	context = arena_alloc(instance_arena(instance), sizeof(*context));
+	CHECK(context != NULL);
+	context->instance = instance;
+	mbedtls_ssl_config_init(&context->config);
+	made = load_pairs(context, identity) && configure(context, config) &&
+	       make_pool(context, config->conns_max);
+	instance_leave(before);
+	if (!made) {
+		tls_context_free(context);
+		return NULL;
+	}
+	return context;
+}
+
+void
+tls_context_free(struct tls_context *context)
+{
+	struct instance *before;
+	struct instance *instance;
+
+	if (context == NULL)
+		return;
+	instance = context->instance;
+	before = instance_enter(instance);
+	for (uint32_t i = 0; i < context->conns_max; i++)
+		CHECK(context->conns[i].state == CONN_FREE);
+	for (size_t i = 0; i < context->pair_count; i++)
+		pair_free(&context->pairs[i]);
+	mbedtls_ssl_config_free(&context->config);
+	instance_leave(before);
+	instance_free(instance);
+}
+
+void
+tls_set_time(struct tls_context *context, int64_t now_s)
+{
+	instance_set_time(context->instance, now_s);
+}
+
+bool
+tls_context_is_locked(const struct tls_context *context)
+{
+	return context->locked;
+}
+
+struct arena_use
+tls_context_memory(const struct tls_context *context)
+{
+	return arena_use(instance_arena(context->instance));
+}

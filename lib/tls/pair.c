@@ -1,0 +1,247 @@
+/* Names are dNSName entries of subjectAltName; the common name counts only where there are none
+ * (RFC 6125). */
+#include "tls/pair.h"
+
+#include <mbedtls/error.h>
+#include <mbedtls/oid.h>
+#include <mbedtls/pem.h>
+
+#include "base/check.h"
+#include "tls/cert.h"
+
+#define RSA_BITS_MIN 2048
+#define RSA_BITS_MAX 4096 /* mbedTLS is slow at more, and one signature is one step of a worker */
+
+/* mbedTLS wants the NUL of a text counted. Returns NULL without memory. */
+static uint8_t *
+text_copy(struct arena *arena, struct bytes text)
+{
+	uint8_t *copy = arena_alloc(arena, text.len + 1);
+
+	if (copy != NULL && text.len > 0)
+		memcpy(copy, text.ptr, text.len);
+	return copy;
+}
+
+static enum err
+chain_fault(struct pair_fault *fault, const char *sentence, int library)
+{
+	*fault = (struct pair_fault){ sentence, library };
+	return ERR_TLS_BAD_CERTIFICATE;
+}
+
+static enum err
+key_fault(struct pair_fault *fault, const char *sentence, int library)
+{
+	*fault = (struct pair_fault){ sentence, library };
+	return ERR_TLS_BAD_KEY;
+}
+
+static bool
+raw_equal(const mbedtls_x509_buf *a, const mbedtls_x509_buf *b)
+{
+	return bytes_equal(bytes_make(a->p, a->len), bytes_make(b->p, b->len));
+}
+
+static bool
+kind_is_accepted(const mbedtls_pk_context *key)
+{
+	size_t bits = mbedtls_pk_get_bitlen(key);
+
+	if (mbedtls_pk_can_do(key, MBEDTLS_PK_RSA))
+		return bits >= RSA_BITS_MIN && bits <= RSA_BITS_MAX;
+	if (mbedtls_pk_can_do(key, MBEDTLS_PK_ECDSA)) {
+		mbedtls_ecp_group_id group = mbedtls_ecp_keypair_get_group_id(mbedtls_pk_ec(*key));
+
+		return group == MBEDTLS_ECP_DP_SECP256R1 || group == MBEDTLS_ECP_DP_SECP384R1;
+	}
+	return false;
+}
+
+static enum err
+parse_chain(struct pair *pair, struct bytes pem, struct arena *arena, struct pair_fault *fault)
+{
+	uint8_t *text = text_copy(arena, pem);
+	int failed;
+
+	if (text == NULL)
+		return ERR_TLS_MEMORY;
+	failed = mbedtls_x509_crt_parse(&pair->chain, text, pem.len + 1);
+	arena_release(arena, text);
+	if (failed > 0)
+		return chain_fault(fault, "One certificate of the chain cannot be read.", 0);
+	if (failed == MBEDTLS_ERR_X509_CERT_UNKNOWN_FORMAT ||
+	    failed == MBEDTLS_ERR_PEM_NO_HEADER_FOOTER_PRESENT)
+		return chain_fault(fault, "There is no PEM certificate in the chain.", 0);
+	if (failed != 0)
+		return chain_fault(fault, "The certificate chain cannot be read.", failed);
+	for (const mbedtls_x509_crt *crt = &pair->chain; crt->next != NULL; crt = crt->next)
+		if (!raw_equal(&crt->issuer_raw, &crt->next->subject_raw))
+			return chain_fault(fault,
+					   "The chain is out of order: each certificate must be "
+					   "followed by that of its issuer.",
+					   0);
+	if (!kind_is_accepted(&pair->chain.pk))
+		return chain_fault(
+			fault,
+			"The certificate's key must be ECDSA on P-256 or P-384, or RSA of "
+			"2048 to 4096 bits.",
+			0);
+	if (pair_first_name(pair).len == 0)
+		return chain_fault(fault, "The certificate names no host.", 0);
+	return ERR_OK;
+}
+
+static enum err
+parse_key(struct pair *pair, struct bytes pem, struct instance *instance, struct pair_fault *fault)
+{
+	struct arena *arena = instance_arena(instance);
+	uint8_t *text = text_copy(arena, pem);
+	int failed;
+
+	if (text == NULL)
+		return ERR_TLS_MEMORY;
+	failed = mbedtls_pk_parse_key(&pair->key, text, pem.len + 1, NULL, 0, instance_random,
+				      instance);
+	arena_release(arena, text);
+	if (failed == MBEDTLS_ERR_PK_PASSWORD_REQUIRED)
+		return key_fault(fault, "The private key is encrypted.", 0);
+	if (failed == MBEDTLS_ERR_PK_KEY_INVALID_FORMAT)
+		return key_fault(fault, "There is no PEM private key.", 0);
+	if (failed != 0)
+		return key_fault(fault, "The private key cannot be read.", failed);
+	if (!kind_is_accepted(&pair->key))
+		return key_fault(
+			fault,
+			"The private key must be ECDSA on P-256 or P-384, or RSA of 2048 to "
+			"4096 bits.",
+			0);
+	return ERR_OK;
+}
+
+static enum err
+parse_both(struct pair *pair, struct bytes chain_pem, struct bytes key_pem,
+	   struct instance *instance, struct pair_fault *fault)
+{
+	enum err verdict;
+
+	if (chain_pem.len > CERT_PEM_BYTES_MAX)
+		return chain_fault(fault, "The certificate chain is longer than 64 KiB.", 0);
+	if (key_pem.len > CERT_PEM_BYTES_MAX)
+		return key_fault(fault, "The private key is longer than 64 KiB.", 0);
+	verdict = parse_chain(pair, chain_pem, instance_arena(instance), fault);
+	if (verdict == ERR_OK)
+		verdict = parse_key(pair, key_pem, instance, fault);
+	if (verdict != ERR_OK)
+		return verdict;
+	if (mbedtls_pk_check_pair(&pair->chain.pk, &pair->key, instance_random, instance) != 0) {
+		*fault = (struct pair_fault){ "The private key does not belong to the certificate.",
+					      0 };
+		return ERR_TLS_KEY_MISMATCH;
+	}
+	return ERR_OK;
+}
+
+enum err
+pair_parse(struct pair *pair, struct bytes chain_pem, struct bytes key_pem,
+	   struct instance *instance, struct pair_fault *fault)
+{
+	uint64_t refusals = arena_use(instance_arena(instance)).refusals;
+	enum err verdict;
+
+	mbedtls_x509_crt_init(&pair->chain);
+	mbedtls_pk_init(&pair->key);
+	*fault = (struct pair_fault){ NULL, 0 };
+	verdict = parse_both(pair, chain_pem, key_pem, instance, fault);
+	if (verdict == ERR_OK)
+		return ERR_OK;
+	pair_free(pair);
+	/* mbedTLS reports a failed allocation in many ways. */
+	if (arena_use(instance_arena(instance)).refusals != refusals) {
+		*fault =
+			(struct pair_fault){ "There is not enough memory for the certificate.", 0 };
+		return ERR_TLS_MEMORY;
+	}
+	return verdict;
+}
+
+void
+pair_free(struct pair *pair)
+{
+	mbedtls_x509_crt_free(&pair->chain);
+	mbedtls_pk_free(&pair->key);
+}
+
+bool
+pair_is_in_time(const struct pair *pair)
+{
+	for (const mbedtls_x509_crt *crt = &pair->chain; crt != NULL; crt = crt->next)
+		if (mbedtls_x509_time_is_past(&crt->valid_to) ||
+		    mbedtls_x509_time_is_future(&crt->valid_from))
+			return false;
+	return true;
+}
+
+static enum pair_match
+match_name(struct bytes name, struct bytes host)
+{
+	const uint8_t *dot;
+
+	if (bytes_equal_nocase(name, host))
+		return PAIR_MATCH_EXACT;
+	if (name.len < 3 || name.ptr[0] != '*' || name.ptr[1] != '.' || host.len == 0)
+		return PAIR_MATCH_NONE;
+	dot = memchr(host.ptr, '.', host.len);
+	if (dot == NULL || dot == host.ptr)
+		return PAIR_MATCH_NONE;
+	if (!bytes_equal_nocase(bytes_after(name, 1), bytes_after(host, (size_t)(dot - host.ptr))))
+		return PAIR_MATCH_NONE;
+	return PAIR_MATCH_WILDCARD;
+}
+
+static bool
+is_dns_name(const mbedtls_x509_sequence *entry)
+{
+	return (entry->buf.tag & (MBEDTLS_ASN1_TAG_CLASS_MASK | MBEDTLS_ASN1_TAG_VALUE_MASK)) ==
+	       (MBEDTLS_ASN1_CONTEXT_SPECIFIC | MBEDTLS_X509_SAN_DNS_NAME);
+}
+
+static struct bytes
+common_name(const struct pair *pair)
+{
+	for (const mbedtls_x509_name *part = &pair->chain.subject; part != NULL; part = part->next)
+		if (part->oid.p != NULL && MBEDTLS_OID_CMP(MBEDTLS_OID_AT_CN, &part->oid) == 0)
+			return bytes_make(part->val.p, part->val.len);
+	return BYTES_NONE;
+}
+
+struct bytes
+pair_first_name(const struct pair *pair)
+{
+	const mbedtls_x509_sequence *entry = &pair->chain.subject_alt_names;
+
+	for (; entry != NULL && entry->buf.p != NULL; entry = entry->next)
+		if (is_dns_name(entry))
+			return bytes_make(entry->buf.p, entry->buf.len);
+	return common_name(pair);
+}
+
+enum pair_match
+pair_match(const struct pair *pair, struct bytes host)
+{
+	const mbedtls_x509_sequence *entry = &pair->chain.subject_alt_names;
+	enum pair_match best = PAIR_MATCH_NONE;
+	bool any = false;
+
+	for (; entry != NULL && entry->buf.p != NULL; entry = entry->next) {
+		enum pair_match match;
+
+		if (!is_dns_name(entry))
+			continue;
+		any = true;
+		match = match_name(bytes_make(entry->buf.p, entry->buf.len), host);
+		if (match > best)
+			best = match;
+	}
+	return any ? best : match_name(common_name(pair), host);
+}

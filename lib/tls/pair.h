@@ -1,0 +1,42 @@
+#pragma once
+
+#include <mbedtls/pk.h>
+#include <mbedtls/x509_crt.h>
+#include <stdbool.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "tls/instance.h"
+
+/*
+ * pair: a certificate chain and its private key, parsed. Private to lib/tls.
+ *
+ * Memory: of the instance that was entered at pair_parse() and must be entered for every other
+ * call.
+ */
+struct pair {
+	mbedtls_x509_crt chain;
+	mbedtls_pk_context key;
+};
+
+/* What is wrong, as one sentence with one name in it; texts are static or of the caller. */
+struct pair_fault {
+	const char *sentence;
+	int library; /* mbedTLS's number, 0: none */
+};
+
+/* pair is ready or, on failure, freed. The texts are cert.h's. */
+enum err pair_parse(struct pair *pair, struct bytes chain_pem, struct bytes key_pem,
+		    struct instance *instance, struct pair_fault *fault);
+void pair_free(struct pair *pair);
+
+/* Every certificate of the chain is valid at the instance's time. */
+bool pair_is_in_time(const struct pair *pair);
+
+enum pair_match { PAIR_MATCH_NONE, PAIR_MATCH_WILDCARD, PAIR_MATCH_EXACT };
+
+/* How the leaf covers a host name (RFC 6125 6.4: "*" stands for one whole label, the leftmost). */
+enum pair_match pair_match(const struct pair *pair, struct bytes host);
+
+/* The first name of the leaf; empty when it has none. */
+struct bytes pair_first_name(const struct pair *pair);

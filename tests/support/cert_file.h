@@ -1,0 +1,7 @@
+#pragma once
+
+#include "base/bytes.h"
+
+/* cert_file: the certificates of tests/support/cert/, by file name; read once, kept until the
+ * program ends. */
+struct bytes cert_file(const char *name);

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "tls/tls.h"
+
+/*
+ * tls_client: the other end, for tests and the simulator: bytes in, bytes out, as tls.h does it for
+ * a server.
+ *
+ * mbedTLS's own client, which verifies the server's chain against ca_pem and its name against host.
+ *
+ * Owner: the caller. Thread: one at a time. Time: config.now_s. Memory: an instance of its own per
+ * client.
+ */
+struct tls_client;
+
+struct tls_client_config {
+	uint64_t seed;
+	int64_t now_s; /* for the certificate's validity */
+	struct bytes ca_pem;
+	const char *host; /* SNI, and the name that the certificate must have; NULL: neither */
+	const char *const *alpn; /* ended by NULL; lives as long as the client; NULL: no ALPN */
+	uint16_t version_min; /* 0x0303, 0x0304; 0: both */
+	uint16_t version_max;
+	const int *suites; /* IANA numbers, ended by 0; NULL: all */
+	const uint16_t *groups; /* IANA numbers, ended by 0; NULL: all */
+	const uint16_t *signatures; /* IANA numbers, ended by 0; NULL: all */
+	struct bytes session; /* from tls_client_session() of an earlier client; empty: none */
+};
+
+/* NULL when the configuration cannot be used. */
+struct tls_client *tls_client_new(const struct tls_client_config *config);
+void tls_client_free(struct tls_client *client);
+
+/* The verdicts of tls_handshake(); ERR_TLS_REFUSED for whatever this client does not like. */
+enum err tls_client_step(struct tls_client *client, struct bytes *in, struct tls_out *out);
+bool tls_client_is_open(const struct tls_client *client);
+
+/* The verdicts of tls_open(), tls_seal() and tls_close(). */
+enum err tls_client_open(struct tls_client *client, struct bytes *in, struct tls_out *plain,
+			 struct tls_out *out);
+enum err tls_client_seal(struct tls_client *client, struct bytes *plain, struct tls_out *out);
+enum err tls_client_close(struct tls_client *client, struct tls_out *out);
+
+/* The description of the alert that the server sent; 0: none. */
+uint8_t tls_client_alert(const struct tls_client *client);
+
+uint16_t tls_client_version(const struct tls_client *client);
+const char *tls_client_suite(const struct tls_client *client); /* mbedTLS's name of it; static */
+struct bytes tls_client_alpn(const struct tls_client *client);
+
+/* The first name in the server's certificate; of a resumed session, in that of the session's
+ * beginning. */
+struct bytes tls_client_server_name(const struct tls_client *client);
+
+/* A session to resume, with its ticket, into to; 0: there is none (TLS 1.3: its ticket has not been
+ * read by tls_client_open() yet). */
+size_t tls_client_session(struct tls_client *client, uint8_t *to, size_t room);
+#define TLS_CLIENT_SESSION_BYTES_MAX 4096

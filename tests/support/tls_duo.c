@@ -1,0 +1,223 @@
+#include "tls_duo.h"
+
+#include <stdio.h>
+
+#include "base/check.h"
+#include "cert_file.h"
+
+#define TURNS_MAX 200000
+
+struct tls_identity *
+tls_duo_identity(const char *const *names)
+{
+	struct tls_identity *identity = tls_identity_new();
+
+	CHECK(identity != NULL);
+	for (; *names != NULL; names++) {
+		char chain[32];
+		char key[32];
+		char text[256];
+
+		snprintf(chain, sizeof(chain), "%s.pem", *names);
+		snprintf(key, sizeof(key), "%s.key", *names);
+		CHECK(tls_identity_add(identity, cert_file(chain), cert_file(key), text,
+				       sizeof(text)) == ERR_OK);
+	}
+	return identity;
+}
+
+struct tls_context *
+tls_duo_context(const struct tls_identity *identity, uint32_t conns_max, struct seeded *seed,
+		uint8_t ticket_secret)
+{
+	struct tls_context_config config = {
+		.conns_max = conns_max,
+		.ticket_lifetime_s = 3600,
+		.entropy = seeded_entropy,
+		.owner = seed,
+	};
+	struct tls_context *context;
+
+	memset(config.ticket_key, ticket_secret, sizeof(config.ticket_key));
+	context = tls_context_new(&config, identity);
+	CHECK(context != NULL);
+	tls_set_time(context, TLS_DUO_NOW_S);
+	return context;
+}
+
+struct tls_client_config
+tls_duo_client_config(void)
+{
+	static const char *const alpn[] = { "http/1.1", NULL };
+
+	return (struct tls_client_config){
+		.seed = 7,
+		.now_s = TLS_DUO_NOW_S,
+		.ca_pem = cert_file("ca.pem"),
+		.host = "api.sluice.test",
+		.alpn = alpn,
+	};
+}
+
+void
+tls_duo_init(struct tls_duo *duo, struct tls_context *context,
+	     const struct tls_client_config *config)
+{
+	memset(duo, 0, offsetof(struct tls_duo, to_server));
+	duo->to_server.from = duo->to_server.to = 0;
+	duo->to_client.from = duo->to_client.to = 0;
+	duo->server = tls_accept(context);
+	duo->client = tls_client_new(config);
+	CHECK(duo->server != NULL && duo->client != NULL);
+	duo->server_verdict = duo->client_verdict = ERR_TLS_AGAIN;
+}
+
+void
+tls_duo_fini(struct tls_duo *duo)
+{
+	tls_conn_free(duo->server);
+	tls_client_free(duo->client);
+}
+
+struct bytes
+tls_duo_front(const struct tls_duo_wire *wire, size_t piece)
+{
+	size_t len = wire->to - wire->from;
+
+	return bytes_make(wire->bytes + wire->from, piece != 0 && piece < len ? piece : len);
+}
+
+void
+tls_duo_taken(struct tls_duo_wire *wire, struct bytes rest, size_t piece)
+{
+	wire->from += tls_duo_front(wire, piece).len - rest.len;
+	if (wire->from == wire->to)
+		wire->from = wire->to = 0;
+}
+
+struct tls_out
+tls_duo_back(struct tls_duo_wire *wire, size_t piece)
+{
+	size_t room = sizeof(wire->bytes) - wire->to;
+
+	return (struct tls_out){ wire->bytes + wire->to, piece != 0 && piece < room ? piece : room,
+				 0 };
+}
+
+void
+tls_duo_put(struct tls_duo_wire *wire, struct tls_out written)
+{
+	wire->to += written.used;
+}
+
+static bool
+is_final(enum err verdict)
+{
+	return verdict != ERR_MORE && verdict != ERR_TLS_AGAIN && verdict != ERR_TLS_FULL;
+}
+
+/* True: something moved. */
+static bool
+step_server(struct tls_duo *duo, size_t piece)
+{
+	struct bytes in = tls_duo_front(&duo->to_server, piece);
+	struct tls_out out = tls_duo_back(&duo->to_client, piece);
+	size_t offered = in.len;
+
+	if (is_final(duo->server_verdict))
+		return false;
+	duo->server_verdict = tls_handshake(duo->server, &in, &out);
+	duo->steps++;
+	tls_duo_put(&duo->to_client, out);
+	if (in.len != offered)
+		tls_duo_taken(&duo->to_server, in, piece);
+	return in.len != offered || out.used > 0 || duo->server_verdict != ERR_MORE;
+}
+
+static bool
+step_client(struct tls_duo *duo, size_t piece)
+{
+	struct bytes in = tls_duo_front(&duo->to_client, piece);
+	struct tls_out out = tls_duo_back(&duo->to_server, piece);
+	size_t offered = in.len;
+
+	if (is_final(duo->client_verdict))
+		return false;
+	duo->client_verdict = tls_client_step(duo->client, &in, &out);
+	tls_duo_put(&duo->to_server, out);
+	if (in.len != offered)
+		tls_duo_taken(&duo->to_client, in, piece);
+	return in.len != offered || out.used > 0 || duo->client_verdict != ERR_MORE;
+}
+
+bool
+tls_duo_shake(struct tls_duo *duo, size_t piece)
+{
+	for (int turn = 0; turn < TURNS_MAX; turn++) {
+		bool moved = step_client(duo, piece);
+
+		moved = step_server(duo, piece) || moved;
+		if (duo->server_verdict == ERR_OK && duo->client_verdict == ERR_OK)
+			return true;
+		if (!moved)
+			return false;
+	}
+	CHECK(!"the handshake goes round in circles");
+	return false;
+}
+
+bool
+tls_duo_send_to_server(struct tls_duo *duo, struct bytes text, size_t piece)
+{
+	static uint8_t got[TLS_DUO_WIRE_BYTES];
+	uint8_t answer[256];
+	struct tls_out plain = { got, sizeof(got), 0 };
+	struct tls_out out = { answer, sizeof(answer), 0 };
+	struct bytes rest = text;
+
+	while (rest.len > 0) {
+		struct tls_out wire = tls_duo_back(&duo->to_server, 0);
+
+		if (tls_client_seal(duo->client, &rest, &wire) != ERR_OK)
+			return false;
+		tls_duo_put(&duo->to_server, wire);
+	}
+	while (duo->to_server.to > duo->to_server.from || tls_has_plain(duo->server)) {
+		struct bytes in = tls_duo_front(&duo->to_server, piece);
+		enum err verdict = tls_open(duo->server, &in, &plain, &out);
+
+		if (verdict != ERR_OK && verdict != ERR_MORE)
+			return false;
+		tls_duo_taken(&duo->to_server, in, piece);
+	}
+	return out.used == 0 && bytes_equal(bytes_make(got, plain.used), text);
+}
+
+bool
+tls_duo_send_to_client(struct tls_duo *duo, struct bytes text, size_t piece)
+{
+	static uint8_t got[TLS_DUO_WIRE_BYTES];
+	uint8_t answer[256];
+	struct tls_out plain = { got, sizeof(got), 0 };
+	struct tls_out out = { answer, sizeof(answer), 0 };
+	struct bytes rest = text;
+	enum err verdict = ERR_OK;
+
+	while (rest.len > 0) {
+		struct tls_out wire = tls_duo_back(&duo->to_client, 0);
+
+		if (tls_seal(duo->server, &rest, &wire) != ERR_OK)
+			return false;
+		tls_duo_put(&duo->to_client, wire);
+	}
+	while (duo->to_client.to > duo->to_client.from ||
+	       (verdict == ERR_OK && plain.used < text.len)) {
+		struct bytes in = tls_duo_front(&duo->to_client, piece);
+
+		verdict = tls_client_open(duo->client, &in, &plain, &out);
+		if (verdict != ERR_OK && verdict != ERR_MORE)
+			return false;
+		tls_duo_taken(&duo->to_client, in, piece);
+	}
+	return bytes_equal(bytes_make(got, plain.used), text);
+}
