@@ -55,12 +55,10 @@ struct json_value {
 	bool empty;           /* ARRAY, OBJECT: nothing inside */
 	bool all_strings;     /* ARRAY: every element is a string */
 	int64_t number;       /* NUMBER with integer */
-	int64_t number_milli; /* NUMBER: value * 1000 towards zero, saturated (for range checks) */
+	int64_t number_milli; /* NUMBER: value * 1000 away from zero, saturated (for range checks) */
 	uint64_t start;       /* first byte of the value */
 	uint64_t end;         /* behind its last byte */
 };
-
-struct json_scan;
 
 /* What was found; valid after json_scan_end(). */
 struct json_result {
@@ -73,13 +71,46 @@ struct json_result {
 	enum json_field culprit;         /* the field that an error is about, or JSON_FIELD_COUNT */
 };
 
-/* The parser's state; opaque by convention. */
+#define JSON_KEY_BYTES_MAX 24 /* the longest name that is read, and then some */
+
+/* The parser's state; private to scan.c but for result. */
 struct json_scan {
 	struct json_result result;
-	uint64_t offset;
-	/* private to scan.c: containers as bits, partial tokens, UTF-8 state, ... */
-	uint64_t stack[2];
-	uint64_t scratch[24];
+	uint64_t offset; /* of the next byte */
+	/* where in the document */
+	uint64_t is_object[JSON_DEPTH_MAX / 64]; /* a bit per open container */
+	uint16_t depth;
+	uint8_t expect;
+	uint8_t lexeme;
+	uint8_t verdict; /* not 0: it is over */
+	/* what is being captured */
+	bool is_key;
+	bool in_options;         /* at depth 2, inside stream_options */
+	enum json_field field;   /* at depth 1: whose value this is, or JSON_FIELD_COUNT */
+	struct json_value *value; /* the value being read, if it is of interest */
+	uint32_t seen;           /* a bit per field */
+	uint32_t top_level_keys;
+	uint8_t key[JSON_KEY_BYTES_MAX];
+	uint8_t key_len;
+	bool key_is_other;       /* too long, or not ASCII: no name that is read */
+	/* inside a string */
+	uint8_t utf8_left;
+	uint8_t utf8_low;
+	uint8_t utf8_high;
+	uint8_t hex_digits;
+	uint16_t hex;
+	uint16_t high_surrogate;
+	/* inside a literal or a number */
+	uint8_t literal;
+	uint8_t literal_at;
+	uint8_t number_part;
+	bool negative;
+	bool exponent_negative;
+	bool is_integer;
+	bool lost_digits; /* digits that are not 0 did not fit the mantissa */
+	uint64_t mantissa;
+	int32_t scale;    /* power of ten to apply to mantissa, exponent apart */
+	int32_t exponent;
 };
 
 void json_scan_init(struct json_scan *s);
@@ -104,10 +135,19 @@ struct json_usage {
 	bool choices_empty; /* "choices":[] at the top level */
 };
 
-/* Resumable reader of one document; lenient: a broken document gives what was read so far. */
+/* Resumable reader of one document; lenient: a broken document gives what was read so far. Private but
+ * for usage. */
 struct json_usage_scan {
 	struct json_usage usage;
-	uint64_t scratch[16];
+	uint64_t number;
+	uint32_t depth;
+	uint8_t state;
+	uint8_t key;          /* at depth 1 or in usage: whose value follows */
+	uint8_t key_len;
+	bool in_usage;
+	bool number_is_odd;
+	bool first_of_choices;
+	char key_text[JSON_KEY_BYTES_MAX];
 };
 
 void json_usage_init(struct json_usage_scan *s);

@@ -1,0 +1,113 @@
+/* One row per field: its kinds, its range, and the sentence when it is neither. */
+#include "json/validate.h"
+
+#include "base/units.h"
+
+#define KIND(type) (1u << (type))
+
+/* Further conditions of a row. */
+enum demand { DEMAND_NONE, DEMAND_RANGE, DEMAND_INTEGER, DEMAND_POSITIVE, DEMAND_NOT_EMPTY, DEMAND_STRINGS };
+
+static const struct row {
+	enum json_field field;
+	bool required;
+	bool for_every_path; /* not only chat */
+	uint32_t kinds;
+	enum demand demand;
+	int64_t low_milli;
+	int64_t high_milli;
+	const char *sentence;
+} rows[] = {
+	{ JSON_FIELD_MODEL, true, true, KIND(JSON_STRING), DEMAND_NONE, 0, 0,
+	  "`model` must be a string." },
+	{ JSON_FIELD_MESSAGES, true, false, KIND(JSON_ARRAY), DEMAND_NOT_EMPTY, 0, 0,
+	  "`messages` must be an array with at least one message." },
+	{ JSON_FIELD_STREAM, false, true, KIND(JSON_BOOL), DEMAND_NONE, 0, 0,
+	  "`stream` must be true or false." },
+	{ JSON_FIELD_STREAM_OPTIONS, false, true, KIND(JSON_OBJECT), DEMAND_NONE, 0, 0,
+	  "`stream_options` must be an object." },
+	{ JSON_FIELD_MAX_TOKENS, false, false, KIND(JSON_NUMBER), DEMAND_POSITIVE, 0, 0,
+	  "`max_tokens` must be an integer of at least 1." },
+	{ JSON_FIELD_MAX_COMPLETION_TOKENS, false, false, KIND(JSON_NUMBER), DEMAND_POSITIVE, 0, 0,
+	  "`max_completion_tokens` must be an integer of at least 1." },
+	{ JSON_FIELD_N, false, false, KIND(JSON_NUMBER), DEMAND_POSITIVE, 0, 0,
+	  "`n` must be an integer of at least 1." },
+	{ JSON_FIELD_TEMPERATURE, false, false, KIND(JSON_NUMBER), DEMAND_RANGE, 0, 2000,
+	  "`temperature` must be a number from 0 to 2." },
+	{ JSON_FIELD_TOP_P, false, false, KIND(JSON_NUMBER), DEMAND_RANGE, 0, 1000,
+	  "`top_p` must be a number from 0 to 1." },
+	{ JSON_FIELD_PRESENCE_PENALTY, false, false, KIND(JSON_NUMBER), DEMAND_RANGE, -2000, 2000,
+	  "`presence_penalty` must be a number from -2 to 2." },
+	{ JSON_FIELD_FREQUENCY_PENALTY, false, false, KIND(JSON_NUMBER), DEMAND_RANGE, -2000, 2000,
+	  "`frequency_penalty` must be a number from -2 to 2." },
+	{ JSON_FIELD_STOP, false, false, KIND(JSON_STRING) | KIND(JSON_ARRAY), DEMAND_STRINGS, 0, 0,
+	  "`stop` must be a string or an array of strings." },
+	{ JSON_FIELD_SEED, false, false, KIND(JSON_NUMBER), DEMAND_INTEGER, 0, 0,
+	  "`seed` must be an integer." },
+	{ JSON_FIELD_RESPONSE_FORMAT, false, false, KIND(JSON_OBJECT), DEMAND_NONE, 0, 0,
+	  "`response_format` must be an object." },
+	{ JSON_FIELD_TOOLS, false, false, KIND(JSON_ARRAY), DEMAND_NONE, 0, 0,
+	  "`tools` must be an array." },
+	{ JSON_FIELD_TOOL_CHOICE, false, false, KIND(JSON_STRING) | KIND(JSON_OBJECT), DEMAND_NONE, 0, 0,
+	  "`tool_choice` must be a string or an object." },
+};
+
+static bool
+meets(const struct row *row, const struct json_value *value)
+{
+	if ((row->kinds & KIND(value->type)) == 0)
+		return false;
+	switch (row->demand) {
+	case DEMAND_RANGE:
+		return value->number_milli >= row->low_milli && value->number_milli <= row->high_milli;
+	case DEMAND_INTEGER:
+		return value->integer;
+	case DEMAND_POSITIVE:
+		return value->integer && value->number >= 1;
+	case DEMAND_NOT_EMPTY:
+		return !value->empty;
+	case DEMAND_STRINGS:
+		return value->type == JSON_STRING || value->all_strings;
+	case DEMAND_NONE:
+		break;
+	}
+	return true;
+}
+
+static enum err
+validate(const struct json_result *result, bool every_field, enum json_field *culprit,
+	 const char **sentence)
+{
+	enum json_type wish = result->include_usage.type;
+
+	if (wish != JSON_ABSENT && wish != JSON_NULL && wish != JSON_BOOL) {
+		*culprit = JSON_FIELD_STREAM_OPTIONS;
+		*sentence = "`stream_options.include_usage` must be true or false.";
+		return ERR_JSON_BAD_FIELD;
+	}
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		const struct json_value *value = &result->field[rows[i].field];
+		bool absent = value->type == JSON_ABSENT || value->type == JSON_NULL;
+
+		if (!every_field && !rows[i].for_every_path)
+			continue;
+		if (absent ? !rows[i].required : meets(&rows[i], value))
+			continue;
+		*culprit = rows[i].field;
+		*sentence = rows[i].sentence;
+		return absent ? ERR_JSON_MISSING_FIELD : ERR_JSON_BAD_FIELD;
+	}
+	return ERR_OK;
+}
+
+enum err
+json_validate_chat(const struct json_result *result, enum json_field *culprit, const char **sentence)
+{
+	return validate(result, true, culprit, sentence);
+}
+
+enum err
+json_validate_model(const struct json_result *result, enum json_field *culprit, const char **sentence)
+{
+	return validate(result, false, culprit, sentence);
+}
