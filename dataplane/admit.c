@@ -1,0 +1,341 @@
+/* The checks of api.md section 4, in their order, each a function that refuses or goes on. */
+#include "dataplane/admit.h"
+
+#include "base/check.h"
+#include "dataplane/worker.h"
+#include "json/validate.h"
+#include "tls/keyhash.h"
+
+#define KEY_BYTES_MAX 128
+
+/* What stands behind a surface's prefix, and what a plain backend calls it. */
+static const struct route {
+	const char *path;
+	const char *upstream_path;
+	bool is_prefix;
+	enum route_kind kind;
+	enum h1_method method;
+	const char *allow;
+} routes[] = {
+	{ "/chat/completions", "/v1/chat/completions", false, ROUTE_CHAT, H1_POST, "POST" },
+	{ "/completions", "/v1/completions", false, ROUTE_JSON, H1_POST, "POST" },
+	{ "/responses", "/v1/responses", false, ROUTE_JSON, H1_POST, "POST" },
+	{ "/embeddings", "/v1/embeddings", false, ROUTE_JSON, H1_POST, "POST" },
+	{ "/rerank", "/v1/rerank", false, ROUTE_JSON, H1_POST, "POST" },
+	{ "/models", "", false, ROUTE_MODELS, H1_GET, "GET" },
+	{ "/models/", "", true, ROUTE_MODEL, H1_GET, "GET" },
+};
+
+struct bucket *
+admit_request_bucket(const struct shm *shm, uint32_t key_entry)
+{
+	CHECK_STATIC(sizeof(struct bucket) == sizeof(uint64_t), "a bucket is one cell");
+	return (struct bucket *)&shm_bucket(shm, key_entry)->request_full_at_ns;
+}
+
+static bool
+refuse(struct refusal *refusal, enum refusal_code code)
+{
+	refusal->code = code;
+	return false;
+}
+
+static void
+hex_of(const uint8_t id[16], char text[REQUEST_ID_TEXT_BYTES])
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (int i = 0; i < 16; i++) {
+		text[2 * i] = digits[id[i] >> 4];
+		text[2 * i + 1] = digits[id[i] & 15];
+	}
+}
+
+/* --- check 2: the key --------------------------------------------------------------- */
+
+static struct bytes
+bearer_of(const struct h1_head *head)
+{
+	struct bytes found = BYTES_NONE;
+	static const char scheme[] = "bearer ";
+
+	for (uint32_t i = 0; i < head->field_count; i++) {
+		struct bytes value = head->fields[i].value;
+
+		if (!bytes_equal_nocase(head->fields[i].name, BYTES_LITERAL("authorization")))
+			continue;
+		if (found.len > 0 || value.len <= sizeof(scheme) - 1 ||
+		    !bytes_equal_nocase(bytes_make(value.ptr, sizeof(scheme) - 1),
+					BYTES_LITERAL("bearer ")))
+			return BYTES_NONE;
+		found = bytes_after(value, sizeof(scheme) - 1);
+		while (found.len > 0 && found.ptr[0] == ' ')
+			bytes_advance(&found, 1);
+	}
+	return found;
+}
+
+static bool
+check_key(struct worker *w, const struct h1_head *head, struct admission *a, struct refusal *refusal)
+{
+	struct bytes text = bearer_of(head);
+	uint8_t hash[KEYHASH_BYTES];
+	struct shm_key key;
+	struct shm_account account;
+	struct shm_plan plan;
+
+	if (text.len == 0 || text.len > KEY_BYTES_MAX ||
+	    !bytes_starts_with(text, bytes_from_text(w->config.surfaces[a->surface].key_prefix)))
+		return refuse(refusal, REFUSAL_INVALID_API_KEY);
+	keyhash_make(w->shm.header->pepper, text, hash);
+	if (shm_find_key(&w->shm, hash, &key, &a->key_entry) != ERR_OK || key.revoked ||
+	    key.surface != a->surface ||
+	    shm_read_account(&w->shm, key.account, &account) != ERR_OK || account.suspended)
+		return refuse(refusal, REFUSAL_INVALID_API_KEY);
+	a->key_id = key.key_id;
+	a->account_entry = key.account;
+	a->account_id = account.account_id;
+	if (shm_read_plan(&w->shm, key.plan, &plan) == ERR_OK && plan.request_ns_per_unit > 0) {
+		a->limit.ns_per_unit = plan.request_ns_per_unit;
+		a->limit.burst_units = plan.request_burst_units;
+		a->requests_per_minute = plan.requests_per_minute;
+	}
+	a->authenticated = true;
+	return true;
+}
+
+/* --- check 3: the request bucket -------------------------------------------------------- */
+
+static bool
+check_rate(struct worker *w, struct admission *a, struct refusal *refusal)
+{
+	struct bucket *bucket;
+
+	if (a->limit.ns_per_unit == 0)
+		return true;
+	bucket = admit_request_bucket(&w->shm, a->key_entry);
+	if (bucket_take(bucket, &a->limit, 1, w->now_ns))
+		return true;
+	refusal->retry_after_ns = bucket_wait_ns(bucket, &a->limit, 1, w->now_ns);
+	return refuse(refusal, REFUSAL_RATE_LIMITED);
+}
+
+/* --- check 4: path, method, declared size --------------------------------------------------- */
+
+static const struct route *
+find_route(struct bytes path)
+{
+	for (size_t i = 0; i < COUNT_OF(routes); i++) {
+		struct bytes wanted = bytes_from_text(routes[i].path);
+
+		if (routes[i].is_prefix ? bytes_starts_with(path, wanted) && path.len > wanted.len :
+					  bytes_equal(path, wanted))
+			return &routes[i];
+	}
+	return NULL;
+}
+
+static bool
+check_path(struct worker *w, const struct h1_request *request, struct bytes path,
+	   struct admission *a, struct refusal *refusal)
+{
+	const struct route *route = find_route(path);
+
+	a->body_bytes_max = w->config.surfaces[a->surface].body_bytes_max;
+	if (route == NULL)
+		return refuse(refusal, REFUSAL_NOT_FOUND);
+	if (request->method != route->method) {
+		refusal->allow = route->allow;
+		return refuse(refusal, REFUSAL_METHOD_NOT_ALLOWED);
+	}
+	a->route = route->kind;
+	a->upstream_path = bytes_from_text(route->upstream_path);
+	a->path_rest = bytes_after(path, strlen(route->path));
+	if (request->head.framing == H1_BODY_LENGTH &&
+	    request->head.content_length > a->body_bytes_max)
+		return refuse(refusal, REFUSAL_PAYLOAD_TOO_LARGE);
+	if (h1_find(&request->head, BYTES_LITERAL("content-encoding")) != NULL)
+		return refuse(refusal, REFUSAL_UNSUPPORTED_MEDIA_TYPE);
+	return true;
+}
+
+/* The surface whose prefix the path has, which is taken off; a path of none gets the first one's answers. */
+static enum shm_surface
+surface_of(const struct worker *w, struct bytes *path)
+{
+	for (int i = 0; i < SHM_SURFACE_COUNT; i++) {
+		struct bytes prefix = bytes_from_text(w->config.surfaces[i].prefix);
+
+		if (!w->config.surfaces[i].enabled || !bytes_starts_with(*path, prefix) ||
+		    path->len <= prefix.len || path->ptr[prefix.len] != '/')
+			continue;
+		bytes_advance(path, prefix.len);
+		return (enum shm_surface)i;
+	}
+	/* The vendor's console lists the same models here (api.md section 2). */
+	if (bytes_equal(*path, BYTES_LITERAL("/platform/models")))
+		bytes_advance(path, sizeof("/platform") - 1);
+	else
+		*path = BYTES_NONE;
+	return SHM_SURFACE_ECOLINK;
+}
+
+bool
+admit_head(struct worker *w, const struct h1_request *request, struct admission *admission,
+	   struct refusal *refusal)
+{
+	struct bytes path = request->path;
+
+	*admission = (struct admission){ .surface = SHM_SURFACE_ECOLINK };
+	worker_request_id(w, admission->request_id);
+	hex_of(admission->request_id, admission->request_id_text);
+	if (request->method == H1_GET && bytes_equal(path, BYTES_LITERAL("/healthz"))) {
+		admission->route = ROUTE_HEALTH;
+		return true;
+	}
+	if (request->method == H1_GET && bytes_equal(path, BYTES_LITERAL("/readyz"))) {
+		admission->route = ROUTE_READY;
+		return true;
+	}
+	admission->surface = surface_of(w, &path);
+	if (!check_key(w, &request->head, admission, refusal)) {
+		worker_count(w, COUNTER_REFUSED_KEY);
+		return false;
+	}
+	if (!check_rate(w, admission, refusal)) {
+		worker_count(w, COUNTER_REFUSED_RATE);
+		return false;
+	}
+	return check_path(w, request, path, admission, refusal);
+}
+
+/* --- check 5: the body's fields -------------------------------------------------------------- */
+
+void
+admit_refuse_json(enum err verdict, const struct json_result *json, struct refusal *refusal)
+{
+	refusal->code = verdict == ERR_JSON_DUPLICATE ? REFUSAL_DUPLICATE_FIELD : REFUSAL_INVALID_JSON;
+	refusal->message = err_sentence(verdict);
+	if (json->culprit < JSON_FIELD_COUNT)
+		refusal->param = json_field_name(json->culprit);
+}
+
+static bool
+check_fields(struct worker *w, const struct json_result *json, struct admission *a,
+	     struct refusal *refusal)
+{
+	enum json_field culprit = JSON_FIELD_COUNT;
+	const char *sentence = NULL;
+	bool strict = a->route == ROUTE_CHAT &&
+		      w->config.surfaces[a->surface].validate_strict;
+	enum err verdict = strict ? json_validate_chat(json, &culprit, &sentence) :
+				    json_validate_model(json, &culprit, &sentence);
+
+	if (verdict == ERR_OK)
+		return true;
+	refusal->message = sentence;
+	refusal->param = culprit < JSON_FIELD_COUNT ? json_field_name(culprit) : NULL;
+	return refuse(refusal, verdict == ERR_JSON_MISSING_FIELD ? REFUSAL_MISSING_FIELD :
+								   REFUSAL_INVALID_VALUE);
+}
+
+/* --- checks 6-10: the target and the money ----------------------------------------------------- */
+
+/* The digits behind the last ':'. False: the name has no such form. */
+static bool
+split_instance(struct bytes model, struct bytes *name, uint64_t *instance_id)
+{
+	size_t at = model.len;
+	uint64_t id = 0;
+
+	while (at > 0 && model.ptr[at - 1] >= '0' && model.ptr[at - 1] <= '9')
+		at--;
+	if (at == 0 || at == model.len || model.len - at > 18 || model.ptr[at - 1] != ':')
+		return false;
+	for (size_t i = at; i < model.len; i++)
+		id = id * 10 + (uint64_t)(model.ptr[i] - '0');
+	*name = bytes_make(model.ptr, at - 1);
+	*instance_id = id;
+	return true;
+}
+
+static bool
+check_instance(struct worker *w, struct bytes name, uint64_t instance_id, struct admission *a,
+	       struct refusal *refusal)
+{
+	struct shm_instance instance;
+	uint32_t entry;
+
+	if (shm_find_instance(&w->shm, instance_id, &instance, &entry) != ERR_OK ||
+	    !bytes_equal(name, bytes_make(instance.name.text, instance.name.len)) ||
+	    instance.state == SHM_INSTANCE_STOPPED)
+		return refuse(refusal, REFUSAL_MODEL_NOT_FOUND);
+	if (instance.account != a->account_entry)
+		return refuse(refusal, REFUSAL_NOT_INSTANCE_OWNER);
+	if (instance.state == SHM_INSTANCE_CREDIT_DEPLETED)
+		return refuse(refusal, REFUSAL_CREDIT_DEPLETED);
+	a->instance_id = instance_id;
+	a->target = instance.target;
+	a->target_name = instance.name;
+	return true;
+}
+
+static bool
+check_model(struct worker *w, struct bytes model, struct admission *a, struct refusal *refusal)
+{
+	struct shm_model found;
+	struct bytes name;
+	uint64_t instance_id;
+	uint32_t entry;
+
+	if (shm_find_model(&w->shm, model, &found, &entry) == ERR_OK) {
+		a->model_id = found.model_id;
+		a->target = found.target;
+		a->target_name = found.name;
+		return true;
+	}
+	if (split_instance(model, &name, &instance_id))
+		return check_instance(w, name, instance_id, a, refusal);
+	return refuse(refusal, REFUSAL_MODEL_NOT_FOUND);
+}
+
+static bool
+check_money(struct worker *w, struct admission *a, struct refusal *refusal)
+{
+	struct shm_balance_cell *balance = shm_balance(&w->shm, a->account_entry);
+
+	if (a->target.price == SHM_NONE ||
+	    shm_read_price(&w->shm, a->target.price, &a->price) != ERR_OK)
+		return refuse(refusal, REFUSAL_MODEL_NOT_PRICED);
+	if (shm_balance_available_nano(balance) <= 0)
+		return refuse(refusal, REFUSAL_INSUFFICIENT_BALANCE);
+	return true;
+}
+
+bool
+admit_body(struct worker *w, const struct json_result *json, struct admission *admission,
+	   struct refusal *refusal)
+{
+	struct bytes model = bytes_make(json->model, json->model_len);
+
+	if (!check_fields(w, json, admission, refusal))
+		return false;
+	if (!check_model(w, model, admission, refusal)) {
+		refusal->param = "model";
+		refusal->subject = model;
+		if (refusal->code == REFUSAL_CREDIT_DEPLETED)
+			worker_count(w, COUNTER_REFUSED_MONEY);
+		return false;
+	}
+	if (!check_money(w, admission, refusal)) {
+		worker_count(w, COUNTER_REFUSED_MONEY);
+		return false;
+	}
+	/* A record must be writable for everything that is let in. */
+	if (spool_room(w->spool) <= w->config.counts.exchanges) {
+		refusal->retry_after_ns = NSEC_PER_SEC;
+		worker_count_verdict(w, ERR_SPOOL_FULL);
+		return refuse(refusal, REFUSAL_OVERLOADED);
+	}
+	return true;
+}

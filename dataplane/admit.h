@@ -1,0 +1,66 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "dataplane/refusal.h"
+#include "http/h1.h"
+#include "json/scan.h"
+#include "limit/bucket.h"
+#include "shm/table.h"
+
+/*
+ * admit: who asks, for what, and whether they may. Reads shared-memory tables; takes one unit of the key's
+ * request bucket; changes nothing else. The order of the checks is api.md section 4.
+ */
+enum route_kind {
+	ROUTE_UNKNOWN,
+	ROUTE_CHAT,   /* JSON, validated whole */
+	ROUTE_JSON,   /* JSON, `model` read; the rest is the backend's affair */
+	ROUTE_MODELS, /* our own list */
+	ROUTE_MODEL,  /* one of it */
+	ROUTE_HEALTH,
+	ROUTE_READY,
+};
+
+#define REQUEST_ID_TEXT_BYTES 32
+
+struct admission {
+	enum shm_surface surface;
+	enum route_kind route;
+	bool authenticated;
+	uint8_t request_id[16];
+	char request_id_text[REQUEST_ID_TEXT_BYTES];
+	struct bytes upstream_path; /* static memory: what a plain backend serves */
+	struct bytes path_rest;     /* behind a route that is a prefix; borrows from the head */
+	uint64_t body_bytes_max;
+	/* the key */
+	uint32_t key_entry;
+	uint32_t account_entry;
+	uint64_t key_id;
+	uint64_t account_id;
+	struct bucket_limit limit; /* ns_per_unit 0: none */
+	uint64_t requests_per_minute;
+	/* the target, from admit_body() */
+	uint64_t model_id;
+	uint64_t instance_id;
+	struct shm_target target;
+	struct shm_name target_name; /* what is served under, unless the deployment says otherwise */
+	struct shm_price price;
+};
+
+struct worker;
+
+/* Checks 2-4 of a request head. False: *refusal says why. */
+bool admit_head(struct worker *w, const struct h1_request *request, struct admission *admission,
+		struct refusal *refusal);
+
+/* Checks 5-10 of a complete body. */
+bool admit_body(struct worker *w, const struct json_result *json, struct admission *admission,
+		struct refusal *refusal);
+
+/* The refusal for a verdict of the JSON scanner. */
+void admit_refuse_json(enum err verdict, const struct json_result *json, struct refusal *refusal);
+
+struct bucket *admit_request_bucket(const struct shm *shm, uint32_t key_entry);

@@ -1,0 +1,326 @@
+/* Answers of our own: refusals, health, models; and the fields that every answer carries. */
+#include "dataplane/answer.h"
+
+#include "base/check.h"
+#include "dataplane/worker.h"
+
+/* How long a control process may be silent before the router calls itself not ready: three full
+ * reconciliations (seed 002: every 10 s). */
+#define READY_STALE_NS (30 * NSEC_PER_SEC)
+
+static void
+emit(struct h1_writer *writer, const char *text)
+{
+	h1_emit_text(writer, bytes_from_text(text));
+}
+
+/* --- fields ---------------------------------------------------------------------- */
+
+/* Durations as OpenAI writes them: 250ms, 1s, 6m0s. Rounded up, so that nobody comes back too early. */
+static void
+emit_duration(struct h1_writer *writer, uint64_t ns)
+{
+	uint64_t seconds = (ns + NSEC_PER_SEC - 1) / NSEC_PER_SEC;
+
+	if (ns < NSEC_PER_SEC) {
+		h1_emit_number(writer, (ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
+		emit(writer, "ms");
+		return;
+	}
+	if (seconds >= 60) {
+		h1_emit_number(writer, seconds / 60);
+		emit(writer, "m");
+	}
+	h1_emit_number(writer, seconds % 60);
+	emit(writer, "s");
+}
+
+static void
+emit_rate_fields(struct worker *w, struct h1_writer *writer, const struct admission *a)
+{
+	const struct bucket *bucket = admit_request_bucket(&w->shm, a->key_entry);
+	uint64_t remaining = bucket_remaining(bucket, &a->limit, w->now_ns);
+	uint64_t full_in_ns = (a->limit.burst_units - remaining) * a->limit.ns_per_unit;
+	uint64_t full_in_s = (full_in_ns + NSEC_PER_SEC - 1) / NSEC_PER_SEC;
+
+	h1_emit_field_number(writer, BYTES_LITERAL("x-ratelimit-limit-requests"),
+			     a->requests_per_minute);
+	h1_emit_field_number(writer, BYTES_LITERAL("x-ratelimit-remaining-requests"), remaining);
+	emit(writer, "x-ratelimit-reset-requests: ");
+	emit_duration(writer, full_in_ns);
+	emit(writer, "\r\n");
+	h1_emit_field_number(writer, BYTES_LITERAL("x-ratelimit-limit"), a->requests_per_minute);
+	h1_emit_field_number(writer, BYTES_LITERAL("x-ratelimit-remaining"), remaining);
+	/* Seconds left on one surface, the moment in Unix time on the other. */
+	if (a->surface == SHM_SURFACE_INFER)
+		full_in_s += worker_unix_ns(w) / NSEC_PER_SEC;
+	h1_emit_field_number(writer, BYTES_LITERAL("x-ratelimit-reset"), full_in_s);
+}
+
+void
+answer_fields(struct worker *w, struct h1_writer *writer, const struct admission *admission,
+	      struct bytes region)
+{
+	struct bytes id = bytes_make(admission->request_id_text, sizeof(admission->request_id_text));
+	const char *prefix = w->config.surfaces[admission->surface].header_prefix;
+
+	h1_emit_field(writer, BYTES_LITERAL("x-request-id"), id);
+	emit(writer, prefix);
+	h1_emit_field(writer, BYTES_LITERAL("request-id"), id);
+	if (region.len > 0) {
+		emit(writer, prefix);
+		h1_emit_field(writer, BYTES_LITERAL("region"), region);
+	}
+	if (admission->authenticated && admission->limit.ns_per_unit > 0)
+		emit_rate_fields(w, writer, admission);
+}
+
+static void
+emit_connection(struct h1_writer *writer, const struct client *c)
+{
+	if (c->close_after)
+		h1_emit_field(writer, BYTES_LITERAL("connection"), BYTES_LITERAL("close"));
+	else if (c->minor_version == 0)
+		h1_emit_field(writer, BYTES_LITERAL("connection"), BYTES_LITERAL("keep-alive"));
+}
+
+static void
+count_status(struct worker *w, uint16_t status)
+{
+	worker_count(w, status < 300 ? COUNTER_ANSWERS_2XX :
+			status < 500 ? COUNTER_ANSWERS_4XX :
+				       COUNTER_ANSWERS_5XX);
+}
+
+/* A complete answer with a small JSON or text body. */
+static void
+send_whole(struct worker *w, struct client *c, struct h1_writer *writer, uint16_t status,
+	   struct bytes body)
+{
+	h1_emit_field_number(writer, BYTES_LITERAL("content-length"), body.len);
+	emit_connection(writer, c);
+	h1_emit_end(writer);
+	h1_emit_text(writer, body);
+	CHECK(!writer->overflow);
+	count_status(w, status);
+	client_put(w, c, bytes_make(writer->ptr, writer->len));
+	client_flush(w, c);
+	client_answered(w, c);
+}
+
+/* --- refusals ------------------------------------------------------------------------ */
+
+static void
+emit_retry_after(struct h1_writer *writer, uint64_t after_ns)
+{
+	/* The SDKs ignore what is longer than a minute. */
+	uint64_t ms = (after_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC;
+
+	if (ms > 60 * MSEC_PER_SEC)
+		ms = 60 * MSEC_PER_SEC;
+	h1_emit_field_number(writer, BYTES_LITERAL("retry-after"), (ms + 999) / MSEC_PER_SEC);
+	h1_emit_field_number(writer, BYTES_LITERAL("retry-after-ms"), ms);
+}
+
+void
+answer_refusal(struct worker *w, struct client *c, const struct admission *admission,
+	       const struct refusal *refusal, bool body_pending)
+{
+	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
+	uint16_t status = refusal_status(refusal->code);
+	uint8_t body[REFUSAL_BODY_BYTES_MAX];
+	uint32_t body_len = refusal_body(refusal, admission->surface, body, sizeof(body));
+
+	/* A body that is longer than what would be drained is not waited for. */
+	if (body_pending && (c->body_in.framing != H1_BODY_LENGTH ||
+			     c->body_in.left_bytes > DRAIN_BYTES_MAX))
+		c->close_after = true;
+	h1_emit_status(&writer, status);
+	h1_emit_field(&writer, BYTES_LITERAL("content-type"), BYTES_LITERAL("application/json"));
+	answer_fields(w, &writer, admission, BYTES_NONE);
+	if (refusal->retry_after_ns > 0)
+		emit_retry_after(&writer, refusal->retry_after_ns);
+	if (refusal_forbids_retry(refusal->code))
+		h1_emit_field(&writer, BYTES_LITERAL("x-should-retry"), BYTES_LITERAL("false"));
+	if (refusal->allow != NULL)
+		h1_emit_field(&writer, BYTES_LITERAL("allow"), bytes_from_text(refusal->allow));
+	if (!body_pending)
+		c->body_in.done = true;
+	send_whole(w, c, &writer, status, bytes_make(body, body_len));
+}
+
+/* --- health ------------------------------------------------------------------------------ */
+
+static void
+answer_text(struct worker *w, struct client *c, uint16_t status, struct bytes body)
+{
+	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
+
+	h1_emit_status(&writer, status);
+	h1_emit_field(&writer, BYTES_LITERAL("content-type"), BYTES_LITERAL("text/plain"));
+	h1_emit_field(&writer, BYTES_LITERAL("cache-control"), BYTES_LITERAL("no-store"));
+	send_whole(w, c, &writer, status, body);
+}
+
+static void
+answer_ready(struct worker *w, struct client *c)
+{
+	uint64_t reconciled_at_ns =
+		atomic_load_explicit(&w->shm.header->reconciled_at_ns, memory_order_relaxed);
+
+	if (w->draining)
+		answer_text(w, c, 503, BYTES_LITERAL("draining\n"));
+	else if (reconciled_at_ns == 0)
+		answer_text(w, c, 503, BYTES_LITERAL("no tables yet: start sluice-control\n"));
+	else if (w->now_ns > reconciled_at_ns && w->now_ns - reconciled_at_ns > READY_STALE_NS)
+		answer_text(w, c, 200, BYTES_LITERAL("ready; tables are stale: sluice-control is silent\n"));
+	else
+		answer_text(w, c, 200, BYTES_LITERAL("ready\n"));
+}
+
+/* --- models -------------------------------------------------------------------------------- */
+
+static void
+emit_json_text(struct h1_writer *writer, struct bytes text)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	emit(writer, "\"");
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t c = text.ptr[i];
+
+		if (c < 0x20) {
+			uint8_t escape[6] = { '\\', 'u', '0', '0', '0', (uint8_t)digits[c & 15] };
+
+			escape[4] = (uint8_t)digits[c >> 4];
+			h1_emit_text(writer, bytes_make(escape, sizeof(escape)));
+			continue;
+		}
+		if (c == '"' || c == '\\')
+			emit(writer, "\\");
+		h1_emit_text(writer, bytes_make(&c, 1));
+	}
+	emit(writer, "\"");
+}
+
+static void
+emit_model(struct h1_writer *writer, const struct shm_model *model)
+{
+	emit(writer, "{\"id\":");
+	emit_json_text(writer, bytes_make(model->name.text, model->name.len));
+	emit(writer, ",\"object\":\"model\",\"created\":0,\"owned_by\":\"platform\"}");
+}
+
+static void
+answer_model(struct worker *w, struct client *c, const struct admission *admission)
+{
+	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
+	uint8_t body[SHM_NAME_BYTES * 6 + 128];
+	struct h1_writer body_writer = h1_writer_make(body, sizeof(body));
+	struct bytes name = admission->path_rest;
+	struct shm_model model;
+	uint32_t entry;
+
+	if (shm_find_model(&w->shm, name, &model, &entry) != ERR_OK) {
+		struct refusal refusal = { .code = REFUSAL_MODEL_NOT_FOUND,
+					   .param = "model",
+					   .subject = name.len <= SHM_NAME_BYTES ? name : BYTES_NONE };
+
+		answer_refusal(w, c, admission, &refusal, !c->body_in.done);
+		return;
+	}
+	emit_model(&body_writer, &model);
+	CHECK(!body_writer.overflow);
+	h1_emit_status(&writer, 200);
+	h1_emit_field(&writer, BYTES_LITERAL("content-type"), BYTES_LITERAL("application/json"));
+	answer_fields(w, &writer, admission, BYTES_NONE);
+	send_whole(w, c, &writer, 200, bytes_make(body_writer.ptr, body_writer.len));
+}
+
+/* The list may be long: it leaves in pieces, as the client takes them. */
+static void
+put_piece(struct worker *w, struct client *c, struct bytes piece)
+{
+	uint8_t chunk_head[H1_CHUNK_HEAD_BYTES_MAX];
+
+	if (c->minor_version == 0) {
+		client_put(w, c, piece);
+		return;
+	}
+	client_put(w, c, bytes_make(chunk_head, h1_emit_chunk_head(chunk_head, piece.len)));
+	client_put(w, c, piece);
+	client_put(w, c, BYTES_LITERAL("\r\n"));
+}
+
+static void
+begin_listing(struct worker *w, struct client *c, const struct admission *admission)
+{
+	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
+
+	h1_emit_status(&writer, 200);
+	h1_emit_field(&writer, BYTES_LITERAL("content-type"), BYTES_LITERAL("application/json"));
+	answer_fields(w, &writer, admission, BYTES_NONE);
+	if (c->minor_version == 0)
+		c->close_after = true;
+	else
+		h1_emit_field(&writer, BYTES_LITERAL("transfer-encoding"), BYTES_LITERAL("chunked"));
+	emit_connection(&writer, c);
+	h1_emit_end(&writer);
+	CHECK(!writer.overflow);
+	client_put(w, c, bytes_make(writer.ptr, writer.len));
+	put_piece(w, c, BYTES_LITERAL("{\"object\":\"list\",\"data\":["));
+	c->listing_cursor = 0;
+	c->listing_begun = false;
+	client_wait(w, c, CLIENT_LISTING);
+	answer_listing(w, c);
+}
+
+void
+answer_listing(struct worker *w, struct client *c)
+{
+	struct shm_model model;
+
+	while (client_has_room(w, c)) {
+		uint8_t line[SHM_NAME_BYTES * 6 + 128];
+		struct h1_writer writer = h1_writer_make(line, sizeof(line));
+
+		if (!shm_next_model(&w->shm, &c->listing_cursor, &model)) {
+			put_piece(w, c, BYTES_LITERAL("]}"));
+			if (c->minor_version > 0)
+				client_put(w, c, BYTES_LITERAL("0\r\n\r\n"));
+			client_flush(w, c);
+			count_status(w, 200);
+			client_answered(w, c);
+			return;
+		}
+		if (c->listing_begun)
+			emit(&writer, ",");
+		c->listing_begun = true;
+		emit_model(&writer, &model);
+		CHECK(!writer.overflow);
+		put_piece(w, c, bytes_make(writer.ptr, writer.len));
+		if (w->stage.len >= RECORD_PLAIN_BYTES)
+			client_flush(w, c);
+	}
+	client_flush(w, c);
+}
+
+void
+answer_local(struct worker *w, struct client *c, const struct admission *admission)
+{
+	switch (admission->route) {
+	case ROUTE_HEALTH:
+		answer_text(w, c, 200, BYTES_LITERAL("ok\n"));
+		return;
+	case ROUTE_READY:
+		answer_ready(w, c);
+		return;
+	case ROUTE_MODEL:
+		answer_model(w, c, admission);
+		return;
+	default:
+		CHECK(admission->route == ROUTE_MODELS);
+		begin_listing(w, c, admission);
+		return;
+	}
+}

@@ -1,0 +1,21 @@
+#pragma once
+
+#include "dataplane/admit.h"
+#include "dataplane/client.h"
+
+/* answer: answers of our own, and the fields that every answer carries. */
+
+/* Fields of api.md section 6 for this request; region may be empty. */
+void answer_fields(struct worker *w, struct h1_writer *writer, const struct admission *admission,
+		   struct bytes region);
+
+/* Sends the refusal. body_pending: the request's body was not read to its end; the client drains or
+ * closes. admission may be of an unauthenticated request. */
+void answer_refusal(struct worker *w, struct client *c, const struct admission *admission,
+		    const struct refusal *refusal, bool body_pending);
+
+/* Health, readiness, one model, the list of models. */
+void answer_local(struct worker *w, struct client *c, const struct admission *admission);
+
+/* Goes on with the list of models. */
+void answer_listing(struct worker *w, struct client *c);

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "shm/table.h"
+
+/*
+ * attach: the shared file that sluice-control made, mapped into this process.
+ *
+ * Thread: the main thread, at start. The mapping stays until the process ends: control may die and come
+ * back behind it.
+ */
+
+/* ERR_SHM_ABSENT: no such file (yet). Others: text gets one sentence with the way out. */
+enum err attach_open(struct shm *shm, const char *instance, uint32_t worker_count, char *text,
+		     size_t room);

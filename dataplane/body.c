@@ -1,0 +1,137 @@
+/* Chains of blocks out of one array; the free list runs through the same links. */
+#include "dataplane/body.h"
+
+#include "base/check.h"
+
+void
+body_store_init(struct body_store *store, uint8_t *blocks, uint32_t *next, uint32_t total)
+{
+	store->blocks = blocks;
+	store->next = next;
+	store->total = total;
+	store->used = 0;
+	store->used_max = 0;
+	for (uint32_t i = 0; i < total; i++)
+		next[i] = i + 1 < total ? i + 1 : BODY_NONE;
+	store->free_first = total > 0 ? 0 : BODY_NONE;
+}
+
+uint32_t
+body_block_get(struct body_store *store)
+{
+	uint32_t block = store->free_first;
+
+	if (block == BODY_NONE)
+		return BODY_NONE;
+	store->free_first = store->next[block];
+	store->next[block] = BODY_NONE;
+	store->used++;
+	if (store->used > store->used_max)
+		store->used_max = store->used;
+	return block;
+}
+
+void
+body_block_put(struct body_store *store, uint32_t block)
+{
+	CHECK(block < store->total && store->used > 0);
+	store->next[block] = store->free_first;
+	store->free_first = block;
+	store->used--;
+}
+
+uint8_t *
+body_block(const struct body_store *store, uint32_t block)
+{
+	CHECK(block < store->total);
+	return store->blocks + (size_t)block * BODY_BLOCK_BYTES;
+}
+
+/* Room behind the last byte of the last block. */
+static uint32_t
+room_in_last(const struct body *body)
+{
+	uint32_t used = (uint32_t)(body->bytes % BODY_BLOCK_BYTES);
+
+	if (body->last == BODY_NONE || (used == 0 && body->bytes > 0))
+		return 0;
+	return BODY_BLOCK_BYTES - used;
+}
+
+static void
+append_block(struct body_store *store, struct body *body)
+{
+	uint32_t block = body_block_get(store);
+
+	CHECK(block != BODY_NONE);
+	if (body->last == BODY_NONE)
+		body->first = block;
+	else
+		store->next[body->last] = block;
+	body->last = block;
+}
+
+enum err
+body_append(struct body_store *store, struct body *body, struct bytes piece)
+{
+	uint32_t room = room_in_last(body);
+	uint64_t beyond = piece.len > room ? piece.len - room : 0;
+
+	if ((beyond + BODY_BLOCK_BYTES - 1) / BODY_BLOCK_BYTES > store->total - store->used)
+		return ERR_BODY_STORE_FULL;
+	while (piece.len > 0) {
+		if (room == 0) {
+			append_block(store, body);
+			room = BODY_BLOCK_BYTES;
+		}
+		uint32_t n = piece.len < room ? (uint32_t)piece.len : room;
+
+		memcpy(body_block(store, body->last) + (BODY_BLOCK_BYTES - room), piece.ptr, n);
+		bytes_advance(&piece, n);
+		body->bytes += n;
+		room -= n;
+	}
+	return ERR_OK;
+}
+
+void
+body_clear(struct body_store *store, struct body *body)
+{
+	uint32_t block = body->first;
+
+	while (block != BODY_NONE) {
+		uint32_t next = store->next[block];
+
+		body_block_put(store, block);
+		block = next;
+	}
+	*body = BODY_EMPTY;
+}
+
+void
+body_rewind(const struct body *body, struct body_reader *reader)
+{
+	reader->block = body->first;
+	reader->offset = 0;
+}
+
+struct bytes
+body_read(const struct body_store *store, const struct body *body, struct body_reader *reader,
+	  uint64_t max)
+{
+	uint64_t in_block = reader->offset % BODY_BLOCK_BYTES;
+	uint64_t n = BODY_BLOCK_BYTES - in_block;
+	struct bytes run;
+
+	if (n > body->bytes - reader->offset)
+		n = body->bytes - reader->offset;
+	if (n > max)
+		n = max;
+	if (n == 0)
+		return BYTES_NONE;
+	run = bytes_make(body_block(store, reader->block) + in_block, n);
+	reader->offset += n;
+	if (reader->offset % BODY_BLOCK_BYTES == 0)
+		reader->block = store->next[reader->block];
+	return run;
+}

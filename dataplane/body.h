@@ -1,0 +1,59 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "dataplane/bounds.h"
+
+/*
+ * body: request bodies, kept in blocks of one pool until they are no longer needed for a resend.
+ *
+ * Owner: a worker owns the store, an exchange owns its body. Memory: given at start; an empty pool is
+ * ERR_BODY_STORE_FULL, answered 503.
+ */
+struct body_store {
+	uint8_t *blocks;
+	uint32_t *next;      /* block -> block behind it, or the next free one */
+	uint32_t free_first; /* BODY_NONE: empty */
+	uint32_t used;
+	uint32_t used_max;
+	uint32_t total;
+};
+
+#define BODY_NONE UINT32_MAX
+
+struct body {
+	uint32_t first;
+	uint32_t last;
+	uint64_t bytes;
+};
+
+#define BODY_EMPTY ((struct body){ BODY_NONE, BODY_NONE, 0 })
+
+/* blocks: total * BODY_BLOCK_BYTES; next: total words. */
+void body_store_init(struct body_store *store, uint8_t *blocks, uint32_t *next, uint32_t total);
+
+/* All of piece or nothing. */
+enum err body_append(struct body_store *store, struct body *body, struct bytes piece);
+
+/* Gives every block back; the body is empty after it. */
+void body_clear(struct body_store *store, struct body *body);
+
+/* Where a reader of a body is. Zero offset with block = body.first to start. */
+struct body_reader {
+	uint32_t block;
+	uint64_t offset; /* of the body */
+};
+
+void body_rewind(const struct body *body, struct body_reader *reader);
+
+/* The next run of at most max bytes at the reader; moves on. Empty at the end. Valid until body_clear. */
+struct bytes body_read(const struct body_store *store, const struct body *body,
+		       struct body_reader *reader, uint64_t max);
+
+/* One block for other use (an unfinished event); BODY_NONE when there is none. */
+uint32_t body_block_get(struct body_store *store);
+void body_block_put(struct body_store *store, uint32_t block);
+uint8_t *body_block(const struct body_store *store, uint32_t block);

@@ -1,0 +1,49 @@
+#pragma once
+
+#include "base/check.h"
+#include "base/units.h"
+#include "http/h1.h"
+#include "tls/tls.h"
+
+/* bounds: the dataplane's bounds that are not configuration, with what they follow from. */
+
+/* A head buffer takes one head and, behind it, the rest of the record in which the head ended. */
+#define HEAD_BUFFER_BYTES (H1_HEAD_BYTES_MAX + TLS_RECORD_BYTES_MAX)
+
+/* Request bodies are kept in blocks until the first byte of the answer, so that they can be resent. */
+#define BODY_BLOCK_BYTES (16 * 1024)
+
+/* What one client may have queued in TCP before its backend is not read any more, and the level at which
+ * reading starts again. Together with one receive window of the backend (RECV_UPSTREAM_BYTES) they bound
+ * what a slow reader can hold. */
+#define CLIENT_UNACKED_BYTES_HIGH (64 * 1024)
+#define CLIENT_UNACKED_BYTES_LOW (32 * 1024)
+
+/* What is queued towards a backend before the request body waits. */
+#define UPSTREAM_UNACKED_BYTES_HIGH (128 * 1024)
+#define UPSTREAM_UNACKED_BYTES_LOW (64 * 1024)
+
+/* An event that is not complete yet is kept here, so that a cut stream ends between events and the usage
+ * event can be taken out. A longer event passes through as it comes. */
+#define EVENT_BUFFER_BYTES BODY_BLOCK_BYTES
+
+/* Plaintext per TLS record: one packet buffer holds one record. */
+#define RECORD_PLAIN_BYTES 1800
+CHECK_STATIC(RECORD_PLAIN_BYTES + TLS_RECORD_OVERHEAD_MAX <= 2048, "a record fits a packet");
+
+/* What a client may still send after an early answer before the connection is closed (T50). */
+#define DRAIN_BYTES_MAX (64 * 1024)
+
+#define TRIES_MAX 3          /* per request, api.md section 8 */
+#define INTERIM_HEADS_MAX 8  /* 1xx of one answer, T57 */
+#define REQUESTS_PER_CONNECTION_MAX 1000
+#define EVENTS_PER_TURN_MAX 256   /* TCP events handled per loop turn */
+#define HANDSHAKE_STEPS_PER_TURN 1
+#define CLIENT_STEPS_PER_TURN 64  /* pieces of plaintext of one client per turn */
+#define READY_PER_TURN_MAX 64
+#define TIMERS_PER_TURN_MAX 256
+#define UPSTREAMS_IDLE_PER_POD_MAX 64
+#define UPSTREAM_FIELDS_BYTES 1536 /* prepared request fields of one exchange */
+#define ANSWER_BYTES_MAX 4096      /* an answer of our own: head, and body */
+#define ANSWER_HEAD_BYTES_MAX (H1_HEAD_BYTES_MAX + 2048)
+CHECK_STATIC(EVENT_BUFFER_BYTES >= 4096, "an ordinary event fits");

@@ -1,0 +1,862 @@
+/*
+ * A client's connection as a state machine over bytes: handshake, head, body, wait, and the ways to end.
+ *
+ * Each step takes one piece of input; client_run() repeats it, bounded. Nothing here is entered from inside
+ * tcp or tls: events and timers come in from the worker's turn.
+ *
+ * The one timer means, by state: HANDSHAKE the whole handshake; HEAD idle time, or the time for a head once
+ * its first byte is there; BODY and DRAIN the time between bytes; WAIT and LISTING the next look at whether
+ * the client takes its answer; LINGER and ABORTING the end of patience.
+ */
+#include "dataplane/client.h"
+
+#include "base/check.h"
+#include "dataplane/answer.h"
+#include "dataplane/worker.h"
+
+/* Patience for a cut answer's last bytes to be acknowledged. */
+#define ABORTING_NS (5 * NSEC_PER_SEC)
+/* How often a stalled answer is looked at, as parts of the stall time. */
+#define STALL_LOOKS 4
+
+enum step { STEP_AGAIN, STEP_WAIT, STEP_YIELD, STEP_GONE };
+
+static uint32_t
+client_index(const struct worker *w, const struct client *c)
+{
+	return (uint32_t)(c - w->clients);
+}
+
+static void
+set_timer(struct worker *w, struct client *c, uint64_t after_ns)
+{
+	c->timer.kind = TIMER_CLIENT;
+	timer_set(&w->timers, &c->timer, w->now_ns + after_ns);
+}
+
+static void
+set_state(struct worker *w, struct client *c, enum client_state state, uint64_t timer_after_ns)
+{
+	CHECK(c->state != CLIENT_FREE || state == CLIENT_HANDSHAKE || state == CLIENT_HEAD);
+	c->state = state;
+	set_timer(w, c, timer_after_ns);
+}
+
+void
+client_make_ready(struct worker *w, struct client *c)
+{
+	if (c->is_ready)
+		return;
+	c->is_ready = true;
+	c->next = NULL;
+	if (w->ready_last != NULL)
+		w->ready_last->next = c;
+	else
+		w->ready_first = c;
+	w->ready_last = c;
+	w->ready_count++;
+}
+
+/* --- begin and end ------------------------------------------------------------------ */
+
+struct client *
+client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
+{
+	const struct listener *listener = &w->config.listeners[listener_user];
+	struct client *c = worker_client_get(w);
+
+	if (c == NULL) {
+		worker_count_verdict(w, ERR_CLIENTS_FULL);
+		tcp_abort(w->tcp, conn);
+		return NULL;
+	}
+	c->conn = conn;
+	if (listener->tls) {
+		c->tls = tls_accept(w->tls);
+		if (c->tls == NULL) {
+			worker_count_verdict(w, ERR_CLIENTS_FULL);
+			tcp_abort(w->tcp, conn);
+			worker_client_put(w, c);
+			return NULL;
+		}
+	}
+	tcp_set_user(w->tcp, conn, worker_user(USER_CLIENT, client_index(w, c)));
+	worker_count(w, COUNTER_CLIENTS_ACCEPTED);
+	if (c->tls != NULL)
+		set_state(w, c, CLIENT_HANDSHAKE, w->config.times.handshake_ns);
+	else
+		set_state(w, c, CLIENT_HEAD, w->config.times.idle_ns);
+	return c;
+}
+
+/* Everything but the TCP connection, which the caller has ended. */
+static void
+release(struct worker *w, struct client *c)
+{
+	struct exchange *x = c->exchange;
+
+	c->exchange = NULL;
+	if (x != NULL)
+		exchange_cancel(w, x);
+	if (w->stage.owner == c) {
+		w->stage.owner = NULL;
+		w->stage.len = 0;
+	}
+	timer_cancel(&w->timers, &c->timer);
+	tls_conn_free(c->tls);
+	c->tls = NULL;
+	pkt_free(c->received);
+	c->received = NULL;
+	worker_head_put(w, c->head);
+	c->head = NULL;
+	worker_count(w, COUNTER_CLIENTS_CLOSED);
+	/* On the ready list the object is still linked; run_ready() returns it to the pool. */
+	c->state = CLIENT_FREE;
+	if (!c->is_ready)
+		worker_client_put(w, c);
+}
+
+void
+client_abort(struct worker *w, struct client *c)
+{
+	tcp_abort(w->tcp, c->conn);
+	release(w, c);
+}
+
+static void
+close_now(struct worker *w, struct client *c)
+{
+	tcp_close(w->tcp, c->conn);
+	release(w, c);
+}
+
+/* --- output ------------------------------------------------------------------------------ */
+
+static void
+send_packet(struct worker *w, struct client *c, struct pkt *p, bool more)
+{
+	uint32_t n = pkt_total(p);
+
+	if (tcp_send(w->tcp, c->conn, p, more) == ERR_OK) {
+		c->sent_bytes += n;
+		return;
+	}
+	pkt_free(p);
+	c->broken = true;
+	client_make_ready(w, c);
+	worker_count_verdict(w, ERR_CLIENT_OUTPUT_LOST);
+}
+
+static struct pkt *
+packet_for(struct worker *w, struct client *c)
+{
+	struct pkt *p = pkt_alloc(w->config.payload_pool);
+
+	if (p == NULL) {
+		c->broken = true;
+		client_make_ready(w, c);
+		worker_count_verdict(w, ERR_CLIENT_OUTPUT_LOST);
+	}
+	return p;
+}
+
+/* Bytes that are ciphertext already, or clear text on a clear-text listener. */
+static void
+send_wire(struct worker *w, struct client *c, struct bytes wire)
+{
+	while (wire.len > 0 && !c->broken) {
+		struct pkt *p = packet_for(w, c);
+		uint32_t n;
+
+		if (p == NULL)
+			return;
+		n = pkt_tailroom(p) < wire.len ? pkt_tailroom(p) : (uint32_t)wire.len;
+		memcpy(pkt_append(p, n), wire.ptr, n);
+		bytes_advance(&wire, n);
+		send_packet(w, c, p, wire.len > 0);
+	}
+}
+
+static void
+send_record(struct worker *w, struct client *c, struct bytes plain, bool more)
+{
+	struct pkt *p = packet_for(w, c);
+	struct tls_out out;
+	uint32_t room;
+
+	if (p == NULL)
+		return;
+	room = pkt_tailroom(p);
+	out = (struct tls_out){ .ptr = pkt_append(p, room), .room = room };
+	if (tls_seal(c->tls, &plain, &out) != ERR_OK || plain.len > 0) {
+		pkt_free(p);
+		c->broken = true;
+		client_make_ready(w, c);
+		worker_count_verdict(w, ERR_CLIENT_OUTPUT_LOST);
+		return;
+	}
+	pkt_trim(p, room - (uint32_t)out.used);
+	send_packet(w, c, p, more);
+}
+
+static void
+send_stage(struct worker *w, struct client *c, bool more)
+{
+	struct bytes plain = bytes_make(w->stage.bytes, w->stage.len);
+
+	worker_count_by(w, COUNTER_BYTES_TO_CLIENTS, plain.len);
+	if (c->tls == NULL) {
+		send_wire(w, c, plain);
+	} else {
+		while (plain.len > 0 && !c->broken) {
+			size_t n = plain.len < RECORD_PLAIN_BYTES ? plain.len : RECORD_PLAIN_BYTES;
+
+			send_record(w, c, bytes_make(plain.ptr, n), more || n < plain.len);
+			bytes_advance(&plain, n);
+		}
+	}
+	w->stage.len = 0;
+}
+
+void
+client_put(struct worker *w, struct client *c, struct bytes plain)
+{
+	CHECK(w->stage.owner == NULL || w->stage.owner == c);
+	w->stage.owner = c;
+	while (plain.len > 0) {
+		size_t room = sizeof(w->stage.bytes) - w->stage.len;
+		size_t n = plain.len < room ? plain.len : room;
+
+		memcpy(w->stage.bytes + w->stage.len, plain.ptr, n);
+		w->stage.len += (uint32_t)n;
+		bytes_advance(&plain, n);
+		if (w->stage.len == sizeof(w->stage.bytes))
+			send_stage(w, c, true);
+	}
+}
+
+void
+client_flush(struct worker *w, struct client *c)
+{
+	if (w->stage.owner != c)
+		return;
+	if (w->stage.len > 0)
+		send_stage(w, c, false);
+	w->stage.owner = NULL;
+}
+
+bool
+client_has_room(struct worker *w, struct client *c)
+{
+	uint32_t unacked = tcp_unacked(w->tcp, c->conn);
+	uint64_t *most = &w->counters[ERR_COUNT + COUNTER_TCP_UNACKED_BYTES_MAX];
+
+	if (unacked > *most)
+		*most = unacked;
+	if (unacked < CLIENT_UNACKED_BYTES_HIGH)
+		return true;
+	tcp_notify_below(w->tcp, c->conn, CLIENT_UNACKED_BYTES_LOW);
+	return false;
+}
+
+/* Our side is done: says so, then waits a little for the peer's end, so that no reset overtakes what was
+ * sent (RFC 9112 section 9.6). */
+static void
+end(struct worker *w, struct client *c)
+{
+	if (c->tls != NULL && tls_is_open(c->tls)) {
+		struct tls_out out = { .ptr = w->answer, .room = sizeof(w->answer) };
+
+		if (tls_close(c->tls, &out) == ERR_OK)
+			send_wire(w, c, bytes_make(out.ptr, out.used));
+	}
+	if (c->eof) {
+		close_now(w, c);
+		return;
+	}
+	tcp_shutdown(w->tcp, c->conn);
+	worker_head_put(w, c->head);
+	c->head = NULL;
+	set_state(w, c, CLIENT_LINGER, w->config.times.linger_ns);
+	client_make_ready(w, c);
+}
+
+void
+client_wait(struct worker *w, struct client *c, enum client_state state)
+{
+	CHECK(state == CLIENT_WAIT || state == CLIENT_LISTING);
+	c->progress_at_ns = w->now_ns;
+	c->acked_bytes = c->sent_bytes - tcp_unacked(w->tcp, c->conn);
+	set_state(w, c, state, w->config.times.stall_ns / STALL_LOOKS);
+}
+
+void
+client_answered(struct worker *w, struct client *c)
+{
+	CHECK(c->exchange == NULL && w->stage.owner != c);
+	if (c->broken)
+		return;
+	c->requests++;
+	if (c->close_after || w->draining || c->requests >= REQUESTS_PER_CONNECTION_MAX) {
+		end(w, c);
+		return;
+	}
+	c->scan = (struct h1_scan){ 0 };
+	if (c->body_in.done) {
+		set_state(w, c, CLIENT_HEAD, w->config.times.idle_ns);
+	} else {
+		c->drain_bytes = 0;
+		set_state(w, c, CLIENT_DRAIN, w->config.times.body_ns);
+	}
+	client_make_ready(w, c);
+}
+
+void
+client_cut(struct worker *w, struct client *c)
+{
+	CHECK(c->exchange == NULL);
+	if (tcp_unacked(w->tcp, c->conn) == 0) {
+		client_abort(w, c);
+		return;
+	}
+	tcp_notify_below(w->tcp, c->conn, 0);
+	set_state(w, c, CLIENT_ABORTING, ABORTING_NS);
+}
+
+/* --- input ---------------------------------------------------------------------------------- */
+
+/* The next unread bytes as they came from TCP; empty when there are none now. */
+static struct bytes
+peek_wire(struct worker *w, struct client *c)
+{
+	while (c->received != NULL && pkt_len(c->received) == 0)
+		c->received = pkt_drop_front(c->received, 0);
+	if (c->received == NULL)
+		c->received = tcp_take(w->tcp, c->conn);
+	if (c->received == NULL)
+		return BYTES_NONE;
+	return bytes_make(pkt_data(c->received), pkt_len(c->received));
+}
+
+static void
+use_wire(struct worker *w, struct client *c, size_t n)
+{
+	if (n == 0)
+		return;
+	c->received = pkt_drop_front(c->received, (uint32_t)n);
+	tcp_consumed(w->tcp, c->conn, (uint32_t)n);
+}
+
+/* One piece of plaintext into w->plain. ERR_OK: *piece is not empty. ERR_MORE: nothing now, and c->eof
+ * tells whether ever. Others: the connection is of no use; an alert was sent. */
+static enum err
+read_plain(struct worker *w, struct client *c, struct bytes *piece)
+{
+	for (;;) {
+		struct bytes in = peek_wire(w, c);
+		size_t offered = in.len;
+		struct tls_out plain = { .ptr = w->plain, .room = sizeof(w->plain) };
+		struct tls_out out = { .ptr = w->answer, .room = sizeof(w->answer) };
+		enum err verdict;
+
+		if (c->tls == NULL) {
+			if (in.len == 0)
+				return ERR_MORE;
+			plain.used = in.len < plain.room ? in.len : plain.room;
+			memcpy(plain.ptr, in.ptr, plain.used);
+			bytes_advance(&in, plain.used);
+			verdict = ERR_OK;
+		} else {
+			if (in.len == 0 && !tls_has_plain(c->tls))
+				return ERR_MORE;
+			verdict = tls_open(c->tls, &in, &plain, &out);
+		}
+		use_wire(w, c, offered - in.len);
+		if (out.used > 0)
+			send_wire(w, c, bytes_make(out.ptr, out.used));
+		if (plain.used > 0) {
+			worker_count_by(w, COUNTER_BYTES_FROM_CLIENTS, plain.used);
+			*piece = bytes_make(plain.ptr, plain.used);
+			return ERR_OK;
+		}
+		if (verdict == ERR_TLS_CLOSED) {
+			c->eof = true;
+			return ERR_MORE;
+		}
+		if (verdict != ERR_OK && verdict != ERR_MORE)
+			return verdict;
+		if (offered == in.len && verdict == ERR_OK && !tls_has_plain(c->tls))
+			return ERR_MORE;
+		if (offered == 0 && verdict == ERR_MORE)
+			return ERR_MORE;
+	}
+}
+
+/* The peer ended its side, or broke the rules of TLS, where nothing of ours is under way. */
+static enum step
+end_of_input(struct worker *w, struct client *c, enum err verdict)
+{
+	if (verdict != ERR_MORE) {
+		worker_count_verdict(w, verdict);
+		close_now(w, c);
+		return STEP_GONE;
+	}
+	if (!c->eof)
+		return STEP_WAIT;
+	end(w, c);
+	return STEP_GONE;
+}
+
+static enum step
+step_handshake(struct worker *w, struct client *c)
+{
+	struct bytes in = peek_wire(w, c);
+	size_t offered = in.len;
+	struct tls_out out = { .ptr = w->answer, .room = sizeof(w->answer) };
+	enum err verdict = tls_handshake(c->tls, &in, &out);
+	struct tls_facts facts;
+
+	use_wire(w, c, offered - in.len);
+	send_wire(w, c, bytes_make(out.ptr, out.used));
+	switch (verdict) {
+	case ERR_OK:
+		tls_facts(c->tls, &facts);
+		worker_count(w, facts.resumed ? COUNTER_HANDSHAKES_RESUMED : COUNTER_HANDSHAKES_FULL);
+		set_state(w, c, CLIENT_HEAD, w->config.times.idle_ns);
+		return STEP_AGAIN;
+	case ERR_MORE:
+		if (offered > in.len && peek_wire(w, c).len > 0)
+			return STEP_YIELD;
+		if (c->eof) {
+			close_now(w, c);
+			return STEP_GONE;
+		}
+		return STEP_WAIT;
+	case ERR_TLS_AGAIN:
+		return STEP_YIELD;
+	default:
+		worker_count(w, COUNTER_HANDSHAKES_FAILED);
+		worker_count_verdict(w, verdict);
+		end(w, c);
+		return STEP_GONE;
+	}
+}
+
+static enum refusal_code
+refusal_of_status(uint16_t status)
+{
+	for (int code = REFUSAL_NONE + 1; code < REFUSAL_COUNT; code++)
+		if (refusal_status((enum refusal_code)code) == status)
+			return (enum refusal_code)code;
+	return REFUSAL_BAD_REQUEST;
+}
+
+/* The head buffer's first n bytes are used; what the client pipelined moves to the front. */
+static void
+drop_head_bytes(struct worker *w, struct client *c, uint32_t n)
+{
+	struct head_buffer *head = c->head;
+
+	CHECK(n <= head->len);
+	head->len -= n;
+	memmove(head->bytes, head->bytes + n, head->len);
+	if (head->len == 0) {
+		worker_head_put(w, head);
+		c->head = NULL;
+	}
+}
+
+/* Refuses a request whose framing is not understood: nothing behind it can be read. */
+static void
+refuse_framing(struct worker *w, struct client *c, enum err verdict)
+{
+	struct admission admission = { .surface = SHM_SURFACE_ECOLINK };
+	struct refusal refusal = { .code = refusal_of_status(h1_status_of(verdict)),
+				   .message = err_sentence(verdict) };
+
+	worker_count_verdict(w, verdict);
+	worker_request_id(w, admission.request_id);
+	c->close_after = true;
+	c->body_in.done = true;
+	answer_refusal(w, c, &admission, &refusal, false);
+}
+
+static void
+send_continue(struct worker *w, struct client *c)
+{
+	client_put(w, c, BYTES_LITERAL("HTTP/1.1 100 Continue\r\n\r\n"));
+	client_flush(w, c);
+}
+
+/* A complete head: admits it, answers it, or opens an exchange for its body. */
+static void
+head_complete(struct worker *w, struct client *c)
+{
+	struct h1_request *request = &w->request;
+	struct admission admission;
+	struct refusal refusal = { 0 };
+	bool body_pending = request->head.framing != H1_BODY_NONE;
+
+	worker_count(w, COUNTER_REQUESTS);
+	c->minor_version = request->head.minor_version;
+	c->close_after = !request->head.keep_alive;
+	h1_body_init(&c->body_in, &request->head);
+	if (!admit_head(w, request, &admission, &refusal)) {
+		/* Whether the body will follow an unmet 100-continue is the client's choice. */
+		if (request->expect_continue)
+			c->close_after = true;
+		answer_refusal(w, c, &admission, &refusal, body_pending);
+		return;
+	}
+	if (admission.route != ROUTE_CHAT && admission.route != ROUTE_JSON) {
+		answer_local(w, c, &admission);
+		return;
+	}
+	c->exchange = exchange_open(w, c, &admission, request);
+	if (c->exchange == NULL) {
+		refusal = (struct refusal){ .code = REFUSAL_OVERLOADED, .retry_after_ns = NSEC_PER_SEC };
+		answer_refusal(w, c, &admission, &refusal, body_pending);
+		return;
+	}
+	if (request->expect_continue && body_pending && request->head.head_bytes == c->head->len)
+		send_continue(w, c);
+	set_state(w, c, CLIENT_BODY, w->config.times.body_ns);
+}
+
+static enum step
+step_head(struct worker *w, struct client *c)
+{
+	enum err verdict = ERR_MORE;
+	struct bytes piece;
+
+	if (c->head != NULL)
+		verdict = h1_parse_request(bytes_make(c->head->bytes, c->head->len), &c->scan,
+					   &w->request);
+	if (verdict == ERR_OK) {
+		uint32_t head_bytes = w->request.head.head_bytes;
+
+		head_complete(w, c);
+		if (c->state != CLIENT_FREE && c->head != NULL)
+			drop_head_bytes(w, c, head_bytes);
+		return c->state == CLIENT_FREE ? STEP_GONE : STEP_AGAIN;
+	}
+	if (verdict != ERR_MORE) {
+		refuse_framing(w, c, verdict);
+		return STEP_GONE;
+	}
+	verdict = read_plain(w, c, &piece);
+	if (verdict != ERR_OK)
+		return end_of_input(w, c, verdict);
+	if (c->head == NULL) {
+		c->head = worker_head_get(w);
+		if (c->head == NULL) {
+			worker_count_verdict(w, ERR_HEADS_FULL);
+			client_abort(w, c);
+			return STEP_GONE;
+		}
+		set_timer(w, c, w->config.times.header_ns);
+	}
+	CHECK(c->head->len + piece.len <= HEAD_BUFFER_BYTES);
+	memcpy(c->head->bytes + c->head->len, piece.ptr, piece.len);
+	c->head->len += (uint32_t)piece.len;
+	return STEP_AGAIN;
+}
+
+/* Keeps what came behind the end of a body for the next request. */
+static bool
+stash(struct worker *w, struct client *c, struct bytes rest)
+{
+	CHECK(c->head == NULL && rest.len <= HEAD_BUFFER_BYTES);
+	if (rest.len == 0)
+		return true;
+	c->head = worker_head_get(w);
+	if (c->head == NULL) {
+		worker_count_verdict(w, ERR_HEADS_FULL);
+		return false;
+	}
+	memcpy(c->head->bytes, rest.ptr, rest.len);
+	c->head->len = (uint32_t)rest.len;
+	return true;
+}
+
+enum body_end { BODY_GOES_ON, BODY_COMPLETE, BODY_REFUSED, BODY_BROKEN };
+
+/* Decodes as much of *input as belongs to the body; x NULL: drops it. */
+static enum body_end
+feed_body(struct worker *w, struct client *c, struct bytes *input, struct refusal *refusal)
+{
+	while (!c->body_in.done) {
+		struct bytes payload = BYTES_NONE;
+		enum err verdict = h1_body_feed(&c->body_in, input, &payload);
+
+		if (verdict == ERR_MORE)
+			return BODY_GOES_ON;
+		if (verdict != ERR_OK) {
+			refusal->code = refusal_of_status(h1_status_of(verdict));
+			refusal->message = err_sentence(verdict);
+			worker_count_verdict(w, verdict);
+			return BODY_BROKEN;
+		}
+		if (c->exchange != NULL && payload.len > 0 &&
+		    !exchange_body(w, c->exchange, payload, refusal))
+			return BODY_REFUSED;
+	}
+	return BODY_COMPLETE;
+}
+
+/* The exchange refuses: its answer is ours. */
+static void
+refuse_exchange(struct worker *w, struct client *c, const struct refusal *refusal, bool body_pending)
+{
+	struct exchange *x = c->exchange;
+
+	/* The refusal may show what the exchange holds, so it is closed last. */
+	c->exchange = NULL;
+	x->client = NULL;
+	answer_refusal(w, c, &x->admission, refusal, body_pending);
+	exchange_close(w, x);
+}
+
+static enum step
+body_fed(struct worker *w, struct client *c, enum body_end how, const struct refusal *refusal)
+{
+	struct refusal late = { 0 };
+
+	switch (how) {
+	case BODY_GOES_ON:
+		set_timer(w, c, w->config.times.body_ns);
+		return STEP_AGAIN;
+	case BODY_BROKEN:
+		c->close_after = true;
+		c->body_in.done = true;
+		refuse_exchange(w, c, refusal, false);
+		return STEP_GONE;
+	case BODY_REFUSED:
+		refuse_exchange(w, c, refusal, !c->body_in.done);
+		return STEP_GONE;
+	case BODY_COMPLETE:
+		break;
+	}
+	client_wait(w, c, CLIENT_WAIT);
+	if (!exchange_start(w, c->exchange, &late))
+		refuse_exchange(w, c, &late, false);
+	return STEP_GONE;
+}
+
+/* The next input of a body: what stands behind the head, or a fresh piece. */
+static enum step
+step_body(struct worker *w, struct client *c)
+{
+	struct refusal refusal = { 0 };
+	struct bytes input = BYTES_NONE;
+	enum body_end how;
+
+	if (c->head != NULL) {
+		uint32_t offered = c->head->len;
+
+		input = bytes_make(c->head->bytes, offered);
+		how = feed_body(w, c, &input, &refusal);
+		drop_head_bytes(w, c, offered - (uint32_t)input.len);
+		return body_fed(w, c, how, &refusal);
+	}
+	if (!c->body_in.done) {
+		enum err verdict = read_plain(w, c, &input);
+
+		if (verdict == ERR_MORE && !c->eof)
+			return STEP_WAIT;
+		if (verdict != ERR_OK) {
+			if (verdict != ERR_MORE)
+				worker_count_verdict(w, verdict);
+			client_abort(w, c);
+			return STEP_GONE;
+		}
+	}
+	how = feed_body(w, c, &input, &refusal);
+	if (!stash(w, c, how == BODY_COMPLETE ? input : BYTES_NONE)) {
+		client_abort(w, c);
+		return STEP_GONE;
+	}
+	return body_fed(w, c, how, &refusal);
+}
+
+static enum step
+step_drain(struct worker *w, struct client *c)
+{
+	struct refusal unused = { 0 };
+	struct bytes input = BYTES_NONE;
+	enum body_end how;
+
+	if (c->head != NULL) {
+		uint32_t offered = c->head->len;
+
+		input = bytes_make(c->head->bytes, offered);
+		how = feed_body(w, c, &input, &unused);
+		c->drain_bytes += offered - input.len;
+		drop_head_bytes(w, c, offered - (uint32_t)input.len);
+	} else {
+		enum err verdict = read_plain(w, c, &input);
+		size_t offered = input.len;
+
+		if (verdict != ERR_OK)
+			return end_of_input(w, c, verdict);
+		how = feed_body(w, c, &input, &unused);
+		c->drain_bytes += offered - input.len;
+		if (how == BODY_COMPLETE && !stash(w, c, input)) {
+			client_abort(w, c);
+			return STEP_GONE;
+		}
+	}
+	if (how == BODY_BROKEN || (how == BODY_GOES_ON && c->drain_bytes > DRAIN_BYTES_MAX)) {
+		end(w, c);
+		return STEP_GONE;
+	}
+	if (how == BODY_COMPLETE)
+		set_state(w, c, CLIENT_HEAD, w->config.times.idle_ns);
+	return STEP_AGAIN;
+}
+
+static enum step
+step_linger(struct worker *w, struct client *c)
+{
+	struct bytes in = peek_wire(w, c);
+
+	if (in.len > 0) {
+		use_wire(w, c, in.len);
+		return STEP_AGAIN;
+	}
+	if (!c->eof)
+		return STEP_WAIT;
+	close_now(w, c);
+	return STEP_GONE;
+}
+
+static enum step
+step(struct worker *w, struct client *c)
+{
+	switch (c->state) {
+	case CLIENT_HANDSHAKE:
+		return step_handshake(w, c);
+	case CLIENT_HEAD:
+		return step_head(w, c);
+	case CLIENT_BODY:
+		return step_body(w, c);
+	case CLIENT_DRAIN:
+		return step_drain(w, c);
+	case CLIENT_LINGER:
+		return step_linger(w, c);
+	default:
+		return STEP_WAIT;
+	}
+}
+
+void
+client_run(struct worker *w, struct client *c)
+{
+	if (c->broken) {
+		client_abort(w, c);
+		return;
+	}
+	for (int i = 0; i < CLIENT_STEPS_PER_TURN; i++) {
+		switch (step(w, c)) {
+		case STEP_AGAIN:
+			break;
+		case STEP_YIELD:
+			client_make_ready(w, c);
+			return;
+		case STEP_WAIT:
+		case STEP_GONE:
+			return;
+		}
+	}
+	client_make_ready(w, c);
+}
+
+/* --- events and the timer ------------------------------------------------------------------- */
+
+static void
+client_writable(struct worker *w, struct client *c)
+{
+	if (c->state == CLIENT_WAIT && c->exchange != NULL)
+		exchange_resume(w, c->exchange);
+	else if (c->state == CLIENT_LISTING)
+		answer_listing(w, c);
+	else if (c->state == CLIENT_ABORTING)
+		client_abort(w, c);
+}
+
+void
+client_event(struct worker *w, struct client *c, const struct tcp_event *event)
+{
+	if (event->bits & TCP_EVENT_ERROR) {
+		worker_count_verdict(w, event->reason);
+		client_abort(w, c);
+		return;
+	}
+	if (event->bits & TCP_EVENT_EOF) {
+		c->eof = true;
+		/* A client that ends its side while it waits has left (nginx's default as well): whether it could
+		 * still read is not worth a GPU. */
+		if (c->state == CLIENT_WAIT || c->state == CLIENT_LISTING) {
+			client_abort(w, c);
+			return;
+		}
+	}
+	if (event->bits & TCP_EVENT_WRITABLE) {
+		client_writable(w, c);
+		if (c->state == CLIENT_FREE || c->conn != event->conn)
+			return;
+	}
+	if (!(event->bits & (TCP_EVENT_READABLE | TCP_EVENT_EOF)))
+		return;
+	if (c->state == CLIENT_HANDSHAKE)
+		client_make_ready(w, c);
+	else
+		client_run(w, c);
+}
+
+/* The client must take something of its answer now and then. */
+static void
+look_for_stall(struct worker *w, struct client *c)
+{
+	uint32_t unacked = tcp_unacked(w->tcp, c->conn);
+	uint64_t acked_bytes = c->sent_bytes - unacked;
+
+	if (unacked == 0 || acked_bytes != c->acked_bytes) {
+		c->acked_bytes = acked_bytes;
+		c->progress_at_ns = w->now_ns;
+	}
+	if (w->now_ns - c->progress_at_ns >= w->config.times.stall_ns) {
+		worker_count_verdict(w, ERR_CLIENT_STALLED);
+		client_abort(w, c);
+		return;
+	}
+	set_timer(w, c, w->config.times.stall_ns / STALL_LOOKS);
+}
+
+void
+client_timer_expired(struct worker *w, struct client *c)
+{
+	switch (c->state) {
+	case CLIENT_WAIT:
+	case CLIENT_LISTING:
+		look_for_stall(w, c);
+		return;
+	case CLIENT_HANDSHAKE:
+		worker_count_verdict(w, ERR_CLIENT_SLOW);
+		client_abort(w, c);
+		return;
+	case CLIENT_HEAD:
+		if (c->head != NULL)
+			worker_count_verdict(w, ERR_CLIENT_SLOW);
+		end(w, c);
+		return;
+	case CLIENT_BODY:
+	case CLIENT_DRAIN:
+		worker_count_verdict(w, ERR_CLIENT_SLOW);
+		client_abort(w, c);
+		return;
+	default:
+		client_abort(w, c);
+		return;
+	}
+}

@@ -1,0 +1,100 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/timer.h"
+#include "http/h1.h"
+#include "tcp/tcp.h"
+#include "tls/tls.h"
+
+/*
+ * client: one connection of a client: TCP, TLS and HTTP/1.1 stitched together.
+ *
+ * One request is worked on at a time; what a client pipelines behind it waits in the head buffer (at
+ * most one TLS record) and in TCP's receive window.
+ *
+ * Owner: the worker. Memory: a fixed pool; a head buffer is held only while a head or pipelined bytes
+ * wait in it.
+ */
+enum client_state {
+	CLIENT_FREE,
+	CLIENT_HANDSHAKE, /* TLS */
+	CLIENT_HEAD,      /* between requests, or in a head */
+	CLIENT_BODY,      /* the exchange collects the body */
+	CLIENT_WAIT,      /* the exchange runs; nothing is read */
+	CLIENT_LISTING,   /* our own list of models is being sent */
+	CLIENT_DRAIN,     /* answered early: the rest of the body is read and dropped */
+	CLIENT_LINGER,    /* our side is closed; what comes is dropped until EOF or the timer */
+	CLIENT_ABORTING,  /* an answer was cut: reset as soon as what was said is acknowledged */
+	CLIENT_STATE_COUNT
+};
+
+struct exchange;
+struct worker;
+
+struct head_buffer {
+	struct head_buffer *next_free;
+	uint32_t len;
+	uint8_t bytes[];
+};
+
+struct client {
+	tcp_conn_t conn;
+	struct tls_conn *tls; /* NULL on a clear-text listener */
+	struct pkt *received; /* taken from TCP and not used up */
+	struct head_buffer *head;
+	struct exchange *exchange;
+	struct client *next; /* in the free list or the ready list */
+	enum client_state state;
+	bool is_ready;   /* on the ready list */
+	bool eof;        /* the peer sent FIN or close_notify */
+	bool broken;     /* output was lost for want of a packet: reset at the end of this turn */
+	bool close_after; /* the answer under way says Connection: close */
+	uint8_t minor_version;
+	uint32_t requests;
+	uint32_t listing_cursor;
+	bool listing_begun;
+	uint64_t drain_bytes;
+	uint64_t sent_bytes;  /* given to TCP since the connection began */
+	uint64_t acked_bytes; /* as the stall check saw it last */
+	uint64_t progress_at_ns;
+	struct h1_scan scan;
+	struct h1_body body_in;
+	struct timer timer;
+};
+
+/* An accepted connection. NULL: refused, for want of a session. */
+struct client *client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user);
+
+/* What TCP reported; the client may be gone after it. */
+void client_event(struct worker *w, struct client *c, const struct tcp_event *event);
+void client_timer_expired(struct worker *w, struct client *c);
+
+/* Goes on where it waited; bounded work, puts itself on the ready list if there is more. */
+void client_run(struct worker *w, struct client *c);
+void client_make_ready(struct worker *w, struct client *c);
+
+/* --- output, for the exchange and the answers --------------------------------------- */
+
+/* Collects plaintext in the worker's stage; records leave as it fills. client_flush() sends the rest. A
+ * client whose output was lost is marked broken and reset when it runs next, never inside these calls. */
+void client_put(struct worker *w, struct client *c, struct bytes plain);
+void client_flush(struct worker *w, struct client *c);
+
+/* Nothing is read from now on; the timer watches whether the client takes what it is sent. */
+void client_wait(struct worker *w, struct client *c, enum client_state state);
+
+/* True while the client takes its answer fast enough. If false, client_event() will resume the exchange
+ * when the level has fallen. */
+bool client_has_room(struct worker *w, struct client *c);
+
+/* The answer under way is complete and flushed: next request, drain, or close. */
+void client_answered(struct worker *w, struct client *c);
+
+/* The answer under way cannot be completed: reset once what was said is acknowledged. */
+void client_cut(struct worker *w, struct client *c);
+
+/* Resets the connection now; cancels the exchange; frees all that is held. */
+void client_abort(struct worker *w, struct client *c);

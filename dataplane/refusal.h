@@ -1,0 +1,38 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "shm/layout.h"
+
+/*
+ * refusal: why a request gets an answer of our own, in the words of both surfaces (api.md section 5).
+ */
+enum refusal_code {
+	REFUSAL_NONE,
+#define REFUSAL(name, status, type, code, infer_code, retry, message) REFUSAL_##name,
+#include "dataplane/refusal.def"
+#undef REFUSAL
+	REFUSAL_COUNT
+};
+
+/* Whether repeating the same request can help; a spent failover and an empty balance cannot. */
+enum refusal_retry { REFUSAL_RETRY_DEFAULT, REFUSAL_RETRY_NO };
+
+struct refusal {
+	enum refusal_code code;
+	const char *param;       /* the field it is about, or NULL. Static memory. */
+	const char *message;     /* instead of the code's own, or NULL. Static memory. */
+	struct bytes subject;    /* what the client named (a model), shown behind the message; may be empty */
+	uint64_t retry_after_ns; /* 0: no retry-after field */
+	const char *allow;       /* with 405 */
+};
+
+uint16_t refusal_status(enum refusal_code code);
+bool refusal_forbids_retry(enum refusal_code code);
+
+/* Writes the JSON body into to; returns its length. room >= REFUSAL_BODY_BYTES_MAX. */
+#define REFUSAL_BODY_BYTES_MAX 2048
+uint32_t refusal_body(const struct refusal *refusal, enum shm_surface surface, uint8_t *to,
+		      uint32_t room);

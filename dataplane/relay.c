@@ -1,0 +1,537 @@
+/*
+ * The answer on its way: head once, then payload, framed anew for the client.
+ *
+ * Of an event stream whole events are passed on; what has begun and not ended waits in one block, so that a
+ * lost backend leaves the client between two events, where an error event can follow. Order at the end:
+ * settle, then the last bytes.
+ */
+#include "dataplane/relay.h"
+
+#include "base/check.h"
+#include "dataplane/answer.h"
+#include "dataplane/client.h"
+#include "dataplane/route.h"
+#include "dataplane/settle.h"
+#include "dataplane/upstream.h"
+#include "dataplane/worker.h"
+
+static void
+arm(struct worker *w, struct exchange *x)
+{
+	uint64_t after_ns = w->config.times.between_events_ns;
+
+	if (x->is_events && x->events == 0)
+		after_ns = w->config.times.first_event_ns;
+	x->timer.kind = TIMER_EXCHANGE;
+	timer_set(&w->timers, &x->timer, w->now_ns + after_ns);
+}
+
+/* --- towards the client ------------------------------------------------------------ */
+
+static void
+put_payload(struct worker *w, struct exchange *x, struct bytes payload)
+{
+	uint8_t chunk_head[H1_CHUNK_HEAD_BYTES_MAX];
+
+	if (payload.len == 0)
+		return;
+	x->payload_bytes += payload.len;
+	if (x->framing != ANSWER_CHUNKED) {
+		client_put(w, x->client, payload);
+		return;
+	}
+	client_put(w, x->client,
+		   bytes_make(chunk_head, h1_emit_chunk_head(chunk_head, payload.len)));
+	client_put(w, x->client, payload);
+	client_put(w, x->client, BYTES_LITERAL("\r\n"));
+}
+
+/* Fields of a backend's answer that a client may see; the rest stays inside. */
+static bool
+may_pass(struct bytes name)
+{
+	static const char *const allowed[] = {
+		"content-type",	    "content-encoding", "content-language", "content-disposition",
+		"cache-control",    "retry-after",	"openai-version",   "openai-model",
+		"openai-processing-ms",
+	};
+
+	for (size_t i = 0; i < COUNT_OF(allowed); i++)
+		if (bytes_equal_nocase(name, bytes_from_text(allowed[i])))
+			return true;
+	return false;
+}
+
+static void
+choose_framing(struct exchange *x, const struct h1_response *response)
+{
+	struct client *c = x->client;
+
+	if (response->head.framing == H1_BODY_NONE ||
+	    (response->head.framing == H1_BODY_LENGTH && !x->is_events))
+		x->framing = ANSWER_LENGTH;
+	else if (c->minor_version >= 1)
+		x->framing = ANSWER_CHUNKED;
+	else
+		x->framing = ANSWER_UNTIL_CLOSE;
+	if (x->framing == ANSWER_UNTIL_CLOSE)
+		c->close_after = true;
+}
+
+static void
+emit_framing(struct exchange *x, const struct h1_response *response, struct h1_writer *writer)
+{
+	if (x->framing == ANSWER_CHUNKED)
+		h1_emit_field(writer, BYTES_LITERAL("transfer-encoding"), BYTES_LITERAL("chunked"));
+	else if (x->framing == ANSWER_LENGTH && response->status != 204 && response->status != 304)
+		h1_emit_field_number(writer, BYTES_LITERAL("content-length"),
+				     response->head.content_length);
+	if (x->client->close_after)
+		h1_emit_field(writer, BYTES_LITERAL("connection"), BYTES_LITERAL("close"));
+}
+
+static void
+count_answer(struct worker *w, uint16_t status)
+{
+	worker_count(w, status < 300 ? COUNTER_ANSWERS_2XX :
+			status < 400 ? COUNTER_ANSWERS_3XX :
+			status < 500 ? COUNTER_ANSWERS_4XX :
+				       COUNTER_ANSWERS_5XX);
+}
+
+static void
+put_head(struct worker *w, struct exchange *x, const struct h1_response *response)
+{
+	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
+
+	h1_emit_status(&writer, response->status);
+	for (uint32_t i = 0; i < response->head.field_count; i++) {
+		const struct h1_field *field = &response->head.fields[i];
+
+		if (may_pass(field->name))
+			h1_emit_field(&writer, field->name, field->value);
+	}
+	if (x->is_events && h1_find(&response->head, BYTES_LITERAL("cache-control")) == NULL)
+		h1_emit_field(&writer, BYTES_LITERAL("cache-control"), BYTES_LITERAL("no-store"));
+	answer_fields(w, &writer, &x->admission, bytes_make(x->region.text, x->region.len));
+	emit_framing(x, response, &writer);
+	h1_emit_end(&writer);
+	/* A head of at most H1_HEAD_BYTES_MAX came in, a part of it goes out. */
+	CHECK(!writer.overflow);
+	client_put(w, x->client, bytes_make(writer.ptr, writer.len));
+	count_answer(w, response->status);
+}
+
+/* --- the head -------------------------------------------------------------------------- */
+
+static bool
+is_event_stream(const struct h1_head *head)
+{
+	static const char type[] = "text/event-stream";
+	const struct h1_field *field = h1_find(head, BYTES_LITERAL("content-type"));
+
+	return field != NULL && field->value.len >= sizeof(type) - 1 &&
+	       bytes_equal_nocase(bytes_make(field->value.ptr, sizeof(type) - 1),
+				  BYTES_LITERAL("text/event-stream"));
+}
+
+/* A status that says more of the pod than of the request: another pod may do better. */
+static bool
+wants_another_pod(uint16_t status, enum try_end *how)
+{
+	*how = status == 429 || status == 503 ? TRY_BUSY : TRY_BAD_STATUS;
+	return status == 429 || status == 502 || status == 503 || status == 504;
+}
+
+/* The answer's head is complete. False: the try has failed and x may be gone. */
+static bool
+begin_answer(struct worker *w, struct exchange *x, const struct h1_response *response)
+{
+	struct upstream *u = x->upstream;
+	enum try_end how;
+
+	if (wants_another_pod(response->status, &how)) {
+		exchange_try_failed(w, x, how);
+		return false;
+	}
+	if (response->status >= 500)
+		route_pod_bad(w, x->pod_entry);
+	else
+		route_pod_good(w, x->pod_entry);
+	x->state = EXCHANGE_RELAY;
+	x->answered = true;
+	x->status = response->status;
+	x->first_byte_at_ns = w->now_ns;
+	x->is_events = response->status < 300 && is_event_stream(&response->head);
+	h1_body_init(&u->body_in, &response->head);
+	u->reusable = response->head.keep_alive && x->request_sent &&
+		      response->head.framing != H1_BODY_UNTIL_CLOSE;
+	sse_init(&x->sse);
+	json_usage_init(&x->usage_scan);
+	choose_framing(x, response);
+	put_head(w, x, response);
+	return true;
+}
+
+/* --- payload ------------------------------------------------------------------------------ */
+
+static bool
+is_done_mark(struct bytes event)
+{
+	/* The LF of the line that ended the event before, if that was a CRLF. */
+	if (event.len > 0 && event.ptr[0] == '\n')
+		bytes_advance(&event, 1);
+	return bytes_starts_with(event, BYTES_LITERAL("data: [DONE]")) ||
+	       bytes_starts_with(event, BYTES_LITERAL("data:[DONE]"));
+}
+
+static void
+take_usage(struct exchange *x, const struct json_usage *usage)
+{
+	if (usage->present)
+		x->usage = *usage;
+	x->usage.suspect = x->usage.suspect || usage->suspect;
+}
+
+/* A whole event: read for usage already; passed on, unless it is the one that only we asked for. */
+static void
+event_complete(struct worker *w, struct exchange *x, struct bytes event, bool has_data)
+{
+	struct json_usage usage = x->usage_scan.usage;
+
+	json_usage_init(&x->usage_scan);
+	take_usage(x, &usage);
+	if (has_data && x->asked_for_usage && usage.present && usage.choices_empty)
+		return;
+	if (is_done_mark(event)) {
+		settle_exchange(w, x, USAGE_OK);
+	} else if (has_data) {
+		x->events++;
+		worker_count(w, COUNTER_SSE_EVENTS);
+	}
+	put_payload(w, x, event);
+}
+
+/* What has come of an event that has not ended: kept in the block, or passed on when it outgrows it. */
+static void
+keep_part(struct worker *w, struct exchange *x, struct bytes part)
+{
+	if (part.len == 0)
+		return;
+	if (!x->event_passing && x->event_block == BODY_NONE)
+		x->event_block = body_block_get(&w->bodies);
+	if (!x->event_passing &&
+	    (x->event_block == BODY_NONE || x->event_len + part.len > EVENT_BUFFER_BYTES)) {
+		x->event_passing = true;
+		if (x->event_block != BODY_NONE)
+			put_payload(w, x,
+				    bytes_make(body_block(&w->bodies, x->event_block), x->event_len));
+		x->event_len = 0;
+	}
+	if (x->event_passing) {
+		put_payload(w, x, part);
+		return;
+	}
+	memcpy(body_block(&w->bodies, x->event_block) + x->event_len, part.ptr, part.len);
+	x->event_len += (uint32_t)part.len;
+}
+
+/* The end of an event: `part` is what of it stands in this piece. */
+static void
+end_event(struct worker *w, struct exchange *x, struct bytes part, bool has_data)
+{
+	if (x->event_passing) {
+		struct json_usage usage = x->usage_scan.usage;
+
+		json_usage_init(&x->usage_scan);
+		take_usage(x, &usage);
+		x->events += has_data;
+		put_payload(w, x, part);
+		x->event_passing = false;
+	} else if (x->event_len == 0) {
+		event_complete(w, x, part, has_data);
+	} else {
+		keep_part(w, x, part);
+		if (x->event_passing)
+			x->event_passing = false;
+		else
+			event_complete(w, x,
+				       bytes_make(body_block(&w->bodies, x->event_block),
+						  x->event_len),
+				       has_data);
+	}
+	x->event_len = 0;
+	if (x->event_block != BODY_NONE) {
+		body_block_put(&w->bodies, x->event_block);
+		x->event_block = BODY_NONE;
+	}
+}
+
+/* False: a line is too long to be an event stream. */
+static bool
+relay_events(struct worker *w, struct exchange *x, struct bytes payload)
+{
+	struct bytes event = bytes_make(payload.ptr, 0);
+	uint64_t events_before = x->sse.events;
+
+	while (payload.len > 0) {
+		enum sse_what what;
+		struct bytes piece;
+
+		if (sse_feed(&x->sse, &payload, &what, &piece) != ERR_OK)
+			return false;
+		event.len = (size_t)(payload.ptr - event.ptr);
+		if (what == SSE_DATA) {
+			json_usage_feed(&x->usage_scan, piece);
+		} else if (what == SSE_EVENT_END) {
+			end_event(w, x, event, x->sse.events != events_before);
+			events_before = x->sse.events;
+			event = bytes_make(payload.ptr, 0);
+		}
+	}
+	keep_part(w, x, event);
+	return true;
+}
+
+/* The answer is complete: settle, last bytes, next. x is gone after it. */
+static void
+end_answer(struct worker *w, struct exchange *x)
+{
+	struct upstream *u = x->upstream;
+
+	if (!x->is_events)
+		take_usage(x, &x->usage_scan.usage);
+	settle_exchange(w, x, USAGE_OK);
+	/* A stream may end without an empty line: what is left is the client's as well. */
+	if (x->event_len > 0)
+		put_payload(w, x, bytes_make(body_block(&w->bodies, x->event_block), x->event_len));
+	if (x->framing == ANSWER_CHUNKED)
+		client_put(w, x->client, BYTES_LITERAL("0\r\n\r\n"));
+	if ((u->head != NULL && u->head->len > 0) || upstream_peek(w, u).len > 0) {
+		u->reusable = false;
+		worker_count_verdict(w, ERR_UPSTREAM_EXTRA_BYTES);
+	}
+	worker_head_put(w, u->head);
+	u->head = NULL;
+	exchange_finished(w, x);
+}
+
+/* Payload of an answer that is no event stream. `last`: nothing follows. */
+static void
+relay_plain(struct worker *w, struct exchange *x, struct bytes payload, bool last)
+{
+	json_usage_feed(&x->usage_scan, payload);
+	if (last) {
+		take_usage(x, &x->usage_scan.usage);
+		settle_exchange(w, x, USAGE_OK);
+	}
+	put_payload(w, x, payload);
+}
+
+enum feed_end { FEED_MORE, FEED_ENDED };
+
+/* Decodes *input. FEED_ENDED: the answer is over, one way or the other, and x may be gone. */
+static enum feed_end
+feed(struct worker *w, struct exchange *x, struct bytes *input)
+{
+	struct upstream *u = x->upstream;
+
+	while (!u->body_in.done) {
+		struct bytes payload = BYTES_NONE;
+		enum err verdict = h1_body_feed(&u->body_in, input, &payload);
+
+		if (verdict == ERR_MORE)
+			return FEED_MORE;
+		if (verdict != ERR_OK) {
+			worker_count_verdict(w, verdict);
+			worker_count_verdict(w, ERR_UPSTREAM_BAD_ANSWER);
+			exchange_try_failed(w, x, TRY_BAD_ANSWER);
+			return FEED_ENDED;
+		}
+		if (payload.len == 0)
+			continue;
+		if (!x->is_events) {
+			relay_plain(w, x, payload, u->body_in.done);
+		} else if (!relay_events(w, x, payload)) {
+			worker_count_verdict(w, ERR_UPSTREAM_BAD_ANSWER);
+			exchange_try_failed(w, x, TRY_BAD_ANSWER);
+			return FEED_ENDED;
+		}
+	}
+	return FEED_ENDED;
+}
+
+static void
+drop_head_bytes(struct head_buffer *head, uint32_t n)
+{
+	head->len -= n;
+	memmove(head->bytes, head->bytes + n, head->len);
+}
+
+/* Decodes what stands in the head buffer behind the head, and gives the buffer back. False: x may be
+ * gone. */
+static bool
+feed_behind_head(struct worker *w, struct exchange *x)
+{
+	struct upstream *u = x->upstream;
+	struct bytes input = bytes_make(u->head->bytes, u->head->len);
+
+	if (feed(w, x, &input) == FEED_ENDED) {
+		if (x->upstream != u)
+			return false;
+		drop_head_bytes(u->head, u->head->len - (uint32_t)input.len);
+		end_answer(w, x);
+		return false;
+	}
+	worker_head_put(w, u->head);
+	u->head = NULL;
+	return true;
+}
+
+enum head_end { HEAD_MORE, HEAD_RELAYING, HEAD_GONE };
+
+/* Looks for complete heads in the head buffer. */
+static enum head_end
+parse_heads(struct worker *w, struct exchange *x)
+{
+	struct upstream *u = x->upstream;
+
+	for (;;) {
+		enum err verdict = h1_parse_response(bytes_make(u->head->bytes, u->head->len), x->method,
+						     &u->scan, &w->response);
+
+		if (verdict == ERR_MORE)
+			return HEAD_MORE;
+		if (verdict != ERR_OK ||
+		    (w->response.status < 200 && (w->response.status == 101 ||
+						  ++u->interim_heads > INTERIM_HEADS_MAX))) {
+			worker_count_verdict(w, verdict != ERR_OK ? verdict : ERR_UPSTREAM_BAD_ANSWER);
+			exchange_try_failed(w, x, TRY_BAD_ANSWER);
+			return HEAD_GONE;
+		}
+		if (w->response.status >= 200)
+			break;
+		u->scan = (struct h1_scan){ 0 };
+		drop_head_bytes(u->head, w->response.head.head_bytes);
+	}
+	if (!begin_answer(w, x, &w->response))
+		return HEAD_GONE;
+	drop_head_bytes(u->head, w->response.head.head_bytes);
+	return feed_behind_head(w, x) ? HEAD_RELAYING : HEAD_GONE;
+}
+
+/* One packet's bytes of the answer's head. */
+static enum head_end
+take_head(struct worker *w, struct exchange *x, struct bytes input)
+{
+	struct upstream *u = x->upstream;
+	uint32_t n = input.len < HEAD_BUFFER_BYTES ? (uint32_t)input.len : HEAD_BUFFER_BYTES;
+
+	if (u->head == NULL)
+		u->head = worker_head_get(w);
+	if (u->head == NULL) {
+		worker_count_verdict(w, ERR_HEADS_FULL);
+		exchange_try_failed(w, x, TRY_BUSY);
+		return HEAD_GONE;
+	}
+	if (n > HEAD_BUFFER_BYTES - u->head->len)
+		n = HEAD_BUFFER_BYTES - u->head->len;
+	memcpy(u->head->bytes + u->head->len, input.ptr, n);
+	u->head->len += n;
+	upstream_use(w, u, n);
+	return parse_heads(w, x);
+}
+
+/* --- the loop ---------------------------------------------------------------------------------- */
+
+/* The backend ended its side, and all that it sent was read. */
+static void
+ended(struct worker *w, struct exchange *x)
+{
+	struct upstream *u = x->upstream;
+
+	if (x->state == EXCHANGE_RELAY && h1_body_can_end(&u->body_in)) {
+		u->reusable = false;
+		end_answer(w, x);
+		return;
+	}
+	worker_count_verdict(w, ERR_UPSTREAM_LOST);
+	exchange_try_failed(w, x, TRY_RESET);
+}
+
+void
+relay_run(struct worker *w, struct exchange *x)
+{
+	struct upstream *u = x->upstream;
+	struct client *c = x->client;
+
+	/* A request is not answered before it was sent. */
+	if (x->state != EXCHANGE_HEAD && x->state != EXCHANGE_RELAY)
+		return;
+	for (;;) {
+		struct bytes input;
+		size_t offered;
+		enum feed_end how;
+
+		if (x->state == EXCHANGE_RELAY && !client_has_room(w, c))
+			break;
+		input = upstream_peek(w, u);
+		if (input.len == 0) {
+			if (u->eof) {
+				ended(w, x);
+				return;
+			}
+			break;
+		}
+		if (x->state == EXCHANGE_HEAD) {
+			if (take_head(w, x, input) == HEAD_GONE)
+				return;
+			continue;
+		}
+		offered = input.len;
+		how = feed(w, x, &input);
+		if (how == FEED_ENDED && x->upstream != u)
+			return;
+		upstream_use(w, u, (uint32_t)(offered - input.len));
+		if (how == FEED_ENDED) {
+			end_answer(w, x);
+			return;
+		}
+		/* Room is judged by what TCP holds, so that what was staged goes there first. */
+		client_flush(w, c);
+	}
+	client_flush(w, c);
+	if (x->state == EXCHANGE_RELAY)
+		arm(w, x);
+}
+
+/* --- endings that are not complete ---------------------------------------------------------------- */
+
+static void
+put_error_event(struct worker *w, struct exchange *x)
+{
+	struct refusal refusal = { .code = x->timed_out ? REFUSAL_UPSTREAM_TIMEOUT :
+							  REFUSAL_UPSTREAM_FAILED,
+				   .message = "The backend was lost before the end of the answer." };
+	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
+
+	h1_emit_text(&writer, BYTES_LITERAL("data: "));
+	writer.len += refusal_body(&refusal, x->admission.surface, writer.ptr + writer.len,
+				   REFUSAL_BODY_BYTES_MAX);
+	h1_emit_text(&writer, BYTES_LITERAL("\n\n"));
+	put_payload(w, x, bytes_make(writer.ptr, writer.len));
+}
+
+void
+relay_cut(struct worker *w, struct exchange *x)
+{
+	struct client *c = x->client;
+
+	settle_exchange(w, x, x->timed_out ? USAGE_TIMEOUT : USAGE_UPSTREAM_ERROR);
+	worker_count(w, COUNTER_STREAMS_CUT);
+	if (x->is_events && !x->event_passing && x->framing != ANSWER_LENGTH)
+		put_error_event(w, x);
+	client_flush(w, c);
+	exchange_close(w, x);
+	client_cut(w, c);
+}

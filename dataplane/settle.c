@@ -1,0 +1,87 @@
+/* Cost in integer nano-dollars, one debit, one record. */
+#include "dataplane/settle.h"
+
+#include "base/check.h"
+#include "dataplane/worker.h"
+
+/* Bytes of a prompt that make a token, when the backend does not say (English text, BPE). */
+#define ESTIMATE_BYTES_PER_TOKEN 4
+
+int64_t
+settle_cost_nano(const struct shm_price *price, uint64_t prompt_tokens, uint64_t completion_tokens)
+{
+	unsigned __int128 cost = (unsigned __int128)price->input_nano_per_mtoken * prompt_tokens +
+				 (unsigned __int128)price->output_nano_per_mtoken * completion_tokens;
+
+	cost = (cost + 500000) / 1000000;
+	return cost > INT64_MAX ? INT64_MAX : (int64_t)cost;
+}
+
+static uint64_t
+since_us(uint64_t from_ns, uint64_t to_ns)
+{
+	return from_ns != 0 && to_ns > from_ns ? (to_ns - from_ns) / NSEC_PER_USEC : 0;
+}
+
+/* What was served, by the best word there is: the backend's own, else a count of events and an estimate
+ * of the prompt. A try that ended without an answer for the client is never billed. */
+static void
+count_tokens(const struct exchange *x, enum usage_outcome outcome, struct usage_record *record)
+{
+	bool is_error = x->status >= 400 || (outcome != USAGE_CLIENT_ABORT && !x->answered);
+
+	record->suspect = x->usage.suspect;
+	if (x->usage.present && (x->usage.has_prompt || x->usage.has_completion)) {
+		record->source = outcome == USAGE_OK ? USAGE_FINAL : USAGE_RUNNING;
+		record->prompt_tokens = x->usage.prompt_tokens;
+		record->completion_tokens = x->usage.completion_tokens;
+	} else if (is_error) {
+		record->source = USAGE_FINAL;
+	} else {
+		record->source = USAGE_ESTIMATED;
+		record->prompt_tokens = x->body.bytes / ESTIMATE_BYTES_PER_TOKEN;
+		record->completion_tokens =
+			x->is_events ? x->events : x->payload_bytes / ESTIMATE_BYTES_PER_TOKEN;
+	}
+}
+
+void
+settle_exchange(struct worker *w, struct exchange *x, enum usage_outcome outcome)
+{
+	const struct admission *a = &x->admission;
+	struct usage_record record = { .outcome = (uint8_t)outcome };
+	enum err verdict;
+
+	if (x->settled || !x->any_sent)
+		return;
+	x->settled = true;
+	count_tokens(x, outcome, &record);
+	memcpy(record.request_id, a->request_id, sizeof(record.request_id));
+	record.key_id = a->key_id;
+	record.account_id = a->account_id;
+	record.model_id = a->model_id;
+	record.instance_id = a->instance_id;
+	record.pod_id = x->pod_id;
+	record.price_id = a->price.price_id;
+	record.price_version = a->price.version;
+	record.status = x->status;
+	record.stream = x->is_events;
+	record.cost_nano =
+		settle_cost_nano(&a->price, record.prompt_tokens, record.completion_tokens);
+	record.finished_at_unix_ns = worker_unix_ns(w);
+	record.queue_us = since_us(x->admitted_at_ns, x->sent_at_ns);
+	record.first_byte_us = since_us(x->admitted_at_ns, x->first_byte_at_ns);
+	record.total_us = since_us(x->admitted_at_ns, w->now_ns);
+	record.request_bytes = x->body.bytes;
+	record.response_bytes = x->payload_bytes;
+	record.worker = w->config.index;
+	record.region_len = x->region.len < sizeof(record.region) ? x->region.len :
+								     (uint16_t)sizeof(record.region);
+	memcpy(record.region, x->region.text, record.region_len);
+	atomic_fetch_add_explicit(&shm_balance(&w->shm, a->account_entry)->taken_nano,
+				  record.cost_nano, memory_order_relaxed);
+	verdict = spool_append(w->spool, &record);
+	/* Admission keeps one record's room for every request in flight. */
+	CHECK(verdict == ERR_OK);
+	worker_count(w, COUNTER_USAGE_RECORDS);
+}

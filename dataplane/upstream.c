@@ -1,0 +1,296 @@
+/* Connections to backends: one exchange each, kept alive per pod, the longest idle one leaves first. */
+#include "dataplane/upstream.h"
+
+#include "base/check.h"
+#include "dataplane/exchange.h"
+#include "dataplane/worker.h"
+
+static uint32_t
+upstream_index(const struct worker *w, const struct upstream *u)
+{
+	return (uint32_t)(u - w->upstreams);
+}
+
+static void
+count_in_flight(struct worker *w, uint32_t pod_entry, int by)
+{
+	struct shm_pod_health *health = shm_pod_health(&w->shm, pod_entry);
+
+	if (by > 0)
+		atomic_fetch_add_explicit(&health->in_flight, 1, memory_order_relaxed);
+	else
+		atomic_fetch_sub_explicit(&health->in_flight, 1, memory_order_relaxed);
+}
+
+/* --- the idle lists -------------------------------------------------------------- */
+
+static void
+idle_insert(struct worker *w, struct upstream *u)
+{
+	struct upstream *newest = w->pod_idle[u->pod_entry];
+
+	u->pod_prev = NULL;
+	u->pod_next = newest;
+	if (newest != NULL)
+		newest->pod_prev = u;
+	w->pod_idle[u->pod_entry] = u;
+	u->idle_next = NULL;
+	u->idle_prev = w->idle_newest;
+	if (w->idle_newest != NULL)
+		w->idle_newest->idle_next = u;
+	else
+		w->idle_oldest = u;
+	w->idle_newest = u;
+	w->upstreams_idle++;
+}
+
+static void
+idle_remove(struct worker *w, struct upstream *u)
+{
+	if (u->pod_prev != NULL)
+		u->pod_prev->pod_next = u->pod_next;
+	else
+		w->pod_idle[u->pod_entry] = u->pod_next;
+	if (u->pod_next != NULL)
+		u->pod_next->pod_prev = u->pod_prev;
+	if (u->idle_prev != NULL)
+		u->idle_prev->idle_next = u->idle_next;
+	else
+		w->idle_oldest = u->idle_next;
+	if (u->idle_next != NULL)
+		u->idle_next->idle_prev = u->idle_prev;
+	else
+		w->idle_newest = u->idle_prev;
+	u->pod_prev = NULL;
+	u->pod_next = NULL;
+	u->idle_prev = NULL;
+	u->idle_next = NULL;
+	w->upstreams_idle--;
+}
+
+/* --- begin and end ------------------------------------------------------------------ */
+
+/* Everything but the TCP connection, which the caller has ended. */
+static void
+release(struct worker *w, struct upstream *u)
+{
+	if (u->state == UPSTREAM_IDLE)
+		idle_remove(w, u);
+	else
+		count_in_flight(w, u->pod_entry, -1);
+	timer_cancel(&w->timers, &u->timer);
+	worker_head_put(w, u->head);
+	pkt_free(u->received);
+	memset(u, 0, sizeof(*u));
+	u->pod_next = w->upstream_free;
+	w->upstream_free = u;
+	w->upstreams_used--;
+}
+
+void
+upstream_abort(struct worker *w, struct upstream *u)
+{
+	tcp_abort(w->tcp, u->conn);
+	release(w, u);
+}
+
+static void
+close_gently(struct worker *w, struct upstream *u)
+{
+	tcp_close(w->tcp, u->conn);
+	release(w, u);
+}
+
+static struct upstream *
+take_free(struct worker *w)
+{
+	struct upstream *u;
+
+	if (w->upstream_free == NULL && w->idle_oldest != NULL)
+		close_gently(w, w->idle_oldest);
+	u = w->upstream_free;
+	if (u == NULL) {
+		worker_count_verdict(w, ERR_UPSTREAMS_FULL);
+		return NULL;
+	}
+	w->upstream_free = u->pod_next;
+	u->pod_next = NULL;
+	w->upstreams_used++;
+	return u;
+}
+
+static bool
+is_v4(const uint8_t address[16])
+{
+	static const uint8_t mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
+
+	return memcmp(address, mapped, sizeof(mapped)) == 0;
+}
+
+static struct upstream *
+connect_new(struct worker *w, uint32_t pod_entry, const struct shm_pod *pod)
+{
+	struct upstream *u = take_free(w);
+	struct tcp_tuple tuple = { .remote_port = pod->port };
+	enum err verdict;
+
+	if (u == NULL)
+		return NULL;
+	tuple.local = is_v4(pod->address) ? w->config.source_v4 : w->config.source_v6;
+	memcpy(tuple.remote.byte, pod->address, sizeof(tuple.remote.byte));
+	verdict = tcp_connect(w->tcp, &tuple, worker_user(USER_UPSTREAM, upstream_index(w, u)),
+			      &u->conn, w->now_ns);
+	if (verdict != ERR_OK) {
+		worker_count_verdict(w, verdict);
+		u->pod_next = w->upstream_free;
+		w->upstream_free = u;
+		w->upstreams_used--;
+		return NULL;
+	}
+	u->state = UPSTREAM_CONNECTING;
+	u->fresh = true;
+	u->pod_entry = pod_entry;
+	u->pod_id = pod->pod_id;
+	worker_count(w, COUNTER_UPSTREAM_CONNECTS);
+	return u;
+}
+
+struct upstream *
+upstream_get(struct worker *w, struct exchange *x, uint32_t pod_entry, const struct shm_pod *pod,
+	     bool fresh_only)
+{
+	struct upstream *u = fresh_only ? NULL : w->pod_idle[pod_entry];
+
+	/* An entry of the table may have been given to another pod since the connection was made. */
+	while (u != NULL && u->pod_id != pod->pod_id) {
+		close_gently(w, u);
+		u = w->pod_idle[pod_entry];
+	}
+	if (u != NULL) {
+		idle_remove(w, u);
+		timer_cancel(&w->timers, &u->timer);
+		u->state = UPSTREAM_BUSY;
+		worker_count(w, COUNTER_UPSTREAM_REUSED);
+	} else {
+		u = connect_new(w, pod_entry, pod);
+		if (u == NULL)
+			return NULL;
+	}
+	u->exchange = x;
+	u->scan = (struct h1_scan){ 0 };
+	u->interim_heads = 0;
+	u->reusable = false;
+	count_in_flight(w, pod_entry, 1);
+	return u;
+}
+
+void
+upstream_put(struct worker *w, struct upstream *u)
+{
+	uint32_t idle_of_pod = 0;
+
+	CHECK(u->state == UPSTREAM_BUSY && u->head == NULL);
+	u->exchange = NULL;
+	for (struct upstream *other = w->pod_idle[u->pod_entry]; other != NULL; other = other->pod_next)
+		idle_of_pod++;
+	if (!u->reusable || u->eof || idle_of_pod >= UPSTREAMS_IDLE_PER_POD_MAX) {
+		close_gently(w, u);
+		return;
+	}
+	count_in_flight(w, u->pod_entry, -1);
+	u->state = UPSTREAM_IDLE;
+	u->fresh = false;
+	idle_insert(w, u);
+	u->timer.kind = TIMER_UPSTREAM;
+	timer_set(&w->timers, &u->timer, w->now_ns + w->config.times.upstream_idle_ns);
+}
+
+/* --- bytes ------------------------------------------------------------------------------ */
+
+bool
+upstream_send(struct worker *w, struct upstream *u, struct bytes plain, bool more)
+{
+	while (plain.len > 0) {
+		struct pkt *p = pkt_alloc(w->config.payload_pool);
+		uint32_t n;
+
+		if (p == NULL)
+			return false;
+		n = pkt_tailroom(p) < plain.len ? pkt_tailroom(p) : (uint32_t)plain.len;
+		memcpy(pkt_append(p, n), plain.ptr, n);
+		bytes_advance(&plain, n);
+		if (tcp_send(w->tcp, u->conn, p, more || plain.len > 0) != ERR_OK) {
+			pkt_free(p);
+			return false;
+		}
+	}
+	return true;
+}
+
+bool
+upstream_has_room(const struct worker *w, const struct upstream *u)
+{
+	return tcp_unacked(w->tcp, u->conn) < UPSTREAM_UNACKED_BYTES_HIGH;
+}
+
+struct bytes
+upstream_peek(struct worker *w, struct upstream *u)
+{
+	while (u->received != NULL && pkt_len(u->received) == 0)
+		u->received = pkt_drop_front(u->received, 0);
+	if (u->received == NULL)
+		u->received = tcp_take(w->tcp, u->conn);
+	if (u->received == NULL)
+		return BYTES_NONE;
+	return bytes_make(pkt_data(u->received), pkt_len(u->received));
+}
+
+void
+upstream_use(struct worker *w, struct upstream *u, uint32_t n)
+{
+	if (n == 0)
+		return;
+	u->received = pkt_drop_front(u->received, n);
+	tcp_consumed(w->tcp, u->conn, n);
+}
+
+/* --- events and the timer ----------------------------------------------------------------- */
+
+void
+upstream_event(struct worker *w, struct upstream *u, const struct tcp_event *event)
+{
+	struct exchange *x = u->exchange;
+
+	if (u->state == UPSTREAM_IDLE) {
+		/* Whatever an idle connection says, it is of no use any more. */
+		if (event->bits & TCP_EVENT_READABLE)
+			worker_count_verdict(w, ERR_UPSTREAM_EXTRA_BYTES);
+		if (event->bits & (TCP_EVENT_READABLE | TCP_EVENT_EOF | TCP_EVENT_ERROR))
+			upstream_abort(w, u);
+		return;
+	}
+	if (event->bits & TCP_EVENT_ERROR) {
+		exchange_upstream_lost(w, x, event->reason);
+		return;
+	}
+	if (event->bits & TCP_EVENT_EOF)
+		u->eof = true;
+	if (event->bits & TCP_EVENT_CONNECTED) {
+		u->state = UPSTREAM_BUSY;
+		exchange_connected(w, x);
+	} else if (event->bits & TCP_EVENT_WRITABLE) {
+		exchange_writable(w, x);
+	}
+	/* The exchange may have let go of this connection, or be gone with it. */
+	if (u->exchange != x || x->upstream != u || u->conn != event->conn)
+		return;
+	if (event->bits & (TCP_EVENT_READABLE | TCP_EVENT_EOF))
+		exchange_readable(w, x);
+}
+
+void
+upstream_timer_expired(struct worker *w, struct upstream *u)
+{
+	CHECK(u->state == UPSTREAM_IDLE);
+	close_gently(w, u);
+}

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/timer.h"
+#include "http/h1.h"
+#include "shm/layout.h"
+#include "tcp/tcp.h"
+
+/*
+ * upstream: one connection to a backend, and the worker's pool of kept-alive ones per pod.
+ *
+ * A connection serves one exchange at a time. It returns to the pool only after a complete, well-framed
+ * answer with nothing behind it; anything else closes it (T57, T58).
+ *
+ * Owner: the worker; lent to one exchange. Memory: a fixed pool; when it is full, the longest idle
+ * connection of any pod is closed to make room.
+ */
+enum upstream_state { UPSTREAM_FREE, UPSTREAM_CONNECTING, UPSTREAM_BUSY, UPSTREAM_IDLE };
+
+struct exchange;
+struct head_buffer;
+struct worker;
+
+struct upstream {
+	tcp_conn_t conn;
+	struct exchange *exchange;
+	struct head_buffer *head; /* of the answer, until it is complete */
+	struct pkt *received;     /* taken from TCP and not used up */
+	uint32_t pod_entry;
+	uint64_t pod_id;
+	enum upstream_state state;
+	bool fresh; /* has not answered anything yet */
+	bool eof;
+	struct h1_scan scan;
+	struct h1_body body_in;
+	uint8_t interim_heads;
+	bool reusable;
+	/* idle: list of its pod (newest first) and of the worker (oldest first) */
+	struct upstream *pod_next;
+	struct upstream *pod_prev;
+	struct upstream *idle_next;
+	struct upstream *idle_prev;
+	struct timer timer; /* idle */
+};
+
+/* A connection to the pod for this exchange: a kept one (unless fresh_only), or a new one that is being
+ * opened. NULL: none could be had; the pod is not to blame. */
+struct upstream *upstream_get(struct worker *w, struct exchange *x, uint32_t pod_entry,
+			      const struct shm_pod *pod, bool fresh_only);
+
+/* The exchange is done with a healthy connection: back to the pool, or closed. */
+void upstream_put(struct worker *w, struct upstream *u);
+
+/* Reset and gone; the exchange must have let go of it. */
+void upstream_abort(struct worker *w, struct upstream *u);
+
+void upstream_event(struct worker *w, struct upstream *u, const struct tcp_event *event);
+void upstream_timer_expired(struct worker *w, struct upstream *u);
+
+/* Copies bytes into TCP. False: no packet or no room; the connection is of no use any more. */
+bool upstream_send(struct worker *w, struct upstream *u, struct bytes plain, bool more);
+bool upstream_has_room(const struct worker *w, const struct upstream *u);
+
+/* The next unread bytes of the answer (a part of one packet); empty when there are none now. */
+struct bytes upstream_peek(struct worker *w, struct upstream *u);
+void upstream_use(struct worker *w, struct upstream *u, uint32_t n);

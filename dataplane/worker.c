@@ -1,0 +1,382 @@
+/* A worker's memory and its turn: timers, events, ready clients, output, each bounded. */
+#include "dataplane/worker.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/siphash.h"
+
+const struct worker_times worker_times_default = {
+	.handshake_ns = 5 * NSEC_PER_SEC,
+	.header_ns = 10 * NSEC_PER_SEC,
+	.idle_ns = 75 * NSEC_PER_SEC,
+	.body_ns = 30 * NSEC_PER_SEC,
+	.stall_ns = 60 * NSEC_PER_SEC,
+	.linger_ns = 2 * NSEC_PER_SEC,
+	.connect_ns = 1 * NSEC_PER_SEC,
+	.response_head_ns = 30 * NSEC_PER_SEC,
+	.first_event_ns = 60 * NSEC_PER_SEC,
+	.between_events_ns = 60 * NSEC_PER_SEC,
+	.upstream_idle_ns = 30 * NSEC_PER_SEC,
+};
+
+/* --- memory ------------------------------------------------------------------ */
+
+/* Hands out aligned parts of one allocation; with base NULL it only adds up. */
+struct carver {
+	uint8_t *base;
+	uint64_t used;
+};
+
+static void *
+carve(struct carver *carver, uint64_t count, uint64_t each_bytes)
+{
+	uint64_t at = carver->used;
+
+	carver->used += (count * each_bytes + CACHE_LINE_BYTES - 1) & ~(uint64_t)(CACHE_LINE_BYTES - 1);
+	return carver->base != NULL ? carver->base + at : NULL;
+}
+
+struct parts {
+	struct worker *worker;
+	struct client *clients;
+	struct exchange *exchanges;
+	struct upstream *upstreams;
+	struct upstream **pod_idle;
+	uint32_t *deployment_turn;
+	uint8_t *heads;
+	uint8_t *blocks;
+	uint32_t *block_next;
+};
+
+static uint64_t
+head_slot_bytes(void)
+{
+	return (sizeof(struct head_buffer) + HEAD_BUFFER_BYTES + 15) & ~UINT64_C(15);
+}
+
+/* The pool plan: who can hold what, as one written sum. */
+static uint64_t
+carve_parts(const struct worker_config *config, uint8_t *base, struct parts *parts)
+{
+	const struct worker_counts *counts = &config->counts;
+	const struct shm_capacity *capacity = &config->shm.header->capacity;
+	struct carver carver = { base, 0 };
+
+	parts->worker = carve(&carver, 1, sizeof(struct worker));
+	parts->clients = carve(&carver, counts->clients, sizeof(struct client));
+	parts->exchanges = carve(&carver, counts->exchanges, sizeof(struct exchange));
+	parts->upstreams = carve(&carver, counts->upstreams, sizeof(struct upstream));
+	parts->pod_idle = carve(&carver, capacity->count[SHM_PODS], sizeof(struct upstream *));
+	parts->deployment_turn = carve(&carver, capacity->count[SHM_DEPLOYMENTS], sizeof(uint32_t));
+	parts->heads = carve(&carver, counts->heads, head_slot_bytes());
+	parts->blocks = carve(&carver, counts->blocks, BODY_BLOCK_BYTES);
+	parts->block_next = carve(&carver, counts->blocks, sizeof(uint32_t));
+	return carver.used;
+}
+
+uint64_t
+worker_bytes(const struct worker_config *config)
+{
+	struct parts parts;
+
+	return carve_parts(config, NULL, &parts);
+}
+
+static void
+link_free_lists(struct worker *w)
+{
+	const struct worker_counts *counts = &w->config.counts;
+
+	for (uint32_t i = counts->clients; i-- > 0;) {
+		w->clients[i].next = w->client_free;
+		w->client_free = &w->clients[i];
+	}
+	for (uint32_t i = counts->exchanges; i-- > 0;) {
+		w->exchanges[i].next_free = w->exchange_free;
+		w->exchange_free = &w->exchanges[i];
+	}
+	for (uint32_t i = counts->upstreams; i-- > 0;) {
+		w->upstreams[i].pod_next = w->upstream_free;
+		w->upstream_free = &w->upstreams[i];
+	}
+	for (uint32_t i = counts->heads; i-- > 0;) {
+		struct head_buffer *head = (struct head_buffer *)(w->heads + i * head_slot_bytes());
+
+		head->next_free = w->head_free;
+		w->head_free = head;
+	}
+}
+
+struct worker *
+worker_new(const struct worker_config *config, uint64_t now_ns)
+{
+	uint64_t bytes = worker_bytes(config);
+	uint8_t *memory = aligned_alloc(CACHE_LINE_BYTES, bytes);
+	struct parts parts;
+	struct worker *w;
+
+	if (memory == NULL)
+		return NULL;
+	/* Head buffers and blocks are written before they are read: their pages stay untouched. */
+	carve_parts(config, memory, &parts);
+	memset(memory, 0, (size_t)(parts.heads - memory));
+	w = parts.worker;
+	w->memory = memory;
+	w->config = *config;
+	w->now_ns = now_ns;
+	w->tcp = config->tcp;
+	w->tls = config->tls;
+	w->spool = config->spool;
+	w->shm = config->shm;
+	w->shared = shm_worker(&config->shm, config->index);
+	w->clients = parts.clients;
+	w->exchanges = parts.exchanges;
+	w->upstreams = parts.upstreams;
+	w->pod_idle = parts.pod_idle;
+	w->deployment_turn = parts.deployment_turn;
+	w->heads = parts.heads;
+	w->pod_capacity = config->shm.header->capacity.count[SHM_PODS];
+	w->deployment_capacity = config->shm.header->capacity.count[SHM_DEPLOYMENTS];
+	body_store_init(&w->bodies, parts.blocks, parts.block_next, config->counts.blocks);
+	timer_wheel_init(&w->timers, now_ns);
+	link_free_lists(w);
+	return w;
+}
+
+void
+worker_free(struct worker *w)
+{
+	if (w == NULL)
+		return;
+	for (uint32_t i = 0; i < w->config.counts.clients; i++)
+		if (w->clients[i].state != CLIENT_FREE)
+			client_abort(w, &w->clients[i]);
+	for (uint32_t i = 0; i < w->config.counts.upstreams; i++)
+		if (w->upstreams[i].state != UPSTREAM_FREE)
+			upstream_abort(w, &w->upstreams[i]);
+	free(w->memory);
+}
+
+struct head_buffer *
+worker_head_get(struct worker *w)
+{
+	struct head_buffer *head = w->head_free;
+
+	if (head == NULL)
+		return NULL;
+	w->head_free = head->next_free;
+	head->len = 0;
+	w->heads_used++;
+	return head;
+}
+
+void
+worker_head_put(struct worker *w, struct head_buffer *head)
+{
+	if (head == NULL)
+		return;
+	head->next_free = w->head_free;
+	w->head_free = head;
+	w->heads_used--;
+}
+
+struct client *
+worker_client_get(struct worker *w)
+{
+	struct client *c = w->client_free;
+
+	if (c == NULL)
+		return NULL;
+	w->client_free = c->next;
+	memset(c, 0, sizeof(*c));
+	w->clients_used++;
+	return c;
+}
+
+void
+worker_client_put(struct worker *w, struct client *c)
+{
+	c->state = CLIENT_FREE;
+	c->next = w->client_free;
+	w->client_free = c;
+	w->clients_used--;
+}
+
+void
+worker_request_id(struct worker *w, uint8_t id[16])
+{
+	struct siphash_key key = siphash_key_make(w->config.id_key);
+	uint64_t word[2];
+
+	for (uint64_t half = 0; half < 2; half++) {
+		uint64_t input[2] = { w->next_request, half };
+
+		word[half] = siphash_2_4(&key, input, sizeof(input));
+	}
+	w->next_request++;
+	memcpy(id, word, sizeof(word));
+}
+
+enum err
+worker_listen(struct worker *w)
+{
+	for (uint32_t i = 0; i < w->config.listener_count; i++) {
+		const struct listener *listener = &w->config.listeners[i];
+		enum err verdict = tcp_listen(w->tcp, &listener->address, listener->port, i);
+
+		if (verdict != ERR_OK)
+			return verdict;
+	}
+	return ERR_OK;
+}
+
+/* --- the turn ------------------------------------------------------------------ */
+
+static void
+run_timers(struct worker *w)
+{
+	for (uint32_t i = 0; i < TIMERS_PER_TURN_MAX; i++) {
+		struct timer *timer = timer_advance(&w->timers, w->now_ns);
+
+		if (timer == NULL)
+			return;
+		switch ((enum worker_timer)timer->kind) {
+		case TIMER_CLIENT:
+			client_timer_expired(
+				w, (struct client *)((uint8_t *)timer - offsetof(struct client, timer)));
+			break;
+		case TIMER_EXCHANGE:
+			exchange_timer_expired(w, (struct exchange *)((uint8_t *)timer -
+								      offsetof(struct exchange, timer)));
+			break;
+		case TIMER_UPSTREAM:
+			upstream_timer_expired(w, (struct upstream *)((uint8_t *)timer -
+								      offsetof(struct upstream, timer)));
+			break;
+		}
+	}
+}
+
+static void
+dispatch_event(struct worker *w, const struct tcp_event *event)
+{
+	uint32_t index = (uint32_t)event->user;
+
+	if (event->bits & TCP_EVENT_ACCEPTED) {
+		struct client *c = client_accepted(w, event->conn, event->listener_user);
+
+		if (c != NULL)
+			client_event(w, c, event);
+		return;
+	}
+	if (event->user >> 32 == USER_CLIENT) {
+		CHECK(index < w->config.counts.clients);
+		client_event(w, &w->clients[index], event);
+	} else {
+		CHECK(event->user >> 32 == USER_UPSTREAM && index < w->config.counts.upstreams);
+		upstream_event(w, &w->upstreams[index], event);
+	}
+}
+
+static uint32_t
+run_events(struct worker *w)
+{
+	struct tcp_event event;
+	uint32_t count = 0;
+
+	while (count < EVENTS_PER_TURN_MAX && tcp_event_next(w->tcp, &event)) {
+		dispatch_event(w, &event);
+		count++;
+	}
+	return count;
+}
+
+/* Clients that stopped at their own bound in an earlier turn, oldest first. Of those in a handshake only
+ * HANDSHAKE_STEPS_PER_TURN, so that nobody else waits longer than for that. */
+static uint32_t
+run_ready(struct worker *w)
+{
+	uint32_t handshakes = 0;
+	uint32_t budget = w->ready_count < READY_PER_TURN_MAX ? w->ready_count : READY_PER_TURN_MAX;
+	uint32_t ran = 0;
+
+	while (budget-- > 0 && w->ready_first != NULL) {
+		struct client *c = w->ready_first;
+
+		w->ready_first = c->next;
+		if (w->ready_first == NULL)
+			w->ready_last = NULL;
+		w->ready_count--;
+		c->is_ready = false;
+		c->next = NULL;
+		ran++;
+		if (c->state == CLIENT_FREE) {
+			worker_client_put(w, c);
+			continue;
+		}
+		if (c->state == CLIENT_HANDSHAKE && ++handshakes > HANDSHAKE_STEPS_PER_TURN)
+			client_make_ready(w, c);
+		else
+			client_run(w, c);
+	}
+	return ran;
+}
+
+bool
+worker_turn(struct worker *w, uint64_t now_ns)
+{
+	uint32_t work;
+
+	w->now_ns = now_ns;
+	tcp_advance(w->tcp, now_ns);
+	run_timers(w);
+	work = run_ready(w);
+	work += run_events(w);
+	tcp_output_ready(w->tcp, now_ns);
+	worker_count(w, COUNTER_LOOPS);
+	return work > 0;
+}
+
+uint64_t
+worker_next_at(const struct worker *w)
+{
+	uint64_t timers_at_ns = timer_next_at(&w->timers);
+	uint64_t tcp_at_ns = tcp_next_at(w->tcp);
+
+	if (w->ready_first != NULL)
+		return w->now_ns;
+	return timers_at_ns < tcp_at_ns ? timers_at_ns : tcp_at_ns;
+}
+
+static void
+set_gauge(struct worker *w, enum counter counter, uint64_t value)
+{
+	w->counters[ERR_COUNT + (unsigned int)counter] = value;
+}
+
+void
+worker_publish_counters(struct worker *w)
+{
+	const struct tcp_stats *tcp = tcp_stats(w->tcp);
+
+	if (w->tls != NULL)
+		tls_set_time(w->tls, (int64_t)(worker_unix_ns(w) / NSEC_PER_SEC));
+	set_gauge(w, COUNTER_POOL_CLIENTS_USED, w->clients_used);
+	set_gauge(w, COUNTER_POOL_EXCHANGES_USED, w->exchanges_used);
+	set_gauge(w, COUNTER_POOL_UPSTREAMS_USED, w->upstreams_used);
+	set_gauge(w, COUNTER_POOL_UPSTREAMS_IDLE, w->upstreams_idle);
+	set_gauge(w, COUNTER_POOL_HEADS_USED, w->heads_used);
+	set_gauge(w, COUNTER_POOL_BLOCKS_USED, w->bodies.used);
+	set_gauge(w, COUNTER_TCP_CONNECTIONS, tcp->conns);
+	set_gauge(w, COUNTER_TCP_HALF_OPEN, tcp->half_open);
+	set_gauge(w, COUNTER_TCP_TIME_WAIT, tcp->time_wait);
+	set_gauge(w, COUNTER_TCP_RETRANSMITS, tcp->retransmits);
+	for (unsigned int i = 0; i < ERR_COUNT + (unsigned int)COUNTER_COUNT; i++) {
+		uint64_t value = w->counters[i] + (i < ERR_COUNT ? tcp->drops[i] : 0);
+
+		atomic_store_explicit(&w->shared->counters[i], value, memory_order_relaxed);
+	}
+	atomic_store_explicit(&w->shared->usage_written, w->spool->sequence, memory_order_relaxed);
+	atomic_store_explicit(&w->shared->beat_at_ns, w->now_ns, memory_order_relaxed);
+}

@@ -1,0 +1,210 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/timer.h"
+#include "dataplane/body.h"
+#include "dataplane/client.h"
+#include "dataplane/exchange.h"
+#include "dataplane/upstream.h"
+#include "meter/spool.h"
+#include "shm/counters.h"
+#include "shm/table.h"
+#include "tcp/tcp.h"
+#include "tls/tls.h"
+
+/*
+ * worker: everything one core owns above TCP, and the turn of its loop. No NIC, no clock, no I/O: the
+ * simulator runs it as it is.
+ *
+ * Owner:  one core. Workers share nothing but the shared-memory cells.
+ * Time:   worker_turn() is given the loop's clock (monotonic, one for all workers).
+ * Memory: everything is allocated by worker_new() from the counts in the configuration; nothing later.
+ */
+struct worker_counts {
+	uint32_t clients;   /* connections of clients */
+	uint32_t exchanges; /* requests in flight */
+	uint32_t upstreams; /* connections to backends, idle ones included */
+	uint32_t heads;     /* buffers for heads being read, HEAD_BUFFER_BYTES each */
+	uint32_t blocks;    /* request bodies in flight, BODY_BLOCK_BYTES each */
+};
+
+struct worker_times {
+	uint64_t handshake_ns;
+	uint64_t header_ns;  /* from the first byte of a head to its end */
+	uint64_t idle_ns;    /* between requests */
+	uint64_t body_ns;    /* between bytes of a body */
+	uint64_t stall_ns;   /* client takes nothing of its answer */
+	uint64_t linger_ns;
+	uint64_t connect_ns;
+	uint64_t response_head_ns;
+	uint64_t first_event_ns;
+	uint64_t between_events_ns;
+	uint64_t upstream_idle_ns;
+};
+
+/* The defaults of api.md sections 8 and 9. */
+extern const struct worker_times worker_times_default;
+
+#define WORKER_LISTENERS_MAX 8
+
+struct listener {
+	struct ip_addr address; /* all zero: any */
+	uint16_t port;
+	bool tls;
+};
+
+/* One edge of the API (api.md section 1). Texts live as long as the worker. */
+struct worker_surface {
+	bool enabled;
+	bool validate_strict;      /* every field of api.md section 3, or only `model` */
+	const char *prefix;        /* "/v1" */
+	const char *key_prefix;    /* "eco_" */
+	const char *header_prefix; /* "x-ecolink-" */
+	uint64_t body_bytes_max;
+};
+
+struct worker_config {
+	uint16_t index;
+	struct worker_counts counts;
+	struct worker_times times;
+	struct listener listeners[WORKER_LISTENERS_MAX];
+	uint32_t listener_count;
+	struct shm shm;
+	struct tcp *tcp;             /* its user words are the worker's */
+	struct tls_context *tls;     /* NULL: no TLS listener */
+	struct spool_writer *spool;
+	struct pkt_pool *payload_pool; /* packets for what is sent */
+	struct ip_addr source_v4;      /* of connections to backends; all zero: none */
+	struct ip_addr source_v6;
+	struct worker_surface surfaces[SHM_SURFACE_COUNT];
+	uint8_t id_key[16];            /* request ids; random per worker and start */
+	int64_t unix_minus_monotonic_ns;
+};
+
+/* Plaintext on its way to one client, within one step. */
+struct stage {
+	struct client *owner;
+	uint32_t len;
+	uint8_t bytes[TLS_RECORD_BYTES_MAX];
+};
+
+struct worker {
+	/* every turn */
+	uint64_t now_ns;
+	struct tcp *tcp;
+	struct timer_wheel timers;
+	struct client *ready_first;
+	struct client *ready_last;
+	uint32_t ready_count;
+	struct shm shm;
+	struct shm_worker *shared; /* counters, beats */
+
+	/* pools */
+	struct client *clients;
+	struct client *client_free;
+	struct exchange *exchanges;
+	struct exchange *exchange_free;
+	struct upstream *upstreams;
+	struct upstream *upstream_free;
+	struct upstream *idle_oldest;
+	struct upstream *idle_newest;
+	struct upstream **pod_idle;     /* by pod entry: newest idle connection */
+	uint32_t *deployment_turn;      /* by deployment entry: round robin */
+	uint32_t pod_capacity;
+	uint32_t deployment_capacity;
+	uint8_t *heads;
+	struct head_buffer *head_free;
+	struct body_store bodies;
+	uint32_t clients_used;
+	uint32_t exchanges_used;
+	uint32_t upstreams_used;
+	uint32_t upstreams_idle;
+	uint32_t heads_used;
+
+	/* scratch of one step */
+	struct stage stage;
+	uint8_t plain[TLS_RECORD_BYTES_MAX];
+	struct h1_request request;
+	struct h1_response response;
+	uint8_t answer[ANSWER_HEAD_BYTES_MAX];
+
+	struct tls_context *tls;
+	struct spool_writer *spool;
+	struct worker_config config;
+	uint64_t next_request;
+	uint64_t counters[ERR_COUNT + COUNTER_COUNT];
+	bool draining;
+	void *memory; /* what worker_free() frees */
+};
+
+/* NULL: no memory. A message of what was needed is the caller's (worker_bytes). */
+struct worker *worker_new(const struct worker_config *config, uint64_t now_ns);
+uint64_t worker_bytes(const struct worker_config *config);
+
+/* Drops every connection; frees what is held. */
+void worker_free(struct worker *w);
+
+/* Opens the listeners. */
+enum err worker_listen(struct worker *w);
+
+/*
+ * One turn after the burst's segments went into tcp_input(): timers, events, ready clients, then TCP
+ * output. Segments to send wait in tcp_transmit_next(). Returns true if it found work.
+ */
+bool worker_turn(struct worker *w, uint64_t now_ns);
+
+/* When worker_turn() must run next if nothing arrives; now_ns if work is left over. */
+uint64_t worker_next_at(const struct worker *w);
+
+/* Copies counters and gauges into shared memory and tells TLS the time. Cheap; call every few
+ * milliseconds. */
+void worker_publish_counters(struct worker *w);
+
+static inline void
+worker_count(struct worker *w, enum counter counter)
+{
+	w->counters[ERR_COUNT + (unsigned int)counter]++;
+}
+
+static inline void
+worker_count_by(struct worker *w, enum counter counter, uint64_t n)
+{
+	w->counters[ERR_COUNT + (unsigned int)counter] += n;
+}
+
+static inline void
+worker_count_verdict(struct worker *w, enum err verdict)
+{
+	w->counters[verdict]++;
+}
+
+/* Unix time of this turn. */
+static inline uint64_t
+worker_unix_ns(const struct worker *w)
+{
+	return (uint64_t)((int64_t)w->now_ns + w->config.unix_minus_monotonic_ns);
+}
+
+/* Timers name their owner by kind. */
+enum worker_timer { TIMER_CLIENT, TIMER_EXCHANGE, TIMER_UPSTREAM };
+
+/* TCP's user word: whose connection. */
+#define USER_CLIENT UINT64_C(1)
+#define USER_UPSTREAM UINT64_C(2)
+
+static inline uint64_t
+worker_user(uint64_t kind, uint64_t index)
+{
+	return kind << 32 | index;
+}
+
+struct head_buffer *worker_head_get(struct worker *w);
+void worker_head_put(struct worker *w, struct head_buffer *head);
+
+struct client *worker_client_get(struct worker *w);
+void worker_client_put(struct worker *w, struct client *c);
+
+/* 128 bits that nobody outside can guess (SipHash in counter mode under id_key). */
+void worker_request_id(struct worker *w, uint8_t id[16]);
