@@ -142,14 +142,19 @@ input_syn_sent(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uint64_
 
 /* --- first: sequence number ---------------------------------------------------------- */
 
-/* RFC 7323 section 5.3, R1. */
+/* RFC 7323 section 5.3, R1, and section 5.5: a clock of before 24 days may have wrapped. */
+static bool
+is_timestamp_old(const struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns)
+{
+	return seq_lt(s->h.ts_value, c->ts_recent) && now_ns - c->ts_recent_at_ns <= TCP_PAWS_VALID_NS;
+}
+
 static enum err
 check_paws(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns)
 {
 	if (!c->ts_ok || !(s->h.options & TCPHDR_HAS_TIMES) || s->h.flags & TCPHDR_RST)
 		return ERR_OK;
-	if (seq_ge(s->h.ts_value, c->ts_recent) ||
-	    now_ns - c->ts_recent_at_ns > TCP_PAWS_VALID_NS)
+	if (!is_timestamp_old(c, s, now_ns))
 		return ERR_OK;
 	if (s->len > 0)
 		ack_at_once(t, c);
@@ -198,7 +203,7 @@ note_timestamp(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns)
 {
 	if (!c->ts_ok || !(s->h.options & TCPHDR_HAS_TIMES))
 		return;
-	if (seq_gt(s->seq, c->last_ack_sent) || seq_lt(s->h.ts_value, c->ts_recent))
+	if (seq_gt(s->seq, c->last_ack_sent) || is_timestamp_old(c, s, now_ns))
 		return;
 	c->ts_recent = s->h.ts_value;
 	c->ts_recent_at_ns = now_ns;

@@ -69,7 +69,8 @@ window_update_due(const struct tcp_conn *c)
 	uint32_t step = smaller(2u * c->mss_seen, c->rcv_max / 2);
 	int32_t gain = seq_diff(edge, c->rcv_adv);
 
-	if (c->fin_done || gain <= 0)
+	/* What a SYN could not offer for want of scaling goes with the first ACK of data. */
+	if (c->fin_done || gain <= 0 || c->rcv_nxt == c->irs + 1)
 		return false;
 	if (c->rcv_adv == c->rcv_nxt)
 		step = smaller(c->mss_seen, c->rcv_max / 2);
