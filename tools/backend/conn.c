@@ -337,6 +337,7 @@ send_head(struct conn *c)
 		finish_with(c, CONN_STAY);
 	else
 		c->step = CONN_STEP_BODY;
+	c->due_ns += s->first_event;
 }
 
 static void

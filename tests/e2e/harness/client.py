@@ -108,6 +108,13 @@ class Client:
         self.read_body(response, method)
         return response
 
+    def begin(self, key, body, fields=()):
+        return self.start('POST', CHAT, key, body, fields)
+
+    def ask(self, key, body, fields=()):
+        """A chat completion, whole."""
+        return self.request('POST', CHAT, key, body, fields)
+
     # ---- answers
 
     def read_until(self, mark):

@@ -3,13 +3,13 @@
 Layouts: "two-workers" and "one-worker" on AF_PACKET, "tap" with two queues of a TAP device, and "direct",
 where clients speak to a backend without a router.
 """
-import json
 import os
 import sqlite3
 import ssl
 import time
 
 from harness import net
+from harness.admin import Admin
 from harness.backend import Backend
 from harness.client import Client, tls_context
 from harness.proc import Process, run, wait_for
@@ -17,6 +17,8 @@ from harness.proc import Process, run, wait_for
 NAME = 'edge.sluice.test'
 PORT = 443
 ADMIN_PORT = 9900
+TOKEN = 'e2e-token-0123456789abcdef0123456789abcdef'
+INPUT_NANO, OUTPUT_NANO = 150000000, 600000000  # per million tokens
 
 BACKENDS = (  # name, port, region
     ('mv-a', 9001, 'mv'),
@@ -47,6 +49,8 @@ limits:
   clients: 2048
   upstreams: 2048
 timeouts:
+  head: 3s
+  body: 3s
   response_head: 3s
   first_event: 3s
   between_events: 3s
@@ -83,14 +87,14 @@ class Cluster:
         self.ca = os.path.join(self.root, 'ca.pem')
         self.config = os.path.join(self.root, 'sluice.yaml')
         self.sim = os.path.join(self.build, 'tools/backend/sluice-sim-backend')
-        self.sluicectl = os.path.join(self.build, 'tools/sluicectl')
+        self.admin = Admin(f'http://127.0.0.1:{ADMIN_PORT}', TOKEN)
         self.backends = {name: Backend(self.sim, self.root, name, port, region, net.HOST4)
                          for name, port, region in BACKENDS}
         self.keys = {}
+        self.key_ids = {}
         self.instances = {}
         self.control = self.dataplane = None
         self.tls = None
-        self.clean_crashes = 0
 
     # ---- start and stop
 
@@ -99,7 +103,7 @@ class Cluster:
             backend.start()
         if self.is_direct:
             return
-        for program in ('control/sluice-control', 'dataplane/sluice-dataplane', 'tools/sluicectl'):
+        for program in ('control/sluice-control', 'dataplane/sluice-dataplane'):
             assert os.path.exists(os.path.join(self.build, program)), f'{program} is not built'
         self.make_certificate()
         self.write_config()
@@ -118,11 +122,7 @@ class Cluster:
 
     def control_answers(self):
         assert self.control.is_alive(), f'control ended: {self.control.log_text()[-400:]}'
-        try:
-            self.ctl('status')
-            return True
-        except AssertionError:
-            return False
+        return self.admin.answers()
 
     def start_dataplane(self, wait=True):
         self.dataplane.start()
@@ -190,8 +190,10 @@ class Cluster:
         path = lambda name: os.path.join(self.root, name)  # noqa: E731
         curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
         run('openssl', 'req', '-x509', *curve, '-days', '7', '-subj', '/CN=Sluice e2e CA', '-keyout',
-            path('ca.key'), '-out', self.ca, '-addext', 'basicConstraints=critical,CA:TRUE', '-addext', 'keyUsage=critical,keyCertSign')
-        run('openssl', 'req', *curve, '-subj', f'/CN={NAME}', '-keyout', path('edge.key'), '-out', path('edge.csr'))
+            path('ca.key'), '-out', self.ca, '-addext', 'basicConstraints=critical,CA:TRUE',
+            '-addext', 'keyUsage=critical,keyCertSign')
+        run('openssl', 'req', *curve, '-subj', f'/CN={NAME}', '-keyout', path('edge.key'), '-out',
+            path('edge.csr'))
         with open(path('edge.ext'), 'w', encoding='ascii') as extensions:
             names = [f'DNS:{NAME}', f'IP:{self.host4}'] + ([f'IP:{self.host6}'] if self.host6 else [])
             extensions.write(f'subjectAltName={",".join(names)}\nextendedKeyUsage=serverAuth\n')
@@ -206,46 +208,48 @@ class Cluster:
             device = f'net_af_packet0,iface=edge0,qpairs={self.workers}'
             addresses = f'{net.EDGE4}/24, "{net.EDGE6}/64"'
         with open(os.path.join(self.root, 'admin.token'), 'w', encoding='ascii') as token:
-            token.write('e2e-token-0123456789abcdef0123456789abcdef\n')
+            token.write(f'{TOKEN}\n')
         os.chmod(os.path.join(self.root, 'admin.token'), 0o600)
         with open(self.config, 'w', encoding='ascii') as config:
             config.write(CONFIG.format(workers=self.workers, device=device, addresses=addresses, port=PORT,
                                        folder=self.root, admin_port=ADMIN_PORT, eal=''))
 
-    def ctl(self, *words):
-        """sluicectl with JSON out."""
-        text = run(self.sluicectl, '--config', self.config, '--json', *[str(word) for word in words])
-        return json.loads(text) if text.strip() else None
-
     def put(self, noun, name, **members):
-        return self.ctl(noun, 'put', name, *[f'{member}={value}' for member, value in members.items()])
+        plural = 'aliases' if noun == 'alias' else f'{noun}s'
+        return self.admin.call('PUT', f'{plural}/{name}', members)
+
+    def account(self, name):
+        return self.admin.call('GET', f'accounts/{name}')
+
+    def top_up(self, name, dollars):
+        self.admin.call('POST', f'accounts/{name}/top-up', {'amount_nano': round(dollars * 10 ** 9)})
 
     def fill_catalogue(self):
         self.put('plan', 'wide', requests_per_minute=6000000)
         self.put('plan', 'burst', requests_per_minute=1, burst=60)
         self.put('plan', 'minute', requests_per_minute=60, burst=60)
-        self.put('price', 'normal', input_nano_per_mtoken=150000000, output_nano_per_mtoken=600000000)
+        self.put('price', 'normal', input_nano_per_mtoken=INPUT_NANO, output_nano_per_mtoken=OUTPUT_NANO)
         for region in ('mv', 'tx'):
             self.put('region', region)
         for name, port, _ in BACKENDS:
             self.put('pod', name, address=net.HOST4, port=port)
         self.put('pod', 'nobody', address=net.HOST4, port=9099)
-        self.model('sim', mv='mv-a,mv-b', tx='tx-c')
-        self.model('pair', mv='mv-a,mv-b')
-        self.model('solo', mv='solo')
-        self.model('fault', mv='fault')
-        self.model('fault-over', mv='fault', tx='mv-a')
-        self.model('dead', mv='nobody')
-        self.put('model', 'unpriced')
-        self.put('deployment', 'unpriced-mv', model='unpriced', region='mv', pods='solo')
+        self.model('sim', mv=['mv-a', 'mv-b'], tx=['tx-c'])
+        self.model('pair', mv=['mv-a', 'mv-b'])
+        self.model('solo', mv=['solo'])
+        self.model('fault', mv=['fault'])
+        self.model('fault-over', mv=['fault'], tx=['mv-a'])
+        self.model('dead', mv=['nobody'])
+        self.model('unpriced', mv=['solo'], price=None)
         self.put('alias', 'simulated', model='sim')
         for account, dollars in (('main', 1000), ('other', 1000), ('poor', 0)):
             self.put('account', account)
             if dollars:
-                self.ctl('account', 'topup', account, dollars)
-        instance = self.ctl('instance', 'create', 'name=my-llama', 'account=main', 'price=normal')['id']
+                self.top_up(account, dollars)
+        instance = self.admin.call('POST', 'instances', {'name': 'my-llama', 'account': 'main',
+                                                         'price': 'normal'})['id']
         self.instances['my-llama'] = f'my-llama:{instance}'
-        self.put('deployment', 'my-llama-mv', instance=instance, region='mv', pods='solo',
+        self.put('deployment', 'my-llama-mv', instance=instance, region='mv', pods=['solo'],
                  served_name='served-llama', base_path=f'/{instance}')
         for name, account, plan, surface in (('main', 'main', 'wide', 'ecolink'),
                                              ('other', 'other', 'wide', 'ecolink'),
@@ -253,14 +257,19 @@ class Cluster:
                                              ('infer', 'main', 'wide', 'infer')):
             self.keys[name] = self.new_key(account, plan, surface)
 
-    def model(self, name, **pods_of_region):
-        self.put('model', name, price='normal')
+    def model(self, name, price='normal', **pods_of_region):
+        self.put('model', name, price=price)
         for position, (region, pods) in enumerate(pods_of_region.items()):
             self.put('deployment', f'{name}-{region}', model=name, region=region, position=position,
                      pods=pods)
 
     def new_key(self, account='main', plan='wide', surface='ecolink'):
-        return self.ctl('key', 'create', f'account={account}', f'plan={plan}', f'surface={surface}')['key']
+        made = self.admin.call('POST', 'keys', {'account': account, 'plan': plan, 'surface': surface})
+        self.key_ids[made['key']] = made['id']
+        return made['key']
+
+    def revoke(self, key):
+        self.admin.call('POST', f'keys/{self.key_ids[key]}/revoke')
 
     # ---- how to reach it
 
@@ -288,14 +297,32 @@ class Cluster:
 
     # ---- what it says of itself
 
+    def workers_counters(self):
+        """Of each worker its counters by name."""
+        workers = {}
+        for name, labels, value in self.admin.metrics():
+            if name.startswith('sluice_dataplane_') and 'worker' in labels:
+                short = name.removeprefix('sluice_dataplane_').removesuffix('_total')
+                workers.setdefault(int(labels['worker']), {})[short] = int(value)
+        return [workers[number] for number in sorted(workers)]
+
     def counters(self):
         """All counters, summed over the workers."""
-        return self.ctl('status')['counters']
+        workers = self.workers_counters()
+        return {name: sum(worker[name] for worker in workers) for name in workers[0]}
 
     def counter(self, name):
         counters = self.counters()
         assert name in counters, f'there is no counter {name}'
         return counters[name]
+
+    def pod_is_up(self, name):
+        pods = {pod['name']: pod for pod in self.admin.call('GET', 'status')['pods']}
+        return pods[name]['probe'] == 'up' and not pods[name]['ejected']
+
+    def dataplane_rss_bytes(self):
+        """nsenter replaces itself by the program, so its process is the dataplane's."""
+        return self.dataplane.rss_bytes()
 
     def ledger(self, where='1', *values):
         """Rows of the usage ledger as dictionaries."""

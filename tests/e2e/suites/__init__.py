@@ -1,7 +1,8 @@
 """The suites, in the order in which they run."""
 import importlib
 
-NAMES = ('backend',)
+NAMES = ('backend', 'sdk', 'transport', 'errors', 'bodies', 'streams', 'hostile', 'limits', 'workers',
+         'failover', 'crash', 'usage', 'leak')
 
 
 def load():

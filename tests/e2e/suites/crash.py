@@ -1,0 +1,92 @@
+"""kill -9 of either process: the other does not mind, and nothing is lost."""
+import threading
+import time
+
+from harness.client import Closed, chat, elapsed, sim
+from harness.load import Load
+from harness.proc import wait_for
+from harness.suite import test
+
+
+@test('crash.control', seconds=90)
+def control(cluster):
+    with Load(cluster, threads=8, words='tokens=10 ttft=2ms') as load:
+        time.sleep(1)
+        for _ in range(2):
+            cluster.control.kill()
+            time.sleep(2)
+            cluster.start_control()
+            time.sleep(1)
+    assert not load.failures and not load.cut, f'{load.failures[:3]} {load.cut[:3]}'
+    assert load.done > 300, load.done
+    key = cluster.new_key()
+    with cluster.client() as client:
+        wait_for(lambda: client.ask(key, chat()).status == 200, 2,
+                 'a new key is not known after control came back')
+    rows = wait_for(lambda: {row['request_id'].hex() for row in cluster.ledger()} >=
+                    {name.replace('-', '') for name in load.ids}, 15, 'requests are missing in the ledger')
+    assert rows
+
+
+@test('crash.changes-arrive-fast')
+def changes(cluster):
+    """A change of a key, a price or a pod is seen by requests at most 100 ms after it was stored."""
+    slowest = 0
+    with cluster.client() as client:
+        for _ in range(10):
+            key = cluster.new_key()
+            clock = elapsed()
+            wait_for(lambda: client.request('GET', '/v1/models', key).status == 200, 2, every=0.002)
+            slowest = max(slowest, clock())
+        assert slowest < 0.2, f'a new key took {slowest * 1000:.0f} ms'
+        cluster.model('changing', mv=['solo'])
+        wait_for(lambda: client.ask(cluster.key, chat(model='changing')).status == 200, 2)
+        cluster.put('pod', 'solo', state='maint')
+        clock = elapsed()
+        try:
+            wait_for(lambda: client.ask(cluster.key, chat(model='changing')).status == 503, 2, every=0.002)
+            assert clock() < 0.3, f'taking a pod out took {clock() * 1000:.0f} ms'
+        finally:
+            cluster.put('pod', 'solo', state='ready')
+        wait_for(lambda: client.ask(cluster.key, chat(model='changing')).status == 200, 2)
+
+
+@test('crash.dataplane', seconds=90)
+def dataplane(cluster):
+    with cluster.client() as client:
+        answers = [client.ask(cluster.key, chat(sim('tokens=3'))) for _ in range(20)]
+    cluster.dataplane.kill()
+    clock = elapsed()
+    cluster.start_dataplane()
+    took = clock()
+    with Load(cluster, threads=4) as load:
+        load.stopping.wait(1)
+    assert load.done > 20 and not load.failures and not load.cut, f'{load.done} {load.failures[:3]}'
+    assert took < 10, f'it served again after {took:.1f} s'
+    wanted = {answer.field('x-request-id').replace('-', '') for answer in answers} | \
+        {name.replace('-', '') for name in load.ids}
+    wait_for(lambda: {row['request_id'].hex() for row in cluster.ledger()} >= wanted, 15,
+             'requests from before the crash are missing in the ledger')
+    ids = [row['request_id'].hex() for row in cluster.ledger()]
+    assert len(ids) == len(set(ids)), 'a request was billed twice'
+
+
+@test('crash.stop-lets-requests-end', seconds=60)
+def stop(cluster):
+    """SIGTERM: a stream that runs ends whole, new connections are not taken, the exit code is 0."""
+    client = cluster.client(timeout=10)
+    response = client.begin(cluster.key, chat(sim('tokens=100 tps=100'), stream=True))
+    events = client.read_events(response)
+    next(events)
+    code = []
+    stopper = threading.Thread(target=lambda: code.append(cluster.dataplane.stop()))
+    stopper.start()
+    try:
+        count = 1 + sum(1 for _ in events)
+    except Closed as how:
+        raise AssertionError(f'the stream was cut by the stop: {how}') from how
+    finally:
+        stopper.join()
+        cluster.start_dataplane()
+    assert count == 103 and response.complete
+    assert code == [0], code

@@ -1,0 +1,101 @@
+"""The npm SDK `openai` on Node: what most clients are."""
+import json
+import os
+import shutil
+import subprocess
+
+from harness import net
+from harness.backend import expected
+from harness.cluster import PORT
+from harness.proc import wait_for
+from harness.suite import Skip, test
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def node(cluster, name, **given):
+    if not shutil.which('node'):
+        raise Skip('node is not installed')
+    if not os.path.exists(os.path.join(HERE, 'node_modules/openai')):
+        raise Skip('npm could not install the SDK')
+    url = f'http://{net.HOST4}:9001/v1' if cluster.is_direct else f'https://{cluster.host4}:{PORT}/v1'
+    given = {'url': url, 'key': cluster.key, 'routed': not cluster.is_direct, **given}
+    env = {**os.environ, 'SLUICE_E2E': json.dumps(given), 'NODE_EXTRA_CA_CERTS': cluster.ca}
+    done = subprocess.run(['node', os.path.join(HERE, 'sdk.mjs'), name], env=env, capture_output=True,
+                          text=True, timeout=50)
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.strip() and 'Warning' not in line]
+        reason = next((line for line in said if 'Error' in line), said[0] if said else 'it said nothing')
+        raise AssertionError(f'{reason.strip()} | {" / ".join(said[:6])[:300]}')
+
+
+def text_of(cluster, words):
+    body = json.loads(expected(cluster.sim, f'{words} model=sim', is_stream=False))
+    return body['choices'][0]['message']['content']
+
+
+@test('sdk.chat', direct=True)
+def chat(cluster):
+    node(cluster, 'chat', text=text_of(cluster, 'tokens=20'))
+
+
+@test('sdk.stream', direct=True)
+def stream(cluster):
+    node(cluster, 'stream', text=text_of(cluster, 'tokens=200'))
+    node(cluster, 'stream_usage')
+
+
+@test('sdk.abort', direct=True)
+def abort(cluster):
+    backends = [b for name, b in cluster.backends.items() if name in ('mv-a', 'mv-b')]
+    for backend in backends:
+        backend.mark()
+    node(cluster, 'abort')
+    served = wait_for(lambda: [entry for b in backends for entry in b.new_served()], 5,
+                      'the backend still serves a stream that its reader has left')
+    assert served[0]['end'] in ('peer_reset', 'peer_closed'), served[0]['end']
+    assert served[0]['events'] < 300, f'{served[0]["events"]} events were made for nobody'
+    if not cluster.is_direct:
+        assert served[0]['end'] == 'peer_reset', 'the router closed politely where it had to reset'
+
+
+@test('sdk.embeddings', direct=True)
+def embeddings(cluster):
+    node(cluster, 'embeddings')
+
+
+@test('sdk.models', direct=True)
+def models(cluster):
+    node(cluster, 'models', model='sim')
+
+
+@test('sdk.200-calls-at-50', direct=True)
+def calls(cluster):
+    pair = [cluster.backends['mv-a'], cluster.backends['mv-b']]
+    for backend in pair:
+        backend.mark()
+    node(cluster, 'calls')
+    counts = [len(backend.new_served()) for backend in pair]
+    if cluster.is_direct:
+        assert counts == [200, 0], counts
+    else:
+        assert sum(counts) == 200 and min(counts) >= 80, f'not round robin: {counts}'
+
+
+@test('sdk.errors')
+def errors(cluster):
+    spent = cluster.new_key(plan='burst')
+    with cluster.client() as client:
+        for _ in range(60):
+            client.request('GET', '/v1/models', key=spent)
+    node(cluster, 'errors', other=cluster.keys['other'], poor=cluster.keys['poor'], spent=spent,
+         instance=cluster.instances['my-llama'])
+
+
+@test('sdk.retries-when-told')
+def retries(cluster):
+    key = cluster.new_key(plan='minute')
+    with cluster.client() as client:
+        while client.request('GET', '/v1/models', key=key).status == 200:
+            pass
+    node(cluster, 'retries', refilled=key)

@@ -1,0 +1,144 @@
+"""What is billed is what was served: the ledger against the backends' own logs."""
+import threading
+
+from harness.client import Closed, chat, sim
+from harness.cluster import INPUT_NANO, OUTPUT_NANO
+from harness.proc import wait_for
+from harness.suite import test
+
+
+def plain(name):
+    return name.replace('-', '')
+
+
+def cost_of(row):
+    """Rounded half up, once."""
+    millionths = row['prompt_tokens'] * INPUT_NANO + row['completion_tokens'] * OUTPUT_NANO
+    return (millionths + 500000) // 1000000
+
+
+def rows_of(cluster, ids, seconds=10):
+    wanted = {plain(name) for name in ids}
+
+    def found():
+        rows = [row for row in cluster.ledger() if row['request_id'].hex() in wanted]
+        return rows if {row['request_id'].hex() for row in rows} == wanted else None
+    rows = wait_for(found, seconds, f'of {len(wanted)} requests not all are in the ledger')
+    assert len(rows) == len(wanted), 'a request has two rows'
+    return {row['request_id'].hex(): row for row in rows}
+
+
+@test('usage.ledger-is-the-truth', seconds=90)
+def ledger(cluster):
+    backends = [cluster.backends[name] for name in ('mv-a', 'mv-b', 'tx-c', 'solo')]
+    for backend in backends:
+        backend.mark()
+    account = cluster.account('main')
+    ids, lock = [], threading.Lock()
+
+    def work(number):
+        with cluster.client(timeout=30) as client:
+            for turn in range(25):
+                words = f'tokens={(number * 25 + turn) % 60} chunk={turn % 3 + 1}'
+                body = chat(sim(words, 'x' * turn), model=('sim', 'solo')[turn % 2], stream=turn % 3 == 0)
+                answer = client.ask(cluster.key, body)
+                assert answer.status == 200, answer
+                with lock:
+                    ids.append(answer.field('x-request-id'))
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 200, f'{len(ids)} of 200 were answered'
+    rows = rows_of(cluster, ids)
+    truth = {plain(entry['id']): entry for backend in backends for entry in backend.new_served()}
+    total = 0
+    for name in map(plain, ids):
+        row, entry = rows[name], truth[name]
+        assert row['prompt_tokens'] == entry['prompt_tokens'], (row, entry)
+        assert row['completion_tokens'] == entry['completion_tokens'], (row, entry)
+        assert row['cost_nano'] == cost_of(row), row
+        assert row['status'] == 200 and row['region'] == entry['region']
+        assert bool(row['stream']) == entry['stream']
+        total += row['cost_nano']
+    wait_for(lambda: cluster.account('main')['spent_nano'] >= account['spent_nano'] + total, 5,
+             'the account has not paid')
+
+
+@test('usage.row-before-the-end', seconds=30)
+def row_before_the_end(cluster):
+    """A refused request costs nothing; one that reached a backend and failed there costs nothing either."""
+    account = cluster.account('main')
+    with cluster.client() as client:
+        for body in (chat(model='none'), chat(model='dead'), {'model': 'sim'}, chat(model='unpriced')):
+            assert client.ask(cluster.key, body).status >= 400
+        failed = client.ask(cluster.key, chat(sim('error=500'), model='solo'))
+        assert failed.status == 500
+        good = client.ask(cluster.key, chat(sim('tokens=10')))
+    row = rows_of(cluster, [good.field('x-request-id')])[plain(good.field('x-request-id'))]
+    after = cluster.account('main')
+    wait_for(lambda: cluster.account('main')['spent_nano'] == account['spent_nano'] + row['cost_nano'],
+             5, f'{row["cost_nano"]} were to be paid, from {account} to {after}')
+
+
+@test('usage.client-left', seconds=30)
+def client_left(cluster):
+    """What was served until the client left is billed by its events, and marked as an estimate."""
+    solo = cluster.backends['solo']
+    solo.mark()
+    client = cluster.client()
+    response = client.begin(cluster.key,
+                            chat(sim('tokens=10000 tps=200', 'word ' * 40), model='solo', stream=True))
+    name = response.field('x-request-id')
+    events = client.read_events(response)
+    for _ in range(41):
+        next(events)
+    client.reset()
+    entry = solo.wait_served()[0]
+    row = rows_of(cluster, [name])[plain(name)]
+    assert row['source'] != 0, f'not marked as estimated: {row}'
+    assert 35 <= row['completion_tokens'] <= entry['events'], (row, entry['events'])
+    assert row['prompt_tokens'] > 0 and row['cost_nano'] == cost_of(row), row
+
+
+@test('usage.backend-cut', seconds=30)
+def backend_cut(cluster):
+    with cluster.client() as client:
+        response = client.begin(cluster.key,
+                                chat(sim('tokens=100 reset_after=21'), model='fault', stream=True))
+        assert response.status == 200, response
+        try:
+            list(client.read_events(response))
+        except Closed:
+            pass
+    row = rows_of(cluster, [response.field('x-request-id')])[plain(response.field('x-request-id'))]
+    assert row['completion_tokens'] == 20 and row['source'] != 0, row
+    assert row['cost_nano'] == cost_of(row)
+
+
+@test('usage.nobody-goes-below-zero', seconds=60)
+def nobody_below_zero(cluster):
+    """An account with one cent and fifty requests at once: holds keep it from being spent twice."""
+    cluster.put('account', 'cent')
+    cluster.top_up('cent', 0.01)
+    key = cluster.new_key(account='cent')
+    clients = [cluster.client(timeout=30) for _ in range(50)]
+    statuses = []
+
+    def ask(client):
+        answer = client.ask(key, chat(sim('tokens=2000 ttft=200ms'), max_tokens=2000))
+        statuses.append((answer.status, answer.json().get('error', {}).get('code')))
+        client.close()
+    threads = [threading.Thread(target=ask, args=(client,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    passed = [status for status, _ in statuses if status == 200]
+    codes = {code for status, code in statuses if status == 402}
+    assert len(passed) + sum(status == 402 for status, _ in statuses) == 50, statuses
+    assert 1 <= len(passed) <= 8, statuses
+    assert codes <= {'balance_in_flight', 'insufficient_balance'}, codes
+    wait_for(lambda: cluster.account('cent')['spent_nano'] > 0, 5)
+    assert cluster.account('cent')['balance_nano'] >= 0
