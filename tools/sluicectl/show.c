@@ -1,0 +1,198 @@
+#include "show.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "money.h"
+
+#define CELL_BYTES 256
+#define COLUMNS_MAX 32
+
+static bool
+ends_with(const char *text, const char *end)
+{
+	size_t len = strlen(text), end_len = strlen(end);
+
+	return len >= end_len && strcmp(text + len - end_len, end) == 0;
+}
+
+static void
+emit_time(int64_t unix_s, char text[CELL_BYTES])
+{
+	time_t at = (time_t)unix_s;
+	struct tm utc;
+
+	gmtime_r(&at, &utc);
+	strftime(text, CELL_BYTES, "%Y-%m-%dT%H:%M:%SZ", &utc);
+}
+
+static void
+emit_list(yyjson_val *array, char text[CELL_BYTES])
+{
+	size_t at, count, len = 0;
+	yyjson_val *element;
+
+	text[0] = '\0';
+	yyjson_arr_foreach(array, at, count, element) {
+		int more = snprintf(text + len, CELL_BYTES - len, "%s%s", at > 0 ? "," : "",
+				    yyjson_is_str(element) ? yyjson_get_str(element) : "?");
+
+		if (more < 0 || (size_t)more >= CELL_BYTES - len)
+			return;
+		len += (size_t)more;
+	}
+}
+
+static void
+emit_cell(const char *name, yyjson_val *value, char text[CELL_BYTES])
+{
+	if (yyjson_is_null(value) || value == NULL)
+		snprintf(text, CELL_BYTES, "-");
+	else if (yyjson_is_bool(value))
+		snprintf(text, CELL_BYTES, "%s", yyjson_get_bool(value) ? "yes" : "no");
+	else if (yyjson_is_int(value) && (ends_with(name, "_nano") || strstr(name, "_nano_") != NULL))
+		money_emit(yyjson_get_sint(value), text);
+	else if (yyjson_is_int(value) && ends_with(name, "_at"))
+		emit_time(yyjson_get_sint(value), text);
+	else if (yyjson_is_int(value))
+		snprintf(text, CELL_BYTES, "%lld", (long long)yyjson_get_sint(value));
+	else if (yyjson_is_arr(value))
+		emit_list(value, text);
+	else
+		snprintf(text, CELL_BYTES, "%s", yyjson_is_str(value) ? yyjson_get_str(value) : "?");
+}
+
+/* "input_nano_per_mtoken" -> "input_per_mtoken": the cell is in dollars. */
+static void
+emit_heading(const char *name, char text[CELL_BYTES])
+{
+	const char *nano = strstr(name, "_nano");
+
+	if (nano != NULL)
+		snprintf(text, CELL_BYTES, "%.*s%s", (int)(nano - name), name, nano + 5);
+	else
+		snprintf(text, CELL_BYTES, "%s", name);
+	for (char *c = text; *c != '\0'; c++)
+		if (*c >= 'a' && *c <= 'z')
+			*c = (char)(*c - 'a' + 'A');
+}
+
+static int
+width_of(const char *text)
+{
+	int width = 0;
+
+	/* Bytes that begin a character of UTF-8. */
+	for (; *text != '\0'; text++)
+		width += ((unsigned char)*text & 0xc0) != 0x80;
+	return width;
+}
+
+static void
+put_cell(const char *text, int width, bool is_last)
+{
+	fputs(text, stdout);
+	for (int i = width_of(text); i < width && !is_last; i++)
+		putchar(' ');
+	fputs(is_last ? "\n" : "  ", stdout);
+}
+
+void
+show_table(yyjson_val *array)
+{
+	yyjson_val *first = yyjson_arr_get_first(array), *name, *value, *row;
+	const char *names[COLUMNS_MAX];
+	int widths[COLUMNS_MAX];
+	size_t columns = 0, at, count, i, n;
+	char text[CELL_BYTES];
+
+	if (first == NULL) {
+		puts("(none)");
+		return;
+	}
+	yyjson_obj_foreach(first, at, count, name, value) {
+		if (columns == COLUMNS_MAX)
+			break;
+		names[columns] = yyjson_get_str(name);
+		emit_heading(names[columns], text);
+		widths[columns++] = width_of(text);
+	}
+	yyjson_arr_foreach(array, i, n, row) {
+		for (size_t c = 0; c < columns; c++) {
+			emit_cell(names[c], yyjson_obj_get(row, names[c]), text);
+			if (width_of(text) > widths[c])
+				widths[c] = width_of(text);
+		}
+	}
+	for (size_t c = 0; c < columns; c++) {
+		emit_heading(names[c], text);
+		put_cell(text, widths[c], c + 1 == columns);
+	}
+	yyjson_arr_foreach(array, i, n, row) {
+		for (size_t c = 0; c < columns; c++) {
+			emit_cell(names[c], yyjson_obj_get(row, names[c]), text);
+			put_cell(text, widths[c], c + 1 == columns);
+		}
+	}
+}
+
+void
+show_object(yyjson_val *object)
+{
+	yyjson_val *name, *value;
+	size_t at, count;
+	char text[CELL_BYTES];
+
+	yyjson_obj_foreach(object, at, count, name, value) {
+		emit_cell(yyjson_get_str(name), value, text);
+		printf("%-24s %s\n", yyjson_get_str(name), text);
+	}
+}
+
+static unsigned long long
+number(yyjson_val *object, const char *path)
+{
+	return yyjson_get_uint(yyjson_ptr_get(object, path));
+}
+
+void
+show_status(yyjson_val *status)
+{
+	const char *instance = yyjson_get_str(yyjson_obj_get(status, "instance"));
+	yyjson_val *name, *table;
+	size_t at, count;
+
+	printf("instance    %s, control up %llu s\n", instance != NULL ? instance : "?",
+	       number(status, "/uptime_s"));
+	printf("dataplane   %s, epoch %llu\n",
+	       yyjson_get_bool(yyjson_ptr_get(status, "/dataplane/alive")) ? "alive" : "NOT RUNNING",
+	       number(status, "/dataplane/epoch"));
+	printf("published   generation %llu, compared %llu ms ago, %llu rows refused\n",
+	       number(status, "/generation"), number(status, "/reconciled_ms_ago"),
+	       number(status, "/rows_refused"));
+	printf("ledger      %llu records, %llu pending, %llu missing, %llu damaged\n",
+	       number(status, "/ledger/records"), number(status, "/ledger/pending"),
+	       number(status, "/ledger/gaps"), number(status, "/ledger/damaged"));
+	printf("tables     ");
+	yyjson_obj_foreach(yyjson_obj_get(status, "tables"), at, count, name, table)
+		printf(" %s %llu/%llu%s", yyjson_get_str(name), number(table, "/used"),
+		       number(table, "/capacity"), at + 1 < count ? "," : "\n");
+	puts("\nworkers");
+	show_table(yyjson_ptr_get(status, "/dataplane/workers"));
+	puts("\npods");
+	show_table(yyjson_obj_get(status, "pods"));
+}
+
+void
+show_json(yyjson_doc *doc)
+{
+	char *text = yyjson_write(doc, YYJSON_WRITE_PRETTY, NULL);
+
+	if (text != NULL)
+		puts(text);
+	free(text);
+}

@@ -1,0 +1,172 @@
+#include "words.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "money.h"
+
+static const struct word account_words[] = {
+	{ "suspended", "suspended", WORD_FLAG, "refuse its requests" },
+	{ 0 },
+};
+
+static const struct word plan_words[] = {
+	{ "requests-per-minute", "requests_per_minute", WORD_NUMBER, "0: no limit" },
+	{ "burst", "burst", WORD_NUMBER, "requests at once; 0: as many as per minute" },
+	{ 0 },
+};
+
+static const struct word price_words[] = {
+	{ "input", "input_nano_per_mtoken", WORD_DOLLARS, "dollars per million prompt tokens" },
+	{ "output", "output_nano_per_mtoken", WORD_DOLLARS,
+	  "dollars per million completion tokens" },
+	{ 0 },
+};
+
+static const struct word region_words[] = { { 0 } };
+
+static const struct word pod_words[] = {
+	{ "address", "address", WORD_TEXT, "IPv4 or IPv6 address" },
+	{ "port", "port", WORD_NUMBER, "TCP port" },
+	{ "host", "host", WORD_TEXT, "Host field sent to it; empty: address and port" },
+	{ "credential", "credential", WORD_TEXT, "Authorization value sent to it; never shown again" },
+	{ "state", "state", WORD_TEXT, "ready, drain or maint" },
+	{ "running-usage", "running_usage", WORD_FLAG, "it can report usage in every event" },
+	{ "probe-path", "probe_path", WORD_TEXT, "of its health probe; empty: the configured one" },
+	{ "probe-interval-ms", "probe_interval_ms", WORD_NUMBER, "0: as configured" },
+	{ "probe-timeout-ms", "probe_timeout_ms", WORD_NUMBER, "0: as configured" },
+	{ "rise", "rise", WORD_NUMBER, "good probes that bring it up; 0: as configured" },
+	{ "fall", "fall", WORD_NUMBER, "bad probes that take it down; 0: as configured" },
+	{ 0 },
+};
+
+static const struct word model_words[] = {
+	{ "price", "price", WORD_TEXT, "name of a price; none: answered 402" },
+	{ 0 },
+};
+
+static const struct word alias_words[] = {
+	{ "model", "model", WORD_TEXT, "the model that it stands for" },
+	{ 0 },
+};
+
+static const struct word instance_words[] = {
+	{ "name", "name", WORD_TEXT, "what stands before the ':'" },
+	{ "account", "account", WORD_TEXT, "its owner" },
+	{ "price", "price", WORD_TEXT, "name of a price; none: answered 402" },
+	{ "state", "state", WORD_TEXT, "running, stopped or credit_depleted" },
+	{ 0 },
+};
+
+static const struct word deployment_words[] = {
+	{ "model", "model", WORD_TEXT, "what it deploys: a model, or" },
+	{ "instance", "instance", WORD_NUMBER, "an instance" },
+	{ "region", "region", WORD_TEXT, "where" },
+	{ "position", "position", WORD_NUMBER, "order of preference; smaller is earlier" },
+	{ "served-name", "served_name", WORD_TEXT, "what `model` becomes for the backend" },
+	{ "base-path", "base_path", WORD_TEXT, "put before /v1/…, such as /142" },
+	{ "pods", "pods", WORD_LIST, "names of its pods, with commas" },
+	{ 0 },
+};
+
+static const struct word key_words[] = {
+	{ "name", "name", WORD_TEXT, "a label" },
+	{ "account", "account", WORD_TEXT, "who pays" },
+	{ "plan", "plan", WORD_TEXT, "its limits" },
+	{ "surface", "surface", WORD_TEXT, "ecolink or infer" },
+	{ "key", "key", WORD_TEXT, "an existing key's text, instead of a new one" },
+	{ 0 },
+};
+
+const struct word_noun word_nouns[] = {
+	{ "account", "accounts", "who pays: a balance and keys", account_words },
+	{ "plan", "plans", "limits of keys", plan_words },
+	{ "price", "prices", "of tokens; each change is a new version", price_words },
+	{ "region", "regions", "where backends are", region_words },
+	{ "pod", "pods", "one backend: address, port, health", pod_words },
+	{ "model", "models", "platform models", model_words },
+	{ "alias", "aliases", "further names of models", alias_words },
+	{ "instance", "instances", "users' own deployments, called <name>:<id>", instance_words },
+	{ "deployment", "deployments", "a model or instance in one region", deployment_words },
+	{ "key", "keys", "API keys; their text is shown once", key_words },
+	{ 0 },
+};
+
+const struct word_noun *
+word_find_noun(const char *name)
+{
+	for (const struct word_noun *n = word_nouns; n->name != NULL; n++)
+		if (strcmp(n->name, name) == 0 || strcmp(n->plural, name) == 0)
+			return n;
+	return NULL;
+}
+
+/* '-' and '_' are the same: catalogues are written with either. */
+static bool
+is_same(const char *a, const char *b)
+{
+	for (; *a != '\0' && *b != '\0'; a++, b++)
+		if (*a != *b && !(*a == '-' && *b == '_') && !(*a == '_' && *b == '-'))
+			return false;
+	return *a == *b;
+}
+
+const struct word *
+word_find(const struct word_noun *noun, const char *name)
+{
+	for (const struct word *w = noun->words; w->name != NULL; w++)
+		if (is_same(w->name, name))
+			return w;
+	return NULL;
+}
+
+static void
+add_list(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *member, const char *text)
+{
+	yyjson_mut_val *array = yyjson_mut_obj_add_arr(doc, object, member);
+
+	while (*text != '\0') {
+		size_t len = strcspn(text, ",");
+
+		if (len > 0)
+			yyjson_mut_arr_add_strncpy(doc, array, text, len);
+		text += len + (text[len] == ',');
+	}
+}
+
+static bool
+is_yes(const char *text)
+{
+	return strcmp(text, "yes") == 0 || strcmp(text, "true") == 0;
+}
+
+bool
+word_add(const struct word *word, const char *text, yyjson_mut_doc *doc, yyjson_mut_val *object)
+{
+	char *end = NULL;
+	int64_t nano;
+	long long value;
+
+	if (strcmp(text, "none") == 0)
+		return yyjson_mut_obj_add_null(doc, object, word->member);
+	switch (word->kind) {
+	case WORD_TEXT:
+		return yyjson_mut_obj_add_strcpy(doc, object, word->member, text);
+	case WORD_NUMBER:
+		value = strtoll(text, &end, 10);
+		return end != text && *end == '\0' &&
+		       yyjson_mut_obj_add_int(doc, object, word->member, value);
+	case WORD_FLAG:
+		if (!is_yes(text) && strcmp(text, "no") != 0 && strcmp(text, "false") != 0)
+			return false;
+		return yyjson_mut_obj_add_bool(doc, object, word->member, is_yes(text));
+	case WORD_LIST:
+		add_list(doc, object, word->member, text);
+		return true;
+	case WORD_DOLLARS:
+		return money_parse(text, &nano) &&
+		       yyjson_mut_obj_add_sint(doc, object, word->member, nano);
+	}
+	return false;
+}
