@@ -83,6 +83,8 @@ check_liveness(const struct tcp_conn *c)
 	CHECK(!waiting || flying || c->rtx_kind != TCP_RTX_NONE || turn);
 	CHECK(!c->ack_pending || turn);
 	CHECK(!c->ack_now || turn);
+	CHECK(!c->send_head || turn);
+	CHECK(!c->send_probe || turn);
 	if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RCVD || c->state == TCP_FIN_WAIT_1 ||
 	    c->state == TCP_CLOSING || c->state == TCP_LAST_ACK)
 		CHECK(c->rtx_kind != TCP_RTX_NONE || turn);
@@ -150,7 +152,7 @@ tcp_check(const struct tcp *t)
 		CHECK(tcp_table_find(t, &w->tuple) == tcp_ref_make(TCP_REF_TIME_WAIT, i));
 		in_table++;
 	}
-	CHECK(t->stats.time_wait == 0 || timer_is_armed(&t->time_wait_timer));
+	CHECK((t->stats.time_wait > 0) == timer_is_armed(&t->time_wait_timer));
 	CHECK(in_table == t->table.refs);
 	CHECK(ranges == t->stats.ranges && ranges + runs == t->ranges.count - t->ranges.free);
 	CHECK(t->stats.conns == t->conns.count - t->conns.free);

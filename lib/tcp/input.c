@@ -433,7 +433,7 @@ process_ack(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint
 	if (c->snd_una != c->snd_max)
 		look_for_loss(t, c, s, duplicate);
 	update_window(c, s, window);
-	if (seq_lt(c->snd_nxt, tcp_conn_send_limit(c)))
+	if (c->send_head || seq_lt(c->snd_nxt, tcp_conn_send_limit(c)))
 		tcp_conn_touch(t, c);
 	if (c->fin_queued && c->snd_una == fin_end && fin_acked(t, c, now_ns))
 		return true;
@@ -584,7 +584,10 @@ input_synchronized(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uin
 		return verdict;
 	note_timestamp(c, s, now_ns);
 	c->heard_at_ns = now_ns;
-	c->keepalive_probes = 0;
+	if (c->keepalive_probes > 0) {
+		c->keepalive_probes = 0;
+		c->idle_at_ns = now_ns + t->config.keepalive_ns;
+	}
 	if (process_ack(t, c, s, now_ns))
 		return ERR_OK;
 	/* Sixth: the urgent pointer is ignored, its data is delivered in line (README). */

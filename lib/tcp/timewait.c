@@ -64,6 +64,8 @@ tcp_time_wait_free(struct tcp *t, struct tcp_time_wait *w)
 	unlink(t, w);
 	pool_put(&t->time_waits, w);
 	t->stats.time_wait--;
+	if (t->time_wait_head == 0)
+		timer_cancel(&t->wheel, &t->time_wait_timer);
 }
 
 static void
