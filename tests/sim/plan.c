@@ -1,0 +1,314 @@
+/* Swarm testing (Groce et al.): a seed enables a random subset of the faults, because all of them
+ * at once hide what only a few of them would find. */
+#include "sim.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/units.h"
+
+#define PPM UINT32_C(1000000)
+
+static bool
+one_in(struct prng *r, uint32_t n)
+{
+	return prng_below(r, n) == 0;
+}
+
+static uint64_t
+between(struct prng *r, uint64_t low, uint64_t high)
+{
+	return low + prng_next(r) % (high - low + 1);
+}
+
+/* Small values as likely as large ones. */
+static uint64_t
+log_between(struct prng *r, uint64_t low, uint64_t high)
+{
+	uint64_t limit = low;
+
+	while (limit < high && !one_in(r, 4))
+		limit = limit * 2 + 1;
+	return between(r, low, limit < high ? limit : high);
+}
+
+static void
+repair_checksum(uint8_t *frame, uint32_t len, const struct pkt_meta *meta)
+{
+	segment_checksum_repair(frame, len, &meta->src, &meta->dst);
+}
+
+static void
+plan_link(struct plan *plan, struct prng *r, struct link_faults *f, uint32_t which)
+{
+	f->delay_ns = log_between(r, 0, 200 * NSEC_PER_MSEC);
+	if ((which & 1 << 0) != 0)
+		f->jitter_ns = log_between(r, 0, 50 * NSEC_PER_MSEC);
+	if ((which & 1 << 1) != 0)
+		f->loss_ppm = (uint32_t)log_between(r, 1000, PPM / 8);
+	if ((which & 1 << 2) != 0) {
+		f->burst_enter_ppm = (uint32_t)between(r, 1000, PPM / 50);
+		f->burst_leave_ppm = (uint32_t)between(r, PPM / 10, PPM / 2);
+		f->burst_loss_ppm = (uint32_t)between(r, PPM / 2, PPM);
+	}
+	if ((which & 1 << 3) != 0) {
+		f->reorder_ppm = (uint32_t)log_between(r, PPM / 1000, PPM / 2);
+		f->reorder_ns = log_between(r, NSEC_PER_USEC, 300 * NSEC_PER_MSEC);
+	}
+	if ((which & 1 << 4) != 0) {
+		f->duplicate_ppm = (uint32_t)log_between(r, PPM / 1000, PPM / 3);
+		f->reorder_ns = log_between(r, NSEC_PER_USEC, 300 * NSEC_PER_MSEC);
+	}
+	if ((which & 1 << 5) != 0)
+		f->corrupt_ppm = (uint32_t)log_between(r, PPM / 1000, PPM / 20);
+	if ((which & 1 << 6) != 0) {
+		f->rate_bytes_per_s = between(r, 20 * KIB, 10 * MIB);
+		f->queue_bytes_max = (uint32_t)log_between(r, 4 * KIB, 128 * KIB);
+	}
+	if ((which & 1 << 7) != 0) {
+		f->blackout_from_ns = plan->start_ns + between(r, 0, 5 * NSEC_PER_SEC);
+		f->blackout_until_ns = f->blackout_from_ns +
+				       log_between(r, NSEC_PER_MSEC, 12 * NSEC_PER_SEC);
+	}
+	if ((which & 1 << 8) != 0)
+		f->hold_ns = log_between(r, NSEC_PER_USEC, 2 * NSEC_PER_SEC);
+	if ((which & 1 << 9) != 0) {
+		f->split_ppm = (uint32_t)between(r, PPM / 100, PPM);
+		f->split_min_bytes = 60;
+	}
+	if ((which & 1 << 10) != 0)
+		f->mark_ppm = (uint32_t)log_between(r, PPM / 100, PPM);
+	f->checks_csum = (which & 1 << 11) != 0;
+	if (plan->is_hostile) {
+		f->corrupt_ppm = (uint32_t)log_between(r, PPM / 1000, PPM / 5);
+		f->repair_ppm = (uint32_t)between(r, PPM / 2, PPM);
+		f->repair = repair_checksum;
+	}
+}
+
+static void
+plan_end(struct plan *plan, struct prng *r, struct end_plan *e, uint64_t bytes_max)
+{
+	*e = (struct end_plan){
+		.manner = one_in(r, 3) ? END_POLITE_LAST : END_POLITE,
+		.total_bytes = one_in(r, 8) ? 0 : log_between(r, 1, bytes_max),
+		.write_bytes_max = (uint32_t)log_between(r, 64, 16 * KIB),
+		.piece_bytes_max = one_in(r, 2) ? 0 : (uint32_t)log_between(r, 16, 1500),
+		.read_bytes_max = (uint32_t)log_between(r, 256, 64 * KIB),
+		.notify_below_bytes = one_in(r, 2) ? (uint32_t)log_between(r, 1, 16 * KIB) : 0,
+		.consumes_late = one_in(r, 4),
+		.says_more = one_in(r, 2),
+	};
+	/* Many tiny writes cost steps, not insight. */
+	if (e->total_bytes / e->write_bytes_max > 500)
+		e->write_bytes_max = (uint32_t)(e->total_bytes / 500);
+	if (e->piece_bytes_max > 0 && e->write_bytes_max / e->piece_bytes_max > 8)
+		e->piece_bytes_max = e->write_bytes_max / 8;
+	if (one_in(r, 3)) {
+		e->pause_ppm = (uint32_t)log_between(r, PPM / 100, PPM / 2);
+		e->pause_ns_max = log_between(r, NSEC_PER_MSEC, 2 * NSEC_PER_SEC);
+	}
+	if (one_in(r, 12)) {
+		e->manner = END_RUDE;
+	} else if (one_in(r, 12)) {
+		e->manner = END_ABORTS;
+		e->abort_after_ns = log_between(r, 1, 3 * NSEC_PER_SEC);
+	}
+	(void)plan;
+}
+
+static void
+plan_pairs(struct plan *plan, struct prng *r)
+{
+	bool is_storm = one_in(r, 8);
+	uint64_t bytes_max = is_storm ? 2 * KIB : 96 * KIB;
+	bool reuses_ports = one_in(r, 10);
+
+	plan->pairs = (uint32_t)(is_storm ? between(r, 10, SIM_PAIRS_MAX) : between(r, 1, 5));
+	for (uint32_t i = 0; i < plan->pairs; i++) {
+		struct pair_plan *p = &plan->pair[i];
+
+		p->client_host = prng_below(r, plan->hosts);
+		p->server_host = (p->client_host + 1 + prng_below(r, plan->hosts - 1)) %
+				 plan->hosts;
+		p->start_ns = is_storm && !one_in(r, 4) ? 0 : log_between(r, 1, 4 * NSEC_PER_SEC);
+		p->simultaneous = one_in(r, 16);
+		if (p->simultaneous)
+			p->client_port = (uint16_t)(2000 + i);
+		else if (reuses_ports)
+			p->client_port = (uint16_t)(5000 + prng_below(r, 3));
+		plan_end(plan, r, &p->end[0], bytes_max);
+		plan_end(plan, r, &p->end[1], bytes_max);
+		/* Two that wait for each other's end would wait for ever. */
+		if (p->end[0].manner == END_POLITE_LAST && p->end[1].manner == END_POLITE_LAST)
+			p->end[prng_below(r, 2)].manner = END_POLITE;
+		if (reuses_ports || p->simultaneous)
+			plan->may_fail = true;
+	}
+}
+
+static void
+plan_host(struct plan *plan, struct prng *r, uint32_t host)
+{
+	static const uint16_t sizes[] = { 1460, 1460, 1440, 1220, 536, 216, 8900 };
+	struct tcp_config *c = &plan->config[host];
+	struct stack_pools *pools = &plan->pools[host];
+
+	*c = stack_config();
+	c->conns_max = 2 * SIM_PAIRS_MAX;
+	c->half_open_max = 2 * SIM_PAIRS_MAX;
+	c->time_wait_max = 4 * SIM_PAIRS_MAX;
+	c->ranges_max = 8192;
+	c->mss_v4 = sizes[prng_below(r, COUNT_OF(sizes))];
+	c->mss_v6 = sizes[prng_below(r, COUNT_OF(sizes))];
+	c->recv_bytes_max = (uint32_t)log_between(r, 4 * KIB, 512 * KIB);
+	c->send_bytes_max = (uint32_t)log_between(r, 2 * KIB, 256 * KIB);
+	c->window_shift = (uint8_t)prng_below(r, 15);
+	while (c->recv_bytes_max >> c->window_shift > 0xffff)
+		c->window_shift++;
+	c->seed = prng_next(r);
+	for (size_t i = 0; i < sizeof(c->hash_key); i++)
+		c->hash_key[i] = (uint8_t)prng_next(r);
+	for (size_t i = 0; i < sizeof(c->cookie_key); i++)
+		c->cookie_key[i] = (uint8_t)prng_next(r);
+	/* Whether the patience of a minute is enough is luck; without faults it must be. */
+	if (one_in(r, 6))
+		plan->may_fail = true;
+	else
+		c->user_timeout_ns = 600 * NSEC_PER_SEC;
+	if (one_in(r, 8)) {
+		c->keepalive_ns = between(r, 1, 20) * NSEC_PER_SEC;
+		plan->may_fail = true;
+	}
+	if (one_in(r, 8)) { /* cookies must carry the handshakes */
+		c->half_open_max = 1 + prng_below(r, 3);
+		plan->may_fail = true;
+	}
+	if (one_in(r, 12)) {
+		c->conns_max = 1 + prng_below(r, 4);
+		plan->may_fail = true;
+	}
+	if (one_in(r, 12))
+		c->time_wait_max = 1 + prng_below(r, 3);
+	if (one_in(r, 12))
+		c->ranges_max = 32 + prng_below(r, 200);
+	*pools = (struct stack_pools){ 2048, 4096, 2048, 1024 };
+	if (one_in(r, 8)) {
+		pools->headers = (uint32_t)between(r, 48, 400);
+		pools->bare = (uint32_t)between(r, 48, 400);
+	}
+	if (one_in(r, 8))
+		pools->receive = (uint32_t)between(r, 100, 600);
+	if (one_in(r, 8))
+		pools->payload = (uint32_t)between(r, 16, 200);
+}
+
+void
+plan_make(struct plan *plan, uint64_t seed)
+{
+	struct prng prng;
+	struct prng *r = &prng;
+	uint32_t which[2];
+
+	memset(plan, 0, sizeof(*plan));
+	prng_init(r, seed);
+	plan->seed = seed;
+	plan->hosts = one_in(r, 5) ? 3 : 2;
+	plan->is_v6 = one_in(r, 3);
+	plan->is_hostile = one_in(r, 10);
+	plan->may_fail = plan->is_hostile;
+	/* Somewhere in the first 50 days, so that the clocks of ISN and timestamps wrap in some. */
+	plan->start_ns = between(r, NSEC_PER_SEC, 50 * 86400 * NSEC_PER_SEC);
+	plan->faults_end_ns = between(r, 5, 30) * NSEC_PER_SEC;
+	/* One of ten: no faults at all. The others: each fault with one half or one quarter. */
+	which[0] = (uint32_t)prng_next(r) & (one_in(r, 2) ? (uint32_t)prng_next(r) : ~0u);
+	which[1] = one_in(r, 2) ? which[0] : (uint32_t)prng_next(r) & (uint32_t)prng_next(r);
+	if (one_in(r, 10))
+		which[0] = which[1] = 0;
+	for (uint32_t i = 0; i < plan->hosts; i++)
+		plan_host(plan, r, i);
+	for (uint32_t i = 0; i < plan->hosts; i++)
+		for (uint32_t j = 0; j < plan->hosts; j++)
+			plan_link(plan, r, &plan->faults[i][j], which[i < j]);
+	plan->receive_burst_max = (uint32_t)log_between(r, 1, 64);
+	plan->transmit_burst_max = one_in(r, 4) ? (uint32_t)log_between(r, 1, 64) : 4096;
+	if (one_in(r, 5)) {
+		plan->stall_ppm = (uint32_t)log_between(r, 1000, PPM / 50);
+		plan->stall_ns_max = log_between(r, NSEC_PER_MSEC, 3 * NSEC_PER_SEC);
+	}
+	if (one_in(r, 5)) {
+		plan->drought_ppm = (uint32_t)log_between(r, 1000, PPM / 20);
+		plan->drought_ns_max = log_between(r, NSEC_PER_USEC, NSEC_PER_SEC);
+	}
+	if (one_in(r, 5))
+		plan->fail_ppm = (uint32_t)log_between(r, 1000, PPM / 4);
+	if (one_in(r, 8))
+		plan->icmp_ppm = (uint32_t)log_between(r, 1000, PPM / 20);
+	plan_pairs(plan, r);
+}
+
+static void
+print_link(const struct link_faults *f)
+{
+	printf("    delay %.1f ms, jitter %.1f ms, loss %u, burst %u/%u/%u, reorder %u up to %.1f ms, "
+	       "duplicate %u, corrupt %u (repaired %u), rate %" PRIu64 " B/s queue %u, blackout %.3f s, "
+	       "hold %.1f ms, mark %u, split %u\n",
+	       (double)f->delay_ns / 1e6, (double)f->jitter_ns / 1e6, f->loss_ppm,
+	       f->burst_enter_ppm, f->burst_leave_ppm, f->burst_loss_ppm, f->reorder_ppm,
+	       (double)f->reorder_ns / 1e6, f->duplicate_ppm, f->corrupt_ppm, f->repair_ppm,
+	       f->rate_bytes_per_s, f->queue_bytes_max,
+	       (double)(f->blackout_until_ns - f->blackout_from_ns) / 1e9,
+	       (double)f->hold_ns / 1e6, f->mark_ppm, f->split_ppm);
+}
+
+static void
+print_end(const char *name, const struct end_plan *e)
+{
+	static const char *const manners[] = { "polite", "polite last", "rude", "aborts" };
+
+	printf("    %s: %s, %" PRIu64 " bytes by <= %u in pieces of <= %u, reads <= %u, pauses %u up to "
+	       "%.1f ms, notify below %u%s%s\n",
+	       name, manners[e->manner], e->total_bytes, e->write_bytes_max, e->piece_bytes_max,
+	       e->read_bytes_max, e->pause_ppm, (double)e->pause_ns_max / 1e6,
+	       e->notify_below_bytes, e->consumes_late ? ", consumes late" : "",
+	       e->says_more ? ", says more" : "");
+}
+
+void
+plan_print(const struct plan *plan)
+{
+	printf("seed %" PRIu64 ": %u hosts, %s%s%s, clock starts at %.3f s, faults end after %.0f s\n",
+	       plan->seed, plan->hosts, plan->is_v6 ? "IPv6" : "IPv4",
+	       plan->is_hostile ? ", hostile" : "", plan->may_fail ? ", may fail" : "",
+	       (double)plan->start_ns / 1e9, (double)plan->faults_end_ns / 1e9);
+	printf("  bursts: receive <= %u, transmit <= %u; stalls %u up to %.1f ms; droughts %u up to %.1f "
+	       "ms; failures %u; icmp %u\n",
+	       plan->receive_burst_max, plan->transmit_burst_max, plan->stall_ppm,
+	       (double)plan->stall_ns_max / 1e6, plan->drought_ppm,
+	       (double)plan->drought_ns_max / 1e6, plan->fail_ppm, plan->icmp_ppm);
+	for (uint32_t i = 0; i < plan->hosts; i++) {
+		const struct tcp_config *c = &plan->config[i];
+
+		printf("  host %u: conns %u, half open %u, time wait %u, ranges %u, mss %u/%u, recv %u, "
+		       "send %u, shift %u, pools %u/%u/%u/%u\n",
+		       i, c->conns_max, c->half_open_max, c->time_wait_max, c->ranges_max,
+		       c->mss_v4, c->mss_v6, c->recv_bytes_max, c->send_bytes_max, c->window_shift,
+		       plan->pools[i].headers, plan->pools[i].bare, plan->pools[i].receive,
+		       plan->pools[i].payload);
+		for (uint32_t j = 0; j < plan->hosts; j++)
+			if (j != i) {
+				printf("   link %u to %u:\n", i, j);
+				print_link(&plan->faults[i][j]);
+			}
+	}
+	for (uint32_t i = 0; i < plan->pairs; i++) {
+		const struct pair_plan *p = &plan->pair[i];
+
+		printf("  pair %u: host %u to host %u at %.6f s%s, port %u\n", i, p->client_host,
+		       p->server_host, (double)p->start_ns / 1e9,
+		       p->simultaneous ? ", simultaneous" : "", p->client_port);
+		print_end("client", &p->end[0]);
+		print_end("server", &p->end[1]);
+	}
+}

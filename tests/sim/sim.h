@@ -1,0 +1,195 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/prng.h"
+#include "link.h"
+#include "segment.h"
+#include "stack.h"
+#include "tcp/tcp.h"
+
+/*
+ * sim: several TCP engines, bad links between all of them, applications that
+ * know every byte they should see, one seed, virtual time.
+ *
+ *   plan.c    seed -> which faults, how large, which connections (swarm: each seed a subset)
+ *   world.c   the hosts' loops and the clock
+ *   app.c     what writes, reads, pauses, half-closes, aborts
+ *   oracle.c  what a listener on the wire can tell about right and wrong
+ *
+ * A seed fails by sim_fail(), which ends the process: the state of the world at that
+ * moment is what a debugger should see.
+ */
+
+#define SIM_HOSTS_MAX 3
+#define SIM_PAIRS_MAX 64
+#define SIM_ENDS_MAX (2 * SIM_PAIRS_MAX)
+
+/* --- what a seed chose ----------------------------------------------------------- */
+
+enum end_manner {
+	END_POLITE,     /* sends all, shuts down, reads to the end, closes */
+	END_POLITE_LAST, /* the same, but waits for the other's end first */
+	END_RUDE,       /* closes behind its last byte, read or not */
+	END_ABORTS,     /* resets after abort_after_ns */
+};
+
+struct end_plan {
+	enum end_manner manner;
+	uint64_t total_bytes;
+	uint32_t write_bytes_max;
+	uint32_t piece_bytes_max; /* buffers of one write */
+	uint32_t read_bytes_max;  /* per turn */
+	uint32_t pause_ppm;       /* after a write or a read */
+	uint64_t pause_ns_max;
+	uint64_t abort_after_ns;
+	uint32_t notify_below_bytes; /* 0: polls for room instead */
+	bool consumes_late;          /* the window opens only after a pause */
+	bool says_more;
+};
+
+struct pair_plan {
+	uint32_t client_host;
+	uint32_t server_host;
+	uint64_t start_ns; /* after the beginning */
+	bool simultaneous; /* both ends connect */
+	uint16_t client_port; /* 0: any */
+	struct end_plan end[2];
+};
+
+struct plan {
+	uint64_t seed;
+	uint32_t hosts;
+	bool is_v6;
+	bool is_hostile; /* corruption that checksums do not show: content is not compared */
+	bool may_fail;   /* connections may legally end by error */
+	uint64_t start_ns;
+	uint64_t faults_end_ns; /* after the beginning */
+	struct tcp_config config[SIM_HOSTS_MAX];
+	struct stack_pools pools[SIM_HOSTS_MAX];
+	struct link_faults faults[SIM_HOSTS_MAX][SIM_HOSTS_MAX];
+	/* hosts */
+	uint32_t receive_burst_max;
+	uint32_t transmit_burst_max;
+	uint32_t stall_ppm; /* per turn */
+	uint64_t stall_ns_max;
+	uint32_t drought_ppm; /* per turn: one pool is taken away for a while */
+	uint64_t drought_ns_max;
+	uint32_t fail_ppm; /* per turn: one of the next few allocations fails */
+	uint32_t icmp_ppm; /* per turn */
+	uint32_t pairs;
+	struct pair_plan pair[SIM_PAIRS_MAX];
+};
+
+void plan_make(struct plan *plan, uint64_t seed);
+void plan_print(const struct plan *plan);
+
+/* --- the world ------------------------------------------------------------------- */
+
+/* One direction of one pair, as seen on the wire (oracle.c). */
+struct flow {
+	bool is_known; /* its SYN went by */
+	bool fin_known;
+	bool has_edge;
+	uint32_t isn;
+	uint32_t end;  /* highest sequence number sent + 1 */
+	uint32_t fin_seq;
+	uint32_t edge; /* furthest right edge that this side offered to the other */
+	uint32_t ack;  /* highest acknowledgment that this side sent */
+	uint32_t ts_last;
+	uint16_t mss;  /* offered */
+	bool has_wscale;
+	bool has_ts;
+	bool has_sack_ok;
+	uint8_t wscale;
+};
+
+struct end {
+	struct pair *pair;
+	const struct end_plan *plan;
+	uint32_t host;
+	uint32_t side; /* 0 client, 1 server */
+	tcp_conn_t conn;
+	bool is_open;    /* the handle lives */
+	bool is_settled; /* connected or accepted */
+	bool is_over;    /* was open and is not any more, or never will be */
+	bool has_shut;
+	bool has_eof;
+	bool has_drained; /* everything that ever comes has been read */
+	bool has_error;
+	bool wants_writable;
+	enum err reason;
+	uint64_t sent_bytes;
+	uint64_t received_bytes;
+	uint32_t unconsumed_bytes;
+	uint64_t opened_at_ns;
+	uint64_t write_at_ns;
+	uint64_t read_at_ns;
+	uint64_t consume_at_ns;
+};
+
+struct pair {
+	const struct pair_plan *plan;
+	uint32_t index;
+	uint64_t key[2]; /* content by sending side */
+	bool is_started;
+	bool is_watched; /* nobody else uses its ports: the oracle knows what must be in it */
+	struct tcp_tuple tuple; /* the client's view */
+	struct flow flow[2];    /* by sending side */
+	struct end end[2];
+};
+
+struct host {
+	struct stack stack;
+	uint32_t index;
+	struct ip_addr address;
+	uint64_t turn_at_ns;     /* more to do at once */
+	uint64_t stalled_until_ns;
+	uint64_t drought_until_ns;
+	struct pkt *stolen; /* what the drought took */
+	uint64_t turns;
+};
+
+struct world {
+	struct plan plan;
+	struct prng prng;
+	uint64_t now_ns;
+	uint64_t start_ns;
+	bool is_calm; /* faults are over */
+	bool is_verbose;
+	uint32_t hosts;
+	struct host host[SIM_HOSTS_MAX];
+	struct link *link[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; /* from, to */
+	struct pair pair[SIM_PAIRS_MAX];
+	uint64_t segments;
+};
+
+/* Runs one seed to its end. */
+void world_run(uint64_t seed, bool is_verbose);
+
+/* Says what is wrong and when, then ends the process. */
+void sim_fail(const struct world *w, const char *format, ...)
+	__attribute__((format(printf, 2, 3), noreturn));
+
+uint16_t sim_port_of(uint32_t host);
+
+/* --- app.c ------------------------------------------------------------------------ */
+
+void app_begin(struct world *w);
+void app_event(struct world *w, struct host *h, const struct tcp_event *event);
+/* What is due on this host. */
+void app_run(struct world *w, struct host *h);
+uint64_t app_next_at(const struct world *w, const struct host *h);
+bool app_is_done(const struct world *w);
+/* Ends whatever still runs. */
+void app_abort_all(struct world *w);
+/* Ends the ends whose peer was never there (or is not any more, if all); says how many. */
+uint32_t app_abort_forgotten(struct world *w, bool all);
+/* All that must have happened when everything is over. */
+void app_judge(struct world *w);
+
+/* --- oracle.c ----------------------------------------------------------------------- */
+
+/* A segment leaves a host. */
+void oracle_sent(struct world *w, struct host *h, const struct pkt *p);
