@@ -308,6 +308,8 @@ tcp_unsent(const struct tcp *t, tcp_conn_t conn)
 	const struct tcp_conn *c = conn_of(t, conn);
 	uint32_t sent = seq_max(c->snd_max, c->iss + 1);
 
+	if (c->send_head_range == NULL) /* nothing queued, or the connection has ended */
+		return 0;
 	return seq_lt(sent, c->snd_end) ? c->snd_end - sent : 0;
 }
 
@@ -485,6 +487,10 @@ tcp_conn_notify_writable(struct tcp *t, struct tcp_conn *c)
 {
 	if (!c->notify || c->state == TCP_SYN_SENT || c->state == TCP_SYN_RCVD ||
 	    tcp_conn_queued(c) > c->notify_below_bytes)
+		return;
+	/* Many small pieces fill the queue before bytes do; an owner told of room that is not there
+	 * would ask again, for ever. */
+	if (c->ranges >= TCP_CONN_RANGES_MAX)
 		return;
 	c->notify = false;
 	tcp_conn_notify(t, c, TCP_EVENT_WRITABLE);

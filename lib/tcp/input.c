@@ -216,7 +216,9 @@ static enum err
 check_reset(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns)
 {
 	bool refused = c->state == TCP_SYN_RCVD;
-	bool over = c->state == TCP_CLOSING || c->state == TCP_LAST_ACK;
+	/* Only our FIN's ACK was missing; while data is unacknowledged a reset is bad news in any state. */
+	bool over = (c->state == TCP_CLOSING || c->state == TCP_LAST_ACK) &&
+		    c->send_head_range == NULL;
 
 	if (!(s->h.flags & TCPHDR_RST))
 		return ERR_OK;
@@ -266,11 +268,14 @@ update_window(struct tcp_conn *c, const struct tcp_segment *s, uint32_t window)
 {
 	if (seq_lt(s->h.ack, c->snd_una))
 		return;
-	if (seq_gt(c->snd_wl1, s->h.seq) ||
-	    (c->snd_wl1 == s->h.seq && seq_gt(c->snd_wl2, s->h.ack)))
+	/* RFC 9293 section 3.10.7.4 looks at the sequence number first. But a new ACK on a retransmission,
+	 * which has an old one, moves una, and the old window counted from there would end too far right. */
+	if (seq_le(s->h.ack, c->snd_wl2) &&
+	    (seq_gt(c->snd_wl1, s->h.seq) ||
+	     (c->snd_wl1 == s->h.seq && seq_gt(c->snd_wl2, s->h.ack))))
 		return;
 	c->snd_wnd = window;
-	c->snd_wl1 = s->h.seq;
+	c->snd_wl1 = seq_max(c->snd_wl1, s->h.seq);
 	c->snd_wl2 = s->h.ack;
 	if (window > c->snd_wnd_max)
 		c->snd_wnd_max = window;

@@ -330,6 +330,7 @@ send_next(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 	uint32_t limit = segment_limit(c, &h);
 	uint32_t unsent = tcp_conn_send_limit(c) - c->snd_nxt; /* the FIN counts */
 	int32_t usable = usable_window(c);
+	uint32_t pieces = limit;
 	uint32_t len;
 	bool fin;
 	bool all;
@@ -338,8 +339,11 @@ send_next(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 		return STEP_NOTHING;
 	len = seq_lt(c->snd_nxt, c->snd_end) ? c->snd_end - c->snd_nxt : 0;
 	len = smaller(smaller(len, limit), (uint32_t)usable);
+	/* As many pieces as one segment can have make a full segment as well. */
 	if (len > 0)
-		len = pieces_fit(range_at(c, c->snd_nxt), c->snd_nxt, len);
+		pieces = pieces_fit(range_at(c, c->snd_nxt), c->snd_nxt, len);
+	if (pieces < len)
+		len = limit = pieces;
 	all = c->snd_nxt + len == c->snd_end;
 	fin = all && c->fin_queued && len < (uint32_t)usable;
 	if (!is_worth_sending(c, len, limit, all))
