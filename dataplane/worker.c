@@ -334,6 +334,7 @@ worker_turn(struct worker *w, uint64_t now_ns)
 	work = run_ready(w);
 	work += run_events(w);
 	tcp_output_ready(w->tcp, now_ns);
+	net_output(w->config.net, now_ns);
 	worker_count(w, COUNTER_LOOPS);
 	return work > 0;
 }
@@ -346,6 +347,8 @@ worker_next_at(const struct worker *w)
 
 	if (w->ready_first != NULL)
 		return w->now_ns;
+	if (net_next_at(w->config.net) < tcp_at_ns)
+		tcp_at_ns = net_next_at(w->config.net);
 	return timers_at_ns < tcp_at_ns ? timers_at_ns : tcp_at_ns;
 }
 
@@ -359,6 +362,7 @@ void
 worker_publish_counters(struct worker *w)
 {
 	const struct tcp_stats *tcp = tcp_stats(w->tcp);
+	const struct net *net = w->config.net;
 
 	if (w->tls != NULL)
 		tls_set_time(w->tls, (int64_t)(worker_unix_ns(w) / NSEC_PER_SEC));
@@ -372,8 +376,11 @@ worker_publish_counters(struct worker *w)
 	set_gauge(w, COUNTER_TCP_HALF_OPEN, tcp->half_open);
 	set_gauge(w, COUNTER_TCP_TIME_WAIT, tcp->time_wait);
 	set_gauge(w, COUNTER_TCP_RETRANSMITS, tcp->retransmits);
+	set_gauge(w, COUNTER_FRAMES_IN, net->frames_in);
+	set_gauge(w, COUNTER_FRAMES_OUT, net->frames_out);
+	set_gauge(w, COUNTER_FRAMES_FORWARDED, net->frames_forwarded);
 	for (unsigned int i = 0; i < ERR_COUNT + (unsigned int)COUNTER_COUNT; i++) {
-		uint64_t value = w->counters[i] + (i < ERR_COUNT ? tcp->drops[i] : 0);
+		uint64_t value = w->counters[i] + (i < ERR_COUNT ? tcp->drops[i] + net->ip.drops[i] : 0);
 
 		atomic_store_explicit(&w->shared->counters[i], value, memory_order_relaxed);
 	}

@@ -7,6 +7,7 @@
 #include "dataplane/body.h"
 #include "dataplane/client.h"
 #include "dataplane/exchange.h"
+#include "dataplane/net.h"
 #include "dataplane/upstream.h"
 #include "meter/spool.h"
 #include "shm/counters.h"
@@ -72,6 +73,7 @@ struct worker_config {
 	struct listener listeners[WORKER_LISTENERS_MAX];
 	uint32_t listener_count;
 	struct shm shm;
+	struct net *net;             /* below tcp: its counters are shown with the worker's */
 	struct tcp *tcp;             /* its user words are the worker's */
 	struct tls_context *tls;     /* NULL: no TLS listener */
 	struct spool_writer *spool;
@@ -150,8 +152,8 @@ void worker_free(struct worker *w);
 enum err worker_listen(struct worker *w);
 
 /*
- * One turn after the burst's segments went into tcp_input(): timers, events, ready clients, then TCP
- * output. Segments to send wait in tcp_transmit_next(). Returns true if it found work.
+ * One turn after the burst's frames went into net_receive(): timers, ready clients, events, then output.
+ * Frames to send wait in net_transmit_next(). Returns true if it found work.
  */
 bool worker_turn(struct worker *w, uint64_t now_ns);
 

@@ -29,6 +29,7 @@ struct tls_conn {
 	enum conn_state state;
 	enum err verdict; /* in CONN_DEAD */
 	bool full; /* the handshake went through a certificate: not resumed */
+	bool starved; /* an allocation found no room, now or earlier */
 	bool close_sent;
 	bool close_received;
 	uint8_t sni_len;

@@ -117,6 +117,7 @@ conn_begin(struct tls_conn *conn, struct bytes *in, struct tls_out *out)
 void
 conn_end(struct tls_conn *conn)
 {
+	conn->starved |= tls_context_memory(conn->context).refusals != conn->refusals_before;
 	conn->context->tickets.ssl = NULL;
 	conn->in = NULL;
 	conn->out = NULL;

@@ -66,13 +66,15 @@ parse_chain(struct pair *pair, struct bytes pem, struct arena *arena, struct pai
 
 	if (text == NULL)
 		return ERR_TLS_MEMORY;
+	/* mbedTLS would take anything else for DER. */
+	if (strstr((const char *)text, "-----BEGIN CERTIFICATE-----") == NULL) {
+		arena_release(arena, text);
+		return chain_fault(fault, "There is no PEM certificate in the chain.", 0);
+	}
 	failed = mbedtls_x509_crt_parse(&pair->chain, text, pem.len + 1);
 	arena_release(arena, text);
 	if (failed > 0)
 		return chain_fault(fault, "One certificate of the chain cannot be read.", 0);
-	if (failed == MBEDTLS_ERR_X509_CERT_UNKNOWN_FORMAT ||
-	    failed == MBEDTLS_ERR_PEM_NO_HEADER_FOOTER_PRESENT)
-		return chain_fault(fault, "There is no PEM certificate in the chain.", 0);
 	if (failed != 0)
 		return chain_fault(fault, "The certificate chain cannot be read.", failed);
 	for (const mbedtls_x509_crt *crt = &pair->chain; crt->next != NULL; crt = crt->next)
@@ -101,13 +103,15 @@ parse_key(struct pair *pair, struct bytes pem, struct instance *instance, struct
 
 	if (text == NULL)
 		return ERR_TLS_MEMORY;
+	if (strstr((const char *)text, "PRIVATE KEY-----") == NULL) {
+		arena_release(arena, text);
+		return key_fault(fault, "There is no PEM private key.", 0);
+	}
 	failed = mbedtls_pk_parse_key(&pair->key, text, pem.len + 1, NULL, 0, instance_random,
 				      instance);
 	arena_release(arena, text);
 	if (failed == MBEDTLS_ERR_PK_PASSWORD_REQUIRED)
 		return key_fault(fault, "The private key is encrypted.", 0);
-	if (failed == MBEDTLS_ERR_PK_KEY_INVALID_FORMAT)
-		return key_fault(fault, "There is no PEM private key.", 0);
 	if (failed != 0)
 		return key_fault(fault, "The private key cannot be read.", failed);
 	if (!kind_is_accepted(&pair->key))

@@ -59,8 +59,9 @@ conn_fail(struct tls_conn *conn, int error)
 {
 	const struct reason *reason = reason_for(error);
 
-	/* mbedTLS has a number for this per module, and loses some on the way. */
-	if (tls_context_memory(conn->context).refusals != conn->refusals_before)
+	/* mbedTLS has a number for this per module, loses some on the way, and sometimes goes on until
+	 * something else fails. */
+	if (conn->starved || tls_context_memory(conn->context).refusals != conn->refusals_before)
 		reason = reason_for(MBEDTLS_ERR_SSL_ALLOC_FAILED);
 	/* Best effort: without room there is no alert, and the connection ends all the same. */
 	if (conn->out->used == conn->used_before && reason->alert != 0)
@@ -130,8 +131,8 @@ seal_record(struct tls_conn *conn, struct bytes *plain, size_t take)
 
 	if (sealed < 0)
 		return conn_fail(conn, sealed);
-	CHECK((size_t)sealed == take);
-	bytes_advance(plain, take);
+	CHECK(sealed > 0 && (size_t)sealed <= take);
+	bytes_advance(plain, (size_t)sealed);
 	return ERR_OK;
 }
 

@@ -99,8 +99,9 @@ enum err tls_open(struct tls_conn *conn, struct bytes *in, struct tls_out *plain
 /* Decrypted bytes wait inside. */
 bool tls_has_plain(const struct tls_conn *conn);
 
-/* One record: takes at most TLS_RECORD_BYTES_MAX from the front of *plain, appends the record to
- * *out whole or (ERR_TLS_FULL) not at all. out needs taken + TLS_RECORD_OVERHEAD_MAX. */
+/* One record: takes at most TLS_RECORD_BYTES_MAX (in TLS 1.3 one byte less) from the front of *plain,
+ * appends the record to *out whole or (ERR_TLS_FULL) not at all. out needs that many bytes, or what
+ * plain has, and TLS_RECORD_OVERHEAD_MAX. */
 #define TLS_RECORD_BYTES_MAX 16384
 #define TLS_RECORD_OVERHEAD_MAX 64
 enum err tls_seal(struct tls_conn *conn, struct bytes *plain, struct tls_out *out);

@@ -151,12 +151,19 @@ step_client(struct tls_duo *duo, size_t piece)
 }
 
 bool
+tls_duo_turn(struct tls_duo *duo, size_t piece)
+{
+	bool moved = step_client(duo, piece);
+
+	return step_server(duo, piece) || moved;
+}
+
+bool
 tls_duo_shake(struct tls_duo *duo, size_t piece)
 {
 	for (int turn = 0; turn < TURNS_MAX; turn++) {
-		bool moved = step_client(duo, piece);
+		bool moved = tls_duo_turn(duo, piece);
 
-		moved = step_server(duo, piece) || moved;
 		if (duo->server_verdict == ERR_OK && duo->client_verdict == ERR_OK)
 			return true;
 		if (!moved)
@@ -169,9 +176,8 @@ tls_duo_shake(struct tls_duo *duo, size_t piece)
 bool
 tls_duo_send_to_server(struct tls_duo *duo, struct bytes text, size_t piece)
 {
-	static uint8_t got[TLS_DUO_WIRE_BYTES];
 	uint8_t answer[256];
-	struct tls_out plain = { got, sizeof(got), 0 };
+	struct tls_out plain = { duo->got, sizeof(duo->got), 0 };
 	struct tls_out out = { answer, sizeof(answer), 0 };
 	struct bytes rest = text;
 
@@ -190,15 +196,14 @@ tls_duo_send_to_server(struct tls_duo *duo, struct bytes text, size_t piece)
 			return false;
 		tls_duo_taken(&duo->to_server, in, piece);
 	}
-	return out.used == 0 && bytes_equal(bytes_make(got, plain.used), text);
+	return out.used == 0 && bytes_equal(bytes_make(duo->got, plain.used), text);
 }
 
 bool
 tls_duo_send_to_client(struct tls_duo *duo, struct bytes text, size_t piece)
 {
-	static uint8_t got[TLS_DUO_WIRE_BYTES];
 	uint8_t answer[256];
-	struct tls_out plain = { got, sizeof(got), 0 };
+	struct tls_out plain = { duo->got, sizeof(duo->got), 0 };
 	struct tls_out out = { answer, sizeof(answer), 0 };
 	struct bytes rest = text;
 	enum err verdict = ERR_OK;
@@ -219,5 +224,12 @@ tls_duo_send_to_client(struct tls_duo *duo, struct bytes text, size_t piece)
 			return false;
 		tls_duo_taken(&duo->to_client, in, piece);
 	}
-	return bytes_equal(bytes_make(got, plain.used), text);
+	return bytes_equal(bytes_make(duo->got, plain.used), text);
+}
+
+bool
+tls_duo_exchange(struct tls_duo *duo)
+{
+	return tls_duo_send_to_server(duo, BYTES_LITERAL("ping"), 0) &&
+	       tls_duo_send_to_client(duo, BYTES_LITERAL("pong"), 0);
 }

@@ -38,6 +38,7 @@ struct tls_duo {
 	size_t steps; /* of the server */
 	struct tls_duo_wire to_server;
 	struct tls_duo_wire to_client;
+	uint8_t got[TLS_DUO_WIRE_BYTES]; /* what the last send was opened to */
 };
 
 /* A connection of the context and a client, nothing sent yet. */
@@ -49,9 +50,15 @@ void tls_duo_fini(struct tls_duo *duo);
  * neither moves any more. True: both are open. */
 bool tls_duo_shake(struct tls_duo *duo, size_t piece);
 
+/* One step of each. False: neither moved. */
+bool tls_duo_turn(struct tls_duo *duo, size_t piece);
+
 /* After that: seals text at one end and opens it at the other, piece by piece. True: it arrived. */
 bool tls_duo_send_to_server(struct tls_duo *duo, struct bytes text, size_t piece);
 bool tls_duo_send_to_client(struct tls_duo *duo, struct bytes text, size_t piece);
+
+/* A word each way. */
+bool tls_duo_exchange(struct tls_duo *duo);
 
 /* A part of a wire to read from, then what was left of it; and to write to, then what
  * was written. */

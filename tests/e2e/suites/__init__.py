@@ -2,7 +2,7 @@
 import importlib
 
 NAMES = ('backend', 'sdk', 'transport', 'errors', 'bodies', 'streams', 'hostile', 'limits', 'workers',
-         'failover', 'crash', 'usage', 'leak')
+         'failover', 'crash', 'usage', 'leak', 'llama')
 
 
 def load():

@@ -1,0 +1,172 @@
+/* Receive: peek, own or pass on, then ip, then tcp. Send: tcp, then ip. */
+#include "dataplane/net.h"
+
+#include "base/check.h"
+
+/* In meta.mark of a forwarded frame: learn from it, answer nothing. */
+#define MARK_OWNED 0
+#define MARK_LISTEN_ONLY 1
+
+void
+net_init(struct net *net, const struct net_config *config, uint64_t now_ns)
+{
+	CHECK(config->count > 0 && config->count <= NET_WORKERS_MAX && config->index < config->count);
+	memset(net, 0, sizeof(*net));
+	net->config = *config;
+	net->tcp = config->tcp;
+	ip_init(&net->ip, &config->ip, config->pool, now_ns);
+}
+
+void
+net_fini(struct net *net)
+{
+	for (uint16_t i = 0; i < net->config.count; i++) {
+		struct pkt *p;
+
+		while (net->from[i] != NULL && (p = ring_get(net->from[i])) != NULL)
+			pkt_free(p);
+	}
+	ip_fini(&net->ip);
+}
+
+uint16_t
+net_owner(uint64_t owner_key, uint16_t count, const struct ip_addr *src, const struct ip_addr *dst,
+	  uint16_t src_port, uint16_t dst_port)
+{
+	uint64_t words[5];
+	uint64_t hash = owner_key;
+
+	if (count == 1)
+		return 0;
+	memcpy(words, src->byte, 16);
+	memcpy(words + 2, dst->byte, 16);
+	words[4] = (uint64_t)src_port << 16 | dst_port;
+	for (int i = 0; i < 5; i++) {
+		hash = (hash ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15);
+		hash ^= hash >> 32;
+	}
+	return (uint16_t)(hash % count);
+}
+
+static void
+handle(struct net *net, struct pkt *frame, bool listen_only, uint64_t now_ns)
+{
+	struct ip_received received;
+	struct tcp_tuple tuple;
+
+	switch (ip_input(&net->ip, frame, listen_only, now_ns, &received)) {
+	case IP_NOTHING:
+		return;
+	case IP_SEGMENT:
+		tcp_input(net->tcp, received.segment, now_ns);
+		return;
+	case IP_ERROR:
+		tuple = (struct tcp_tuple){ received.local, received.remote, received.local_port,
+					    received.remote_port };
+		tcp_icmp(net->tcp, &tuple, received.quoted_seq, received.hard, received.mtu_bytes,
+			 now_ns);
+		return;
+	}
+}
+
+static void
+pass_on(struct net *net, uint16_t owner, struct pkt *frame, uint32_t mark)
+{
+	pkt_meta(frame)->mark = mark;
+	if (net->to[owner] != NULL && ring_put(net->to[owner], frame)) {
+		net->frames_forwarded++;
+		return;
+	}
+	net->ip.drops[ERR_FORWARD_RING_FULL]++;
+	pkt_free(frame);
+}
+
+/* A copy for each other worker: an ARP or ND frame is small, and all must know the neighbour. */
+static void
+show_to_others(struct net *net, const struct pkt *frame)
+{
+	uint32_t n = pkt_total(frame);
+
+	for (uint16_t i = 0; i < net->config.count; i++) {
+		struct pkt *copy;
+		uint8_t *to;
+
+		if (i == net->config.index)
+			continue;
+		copy = pkt_alloc(net->config.pool);
+		to = copy != NULL ? pkt_append(copy, n) : NULL;
+		if (to == NULL) {
+			net->ip.drops[ERR_POOL_EMPTY]++;
+			pkt_free(copy);
+			continue;
+		}
+		pkt_copy_out(frame, 0, to, n);
+		*pkt_meta(copy) = *pkt_meta(frame);
+		pass_on(net, i, copy, MARK_LISTEN_ONLY);
+	}
+}
+
+void
+net_receive(struct net *net, struct pkt *frame, uint64_t now_ns)
+{
+	struct ip_peek peek;
+	uint16_t owner;
+
+	net->frames_in++;
+	if (net->config.count > 1) {
+		ip_peek(bytes_make(pkt_data(frame), pkt_len(frame)), &peek);
+		if (peek.kind == IP_PEEK_EVERYONE) {
+			show_to_others(net, frame);
+		} else if (peek.kind == IP_PEEK_FLOW) {
+			owner = net_owner(net->config.owner_key, net->config.count, &peek.src,
+					  &peek.dst, peek.src_port, peek.dst_port);
+			if (owner != net->config.index) {
+				pass_on(net, owner, frame, MARK_OWNED);
+				return;
+			}
+		}
+	}
+	handle(net, frame, false, now_ns);
+}
+
+uint32_t
+net_receive_forwarded(struct net *net, uint64_t now_ns)
+{
+	uint32_t count = 0;
+
+	for (uint16_t i = 0; i < net->config.count && count < NET_FORWARDED_PER_TURN; i++) {
+		struct pkt *frame;
+
+		while (net->from[i] != NULL && count < NET_FORWARDED_PER_TURN &&
+		       (frame = ring_get(net->from[i])) != NULL) {
+			handle(net, frame, pkt_meta(frame)->mark == MARK_LISTEN_ONLY, now_ns);
+			count++;
+		}
+	}
+	return count;
+}
+
+void
+net_output(struct net *net, uint64_t now_ns)
+{
+	struct pkt *segment;
+
+	while ((segment = tcp_transmit_next(net->tcp)) != NULL)
+		ip_output(&net->ip, segment, now_ns);
+	ip_advance(&net->ip, now_ns);
+}
+
+struct pkt *
+net_transmit_next(struct net *net)
+{
+	struct pkt *frame = ip_transmit_next(&net->ip);
+
+	net->frames_out += frame != NULL;
+	return frame;
+}
+
+uint64_t
+net_next_at(const struct net *net)
+{
+	return ip_next_at(&net->ip);
+}

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/ring.h"
+#include "ip/ip.h"
+#include "tcp/tcp.h"
+
+/*
+ * net: frames to segments and back for one worker, and the way of a frame to the worker that owns it.
+ *
+ * Every flow has one owner, which a keyed hash of its addresses and ports names; ports choose workers in
+ * their own ways (RSS, fanout), so a frame may arrive at another one, which then puts it into a ring.
+ * Frames that teach a neighbour are shown to all, and answered by the one that got them.
+ *
+ * Owner and thread: one worker; the rings are the only thing shared, one writer and one reader each.
+ * Memory: given at start. A full ring drops, counted.
+ */
+#define NET_WORKERS_MAX 64
+
+struct net_config {
+	uint16_t index;
+	uint16_t count;     /* of workers */
+	uint64_t owner_key; /* equal in all workers; random */
+	struct ip_config ip;
+	struct tcp *tcp;
+	struct pkt_pool *pool; /* for what ip makes, and for copies */
+};
+
+struct net {
+	struct net_config config;
+	struct tcp *tcp;
+	struct ip ip;
+	struct ring *to[NET_WORKERS_MAX];   /* to[i]: what worker i owns; NULL for itself */
+	struct ring *from[NET_WORKERS_MAX];
+	uint64_t frames_in;
+	uint64_t frames_out;
+	uint64_t frames_forwarded;
+};
+
+void net_init(struct net *net, const struct net_config *config, uint64_t now_ns);
+void net_fini(struct net *net);
+
+/* The owner of a flow, as its received segments look. */
+uint16_t net_owner(uint64_t owner_key, uint16_t count, const struct ip_addr *src,
+		   const struct ip_addr *dst, uint16_t src_port, uint16_t dst_port);
+
+/* A frame from a port; takes it. */
+void net_receive(struct net *net, struct pkt *frame, uint64_t now_ns);
+
+/* Frames that other workers have passed on, at most NET_FORWARDED_PER_TURN. Returns how many. */
+#define NET_FORWARDED_PER_TURN 128
+uint32_t net_receive_forwarded(struct net *net, uint64_t now_ns);
+
+/* Turns TCP's segments into frames, and runs the neighbours' timers. */
+void net_output(struct net *net, uint64_t now_ns);
+
+/* The next frame to send; NULL when there is none. The caller owns it. */
+struct pkt *net_transmit_next(struct net *net);
+
+uint64_t net_next_at(const struct net *net);

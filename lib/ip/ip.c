@@ -1,0 +1,262 @@
+/* Routes, headers and the way out. A route is the network of an address, or a port's gateway. */
+#include "ip/ip.h"
+
+#include "base/check.h"
+#include "ip/internal.h"
+#include "wire/ip6.h"
+
+#define HOP_LIMIT 64
+#define ANNOUNCE_EVERY_NS NSEC_PER_SEC
+
+enum ip_what
+ip_drop(struct ip *ip, struct pkt *p, enum err why)
+{
+	ip->drops[why]++;
+	pkt_free(p);
+	return IP_NOTHING;
+}
+
+void
+ip_init(struct ip *ip, const struct ip_config *config, struct pkt_pool *pool, uint64_t now_ns)
+{
+	CHECK(config->port_count > 0 && config->port_count <= IP_PORTS_MAX);
+	memset(ip, 0, sizeof(*ip));
+	ip->config = *config;
+	ip->pool = pool;
+	ip->announcements = config->announce ? IP_ANNOUNCEMENTS : 0;
+	ip->announce_at_ns = config->announce ? now_ns : NEVER_NS;
+	ip->next_at_ns = NEVER_NS;
+}
+
+void
+ip_fini(struct ip *ip)
+{
+	struct pkt *p;
+
+	while ((p = pkt_queue_get(&ip->out)) != NULL)
+		pkt_free(p);
+	for (uint32_t i = 0; i < IP_NEIGHBOURS; i++)
+		while ((p = pkt_queue_get(&ip->neighbours[i].waiting)) != NULL)
+			pkt_free(p);
+}
+
+/* --- routes -------------------------------------------------------------------------- */
+
+static bool
+same_network(const struct ip_addr *a, const struct ip_addr *b, uint8_t bits)
+{
+	uint8_t bytes = bits / 8;
+	uint8_t rest = (uint8_t)(0xff00 >> (bits % 8));
+
+	if (memcmp(a->byte, b->byte, bytes) != 0)
+		return false;
+	return bits % 8 == 0 || ((a->byte[bytes] ^ b->byte[bytes]) & rest) == 0;
+}
+
+struct route {
+	uint8_t port;
+	struct ip_addr next_hop;
+	const struct ip_addr *source;
+};
+
+static bool
+find_on_link(const struct ip *ip, const struct ip_addr *dst, struct route *route)
+{
+	for (uint8_t p = 0; p < ip->config.port_count; p++) {
+		const struct ip_port *port = &ip->config.ports[p];
+
+		for (uint32_t i = 0; i < port->address_count; i++) {
+			const struct ip_address *own = &port->addresses[i];
+
+			if (ip_is_v4(&own->address) != ip_is_v4(dst) ||
+			    !same_network(&own->address, dst, own->prefix_bits))
+				continue;
+			*route = (struct route){ p, *dst, &own->address };
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool
+find_route(const struct ip *ip, const struct ip_addr *dst, struct route *route)
+{
+	bool v4 = ip_is_v4(dst);
+
+	if (find_on_link(ip, dst, route))
+		return true;
+	for (uint8_t p = 0; p < ip->config.port_count; p++) {
+		const struct ip_port *port = &ip->config.ports[p];
+		const struct ip_addr *gateway = v4 ? &port->gateway_v4 : &port->gateway_v6;
+		const struct ip_addr *source = port_address(ip, p, v4);
+
+		if (ip_is_zero(gateway) || source == NULL)
+			continue;
+		*route = (struct route){ p, *gateway, source };
+		return true;
+	}
+	return false;
+}
+
+const struct ip_addr *
+port_address(const struct ip *ip, uint8_t port, bool v4)
+{
+	const struct ip_port *of = &ip->config.ports[port];
+
+	for (uint32_t i = 0; i < of->address_count; i++)
+		if (ip_is_v4(&of->addresses[i].address) == v4)
+			return &of->addresses[i].address;
+	return NULL;
+}
+
+bool
+ip_is_local(const struct ip *ip, const struct ip_addr *address)
+{
+	for (uint32_t p = 0; p < ip->config.port_count; p++)
+		for (uint32_t i = 0; i < ip->config.ports[p].address_count; i++)
+			if (ip_equal(&ip->config.ports[p].addresses[i].address, address))
+				return true;
+	return false;
+}
+
+bool
+ip_source_for(const struct ip *ip, const struct ip_addr *dst, struct ip_addr *source)
+{
+	struct route route;
+
+	if (!find_route(ip, dst, &route))
+		return false;
+	*source = *route.source;
+	return true;
+}
+
+/* --- output ------------------------------------------------------------------------------ */
+
+static bool
+put_ip4(struct pkt *p, enum ip_protocol protocol, uint8_t hop_limit)
+{
+	const struct pkt_meta *meta = pkt_meta(p);
+	struct ip4 header = {
+		.ecn = meta->ecn,
+		.ttl = hop_limit,
+		.protocol = (uint8_t)protocol,
+		.total_bytes = (uint16_t)(pkt_total(p) + IP4_HEADER_BYTES),
+	};
+	uint8_t *to = pkt_prepend(p, IP4_HEADER_BYTES);
+
+	if (to == NULL)
+		return false;
+	memcpy(header.src, meta->src.byte + 12, 4);
+	memcpy(header.dst, meta->dst.byte + 12, 4);
+	ip4_emit(&header, to);
+	return true;
+}
+
+static bool
+put_ip6(struct pkt *p, enum ip_protocol protocol, uint8_t hop_limit)
+{
+	const struct pkt_meta *meta = pkt_meta(p);
+	struct ip6 header = {
+		.ecn = meta->ecn,
+		.hop_limit = hop_limit,
+		.upper_protocol = (uint8_t)protocol,
+		.total_bytes = (uint16_t)(pkt_total(p) + IP6_HEADER_BYTES),
+	};
+	uint8_t *to = pkt_prepend(p, IP6_HEADER_BYTES);
+
+	if (to == NULL)
+		return false;
+	memcpy(header.src, meta->src.byte, 16);
+	memcpy(header.dst, meta->dst.byte, 16);
+	ip6_emit(&header, to);
+	return true;
+}
+
+void
+ip_send(struct ip *ip, struct pkt *p, enum ip_protocol protocol, uint8_t hop_limit, uint64_t now_ns)
+{
+	struct ip_addr dst = pkt_meta(p)->dst;
+	bool v4 = ip_is_v4(&dst);
+	uint32_t header_bytes = v4 ? IP4_HEADER_BYTES : IP6_HEADER_BYTES;
+	struct route route;
+
+	if (!find_route(ip, &dst, &route)) {
+		ip_drop(ip, p, ERR_IP_NO_ROUTE);
+		return;
+	}
+	if (pkt_total(p) + header_bytes > ip->config.ports[route.port].mtu_bytes) {
+		ip_drop(ip, p, ERR_IP_TOO_BIG);
+		return;
+	}
+	if (!(v4 ? put_ip4(p, protocol, hop_limit) : put_ip6(p, protocol, hop_limit))) {
+		ip_drop(ip, p, ERR_IP_NO_HEADROOM);
+		return;
+	}
+	neighbour_send(ip, route.port, &route.next_hop, p, now_ns);
+}
+
+void
+ip_output(struct ip *ip, struct pkt *segment, uint64_t now_ns)
+{
+	ip_send(ip, segment, IP_TCP, HOP_LIMIT, now_ns);
+}
+
+void
+frame_send(struct ip *ip, uint8_t port, const struct eth_addr *dst, enum eth_type type, struct pkt *p)
+{
+	struct eth eth = { .dst = *dst,
+			   .src = ip->config.ports[port].mac,
+			   .type = (uint16_t)type,
+			   .vlan = ip->config.ports[port].vlan };
+	uint8_t *to = pkt_prepend(p, eth.vlan != 0 ? ETH_HEADER_BYTES + ETH_VLAN_BYTES :
+						     ETH_HEADER_BYTES);
+
+	if (to == NULL) {
+		ip_drop(ip, p, ERR_IP_NO_HEADROOM);
+		return;
+	}
+	eth_emit(&eth, to);
+	pkt_meta(p)->port = port;
+	pkt_queue_put(&ip->out, p);
+}
+
+struct pkt *
+ip_transmit_next(struct ip *ip)
+{
+	return pkt_queue_get(&ip->out);
+}
+
+/* --- time ----------------------------------------------------------------------------------- */
+
+/* Tells the link where our addresses are (RFC 5227 3, RFC 4861 7.2.6). */
+static void
+announce(struct ip *ip, uint64_t now_ns)
+{
+	for (uint8_t p = 0; p < ip->config.port_count; p++) {
+		for (uint32_t i = 0; i < ip->config.ports[p].address_count; i++) {
+			const struct ip_addr *own = &ip->config.ports[p].addresses[i].address;
+
+			if (ip_is_v4(own))
+				arp_announce(ip, p, own);
+			else
+				nd_announce(ip, p, own);
+		}
+	}
+	ip->announcements--;
+	ip->announce_at_ns = ip->announcements > 0 ? now_ns + ANNOUNCE_EVERY_NS : NEVER_NS;
+}
+
+void
+ip_advance(struct ip *ip, uint64_t now_ns)
+{
+	if (now_ns >= ip->announce_at_ns)
+		announce(ip, now_ns);
+	if (now_ns >= ip->next_at_ns)
+		neighbour_advance(ip, now_ns);
+}
+
+uint64_t
+ip_next_at(const struct ip *ip)
+{
+	return ip->announce_at_ns < ip->next_at_ns ? ip->announce_at_ns : ip->next_at_ns;
+}

@@ -1,0 +1,189 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/units.h"
+#include "pkt/pkt.h"
+#include "wire/eth.h"
+#include "wire/ip4.h"
+
+/*
+ * ip: Ethernet, ARP, ND, IPv4, IPv6 and ICMP of one worker: frames in, TCP segments up; segments down,
+ * frames out. Static addresses and routes.
+ *
+ * Owner:  one struct ip per worker, in the caller's memory. Workers do not share neighbours: a frame that
+ *         teaches one is shown to all (ip_peek).
+ * Time:   now_ns is the worker's loop clock.
+ * Memory: fixed; packets wait for a neighbour in bounded queues.
+ */
+
+#define IP_PORTS_MAX 4
+#define IP_ADDRESSES_MAX 8      /* per port */
+#define IP_NEIGHBOURS 1024      /* slots; a power of two */
+#define IP_NEIGHBOUR_PROBES 8   /* slots that an address may stand in */
+#define IP_NEIGHBOUR_QUEUE_MAX 4 /* packets that wait for one (RFC 4861 7.2.2 asks for one at least) */
+#define IP_ANNOUNCEMENTS 3      /* gratuitous ARP and unsolicited NA at start */
+#define IP_ICMP_PER_SECOND 1000 /* messages made by us */
+
+struct ip_address {
+	struct ip_addr address;
+	uint8_t prefix_bits; /* of 128: an IPv4 /24 is 120 */
+};
+
+struct ip_port {
+	struct eth_addr mac;
+	uint16_t vlan; /* 0: untagged */
+	uint16_t mtu_bytes;
+	uint32_t address_count;
+	struct ip_address addresses[IP_ADDRESSES_MAX];
+	struct ip_addr gateway_v4; /* all zero: none */
+	struct ip_addr gateway_v6;
+};
+
+struct ip_config {
+	uint32_t port_count;
+	struct ip_port ports[IP_PORTS_MAX];
+	uint64_t hash_key; /* random: neighbours are chosen by peers */
+	bool announce;     /* this worker says at start where we are */
+};
+
+enum ip_neighbour_state {
+	IP_NEIGHBOUR_FREE,
+	IP_NEIGHBOUR_INCOMPLETE,
+	IP_NEIGHBOUR_REACHABLE,
+	IP_NEIGHBOUR_STALE,
+	IP_NEIGHBOUR_DELAY,
+	IP_NEIGHBOUR_PROBE,
+};
+
+struct ip_neighbour {
+	struct ip_addr address;
+	struct eth_addr mac;
+	uint8_t state; /* enum ip_neighbour_state */
+	uint8_t port;
+	uint8_t tries;
+	uint64_t at_ns;   /* when the state's time is over; NEVER_NS: it has none */
+	uint64_t used_ns; /* last time a packet went there */
+	struct pkt_queue waiting;
+};
+
+struct ip {
+	struct ip_config config;
+	struct pkt_pool *pool; /* for what we make ourselves */
+	struct pkt_queue out;
+	uint64_t announce_at_ns;
+	uint32_t announcements;
+	uint64_t icmp_full_at_ns; /* rate of what we generate, as GCRA */
+	uint64_t next_at_ns;      /* earliest of all neighbours' moments, or earlier */
+	struct ip_neighbour neighbours[IP_NEIGHBOURS];
+	uint64_t drops[ERR_COUNT];
+};
+
+void ip_init(struct ip *ip, const struct ip_config *config, struct pkt_pool *pool, uint64_t now_ns);
+
+/* Frees the packets that wait. */
+void ip_fini(struct ip *ip);
+
+/* --- input --------------------------------------------------------------------------- */
+
+/* What a frame is to a set of workers, seen without changing anything. */
+enum ip_peek_kind {
+	IP_PEEK_LOCAL,    /* any worker may handle it */
+	IP_PEEK_FLOW,     /* belongs to the owner of `src`, `dst`, ports (as on received segments) */
+	IP_PEEK_EVERYONE, /* teaches a neighbour: one worker answers, all listen */
+};
+
+struct ip_peek {
+	enum ip_peek_kind kind;
+	struct ip_addr src;
+	struct ip_addr dst;
+	uint16_t src_port;
+	uint16_t dst_port;
+};
+
+void ip_peek(struct bytes frame, struct ip_peek *peek);
+
+enum ip_what {
+	IP_NOTHING, /* consumed or dropped */
+	IP_SEGMENT, /* a TCP segment for tcp_input() */
+	IP_ERROR,   /* an ICMP error about a segment of ours, for tcp_icmp() */
+};
+
+struct ip_received {
+	struct pkt *segment; /* with IP_SEGMENT: starts at the TCP header, meta filled */
+	/* with IP_ERROR: the quoted segment, as we sent it */
+	struct ip_addr local;
+	struct ip_addr remote;
+	uint16_t local_port;
+	uint16_t remote_port;
+	uint32_t quoted_seq;
+	bool hard;
+	uint32_t mtu_bytes; /* 0: not about that */
+};
+
+/* Takes the frame; meta.port says where it came from. listen_only: learn from it, answer nothing (another
+ * worker does). */
+enum ip_what ip_input(struct ip *ip, struct pkt *frame, bool listen_only, uint64_t now_ns,
+		      struct ip_received *received);
+
+/* --- output ---------------------------------------------------------------------------- */
+
+/* Takes a packet that starts at its TCP header, with meta.src, dst, ecn; the frame follows in
+ * ip_transmit_next(), maybe after the neighbour has answered. */
+void ip_output(struct ip *ip, struct pkt *segment, uint64_t now_ns);
+
+/* The next frame to send, meta.port set; NULL when there is none. */
+struct pkt *ip_transmit_next(struct ip *ip);
+
+/* Neighbours' timers and announcements. */
+void ip_advance(struct ip *ip, uint64_t now_ns);
+uint64_t ip_next_at(const struct ip *ip);
+
+/* --- questions --------------------------------------------------------------------------- */
+
+bool ip_is_local(const struct ip *ip, const struct ip_addr *address);
+
+/* The address of ours that a connection to dst starts from; false: no route. */
+bool ip_source_for(const struct ip *ip, const struct ip_addr *dst, struct ip_addr *source);
+
+static inline bool
+ip_is_v4(const struct ip_addr *a)
+{
+	static const uint8_t mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
+
+	return memcmp(a->byte, mapped, sizeof(mapped)) == 0;
+}
+
+static inline struct ip_addr
+ip_from_v4(const uint8_t v4[4])
+{
+	struct ip_addr a = { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff } };
+
+	memcpy(a.byte + 12, v4, 4);
+	return a;
+}
+
+static inline struct ip_addr
+ip_from_v6(const uint8_t v6[16])
+{
+	struct ip_addr a;
+
+	memcpy(a.byte, v6, 16);
+	return a;
+}
+
+static inline bool
+ip_equal(const struct ip_addr *a, const struct ip_addr *b)
+{
+	return memcmp(a->byte, b->byte, sizeof(a->byte)) == 0;
+}
+
+static inline bool
+ip_is_zero(const struct ip_addr *a)
+{
+	static const struct ip_addr zero;
+
+	return ip_equal(a, &zero);
+}

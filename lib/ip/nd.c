@@ -1,0 +1,157 @@
+/*
+ * Neighbour solicitation and advertisement (RFC 4861 section 4.3 and 4.4).
+ *
+ *   | type 1 | code 0 | checksum 2 | flags or reserved 4 | target 16 | options |
+ *   option 1 or 2: | kind | 1 | MAC 6 |
+ */
+#include "base/check.h"
+#include "ip/internal.h"
+#include "wire/csum.h"
+#include "wire/ip6.h"
+#include "wire/order.h"
+
+#define MESSAGE_BYTES 24
+#define OPTION_BYTES 8
+#define OPTION_SOURCE_MAC 1
+#define OPTION_TARGET_MAC 2
+#define TYPE_SOLICITATION 135
+#define TYPE_ADVERTISEMENT 136
+#define FLAG_SOLICITED 0x40
+#define FLAG_OVERRIDE 0x20
+#define HOP_LIMIT 255
+
+static const struct ip_addr all_nodes = { { 0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 } };
+
+struct ip_addr
+nd_group_of(const struct ip_addr *address)
+{
+	struct ip_addr group = { { 0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff } };
+
+	memcpy(group.byte + 13, address->byte + 13, 3);
+	return group;
+}
+
+/* 33:33 and the last four bytes (RFC 2464 section 7). */
+static struct eth_addr
+group_mac(const struct ip_addr *group)
+{
+	struct eth_addr mac = { { 0x33, 0x33 } };
+
+	memcpy(mac.byte + 2, group->byte + 12, 4);
+	return mac;
+}
+
+/* Sends a message of 24 bytes and our MAC as an option, past the neighbour cache. */
+static void
+send(struct ip *ip, uint8_t port, const struct ip_addr *src, const struct ip_addr *dst,
+     const struct eth_addr *dst_mac, uint8_t type, uint8_t flags, const struct ip_addr *target)
+{
+	struct ip6 header = { .hop_limit = HOP_LIMIT,
+			      .upper_protocol = IP_ICMP6,
+			      .total_bytes = IP6_HEADER_BYTES + MESSAGE_BYTES + OPTION_BYTES };
+	struct pkt *p = pkt_alloc(ip->pool);
+	uint8_t *at;
+	uint16_t checksum;
+
+	if (p == NULL) {
+		ip->drops[ERR_POOL_EMPTY]++;
+		return;
+	}
+	at = pkt_append(p, MESSAGE_BYTES + OPTION_BYTES);
+	CHECK(at != NULL);
+	memset(at, 0, MESSAGE_BYTES + OPTION_BYTES);
+	at[0] = type;
+	at[4] = flags;
+	memcpy(at + 8, target->byte, 16);
+	at[MESSAGE_BYTES] = type == TYPE_SOLICITATION ? OPTION_SOURCE_MAC : OPTION_TARGET_MAC;
+	at[MESSAGE_BYTES + 1] = 1;
+	memcpy(at + MESSAGE_BYTES + 2, ip->config.ports[port].mac.byte, 6);
+	checksum = csum_finish(csum_add(csum_pseudo(src->byte, dst->byte, IP_ICMP6,
+						    MESSAGE_BYTES + OPTION_BYTES),
+					at, MESSAGE_BYTES + OPTION_BYTES));
+	memcpy(at + 2, &checksum, sizeof(checksum));
+	memcpy(header.src, src->byte, 16);
+	memcpy(header.dst, dst->byte, 16);
+	ip6_emit(&header, pkt_prepend(p, IP6_HEADER_BYTES));
+	frame_send(ip, port, dst_mac, ETH_TYPE_IP6, p);
+}
+
+void
+nd_ask(struct ip *ip, uint8_t port, const struct ip_addr *address, const struct eth_addr *to)
+{
+	const struct ip_addr *own = port_address(ip, port, false);
+	struct ip_addr group = nd_group_of(address);
+	struct eth_addr mac = group_mac(&group);
+
+	if (own == NULL)
+		return;
+	send(ip, port, own, to != NULL ? address : &group, to != NULL ? to : &mac, TYPE_SOLICITATION,
+	     0, address);
+}
+
+void
+nd_announce(struct ip *ip, uint8_t port, const struct ip_addr *address)
+{
+	struct eth_addr mac = group_mac(&all_nodes);
+
+	send(ip, port, address, &all_nodes, &mac, TYPE_ADVERTISEMENT, FLAG_OVERRIDE, address);
+}
+
+/* The MAC in the option of that kind. False: there is none. An option of length 0 ends the walk. */
+static bool
+find_option(struct bytes options, uint8_t kind, struct eth_addr *mac)
+{
+	while (options.len >= OPTION_BYTES) {
+		size_t len = (size_t)options.ptr[1] * 8;
+
+		if (len == 0 || len > options.len)
+			return false;
+		if (options.ptr[0] == kind) {
+			memcpy(mac->byte, options.ptr + 2, 6);
+			return !eth_is_group(mac);
+		}
+		bytes_advance(&options, len);
+	}
+	return false;
+}
+
+static void
+solicited(struct ip *ip, uint8_t port, const struct ip_addr *target, const struct ip_addr *src,
+	  const struct eth_addr *src_mac)
+{
+	struct eth_addr all_mac = group_mac(&all_nodes);
+
+	/* From nobody: somebody tests whether the address is free (RFC 4862 5.4.3). */
+	if (ip_is_zero(src))
+		send(ip, port, target, &all_nodes, &all_mac, TYPE_ADVERTISEMENT, FLAG_OVERRIDE, target);
+	else
+		send(ip, port, target, src, src_mac, TYPE_ADVERTISEMENT,
+		     FLAG_SOLICITED | FLAG_OVERRIDE, target);
+}
+
+void
+nd_input(struct ip *ip, uint8_t port, struct bytes message, const struct ip_addr *src,
+	 const struct eth_addr *src_mac, bool listen_only, uint64_t now_ns)
+{
+	struct bytes options = bytes_after(message, MESSAGE_BYTES);
+	struct ip_addr target;
+	struct eth_addr mac;
+
+	if (message.len < MESSAGE_BYTES) {
+		ip->drops[ERR_ND_MALFORMED]++;
+		return;
+	}
+	target = ip_from_v6(message.ptr + 8);
+	if (message.ptr[0] == TYPE_SOLICITATION && ip_is_local(ip, &target)) {
+		if (!ip_is_zero(src) && find_option(options, OPTION_SOURCE_MAC, &mac))
+			neighbour_learn(ip, port, src, &mac, true, false, now_ns);
+		if (!listen_only)
+			solicited(ip, port, &target, src, src_mac);
+	} else if (message.ptr[0] == TYPE_ADVERTISEMENT) {
+		if (ip_is_local(ip, &target))
+			ip->drops[ERR_IP_ADDRESS_CONFLICT]++;
+		else if (find_option(options, OPTION_TARGET_MAC, &mac))
+			neighbour_learn(ip, port, &target, &mac, false,
+					(message.ptr[4] & FLAG_SOLICITED) != 0, now_ns);
+	}
+}

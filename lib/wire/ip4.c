@@ -1,0 +1,72 @@
+/* RFC 791 with what a host of today accepts of it: options are skipped, source routes refused. */
+#include "wire/ip4.h"
+
+#include "wire/csum.h"
+#include "wire/order.h"
+
+#define FLAG_DONT_FRAGMENT 0x4000
+#define FRAGMENT_MASK 0x3fff /* more-fragments and the offset */
+#define OPTION_END 0
+#define OPTION_NOP 1
+#define OPTION_LOOSE_ROUTE 131
+#define OPTION_STRICT_ROUTE 137
+
+static enum err
+check_options(struct bytes options)
+{
+	while (options.len > 0) {
+		uint8_t kind = options.ptr[0];
+		size_t len = kind == OPTION_NOP ? 1 : options.len > 1 ? options.ptr[1] : 0;
+
+		if (kind == OPTION_END)
+			return ERR_OK;
+		if (kind == OPTION_LOOSE_ROUTE || kind == OPTION_STRICT_ROUTE)
+			return ERR_IP_SOURCE_ROUTE;
+		if ((kind != OPTION_NOP && len < 2) || len > options.len)
+			return ERR_IP_MALFORMED;
+		bytes_advance(&options, len);
+	}
+	return ERR_OK;
+}
+
+enum err
+ip4_parse(struct bytes packet, bool verify, struct ip4 *ip)
+{
+	const uint8_t *at = packet.ptr;
+
+	if (packet.len < IP4_HEADER_BYTES || at[0] >> 4 != 4)
+		return ERR_IP_MALFORMED;
+	ip->header_bytes = (uint8_t)((at[0] & 15) * 4);
+	ip->total_bytes = order_get16(at + 2);
+	if (ip->header_bytes < IP4_HEADER_BYTES || ip->total_bytes < ip->header_bytes ||
+	    ip->total_bytes > packet.len)
+		return ERR_IP_MALFORMED;
+	if (verify && !csum_is_good(csum_add(0, at, ip->header_bytes)))
+		return ERR_IP_CHECKSUM;
+	ip->ecn = at[1] & 3;
+	ip->is_fragment = (order_get16(at + 6) & FRAGMENT_MASK) != 0;
+	ip->ttl = at[8];
+	ip->protocol = at[9];
+	memcpy(ip->src, at + 12, 4);
+	memcpy(ip->dst, at + 16, 4);
+	return check_options(bytes_make(at + IP4_HEADER_BYTES, ip->header_bytes - IP4_HEADER_BYTES));
+}
+
+void
+ip4_emit(const struct ip4 *ip, uint8_t to[IP4_HEADER_BYTES])
+{
+	uint16_t checksum;
+
+	to[0] = 4 << 4 | IP4_HEADER_BYTES / 4;
+	to[1] = ip->ecn;
+	order_put16(to + 2, ip->total_bytes);
+	order_put16(to + 4, 0);
+	order_put16(to + 6, FLAG_DONT_FRAGMENT);
+	to[8] = ip->ttl;
+	to[9] = ip->protocol;
+	order_put16(to + 10, 0);
+	memcpy(to + 12, ip->src, 4);
+	memcpy(to + 16, ip->dst, 4);
+	checksum = csum_finish(csum_add(0, to, IP4_HEADER_BYTES));
+	memcpy(to + 10, &checksum, sizeof(checksum));
+}

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+
+/*
+ * ip4: the IPv4 header (RFC 791, RFC 6864).
+ *
+ *   | 4, length | DSCP, ECN | total length | identification | flags, fragment offset |
+ *   | TTL | protocol | checksum | source 4 | destination 4 | options |
+ */
+#define IP4_HEADER_BYTES 20
+
+enum ip_protocol { IP_ICMP = 1, IP_TCP = 6, IP_UDP = 17, IP_ICMP6 = 58 };
+
+struct ip4 {
+	uint8_t header_bytes;
+	uint8_t ecn;
+	uint8_t ttl;
+	uint8_t protocol;
+	uint16_t total_bytes;
+	bool is_fragment;
+	uint8_t src[4];
+	uint8_t dst[4];
+};
+
+/* packet may be longer than the datagram (Ethernet padding). verify: the port has not. */
+enum err ip4_parse(struct bytes packet, bool verify, struct ip4 *ip);
+
+/* Atomic datagrams only: DF set, identification 0. total_bytes includes the header. */
+void ip4_emit(const struct ip4 *ip, uint8_t to[IP4_HEADER_BYTES]);

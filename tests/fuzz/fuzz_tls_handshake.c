@@ -1,0 +1,135 @@
+/*
+ * Bytes of a client into a server connection, from its first byte on; whoever gets through the
+ * handshake goes on with records.
+ *
+ *   | bytes in per call, 0: all | room per call / 16, 0: plenty | what the client sends |
+ *
+ * The arena is replaced by malloc, so that the sanitizers see every block and every leak, and the
+ * generator is seeded anew for every input, so that an input always does the same.
+ */
+#include <stdlib.h>
+
+#include "tls/arena.h"
+
+struct arena {
+	struct arena_use use;
+};
+
+struct arena *
+arena_new(size_t bytes)
+{
+	(void)bytes;
+	return calloc(1, sizeof(struct arena));
+}
+
+void
+arena_free(struct arena *arena)
+{
+	free(arena);
+}
+
+void *
+arena_alloc(struct arena *arena, size_t bytes)
+{
+	arena->use.blocks++;
+	return calloc(1, bytes);
+}
+
+void
+arena_release(struct arena *arena, void *block)
+{
+	arena->use.blocks -= block != NULL;
+	free(block);
+}
+
+bool
+arena_lock_used(struct arena *arena)
+{
+	(void)arena;
+	return true;
+}
+
+struct arena_use
+arena_use(const struct arena *arena)
+{
+	return arena->use;
+}
+
+#include "tls/instance.c"
+
+#include "tls/conn.h"
+#include "tls_duo.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define CALLS_MAX 20000
+
+/* What stays behind once: PSA's key slots, and what an RSA key keeps from its first use. */
+#define BLOCKS_KEPT_MAX 24
+
+static struct tls_context *context;
+static size_t blocks_at_start;
+static struct seeded seeded;
+
+static void
+reset(void)
+{
+	static const char *const names[] = { "edge", "rsa", NULL };
+	struct instance *before;
+
+	if (context == NULL) {
+		context = tls_duo_context(tls_duo_identity(names), 1, &seeded, 0x11);
+		blocks_at_start = tls_context_memory(context).blocks;
+	}
+	before = instance_enter(context->instance);
+	seeded.state = 1;
+	mbedtls_ctr_drbg_free(&context->instance->random);
+	mbedtls_ctr_drbg_init(&context->instance->random);
+	CHECK(start(context->instance));
+	instance_leave(before);
+}
+
+/* One call; true while another may follow. */
+static bool
+feed(struct tls_conn *conn, struct bytes *rest, size_t piece, size_t room)
+{
+	static uint8_t sent[65536];
+	static uint8_t opened[65536];
+	struct tls_out out = { sent, tls_is_open(conn) ? sizeof(sent) : room, 0 };
+	struct tls_out plain = { opened, room, 0 };
+	struct bytes in = bytes_make(rest->ptr, piece < rest->len ? piece : rest->len);
+	size_t offered = in.len;
+	enum err verdict = tls_is_open(conn) ? tls_open(conn, &in, &plain, &out) :
+					       tls_handshake(conn, &in, &out);
+
+	CHECK(out.used <= out.room && plain.used <= plain.room && in.len <= offered);
+	CHECK(verdict != ERR_MORE || in.len == 0);
+	bytes_advance(rest, offered - in.len);
+	if (verdict == ERR_MORE)
+		return rest->len > 0;
+	return verdict == ERR_OK || verdict == ERR_TLS_AGAIN || verdict == ERR_TLS_FULL;
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct tls_conn *conn;
+	struct bytes rest;
+	size_t piece;
+	size_t room;
+
+	if (size < 2)
+		return 0;
+	piece = data[0] == 0 ? SIZE_MAX : data[0];
+	room = data[1] == 0 ? 65536 : data[1] * 16u;
+	rest = bytes_make(data + 2, size - 2);
+	reset();
+	conn = tls_accept(context);
+	CHECK(conn != NULL);
+	for (int calls = 0; feed(conn, &rest, piece, room); calls++)
+		/* A server that is open and has read everything says ERR_MORE, so this ends. */
+		CHECK(calls < CALLS_MAX + (int)size);
+	tls_conn_free(conn);
+	CHECK(tls_context_memory(context).blocks <= blocks_at_start + BLOCKS_KEPT_MAX);
+	return 0;
+}

@@ -1,0 +1,194 @@
+/*
+ * A handshake whose n-th allocation finds no room: it ends cleanly and gives everything back. Most
+ * of its 7,000 allocations are numbers inside one elliptic curve multiplication, so of each size
+ * the first hundred n are tried, then every 50th. The arena is compiled into this test with a door
+ * in front of it.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define arena_alloc arena_alloc_behind_the_door
+#include "tls/arena.c"
+#undef arena_alloc
+
+#include "base/units.h"
+#include "tls/conn.h"
+#include "tls_duo.h"
+
+void *arena_alloc(struct arena *arena, size_t bytes);
+
+#define ALLOCATIONS_MAX 16384
+#define SIZES_MAX (32 * KIB)
+
+static struct {
+	struct arena *arena; /* the only one that ever refuses */
+	uint64_t allocations;
+	size_t sizes[ALLOCATIONS_MAX];
+	uint64_t refuse_at; /* 0: none */
+} door;
+
+void *
+arena_alloc(struct arena *arena, size_t bytes)
+{
+	if (arena == door.arena) {
+		assert_true(door.allocations < ALLOCATIONS_MAX && bytes < SIZES_MAX);
+		door.sizes[door.allocations++] = bytes;
+		if (door.allocations == door.refuse_at) {
+			arena->use.refusals++;
+			return NULL;
+		}
+	}
+	return arena_alloc_behind_the_door(arena, bytes);
+}
+
+static const char *const edge_only[] = { "edge", NULL };
+static const uint16_t versions[] = { 0x0303, 0x0304 };
+static struct tls_duo duo;
+
+/* One handshake and a word each way. */
+static enum err
+handshake(struct tls_context *context, uint16_t version)
+{
+	struct tls_client_config config = tls_duo_client_config();
+	enum err verdict;
+
+	config.version_min = config.version_max = version;
+	memset(&duo, 0, offsetof(struct tls_duo, to_server));
+	duo.to_server.from = duo.to_server.to = duo.to_client.from = duo.to_client.to = 0;
+	duo.server = tls_accept(context);
+	if (duo.server == NULL)
+		return ERR_TLS_MEMORY;
+	duo.client = tls_client_new(&config);
+	duo.server_verdict = duo.client_verdict = ERR_TLS_AGAIN;
+	if (tls_duo_shake(&duo, 0))
+		assert_true(tls_duo_exchange(&duo));
+	verdict = duo.server_verdict;
+	tls_duo_fini(&duo);
+	return verdict;
+}
+
+static uint64_t tried[ALLOCATIONS_MAX];
+
+/* Fills tried from the allocations of a handshake that worked; returns how many. */
+static size_t
+choose(void)
+{
+	static uint32_t seen[SIZES_MAX];
+	size_t count = 0;
+
+	memset(seen, 0, sizeof(seen));
+	for (uint64_t n = 1; n <= door.allocations; n++) {
+		uint32_t nth = seen[door.sizes[n - 1]]++;
+
+		if (nth < 100 || nth % 50 == 0)
+			tried[count++] = n;
+	}
+	return count;
+}
+
+static void
+exhaustion_at_any_allocation_ends_cleanly_and_leaks_nothing(void **state)
+{
+	struct seeded seed = { 1 };
+	struct tls_identity *identity = tls_duo_identity(edge_only);
+	struct tls_context *context = tls_duo_context(identity, 1, &seed, 0x11);
+
+	(void)state;
+	assert_int_equal(handshake(context, 0x0304), ERR_OK); /* PSA's slots stay */
+	door.arena = instance_arena(context->instance);
+	for (size_t v = 0; v < COUNT_OF(versions); v++) {
+		size_t blocks = tls_context_memory(context).blocks;
+		uint64_t failures = 0;
+		size_t count;
+
+		door.allocations = door.refuse_at = 0;
+		assert_int_equal(handshake(context, versions[v]), ERR_OK);
+		count = choose();
+		print_message("TLS %04x: %zu of %llu allocations\n", versions[v], count,
+			      (unsigned long long)door.allocations);
+		assert_true(count > 300);
+		for (size_t i = 0; i < count; i++) {
+			enum err verdict;
+
+			door.allocations = 0;
+			door.refuse_at = tried[i];
+			verdict = handshake(context, versions[v]);
+			door.refuse_at = 0;
+			/* Some are not needed: a ticket that cannot be made is left out. */
+			if (verdict != ERR_OK)
+				assert_int_equal(verdict, ERR_TLS_MEMORY);
+			failures += verdict == ERR_TLS_MEMORY;
+			assert_int_equal(tls_context_memory(context).blocks, blocks);
+		}
+		assert_true(failures >= count * 9 / 10);
+		assert_int_equal(handshake(context, versions[v]), ERR_OK);
+	}
+	door.arena = NULL;
+	tls_context_free(context);
+	tls_identity_free(identity);
+}
+
+static void
+one_handshake_fits_into_its_share_of_the_arena(void **state)
+{
+	(void)state;
+	for (size_t v = 0; v < COUNT_OF(versions); v++) {
+		struct seeded seed = { 1 };
+		struct tls_identity *identity = tls_duo_identity(edge_only);
+		struct tls_context *context = tls_duo_context(identity, 1, &seed, 0x11);
+		size_t before = tls_context_memory(context).bytes;
+
+		assert_int_equal(handshake(context, versions[v]), ERR_OK);
+		print_message("TLS %04x: peak of %zu bytes\n", versions[v],
+			      tls_context_memory(context).bytes_peak - before);
+		assert_in_range(tls_context_memory(context).bytes_peak - before, 33 * KIB,
+				48 * KIB);
+		tls_context_free(context);
+		tls_identity_free(identity);
+	}
+}
+
+static void
+all_connections_can_be_in_their_handshake_at_once(void **state)
+{
+	static struct tls_duo many[16];
+	struct seeded seed = { 1 };
+	struct tls_identity *identity = tls_duo_identity(edge_only);
+	struct tls_context *context = tls_duo_context(identity, COUNT_OF(many), &seed, 0x11);
+	struct tls_client_config config = tls_duo_client_config();
+	bool moved = true;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(many); i++)
+		tls_duo_init(&many[i], context, &config);
+	/* All in step: each turn, every one of them does one thing. */
+	while (moved) {
+		moved = false;
+		for (size_t i = 0; i < COUNT_OF(many); i++)
+			moved = tls_duo_turn(&many[i], 0) || moved;
+	}
+	for (size_t i = 0; i < COUNT_OF(many); i++) {
+		assert_true(tls_is_open(many[i].server));
+		assert_true(tls_duo_send_to_server(&many[i], BYTES_LITERAL("ping"), 0));
+		tls_duo_fini(&many[i]);
+	}
+	assert_int_equal(tls_context_memory(context).refusals, 0);
+	tls_context_free(context);
+	tls_identity_free(identity);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(exhaustion_at_any_allocation_ends_cleanly_and_leaks_nothing),
+		cmocka_unit_test(one_handshake_fits_into_its_share_of_the_arena),
+		cmocka_unit_test(all_connections_can_be_in_their_handshake_at_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,330 @@
+/* Data after the handshake: sizes, room, damage, truncation, and both ways of ending. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/units.h"
+#include "tls_duo.h"
+
+static const char *const edge_only[] = { "edge", NULL };
+static const uint16_t versions[] = { 0x0303, 0x0304 };
+
+static struct tls_duo duo;
+static struct seeded seed;
+static struct tls_identity *identity;
+static struct tls_context *context;
+static uint8_t text[5 * TLS_RECORD_BYTES_MAX];
+
+static int
+set_up(void **state)
+{
+	(void)state;
+	seed.state = 1;
+	identity = tls_duo_identity(edge_only);
+	context = tls_duo_context(identity, 1, &seed, 0x11);
+	for (size_t i = 0; i < sizeof(text); i++)
+		text[i] = (uint8_t)(i * 7 + i / 251);
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	(void)state;
+	tls_context_free(context);
+	tls_identity_free(identity);
+	return 0;
+}
+
+static void
+open_duo(uint16_t version)
+{
+	struct tls_client_config config = tls_duo_client_config();
+
+	config.version_min = config.version_max = version;
+	tls_duo_init(&duo, context, &config);
+	assert_true(tls_duo_shake(&duo, 0));
+}
+
+/* A record of the client's, as it goes over the wire. */
+static struct bytes
+client_record(struct bytes plain)
+{
+	struct tls_out out = tls_duo_back(&duo.to_server, 0);
+
+	assert_int_equal(tls_client_seal(duo.client, &plain, &out), ERR_OK);
+	assert_int_equal(plain.len, 0);
+	return bytes_make(out.ptr, out.used);
+}
+
+static void
+every_size_arrives_in_both_directions(void **state)
+{
+	static const size_t sizes[] = { 1,
+					15,
+					16,
+					17,
+					255,
+					1460,
+					4096,
+					TLS_RECORD_BYTES_MAX - 1,
+					TLS_RECORD_BYTES_MAX,
+					TLS_RECORD_BYTES_MAX + 1,
+					5 * TLS_RECORD_BYTES_MAX };
+
+	(void)state;
+	for (size_t v = 0; v < COUNT_OF(versions); v++) {
+		open_duo(versions[v]);
+		for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+			assert_true(tls_duo_send_to_server(&duo, bytes_make(text, sizes[i]), 0));
+			assert_true(tls_duo_send_to_client(&duo, bytes_make(text, sizes[i]), 0));
+		}
+		assert_true(tls_duo_send_to_server(&duo, bytes_make(text, 20000), 1));
+		assert_true(tls_duo_send_to_client(&duo, bytes_make(text, 20000), 1));
+		tls_duo_fini(&duo);
+	}
+}
+
+static void
+a_record_is_sealed_whole_or_not_at_all(void **state)
+{
+	static uint8_t memory[2 * TLS_RECORD_BYTES_MAX];
+
+	(void)state;
+	for (size_t v = 0; v < COUNT_OF(versions); v++) {
+		struct bytes plain = bytes_make(text, 1000);
+		struct tls_out out = { memory, 1000 + TLS_RECORD_OVERHEAD_MAX - 1, 0 };
+
+		open_duo(versions[v]);
+		assert_int_equal(tls_seal(duo.server, &plain, &out), ERR_TLS_FULL);
+		assert_int_equal(out.used, 0);
+		assert_int_equal(plain.len, 1000);
+		out.room++;
+		assert_int_equal(tls_seal(duo.server, &plain, &out), ERR_OK);
+		assert_in_range(out.used, 1000 + 22, 1000 + TLS_RECORD_OVERHEAD_MAX);
+		assert_int_equal(plain.len, 0);
+
+		/* Nothing to say takes nothing. */
+		assert_int_equal(tls_seal(duo.server, &plain, &out), ERR_OK);
+
+		/* One record a call, however much there is. */
+		plain = bytes_make(text, sizeof(text));
+		out = (struct tls_out){ memory, sizeof(memory), 0 };
+		assert_int_equal(tls_seal(duo.server, &plain, &out), ERR_OK);
+		assert_in_range(plain.len, sizeof(text) - TLS_RECORD_BYTES_MAX,
+				sizeof(text) - TLS_RECORD_BYTES_MAX + 1);
+		assert_in_range(out.used, TLS_RECORD_BYTES_MAX,
+				TLS_RECORD_BYTES_MAX + TLS_RECORD_OVERHEAD_MAX);
+		tls_duo_fini(&duo);
+	}
+}
+
+static void
+plain_text_waits_inside_when_there_is_no_room_for_it(void **state)
+{
+	(void)state;
+	for (size_t v = 0; v < COUNT_OF(versions); v++) {
+		uint8_t memory[600];
+		uint8_t answer[TLS_RECORD_OVERHEAD_MAX];
+		struct tls_out plain = { memory, 0, 0 };
+		struct tls_out out = { answer, sizeof(answer), 0 };
+		struct bytes in;
+
+		open_duo(versions[v]);
+		in = client_record(bytes_make(text, 600));
+		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_TLS_FULL);
+		assert_true(in.len > 600); /* nothing was taken */
+		plain.room = 100;
+		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_OK);
+		assert_int_equal(plain.used, 100);
+		assert_true(tls_has_plain(duo.server));
+		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_TLS_FULL);
+		plain.room = 600;
+		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_OK);
+		assert_int_equal(plain.used, 600);
+		assert_false(tls_has_plain(duo.server));
+		assert_memory_equal(memory, text, 600);
+		plain.room = plain.used = 0;
+		plain.ptr = memory;
+		plain.room = 1;
+		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_MORE);
+
+		/* Without room for an answer nothing is read either. */
+		in = client_record(bytes_make(text, 10));
+		out.room--;
+		plain.room = sizeof(memory);
+		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_TLS_FULL);
+		assert_int_equal(plain.used, 0);
+		tls_duo_fini(&duo);
+	}
+}
+
+/* Gives the server a record of 40 bytes with one byte changed; returns the alert that the client
+ * reads. */
+static uint8_t
+alert_for_damage(uint16_t version, size_t at, enum err expected)
+{
+	uint8_t memory[64];
+	struct tls_out plain = { memory, sizeof(memory), 0 };
+	struct tls_out out;
+	struct bytes in;
+	uint8_t alert;
+
+	open_duo(version);
+	in = client_record(bytes_make(text, 40));
+	assert_true(at < in.len);
+	duo.to_server.bytes[(size_t)(in.ptr - duo.to_server.bytes) + at] ^= 0x01;
+	out = tls_duo_back(&duo.to_client, 0);
+	assert_int_equal(tls_open(duo.server, &in, &plain, &out), expected);
+	assert_int_equal(plain.used, 0);
+	if (expected == ERR_MORE) {
+		tls_duo_fini(&duo);
+		return 0;
+	}
+	tls_duo_put(&duo.to_client, out);
+	assert_false(tls_duo_send_to_client(&duo, BYTES_LITERAL("more"), 0)); /* dead */
+	in = tls_duo_front(&duo.to_client, 0);
+	out = tls_duo_back(&duo.to_server, 0);
+	while (tls_client_open(duo.client, &in, &plain, &out) == ERR_OK)
+		; /* TLS 1.3: past the ticket */
+	alert = tls_client_alert(duo.client);
+	tls_duo_fini(&duo);
+	return alert;
+}
+
+static void
+a_damaged_record_is_answered_with_an_alert_and_shows_nothing(void **state)
+{
+	(void)state;
+	for (size_t v = 0; v < COUNT_OF(versions); v++) {
+		size_t overhead = versions[v] == 0x0303 ? 29 : 22;
+
+		for (size_t at = 5; at < 40 + overhead; at++)
+			assert_int_equal(alert_for_damage(versions[v], at, ERR_TLS_BAD_RECORD), 20);
+		/* In the header: the length is one more or less. */
+		if (versions[v] == 0x0303)
+			assert_int_equal(alert_for_damage(versions[v], 0, ERR_TLS_BAD_RECORD), 20);
+	}
+}
+
+static void
+a_record_given_twice_is_refused(void **state)
+{
+	(void)state;
+	for (size_t v = 0; v < COUNT_OF(versions); v++) {
+		uint8_t memory[64];
+		uint8_t answer[128];
+		struct tls_out plain = { memory, sizeof(memory), 0 };
+		struct tls_out out = { answer, sizeof(answer), 0 };
+		struct bytes record;
+		struct bytes in;
+
+		open_duo(versions[v]);
+		in = record = client_record(bytes_make(text, 20));
+		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_OK);
+		assert_int_equal(tls_open(duo.server, &record, &plain, &out), ERR_TLS_BAD_RECORD);
+		assert_int_equal(plain.used, 20);
+		assert_true(out.used > 0);
+		tls_duo_fini(&duo);
+	}
+}
+
+static void
+a_cut_off_record_is_never_data(void **state)
+{
+	(void)state;
+	for (size_t v = 0; v < COUNT_OF(versions); v++) {
+		uint8_t memory[64];
+		uint8_t answer[128];
+		struct tls_out plain = { memory, sizeof(memory), 0 };
+		struct tls_out out = { answer, sizeof(answer), 0 };
+		struct bytes record;
+
+		open_duo(versions[v]);
+		record = client_record(bytes_make(text, 20));
+		for (size_t at = 0; at + 1 < record.len; at++) {
+			struct bytes in = bytes_make(record.ptr + at, 1);
+
+			assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_MORE);
+			assert_int_equal(plain.used, 0);
+		}
+		tls_duo_fini(&duo);
+	}
+}
+
+static void
+an_oversized_record_is_refused(void **state)
+{
+	static const uint8_t header[] = { 23, 3, 3, 0x42, 0x00 }; /* 16,896 bytes would follow */
+
+	(void)state;
+	for (size_t v = 0; v < COUNT_OF(versions); v++) {
+		uint8_t memory[64];
+		uint8_t answer[128];
+		struct tls_out plain = { memory, sizeof(memory), 0 };
+		struct tls_out out = { answer, sizeof(answer), 0 };
+		struct bytes in = bytes_make(header, sizeof(header));
+
+		open_duo(versions[v]);
+		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_TLS_BAD_RECORD);
+		assert_true(out.used > 0);
+		tls_duo_fini(&duo);
+	}
+}
+
+static void
+close_notify_ends_one_direction_only(void **state)
+{
+	(void)state;
+	for (size_t v = 0; v < COUNT_OF(versions); v++) {
+		uint8_t memory[64];
+		uint8_t answer[128];
+		struct tls_out plain = { memory, sizeof(memory), 0 };
+		struct tls_out out = { answer, sizeof(answer), 0 };
+		struct tls_out wire;
+		struct bytes in;
+
+		open_duo(versions[v]);
+		wire = tls_duo_back(&duo.to_server, 0);
+		assert_int_equal(tls_client_close(duo.client, &wire), ERR_OK);
+		in = bytes_make(wire.ptr, wire.used);
+		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_TLS_CLOSED);
+		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_TLS_CLOSED);
+		assert_int_equal(out.used, 0);
+		/* The answer to what came before it still goes out. */
+		assert_true(tls_duo_send_to_client(&duo, BYTES_LITERAL("answer"), 0));
+		wire = tls_duo_back(&duo.to_client, 0);
+		wire.room = TLS_RECORD_OVERHEAD_MAX - 1;
+		assert_int_equal(tls_close(duo.server, &wire), ERR_TLS_FULL);
+		wire.room++;
+		assert_int_equal(tls_close(duo.server, &wire), ERR_OK);
+		assert_true(wire.used > 0);
+		in = bytes_make(wire.ptr, wire.used);
+		assert_int_equal(tls_client_open(duo.client, &in, &plain, &out), ERR_TLS_CLOSED);
+		/* Closing twice says nothing more. */
+		wire.used = 0;
+		assert_int_equal(tls_close(duo.server, &wire), ERR_OK);
+		assert_int_equal(wire.used, 0);
+		tls_duo_fini(&duo);
+	}
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_size_arrives_in_both_directions),
+		cmocka_unit_test(a_record_is_sealed_whole_or_not_at_all),
+		cmocka_unit_test(plain_text_waits_inside_when_there_is_no_room_for_it),
+		cmocka_unit_test(a_damaged_record_is_answered_with_an_alert_and_shows_nothing),
+		cmocka_unit_test(a_record_given_twice_is_refused),
+		cmocka_unit_test(a_cut_off_record_is_never_data),
+		cmocka_unit_test(an_oversized_record_is_refused),
+		cmocka_unit_test(close_notify_ends_one_direction_only),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
