@@ -1,5 +1,5 @@
 /* One write per line, so that lines of several processes on one stderr do not mix. */
-#include "log.h"
+#include "config/log.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,0 +1,435 @@
+/* From the configuration to running workers: sums first, then pools, ports, stacks, sessions. */
+#include "dataplane/fleet.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/check.h"
+#include "dataplane/clock.h"
+#include "dataplane/eal.h"
+
+/* What one connection may offer and queue; with CLIENT_UNACKED_BYTES_HIGH it bounds what a slow reader holds
+ * in the router to less than 256 KB. */
+#define RECV_BYTES_MAX (64 * 1024)
+#define SEND_BYTES_MAX (256 * 1024)
+/* Connections that linger, close or wait beside those of sessions. */
+#define CONNS_SPARE 1024
+#define RANGES_PER_CONNECTION 8
+#define ARENA_BYTES_PER_CLIENT (48 * 1024)
+/* Handshakes and open connections hold TLS memory; a worker's share is bounded by this many. */
+#define HEADS_MIN 64
+#define IP4_TCP_HEADERS 40
+#define IP6_TCP_HEADERS 60
+
+static bool
+random_bytes(void *to, size_t len)
+{
+	return getrandom(to, len, 0) == (ssize_t)len;
+}
+
+static int
+entropy(void *owner, uint8_t *to, size_t len)
+{
+	(void)owner;
+	return random_bytes(to, len) ? 0 : -1;
+}
+
+static uint32_t
+per_worker(const struct config *config, uint64_t all)
+{
+	uint64_t share = (all + config->workers - 1) / config->workers;
+
+	return share < 1 ? 1 : (uint32_t)share;
+}
+
+/* --- the parts of one worker's configuration ------------------------------------------- */
+
+static void
+fill_counts(const struct config *config, struct worker_counts *counts)
+{
+	uint32_t clients = per_worker(config, config->limits.clients);
+	uint32_t upstreams = per_worker(config, config->limits.upstreams);
+
+	counts->clients = clients;
+	counts->upstreams = upstreams;
+	/* A request in flight has a connection to a backend or is about to have one. */
+	counts->exchanges = clients < upstreams ? clients : upstreams;
+	/* A head being read by each of a part of the clients, one more by each busy backend. */
+	counts->heads = HEADS_MIN + counts->exchanges / 4;
+	counts->blocks = per_worker(config, config->limits.bodies_bytes / BODY_BLOCK_BYTES);
+}
+
+static void
+fill_times(const struct config *config, struct worker_times *times)
+{
+	*times = worker_times_default;
+	times->handshake_ns = config->timeouts.handshake_ns;
+	times->header_ns = config->timeouts.head_ns;
+	times->idle_ns = config->timeouts.idle_ns;
+	times->body_ns = config->timeouts.body_ns;
+	times->connect_ns = config->timeouts.connect_ns;
+	times->response_head_ns = config->timeouts.response_head_ns;
+	times->first_event_ns = config->timeouts.first_event_ns;
+	times->between_events_ns = config->timeouts.between_events_ns;
+	times->upstream_idle_ns = config->timeouts.upstream_idle_ns;
+}
+
+static void
+fill_surface(const struct config_surface *from, struct worker_surface *to)
+{
+	to->enabled = from->enabled;
+	to->validate_strict = from->validate == CONFIG_VALIDATE_STRICT;
+	to->prefix = from->prefix;
+	to->key_prefix = from->key_prefix;
+	to->header_prefix = from->header_prefix;
+	to->body_bytes_max = from->body_bytes_max;
+}
+
+static void
+fill_listeners(const struct config *config, struct worker_config *worker)
+{
+	worker->listener_count = config->listener_count;
+	for (uint32_t i = 0; i < config->listener_count; i++) {
+		struct listener *listener = &worker->listeners[i];
+
+		if (config->listeners[i].address.is_set)
+			memcpy(listener->address.byte, config->listeners[i].address.ip, 16);
+		listener->port = config->listeners[i].port;
+		listener->tls = true;
+	}
+}
+
+static uint8_t
+prefix_bits_of(const struct config_address *address)
+{
+	return (uint8_t)(address->is_ip4 ? 96 + address->prefix_bits : address->prefix_bits);
+}
+
+static void
+fill_ip(const struct fleet *fleet, struct ip_config *ip)
+{
+	ip->port_count = fleet->port_count;
+	for (uint32_t p = 0; p < fleet->port_count; p++) {
+		const struct config_port *from = &fleet->config->ports[p];
+		struct ip_port *to = &ip->ports[p];
+
+		to->mac = fleet->ports[p].mac;
+		to->mtu_bytes = (uint16_t)from->mtu;
+		to->address_count = from->address_count;
+		for (uint32_t i = 0; i < from->address_count; i++) {
+			memcpy(to->addresses[i].address.byte, from->addresses[i].ip, 16);
+			to->addresses[i].prefix_bits = prefix_bits_of(&from->addresses[i]);
+		}
+		if (from->gateway4.is_set)
+			memcpy(to->gateway_v4.byte, from->gateway4.ip, 16);
+		if (from->gateway6.is_set)
+			memcpy(to->gateway_v6.byte, from->gateway6.ip, 16);
+	}
+}
+
+/* The first address of the family, over all ports. */
+static void
+fill_source(const struct config *config, bool v4, struct ip_addr *source)
+{
+	for (uint32_t p = 0; p < config->port_count; p++) {
+		for (uint32_t i = 0; i < config->ports[p].address_count; i++) {
+			if (config->ports[p].addresses[i].is_ip4 != v4)
+				continue;
+			memcpy(source->byte, config->ports[p].addresses[i].ip, 16);
+			return;
+		}
+	}
+}
+
+/* --- one worker -------------------------------------------------------------------------- */
+
+/* Steering: tcp asks whether a port of an active open leads back here. */
+static bool
+is_mine(const struct tcp_tuple *tuple, void *owner)
+{
+	const struct net *net = owner;
+
+	return net_owner(net->config.owner_key, net->config.count, &tuple->remote, &tuple->local,
+			 tuple->remote_port, tuple->local_port) == net->config.index;
+}
+
+/* Secrets that all workers of the process share. */
+struct secrets {
+	uint64_t owner_key;
+	uint8_t cookie_key[16];
+	uint8_t ticket_key[32];
+};
+
+static struct tcp *
+open_tcp(struct fleet *fleet, uint32_t index, const struct worker_counts *counts,
+	 const struct secrets *secrets)
+{
+	struct lcore *l = &fleet->lcores[index];
+	uint32_t mtu = fleet->config->ports[0].mtu;
+	struct tcp_config tcp = {
+		.conns_max = counts->clients + counts->upstreams + CONNS_SPARE,
+		.half_open_max = counts->clients / 4 + CONNS_SPARE,
+		.time_wait_max = counts->clients + counts->upstreams,
+		.mss_v4 = (uint16_t)(mtu - IP4_TCP_HEADERS),
+		.mss_v6 = (uint16_t)(mtu - IP6_TCP_HEADERS),
+		.recv_bytes_max = RECV_BYTES_MAX,
+		.send_bytes_max = SEND_BYTES_MAX,
+		.window_shift = 8,
+		.keepalive_ns = 60 * NSEC_PER_SEC,
+		.is_mine = is_mine,
+		.owner = &l->net,
+	};
+
+	for (uint32_t p = 1; p < fleet->port_count; p++) {
+		if (fleet->config->ports[p].mtu >= mtu)
+			continue;
+		mtu = fleet->config->ports[p].mtu;
+		tcp.mss_v4 = (uint16_t)(mtu - IP4_TCP_HEADERS);
+		tcp.mss_v6 = (uint16_t)(mtu - IP6_TCP_HEADERS);
+	}
+	tcp.ranges_max = tcp.conns_max * RANGES_PER_CONNECTION;
+	memcpy(tcp.cookie_key, secrets->cookie_key, sizeof(tcp.cookie_key));
+	if (!random_bytes(tcp.hash_key, sizeof(tcp.hash_key)) ||
+	    !random_bytes(&tcp.seed, sizeof(tcp.seed)))
+		return NULL;
+	fleet->tcp_memory[index] = aligned_alloc(CACHE_LINE_BYTES, (tcp_bytes(&tcp) + 63) & ~(size_t)63);
+	if (fleet->tcp_memory[index] == NULL)
+		return NULL;
+	return tcp_init(fleet->tcp_memory[index], &tcp, l->pools.header, l->pools.bare, clock_ns());
+}
+
+static struct tls_context *
+open_tls(const struct fleet *fleet, const struct worker_counts *counts, const struct secrets *secrets)
+{
+	struct tls_context_config tls = {
+		.conns_max = counts->clients,
+		.arena_bytes = (size_t)counts->clients * ARENA_BYTES_PER_CLIENT,
+		.ticket_lifetime_s = (uint32_t)(fleet->config->ticket_lifetime_ns / NSEC_PER_SEC),
+		.entropy = entropy,
+	};
+	struct tls_context *context;
+
+	memcpy(tls.ticket_key, secrets->ticket_key, sizeof(tls.ticket_key));
+	context = tls_context_new(&tls, fleet->identity);
+	if (context != NULL)
+		tls_set_time(context, (int64_t)(clock_unix_ns() / NSEC_PER_SEC));
+	return context;
+}
+
+static bool
+open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, char *text,
+	    size_t room)
+{
+	const struct config *config = fleet->config;
+	struct lcore *l = &fleet->lcores[index];
+	struct worker_config worker = { .index = (uint16_t)index };
+	struct net_config net = { .index = (uint16_t)index,
+				  .count = (uint16_t)fleet->count,
+				  .owner_key = secrets->owner_key,
+				  .pool = l->pools.payload };
+
+	fill_counts(config, &worker.counts);
+	net.tcp = open_tcp(fleet, index, &worker.counts, secrets);
+	worker.tls = open_tls(fleet, &worker.counts, secrets);
+	if (net.tcp == NULL || worker.tls == NULL) {
+		snprintf(text, room,
+			 "no memory for the connections of worker %u; lower limits.clients or "
+			 "limits.upstreams",
+			 index);
+		return false;
+	}
+	fill_ip(fleet, &net.ip);
+	net.ip.announce = index == 0;
+	net.ip.hash_key = secrets->owner_key;
+	net_init(&l->net, &net, clock_ns());
+	fill_times(config, &worker.times);
+	fill_listeners(config, &worker);
+	fill_surface(&config->surfaces.ecolink, &worker.surfaces[SHM_SURFACE_ECOLINK]);
+	fill_surface(&config->surfaces.infer, &worker.surfaces[SHM_SURFACE_INFER]);
+	fill_source(config, true, &worker.source_v4);
+	fill_source(config, false, &worker.source_v6);
+	worker.shm = fleet->shm;
+	worker.net = &l->net;
+	worker.tcp = net.tcp;
+	worker.spool = &fleet->spool.writers[index];
+	worker.payload_pool = l->pools.payload;
+	worker.unix_minus_monotonic_ns = (int64_t)clock_unix_ns() - (int64_t)clock_ns();
+	l->worker = random_bytes(worker.id_key, sizeof(worker.id_key)) ?
+			    worker_new(&worker, clock_ns()) :
+			    NULL;
+	if (l->worker == NULL || worker_listen(l->worker) != ERR_OK) {
+		snprintf(text, room,
+			 "no memory for the sessions of worker %u (%llu MiB); lower limits.clients, "
+			 "limits.upstreams or limits.bodies",
+			 index, (unsigned long long)(worker_bytes(&worker) / MIB));
+		return false;
+	}
+	return true;
+}
+
+/* --- all of them ---------------------------------------------------------------------------- */
+
+static void
+link_rings(struct fleet *fleet)
+{
+	for (uint32_t from = 0; from < fleet->count; from++) {
+		for (uint32_t to = 0; to < fleet->count; to++) {
+			struct ring *ring = &fleet->rings[from * fleet->count + to];
+
+			if (from == to)
+				continue;
+			fleet->lcores[from].net.to[to] = ring;
+			fleet->lcores[to].net.from[from] = ring;
+		}
+	}
+}
+
+static bool
+open_ports(struct fleet *fleet, char *text, size_t room)
+{
+	for (uint32_t p = 0; p < fleet->config->port_count; p++) {
+		const struct config_port *from = &fleet->config->ports[p];
+		struct port_config port = { .device = from->device,
+					    .index = (uint8_t)p,
+					    .queue_count = (uint16_t)fleet->count,
+					    .mtu_bytes = (uint16_t)from->mtu };
+
+		for (uint32_t i = 0; i < fleet->count; i++)
+			port.receive_pools[i] = fleet->lcores[i].pools.receive;
+		if (!port_open(&fleet->ports[p], &port, text, room))
+			return false;
+		fleet->port_count++;
+	}
+	return true;
+}
+
+static void
+plan_pools(const struct config *config, struct pools_plan *plan)
+{
+	uint32_t mtu = 0;
+
+	for (uint32_t p = 0; p < config->port_count; p++)
+		if (config->ports[p].mtu > mtu)
+			mtu = config->ports[p].mtu;
+	pools_plan(plan, mtu, config->memory.bytes / config->workers);
+}
+
+bool
+fleet_open(struct fleet *fleet, const struct config *config, const struct shm *shm,
+	   struct tls_identity *identity, char *text, size_t room)
+{
+	struct pools_plan plan;
+	struct secrets secrets;
+	uint64_t epoch = clock_unix_ns();
+
+	memset(fleet, 0, sizeof(*fleet));
+	fleet->config = config;
+	fleet->shm = *shm;
+	fleet->identity = identity;
+	fleet->count = config->workers;
+	plan_pools(config, &plan);
+	if (!random_bytes(&secrets, sizeof(secrets)) ||
+	    !eal_start(config, pools_bytes(&plan) * config->workers, text, room))
+		return false;
+	fleet->lcores = calloc(fleet->count, sizeof(struct lcore));
+	fleet->rings = aligned_alloc(CACHE_LINE_BYTES,
+				     sizeof(struct ring) * fleet->count * fleet->count);
+	CHECK(fleet->lcores != NULL && fleet->rings != NULL);
+	memset(fleet->rings, 0, sizeof(struct ring) * fleet->count * fleet->count);
+	for (uint32_t i = 0; i < fleet->count; i++)
+		if (!pools_open(&fleet->lcores[i].pools, &plan, i, text, room))
+			return false;
+	if (!open_ports(fleet, text, room) ||
+	    spool_files_open(&fleet->spool, config->spool.path, epoch, fleet->count,
+			     config->spool.segment_bytes, text, room) != ERR_OK)
+		return false;
+	for (uint32_t i = 0; i < fleet->count; i++) {
+		struct lcore *l = &fleet->lcores[i];
+
+		if (!open_worker(fleet, i, &secrets, text, room))
+			return false;
+		l->ports = fleet->ports;
+		l->port_count = fleet->port_count;
+		l->queue = (uint16_t)i;
+		l->may_sleep = config->idle == CONFIG_IDLE_SLEEP;
+	}
+	link_rings(fleet);
+	atomic_store(&shm->header->dataplane_epoch, epoch);
+	return true;
+}
+
+void
+fleet_describe(const struct fleet *fleet, char *text, size_t room)
+{
+	struct pools_plan plan;
+	const struct worker_config *config = &fleet->lcores[0].worker->config;
+
+	plan_pools(fleet->config, &plan);
+	snprintf(text, room,
+		 "per worker: packets %llu MiB (%u received, %u payload, %u headers, %u bare), sessions "
+		 "%llu MiB (%u clients, %u requests, %u backends, %u heads, %u body blocks), TLS %llu MiB",
+		 (unsigned long long)(pools_bytes(&plan) / MIB), plan.receive, plan.payload, plan.header,
+		 plan.bare, (unsigned long long)(worker_bytes(config) / MIB), config->counts.clients,
+		 config->counts.exchanges, config->counts.upstreams, config->counts.heads,
+		 config->counts.blocks,
+		 (unsigned long long)config->counts.clients * ARENA_BYTES_PER_CLIENT / MIB);
+}
+
+bool
+fleet_start(struct fleet *fleet)
+{
+	void *arguments[NET_WORKERS_MAX];
+
+	for (uint32_t i = 0; i < fleet->count; i++)
+		arguments[i] = &fleet->lcores[i];
+	return eal_launch(fleet->count, lcore_run, arguments);
+}
+
+void
+fleet_drain(struct fleet *fleet)
+{
+	for (uint32_t i = 0; i < fleet->count; i++)
+		atomic_store(&fleet->lcores[i].drain, true);
+}
+
+uint32_t
+fleet_in_flight(const struct fleet *fleet)
+{
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i < fleet->count; i++)
+		sum += atomic_load(&fleet->lcores[i].in_flight);
+	return sum;
+}
+
+void
+fleet_stop(struct fleet *fleet)
+{
+	for (uint32_t i = 0; i < fleet->count; i++)
+		atomic_store(&fleet->lcores[i].stop, true);
+	eal_join();
+}
+
+void
+fleet_close(struct fleet *fleet)
+{
+	for (uint32_t i = 0; i < fleet->count; i++) {
+		struct lcore *l = &fleet->lcores[i];
+		struct tls_context *tls = l->worker->tls;
+		struct tcp *tcp = l->worker->tcp;
+
+		worker_free(l->worker);
+		tls_context_free(tls);
+		net_fini(&l->net);
+		tcp_fini(tcp);
+		free(fleet->tcp_memory[i]);
+	}
+	for (uint32_t p = 0; p < fleet->port_count; p++)
+		port_close(&fleet->ports[p]);
+	spool_files_close(&fleet->spool);
+	free(fleet->rings);
+	free(fleet->lcores);
+	eal_stop();
+}

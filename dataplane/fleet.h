@@ -1,0 +1,46 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "config/config.h"
+#include "dataplane/lcore.h"
+#include "dataplane/spool_files.h"
+#include "tls/tls.h"
+
+/*
+ * fleet: all workers of the process, built from one configuration.
+ *
+ * Thread: the main thread. Owner: main.c. Memory: taken by fleet_open() and kept until fleet_close().
+ */
+struct fleet {
+	const struct config *config;
+	struct shm shm;
+	struct spool_files spool;
+	struct tls_identity *identity;
+	uint32_t port_count;
+	struct port ports[CONFIG_PORTS_MAX];
+	uint32_t count;
+	struct lcore *lcores;
+	void *tcp_memory[NET_WORKERS_MAX];
+	struct ring *rings;
+};
+
+/* config, shm and identity must outlive it. False: text says what failed and what to do. */
+bool fleet_open(struct fleet *fleet, const struct config *config, const struct shm *shm,
+		struct tls_identity *identity, char *text, size_t room);
+
+/* The memory that it took, as one line for the log: who can hold what. */
+void fleet_describe(const struct fleet *fleet, char *text, size_t room);
+
+bool fleet_start(struct fleet *fleet);
+
+/* No new connections and requests; those under way go on. */
+void fleet_drain(struct fleet *fleet);
+
+/* Requests under way. */
+uint32_t fleet_in_flight(const struct fleet *fleet);
+
+/* Ends the loops and waits for them. */
+void fleet_stop(struct fleet *fleet);
+void fleet_close(struct fleet *fleet);

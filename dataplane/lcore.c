@@ -1,0 +1,104 @@
+/* The poll loop. Someone who reads lcore_run() knows what a core does and in what order. */
+#include "dataplane/lcore.h"
+
+#include "dataplane/clock.h"
+
+#define PUBLISH_EVERY_NS (2 * NSEC_PER_MSEC)
+/* With idle = "sleep": turns without work before the first sleep, and how long one may be. Frames that arrive
+ * meanwhile wait in the ring, so the sleep is a bound on added latency. */
+#define SLEEP_AFTER_TURNS 256
+#define SLEEP_NS_MAX (100 * NSEC_PER_USEC)
+
+static uint32_t
+receive(struct lcore *l, uint64_t now_ns)
+{
+	struct pkt *frames[PORT_BURST];
+	uint32_t total = 0;
+
+	for (uint32_t p = 0; p < l->port_count; p++) {
+		uint32_t count = port_receive(&l->ports[p], l->queue, frames);
+
+		for (uint32_t i = 0; i < count; i++)
+			net_receive(&l->net, frames[i], now_ns);
+		total += count;
+	}
+	return total + net_receive_forwarded(&l->net, now_ns);
+}
+
+static uint32_t
+transmit(struct lcore *l)
+{
+	struct pkt *frame;
+	uint32_t total = 0;
+
+	while ((frame = net_transmit_next(&l->net)) != NULL) {
+		port_transmit(&l->ports[pkt_meta(frame)->port], l->queue, frame, l->pools.payload);
+		total++;
+	}
+	for (uint32_t p = 0; p < l->port_count; p++)
+		port_flush(&l->ports[p], l->queue);
+	return total;
+}
+
+static void
+publish(struct lcore *l)
+{
+	struct worker *w = l->worker;
+
+	w->draining = atomic_load_explicit(&l->drain, memory_order_relaxed);
+	w->counters[ERR_COUNT + COUNTER_POOL_PACKETS_USED] = pools_used(&l->pools);
+	worker_publish_counters(w);
+	atomic_store_explicit(&l->in_flight, w->exchanges_used, memory_order_relaxed);
+}
+
+static void
+rest(const struct lcore *l, uint64_t now_ns)
+{
+	uint64_t next_at_ns = worker_next_at(l->worker);
+	struct timespec pause = { 0, SLEEP_NS_MAX };
+
+	if (next_at_ns <= now_ns)
+		return;
+	if (next_at_ns - now_ns < SLEEP_NS_MAX)
+		pause.tv_nsec = (long)(next_at_ns - now_ns);
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+}
+
+/* Busy time is that of turns that found work: the rest is the price of polling. */
+static void
+account(struct lcore *l, bool found_work, uint64_t spent_ns)
+{
+	_Atomic uint64_t *sum = found_work ? &l->worker->shared->busy_cycles :
+					     &l->worker->shared->idle_cycles;
+
+	atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + spent_ns,
+			      memory_order_relaxed);
+}
+
+int
+lcore_run(void *argument)
+{
+	struct lcore *l = argument;
+	uint64_t publish_at_ns = 0;
+	uint64_t before_ns = clock_ns();
+	uint32_t idle_turns = 0;
+
+	while (!atomic_load_explicit(&l->stop, memory_order_relaxed)) {
+		uint64_t now_ns = clock_ns();
+		uint32_t work = receive(l, now_ns);
+
+		work += worker_turn(l->worker, now_ns);
+		work += transmit(l);
+		if (now_ns >= publish_at_ns) {
+			publish(l);
+			publish_at_ns = now_ns + PUBLISH_EVERY_NS;
+		}
+		account(l, work > 0, now_ns - before_ns);
+		before_ns = now_ns;
+		idle_turns = work > 0 ? 0 : idle_turns + 1;
+		if (l->may_sleep && idle_turns > SLEEP_AFTER_TURNS)
+			rest(l, now_ns);
+	}
+	publish(l);
+	return 0;
+}

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/net.h"
+#include "dataplane/pools.h"
+#include "dataplane/port.h"
+#include "dataplane/worker.h"
+
+/*
+ * lcore: the loop around one worker: ports in, worker's turn, ports out, and what it tells the main thread.
+ *
+ * Thread: lcore_run() is a core's whole life. The main thread writes `stop` and `drain`, and reads
+ *         `in_flight`; the rest is the core's own.
+ */
+struct lcore {
+	struct worker *worker;
+	struct net net;
+	struct pools pools;
+	struct port *ports;
+	uint32_t port_count;
+	uint16_t queue;      /* of every port */
+	bool may_sleep;      /* idle = "sleep" */
+	_Atomic bool stop;
+	_Atomic bool drain;
+	_Atomic uint32_t in_flight; /* requests */
+};
+
+/* For eal_launch(): argument is a struct lcore. */
+int lcore_run(void *argument);

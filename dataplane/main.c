@@ -1,0 +1,240 @@
+/*
+ * sluice-dataplane: the program that owns the ports.
+ *
+ * Reads like a table of contents: arguments, configuration, certificates, shared tables, workers; then the
+ * main thread tends the spool and waits for a signal.
+ */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config/config.h"
+#include "config/log.h"
+#include "dataplane/attach.h"
+#include "dataplane/clock.h"
+#include "dataplane/eal.h"
+#include "dataplane/fleet.h"
+#include "dataplane/identity.h"
+
+#define TEXT_BYTES 1024
+#define TEND_EVERY_NS (5 * NSEC_PER_MSEC)
+#define ATTACH_EVERY_NS (100 * NSEC_PER_MSEC)
+
+enum exit_code { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_WRONG_USE = 2 };
+
+static volatile sig_atomic_t asked_to_stop;
+
+static void
+on_signal(int signal)
+{
+	(void)signal;
+	asked_to_stop = 1;
+}
+
+static void
+print_help(FILE *to)
+{
+	fprintf(to, "usage: sluice-dataplane --config FILE [--wait SECONDS] [--check]\n"
+		    "\n"
+		    "Terminates TLS, admits requests and relays them to backends, on DPDK ports.\n"
+		    "\n"
+		    "  -c, --config FILE   sluice.yaml, the same that sluice-control reads\n"
+		    "  -w, --wait SECONDS  how long to wait for sluice-control's tables (default 30)\n"
+		    "      --check         check the configuration and the certificates, then exit\n"
+		    "  -h, --help          this text\n"
+		    "  -V, --version       the version\n"
+		    "\n"
+		    "SIGTERM and SIGINT drain: running requests get timeouts.drain, new ones are refused.\n"
+		    "Exit codes: 0 fine, 1 failed, 2 wrong use. Logs are JSON lines on stderr.\n");
+}
+
+struct options {
+	const char *config;
+	uint64_t wait_ns;
+	bool check_only;
+};
+
+/* -1: go on; else the exit code. */
+static int
+parse_options(int argc, char **argv, struct options *options)
+{
+	static const struct option known[] = {
+		{ "config", required_argument, NULL, 'c' }, { "wait", required_argument, NULL, 'w' },
+		{ "check", no_argument, NULL, 'k' },	    { "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },	    { 0 },
+	};
+	char *end;
+	int option;
+
+	*options = (struct options){ .wait_ns = 30 * NSEC_PER_SEC };
+	while ((option = getopt_long(argc, argv, "c:w:hV", known, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			options->config = optarg;
+			break;
+		case 'w':
+			options->wait_ns = strtoull(optarg, &end, 10) * NSEC_PER_SEC;
+			if (end == optarg || *end != '\0') {
+				fprintf(stderr, "sluice-dataplane: --wait takes seconds, not \"%s\"\n", optarg);
+				return EXIT_WRONG_USE;
+			}
+			break;
+		case 'k':
+			options->check_only = true;
+			break;
+		case 'h':
+			print_help(stdout);
+			return EXIT_FINE;
+		case 'V':
+			puts("sluice-dataplane " SLUICE_VERSION);
+			return EXIT_FINE;
+		default:
+			print_help(stderr);
+			return EXIT_WRONG_USE;
+		}
+	}
+	if (options->config == NULL || optind != argc) {
+		fprintf(stderr, "sluice-dataplane: --config FILE is needed%s\n",
+			optind != argc ? ", and nothing behind the options" : "");
+		print_help(stderr);
+		return EXIT_WRONG_USE;
+	}
+	return -1;
+}
+
+static void
+complain(void *owner, const char *text)
+{
+	(void)owner;
+	fprintf(stderr, "%s\n", text);
+}
+
+static void
+pause_ns(uint64_t ns)
+{
+	struct timespec pause = { (time_t)(ns / NSEC_PER_SEC), (long)(ns % NSEC_PER_SEC) };
+
+	nanosleep(&pause, NULL);
+}
+
+/* Tables must be there before a request may be answered. */
+static bool
+wait_for_tables(const struct config *config, uint64_t wait_ns, struct shm *shm, char *text)
+{
+	uint64_t until_ns = clock_ns() + wait_ns;
+	bool said = false;
+
+	for (;;) {
+		enum err verdict = attach_open(shm, config->instance, config->workers, text, TEXT_BYTES);
+
+		if (verdict == ERR_OK)
+			return true;
+		if (verdict != ERR_SHM_ABSENT || clock_ns() >= until_ns || asked_to_stop)
+			return false;
+		if (!said)
+			LOG_INFO("waiting_for_control", LOG_TEXT("reason", text));
+		said = true;
+		pause_ns(ATTACH_EVERY_NS);
+	}
+}
+
+static void
+tend(struct fleet *fleet)
+{
+	char text[TEXT_BYTES];
+
+	if (spool_files_tend(&fleet->spool, text, sizeof(text)) != ERR_OK)
+		LOG_ERROR("spool_failing", LOG_TEXT("reason", text));
+	atomic_store_explicit(&fleet->shm.header->dataplane_beat_at_ns, clock_ns(),
+			      memory_order_relaxed);
+	pause_ns(TEND_EVERY_NS);
+}
+
+static void
+serve(struct fleet *fleet)
+{
+	uint64_t until_ns;
+
+	while (!asked_to_stop)
+		tend(fleet);
+	LOG_INFO("draining", LOG_NUMBER("requests", fleet_in_flight(fleet)));
+	fleet_drain(fleet);
+	/* A worker looks at the flag when it publishes; give it the time for that. */
+	until_ns = clock_ns() + 50 * NSEC_PER_MSEC;
+	while (clock_ns() < until_ns)
+		tend(fleet);
+	until_ns = clock_ns() + fleet->config->timeouts.drain_ns;
+	while (fleet_in_flight(fleet) > 0 && clock_ns() < until_ns)
+		tend(fleet);
+	LOG_INFO("stopping", LOG_NUMBER("requests_cut", fleet_in_flight(fleet)));
+}
+
+static int
+fail(const char *event, const char *text)
+{
+	LOG_ERROR(event, LOG_TEXT("reason", text));
+	return EXIT_FAILED;
+}
+
+static int
+run(const struct config *config, struct tls_identity *identity, const struct options *options)
+{
+	static struct fleet fleet;
+	char text[TEXT_BYTES];
+	struct shm shm;
+
+	if (!wait_for_tables(config, options->wait_ns, &shm, text))
+		return fail("no_tables", text);
+	if (!fleet_open(&fleet, config, &shm, identity, text, sizeof(text)))
+		return fail("start_failed", text);
+	fleet_describe(&fleet, text, sizeof(text));
+	LOG_INFO("memory", LOG_TEXT("plan", text), LOG_TEXT("eal", eal_line()));
+	if (!fleet_start(&fleet))
+		return fail("start_failed", "DPDK does not start the workers");
+	for (uint32_t p = 0; p < fleet.port_count; p++)
+		LOG_INFO("port", LOG_TEXT("name", fleet.ports[p].name),
+			 LOG_TEXT("driver", fleet.ports[p].driver),
+			 LOG_NUMBER("queues", fleet.ports[p].queue_count));
+	LOG_INFO("serving", LOG_NUMBER("workers", fleet.count),
+		 LOG_NUMBER("listeners", config->listener_count));
+	serve(&fleet);
+	fleet_stop(&fleet);
+	fleet_close(&fleet);
+	return EXIT_FINE;
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct config config;
+	struct config_complaints complaints = { complain, NULL };
+	struct sigaction stop = { .sa_handler = on_signal };
+	struct tls_identity *identity;
+	struct options options;
+	char text[TEXT_BYTES];
+	int code = parse_options(argc, argv, &options);
+
+	if (code >= 0)
+		return code;
+	if (config_load(&config, options.config, &complaints) != ERR_OK)
+		return EXIT_FAILED;
+	identity = identity_load(&config, text, sizeof(text));
+	if (identity == NULL)
+		return fail("certificate_refused", text);
+	if (options.check_only) {
+		printf("%s: fine\n", options.config);
+		tls_identity_free(identity);
+		return EXIT_FINE;
+	}
+	if (!tls_identity_is_locked(identity))
+		LOG_WARN("keys_can_be_swapped", LOG_TEXT("fix", "raise RLIMIT_MEMLOCK"));
+	sigaction(SIGTERM, &stop, NULL);
+	sigaction(SIGINT, &stop, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	code = run(&config, identity, &options);
+	tls_identity_free(identity);
+	return code;
+}

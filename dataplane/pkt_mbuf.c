@@ -1,0 +1,106 @@
+/* The pools behind pkt_body.h on rte_mbuf. */
+#include <rte_errno.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+#include <stdio.h>
+
+#include "dataplane/pools.h"
+
+/* Shares of a worker's packet memory, in hundredths: receive, payload; headers and bare bodies are counted by
+ * the payload packets that they carry. */
+#define RECEIVE_SHARE 30
+#define PAYLOAD_SHARE 50
+#define HEADER_ROOM_BYTES 512
+#define COUNT_MIN 1024
+#define CACHE 128
+/* What the mempool adds to an object. */
+#define OBJECT_EXTRA_BYTES 128
+
+static uint32_t
+full_bytes(const struct pools_plan *plan)
+{
+	uint32_t room = plan->frame_bytes > PKT_ROOM_BYTES ? plan->frame_bytes : PKT_ROOM_BYTES;
+
+	return room + PKT_HEADROOM_BYTES;
+}
+
+static uint32_t
+object_bytes(uint32_t room_bytes)
+{
+	return (uint32_t)sizeof(struct rte_mbuf) + (uint32_t)sizeof(struct pkt_meta) + room_bytes +
+	       OBJECT_EXTRA_BYTES;
+}
+
+static uint32_t
+share(uint64_t memory_bytes, uint32_t hundredths, uint32_t each_bytes)
+{
+	uint64_t count = memory_bytes / 100 * hundredths / each_bytes;
+
+	return count < COUNT_MIN ? COUNT_MIN : count > 1 << 20 ? 1 << 20 : (uint32_t)count;
+}
+
+void
+pools_plan(struct pools_plan *plan, uint32_t mtu_bytes, uint64_t memory_bytes)
+{
+	plan->frame_bytes = mtu_bytes + 18;
+	plan->receive = share(memory_bytes, RECEIVE_SHARE, object_bytes(full_bytes(plan)));
+	plan->payload = share(memory_bytes, PAYLOAD_SHARE, object_bytes(full_bytes(plan)));
+	/* A port may hold a segment's header and body while the next transmission is made. */
+	plan->header = plan->payload / 2 + COUNT_MIN;
+	plan->bare = plan->payload + COUNT_MIN;
+}
+
+uint64_t
+pools_bytes(const struct pools_plan *plan)
+{
+	return (uint64_t)(plan->receive + plan->payload) * object_bytes(full_bytes(plan)) +
+	       (uint64_t)plan->header * object_bytes(PKT_HEADROOM_BYTES + HEADER_ROOM_BYTES) +
+	       (uint64_t)plan->bare * object_bytes(0);
+}
+
+static struct pkt_pool *
+open_one(const char *kind, uint32_t worker, uint32_t count, uint32_t room_bytes, char *text,
+	 size_t room)
+{
+	char name[RTE_MEMPOOL_NAMESIZE];
+	struct rte_mempool *pool;
+
+	snprintf(name, sizeof(name), "%s_%u", kind, worker);
+	pool = rte_pktmbuf_pool_create(name, count, CACHE, sizeof(struct pkt_meta),
+				       (uint16_t)room_bytes, SOCKET_ID_ANY);
+	if (pool == NULL)
+		snprintf(text, room,
+			 "no memory for %u %s packets of worker %u: %s; raise memory.size or lower it "
+			 "to shrink the pools",
+			 count, kind, worker, rte_strerror(rte_errno));
+	return (struct pkt_pool *)pool;
+}
+
+bool
+pools_open(struct pools *pools, const struct pools_plan *plan, uint32_t worker, char *text,
+	   size_t room)
+{
+	pools->receive = open_one("receive", worker, plan->receive, full_bytes(plan), text, room);
+	if (pools->receive == NULL)
+		return false;
+	pools->payload = open_one("payload", worker, plan->payload, full_bytes(plan), text, room);
+	if (pools->payload == NULL)
+		return false;
+	pools->header = open_one("header", worker, plan->header,
+				 PKT_HEADROOM_BYTES + HEADER_ROOM_BYTES, text, room);
+	if (pools->header == NULL)
+		return false;
+	pools->bare = open_one("bare", worker, plan->bare, 0, text, room);
+	return pools->bare != NULL;
+}
+
+uint32_t
+pools_used(const struct pools *pools)
+{
+	const struct pkt_pool *all[] = { pools->receive, pools->payload, pools->header, pools->bare };
+	uint32_t used = 0;
+
+	for (int i = 0; i < 4; i++)
+		used += rte_mempool_in_use_count((const struct rte_mempool *)all[i]);
+	return used;
+}
