@@ -1,0 +1,264 @@
+#!/bin/bash
+# The control process alone, as its operator and a dataplane see it: catalogue, shared tables, kill -9, ledger.
+set -euo pipefail
+
+usage()
+{
+	cat <<-'END'
+	Usage: tests/e2e/control.sh SLUICE-CONTROL SLUICECTL SHMDUMP SPOOL-WRITER
+
+	Runs sluice-control in a temporary folder, on loopback. Prints what it measured; the last line is
+	"control: N checks passed". Exit codes: 0 passed, 1 failed, 2 wrong use.
+	END
+}
+[ "${1:-}" != --help ] || { usage; exit 0; }
+[ $# = 4 ] || { usage >&2; exit 2; }
+control=$(readlink -f "$1") ctl=$(readlink -f "$2") shmdump=$(readlink -f "$3") writer=$(readlink -f "$4")
+
+folder=$(mktemp -d)
+name=sluice-test-$$
+shm=/dev/shm/$name
+pid=
+passed=0
+end()
+{
+	local code=$?
+	[ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
+	if [ $code != 0 ]; then
+		echo "control: failed; the log's end:"
+		tail -20 "$folder/log"
+	fi
+	rm -rf "$folder" "$shm" "/dev/shm/.$name.new"
+}
+trap end EXIT
+
+fail() { echo "control: FAILED: $*"; exit 1; }
+pass() { passed=$((passed + 1)); }
+# want TEXT COMMAND…: its output contains the text.
+want()
+{
+	local text=$1 output
+	shift
+	output=$("$@" 2>&1) || true
+	grep -qF -- "$text" <<<"$output" || fail "no '$text' in the output of: $* -- $output"
+	pass
+}
+want_not()
+{
+	local text=$1 output
+	shift
+	output=$("$@" 2>&1) || true
+	! grep -qF -- "$text" <<<"$output" || fail "'$text' in the output of: $*"
+	pass
+}
+# Statements by another process, as an operator's SQL shell would run them.
+sql()
+{
+	python3 - "$folder/sluice.db" "$1" <<-'END'
+	import sqlite3, sys
+	db = sqlite3.connect(sys.argv[1], timeout=10)
+	rows = db.execute(sys.argv[2]).fetchall()
+	db.commit()
+	for row in rows:
+	    print(*row)
+	END
+}
+free_port()
+{
+	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+start()
+{
+	"$control" --config "$folder/sluice.yaml" 2>>"$folder/log" &
+	pid=$!
+	for _ in $(seq 200); do
+		"$ctl" --json status >"$folder/status" 2>/dev/null && return
+		kill -0 "$pid" 2>/dev/null || break
+		sleep 0.05
+	done
+	fail "control did not come up"
+}
+kill_hard()
+{
+	kill -9 "$pid"
+	wait "$pid" 2>/dev/null || true
+	pid=
+}
+
+port=$(free_port)
+closed_port=$(free_port)
+cat >"$folder/sluice.yaml" <<END
+instance: $name
+workers: 2
+ports: [{device: net_null0, addresses: [192.0.2.1/24]}]
+listeners: [{port: 443, certificates: [{chain: edge.pem, key: edge.key}]}]
+spool: {path: spool}
+store: {path: sluice.db}
+admin: {port: $port, token_file: token}
+capacity: {keys: 1000, accounts: 100, models: 100, instances: 100, deployments: 100, pods: 100}
+probes: {interval: 100ms, timeout: 100ms, rise: 2, fall: 2, path: /healthz}
+END
+cat >"$folder/catalogue.yaml" <<END
+accounts:  [{name: demo, balance: 10}, {name: other}]
+plans:     [{name: standard, requests_per_minute: 200}]
+prices:    [{name: small, input: 0.15, output: 0.60}]
+regions:   [{name: mv}, {name: fra}]
+pods:
+  - {name: alive, address: 127.0.0.1, port: $port}
+  - {name: dead, address: 127.0.0.1, port: $closed_port}
+models:
+  - name: meta-llama/Llama-3.1-8B-Instruct
+    price: small
+    aliases: [llama]
+    deployments: [{region: mv, pods: [alive, dead], served_name: l-8b}, {region: fra, pods: [dead]}]
+instances:
+  - {id: 142, name: my-llama, account: demo, price: small,
+     deployments: [{region: mv, pods: [alive], base_path: /142}]}
+keys:      [{name: first, account: demo, plan: standard, surface: ecolink}]
+END
+export SLUICE_ADMIN_URL=http://127.0.0.1:$port
+(umask 077; head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$folder/token")
+SLUICE_ADMIN_TOKEN=$(cat "$folder/token")
+export SLUICE_ADMIN_TOKEN
+
+# --- a catalogue becomes tables
+want fine "$control" --config "$folder/sluice.yaml" --check
+start
+want "another sluice-control" "$control" --config "$folder/sluice.yaml" # one per store
+"$ctl" apply "$folder/catalogue.yaml" >"$folder/applied" || fail "apply: $(cat "$folder/applied")"
+key=$(sed -n 's/^key first of account demo: //p' "$folder/applied")
+[ ${#key} = 32 ] || fail "no key was shown"
+generation=$("$shmdump" "$shm" header | grep -o 'generation=[0-9]*')
+want_not "key first" "$ctl" apply "$folder/catalogue.yaml"
+want "$generation" "$shmdump" "$shm" header # applied again, nothing changed
+want 'name="meta-llama/Llama-3.1-8B-Instruct" price=0 deployments=0,1' "$shmdump" "$shm" models
+want 'name="llama"' "$shmdump" "$shm" aliases
+want 'id=142 account=0 state=0 name="my-llama" price=0 deployments=2' "$shmdump" "$shm" instances
+want 'served_name="l-8b"' "$shmdump" "$shm" deployments
+want 'base_path="/142"' "$shmdump" "$shm" deployments
+want 'input=150000000 output=600000000' "$shmdump" "$shm" prices
+want 'per_minute=200 ns_per_unit=300000000 burst=200' "$shmdump" "$shm" plans
+want 'available=10000000000' "$shmdump" "$shm" accounts
+want 'id=1 account=0 plan=0 revoked=0 surface=0' "$shmdump" "$shm" keys
+
+# --- probes
+"$shmdump" "$shm" --await pods "port=$port state=0 probe=up" >/dev/null || fail "the pod is not up"
+"$shmdump" "$shm" --await pods "port=$closed_port state=0 probe=down" >/dev/null || fail "the pod is not down"
+"$ctl" pod set dead --port "$port" >/dev/null
+"$shmdump" "$shm" --await pods "id=2 address=00000000000000000000ffff7f000001 port=$port state=0 probe=up" \
+	>/dev/null || fail "the pod did not come up"
+pass
+
+# --- how soon a commit of another process is visible
+worst=$(python3 - "$folder/sluice.db" "$shmdump" "$shm" <<'END'
+import sqlite3, subprocess, sys, time
+store, shmdump, shm = sys.argv[1:]
+db = sqlite3.connect(store, timeout=10)
+worst = 0
+for i in range(1, 31):
+    db.execute('UPDATE prices SET input_nano_per_mtoken = ?', (1000 + i,))
+    before = time.monotonic()
+    db.commit()
+    subprocess.run([shmdump, shm, '--await', 'prices', f'input={1000 + i} '], check=True,
+                   stdout=subprocess.DEVNULL)
+    worst = max(worst, (time.monotonic() - before) * 1000)
+    time.sleep(0.013)
+print(f'{worst:.1f}')
+END
+)
+echo "control: a commit was visible after at most $worst ms (30 times, starting the reader included)"
+[ "${worst%.*}" -lt 100 ] || fail "later than 100 ms"
+pass
+
+# --- money
+"$ctl" account top-up demo 2.5 --reference invoice-1 >/dev/null
+"$ctl" account top-up demo 2.5 --reference invoice-1 >/dev/null
+want 'available=12500000000' "$shmdump" "$shm" accounts
+
+# --- kill -9: the tables stay, differences are made good
+before=$("$shmdump" "$shm" | grep -v '^pods\|^header')
+identity=$("$shmdump" "$shm" header | grep -o 'instance=.*')
+kill_hard
+want "$identity" "$shmdump" "$shm" header
+sql "INSERT INTO models(name) VALUES ('while-away')"
+sql "UPDATE accounts SET suspended = 1 WHERE name = 'other'"
+start
+want "$identity" "$shmdump" "$shm" header
+want 'name="while-away"' "$shmdump" "$shm" models
+want 'id=2 suspended=1' "$shmdump" "$shm" accounts
+"$ctl" model rm while-away >/dev/null
+"$ctl" account set other --suspended no >/dev/null
+[ "$("$shmdump" "$shm" | grep -v '^pods\|^header')" = "$before" ] || fail "entries moved over the restart"
+pass
+
+# --- kill -9 between the store and the tables, any number of times
+for round in 1 2 3 4 5; do
+	(for i in $(seq 40); do
+		"$ctl" price set small --output "$round.$i" >/dev/null 2>&1 || exit 0
+		"$ctl" account top-up other 0.000000001 >/dev/null 2>&1 || exit 0
+	done) &
+	changes=$!
+	sleep "0.0$((round * 17 % 90 + 10))"
+	kill_hard
+	wait "$changes" || true
+	start
+	want "output=$(sql 'SELECT output_nano_per_mtoken FROM prices')" "$shmdump" "$shm" prices
+	want "id=2 suspended=0 credited=$(sql 'SELECT credited_nano FROM accounts WHERE id = 2') " \
+		"$shmdump" "$shm" accounts
+done
+
+# --- usage is settled once, with control killed meanwhile
+"$writer" "$folder/spool" 77 3000 1 1000 &
+writing=$!
+for _ in 1 2 3; do
+	sleep 0.2
+	kill_hard
+	start
+done
+wait "$writing" || fail "the spool could not be written"
+for _ in $(seq 100); do
+	[ "$(sql 'SELECT count(*) FROM ledger')" -lt 3000 ] || break
+	sleep 0.05
+done
+want "3000 3000 21000 3000000" sql "SELECT count(*), max(sequence), sum(prompt_tokens + completion_tokens),
+	sum(cost_nano) FROM ledger"
+want "3000000" sql "SELECT spent_nano FROM accounts WHERE id = 1"
+want '"gaps": 0' "$ctl" --json status
+want '"damaged": 0' "$ctl" --json status
+want "demo  3000" "$ctl" usage --since 1h
+sleep 0.5
+[ "$(find "$folder/spool" -name '*.spool' | wc -l)" -le 2 ] || fail "drained segments were not deleted"
+# The cell was not touched: its workers, whom nobody played here, debit it themselves.
+want 'available=12500000000' "$shmdump" "$shm" accounts
+
+# --- a new shared file begins from the store's balance
+kill_hard
+rm "$shm"
+start
+want 'taken=3000000 held=0 available=12497000000' "$shmdump" "$shm" accounts
+
+# --- keys: rotated, revoked, and in no file
+want_not "$key" cat "$folder/log"
+want_not "$SLUICE_ADMIN_TOKEN" cat "$folder/log"
+! grep -qaF "$key" "$shm" "$folder"/sluice.db* || fail "a key is stored in clear"
+"$ctl" key revoke 1 >/dev/null
+want 'revoked=1' "$shmdump" "$shm" keys
+
+# --- refusals
+want "bearer token" "$ctl" --token wrong-wrong-wrong status
+want "still refers" "$ctl" plan rm standard
+code=0; "$ctl" nonsense 2>/dev/null || code=$?; [ $code = 2 ] || fail "exit code of wrong use: $code"
+code=0; "$ctl" plan rm none-such 2>/dev/null || code=$?; [ $code = 1 ] || fail "exit code of failure: $code"
+want 'sluice_ledger_records_total' curl -s --noproxy '*' -H "Authorization: Bearer $SLUICE_ADMIN_TOKEN" \
+	"$SLUICE_ADMIN_URL/metrics"
+
+# --- SIGTERM
+kill -TERM "$pid"
+code=0; wait "$pid" || code=$?
+pid=
+[ $code = 0 ] || fail "exit code after SIGTERM: $code"
+want '"event":"stopped"' cat "$folder/log"
+python3 -c 'import json, sys; [json.loads(line) for line in open(sys.argv[1])]' "$folder/log" ||
+	fail "the log is not one JSON object a line"
+pass
+echo "control: $passed checks passed"
