@@ -40,7 +40,7 @@ describe_dataplane(const struct shm *shm, yyjson_mut_doc *doc, uint64_t now_ns)
 		yyjson_mut_obj_add_uint(doc, worker, "pinned_generation",
 					atomic_load(&w->pinned_generation));
 		yyjson_mut_obj_add_uint(doc, worker, "requests",
-					atomic_load(&w->counters[ERR_COUNT + COUNTER_REQUESTS]));
+					atomic_load(&w->counters[(int)ERR_COUNT + (int)COUNTER_REQUESTS]));
 		yyjson_mut_obj_add_uint(doc, worker, "usage_written", atomic_load(&w->usage_written));
 		yyjson_mut_arr_append(workers, worker);
 	}

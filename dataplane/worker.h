@@ -136,7 +136,7 @@ struct worker {
 	struct spool_writer *spool;
 	struct worker_config config;
 	uint64_t next_request;
-	uint64_t counters[ERR_COUNT + COUNTER_COUNT];
+	uint64_t counters[(int)ERR_COUNT + (int)COUNTER_COUNT];
 	bool draining;
 	void *memory; /* what worker_free() frees */
 };

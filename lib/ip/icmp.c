@@ -62,7 +62,7 @@ echo(struct ip *ip, struct pkt *p, bool v4, uint64_t now_ns)
 	meta->dst = meta->src;
 	meta->src = asked;
 	meta->ecn = 0;
-	pkt_data(p)[0] = v4 ? ICMP4_ECHO_REPLY : ICMP6_ECHO_REPLY;
+	pkt_data(p)[0] = v4 ? (uint8_t)ICMP4_ECHO_REPLY : (uint8_t)ICMP6_ECHO_REPLY;
 	memset(pkt_data(p) + 2, 0, 2);
 	if (!v4)
 		sum = csum_pseudo(meta->src.byte, meta->dst.byte, IP_ICMP6, pkt_total(p));
