@@ -577,6 +577,56 @@ the_pool_ends_and_comes_back(void **state)
 	world_end(&w);
 }
 
+static int
+no_entropy(void *owner, uint8_t *to, size_t len)
+{
+	(void)owner;
+	(void)to;
+	(void)len;
+	return -1;
+}
+
+static void
+without_entropy_there_is_no_context(void **state)
+{
+	struct tls_identity *identity = tls_duo_identity(edge_only);
+	struct tls_context_config config = { .conns_max = 1, .entropy = no_entropy };
+
+	(void)state;
+	assert_null(tls_context_new(&config, identity));
+	tls_identity_free(identity);
+}
+
+static void
+a_full_arena_refuses_new_connections_and_spares_the_old(void **state)
+{
+	static struct tls_conn *conns[64];
+	struct seeded seed = { 6 };
+	struct tls_identity *identity = tls_duo_identity(edge_only);
+	struct tls_context_config config = {
+		.conns_max = 64, .arena_bytes = 64 * KIB, .entropy = seeded_entropy, .owner = &seed
+	};
+	struct tls_context *context = tls_context_new(&config, identity);
+	struct tls_client_config client = tls_duo_client_config();
+	size_t count = 0;
+
+	(void)state;
+	tls_set_time(context, TLS_DUO_NOW_S);
+	tls_duo_init(&duo, context, &client);
+	assert_true(tls_duo_shake(&duo, 0));
+	while (count < COUNT_OF(conns) && (conns[count] = tls_accept(context)) != NULL)
+		count++;
+	assert_in_range(count, 1, 40);
+	assert_true(tls_context_memory(context).refusals > 0);
+	assert_true(tls_duo_exchange(&duo));
+	tls_duo_fini(&duo);
+	assert_non_null(conns[count] = tls_accept(context));
+	for (size_t i = 0; i <= count; i++)
+		tls_conn_free(conns[i]);
+	tls_context_free(context);
+	tls_identity_free(identity);
+}
+
 int
 main(void)
 {
@@ -597,6 +647,8 @@ main(void)
 		cmocka_unit_test(bytes_that_are_not_tls_end_the_connection),
 		cmocka_unit_test(a_damaged_flight_never_opens_nor_leaks),
 		cmocka_unit_test(the_pool_ends_and_comes_back),
+		cmocka_unit_test(without_entropy_there_is_no_context),
+		cmocka_unit_test(a_full_arena_refuses_new_connections_and_spares_the_old),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
