@@ -229,6 +229,7 @@ struct tcp_half_open {
 	bool has_shift : 1;
 	bool ts_ok : 1;
 	bool sack_ok : 1;
+	bool acked : 1; /* the last ACK came, but there was no connection left */
 	uint8_t challenges;
 	struct timer timer;
 	struct tcp_link age; /* oldest first */

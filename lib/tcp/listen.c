@@ -91,6 +91,22 @@ tcp_half_open_free(struct tcp *t, struct tcp_half_open *h)
 	t->stats.half_open--;
 }
 
+/* The end of an entry whose handshake did not complete. A client whose last ACK we could not use believes that it
+ * is connected, and would wait for ever if it has nothing to send: it is told. */
+static void
+half_open_give_up(struct tcp *t, struct tcp_half_open *h)
+{
+	struct tcphdr reset = {
+		.seq = h->iss + 1,
+		.ack = h->irs + 1,
+		.flags = TCPHDR_RST | TCPHDR_ACK,
+	};
+
+	if (h->acked && tcp_emit_bare(t, &h->tuple, &reset))
+		t->stats.resets_out++;
+	tcp_half_open_free(t, h);
+}
+
 static struct tcp_half_open *
 half_open_make(struct tcp *t, const struct tcp_tuple *tuple, uint64_t now_ns)
 {
@@ -101,7 +117,7 @@ half_open_make(struct tcp *t, const struct tcp_tuple *tuple, uint64_t now_ns)
 		return NULL;
 	}
 	if (t->half_opens.free == 0) {
-		tcp_half_open_free(t, TCP_OWNER_OF(t->half_open_list.next, struct tcp_half_open, age));
+		half_open_give_up(t, TCP_OWNER_OF(t->half_open_list.next, struct tcp_half_open, age));
 		t->evicted_at_ns = now_ns;
 		t->stats.drops[ERR_TCP_HALF_OPEN_EVICTED]++;
 	}
@@ -159,7 +175,7 @@ void
 tcp_half_open_expired(struct tcp *t, struct tcp_half_open *h, uint64_t now_ns)
 {
 	if (h->retries == TCP_SYN_ACKS_MAX) {
-		tcp_half_open_free(t, h);
+		half_open_give_up(t, h);
 		return;
 	}
 	h->retries++;
@@ -300,8 +316,10 @@ tcp_input_half_open(struct tcp *t, struct tcp_half_open *h, struct tcp_segment *
 		return ERR_TCP_OUT_OF_WINDOW;
 	l = tcp_listener_find(t, &h->tuple.local, h->tuple.local_port);
 	CHECK(l != NULL); /* tcp_unlisten() would have freed h */
-	if (t->conns.free == 0)
-		return ERR_POOL_EMPTY; /* h stays, and with it the client's chance */
+	if (t->conns.free == 0) {
+		h->acked = true; /* and stays: each SYN-ACK that it repeats is another chance */
+		return ERR_POOL_EMPTY;
+	}
 	tcp_half_open_free(t, h);
 	return complete(t, &copy, l, s, now_ns);
 }
@@ -322,8 +340,10 @@ input_cookie(struct tcp *t, const struct tcp_listener *l, struct tcp_segment *s,
 		tcp_input_refuse(t, s);
 		return ERR_TCP_COOKIE;
 	}
-	if (t->conns.free == 0)
+	if (t->conns.free == 0) {
+		tcp_input_refuse(t, s); /* nothing remembers it, so it must know now */
 		return ERR_POOL_EMPTY;
+	}
 	if (s->h.options & TCPHDR_HAS_TIMES) {
 		bool has_shift, sack_ok;
 

@@ -140,7 +140,8 @@ uint32_t tcp_unsent(const struct tcp *t, tcp_conn_t conn);
 /* Bytes queued and not yet acknowledged, unsent ones included. */
 uint32_t tcp_unacked(const struct tcp *t, tcp_conn_t conn);
 
-/* Asks for one TCP_EVENT_WRITABLE when tcp_unacked() has fallen to at most `bytes`. */
+/* Asks for one TCP_EVENT_WRITABLE when tcp_unacked() has fallen to at most `bytes` and there is room
+ * for another piece. */
 void tcp_notify_below(struct tcp *t, tcp_conn_t conn, uint32_t bytes);
 
 /* No more to send: FIN after what is queued. Receiving goes on. */
