@@ -1,0 +1,293 @@
+/* The reassembler against a map of bytes, and the table against an array: random, many times. */
+#include "pair.h"
+
+#include "base/prng.h"
+
+#define STREAM 6000u
+#define WINDOW 5000u
+
+static struct tcp_config
+small_config(void)
+{
+	struct tcp_config config = config_default();
+
+	config.recv_bytes_max = WINDOW;
+	config.window_shift = 0;
+	return config;
+}
+
+/* A piece of the stream as a segment that input has already judged. */
+static struct tcp_segment
+segment(struct tcp_conn *c, uint32_t base, uint32_t from, uint32_t len)
+{
+	struct tcp_segment s = { .seq = base + from, .len = len };
+	uint8_t *to;
+
+	(void)c;
+	s.pkt = pkt_alloc(&pair.a.payload);
+	assert_non_null(s.pkt);
+	to = pkt_append(s.pkt, len);
+	for (uint32_t i = 0; i < len; i++)
+		to[i] = stream_byte(from + i);
+	return s;
+}
+
+/* Every byte that was accepted is delivered once and in order, whatever the order and overlap. */
+static void
+any_order_and_overlap_gives_the_stream(void **state)
+{
+	struct tcp_config config = small_config();
+	struct prng prng;
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= 300; seed++) {
+		bool here[STREAM] = { false };
+		uint32_t piece_max = seed % 3 == 0 ? 1400 : 60;
+		struct tcp_conn *c;
+		uint32_t base;
+		uint32_t steps = 0;
+
+		prng_init(&prng, seed);
+		pair_init(&config);
+		establish();
+		c = conn_at(&pair.b);
+		base = c->rcv_nxt;
+		while (pair.b.received < STREAM) {
+			uint32_t done = c->rcv_nxt - base;
+			uint32_t edge = c->rcv_adv - base < STREAM ? c->rcv_adv - base : STREAM;
+			uint32_t from = done + prng_below(&prng, edge - done);
+			uint32_t len = 1 + prng_below(&prng, piece_max);
+			struct tcp_segment s;
+			bool out_of_order;
+
+			assert_in_range(++steps, 1, 100000);
+			if (prng_below(&prng, 3) == 0)
+				from = done;
+			if (len > edge - from)
+				len = edge - from;
+			s = segment(c, base, from, len);
+			if (tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order) == ERR_OK)
+				memset(here + from, true, len);
+			pkt_free(s.pkt);
+			tcp_check(pair.b.tcp);
+			/* rcv_nxt is exactly the first byte that never came, as far as none was
+			 * dropped under pressure. */
+			for (uint32_t i = 0; i < c->rcv_nxt - base; i++)
+				assert_true(here[i]);
+			take_all(&pair.b, pair.b.conn);
+			c->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt + WINDOW);
+		}
+		assert_int_equal(c->run_count, 0);
+		assert_int_equal(c->rcv_truesize, 0);
+		pair_fini();
+	}
+}
+
+static void
+more_runs_than_allowed_are_refused_and_in_order_data_never(void **state)
+{
+	struct tcp_config config = config_default();
+	struct tcp_conn *c;
+	uint32_t base;
+	bool out_of_order;
+
+	(void)state;
+	config.ranges_max = 100000;
+	pair_init(&config);
+	establish();
+	c = conn_at(&pair.b);
+	base = c->rcv_nxt;
+	for (uint32_t i = 0; i < TCP_RUNS_MAX + 10; i++) {
+		struct tcp_segment s = segment(c, base, 2 + 3 * i, 1);
+		enum err expected = i < TCP_RUNS_MAX ? ERR_OK : ERR_TCP_PRESSURE;
+
+		assert_int_equal(tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order), expected);
+		assert_true(out_of_order);
+		pkt_free(s.pkt);
+	}
+	for (uint32_t i = 0; i < 100; i++) {
+		struct tcp_segment s = segment(c, base, i, 1);
+
+		assert_true(seq_gt(base + i + 1, c->rcv_nxt) || i < c->rcv_nxt - base);
+		if (base + i == c->rcv_nxt)
+			assert_int_equal(tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order), ERR_OK);
+		pkt_free(s.pkt);
+		tcp_check(pair.b.tcp);
+	}
+	assert_int_equal(c->rcv_nxt - base, 100);
+	pair_fini();
+}
+
+static void
+one_byte_segments_do_not_pin_a_buffer_each(void **state)
+{
+	struct tcp_config config = small_config();
+	struct tcp_conn *c;
+	uint32_t base;
+	bool out_of_order;
+
+	(void)state;
+	pair_init(&config);
+	establish();
+	c = conn_at(&pair.b);
+	base = c->rcv_nxt;
+	for (uint32_t i = 0; i < 2000; i++) {
+		struct tcp_segment s = segment(c, base, i, 1);
+
+		assert_int_equal(tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order), ERR_OK);
+	}
+	assert_in_range(c->rcvq.count, 1, 2);
+	take_all(&pair.b, pair.b.conn);
+	assert_int_equal(pair.b.received, 2000);
+	pair_fini();
+}
+
+/* --- the table --------------------------------------------------------------------------- */
+
+#define OBJECTS 700u
+
+static void
+the_table_agrees_with_an_array(void **state)
+{
+	static struct tcp_conn *objects[OBJECTS];
+	struct tcp_config config = config_default();
+	struct prng prng;
+
+	(void)state;
+	config.conns_max = OBJECTS;
+	config.half_open_max = 0;
+	config.time_wait_max = 0;
+	pair_init(&config);
+	prng_init(&prng, 3);
+	memset(objects, 0, sizeof(objects));
+	for (int step = 0; step < 60000; step++) {
+		uint32_t i = prng_below(&prng, OBJECTS);
+		struct tcp_tuple tuple = { v4(1), v4(2), (uint16_t)(i * 91), (uint16_t)(i % 7) };
+		uint32_t ref;
+
+		/* Fill up to the last place, then empty, in turns. */
+		if (objects[i] == NULL && prng_below(&prng, 10) < (step / 10000 % 2 ? 2 : 9)) {
+			objects[i] = tcp_conn_open(pair.a.tcp, &tuple, 1, 0);
+			assert_non_null(objects[i]);
+		} else if (objects[i] != NULL && prng_below(&prng, 10) < (step / 10000 % 2 ? 9 : 2)) {
+			objects[i]->orphan = true;
+			tcp_conn_set_state(objects[i], TCP_SYN_SENT);
+			tcp_conn_end(pair.a.tcp, objects[i], ERR_OK);
+			objects[i] = NULL;
+		}
+		ref = tcp_table_find(pair.a.tcp, &tuple);
+		if (objects[i] == NULL)
+			assert_int_equal(ref, 0);
+		else
+			assert_ptr_equal(pool_at(&pair.a.tcp->conns, tcp_ref_index(ref)), objects[i]);
+	}
+	for (uint32_t i = 0; i < OBJECTS; i++) {
+		if (objects[i] == NULL)
+			continue;
+		objects[i]->orphan = true;
+		tcp_conn_set_state(objects[i], TCP_SYN_SENT);
+		tcp_conn_end(pair.a.tcp, objects[i], ERR_OK);
+	}
+	assert_int_equal(pair.a.tcp->table.refs, 0);
+	for (uint32_t i = 0; i <= pair.a.tcp->table.mask; i++) {
+		assert_int_equal(pair.a.tcp->table.buckets[i].used, 0);
+		assert_int_equal(pair.a.tcp->table.buckets[i].overflow, 0);
+	}
+	pair_fini();
+}
+
+/* --- numbers --------------------------------------------------------------------------------- */
+
+static void
+numbers_of_one_tuple_grow_and_of_two_have_nothing_in_common(void **state)
+{
+	struct tcp_tuple tuple = { v4(1), v4(2), 1000, 443 };
+	uint32_t last;
+
+	(void)state;
+	pair_init(NULL);
+	last = tcp_isn_make(pair.a.tcp, &tuple, 0);
+	for (uint64_t now_ns = 10 * MS; now_ns < 100 * SEC; now_ns += 10 * MS) {
+		uint32_t isn = tcp_isn_make(pair.a.tcp, &tuple, now_ns);
+
+		assert_int_equal(isn - last, 2500); /* 4 microseconds each */
+		last = isn;
+	}
+	tuple.local_port++;
+	assert_int_not_equal(tcp_isn_make(pair.a.tcp, &tuple, 0) >> 16, last >> 16);
+	assert_int_not_equal(tcp_isn_make(pair.b.tcp, &tuple, 0), tcp_isn_make(pair.a.tcp, &tuple, 0));
+	pair_fini();
+}
+
+static void
+a_cookie_timestamp_is_never_in_the_future(void **state)
+{
+	(void)state;
+	for (uint32_t now = 0; now < 1000; now++) {
+		for (uint8_t shift = 0; shift <= 14; shift++) {
+			uint32_t value = tcp_cookie_ts_make(now - 500, true, shift, now & 1);
+			bool has_shift, sack_ok;
+			uint8_t read;
+
+			assert_true(seq_le(value, now - 500));
+			assert_true(now - 500 - value < 64);
+			tcp_cookie_ts_read(value, &has_shift, &read, &sack_ok);
+			assert_true(has_shift);
+			assert_int_equal(read, shift);
+			assert_int_equal(sack_ok, now & 1);
+		}
+	}
+}
+
+static bool
+is_odd_port(const struct tcp_tuple *tuple, void *owner)
+{
+	(*(uint32_t *)owner)++;
+	return tuple->local_port % 2 == 1;
+}
+
+static void
+ports_are_free_ours_and_run_out(void **state)
+{
+	struct tcp_config config = config_default();
+	struct tcp_tuple tuple = { v4(1), v4(2), 0, 80 };
+	uint32_t asked = 0;
+	tcp_conn_t conn;
+
+	(void)state;
+	config.ephemeral_port_min = 20000;
+	config.ephemeral_port_max = 20019;
+	config.is_mine = is_odd_port;
+	config.owner = &asked;
+	pair_init(&config);
+	assert_int_equal(tcp_listen(pair.a.tcp, &pair.a.address, 20001, 0), ERR_OK);
+	for (int i = 0; i < 9; i++) {
+		struct tcp_tuple got;
+
+		assert_int_equal(tcp_connect(pair.a.tcp, &tuple, 0, &conn, pair.now_ns), ERR_OK);
+		tcp_tuple_of(pair.a.tcp, conn, &got);
+		assert_in_range(got.local_port, 20003, 20019);
+		assert_int_equal(got.local_port % 2, 1);
+	}
+	assert_true(asked > 9);
+	assert_int_equal(tcp_connect(pair.a.tcp, &tuple, 0, &conn, pair.now_ns), ERR_TCP_NO_PORT);
+	tuple.remote_port = 81; /* another destination: all are free again */
+	assert_int_equal(tcp_connect(pair.a.tcp, &tuple, 0, &conn, pair.now_ns), ERR_OK);
+	pair_fini();
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(any_order_and_overlap_gives_the_stream),
+		cmocka_unit_test(more_runs_than_allowed_are_refused_and_in_order_data_never),
+		cmocka_unit_test(one_byte_segments_do_not_pin_a_buffer_each),
+		cmocka_unit_test(the_table_agrees_with_an_array),
+		cmocka_unit_test(numbers_of_one_tuple_grow_and_of_two_have_nothing_in_common),
+		cmocka_unit_test(a_cookie_timestamp_is_never_in_the_future),
+		cmocka_unit_test(ports_are_free_ours_and_run_out),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
