@@ -22,7 +22,7 @@ struct upload {
 	bool is_too_large;
 };
 
-/* --- token ------------------------------------------------------------------------------------ */
+/* --- token ------------------------------------------------------------------------------- */
 
 static bool
 make_token_file(const char *path)
@@ -104,7 +104,7 @@ is_bearer(const struct admin *admin, struct MHD_Connection *connection)
 	return difference == 0;
 }
 
-/* --- one call ------------------------------------------------------------------------------------- */
+/* --- one call ---------------------------------------------------------------------------- */
 
 static enum MHD_Result
 send_text(struct MHD_Connection *connection, unsigned status, const char *content_type, char *text,
@@ -230,7 +230,7 @@ call_ended(void *owner, struct MHD_Connection *connection, void **state,
 	*state = NULL;
 }
 
-/* --- server ------------------------------------------------------------------------------------------ */
+/* --- server ------------------------------------------------------------------------------ */
 
 /* The address for the socket; true if it is one of IPv6. */
 static bool

@@ -123,7 +123,7 @@ show(struct answering *a, enum noun noun, int64_t id, int status)
 		a->status = status;
 }
 
-/* --- keys ----------------------------------------------------------------------------------------- */
+/* --- keys -------------------------------------------------------------------------------- */
 
 struct new_key {
 	char text[KEY_IMPORT_BYTES_MAX + 1];
@@ -297,7 +297,7 @@ revoke_key(struct answering *a, int64_t id)
 		show(a, NOUN_KEY, id, 200);
 }
 
-/* --- accounts ---------------------------------------------------------------------------------------- */
+/* --- accounts ---------------------------------------------------------------------------- */
 
 static void
 top_up(struct answering *a, int64_t id)
@@ -333,7 +333,7 @@ top_up(struct answering *a, int64_t id)
 		yyjson_mut_obj_add_bool(a->doc, a->root, "credited", credited);
 }
 
-/* --- any noun ------------------------------------------------------------------------------------------ */
+/* --- any noun ---------------------------------------------------------------------------- */
 
 static void
 list(struct answering *a, enum noun noun)
@@ -511,7 +511,7 @@ answer_noun(struct answering *a, const char *path)
 		answer_object(a, noun, bytes_from_text(slash + 1)); /* model names have slashes */
 }
 
-/* --- reports --------------------------------------------------------------------------------------------- */
+/* --- reports ----------------------------------------------------------------------------- */
 
 static void
 answer_usage(struct answering *a)

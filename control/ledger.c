@@ -51,7 +51,7 @@ ledger_fini(struct ledger *l)
 	sqlite3_finalize(l->spend);
 }
 
-/* --- finding segments ------------------------------------------------------------------------ */
+/* --- finding segments -------------------------------------------------------------------- */
 
 /* <epoch, 16 hex>-<worker, 4 hex>-<number, 8 hex>.spool */
 static bool
@@ -164,7 +164,7 @@ meet(struct ledger *l, int folder, const char *name, uint64_t now_ns)
 	snprintf(segment->name, sizeof(segment->name), "%s", name);
 }
 
-/* --- retiring segments ---------------------------------------------------------------------------- */
+/* --- retiring segments ------------------------------------------------------------------- */
 
 static bool
 is_done_with(struct ledger_segment *segment, uint64_t current_epoch, uint64_t now_ns)
@@ -219,7 +219,7 @@ ledger_scan(struct ledger *l, uint64_t current_epoch, uint64_t now_ns)
 	closedir(directory);
 }
 
-/* --- draining ------------------------------------------------------------------------------------------ */
+/* --- draining ---------------------------------------------------------------------------- */
 
 /* Costs of one batch, so that an account is written once per batch. */
 struct spending {

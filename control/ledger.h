@@ -18,7 +18,8 @@
  */
 #define LEDGER_SEGMENTS_MAX 1024
 #define LEDGER_BATCH_MAX 2048
-#define LEDGER_FORGET_NS (UINT64_C(600) * 1000000000) /* an unsealed segment of a dead dataplane stays so long */
+/* How long an unsealed segment of a dead dataplane stays. */
+#define LEDGER_FORGET_NS (UINT64_C(600) * 1000000000)
 
 struct ledger_segment {
 	char name[40];

@@ -33,7 +33,7 @@ struct options {
 	bool check_only;
 };
 
-/* --- command line and configuration ------------------------------------------------------------ */
+/* --- command line and configuration ------------------------------------------------------ */
 
 static void
 print_usage(FILE *to)
@@ -114,7 +114,7 @@ fill_capacity(const struct config *config, struct shm_capacity *capacity)
 	} };
 }
 
-/* --- starting ------------------------------------------------------------------------------------- */
+/* --- starting ---------------------------------------------------------------------------- */
 
 /* One control per store. The lock dies with its process. */
 static bool
@@ -245,7 +245,7 @@ publish_everything(struct control *control)
 	return true;
 }
 
-/* --- the loop ---------------------------------------------------------------------------------------- */
+/* --- the loop ---------------------------------------------------------------------------- */
 
 void
 control_publish(struct control *control)

@@ -45,7 +45,7 @@ struct field {
 	text_check *check;
 };
 
-/* --- what texts may be --------------------------------------------------------------------- */
+/* --- what texts may be ------------------------------------------------------------------- */
 
 static bool
 is_all_digits(struct bytes text)
@@ -111,7 +111,7 @@ check_field_value(struct bytes text)
 	return NULL;
 }
 
-/* --- the nouns ------------------------------------------------------------------------------ */
+/* --- the nouns --------------------------------------------------------------------------- */
 
 static const char *const surfaces[] = { "ecolink", "infer", NULL };
 static const char *const instance_states[] = { "running", "stopped", "credit_depleted", NULL };
@@ -274,7 +274,7 @@ noun_find(struct bytes plural, enum noun *noun)
 	return false;
 }
 
-/* --- SQL text --------------------------------------------------------------------------------- */
+/* --- SQL text ---------------------------------------------------------------------------- */
 
 /* Grows by appending; every piece comes from the tables above, so that it fits is ours to check. */
 struct sql {
@@ -311,7 +311,7 @@ add_select(struct sql *sql, enum noun noun)
 	add(sql, " FROM %s", shapes[noun].plural);
 }
 
-/* --- reading ---------------------------------------------------------------------------------- */
+/* --- reading ----------------------------------------------------------------------------- */
 
 enum err
 noun_resolve(struct store *store, enum noun noun, struct bytes reference, int64_t *id)
@@ -540,7 +540,7 @@ noun_list(struct store *store, enum noun noun, const struct noun_filter *filter,
 	return verdict;
 }
 
-/* --- writing ---------------------------------------------------------------------------------- */
+/* --- writing ----------------------------------------------------------------------------- */
 
 /* What a put will write. */
 struct plan {

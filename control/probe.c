@@ -113,7 +113,7 @@ read_manner(struct probe *p, uint64_t pod_id, struct manner *m)
 	return found;
 }
 
-/* --- taking off ------------------------------------------------------------------------------- */
+/* --- taking off -------------------------------------------------------------------------- */
 
 static struct probe_flight *
 free_flight(struct probe *p)
@@ -139,7 +139,8 @@ take_off(struct probe *p, struct probe_flight *flight, uint32_t entry, const str
 	curl_easy_setopt(easy, CURLOPT_URL, m->url);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(m->timeout_ns / NSEC_PER_MSEC));
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* pods are reached directly, whatever the environment says */
+	/* Pods are reached directly, whatever the environment says. */
+	curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
 	curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "sluice-control");
@@ -179,7 +180,7 @@ consider(struct probe *p, uint32_t entry, uint64_t now_ns)
 		take_off(p, flight, entry, &manner);
 }
 
-/* --- coming back -------------------------------------------------------------------------------- */
+/* --- coming back ------------------------------------------------------------------------- */
 
 static void
 change_state(struct probe *p, uint32_t entry, uint32_t state, const char *why)

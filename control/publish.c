@@ -62,7 +62,7 @@ static const char *const queries[NOUN_COUNT] = {
 	[NOUN_KEY] = "SELECT id, hash, account_id, plan_id, revoked, surface FROM keys",
 };
 
-/* --- row to body ------------------------------------------------------------------------------ */
+/* --- row to body ------------------------------------------------------------------------- */
 
 static uint32_t
 refer(const struct publish *p, enum noun noun, int64_t id)
@@ -246,7 +246,7 @@ make_body(const struct publish *p, enum noun noun, sqlite3_stmt *row, union body
 	return false;
 }
 
-/* --- body to table ---------------------------------------------------------------------------- */
+/* --- body to table ----------------------------------------------------------------------- */
 
 static enum err
 put(struct publish *p, enum noun noun, uint32_t entry, const union body *body, bool *changed)
@@ -431,7 +431,7 @@ publish_id(struct publish *p, enum noun noun, int64_t id, bool may_put, bool may
 	return verdict;
 }
 
-/* --- reported changes --------------------------------------------------------------------------- */
+/* --- reported changes -------------------------------------------------------------------- */
 
 struct change {
 	int noun;
@@ -492,7 +492,7 @@ publish_changes(struct publish *p, uint64_t now_ns)
 	return ERR_OK;
 }
 
-/* --- reconciliation ------------------------------------------------------------------------------- */
+/* --- reconciliation ---------------------------------------------------------------------- */
 
 static enum err
 step_rows(struct publish *p, enum noun noun, uint64_t now_ns)
@@ -610,7 +610,7 @@ publish_all(struct publish *p, uint64_t now_ns)
 	return ERR_OK;
 }
 
-/* --- beginning and end ------------------------------------------------------------------------------ */
+/* --- beginning and end ------------------------------------------------------------------- */
 
 static bool
 read_back(struct publish *p, enum noun noun, uint64_t now_ns)

@@ -18,7 +18,7 @@ is_fresh(uint64_t beat_at_ns, uint64_t now_ns)
 	return beat_at_ns != 0 && now_ns - beat_at_ns < BEAT_FRESH_NS;
 }
 
-/* --- status ------------------------------------------------------------------------------------- */
+/* --- status ------------------------------------------------------------------------------ */
 
 static yyjson_mut_val *
 describe_dataplane(const struct shm *shm, yyjson_mut_doc *doc, uint64_t now_ns)
@@ -157,7 +157,7 @@ report_status(struct control *control, yyjson_mut_doc *doc)
 	return status;
 }
 
-/* --- usage --------------------------------------------------------------------------------------- */
+/* --- usage ------------------------------------------------------------------------------- */
 
 /* What the rows are grouped by: its name in the answer, the expression, and one for people. */
 static const struct {
@@ -258,7 +258,7 @@ report_usage_rows(struct control *control, const struct report_usage *asked, yyj
 	return verdict;
 }
 
-/* --- metrics -------------------------------------------------------------------------------------- */
+/* --- metrics ----------------------------------------------------------------------------- */
 
 static void
 describe(FILE *out, const char *name, const char *type, const char *help)

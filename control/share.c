@@ -62,8 +62,10 @@ attach(struct share *share, int file, const uint8_t pepper[32])
 	if (memory == MAP_FAILED)
 		return refuse(share, ERR_SHM_SIZE, "%s: %s", share->name, strerror(errno));
 	verdict = check_attached(share, memory, (uint64_t)status.st_size, pepper);
-	if (verdict != ERR_OK)
+	if (verdict != ERR_OK) {
 		munmap(memory, (size_t)status.st_size);
+		share->shm.header = NULL;
+	}
 	return verdict;
 }
 

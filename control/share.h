@@ -23,7 +23,7 @@ struct share {
 	char problem[256];
 };
 
-/* ERR_SHM_*: problem says what is wrong, in a sentence. first_epoch: the dataplane's epochs begin above it. */
+/* ERR_SHM_*: problem says what is wrong, in a sentence. The dataplane's epochs begin above first_epoch. */
 enum err share_open(struct share *share, const char *folder, const char *name,
 		    const struct shm_capacity *capacity, uint32_t worker_count,
 		    const uint8_t pepper[32], uint64_t first_epoch);

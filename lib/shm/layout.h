@@ -275,7 +275,8 @@ struct shm_worker {
 	_Atomic uint64_t busy_cycles;
 	_Atomic uint64_t idle_cycles;
 	_Atomic uint64_t usage_written;  /* records in the spool since the epoch began */
-	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t counters[SHM_COUNTERS_MAX]; /* by enum err, then enum dataplane counters */
+	/* By enum err, then by enum counter (counters.h). */
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t counters[SHM_COUNTERS_MAX];
 };
 
 CHECK_STATIC(sizeof(struct shm_header) % CACHE_LINE_BYTES == 0, "sections follow on a line");

@@ -4,15 +4,23 @@
  *
  *   | bytes in per call, 0: all | room per call / 16, 0: plenty | what the client sends |
  *
- * The arena is replaced by malloc, so that the sanitizers see every block and every leak, and the
+ * The arena is replaced by malloc, so that the sanitizers see every block, and the
  * generator is seeded anew for every input, so that an input always does the same.
  */
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "tls/arena.h"
 
+struct block {
+	struct block *next;
+	struct block **here; /* what points to this block */
+	uint8_t bytes[];
+};
+
 struct arena {
 	struct arena_use use;
+	struct block *blocks;
 };
 
 struct arena *
@@ -22,24 +30,44 @@ arena_new(size_t bytes)
 	return calloc(1, sizeof(struct arena));
 }
 
+static void
+unlink_block(struct block *b)
+{
+	*b->here = b->next;
+	if (b->next != NULL)
+		b->next->here = b->here;
+	free(b);
+}
+
 void
 arena_free(struct arena *arena)
 {
+	while (arena->blocks != NULL)
+		unlink_block(arena->blocks);
 	free(arena);
 }
 
 void *
 arena_alloc(struct arena *arena, size_t bytes)
 {
+	struct block *b = calloc(1, sizeof(*b) + bytes);
+
+	b->here = &arena->blocks;
+	b->next = arena->blocks;
+	if (b->next != NULL)
+		b->next->here = &b->next;
+	arena->blocks = b;
 	arena->use.blocks++;
-	return calloc(1, bytes);
+	return b->bytes;
 }
 
 void
-arena_release(struct arena *arena, void *block)
+arena_release(struct arena *arena, void *memory)
 {
-	arena->use.blocks -= block != NULL;
-	free(block);
+	if (memory == NULL)
+		return;
+	arena->use.blocks--;
+	unlink_block((struct block *)((uint8_t *)memory - offsetof(struct block, bytes)));
 }
 
 bool
@@ -78,7 +106,10 @@ reset(void)
 	struct instance *before;
 
 	if (context == NULL) {
-		context = tls_duo_context(tls_duo_identity(names), 1, &seeded, 0x11);
+		struct tls_identity *identity = tls_duo_identity(names);
+
+		context = tls_duo_context(identity, 1, &seeded, 0x11);
+		tls_identity_free(identity);
 		blocks_at_start = tls_context_memory(context).blocks;
 	}
 	before = instance_enter(context->instance);

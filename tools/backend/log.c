@@ -15,23 +15,6 @@ add_text_member(struct buffer *line, const char *name, const char *text)
 	       buffer_add_text(line, ",");
 }
 
-/* Bytes that are no UTF-8 would make the line unreadable for its readers; only a refused head has them. */
-static bool
-add_ascii_json(struct buffer *line, struct bytes text)
-{
-	bool fine = buffer_add_text(line, "\"");
-
-	for (size_t i = 0; fine && i < text.len; i++) {
-		uint8_t c = text.ptr[i];
-
-		if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
-			fine = buffer_addf(line, "\\u%04x", c);
-		else
-			fine = buffer_add(line, bytes_make(&c, 1));
-	}
-	return fine && buffer_add_text(line, "\"");
-}
-
 static bool
 add_headers(struct buffer *line, struct bytes head)
 {
@@ -43,8 +26,8 @@ add_headers(struct buffer *line, struct bytes head)
 	if (end)
 		bytes_advance(&head, (size_t)(end - head.ptr) + 1);
 	while (fine && end && request_next_field(&head, &name, &value)) {
-		fine = buffer_addf(line, "%s[", comma) && add_ascii_json(line, name) &&
-		       buffer_add_text(line, ",") && add_ascii_json(line, value) &&
+		fine = buffer_addf(line, "%s[", comma) && buffer_add_json(line, name) &&
+		       buffer_add_text(line, ",") && buffer_add_json(line, value) &&
 		       buffer_add_text(line, "]");
 		comma = ",";
 	}

@@ -5,7 +5,8 @@
 /*
  * log: one line of JSON per request, written when it has ended: what tests compare with.
  *
- * Written with one write() to a file opened for appending, so that several backends may share a file.
+ * What a peer sent stands there as it was sent, UTF-8 or not. Written with one write() to a file
+ * opened for appending, so that several backends may share one.
  * `end` is "complete", "closed", "reset" (both as scripted), "peer_closed", "peer_reset", "shutdown",
  * or "refused" (the request was wrong: see "refusal").
  */

@@ -45,7 +45,7 @@ struct apply {
 	bool json;
 };
 
-/* --- YAML ------------------------------------------------------------------------------------- */
+/* --- YAML -------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 3, 4))) static bool
 complain(const struct apply *a, struct fy_node *node, const char *format, ...)
@@ -116,7 +116,7 @@ copy_member(const struct apply *a, struct fy_node *mapping, const char *name, ch
 	return copy_scalar(a, node, text, size);
 }
 
-/* --- objects ------------------------------------------------------------------------------------ */
+/* --- objects ----------------------------------------------------------------------------- */
 
 /* Members of an entry that are not the object's own. */
 static bool
@@ -206,7 +206,7 @@ put_object(const struct apply *a, const struct word_noun *noun, const char *refe
 	return answer != NULL;
 }
 
-/* --- what entries carry beside their members ---------------------------------------------------------- */
+/* --- what entries carry beside their members --------------------------------------------- */
 
 /* The opening balance: a reference of its own makes the second time harmless. */
 static char *
@@ -311,7 +311,7 @@ apply_aliases(const struct apply *a, const char *model, struct fy_node *list)
 	return true;
 }
 
-/* --- entries ------------------------------------------------------------------------------------------- */
+/* --- entries ----------------------------------------------------------------------------- */
 
 /* Whether the account has a key of this name: 1, 0, or -1 after a complaint. */
 static int

@@ -30,7 +30,7 @@ struct command {
 	struct client client;
 };
 
-/* --- help ----------------------------------------------------------------------------------------- */
+/* --- help -------------------------------------------------------------------------------- */
 
 static void
 print_usage(FILE *to)
@@ -99,7 +99,7 @@ wrong_use(const char *why, const char *what)
 	return EXIT_WRONG_USE;
 }
 
-/* --- arguments --------------------------------------------------------------------------------------- */
+/* --- arguments --------------------------------------------------------------------------- */
 
 static bool
 read_token_file(struct command *c, const char *path)
@@ -162,7 +162,7 @@ flag(const struct command *c, int from, const char *name)
 	return NULL;
 }
 
-/* --- answers ------------------------------------------------------------------------------------------- */
+/* --- answers ----------------------------------------------------------------------------- */
 
 static int
 finish(const struct command *c, yyjson_doc *answer, void show(yyjson_val *root))
@@ -192,7 +192,7 @@ show_deleted(yyjson_val *root)
 	puts("deleted");
 }
 
-/* --- verbs ------------------------------------------------------------------------------------------------ */
+/* --- verbs ------------------------------------------------------------------------------- */
 
 static int
 list(struct command *c, const struct word_noun *noun)
@@ -283,8 +283,8 @@ add(struct command *c, const struct word_noun *noun)
 
 /* A call on one object, without a body of members. */
 static int
-call_object(struct command *c, const struct word_noun *noun, const char *method, const char *action,
-	    const char *body, void show(yyjson_val *root))
+call_object(struct command *c, const struct word_noun *noun, const char *method,
+	    const char *action, const char *body, void show(yyjson_val *root))
 {
 	char path[PATH_BYTES];
 	size_t len;
@@ -360,7 +360,7 @@ run_noun(struct command *c, const struct word_noun *noun)
 	return wrong_use("no such verb:", verb);
 }
 
-/* --- other commands ------------------------------------------------------------------------------------------ */
+/* --- other commands ---------------------------------------------------------------------- */
 
 /* "90s", "15m", "24h", "7d" ago, or a Unix time, as decimal Unix time. */
 static bool
@@ -368,7 +368,11 @@ parse_since(const char *text, char unix_time[24])
 {
 	char *end = NULL;
 	long long value = strtoll(text, &end, 10);
-	long long unit = *end == 's' ? 1 : *end == 'm' ? 60 : *end == 'h' ? 3600 : *end == 'd' ? 86400 : 0;
+	long long unit = *end == 's'   ? 1
+			 : *end == 'm' ? 60
+			 : *end == 'h' ? 3600
+			 : *end == 'd' ? 86400
+				       : 0;
 
 	if (end == text || value < 0 || (*end != '\0' && (unit == 0 || end[1] != '\0')))
 		return false;

@@ -31,7 +31,7 @@ class Backend:
         """All requests that have ended, oldest first."""
         if not os.path.exists(self.log_path):
             return []
-        with open(self.log_path, encoding='utf-8') as log:
+        with open(self.log_path, encoding='utf-8', errors='surrogateescape') as log:
             text = log.read()
         return [json.loads(line) for line in text[:text.rfind('\n') + 1].splitlines()]
 

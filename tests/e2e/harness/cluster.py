@@ -3,6 +3,7 @@
 Layouts: "two-workers" and "one-worker" on AF_PACKET, "tap" with two queues of a TAP device, and "direct",
 where clients speak to a backend without a router.
 """
+import json
 import os
 import sqlite3
 import ssl
@@ -73,6 +74,18 @@ probes:
 '''
 
 
+def words_of(members):
+    """Members of an object as options of sluicectl."""
+    for name, value in members.items():
+        yield f'--{name.replace("_", "-")}'
+        if isinstance(value, bool):
+            yield 'yes' if value else 'no'
+        elif isinstance(value, (list, tuple)):
+            yield ','.join(value)
+        else:
+            yield 'none' if value is None else value
+
+
 class Cluster:
     def __init__(self, build, folder, layout):
         self.build = os.path.abspath(build)
@@ -87,6 +100,7 @@ class Cluster:
         self.ca = os.path.join(self.root, 'ca.pem')
         self.config = os.path.join(self.root, 'sluice.yaml')
         self.sim = os.path.join(self.build, 'tools/backend/sluice-sim-backend')
+        self.sluicectl = os.path.join(self.build, 'tools/sluicectl/sluicectl')
         self.admin = Admin(f'http://127.0.0.1:{ADMIN_PORT}', TOKEN)
         self.backends = {name: Backend(self.sim, self.root, name, port, region, net.HOST4)
                          for name, port, region in BACKENDS}
@@ -103,7 +117,7 @@ class Cluster:
             backend.start()
         if self.is_direct:
             return
-        for program in ('control/sluice-control', 'dataplane/sluice-dataplane'):
+        for program in ('control/sluice-control', 'dataplane/sluice-dataplane', 'tools/sluicectl/sluicectl'):
             assert os.path.exists(os.path.join(self.build, program)), f'{program} is not built'
         self.make_certificate()
         self.write_config()
@@ -214,21 +228,26 @@ class Cluster:
             config.write(CONFIG.format(workers=self.workers, device=device, addresses=addresses, port=PORT,
                                        folder=self.root, admin_port=ADMIN_PORT, eal=''))
 
+    def ctl(self, *words):
+        """sluicectl, as an operator types it; what it says as an object."""
+        text = run(self.sluicectl, '--url', self.admin.url, '--token', TOKEN, '--json',
+                   *[str(word) for word in words])
+        return json.loads(text) if text.strip() else None
+
     def put(self, noun, name, **members):
-        plural = 'aliases' if noun == 'alias' else f'{noun}s'
-        return self.admin.call('PUT', f'{plural}/{name}', members)
+        return self.ctl(noun, 'set', name, *words_of(members))
 
     def account(self, name):
         return self.admin.call('GET', f'accounts/{name}')
 
     def top_up(self, name, dollars):
-        self.admin.call('POST', f'accounts/{name}/top-up', {'amount_nano': round(dollars * 10 ** 9)})
+        self.ctl('account', 'top-up', name, dollars)
 
     def fill_catalogue(self):
         self.put('plan', 'wide', requests_per_minute=6000000)
         self.put('plan', 'burst', requests_per_minute=1, burst=60)
         self.put('plan', 'minute', requests_per_minute=60, burst=60)
-        self.put('price', 'normal', input_nano_per_mtoken=INPUT_NANO, output_nano_per_mtoken=OUTPUT_NANO)
+        self.put('price', 'normal', input=INPUT_NANO / 1e9, output=OUTPUT_NANO / 1e9)
         for region in ('mv', 'tx'):
             self.put('region', region)
         for name, port, _ in BACKENDS:
@@ -246,8 +265,8 @@ class Cluster:
             self.put('account', account)
             if dollars:
                 self.top_up(account, dollars)
-        instance = self.admin.call('POST', 'instances', {'name': 'my-llama', 'account': 'main',
-                                                         'price': 'normal'})['id']
+        words = words_of({'name': 'my-llama', 'account': 'main', 'price': 'normal'})
+        instance = self.ctl('instance', 'add', *words)['id']
         self.instances['my-llama'] = f'my-llama:{instance}'
         self.put('deployment', 'my-llama-mv', instance=instance, region='mv', pods=['solo'],
                  served_name='served-llama', base_path=f'/{instance}')
@@ -264,12 +283,12 @@ class Cluster:
                      pods=pods)
 
     def new_key(self, account='main', plan='wide', surface='ecolink'):
-        made = self.admin.call('POST', 'keys', {'account': account, 'plan': plan, 'surface': surface})
+        made = self.ctl('key', 'add', *words_of({'account': account, 'plan': plan, 'surface': surface}))
         self.key_ids[made['key']] = made['id']
         return made['key']
 
     def revoke(self, key):
-        self.admin.call('POST', f'keys/{self.key_ids[key]}/revoke')
+        self.ctl('key', 'revoke', self.key_ids[key])
 
     # ---- how to reach it
 

@@ -82,7 +82,7 @@ def malformed_heads(cluster):
     before = served_by_all(cluster)
     for data in wrong:
         status = answer_to(cluster, data)
-        assert status == 400, f'{status} for {data[:160]!r}'
+        assert status in (400, 501, 505), f'{status} for {data[:160]!r}'
     for data in (head(post, host, key, 'x: ' + 'y' * 40000), head(post, host, key, *['x: y'] * 101),
                  head(f'GET /{"a" * 40000} HTTP/1.1', host)):
         assert answer_to(cluster, data) in (431, 414, 400), data[:60]

@@ -1,0 +1,320 @@
+/* The admin API, without HTTP: what it makes, what it shows, what it refuses. */
+#include "api.h"
+#include "shm/key.h"
+#include "tls/keyhash.h"
+#include "world.h"
+
+static yyjson_doc *last;
+static int last_status;
+
+/* One call; its answer is in `last` until the next. */
+static int
+call(struct world *w, const char *method, const char *path, const char *body)
+{
+	struct api_call c = { .method = method, .path = path, .body = bytes_from_text(body) };
+	static char query[128];
+	struct api_answer answer;
+	char *mark = strchr(path, '?'), *equals;
+	static char bare[256];
+
+	if (mark != NULL) {
+		snprintf(bare, sizeof(bare), "%.*s", (int)(mark - path), path);
+		snprintf(query, sizeof(query), "%s", mark + 1);
+		equals = strchr(query, '=');
+		assert_non_null(equals);
+		*equals = '\0';
+		c.path = bare;
+		c.queries[c.query_count++] = (struct api_query){ query, equals + 1 };
+	}
+	api_answer(&w->control, &c, &answer);
+	assert_non_null(answer.text);
+	yyjson_doc_free(last);
+	last = yyjson_read(answer.text, answer.len, 0);
+	free(answer.text);
+	last_status = answer.status;
+	return answer.status;
+}
+
+static const char *
+text_at(const char *pointer)
+{
+	return yyjson_get_str(yyjson_ptr_get(yyjson_doc_get_root(last), pointer));
+}
+
+static int64_t
+number_at(const char *pointer)
+{
+	return yyjson_get_sint(yyjson_ptr_get(yyjson_doc_get_root(last), pointer));
+}
+
+static struct world *
+make_world(void)
+{
+	struct world *w = world_make();
+
+	assert_int_equal(call(w, "PUT", "/admin/v1/accounts/demo", "{}"), 201);
+	assert_int_equal(call(w, "PUT", "/admin/v1/plans/std", "{\"requests_per_minute\":60}"), 201);
+	return w;
+}
+
+static void
+end_world(struct world *w)
+{
+	yyjson_doc_free(last);
+	last = NULL;
+	world_free(w);
+}
+
+static bool
+is_known(struct world *w, const char *text)
+{
+	uint8_t hash[KEYHASH_BYTES];
+	struct shm_key key;
+	uint32_t entry;
+
+	keyhash_make(w->control.pepper, bytes_from_text(text), hash);
+	return shm_find_key(&w->control.publish.shm, hash, &key, &entry) == ERR_OK && !key.revoked;
+}
+
+static void
+a_key_is_shown_once_and_works_at_once(void **state)
+{
+	struct world *w = make_world();
+	char text[KEY_TEXT_BYTES_MAX + 1];
+
+	(void)state;
+	assert_int_equal(call(w, "POST", "/admin/v1/keys",
+			      "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"infer\"}"), 201);
+	snprintf(text, sizeof(text), "%s", text_at("/key"));
+	assert_true(key_is_well_formed(bytes_from_text(text), BYTES_LITERAL("sk-infer-")));
+	assert_true(is_known(w, text));
+	assert_int_equal(strlen(text_at("/prefix")), strlen("sk-infer-") + 4);
+	assert_int_equal(call(w, "GET", "/admin/v1/keys/1", ""), 200);
+	assert_null(text_at("/key"));
+	assert_int_equal(call(w, "GET", "/admin/v1/keys?account=demo", ""), 200);
+	assert_null(text_at("/data/0/key"));
+	assert_int_equal(world_number(w, "SELECT count(*) FROM keys WHERE instr(prefix, 'sk-') = 1"), 1);
+	end_world(w);
+}
+
+static void
+rotating_ends_the_old_text_and_revoking_ends_the_key(void **state)
+{
+	struct world *w = make_world();
+	char old[KEY_TEXT_BYTES_MAX + 1], new[KEY_TEXT_BYTES_MAX + 1];
+
+	(void)state;
+	call(w, "POST", "/admin/v1/keys",
+	     "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"ecolink\"}");
+	snprintf(old, sizeof(old), "%s", text_at("/key"));
+	assert_int_equal(call(w, "POST", "/admin/v1/keys/1/rotate", "{}"), 200);
+	snprintf(new, sizeof(new), "%s", text_at("/key"));
+	assert_string_not_equal(old, new);
+	assert_false(is_known(w, old));
+	assert_true(is_known(w, new));
+	assert_int_equal(call(w, "POST", "/admin/v1/keys/1/revoke", "{}"), 200);
+	assert_false(is_known(w, new));
+	assert_int_equal(call(w, "POST", "/admin/v1/keys/9/revoke", "{}"), 404);
+	end_world(w);
+}
+
+static void
+an_existing_key_can_be_brought_along_once(void **state)
+{
+	struct world *w = make_world();
+	static const char body[] = "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"ecolink\","
+				   "\"key\":\"eco_0123456789abcdefghij\"}";
+
+	(void)state;
+	assert_int_equal(call(w, "POST", "/admin/v1/keys", body), 201);
+	assert_true(is_known(w, "eco_0123456789abcdefghij"));
+	assert_int_equal(call(w, "POST", "/admin/v1/keys", body), 409);
+	assert_int_equal(call(w, "POST", "/admin/v1/keys",
+			      "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"infer\","
+			      "\"key\":\"eco_0123456789abcdefghijk\"}"), 400); /* another surface's */
+	end_world(w);
+}
+
+static void
+top_ups_add_to_the_balance(void **state)
+{
+	struct world *w = make_world();
+
+	(void)state;
+	assert_int_equal(call(w, "POST", "/admin/v1/accounts/demo/top-up",
+			      "{\"amount_nano\":700,\"reference\":\"a\"}"), 200);
+	assert_int_equal(number_at("/balance_nano"), 700);
+	assert_int_equal(shm_balance_available_nano(shm_balance(&w->control.publish.shm, 0)), 700);
+	call(w, "POST", "/admin/v1/accounts/demo/top-up",
+	     "{\"amount_nano\":700,\"reference\":\"a\"}");
+	assert_int_equal(number_at("/balance_nano"), 700);
+	assert_int_equal(call(w, "POST", "/admin/v1/accounts/demo/top-up",
+			      "{\"amount_nano\":1.5}"), 400);
+	assert_int_equal(call(w, "POST", "/admin/v1/accounts/demo/top-up",
+			      "{\"amount_nano\":18446744073709551615}"), 400);
+	assert_int_equal(call(w, "POST", "/admin/v1/accounts/nobody/top-up",
+			      "{\"amount_nano\":1}"), 404);
+	end_world(w);
+}
+
+static void
+putting_is_idempotent_and_keeps_what_it_does_not_mention(void **state)
+{
+	struct world *w = make_world();
+
+	(void)state;
+	assert_int_equal(call(w, "PUT", "/admin/v1/pods/p",
+			      "{\"address\":\"10.0.0.1\",\"port\":80,\"credential\":\"Bearer x\"}"),
+			 201);
+	assert_int_equal(call(w, "PUT", "/admin/v1/pods/p", "{\"state\":\"drain\"}"), 200);
+	assert_string_equal(text_at("/address"), "10.0.0.1");
+	assert_string_equal(text_at("/state"), "drain");
+	assert_null(text_at("/credential")); /* never shown */
+	assert_true(yyjson_get_bool(yyjson_ptr_get(yyjson_doc_get_root(last), "/credential_set")));
+	assert_int_equal(call(w, "PUT", "/admin/v1/instances/142",
+			      "{\"name\":\"my-llama\",\"account\":\"demo\"}"), 201);
+	assert_int_equal(number_at("/id"), 142);
+	assert_int_equal(call(w, "PUT", "/admin/v1/models/meta-llama/Llama-3.1", "{}"), 201);
+	assert_string_equal(text_at("/name"), "meta-llama/Llama-3.1");
+	assert_int_equal(call(w, "GET", "/admin/v1/models/meta-llama/Llama-3.1", ""), 200);
+	assert_int_equal(call(w, "DELETE", "/admin/v1/models/meta-llama/Llama-3.1", ""), 200);
+	assert_int_equal(call(w, "GET", "/admin/v1/models/meta-llama/Llama-3.1", ""), 404);
+	end_world(w);
+}
+
+static void
+what_is_not_valid_is_refused_with_the_member_named(void **state)
+{
+	static const struct {
+		const char *path;
+		const char *body;
+		const char *why;
+	} wrong[] = {
+		{ "/admin/v1/pods/p", "{\"address\":\"gpu.example\",\"port\":80}", "address" },
+		{ "/admin/v1/pods/p", "{\"address\":\"10.0.0.1\",\"port\":0}", "port" },
+		{ "/admin/v1/pods/p", "{\"address\":\"10.0.0.1\",\"port\":\"80\"}", "port" },
+		{ "/admin/v1/pods/p", "{\"address\":\"10.0.0.1\"}", "port" },
+		{ "/admin/v1/pods/p",
+		  "{\"address\":\"10.0.0.1\",\"port\":80,\"host\":\"a\\r\\nb: c\"}", "host" },
+		{ "/admin/v1/pods/p", "{\"address\":\"10.0.0.1\",\"port\":80,\"state\":\"on\"}", "state" },
+		{ "/admin/v1/pods/p", "{\"address\":\"10.0.0.1\",\"port\":80,\"x\":1}", "x" },
+		{ "/admin/v1/plans/p", "{\"burst\":-1}", "burst" },
+		{ "/admin/v1/plans/p", "{\"burst\":9999999999999999999}", "burst" },
+		{ "/admin/v1/models/m", "{\"price\":\"none such\"}", "price" },
+		{ "/admin/v1/models/m", "{\"name\":\"\"}", "name" },
+		{ "/admin/v1/models/m", "{\"name\":\"123\"}", "name" },
+		{ "/admin/v1/deployments/d", "{\"region\":\"nowhere\"}", "region" },
+		{ "/admin/v1/accounts/a", "{\"balance_nano\":5}", "balance_nano" },
+		{ "/admin/v1/accounts/a", "[]", "object" },
+		{ "/admin/v1/accounts/a", "{", "object" },
+		{ "/admin/v1/accounts/a", "", "object" },
+	};
+	struct world *w = make_world();
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+		assert_int_equal(call(w, "PUT", wrong[i].path, wrong[i].body), 400);
+		assert_non_null(strstr(text_at("/error/message"), wrong[i].why));
+	}
+	assert_int_equal(world_number(w, "SELECT count(*) FROM pods"), 0);
+	assert_int_equal(call(w, "PUT", "/admin/v1/regions/r", "{}"), 201);
+	assert_int_equal(call(w, "PUT", "/admin/v1/deployments/d", "{\"region\":\"r\"}"), 409);
+	assert_non_null(strstr(text_at("/error/message"), "one model or one instance"));
+	end_world(w);
+}
+
+static void
+names_are_unique_over_models_and_aliases(void **state)
+{
+	struct world *w = make_world();
+
+	(void)state;
+	assert_int_equal(call(w, "PUT", "/admin/v1/models/m", "{}"), 201);
+	assert_int_equal(call(w, "PUT", "/admin/v1/aliases/m", "{\"model\":\"m\"}"), 409);
+	assert_int_equal(call(w, "PUT", "/admin/v1/aliases/a", "{\"model\":\"m\"}"), 201);
+	assert_int_equal(call(w, "PUT", "/admin/v1/models/a", "{}"), 409);
+	assert_int_equal(call(w, "PUT", "/admin/v1/models/m", "{\"name\":\"a\"}"), 409);
+	end_world(w);
+}
+
+static void
+lists_are_narrowed_and_paged(void **state)
+{
+	struct world *w = make_world();
+
+	(void)state;
+	call(w, "PUT", "/admin/v1/regions/a", "{}");
+	call(w, "PUT", "/admin/v1/regions/b", "{}");
+	call(w, "PUT", "/admin/v1/regions/c", "{}");
+	assert_int_equal(call(w, "GET", "/admin/v1/regions?limit=2", ""), 200);
+	assert_string_equal(text_at("/data/1/name"), "b");
+	assert_true(yyjson_get_bool(yyjson_ptr_get(yyjson_doc_get_root(last), "/has_more")));
+	assert_int_equal(call(w, "GET", "/admin/v1/regions?after=2", ""), 200);
+	assert_string_equal(text_at("/data/0/name"), "c");
+	assert_null(text_at("/data/1/name"));
+	assert_int_equal(call(w, "GET", "/admin/v1/regions?name=b", ""), 200);
+	assert_int_equal(number_at("/data/0/id"), 2);
+	assert_int_equal(call(w, "GET", "/admin/v1/regions?shoe=b", ""), 400);
+	assert_int_equal(call(w, "GET", "/admin/v1/regions?limit=x", ""), 400);
+	assert_int_equal(call(w, "GET", "/admin/v1/keys?account=nobody", ""), 404);
+	assert_int_equal(call(w, "GET", "/admin/v1/pods?credential=x", ""), 400);
+	end_world(w);
+}
+
+static void
+unknown_addresses_and_methods_are_refused(void **state)
+{
+	struct world *w = make_world();
+
+	(void)state;
+	assert_int_equal(call(w, "GET", "/", ""), 404);
+	assert_int_equal(call(w, "GET", "/admin/v1/", ""), 404);
+	assert_int_equal(call(w, "GET", "/admin/v1/shoes", ""), 404);
+	assert_int_equal(call(w, "PATCH", "/admin/v1/accounts", "{}"), 405);
+	assert_int_equal(call(w, "POST", "/admin/v1/accounts/demo", "{}"), 405);
+	assert_int_equal(call(w, "PUT", "/admin/v1/keys/77", "{}"), 404);
+	end_world(w);
+}
+
+static void
+status_and_usage_tell_what_is(void **state)
+{
+	struct world *w = make_world();
+
+	(void)state;
+	assert_int_equal(call(w, "GET", "/admin/v1/status", ""), 200);
+	assert_int_equal(number_at("/tables/accounts/used"), 1);
+	assert_int_equal(number_at("/tables/accounts/capacity"), 8);
+	world_sql(w, "INSERT INTO ledger VALUES ('test', 1, 0, 1, x'00ff', 1, 1, 1, 0, 1, 'mv', 1, 1,"
+		     " 200, 0, 0, 1, 0, 10, 20, 55, 5000000000, 1, 2, 3, 4, 5)");
+	assert_int_equal(call(w, "GET", "/admin/v1/usage", ""), 200);
+	assert_string_equal(text_at("/data/0/name"), "demo");
+	assert_int_equal(number_at("/data/0/cost_nano"), 55);
+	assert_int_equal(call(w, "GET", "/admin/v1/usage?since=6", ""), 200);
+	assert_int_equal(yyjson_arr_size(yyjson_ptr_get(yyjson_doc_get_root(last), "/data")), 0);
+	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=request", ""), 200);
+	assert_string_equal(text_at("/data/0/request_id"), "00ff");
+	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=hour", ""), 200);
+	assert_string_equal(text_at("/data/0/name"), "1970-01-01T00:00Z");
+	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=shoe", ""), 400);
+	end_world(w);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_key_is_shown_once_and_works_at_once),
+		cmocka_unit_test(rotating_ends_the_old_text_and_revoking_ends_the_key),
+		cmocka_unit_test(an_existing_key_can_be_brought_along_once),
+		cmocka_unit_test(top_ups_add_to_the_balance),
+		cmocka_unit_test(putting_is_idempotent_and_keeps_what_it_does_not_mention),
+		cmocka_unit_test(what_is_not_valid_is_refused_with_the_member_named),
+		cmocka_unit_test(names_are_unique_over_models_and_aliases),
+		cmocka_unit_test(lists_are_narrowed_and_paged),
+		cmocka_unit_test(unknown_addresses_and_methods_are_refused),
+		cmocka_unit_test(status_and_usage_tell_what_is),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

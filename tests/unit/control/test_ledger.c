@@ -1,0 +1,308 @@
+/* Usage records reach the ledger once, whatever is replayed and whoever dies when. */
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include "world.h"
+
+#define EPOCH UINT64_C(0x1234)
+
+static void
+segment_path(struct world *w, char path[160], uint64_t epoch, uint32_t worker, uint32_t number)
+{
+	snprintf(path, 160, "%s/%016llx-%04x-%08x.spool", w->spool_path, (unsigned long long)epoch,
+		 worker, number);
+}
+
+static struct spool_header *
+make_segment(struct world *w, uint64_t epoch, uint32_t worker, uint32_t number, uint32_t capacity)
+{
+	size_t bytes = spool_bytes(capacity);
+	struct spool_header *segment;
+	char path[160];
+	int file;
+
+	segment_path(w, path, epoch, worker, number);
+	file = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+	assert_true(file >= 0);
+	assert_int_equal(ftruncate(file, (off_t)bytes), 0);
+	segment = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	assert_ptr_not_equal(segment, MAP_FAILED);
+	close(file);
+	spool_format(segment, epoch, worker, number, capacity);
+	return segment;
+}
+
+static struct usage_record
+record_of(int64_t account_id, int64_t cost_nano)
+{
+	return (struct usage_record){ .account_id = (uint64_t)account_id, .cost_nano = cost_nano,
+				      .status = 200, .prompt_tokens = 7, .completion_tokens = 11,
+				      .finished_at_unix_ns = 1000, .region_len = 2,
+				      .region = "mv" };
+}
+
+static void
+drain_all(struct world *w)
+{
+	bool more = true;
+
+	ledger_scan(&w->control.ledger, EPOCH, w->now_ns);
+	while (more)
+		assert_int_equal(ledger_drain(&w->control.ledger, w->now_ns, &more), ERR_OK);
+}
+
+static int64_t
+spent(struct world *w)
+{
+	return world_number(w, "SELECT sum(spent_nano) FROM accounts");
+}
+
+static int64_t
+rows(struct world *w)
+{
+	return world_number(w, "SELECT count(*) FROM ledger");
+}
+
+static bool
+is_there(struct world *w, uint32_t number)
+{
+	char path[160];
+
+	segment_path(w, path, EPOCH, 0, number);
+	return access(path, F_OK) == 0;
+}
+
+static void
+remove_segments(struct world *w)
+{
+	char path[160];
+
+	for (uint32_t number = 0; number < 4; number++) {
+		segment_path(w, path, EPOCH, 0, number);
+		unlink(path);
+	}
+}
+
+static void
+records_are_charged_to_their_accounts(void **state)
+{
+	struct world *w = world_make();
+	int64_t a = world_put(w, NOUN_ACCOUNT, "a", "{}"), b = world_put(w, NOUN_ACCOUNT, "b", "{}");
+	struct spool_header *segment = make_segment(w, EPOCH, 0, 0, 8);
+	struct spool_writer writer;
+	struct usage_record record;
+
+	(void)state;
+	spool_writer_init(&writer, segment);
+	for (int i = 0; i < 5; i++) {
+		record = record_of(i % 2 ? a : b, 100 + i);
+		assert_int_equal(spool_append(&writer, &record), ERR_OK);
+	}
+	drain_all(w);
+	assert_int_equal(rows(w), 5);
+	assert_int_equal(world_number(w, "SELECT spent_nano FROM accounts WHERE name = 'a'"), 204);
+	assert_int_equal(world_number(w, "SELECT spent_nano FROM accounts WHERE name = 'b'"), 306);
+	assert_int_equal(world_number(w, "SELECT sum(completion_tokens) FROM ledger"), 55);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM ledger WHERE region = 'mv'"), 5);
+	assert_int_equal(segment->drained, 5);
+	assert_true(is_there(w, 0)); /* not full: its worker goes on */
+	record = record_of(a, 1);
+	spool_append(&writer, &record);
+	drain_all(w);
+	assert_int_equal(rows(w), 6);
+	assert_int_equal(w->control.ledger.gaps, 0);
+	remove_segments(w);
+	world_free(w);
+}
+
+/* Control dies after the commit and before `drained` is moved: three times. */
+static void
+a_segment_that_is_replayed_three_times_is_charged_once(void **state)
+{
+	struct world *w = world_make();
+	int64_t a = world_put(w, NOUN_ACCOUNT, "a", "{}");
+	struct spool_header *segment = make_segment(w, EPOCH, 0, 0, 100);
+	struct spool_writer writer;
+
+	(void)state;
+	spool_writer_init(&writer, segment);
+	for (int i = 0; i < 50; i++) {
+		struct usage_record record = record_of(a, 10);
+
+		spool_append(&writer, &record);
+	}
+	drain_all(w);
+	for (int life = 0; life < 3; life++) {
+		segment->drained = 0;
+		world_restart(w);
+		drain_all(w);
+		assert_int_equal(w->control.ledger.replayed, 50);
+		assert_int_equal(w->control.ledger.records, 0);
+		assert_int_equal(rows(w), 50);
+		assert_int_equal(spent(w), 500);
+	}
+	remove_segments(w);
+	world_free(w);
+}
+
+static void
+a_full_segment_is_deleted_when_it_is_drained_and_no_earlier(void **state)
+{
+	struct world *w = world_make();
+	int64_t a = world_put(w, NOUN_ACCOUNT, "a", "{}");
+	struct spool_header *first = make_segment(w, EPOCH, 0, 0, 4);
+	struct spool_header *second = make_segment(w, EPOCH, 0, 1, 4);
+	struct spool_writer writer;
+
+	(void)state;
+	spool_writer_init(&writer, first);
+	atomic_store(&writer.next, second);
+	for (int i = 0; i < 6; i++) {
+		struct usage_record record = record_of(a, 10);
+
+		assert_int_equal(spool_append(&writer, &record), ERR_OK);
+	}
+	ledger_scan(&w->control.ledger, EPOCH, w->now_ns);
+	assert_true(is_there(w, 0)); /* sealed, but not drained */
+	drain_all(w);
+	drain_all(w);
+	assert_false(is_there(w, 0));
+	assert_true(is_there(w, 1));
+	assert_int_equal(rows(w), 6);
+	assert_int_equal(spent(w), 60);
+	assert_int_equal(w->control.ledger.gaps, 0);
+	assert_int_equal(w->control.ledger.retired, 1);
+	remove_segments(w);
+	world_free(w);
+}
+
+static void
+what_a_dead_dataplane_left_is_drained_and_kept_for_a_while(void **state)
+{
+	struct world *w = world_make();
+	struct spool_header *segment = make_segment(w, EPOCH, 0, 0, 4);
+	struct usage_record record = record_of(world_put(w, NOUN_ACCOUNT, "a", "{}"), 10);
+	struct spool_writer writer;
+
+	(void)state;
+	spool_writer_init(&writer, segment);
+	spool_append(&writer, &record);
+	drain_all(w);
+	assert_int_equal(spent(w), 10);
+	ledger_scan(&w->control.ledger, EPOCH + 1, w->now_ns + LEDGER_FORGET_NS);
+	assert_true(is_there(w, 0));
+	ledger_scan(&w->control.ledger, EPOCH, w->now_ns + LEDGER_FORGET_NS + 1);
+	assert_true(is_there(w, 0)); /* of the living dataplane: never */
+	ledger_scan(&w->control.ledger, EPOCH + 1, w->now_ns + LEDGER_FORGET_NS + 1);
+	assert_false(is_there(w, 0));
+	world_free(w);
+}
+
+static void
+missing_records_are_counted(void **state)
+{
+	struct world *w = world_make();
+	int64_t a = world_put(w, NOUN_ACCOUNT, "a", "{}");
+	struct spool_header *segment = make_segment(w, EPOCH, 0, 3, 4);
+	struct usage_record record = record_of(a, 10);
+	struct spool_writer writer;
+
+	(void)state;
+	/* Numbers 1 to 9 were in segments that somebody has deleted. */
+	spool_writer_init(&writer, segment);
+	writer.sequence = 9;
+	segment->first_sequence = 10;
+	spool_append(&writer, &record);
+	drain_all(w);
+	assert_int_equal(rows(w), 1);
+	assert_int_equal(w->control.ledger.gaps, 9);
+	remove_segments(w);
+	world_free(w);
+}
+
+static void
+a_damaged_record_is_counted_and_the_rest_goes_on(void **state)
+{
+	struct world *w = world_make();
+	int64_t a = world_put(w, NOUN_ACCOUNT, "a", "{}");
+	struct spool_header *segment = make_segment(w, EPOCH, 0, 0, 8);
+	struct spool_writer writer;
+
+	(void)state;
+	spool_writer_init(&writer, segment);
+	for (int i = 0; i < 3; i++) {
+		struct usage_record record = record_of(a, 10);
+
+		spool_append(&writer, &record);
+	}
+	((uint8_t *)segment)[SPOOL_HEADER_BYTES + USAGE_RECORD_BYTES + 100] ^= 1; /* of the second */
+	drain_all(w);
+	assert_int_equal(rows(w), 2);
+	assert_int_equal(spent(w), 20);
+	assert_int_equal(w->control.ledger.damaged, 1);
+	assert_int_equal(segment->drained, 3);
+	remove_segments(w);
+	world_free(w);
+}
+
+static void
+files_that_are_no_segments_are_left_alone(void **state)
+{
+	struct world *w = world_make();
+	char path[160];
+	int file;
+
+	(void)state;
+	segment_path(w, path, EPOCH, 0, 0);
+	file = open(path, O_RDWR | O_CREAT, 0600);
+	assert_int_equal(ftruncate(file, 8192), 0); /* made, not formatted yet */
+	close(file);
+	drain_all(w);
+	assert_int_equal(w->control.ledger.segment_count, 0);
+	assert_int_equal(w->control.ledger.foreign, 1);
+	assert_true(is_there(w, 0));
+	remove_segments(w);
+	world_free(w);
+}
+
+static void
+the_last_epoch_is_the_highest_of_files_and_ledger(void **state)
+{
+	struct world *w = world_make();
+	struct spool_header *segment = make_segment(w, EPOCH, 0, 0, 4);
+	struct usage_record record = record_of(world_put(w, NOUN_ACCOUNT, "a", "{}"), 1);
+	struct spool_writer writer;
+	uint64_t epoch = 99;
+
+	(void)state;
+	assert_int_equal(ledger_last_epoch(&w->control.ledger, &epoch), ERR_OK);
+	assert_int_equal(epoch, 0);
+	spool_writer_init(&writer, segment);
+	spool_append(&writer, &record);
+	ledger_scan(&w->control.ledger, EPOCH, w->now_ns);
+	assert_int_equal(ledger_last_epoch(&w->control.ledger, &epoch), ERR_OK);
+	assert_int_equal(epoch, EPOCH);
+	drain_all(w);
+	remove_segments(w);
+	ledger_scan(&w->control.ledger, EPOCH, w->now_ns);
+	assert_int_equal(ledger_last_epoch(&w->control.ledger, &epoch), ERR_OK);
+	assert_int_equal(epoch, EPOCH);
+	world_free(w);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(records_are_charged_to_their_accounts),
+		cmocka_unit_test(a_segment_that_is_replayed_three_times_is_charged_once),
+		cmocka_unit_test(a_full_segment_is_deleted_when_it_is_drained_and_no_earlier),
+		cmocka_unit_test(what_a_dead_dataplane_left_is_drained_and_kept_for_a_while),
+		cmocka_unit_test(missing_records_are_counted),
+		cmocka_unit_test(a_damaged_record_is_counted_and_the_rest_goes_on),
+		cmocka_unit_test(files_that_are_no_segments_are_left_alone),
+		cmocka_unit_test(the_last_epoch_is_the_highest_of_files_and_ledger),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,345 @@
+/* The tables say what the store says: each change alone, and everything after a restart. */
+#include <arpa/inet.h>
+
+#include "world.h"
+
+static const struct shm *
+tables(const struct world *w)
+{
+	return &w->control.publish.shm;
+}
+
+static uint64_t
+generation(const struct world *w)
+{
+	return atomic_load(&tables(w)->header->generation);
+}
+
+/* One of everything. */
+static void
+make_catalogue(struct world *w)
+{
+	world_put(w, NOUN_ACCOUNT, "demo", "{}");
+	world_put(w, NOUN_PLAN, "std", "{\"requests_per_minute\":200}");
+	world_put(w, NOUN_PRICE, "small",
+		  "{\"input_nano_per_mtoken\":5,\"output_nano_per_mtoken\":9}");
+	world_put(w, NOUN_REGION, "mv", "{}");
+	world_put(w, NOUN_REGION, "fra", "{}");
+	world_put(w, NOUN_POD, "p1", "{\"address\":\"10.0.0.1\",\"port\":8000}");
+	world_put(w, NOUN_POD, "p2", "{\"address\":\"fd00::2\",\"port\":8001,\"host\":\"gpu\"}");
+	world_put(w, NOUN_MODEL, "llama", "{\"price\":\"small\"}");
+	world_put(w, NOUN_ALIAS, "l", "{\"model\":\"llama\"}");
+	world_put(w, NOUN_INSTANCE, "", "{\"name\":\"my-llama\",\"account\":\"demo\"}");
+	world_put(w, NOUN_DEPLOYMENT, "far",
+		  "{\"model\":\"llama\",\"region\":\"fra\",\"position\":1,\"pods\":[\"p2\"]}");
+	world_put(w, NOUN_DEPLOYMENT, "near",
+		  "{\"model\":\"llama\",\"region\":\"mv\",\"pods\":[\"p2\",\"p1\"],"
+		  "\"served_name\":\"l-8b\",\"base_path\":\"/142\"}");
+	world_sql(w, "INSERT INTO keys(hash, prefix, surface, account_id, plan_id) VALUES"
+		     " (randomblob(32), 'eco_', 0, 1, 1)");
+	assert_int_equal(publish_changes(&w->control.publish, w->now_ns), ERR_OK);
+}
+
+static struct shm_model
+find_model(const struct world *w, const char *name)
+{
+	struct shm_model model;
+	uint32_t entry;
+
+	assert_int_equal(shm_find_model(tables(w), bytes_from_text(name), &model, &entry), ERR_OK);
+	return model;
+}
+
+static bool
+has_model(const struct world *w, const char *name)
+{
+	struct shm_model model;
+	uint32_t entry;
+
+	return shm_find_model(tables(w), bytes_from_text(name), &model, &entry) == ERR_OK;
+}
+
+static void
+a_model_leads_to_price_regions_and_pods(void **state)
+{
+	static const uint8_t p1[16] = { [10] = 0xff, [11] = 0xff, 10, 0, 0, 1 };
+	struct world *w = world_make();
+	struct shm_deployment near;
+	struct shm_region region;
+	struct shm_model model;
+	struct shm_price price;
+	struct shm_pod pod;
+	uint8_t p2[16];
+
+	(void)state;
+	make_catalogue(w);
+	model = find_model(w, "l");
+	assert_int_equal(model.model_id, 1);
+	assert_int_equal(shm_read_price(tables(w), model.target.price, &price), ERR_OK);
+	assert_int_equal(price.input_nano_per_mtoken, 5);
+	assert_int_equal(price.version, 1);
+	assert_int_equal(model.target.deployment_count, 2);
+	assert_int_equal(shm_read_deployment(tables(w), model.target.deployments[0], &near), ERR_OK);
+	assert_int_equal(shm_read_region(tables(w), near.region, &region), ERR_OK);
+	assert_true(bytes_equal(shm_short_name_bytes(&region.name), BYTES_LITERAL("mv")));
+	assert_true(bytes_equal(shm_name_bytes(&near.served_name), BYTES_LITERAL("l-8b")));
+	assert_true(bytes_equal(shm_name_bytes(&near.base_path), BYTES_LITERAL("/142")));
+	assert_int_equal(near.pod_count, 2); /* in the order given */
+	assert_int_equal(shm_read_pod(tables(w), near.pods[0], &pod), ERR_OK);
+	inet_pton(AF_INET6, "fd00::2", p2);
+	assert_memory_equal(pod.address, p2, 16);
+	assert_int_equal(pod.port, 8001);
+	assert_true(bytes_equal(shm_short_name_bytes(&pod.host), BYTES_LITERAL("gpu")));
+	assert_int_equal(shm_read_pod(tables(w), near.pods[1], &pod), ERR_OK);
+	assert_memory_equal(pod.address, p1, 16);
+	world_free(w);
+}
+
+static void
+a_plan_becomes_nanoseconds_per_request(void **state)
+{
+	struct world *w = world_make();
+	struct shm_plan plan;
+
+	(void)state;
+	make_catalogue(w);
+	assert_int_equal(shm_read_plan(tables(w), 0, &plan), ERR_OK);
+	assert_int_equal(plan.requests_per_minute, 200);
+	assert_int_equal(plan.request_ns_per_unit, 300 * NSEC_PER_MSEC);
+	assert_int_equal(plan.request_burst_units, 200);
+	world_put(w, NOUN_PLAN, "std", "{\"burst\":10}");
+	shm_read_plan(tables(w), 0, &plan);
+	assert_int_equal(plan.request_burst_units, 10);
+	world_put(w, NOUN_PLAN, "std", "{\"requests_per_minute\":0}");
+	shm_read_plan(tables(w), 0, &plan);
+	assert_int_equal(plan.request_ns_per_unit, 0); /* no limit */
+	world_free(w);
+}
+
+static void
+one_change_touches_one_entry(void **state)
+{
+	struct world *w = world_make();
+	uint64_t before;
+
+	(void)state;
+	make_catalogue(w);
+	before = generation(w);
+	world_put(w, NOUN_PRICE, "small", "{\"output_nano_per_mtoken\":10}");
+	assert_int_equal(generation(w), before + 1);
+	world_put(w, NOUN_PRICE, "small", "{\"output_nano_per_mtoken\":10}");
+	assert_int_equal(generation(w), before + 1);
+	assert_int_equal(publish_all(&w->control.publish, w->now_ns), ERR_OK);
+	assert_int_equal(generation(w), before + 1); /* nothing to repair */
+	assert_int_equal(w->control.publish.repaired, 0);
+	world_free(w);
+}
+
+static void
+a_deleted_deployment_leaves_its_model_before_it_goes(void **state)
+{
+	struct world *w = world_make();
+
+	(void)state;
+	make_catalogue(w);
+	assert_int_equal(noun_delete(&w->control.store, NOUN_DEPLOYMENT, 2), ERR_OK);
+	control_publish(&w->control);
+	assert_int_equal(find_model(w, "llama").target.deployment_count, 1);
+	/* A model with deployments or aliases stays. */
+	assert_int_equal(noun_delete(&w->control.store, NOUN_MODEL, 1), ERR_STORE_CONFLICT);
+	assert_int_equal(noun_delete(&w->control.store, NOUN_DEPLOYMENT, 1), ERR_OK);
+	assert_int_equal(noun_delete(&w->control.store, NOUN_ALIAS, 1), ERR_OK);
+	assert_int_equal(noun_delete(&w->control.store, NOUN_MODEL, 1), ERR_OK);
+	assert_int_equal(noun_delete(&w->control.store, NOUN_MODEL, 1), ERR_STORE_NOT_FOUND);
+	control_publish(&w->control);
+	assert_false(has_model(w, "llama"));
+	assert_false(has_model(w, "l"));
+	world_free(w);
+}
+
+static void
+a_deleted_pod_leaves_its_deployments(void **state)
+{
+	struct world *w = world_make();
+	struct shm_deployment near;
+
+	(void)state;
+	make_catalogue(w);
+	assert_int_equal(noun_delete(&w->control.store, NOUN_POD, 2), ERR_OK);
+	control_publish(&w->control);
+	shm_read_deployment(tables(w), find_model(w, "l").target.deployments[0], &near);
+	assert_int_equal(near.pod_count, 1);
+	world_free(w);
+}
+
+static void
+a_revoked_key_is_published_as_such(void **state)
+{
+	struct world *w = world_make();
+	struct shm_key key;
+
+	(void)state;
+	make_catalogue(w);
+	assert_int_equal(shm_read_key(tables(w), 0, &key), ERR_OK);
+	assert_int_equal(key.revoked, 0);
+	world_sql(w, "UPDATE keys SET revoked = 1"); /* an operator with an SQL shell */
+	control_publish(&w->control);
+	assert_int_equal(shm_read_key(tables(w), 0, &key), ERR_OK);
+	assert_int_equal(key.revoked, 1);
+	world_sql(w, "DELETE FROM keys");
+	control_publish(&w->control);
+	assert_int_equal(shm_read_key(tables(w), 0, &key), ERR_SHM_NOT_FOUND);
+	world_free(w);
+}
+
+static void
+money_put_in_shows_in_the_cell_and_workers_debits_stay(void **state)
+{
+	struct world *w = world_make();
+	struct shm_balance_cell *cell = shm_balance(tables(w), 0);
+	bool credited;
+
+	(void)state;
+	make_catalogue(w);
+	assert_int_equal(store_top_up(&w->control.store, 1, 1000, "r", &credited), ERR_OK);
+	control_publish(&w->control);
+	assert_int_equal(shm_balance_available_nano(cell), 1000);
+	atomic_fetch_add(&cell->taken_nano, 300); /* a worker settles */
+	/* The ledger learns of it later, and must not take it twice. */
+	world_sql(w, "UPDATE accounts SET spent_nano = spent_nano + 300");
+	control_publish(&w->control);
+	assert_int_equal(shm_balance_available_nano(cell), 700);
+	store_top_up(&w->control.store, 1, 50, "", &credited);
+	control_publish(&w->control);
+	assert_int_equal(shm_balance_available_nano(cell), 750);
+	/* Control dies, perhaps between the commit and the cell, and comes back. */
+	world_restart(w);
+	assert_int_equal(shm_balance_available_nano(cell), 750);
+	world_free(w);
+}
+
+static void
+new_tables_get_their_balances_from_the_store(void **state)
+{
+	struct world *w = world_make();
+	bool credited;
+
+	(void)state;
+	make_catalogue(w);
+	store_top_up(&w->control.store, 1, 1000, "", &credited);
+	world_sql(w, "UPDATE accounts SET spent_nano = 400");
+	free(w->control.share.shm.header); /* a reboot: /dev/shm is empty */
+	world_make_shm(w);
+	world_restart(w);
+	assert_int_equal(shm_balance_available_nano(shm_balance(tables(w), 0)), 600);
+	assert_int_equal(atomic_load(&shm_balance(tables(w), 0)->taken_nano), 400);
+	world_free(w);
+}
+
+static void
+coming_back_keeps_entries_and_publishes_only_differences(void **state)
+{
+	struct world *w = world_make();
+	struct shm_model before, after;
+	uint64_t old_generation;
+
+	(void)state;
+	make_catalogue(w);
+	before = find_model(w, "llama");
+	old_generation = generation(w);
+	world_restart(w);
+	assert_int_equal(generation(w), old_generation);
+	after = find_model(w, "llama");
+	assert_memory_equal(&before, &after, sizeof(before));
+
+	/* While control was away: one row came, one went, one changed. */
+	publish_fini(&w->control.publish);
+	world_sql(w, "INSERT INTO models(name) VALUES ('new'); DELETE FROM aliases;"
+		     "UPDATE prices SET input_nano_per_mtoken = 6; DELETE FROM changes");
+	world_attach(w);
+	assert_int_equal(generation(w), old_generation + 3);
+	assert_true(has_model(w, "new"));
+	assert_false(has_model(w, "l"));
+	world_free(w);
+}
+
+static void
+the_reconciliation_finds_what_nobody_reported(void **state)
+{
+	struct world *w = world_make();
+	bool more = true;
+
+	(void)state;
+	make_catalogue(w);
+	world_sql(w, "UPDATE models SET name = 'renamed'; INSERT INTO models(name) VALUES ('n');"
+		     "DELETE FROM aliases; DELETE FROM changes");
+	assert_true(has_model(w, "llama"));
+	assert_int_equal(publish_step(&w->control.publish, w->now_ns + 1, &more), ERR_OK);
+	assert_false(more); /* not yet time */
+	w->now_ns += PUBLISH_ROUND_NS;
+	do {
+		assert_int_equal(publish_step(&w->control.publish, w->now_ns, &more), ERR_OK);
+	} while (more);
+	assert_true(has_model(w, "renamed"));
+	assert_true(has_model(w, "n"));
+	assert_false(has_model(w, "llama"));
+	assert_false(has_model(w, "l"));
+	assert_int_equal(w->control.publish.repaired, 3);
+	assert_int_equal(atomic_load(&tables(w)->header->reconciled_at_ns), w->now_ns);
+	world_free(w);
+}
+
+static void
+a_full_table_refuses_the_row_and_tells(void **state)
+{
+	struct world *w = world_make();
+	char name[16];
+
+	(void)state;
+	for (int i = 0; i < 9; i++) {
+		snprintf(name, sizeof(name), "m%d", i);
+		world_put(w, NOUN_MODEL, name, "{}");
+		assert_int_equal(has_model(w, name), i < 8);
+	}
+	assert_int_equal(w->control.publish.rows_refused, 1);
+	world_free(w);
+}
+
+static void
+a_thousand_reported_changes_are_published_in_one_call(void **state)
+{
+	struct world *w = world_make();
+	struct shm_key key;
+
+	(void)state;
+	make_catalogue(w);
+	for (int i = 0; i < 2500; i++)
+		world_sql(w, i % 2 ? "UPDATE keys SET revoked = 0" : "UPDATE keys SET revoked = 1");
+	world_sql(w, "UPDATE keys SET surface = 1");
+	control_publish(&w->control);
+	assert_int_equal(shm_read_key(tables(w), 0, &key), ERR_OK);
+	assert_int_equal(key.surface, 1);
+	assert_int_equal(key.revoked, 0);
+	world_free(w);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_model_leads_to_price_regions_and_pods),
+		cmocka_unit_test(a_plan_becomes_nanoseconds_per_request),
+		cmocka_unit_test(one_change_touches_one_entry),
+		cmocka_unit_test(a_deleted_deployment_leaves_its_model_before_it_goes),
+		cmocka_unit_test(a_deleted_pod_leaves_its_deployments),
+		cmocka_unit_test(a_revoked_key_is_published_as_such),
+		cmocka_unit_test(money_put_in_shows_in_the_cell_and_workers_debits_stay),
+		cmocka_unit_test(new_tables_get_their_balances_from_the_store),
+		cmocka_unit_test(coming_back_keeps_entries_and_publishes_only_differences),
+		cmocka_unit_test(the_reconciliation_finds_what_nobody_reported),
+		cmocka_unit_test(a_full_table_refuses_the_row_and_tells),
+		cmocka_unit_test(a_thousand_reported_changes_are_published_in_one_call),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,155 @@
+#pragma once
+
+/* world: a store in a temporary folder and the tables it is published to, for control's unit tests. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "control.h"
+#include "noun.h"
+
+struct world {
+	struct control control;
+	char folder[64];
+	char store_path[80];
+	char spool_path[80];
+	uint64_t now_ns;
+};
+
+static const struct shm_capacity world_capacity = { .count = {
+	[SHM_KEYS] = 32, [SHM_ACCOUNTS] = 8, [SHM_PLANS] = 8, [SHM_MODELS] = 8,
+	[SHM_ALIASES] = 8, [SHM_PRICES] = 8, [SHM_INSTANCES] = 8, [SHM_DEPLOYMENTS] = 8,
+	[SHM_PODS] = 8, [SHM_REGIONS] = 4,
+} };
+
+static inline void
+world_make_shm(struct world *w)
+{
+	static const uint8_t instance_id[16] = { 1 };
+	uint64_t bytes = shm_bytes(&world_capacity, 1);
+	void *memory = aligned_alloc(CACHE_LINE_BYTES, bytes);
+
+	assert_non_null(memory);
+	memset(memory, 0, bytes);
+	shm_format(memory, &world_capacity, 1, instance_id, w->control.pepper);
+	assert_int_equal(shm_attach(&w->control.share.shm, memory, bytes), ERR_OK);
+}
+
+static inline void
+world_attach(struct world *w)
+{
+	assert_int_equal(publish_init(&w->control.publish, &w->control.store,
+				      w->control.share.shm, w->now_ns), ERR_OK);
+	assert_int_equal(publish_all(&w->control.publish, w->now_ns), ERR_OK);
+}
+
+static inline struct world *
+world_make(void)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	assert_non_null(w);
+	snprintf(w->folder, sizeof(w->folder), "/tmp/sluice-test-XXXXXX");
+	assert_non_null(mkdtemp(w->folder));
+	snprintf(w->store_path, sizeof(w->store_path), "%s/store", w->folder);
+	snprintf(w->spool_path, sizeof(w->spool_path), "%s/spool", w->folder);
+	w->now_ns = 1000 * NSEC_PER_SEC;
+	w->control.instance = "test";
+	w->control.key_prefixes[SHM_SURFACE_ECOLINK] = "eco_";
+	w->control.key_prefixes[SHM_SURFACE_INFER] = "sk-infer-";
+	assert_int_equal(store_open(&w->control.store, w->store_path), ERR_OK);
+	assert_int_equal(store_pepper(&w->control.store, w->control.pepper), ERR_OK);
+	assert_int_equal(ledger_init(&w->control.ledger, &w->control.store, "test", w->spool_path),
+			 ERR_OK);
+	world_make_shm(w);
+	world_attach(w);
+	return w;
+}
+
+/* Control dies and comes back: the tables stay as they are, all else is made again. */
+static inline void
+world_restart(struct world *w)
+{
+	publish_fini(&w->control.publish);
+	ledger_fini(&w->control.ledger);
+	store_close(&w->control.store);
+	assert_int_equal(store_open(&w->control.store, w->store_path), ERR_OK);
+	assert_int_equal(ledger_init(&w->control.ledger, &w->control.store, "test", w->spool_path),
+			 ERR_OK);
+	world_attach(w);
+}
+
+static inline void
+world_free(struct world *w)
+{
+	static const char *const ends[] = { "", "-wal", "-shm" };
+	char path[128];
+
+	publish_fini(&w->control.publish);
+	ledger_fini(&w->control.ledger);
+	store_close(&w->control.store);
+	free(w->control.share.shm.header);
+	for (size_t i = 0; i < COUNT_OF(ends); i++) {
+		snprintf(path, sizeof(path), "%s%s", w->store_path, ends[i]);
+		unlink(path);
+	}
+	rmdir(w->spool_path);
+	rmdir(w->folder);
+	free(w);
+}
+
+/* Makes or changes an object and publishes it; returns its id. */
+static inline int64_t
+world_put(struct world *w, enum noun noun, const char *name, const char *json)
+{
+	yyjson_doc *body = yyjson_read(json, strlen(json), 0);
+	struct bytes reference = bytes_from_text(name);
+	int64_t id = 0;
+	bool created;
+	enum err verdict;
+
+	assert_non_null(body);
+	if (name[0] != '\0' && noun_resolve(&w->control.store, noun, reference, &id) != ERR_OK)
+		id = 0;
+	verdict = noun_put(&w->control.store, noun, &id, reference, yyjson_doc_get_root(body), NULL,
+			   0, &created);
+	if (verdict != ERR_OK)
+		print_message("%s: %s\n", name, w->control.store.problem);
+	assert_int_equal(verdict, ERR_OK);
+	yyjson_doc_free(body);
+	assert_int_equal(publish_changes(&w->control.publish, w->now_ns), ERR_OK);
+	return id;
+}
+
+static inline void
+world_sql(struct world *w, const char *sql)
+{
+	assert_int_equal(sqlite3_exec(w->control.store.db, sql, NULL, NULL, NULL), SQLITE_OK);
+}
+
+static inline int64_t
+world_number(struct world *w, const char *sql)
+{
+	sqlite3_stmt *statement = store_prepare(&w->control.store, sql);
+	int64_t number;
+
+	assert_non_null(statement);
+	assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+	number = sqlite3_column_int64(statement, 0);
+	sqlite3_finalize(statement);
+	return number;
+}
+
+/* control.c's share of the program, for the API's sake. */
+void
+control_publish(struct control *control)
+{
+	assert_int_equal(publish_changes(&control->publish, 1000 * NSEC_PER_SEC), ERR_OK);
+}
