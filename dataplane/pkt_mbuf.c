@@ -1,6 +1,8 @@
 /* The pools behind pkt_body.h on rte_mbuf. */
+#include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
 #include <stdio.h>
 
@@ -58,6 +60,41 @@ pools_bytes(const struct pools_plan *plan)
 	       (uint64_t)plan->bare * object_bytes(0);
 }
 
+/*
+ * rte_pktmbuf_pool_create(), but for one flag. Without huge pages it would put no object across a border of
+ * 4 KiB, since devices see physical pages; that takes most of a page per packet. Such memory is only used by
+ * software ports, which see what we see (or behind an IOMMU that maps it so), and for them it is in one piece.
+ */
+static struct rte_mempool *
+create_pool(const char *name, uint32_t count, uint16_t room_bytes)
+{
+	struct rte_pktmbuf_pool_private sizes = {
+		.mbuf_data_room_size = room_bytes,
+		.mbuf_priv_size = sizeof(struct pkt_meta),
+	};
+	uint32_t element_bytes =
+		(uint32_t)(sizeof(struct rte_mbuf) + sizeof(struct pkt_meta)) + room_bytes;
+	struct rte_mempool *pool = rte_mempool_create_empty(
+		name, count, element_bytes, CACHE, sizeof(sizes), SOCKET_ID_ANY,
+		rte_eal_has_hugepages() ? 0 : RTE_MEMPOOL_F_NO_IOVA_CONTIG);
+	int rc;
+
+	if (pool == NULL)
+		return NULL;
+	rc = rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), NULL);
+	if (rc == 0) {
+		rte_pktmbuf_pool_init(pool, &sizes);
+		rc = rte_mempool_populate_default(pool);
+	}
+	if (rc < 0) {
+		rte_mempool_free(pool);
+		rte_errno = -rc;
+		return NULL;
+	}
+	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+	return pool;
+}
+
 static struct pkt_pool *
 open_one(const char *kind, uint32_t worker, uint32_t count, uint32_t room_bytes, char *text,
 	 size_t room)
@@ -66,8 +103,7 @@ open_one(const char *kind, uint32_t worker, uint32_t count, uint32_t room_bytes,
 	struct rte_mempool *pool;
 
 	snprintf(name, sizeof(name), "%s_%u", kind, worker);
-	pool = rte_pktmbuf_pool_create(name, count, CACHE, sizeof(struct pkt_meta),
-				       (uint16_t)room_bytes, SOCKET_ID_ANY);
+	pool = create_pool(name, count, (uint16_t)room_bytes);
 	if (pool == NULL)
 		snprintf(text, room,
 			 "no memory for %u %s packets of worker %u: %s; raise memory.size or lower it "
