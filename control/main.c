@@ -247,11 +247,23 @@ publish_everything(struct control *control)
 
 /* --- the loop ---------------------------------------------------------------------------- */
 
+/* A disk that is full stays so for many turns: one line a second says it, too. */
+static void
+complain_of_store(struct control *control, const char *event)
+{
+	uint64_t now_ns = clock_now_ns();
+
+	if (now_ns < control->complain_at_ns)
+		return;
+	control->complain_at_ns = now_ns + NSEC_PER_SEC;
+	LOG_ERROR(event, LOG_TEXT("problem", control->store.problem));
+}
+
 void
 control_publish(struct control *control)
 {
 	if (publish_changes(&control->publish, clock_now_ns()) != ERR_OK)
-		LOG_ERROR("publish_failed", LOG_TEXT("problem", control->store.problem));
+		complain_of_store(control, "publish_failed");
 }
 
 static void
@@ -266,7 +278,7 @@ turn_ledger(struct control *control, uint64_t now_ns, uint64_t *scan_at_ns)
 	}
 	while (more && clock_now_ns() - now_ns < BUSY_TURN_NS) {
 		if (ledger_drain(&control->ledger, now_ns, &more) != ERR_OK) {
-			LOG_ERROR("ledger_failed", LOG_TEXT("problem", control->store.problem));
+			complain_of_store(control, "ledger_failed");
 			return;
 		}
 	}
@@ -280,7 +292,7 @@ turn_publish(struct control *control, uint64_t now_ns)
 	if (store_changed_elsewhere(&control->store))
 		control_publish(control);
 	if (publish_step(&control->publish, now_ns, &more) != ERR_OK)
-		LOG_ERROR("reconcile_failed", LOG_TEXT("problem", control->store.problem));
+		complain_of_store(control, "reconcile_failed");
 }
 
 /* The signal file's readability ends the loop: only SIGTERM and SIGINT lead there. */

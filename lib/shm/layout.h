@@ -30,7 +30,7 @@
  * version + 1 (release). A reader loads version (acquire), copies body[version & 1], and accepts it if
  * version has not moved; else it tries again, at most SHM_READ_TRIES_MAX times. So readers never block,
  * a writer that dies half-way disturbs nobody, and one change costs one entry. Bodies are whole 8-byte
- * words, so that both sides copy them with relaxed atomic loads and stores.
+ * words, so that both sides copy them with atomic loads and stores.
  *
  * An index slot is one 64-bit word: 0 is empty, SHM_SLOT_TOMBSTONE was deleted, anything else is
  * tag << 32 | entry + 1. The tag is the upper half of the 64-bit hash; its lower bits name the home slot.
