@@ -40,20 +40,20 @@ class Client:
     def __init__(self, host, port, ca=None, name=None, timeout=20, versions=None, source=None, window=None,
                  context=None, session=None, connect_tls=True):
         family = socket.AF_INET6 if ':' in host else socket.AF_INET
-        self.plain = socket.socket(family, socket.SOCK_STREAM)
+        plain = socket.socket(family, socket.SOCK_STREAM)
         if window:
-            self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
-        self.plain.settimeout(timeout)
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        plain.settimeout(timeout)
         if source:
-            self.plain.bind(source)
-        self.plain.connect((host, port))
-        self.plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket = self.plain
+            plain.bind(source)
+        plain.connect((host, port))
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = plain
         self.host = name or host
         self.buffer = b''
         if ca and connect_tls:
             context = context or tls_context(ca, versions)
-            self.socket = context.wrap_socket(self.plain, server_hostname=name, session=session)
+            self.socket = context.wrap_socket(plain, server_hostname=name, session=session)
 
     def __enter__(self):
         return self
@@ -66,12 +66,8 @@ class Client:
 
     def reset(self):
         """Goes away as a crashed client does: RST, no close_notify."""
-        self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-        if self.socket is not self.plain:
-            descriptor = self.socket.detach()
-            socket.socket(fileno=descriptor).close()
-        else:
-            self.plain.close()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        self.socket.close()
 
     def send(self, data):
         self.socket.sendall(data)
@@ -178,7 +174,7 @@ class Client:
 
     def is_closed(self, seconds=5):
         """Whether the peer ends the connection and sends nothing more before."""
-        self.plain.settimeout(seconds)
+        self.socket.settimeout(seconds)
         try:
             data = self.buffer or self.receive()
         except Closed:

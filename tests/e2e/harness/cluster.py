@@ -36,7 +36,7 @@ workers: {workers}
 idle: sleep
 memory:
   huge_pages: no
-  size: 512MiB
+  size: 128MiB
 {eal}ports:
   - device: "{device}"
     addresses: [{addresses}]
@@ -119,6 +119,8 @@ class Cluster:
             return
         for program in ('control/sluice-control', 'dataplane/sluice-dataplane', 'tools/sluicectl/sluicectl'):
             assert os.path.exists(os.path.join(self.build, program)), f'{program} is not built'
+        for name in os.listdir('/dev/shm'):  # of the cluster before: another store, another pepper
+            os.unlink(os.path.join('/dev/shm', name))
         self.make_certificate()
         self.write_config()
         self.control = Process('control', [os.path.join(self.build, 'control/sluice-control'), '--config',
@@ -135,7 +137,7 @@ class Cluster:
         wait_for(self.control_answers, 20, 'control does not answer')
 
     def control_answers(self):
-        assert self.control.is_alive(), f'control ended: {self.control.log_text()[-400:]}'
+        assert self.control.is_alive(), f'control ended with {self.control.child.returncode}: {self.control.log_text()[-400:]}'
         return self.admin.answers()
 
     def start_dataplane(self, wait=True):
@@ -146,7 +148,7 @@ class Cluster:
             self.wait_serving()
 
     def give_tap_an_address(self):
-        assert self.dataplane.is_alive(), f'dataplane ended: {self.dataplane.log_text()[-400:]}'
+        assert self.dataplane.is_alive(), f'dataplane ended with {self.dataplane.child.returncode}: {self.dataplane.log_text()[-400:]}'
         if not os.path.exists('/sys/class/net/sluicetap') and 'sluicetap' not in run('ip', 'link'):
             return False
         run('ip', 'address', 'replace', f'{net.TAP_HOST4}/24', 'dev', 'sluicetap')
@@ -157,7 +159,7 @@ class Cluster:
         wait_for(self.serves, seconds, 'the dataplane does not serve')
 
     def serves(self):
-        assert self.dataplane.is_alive(), f'dataplane ended: {self.dataplane.log_text()[-600:]}'
+        assert self.dataplane.is_alive(), f'dataplane ended with {self.dataplane.child.returncode}: {self.dataplane.log_text()[-600:]}'
         try:
             with self.client(timeout=2) as client:
                 return client.request('GET', '/readyz').status == 200

@@ -77,7 +77,6 @@ def malformed_heads(cluster):
         head(post, host, key, 'Transfer-Encoding: chunked') + b'5;' + b'a' * 70000 + b'\r\n',
         head(post, host, key, 'Transfer-Encoding: chunked') + b'1 \r\nx\r\n0\r\n\r\n',
         b'\r\n\r\n\r\n' * 20 + b'\x00\r\n\r\n',
-        b'\x00' * 2000,
     ]
     before = served_by_all(cluster)
     for data in wrong:
@@ -121,7 +120,7 @@ def random_bytes(cluster):
         with cluster.client(timeout=5) as client:
             try:
                 client.send(bytes(data))
-                client.plain.settimeout(0.4)
+                client.socket.settimeout(0.4)
                 answer = client.read_head()
                 assert answer.status in (200, 400, 401, 404, 405, 413, 422, 431, 501, 505), answer
             except (Closed, TimeoutError):
@@ -143,8 +142,6 @@ def truncated(cluster):
         clients.append(client)
     clock = elapsed()
     for client in clients:
-        ends = client.plain
-        ends.settimeout(15)
         try:
             while client.receive():
                 pass

@@ -47,6 +47,10 @@ class Server:
         with Client(net.HOST4, PORT) as client:
             return client.request('POST', CHAT, body=body)
 
+    def direct_events(self, body):
+        with Client(net.HOST4, PORT) as client:
+            return list(client.read_events(client.start('POST', CHAT, body=body)))
+
 
 def text_of(events):
     """What a stream says, its finish reason, and how many events had choices."""
@@ -76,8 +80,9 @@ def same_as_direct(cluster):
             response = client.begin(cluster.key, {**body, 'stream': True})
             events = list(client.read_events(response))
             text, finish, count = text_of(events)
+            # Tokens that are parts of a character come together in one event, so it is fewer than 42.
+            assert (text, finish, count) == text_of(server.direct_events({**body, 'stream': True}))
             assert text == direct['choices'][0]['message']['content'] and finish == 'length'
-            assert count == 42, f'{count} events for 40 tokens, a role and an end'
             assert events[-1] == b'data: [DONE]\n\n'
             assert not any(b'"usage"' in event for event in events), 'usage was not asked for'
             asked = {**body, 'stream': True, 'stream_options': {'include_usage': True}}
