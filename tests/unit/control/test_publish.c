@@ -313,9 +313,10 @@ a_thousand_reported_changes_are_published_in_one_call(void **state)
 
 	(void)state;
 	make_catalogue(w);
+	world_sql(w, "BEGIN"); /* one commit: each is a write to the disk */
 	for (int i = 0; i < 2500; i++)
 		world_sql(w, i % 2 ? "UPDATE keys SET revoked = 0" : "UPDATE keys SET revoked = 1");
-	world_sql(w, "UPDATE keys SET surface = 1");
+	world_sql(w, "UPDATE keys SET surface = 1; COMMIT");
 	control_publish(&w->control);
 	assert_int_equal(shm_read_key(tables(w), 0, &key), ERR_OK);
 	assert_int_equal(key.surface, 1);
