@@ -32,9 +32,10 @@ add(const char *text)
 	CHECK(arguments.count < ARGUMENTS_MAX);
 	snprintf(arguments.texts[arguments.count], ARGUMENT_BYTES, "%s", text);
 	arguments.list[arguments.count] = arguments.texts[arguments.count];
-	if (arguments.count > 0)
-		strncat(arguments.line, " ", sizeof(arguments.line) - strlen(arguments.line) - 1);
-	strncat(arguments.line, text, sizeof(arguments.line) - strlen(arguments.line) - 1);
+	size_t len = strlen(arguments.line);
+
+	snprintf(arguments.line + len, sizeof(arguments.line) - len, "%s%s",
+		 arguments.count > 0 ? " " : "", text);
 	arguments.count++;
 }
 

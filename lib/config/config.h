@@ -99,7 +99,6 @@ struct config {
 	struct {
 		uint32_t clients; /* connections, all workers together */
 		uint32_t upstreams; /* connections to backends, all workers together */
-		uint32_t per_source; /* client connections per IPv4 /24 or IPv6 /48 */
 		uint64_t bodies_bytes; /* request bodies kept for a resend, all workers together */
 	} limits;
 	struct {

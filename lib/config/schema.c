@@ -122,8 +122,6 @@ static const struct key limits_keys[] = {
 	      "Client connections, all workers together."),
 	VALUE("upstreams", KEY_COUNT, CONFIG(limits.upstreams), 1, 10000000, "8192", KEY_RESTART,
 	      "Connections to backends, all workers together."),
-	VALUE("per_source", KEY_COUNT, CONFIG(limits.per_source), 1, 10000000, "10000", KEY_RESTART,
-	      "Client connections from one IPv4 /24 or IPv6 /48."),
 	VALUE("bodies", KEY_SIZE, CONFIG(limits.bodies_bytes), 1 * MIB, 256 * GIB, "128MiB",
 	      KEY_RESTART,
 	      "Request bodies kept until the first byte of the answer, all workers "

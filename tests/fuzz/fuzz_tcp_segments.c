@@ -6,7 +6,8 @@
  * near something interesting. After each operation:
  *
  *   tcp_check() holds; whatever was sent parses, has a right checksum and the stream's own bytes; nothing
- *   answers a reset by a reset; one operation brings a bounded number out; what the application reads is what the peer's sequence numbers say. In the end no packet is missing.
+ *   answers a reset by a reset; one operation brings a bounded number out; what the application reads is
+ *   what the peer's sequence numbers say. In the end no packet is missing.
  */
 #include <stdint.h>
 #include <stdlib.h>
