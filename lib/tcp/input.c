@@ -526,6 +526,7 @@ process_fin(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 	if (!c->fin_seen || c->fin_done || c->rcv_nxt != c->fin_seq)
 		return;
 	c->fin_done = true;
+	tcp_reass_free(t, c); /* a peer may have sent something behind its end; it leads nowhere */
 	c->rcv_nxt++;
 	c->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt); /* a FIN may lie one beyond the window */
 	tcp_conn_notify(t, c, TCP_EVENT_EOF);

@@ -87,6 +87,7 @@ check_config(const struct tcp_config *config)
 	CHECK(config->window_shift <= TCPHDR_SHIFT_MAX);
 	CHECK(config->recv_bytes_max > 0 && config->recv_bytes_max <= TCP_RECV_BYTES_MAX);
 	CHECK(config->recv_bytes_max >> config->window_shift <= UINT16_MAX);
+	CHECK(config->recv_bytes_max >> config->window_shift > 0); /* or the window never opens */
 	CHECK(config->send_bytes_max > 0 && config->send_bytes_max <= UINT32_C(1) << 30);
 	CHECK(config->delayed_ack_ns <= NSEC_PER_SEC / 2); /* RFC 9293 MUST-40 */
 	CHECK(config->ephemeral_port_min <= config->ephemeral_port_max);

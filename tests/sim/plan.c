@@ -22,14 +22,16 @@ between(struct prng *r, uint64_t low, uint64_t high)
 	return low + prng_next(r) % (high - low + 1);
 }
 
-/* Small values as likely as large ones. */
+/* Every order of magnitude is as likely as any other. */
 static uint64_t
 log_between(struct prng *r, uint64_t low, uint64_t high)
 {
-	uint64_t limit = low;
+	uint32_t orders = 0;
+	uint64_t limit;
 
-	while (limit < high && !one_in(r, 4))
-		limit = limit * 2 + 1;
+	while (low >> orders < high >> orders)
+		orders++;
+	limit = (low + 1) << prng_below(r, orders + 1);
 	return between(r, low, limit < high ? limit : high);
 }
 
@@ -67,7 +69,7 @@ plan_link(struct plan *plan, struct prng *r, struct link_faults *f, uint32_t whi
 		f->queue_bytes_max = (uint32_t)log_between(r, 4 * KIB, 128 * KIB);
 	}
 	if ((which & 1 << 7) != 0) {
-		f->blackout_from_ns = plan->start_ns + between(r, 0, 5 * NSEC_PER_SEC);
+		f->blackout_from_ns = between(r, 0, 5 * NSEC_PER_SEC);
 		f->blackout_until_ns = f->blackout_from_ns +
 				       log_between(r, NSEC_PER_MSEC, 12 * NSEC_PER_SEC);
 	}
@@ -122,7 +124,7 @@ static void
 plan_pairs(struct plan *plan, struct prng *r)
 {
 	bool is_storm = one_in(r, 8);
-	uint64_t bytes_max = is_storm ? 2 * KIB : 96 * KIB;
+	uint64_t bytes_max = is_storm ? 2 * KIB : one_in(r, 4) ? 500 * KIB : 96 * KIB;
 	bool reuses_ports = one_in(r, 10);
 
 	plan->pairs = (uint32_t)(is_storm ? between(r, 10, SIM_PAIRS_MAX) : between(r, 1, 5));
@@ -167,6 +169,8 @@ plan_host(struct plan *plan, struct prng *r, uint32_t host)
 	c->window_shift = (uint8_t)prng_below(r, 15);
 	while (c->recv_bytes_max >> c->window_shift > 0xffff)
 		c->window_shift++;
+	while (c->recv_bytes_max >> c->window_shift == 0)
+		c->window_shift--;
 	c->seed = prng_next(r);
 	for (size_t i = 0; i < sizeof(c->hash_key); i++)
 		c->hash_key[i] = (uint8_t)prng_next(r);
@@ -202,6 +206,27 @@ plan_host(struct plan *plan, struct prng *r, uint32_t host)
 		pools->receive = (uint32_t)between(r, 100, 600);
 	if (one_in(r, 8))
 		pools->payload = (uint32_t)between(r, 16, 200);
+}
+
+/* A connection whose numbers pass 2^32 while it carries data (world.c finds the keys and the moment). */
+static void
+plan_wrap(struct plan *plan, struct prng *r)
+{
+	struct pair_plan *p = &plan->pair[0];
+	uint32_t side = prng_below(r, 2);
+
+	plan->wrap = side == 0 ? WRAP_CLIENT : WRAP_SERVER;
+	p->start_ns = 0;
+	p->simultaneous = false;
+	p->client_port = 4000;
+	p->end[side].manner = END_POLITE;
+	p->end[side].total_bytes = between(r, 20 * KIB, 120 * KIB);
+	p->end[side].write_bytes_max = (uint32_t)between(r, 500, 8 * KIB);
+	p->end[side].piece_bytes_max = 0;
+	plan->stall_ppm = 0;
+	/* A cookie has the largest numbers for the largest segments only. */
+	for (uint32_t i = 0; side == 1 && i < plan->hosts; i++)
+		plan->config[i].mss_v4 = plan->config[i].mss_v6 = 8960;
 }
 
 void
@@ -246,6 +271,8 @@ plan_make(struct plan *plan, uint64_t seed)
 	if (one_in(r, 8))
 		plan->icmp_ppm = (uint32_t)log_between(r, 1000, PPM / 20);
 	plan_pairs(plan, r);
+	if (one_in(r, 5))
+		plan_wrap(plan, r);
 }
 
 static void
@@ -278,9 +305,11 @@ print_end(const char *name, const struct end_plan *e)
 void
 plan_print(const struct plan *plan)
 {
-	printf("seed %" PRIu64 ": %u hosts, %s%s%s, clock starts at %.3f s, faults end after %.0f s\n",
+	static const char *const wraps[] = { "", ", client's numbers wrap", ", server's numbers wrap" };
+
+	printf("seed %" PRIu64 ": %u hosts, %s%s%s%s, clock starts at %.3f s, faults end after %.0f s\n",
 	       plan->seed, plan->hosts, plan->is_v6 ? "IPv6" : "IPv4",
-	       plan->is_hostile ? ", hostile" : "", plan->may_fail ? ", may fail" : "",
+	       wraps[plan->wrap], plan->is_hostile ? ", hostile" : "", plan->may_fail ? ", may fail" : "",
 	       (double)plan->start_ns / 1e9, (double)plan->faults_end_ns / 1e9);
 	printf("  bursts: receive <= %u, transmit <= %u; stalls %u up to %.1f ms; droughts %u up to %.1f "
 	       "ms; failures %u; icmp %u\n",

@@ -7,6 +7,7 @@
 #include "link.h"
 #include "segment.h"
 #include "stack.h"
+#include "tcp/internal.h"
 #include "tcp/tcp.h"
 
 /*
@@ -58,8 +59,15 @@ struct pair_plan {
 	struct end_plan end[2];
 };
 
+enum plan_wrap {
+	WRAP_NONE,
+	WRAP_CLIENT, /* the first pair's client starts just below 2^32 */
+	WRAP_SERVER, /* its server does */
+};
+
 struct plan {
 	uint64_t seed;
+	enum plan_wrap wrap;
 	uint32_t hosts;
 	bool is_v6;
 	bool is_hostile; /* corruption that checksums do not show: content is not compared */
@@ -68,7 +76,7 @@ struct plan {
 	uint64_t faults_end_ns; /* after the beginning */
 	struct tcp_config config[SIM_HOSTS_MAX];
 	struct stack_pools pools[SIM_HOSTS_MAX];
-	struct link_faults faults[SIM_HOSTS_MAX][SIM_HOSTS_MAX];
+	struct link_faults faults[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; /* blackouts after the beginning */
 	/* hosts */
 	uint32_t receive_burst_max;
 	uint32_t transmit_burst_max;

@@ -17,8 +17,10 @@
 #define TURNS_MAX UINT64_C(1500000)
 /* After the faults: the longest backoff is 60 s, a few of them may follow each other. */
 #define CALM_NS_MAX (400 * NSEC_PER_SEC)
-/* After the applications: TIME-WAIT, orphans and half-open entries run out. */
+/* After the applications: TIME-WAIT, orphans and half-open entries run out. A forged timestamp makes an
+ * end deaf (PAWS), then only its user timeout helps. */
 #define QUIET_NS_MAX (300 * NSEC_PER_SEC)
+#define QUIET_HOSTILE_NS_MAX (1000 * NSEC_PER_SEC)
 
 void
 sim_fail(const struct world *w, const char *format, ...)
@@ -62,6 +64,55 @@ address_of(const struct plan *plan, uint32_t host)
 	return plan->is_v6 ? v6 : v4;
 }
 
+/* Passive numbers are cookies: the clock's share of them is waited for, the rest is tried. */
+static void
+aim_server(struct world *w, struct tcp *server, const struct tcp_tuple *t, uint32_t irs)
+{
+	const struct tcp_config *c = &w->plan.config[w->plan.pair[0].client_host];
+	uint16_t mss = w->plan.is_v6 ? c->mss_v6 : c->mss_v4;
+
+	for (uint32_t tries = 0; tries < 20000; tries++) {
+		if (tcp_cookie_make(server, t, irs, mss, w->now_ns) >= UINT32_MAX - 50000)
+			return;
+		server->cookie_key = (struct siphash_key){ prng_next(&w->prng), prng_next(&w->prng) };
+	}
+	CHECK(false); /* one of 300 fits */
+}
+
+/* Moves the beginning so that the first pair's numbers start below 2^32 and pass it. */
+static void
+aim_at_wrap(struct world *w)
+{
+	const struct pair_plan *p = &w->plan.pair[0];
+	struct tcp *client = w->host[p->client_host].stack.tcp;
+	struct tcp_tuple t = { w->host[p->client_host].address, w->host[p->server_host].address,
+			       p->client_port, sim_port_of(p->server_host) };
+	struct tcp_tuple seen = { t.remote, t.local, t.remote_port, t.local_port };
+	uint32_t below = 1 + prng_below(&w->prng, 20000);
+
+	if (w->plan.wrap == WRAP_CLIENT) {
+		uint32_t missing = 0u - below - tcp_isn_make(client, &t, w->now_ns);
+
+		w->now_ns += (uint64_t)missing * 4 * NSEC_PER_USEC;
+	} else if (w->plan.wrap == WRAP_SERVER) {
+		/* The five bits of the step are all set in the last of 32. */
+		w->now_ns += (31 - w->now_ns / TCP_COOKIE_STEP_NS % 32) * TCP_COOKIE_STEP_NS;
+		aim_server(w, w->host[p->server_host].stack.tcp, &seen,
+			   tcp_isn_make(client, &t, w->now_ns));
+	}
+	w->start_ns = w->now_ns;
+}
+
+static struct link *
+link_open(struct world *w, uint32_t from, uint32_t to)
+{
+	struct link_faults f = w->plan.faults[from][to];
+
+	f.blackout_from_ns += w->start_ns;
+	f.blackout_until_ns += w->start_ns;
+	return link_new(&f, w->host[to].stack.receive_pool, prng_next(&w->prng));
+}
+
 static void
 world_open(struct world *w)
 {
@@ -80,10 +131,10 @@ world_open(struct world *w)
 		stack_open(&h->stack, &plan->config[i], &plan->pools[i], w->now_ns);
 		CHECK(tcp_listen(h->stack.tcp, &h->address, sim_port_of(i), i + 100) == ERR_OK);
 	}
+	aim_at_wrap(w);
 	for (uint32_t i = 0; i < w->hosts; i++)
 		for (uint32_t j = 0; j < w->hosts; j++)
-			w->link[i][j] = link_new(&plan->faults[i][j], w->host[j].stack.receive_pool,
-						 prng_next(&w->prng));
+			w->link[i][j] = link_open(w, i, j);
 	app_begin(w);
 }
 
@@ -414,6 +465,7 @@ world_run(uint64_t seed, bool is_verbose)
 	world_open(w);
 	while (!(done_at_ns != NEVER_NS && is_quiet(w))) {
 		uint64_t calm_until_ns = w->start_ns + w->plan.faults_end_ns + CALM_NS_MAX;
+		uint64_t quiet_ns = w->plan.is_hostile ? QUIET_HOSTILE_NS_MAX : QUIET_NS_MAX;
 
 		if (world_step(w) == NEVER_NS && !is_stuck_resolved(w))
 			break;
@@ -430,7 +482,7 @@ world_run(uint64_t seed, bool is_verbose)
 			print_hosts(w);
 			sim_fail(w, "too many turns");
 		}
-		if (done_at_ns != NEVER_NS && w->now_ns > done_at_ns + QUIET_NS_MAX) {
+		if (done_at_ns != NEVER_NS && w->now_ns > done_at_ns + quiet_ns) {
 			print_hosts(w);
 			sim_fail(w, "the applications are done and it does not come to rest");
 		}
