@@ -117,6 +117,9 @@ configure(struct port *port, const struct port_config *config, char *text, size_
 	if (error != 0)
 		return failed(text, room, port, "read its address", -error);
 	memcpy(port->mac.byte, mac.addr_bytes, sizeof(port->mac.byte));
+	/* What a TAP device has for an address is that of the kernel's end; ours must be another one. */
+	if (strcmp(port->driver, "net_tap") == 0)
+		port->mac.byte[5] ^= 1;
 	return set_up_queues(port, config, text, room);
 }
 

@@ -1,0 +1,273 @@
+#!/bin/bash
+# Every kind of port that needs no NIC, under the real programs; see usage.
+set -uo pipefail
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
+
+usage()
+{
+	cat <<-'END'
+	Usage: tests/e2e/ports.sh [--build FOLDER] [--keep] [--list] [NAME…]
+
+	Starts sluice-dataplane on each kind of port, without huge pages and with them, with one queue and,
+	where the driver can have two on a veth, with two. Pings it over IPv4 and IPv6, asks it for /healthz
+	over TLS, and sees that it takes nothing from another VLAN. Runs the cases whose names begin with one
+	of the NAMEs; without a NAME, all. Each prints "ok NAME", "not ok NAME: why" or "skip NAME: why"; the
+	last line is "N passed, N failed". Everything runs in network and mount namespaces of its own.
+
+	Huge pages are used if the machine has free ones (as root: echo 512 >/proc/sys/vm/nr_hugepages), AF_XDP
+	if the user may load BPF programs (root).
+
+	  --build FOLDER  where the programs are (build)
+	  --keep          keeps the logs of a good run too, in FOLDER/ports/
+	  --list          prints the names and stops
+
+	Exit codes: 0 all passed, 1 something failed, 2 wrong use, 3 this machine cannot run them.
+	END
+}
+
+# NAME DEVICE QUEUES HUGE-PAGES; @ is the interface.
+cases=(
+	"af-packet         net_af_packet0,iface=@,qpairs=1 1 no"
+	"af-packet-2       net_af_packet0,iface=@,qpairs=2 2 no"
+	"af-packet-2-huge  net_af_packet0,iface=@,qpairs=2 2 yes"
+	"tap               net_tap0,iface=@ 1 no"
+	"tap-2             net_tap0,iface=@ 2 no"
+	"tap-2-huge        net_tap0,iface=@ 2 yes"
+	"af-xdp            net_af_xdp0,iface=@,force_copy=1 1 no"
+	"af-xdp-huge       net_af_xdp0,iface=@,force_copy=1 1 yes"
+)
+
+build=build
+keep=
+inside=
+names=()
+while [ $# -gt 0 ]; do
+	case $1 in
+	--help | -h) usage; exit 0 ;;
+	--build) [ $# -ge 2 ] || { usage >&2; exit 2; }; build=$2; shift ;;
+	--keep) keep=yes ;;
+	--list) printf '%s\n' "${cases[@]%% *}"; exit 0 ;;
+	--inside) inside=yes ;; # the script calls itself so within its namespaces
+	-*) usage >&2; exit 2 ;;
+	*) names+=("$1") ;;
+	esac
+	shift
+done
+
+is_chosen()
+{
+	local name
+	[ ${#names[@]} -gt 0 ] || return 0
+	for name in "${names[@]}"; do
+		[[ $1 != "$name"* ]] || return 0
+	done
+	return 1
+}
+
+if [ -z "$inside" ]; then
+	for program in control/sluice-control dataplane/sluice-dataplane; do
+		[ -x "$build/$program" ] || { echo "ports: $build/$program is not built" >&2; exit 3; }
+	done
+	space=(unshare --net --mount --pid --fork --kill-child --mount-proc)
+	[ "$(id -u)" = 0 ] || space+=(--user --map-root-user)
+	"${space[@]}" true || { echo "ports: this machine allows no namespaces" >&2; exit 3; }
+	exec "${space[@]}" "$0" --inside --build "$build" ${keep:+--keep} "${names[@]}"
+fi
+
+root=$build/ports
+rm -rf "$root"
+mkdir -p "$root"
+mount -t tmpfs -o mode=1777 shm /dev/shm
+ip link set lo up
+
+# The edge's end of the link lies in a namespace whose kernel must not answer for it.
+unshare --net sleep infinity &
+holder=$!
+until [ "$(readlink /proc/$holder/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done
+edge=(nsenter -t "$holder" -n)
+"${edge[@]}" sh -c 'echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6'
+
+# With as many queues as the port: what the kernel puts into a queue that nobody opened is lost.
+make_link() # QUEUES
+{
+	local queues=(numtxqueues "$1" numrxqueues "$1")
+	ip link add host0 "${queues[@]}" type veth peer name edge0 "${queues[@]}"
+	ip link set edge0 netns "$holder"
+	ip address add 10.77.0.1/24 dev host0
+	ip address add fd77::1/64 dev host0 nodad
+	ip link set host0 up
+	"${edge[@]}" ip link set edge0 up
+	# The kernel computes no checksums on a veth, and joins segments, unless it is told not to.
+	local off=(rx off tx off sg off tso off gso off gro off)
+	ethtool -K host0 "${off[@]}"
+	"${edge[@]}" ethtool -K edge0 "${off[@]}"
+}
+
+make_certificate()
+{
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 7 -subj /CN=ports.test \
+		-addext subjectAltName=DNS:ports.test -keyout "$root/key.pem" -out "$root/chain.pem" \
+		2>"$root/openssl.log"
+	echo ports-token-0123456789abcdef0123456789 >"$root/token"
+	chmod 600 "$root/token"
+}
+
+write_config() # DEVICE QUEUES HUGE-PAGES
+{
+	cat >"$root/sluice.yaml" <<-END
+	instance: ports
+	workers: $2
+	idle: sleep
+	memory:
+	  huge_pages: $3
+	  size: 128MiB
+	ports:
+	  - device: "$1"
+	    addresses: [10.77.0.2/24, "fd77::2/64"]
+	    queues: $2
+	listeners:
+	  - port: 443
+	    certificates:
+	      - chain: $PWD/$root/chain.pem
+	        key: $PWD/$root/key.pem
+	limits:
+	  clients: 256
+	  upstreams: 256
+	spool:
+	  path: $PWD/$root/spool
+	  segment: 4MiB
+	store:
+	  path: $PWD/$root/sluice.db
+	admin:
+	  address: 127.0.0.1
+	  port: 9900
+	  token_file: $PWD/$root/token
+	END
+}
+
+free_huge_pages()
+{
+	cat /sys/kernel/mm/hugepages/*/free_hugepages 2>/dev/null | awk '{ sum += $1 } END { print sum + 0 }'
+}
+
+# Why a case cannot run here; nothing if it can.
+why_not() # DEVICE HUGE-PAGES
+{
+	if [ "$2" = yes ] && [ "$(free_huge_pages)" -lt 256 ]; then
+		echo "fewer than 256 free huge pages"
+	elif [[ $1 == net_af_xdp* ]] && [ "$(awk '$2 == 0 { print $3 }' /proc/self/uid_map)" != 4294967295 ]; then
+		echo "needs root, to load a BPF program"
+	fi
+}
+
+# Waits up to 20 s for a line in a log, as long as its program lives.
+wait_for_line() # LOG TEXT PID
+{
+	local turn
+	for ((turn = 0; turn < 200; turn++)); do
+		! grep -q "$2" "$1" || return 0
+		kill -0 "$3" 2>/dev/null || return 1
+		sleep 0.1
+	done
+	return 1
+}
+
+ask()
+{
+	local host
+	for host in -4\ 10.77.0.2 -6\ fd77::2; do
+		# Small, the largest that fits, and many: with two queues both are met.
+		# shellcheck disable=SC2086
+		ping -q -c 3 -i 0.05 -W 2 $host || { echo "no answer to ping $host"; return 1; }
+		# shellcheck disable=SC2086
+		ping -q -c 3 -i 0.05 -W 2 -s 1400 $host || { echo "no answer to a long ping $host"; return 1; }
+	done
+	for host in 10.77.0.2 '[fd77::2]'; do
+		for ((turn = 0; turn < 8; turn++)); do
+			curl -sS --max-time 5 --cacert "$root/chain.pem" --resolve "ports.test:443:$host" \
+				https://ports.test/healthz || { echo "no answer to GET from $host"; return 1; }
+		done
+	done
+}
+
+# Frames of another VLAN are none of ours, also where the driver takes the tag out.
+ask_from_other_vlan() # INTERFACE
+{
+	python3 - "$1" <<-'END' || return 1
+	import socket, sys
+	link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+	link.bind((sys.argv[1], 0))
+	mac = link.getsockname()[4]
+	asks = bytes.fromhex('0001080006040001') + mac + bytes([10, 77, 0, 1]) + bytes(6) + bytes([10, 77, 0, 2])
+	link.send(b'\xff' * 6 + mac + bytes.fromhex('810000050806') + asks + bytes(18))
+	END
+	sleep 0.2
+	curl -sS -H "authorization: Bearer $(cat "$root/token")" http://127.0.0.1:9900/metrics >"$root/metrics"
+	grep -q 'verdict="ETH_NOT_OURS"} [1-9]' "$root/metrics" || { echo "a frame of VLAN 5 was taken"; return 1; }
+}
+
+stop() # NAME PID
+{
+	local code=0
+	kill -TERM "$2" 2>/dev/null
+	wait "$2" || code=$?
+	[ $code = 0 ] || why="${why:+$why; }$1 ended with $code"
+}
+
+# Sets `why` to what failed, or to nothing.
+try() # DEVICE QUEUES HUGE-PAGES FOLDER
+{
+	local device=${1/@/edge0} where=("${edge[@]}") interface=
+	why=
+	if [[ $1 == net_tap* ]]; then
+		# The kernel's end of a TAP device is in the namespace of who made it.
+		device=${1/@/tap0} where=() interface=tap0
+	fi
+	write_config "$device" "$2" "$3"
+	rm -rf "$root"/sluice.db* "$root/spool" /dev/shm/*
+	mkdir "$root/spool"
+	"$build/control/sluice-control" --config "$root/sluice.yaml" 2>"$4/control.log" &
+	local control=$!
+	[ -n "$interface" ] || make_link "$2" >"$4/link.log" 2>&1
+	"${where[@]}" "$build/dataplane/sluice-dataplane" --config "$root/sluice.yaml" 2>"$4/dataplane.log" &
+	local dataplane=$!
+	if ! wait_for_line "$4/dataplane.log" '"serving"' "$dataplane"; then
+		why="the dataplane does not serve: $(tail -n 1 "$4/dataplane.log")"
+	else
+		if [ -n "$interface" ]; then
+			ip address add 10.77.0.1/24 dev $interface
+			ip address add fd77::1/64 dev $interface nodad
+			ip link set $interface up
+		fi
+		{ ask && ask_from_other_vlan "${interface:-host0}"; } >"$4/ask.log" 2>&1 || why=$(tail -n 1 "$4/ask.log")
+	fi
+	stop dataplane $dataplane
+	stop control $control
+	[ -n "$interface" ] || ip link delete host0
+}
+
+make_certificate
+passed=0
+failed=0
+for line in "${cases[@]}"; do
+	read -r name device queues huge <<<"$line"
+	is_chosen "$name" || continue
+	why=$(why_not "$device" "$huge")
+	if [ -n "$why" ]; then
+		echo "skip $name: $why"
+		continue
+	fi
+	mkdir -p "$root/$name"
+	try "$device" "$queues" "$huge" "$root/$name" 2>>"$root/$name/shell.log"
+	if [ -z "$why" ]; then
+		echo "ok $name"
+		passed=$((passed + 1))
+	else
+		echo "not ok $name: $why"
+		failed=$((failed + 1))
+	fi
+done
+kill "$holder"
+[ $failed -gt 0 ] || [ -n "$keep" ] || rm -rf "$root"
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
