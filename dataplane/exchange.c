@@ -204,6 +204,24 @@ exchange_finished(struct worker *w, struct exchange *x)
 
 /* --- tries ------------------------------------------------------------------------------------ */
 
+/* What the stream is asked to tell for the bill's sake, and so what must be hidden from the client. */
+static enum json_ask
+plan_usage(struct exchange *x, bool pod_can_run)
+{
+	const struct json_result *json = &x->json.result;
+
+	x->hiding = HIDE_NOTHING;
+	if (!x->is_stream)
+		return JSON_ASK_NOTHING;
+	if (!json_wants_usage(json))
+		x->hiding = HIDE_ALL;
+	else if (pod_can_run && !json_wants_running(json))
+		x->hiding = HIDE_RUNNING;
+	if (x->hiding == HIDE_NOTHING)
+		return JSON_ASK_NOTHING;
+	return pod_can_run ? JSON_ASK_RUNNING : JSON_ASK_USAGE;
+}
+
 /* What `model` becomes for this deployment, and the wish for a usage event in a stream. */
 static bool
 plan_edits(struct exchange *x, const struct route_pick *pick)
@@ -216,8 +234,8 @@ plan_edits(struct exchange *x, const struct route_pick *pick)
 
 	if (bytes_equal(name, bytes_make(json->model, json->model_len)))
 		name = BYTES_NONE;
-	x->asked_for_usage = x->is_stream && !json_wants_usage(json);
-	return json_plan_splices(json, name, x->asked_for_usage, &x->splices) == ERR_OK;
+	return json_plan_splices(json, name, plan_usage(x, pick->pod.running_usage != 0),
+				 &x->splices) == ERR_OK;
 }
 
 /* Takes the first pod that a connection can be had to. False: none is left. */
@@ -493,6 +511,8 @@ exchange_upstream_lost(struct worker *w, struct exchange *x, enum err reason)
 void
 exchange_timer_expired(struct worker *w, struct exchange *x)
 {
+	if (relay_keep_alive(w, x))
+		return;
 	/* While the client takes nothing, the backend is not to blame for its silence. */
 	if (x->state == EXCHANGE_RELAY && !client_has_room(w, x->client)) {
 		set_timer(w, x, w->config.times.between_events_ns);

@@ -34,6 +34,13 @@ struct worker;
 /* How the answer's body is framed towards the client. */
 enum answer_framing { ANSWER_LENGTH, ANSWER_CHUNKED, ANSWER_UNTIL_CLOSE };
 
+/* What of a stream's usage the client must not see, because it did not ask for it. */
+enum usage_hiding {
+	HIDE_NOTHING,
+	HIDE_RUNNING, /* it asked for the event at the end, not for usage in every event: null there */
+	HIDE_ALL,     /* the event at the end, and the member in all others */
+};
+
 struct exchange {
 	struct client *client;
 	struct upstream *upstream;
@@ -51,7 +58,7 @@ struct exchange {
 	uint32_t splice_next;
 	struct bytes insert;     /* what is left of the splice being sent */
 	bool request_sent;       /* every byte is in TCP */
-	bool asked_for_usage;    /* by us, not by the client: the event is taken out */
+	enum usage_hiding hiding; /* what we asked for and the client did not */
 	bool is_stream;
 	uint8_t fields[UPSTREAM_FIELDS_BYTES];
 	uint32_t fields_len;
@@ -80,6 +87,9 @@ struct exchange {
 	uint32_t event_block; /* BODY_NONE: none held */
 	uint32_t event_len;
 	bool event_passing;   /* longer than the buffer: passes as it comes */
+	uint32_t event_data_at; /* where the first data line's value starts in the event; 0: not yet */
+	uint32_t event_lines;   /* data lines of the event */
+	uint64_t silent_until_ns; /* the first event must come before it */
 	uint64_t events;
 	uint64_t payload_bytes;
 

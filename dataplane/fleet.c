@@ -73,6 +73,7 @@ fill_times(const struct config *config, struct worker_times *times)
 	times->response_head_ns = config->timeouts.response_head_ns;
 	times->first_event_ns = config->timeouts.first_event_ns;
 	times->between_events_ns = config->timeouts.between_events_ns;
+	times->keep_alive_ns = config->timeouts.keep_alive_ns;
 	times->upstream_idle_ns = config->timeouts.upstream_idle_ns;
 }
 

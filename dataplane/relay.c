@@ -18,12 +18,17 @@
 static void
 arm(struct worker *w, struct exchange *x)
 {
-	uint64_t after_ns = w->config.times.between_events_ns;
+	uint64_t at_ns = w->now_ns + w->config.times.between_events_ns;
 
-	if (x->is_events && x->events == 0)
-		after_ns = w->config.times.first_event_ns;
+	if (x->is_events && x->events == 0) {
+		if (x->silent_until_ns == 0)
+			x->silent_until_ns = w->now_ns + w->config.times.first_event_ns;
+		at_ns = w->now_ns + w->config.times.keep_alive_ns;
+		if (at_ns > x->silent_until_ns)
+			at_ns = x->silent_until_ns;
+	}
 	x->timer.kind = TIMER_EXCHANGE;
-	timer_set(&w->timers, &x->timer, w->now_ns + after_ns);
+	timer_set(&w->timers, &x->timer, at_ns);
 }
 
 /* --- towards the client ------------------------------------------------------------ */
@@ -44,6 +49,24 @@ put_payload(struct worker *w, struct exchange *x, struct bytes payload)
 		   bytes_make(chunk_head, h1_emit_chunk_head(chunk_head, payload.len)));
 	client_put(w, x->client, payload);
 	client_put(w, x->client, BYTES_LITERAL("\r\n"));
+}
+
+/* Several parts as one piece of payload. */
+static void
+put_parts(struct worker *w, struct exchange *x, struct bytes a, struct bytes b, struct bytes c)
+{
+	uint8_t chunk_head[H1_CHUNK_HEAD_BYTES_MAX];
+	size_t n = a.len + b.len + c.len;
+
+	x->payload_bytes += n;
+	if (x->framing == ANSWER_CHUNKED)
+		client_put(w, x->client,
+			   bytes_make(chunk_head, h1_emit_chunk_head(chunk_head, n)));
+	client_put(w, x->client, a);
+	client_put(w, x->client, b);
+	client_put(w, x->client, c);
+	if (x->framing == ANSWER_CHUNKED)
+		client_put(w, x->client, BYTES_LITERAL("\r\n"));
 }
 
 /* Fields of a backend's answer that a client may see; the rest stays inside. */
@@ -193,6 +216,48 @@ take_usage(struct exchange *x, const struct json_usage *usage)
 	x->usage.suspect = x->usage.suspect || usage->suspect;
 }
 
+static bool
+is_blank(uint8_t c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* The event without its `usage` member, and without the comma that the member had. */
+static void
+put_without_member(struct worker *w, struct exchange *x, struct bytes event, size_t start, size_t end)
+{
+	size_t before = start;
+	size_t behind = end;
+
+	while (before > 0 && is_blank(event.ptr[before - 1]))
+		before--;
+	while (behind < event.len && is_blank(event.ptr[behind]))
+		behind++;
+	if (before > 0 && event.ptr[before - 1] == ',')
+		start = before - 1;
+	else if (behind < event.len && event.ptr[behind] == ',')
+		end = behind + 1;
+	put_parts(w, x, bytes_make(event.ptr, start), BYTES_NONE, bytes_after(event, end));
+}
+
+/* The event as the client would have it from a backend that it had asked itself. */
+static void
+put_event(struct worker *w, struct exchange *x, struct bytes event, const struct json_usage *usage)
+{
+	size_t base = x->event_data_at;
+
+	if (x->hiding == HIDE_NOTHING || x->event_lines != 1 || usage->value_end == 0 ||
+	    base + usage->value_end > event.len)
+		put_payload(w, x, event);
+	else if (x->hiding == HIDE_ALL)
+		put_without_member(w, x, event, base + usage->member_start, base + usage->value_end);
+	else if (usage->is_null || usage->choices_empty)
+		put_payload(w, x, event);
+	else
+		put_parts(w, x, bytes_make(event.ptr, base + usage->value_start),
+			  BYTES_LITERAL("null"), bytes_after(event, base + usage->value_end));
+}
+
 /* A whole event: read for usage already; passed on, unless it is the one that only we asked for. */
 static void
 event_complete(struct worker *w, struct exchange *x, struct bytes event, bool has_data)
@@ -201,7 +266,7 @@ event_complete(struct worker *w, struct exchange *x, struct bytes event, bool ha
 
 	json_usage_init(&x->usage_scan);
 	take_usage(x, &usage);
-	if (has_data && x->asked_for_usage && usage.present && usage.choices_empty)
+	if (has_data && x->hiding == HIDE_ALL && usage.present && usage.choices_empty)
 		return;
 	if (is_done_mark(event)) {
 		settle_exchange(w, x, USAGE_OK);
@@ -209,7 +274,7 @@ event_complete(struct worker *w, struct exchange *x, struct bytes event, bool ha
 		x->events++;
 		worker_count(w, COUNTER_SSE_EVENTS);
 	}
-	put_payload(w, x, event);
+	put_event(w, x, event, &usage);
 }
 
 /* What has come of an event that has not ended: kept in the block, or passed on when it outgrows it. */
@@ -261,6 +326,8 @@ end_event(struct worker *w, struct exchange *x, struct bytes part, bool has_data
 				       has_data);
 	}
 	x->event_len = 0;
+	x->event_data_at = 0;
+	x->event_lines = 0;
 	if (x->event_block != BODY_NONE) {
 		body_block_put(&w->bodies, x->event_block);
 		x->event_block = BODY_NONE;
@@ -282,7 +349,11 @@ relay_events(struct worker *w, struct exchange *x, struct bytes payload)
 			return false;
 		event.len = (size_t)(payload.ptr - event.ptr);
 		if (what == SSE_DATA) {
+			if (x->event_data_at == 0)
+				x->event_data_at = x->event_len + (uint32_t)(piece.ptr - event.ptr);
 			json_usage_feed(&x->usage_scan, piece);
+		} else if (what == SSE_LINE_END) {
+			x->event_lines++;
 		} else if (what == SSE_EVENT_END) {
 			end_event(w, x, event, x->sse.events != events_before);
 			events_before = x->sse.events;
@@ -503,6 +574,22 @@ relay_run(struct worker *w, struct exchange *x)
 	client_flush(w, c);
 	if (x->state == EXCHANGE_RELAY)
 		arm(w, x);
+}
+
+bool
+relay_keep_alive(struct worker *w, struct exchange *x)
+{
+	bool waits = x->state == EXCHANGE_RELAY && x->is_events && x->events == 0 &&
+		     w->now_ns < x->silent_until_ns;
+
+	if (!waits)
+		return false;
+	if (x->event_len == 0 && !x->event_passing && client_has_room(w, x->client)) {
+		put_payload(w, x, BYTES_LITERAL(": keep-alive\n\n"));
+		client_flush(w, x->client);
+	}
+	arm(w, x);
+	return true;
 }
 
 /* --- endings that are not complete ---------------------------------------------------------------- */

@@ -12,5 +12,8 @@
 /* Works on what the backend has sent. The exchange may be closed after it. */
 void relay_run(struct worker *w, struct exchange *x);
 
+/* The timer fired: a stream whose first event is not due yet gets a comment. False: it is due. */
+bool relay_keep_alive(struct worker *w, struct exchange *x);
+
 /* The backend is lost after the answer began: says so if the stream allows, then cuts. */
 void relay_cut(struct worker *w, struct exchange *x);

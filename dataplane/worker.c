@@ -17,6 +17,7 @@ const struct worker_times worker_times_default = {
 	.response_head_ns = 30 * NSEC_PER_SEC,
 	.first_event_ns = 60 * NSEC_PER_SEC,
 	.between_events_ns = 60 * NSEC_PER_SEC,
+	.keep_alive_ns = 15 * NSEC_PER_SEC,
 	.upstream_idle_ns = 30 * NSEC_PER_SEC,
 };
 

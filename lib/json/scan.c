@@ -103,13 +103,15 @@ key_of_top_level(struct json_scan *s)
 static enum err
 key_of_options(struct json_scan *s)
 {
-	if (!key_is(s, "include_usage"))
-		return ERR_OK;
-	if (s->result.include_usage.type != JSON_ABSENT) {
+	struct json_value *value = key_is(s, "include_usage")		? &s->result.include_usage :
+				   key_is(s, "continuous_usage_stats") ? &s->result.continuous_usage :
+									 NULL;
+
+	if (value != NULL && value->type != JSON_ABSENT) {
 		s->result.culprit = JSON_FIELD_STREAM_OPTIONS;
 		return ERR_JSON_DUPLICATE;
 	}
-	s->value = &s->result.include_usage;
+	s->value = value;
 	return ERR_OK;
 }
 

@@ -66,6 +66,7 @@ struct json_result {
 	uint8_t model[JSON_MODEL_BYTES_MAX]; /* decoded */
 	uint32_t model_len;
 	struct json_value include_usage; /* stream_options.include_usage */
+	struct json_value continuous_usage; /* stream_options.continuous_usage_stats */
 	uint64_t object_start;           /* offset of the top-level '{' */
 	uint64_t object_end;             /* behind its '}' */
 	enum json_field culprit;         /* the field that an error is about, or JSON_FIELD_COUNT */
@@ -133,12 +134,19 @@ struct json_usage {
 	uint64_t total_tokens;
 	bool suspect;       /* negative, fractional or beyond 2^53: ignored and flagged */
 	bool choices_empty; /* "choices":[] at the top level */
+	bool is_null;       /* "usage":null */
+	/* where the member lies in the document, if present or is_null and complete (end > 0) */
+	uint64_t member_start; /* its name's opening quote */
+	uint64_t value_start;
+	uint64_t value_end;
 };
 
 /* Resumable reader of one document; lenient: a broken document gives what was read so far. Private but
  * for usage. */
 struct json_usage_scan {
 	struct json_usage usage;
+	uint64_t offset; /* of the next byte */
+	uint64_t key_start;
 	uint64_t number;
 	uint32_t depth;
 	uint8_t state;

@@ -10,6 +10,13 @@ json_wants_usage(const struct json_result *result)
 	       result->include_usage.type == JSON_BOOL && result->include_usage.boolean;
 }
 
+bool
+json_wants_running(const struct json_result *result)
+{
+	return result->field[JSON_FIELD_STREAM_OPTIONS].type == JSON_OBJECT &&
+	       result->continuous_usage.type == JSON_BOOL && result->continuous_usage.boolean;
+}
+
 static void
 add(struct json_splices *splices, uint64_t offset, uint64_t cut_bytes, struct bytes insert)
 {
@@ -43,29 +50,56 @@ quote(struct bytes name, struct json_splices *splices, struct bytes *text)
 	return ERR_OK;
 }
 
+/* Inside an object that is there: what is spelled is replaced, what is not is put in front. */
 static void
-ask(const struct json_result *result, struct json_splices *splices)
+ask_in_object(const struct json_result *result, enum json_ask ask, struct json_splices *splices)
 {
 	const struct json_value *options = &result->field[JSON_FIELD_STREAM_OPTIONS];
-	const struct json_value *wish = &result->include_usage;
+	const struct json_value *usage = &result->include_usage;
+	const struct json_value *running = &result->continuous_usage;
+	struct bytes yes = BYTES_LITERAL("true");
 
-	if (options->type == JSON_OBJECT && wish->type != JSON_ABSENT)
-		add(splices, wish->start, wish->end - wish->start, BYTES_LITERAL("true"));
-	else if (options->type == JSON_OBJECT && options->empty)
-		add(splices, options->start + 1, 0, BYTES_LITERAL("\"include_usage\":true"));
-	else if (options->type == JSON_OBJECT)
+	if (options->empty) {
+		add(splices, options->start + 1, 0,
+		    ask == JSON_ASK_RUNNING ?
+			    BYTES_LITERAL("\"include_usage\":true,\"continuous_usage_stats\":true") :
+			    BYTES_LITERAL("\"include_usage\":true"));
+		return;
+	}
+	if (usage->type != JSON_ABSENT)
+		add(splices, usage->start, usage->end - usage->start, yes);
+	else
 		add(splices, options->start + 1, 0, BYTES_LITERAL("\"include_usage\":true,"));
+	if (ask != JSON_ASK_RUNNING)
+		return;
+	if (running->type != JSON_ABSENT)
+		add(splices, running->start, running->end - running->start, yes);
+	else
+		add(splices, options->start + 1, 0, BYTES_LITERAL("\"continuous_usage_stats\":true,"));
+}
+
+static void
+ask_for(const struct json_result *result, enum json_ask ask, struct json_splices *splices)
+{
+	const struct json_value *options = &result->field[JSON_FIELD_STREAM_OPTIONS];
+	bool running = ask == JSON_ASK_RUNNING;
+
+	if (options->type == JSON_OBJECT)
+		ask_in_object(result, ask, splices);
 	else if (options->type == JSON_NULL)
 		add(splices, options->start, options->end - options->start,
-		    BYTES_LITERAL("{\"include_usage\":true}"));
+		    running ? BYTES_LITERAL("{\"include_usage\":true,\"continuous_usage_stats\":true}") :
+			      BYTES_LITERAL("{\"include_usage\":true}"));
 	else
 		/* The object has a `model`, so a comma may follow. */
 		add(splices, result->object_start + 1, 0,
-		    BYTES_LITERAL("\"stream_options\":{\"include_usage\":true},"));
+		    running ? BYTES_LITERAL("\"stream_options\":{\"include_usage\":true,"
+					    "\"continuous_usage_stats\":true},") :
+			      BYTES_LITERAL("\"stream_options\":{\"include_usage\":true},"));
 }
 
 enum err
-json_plan_splices(const struct json_result *result, struct bytes model, bool ask_for_usage,
+json_plan_splices(const struct json_result *result, struct bytes model, enum json_ask ask,
 		  struct json_splices *splices)
 {
 	splices->count = 0;
@@ -79,7 +113,7 @@ json_plan_splices(const struct json_result *result, struct bytes model, bool ask
 			return verdict;
 		add(splices, value->start, value->end - value->start, text);
 	}
-	if (ask_for_usage)
-		ask(result, splices);
+	if (ask != JSON_ASK_NOTHING)
+		ask_for(result, ask, splices);
 	return ERR_OK;
 }

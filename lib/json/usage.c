@@ -82,9 +82,11 @@ at_key_depth(const struct json_usage_scan *s)
 static void
 opens(struct json_usage_scan *s, uint8_t c)
 {
-	if (s->depth == 1 && c == '{' && s->key == KEY_USAGE) {
+	if (s->depth == 1 && c == '{' && s->key == KEY_USAGE && !s->usage.present) {
 		s->in_usage = true;
 		s->usage.present = true;
+		s->usage.member_start = s->key_start;
+		s->usage.value_start = s->offset;
 	}
 	s->first_of_choices = s->depth == 1 && c == '[' && s->key == KEY_CHOICES;
 	s->depth++;
@@ -99,9 +101,22 @@ closes(struct json_usage_scan *s, uint8_t c)
 	s->first_of_choices = false;
 	if (s->depth > 0)
 		s->depth--;
-	if (s->depth == 1)
+	if (s->depth == 1) {
+		if (s->in_usage)
+			s->usage.value_end = s->offset + 1;
 		s->in_usage = false;
+	}
 	s->key = KEY_NONE;
+}
+
+/* "usage":null, at the n. */
+static void
+is_null(struct json_usage_scan *s)
+{
+	s->usage.is_null = true;
+	s->usage.member_start = s->key_start;
+	s->usage.value_start = s->offset;
+	s->usage.value_end = s->offset + 4;
 }
 
 static bool
@@ -129,6 +144,9 @@ between_octet(struct json_usage_scan *s, uint8_t c)
 	} else if (c == '"') {
 		s->state = at_key_depth(s) && s->key == KEY_NONE ? USAGE_KEY : USAGE_STRING;
 		s->key_len = 0;
+		s->key_start = s->offset;
+	} else if (c == 'n' && s->depth == 1 && s->key == KEY_USAGE && !s->usage.is_null) {
+		is_null(s);
 	} else if (counts(s) && ((c >= '0' && c <= '9') || c == '-')) {
 		s->state = USAGE_NUMBER;
 		s->number_is_odd = c == '-';
@@ -171,7 +189,7 @@ key_octet(struct json_usage_scan *s, uint8_t c)
 void
 json_usage_feed(struct json_usage_scan *s, struct bytes piece)
 {
-	for (size_t i = 0; i < piece.len; i++) {
+	for (size_t i = 0; i < piece.len; i++, s->offset++) {
 		uint8_t c = piece.ptr[i];
 
 		switch ((enum usage_state)s->state) {

@@ -74,15 +74,19 @@ meets(const struct row *row, const struct json_value *value)
 	return true;
 }
 
+static bool
+is_flag(const struct json_value *value)
+{
+	return value->type == JSON_ABSENT || value->type == JSON_NULL || value->type == JSON_BOOL;
+}
+
 static enum err
 validate(const struct json_result *result, bool every_field, enum json_field *culprit,
 	 const char **sentence)
 {
-	enum json_type wish = result->include_usage.type;
-
-	if (wish != JSON_ABSENT && wish != JSON_NULL && wish != JSON_BOOL) {
+	if (!is_flag(&result->include_usage) || !is_flag(&result->continuous_usage)) {
 		*culprit = JSON_FIELD_STREAM_OPTIONS;
-		*sentence = "`stream_options.include_usage` must be true or false.";
+		*sentence = "`stream_options`: its flags must be true or false.";
 		return ERR_JSON_BAD_FIELD;
 	}
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
