@@ -16,8 +16,8 @@ body_store_init(struct body_store *store, uint8_t *blocks, uint32_t *next, uint3
 	store->free_first = total > 0 ? 0 : BODY_NONE;
 }
 
-uint32_t
-body_block_get(struct body_store *store)
+static uint32_t
+block_get(struct body_store *store)
 {
 	uint32_t block = store->free_first;
 
@@ -31,8 +31,8 @@ body_block_get(struct body_store *store)
 	return block;
 }
 
-void
-body_block_put(struct body_store *store, uint32_t block)
+static void
+block_put(struct body_store *store, uint32_t block)
 {
 	CHECK(block < store->total && store->used > 0);
 	store->next[block] = store->free_first;
@@ -40,8 +40,8 @@ body_block_put(struct body_store *store, uint32_t block)
 	store->used--;
 }
 
-uint8_t *
-body_block(const struct body_store *store, uint32_t block)
+static uint8_t *
+block_at(const struct body_store *store, uint32_t block)
 {
 	CHECK(block < store->total);
 	return store->blocks + (size_t)block * BODY_BLOCK_BYTES;
@@ -61,7 +61,7 @@ room_in_last(const struct body *body)
 static void
 append_block(struct body_store *store, struct body *body)
 {
-	uint32_t block = body_block_get(store);
+	uint32_t block = block_get(store);
 
 	CHECK(block != BODY_NONE);
 	if (body->last == BODY_NONE)
@@ -86,7 +86,7 @@ body_append(struct body_store *store, struct body *body, struct bytes piece)
 		}
 		uint32_t n = piece.len < room ? (uint32_t)piece.len : room;
 
-		memcpy(body_block(store, body->last) + (BODY_BLOCK_BYTES - room), piece.ptr, n);
+		memcpy(block_at(store, body->last) + (BODY_BLOCK_BYTES - room), piece.ptr, n);
 		bytes_advance(&piece, n);
 		body->bytes += n;
 		room -= n;
@@ -102,7 +102,7 @@ body_clear(struct body_store *store, struct body *body)
 	while (block != BODY_NONE) {
 		uint32_t next = store->next[block];
 
-		body_block_put(store, block);
+		block_put(store, block);
 		block = next;
 	}
 	*body = BODY_EMPTY;
@@ -129,7 +129,7 @@ body_read(const struct body_store *store, const struct body *body, struct body_r
 		n = max;
 	if (n == 0)
 		return BYTES_NONE;
-	run = bytes_make(body_block(store, reader->block) + in_block, n);
+	run = bytes_make(block_at(store, reader->block) + in_block, n);
 	reader->offset += n;
 	if (reader->offset % BODY_BLOCK_BYTES == 0)
 		reader->block = store->next[reader->block];

@@ -52,8 +52,3 @@ void body_rewind(const struct body *body, struct body_reader *reader);
 /* The next run of at most max bytes at the reader; moves on. Empty at the end. Valid until body_clear. */
 struct bytes body_read(const struct body_store *store, const struct body *body,
 		       struct body_reader *reader, uint64_t max);
-
-/* One block for other use (an unfinished event); BODY_NONE when there is none. */
-uint32_t body_block_get(struct body_store *store);
-void body_block_put(struct body_store *store, uint32_t block);
-uint8_t *body_block(const struct body_store *store, uint32_t block);

@@ -23,9 +23,9 @@
 #define UPSTREAM_UNACKED_BYTES_HIGH (128 * 1024)
 #define UPSTREAM_UNACKED_BYTES_LOW (64 * 1024)
 
-/* An event that is not complete yet is kept here, so that a cut stream ends between events and the usage
- * event can be taken out. A longer event passes through as it comes. */
-#define EVENT_BUFFER_BYTES BODY_BLOCK_BYTES
+/* An event that is not complete yet is kept, so that a cut stream ends between events and what the client did
+ * not ask for can be taken out. A longer event passes through as it comes. */
+#define EVENT_BYTES_MAX (256 * 1024)
 
 /* Plaintext per TLS record: one packet buffer holds one record. */
 #define RECORD_PLAIN_BYTES 1800
@@ -46,4 +46,3 @@ CHECK_STATIC(RECORD_PLAIN_BYTES + TLS_RECORD_OVERHEAD_MAX <= 2048, "a record fit
 #define UPSTREAM_FIELDS_BYTES 1536 /* prepared request fields of one exchange */
 #define ANSWER_BYTES_MAX 4096      /* an answer of our own: head, and body */
 #define ANSWER_HEAD_BYTES_MAX (H1_HEAD_BYTES_MAX + 2048)
-CHECK_STATIC(EVENT_BUFFER_BYTES >= 4096, "an ordinary event fits");

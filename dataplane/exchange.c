@@ -116,7 +116,7 @@ exchange_open(struct worker *w, struct client *c, const struct admission *admiss
 	x->admission = *admission;
 	x->method = request->method;
 	x->body = BODY_EMPTY;
-	x->event_block = BODY_NONE;
+	x->event = BODY_EMPTY;
 	x->admitted_at_ns = w->now_ns;
 	json_scan_init(&x->json);
 	prepare_fields(x, request);
@@ -157,8 +157,7 @@ exchange_close(struct worker *w, struct exchange *x)
 		x->client->exchange = NULL;
 	timer_cancel(&w->timers, &x->timer);
 	body_clear(&w->bodies, &x->body);
-	if (x->event_block != BODY_NONE)
-		body_block_put(&w->bodies, x->event_block);
+	body_clear(&w->bodies, &x->event);
 	x->state = EXCHANGE_FREE;
 	x->next_free = w->exchange_free;
 	w->exchange_free = x;

@@ -84,8 +84,7 @@ struct exchange {
 	struct json_usage usage;
 	struct json_usage_scan usage_scan;
 	struct sse sse;
-	uint32_t event_block; /* BODY_NONE: none held */
-	uint32_t event_len;
+	struct body event; /* what has come of an event that has not ended */
 	bool event_passing;   /* longer than the buffer: passes as it comes */
 	uint32_t event_data_at; /* where the first data line's value starts in the event; 0: not yet */
 	uint32_t event_lines;   /* data lines of the event */

@@ -1,7 +1,7 @@
 /*
  * The answer on its way: head once, then payload, framed anew for the client.
  *
- * Of an event stream whole events are passed on; what has begun and not ended waits in one block, so that a
+ * Of an event stream whole events are passed on; what has begun and not ended waits in blocks, so that a
  * lost backend leaves the client between two events, where an error event can follow. Order at the end:
  * settle, then the last bytes.
  */
@@ -49,24 +49,6 @@ put_payload(struct worker *w, struct exchange *x, struct bytes payload)
 		   bytes_make(chunk_head, h1_emit_chunk_head(chunk_head, payload.len)));
 	client_put(w, x->client, payload);
 	client_put(w, x->client, BYTES_LITERAL("\r\n"));
-}
-
-/* Several parts as one piece of payload. */
-static void
-put_parts(struct worker *w, struct exchange *x, struct bytes a, struct bytes b, struct bytes c)
-{
-	uint8_t chunk_head[H1_CHUNK_HEAD_BYTES_MAX];
-	size_t n = a.len + b.len + c.len;
-
-	x->payload_bytes += n;
-	if (x->framing == ANSWER_CHUNKED)
-		client_put(w, x->client,
-			   bytes_make(chunk_head, h1_emit_chunk_head(chunk_head, n)));
-	client_put(w, x->client, a);
-	client_put(w, x->client, b);
-	client_put(w, x->client, c);
-	if (x->framing == ANSWER_CHUNKED)
-		client_put(w, x->client, BYTES_LITERAL("\r\n"));
 }
 
 /* Fields of a backend's answer that a client may see; the rest stays inside. */
@@ -198,22 +180,87 @@ begin_answer(struct worker *w, struct exchange *x, const struct h1_response *res
 
 /* --- payload ------------------------------------------------------------------------------ */
 
+/* A whole event: in one piece of payload, or gathered in blocks. */
+struct event {
+	struct bytes piece;       /* if gathered is NULL */
+	const struct body *gathered;
+	uint64_t bytes;
+};
+
+/* Where of an event the part lies that the client must not see, and what it sees instead. */
+struct cut {
+	uint64_t start;
+	uint64_t end;
+	struct bytes instead;
+};
+
+static uint8_t
+event_octet(struct worker *w, const struct event *event, uint64_t at)
+{
+	struct body_reader reader;
+
+	if (event->gathered == NULL)
+		return event->piece.ptr[at];
+	body_rewind(event->gathered, &reader);
+	while (at > 0)
+		at -= body_read(&w->bodies, event->gathered, &reader, at).len;
+	return body_read(&w->bodies, event->gathered, &reader, 1).ptr[0];
+}
+
 static bool
-is_done_mark(struct bytes event)
+event_starts_with(struct worker *w, const struct event *event, uint64_t at, struct bytes text)
+{
+	if (event->bytes < at + text.len)
+		return false;
+	for (size_t i = 0; i < text.len; i++)
+		if (event_octet(w, event, at + i) != text.ptr[i])
+			return false;
+	return true;
+}
+
+static bool
+is_done_mark(struct worker *w, const struct event *event)
 {
 	/* The LF of the line that ended the event before, if that was a CRLF. */
-	if (event.len > 0 && event.ptr[0] == '\n')
-		bytes_advance(&event, 1);
-	return bytes_starts_with(event, BYTES_LITERAL("data: [DONE]")) ||
-	       bytes_starts_with(event, BYTES_LITERAL("data:[DONE]"));
+	uint64_t at = event->bytes > 0 && event_octet(w, event, 0) == '\n';
+
+	return event_starts_with(w, event, at, BYTES_LITERAL("data: [DONE]")) ||
+	       event_starts_with(w, event, at, BYTES_LITERAL("data:[DONE]"));
 }
 
 static void
-take_usage(struct exchange *x, const struct json_usage *usage)
+put_range(struct worker *w, struct exchange *x, const struct event *event, uint64_t from, uint64_t to)
 {
-	if (usage->present)
-		x->usage = *usage;
-	x->usage.suspect = x->usage.suspect || usage->suspect;
+	struct body_reader reader;
+
+	if (event->gathered == NULL) {
+		client_put(w, x->client, bytes_make(event->piece.ptr + from, to - from));
+		return;
+	}
+	body_rewind(event->gathered, &reader);
+	while (reader.offset < from)
+		body_read(&w->bodies, event->gathered, &reader, from - reader.offset);
+	while (reader.offset < to)
+		client_put(w, x->client,
+			   body_read(&w->bodies, event->gathered, &reader, to - reader.offset));
+}
+
+static void
+put_event(struct worker *w, struct exchange *x, const struct event *event, const struct cut *cut)
+{
+	uint8_t chunk_head[H1_CHUNK_HEAD_BYTES_MAX];
+	uint64_t n = event->bytes - (cut->end - cut->start) + cut->instead.len;
+
+	if (n == 0)
+		return;
+	x->payload_bytes += n;
+	if (x->framing == ANSWER_CHUNKED)
+		client_put(w, x->client, bytes_make(chunk_head, h1_emit_chunk_head(chunk_head, n)));
+	put_range(w, x, event, 0, cut->start);
+	client_put(w, x->client, cut->instead);
+	put_range(w, x, event, cut->end, event->bytes);
+	if (x->framing == ANSWER_CHUNKED)
+		client_put(w, x->client, BYTES_LITERAL("\r\n"));
 }
 
 static bool
@@ -222,116 +269,124 @@ is_blank(uint8_t c)
 	return c == ' ' || c == '\t';
 }
 
-/* The event without its `usage` member, and without the comma that the member had. */
+/* Widens the cut to one of the commas beside it, as a member that was never there has none. */
 static void
-put_without_member(struct worker *w, struct exchange *x, struct bytes event, size_t start, size_t end)
+take_comma(struct worker *w, const struct event *event, struct cut *cut)
 {
-	size_t before = start;
-	size_t behind = end;
+	uint64_t before = cut->start;
+	uint64_t behind = cut->end;
 
-	while (before > 0 && is_blank(event.ptr[before - 1]))
+	while (before > 0 && is_blank(event_octet(w, event, before - 1)))
 		before--;
-	while (behind < event.len && is_blank(event.ptr[behind]))
+	while (behind < event->bytes && is_blank(event_octet(w, event, behind)))
 		behind++;
-	if (before > 0 && event.ptr[before - 1] == ',')
-		start = before - 1;
-	else if (behind < event.len && event.ptr[behind] == ',')
-		end = behind + 1;
-	put_parts(w, x, bytes_make(event.ptr, start), BYTES_NONE, bytes_after(event, end));
+	if (before > 0 && event_octet(w, event, before - 1) == ',')
+		cut->start = before - 1;
+	else if (behind < event->bytes && event_octet(w, event, behind) == ',')
+		cut->end = behind + 1;
 }
 
-/* The event as the client would have it from a backend that it had asked itself. */
-static void
-put_event(struct worker *w, struct exchange *x, struct bytes event, const struct json_usage *usage)
+/* What to take out, so that the client gets what a backend would have sent that it had asked itself. */
+static struct cut
+plan_cut(struct worker *w, struct exchange *x, const struct event *event,
+	 const struct json_usage *usage)
 {
-	size_t base = x->event_data_at;
+	uint64_t base = x->event_data_at;
+	struct cut cut = { 0 };
 
 	if (x->hiding == HIDE_NOTHING || x->event_lines != 1 || usage->value_end == 0 ||
-	    base + usage->value_end > event.len)
-		put_payload(w, x, event);
-	else if (x->hiding == HIDE_ALL)
-		put_without_member(w, x, event, base + usage->member_start, base + usage->value_end);
-	else if (usage->is_null || usage->choices_empty)
-		put_payload(w, x, event);
-	else
-		put_parts(w, x, bytes_make(event.ptr, base + usage->value_start),
-			  BYTES_LITERAL("null"), bytes_after(event, base + usage->value_end));
+	    base + usage->value_end > event->bytes)
+		return cut;
+	if (x->hiding == HIDE_ALL) {
+		cut.start = base + usage->member_start;
+		cut.end = base + usage->value_end;
+		take_comma(w, event, &cut);
+	} else if (!usage->is_null && !usage->choices_empty) {
+		cut.start = base + usage->value_start;
+		cut.end = base + usage->value_end;
+		cut.instead = BYTES_LITERAL("null");
+	}
+	return cut;
+}
+
+static void
+take_usage(struct exchange *x, const struct json_usage *usage)
+{
+	bool was_suspect = x->usage.suspect;
+
+	if (usage->present)
+		x->usage = *usage;
+	x->usage.suspect = was_suspect || usage->suspect;
 }
 
 /* A whole event: read for usage already; passed on, unless it is the one that only we asked for. */
 static void
-event_complete(struct worker *w, struct exchange *x, struct bytes event, bool has_data)
+event_complete(struct worker *w, struct exchange *x, const struct event *event, bool has_data)
 {
 	struct json_usage usage = x->usage_scan.usage;
+	struct cut cut;
 
-	json_usage_init(&x->usage_scan);
 	take_usage(x, &usage);
 	if (has_data && x->hiding == HIDE_ALL && usage.present && usage.choices_empty)
 		return;
-	if (is_done_mark(event)) {
+	if (is_done_mark(w, event)) {
 		settle_exchange(w, x, USAGE_OK);
 	} else if (has_data) {
 		x->events++;
 		worker_count(w, COUNTER_SSE_EVENTS);
 	}
-	put_event(w, x, event, &usage);
+	cut = plan_cut(w, x, event, &usage);
+	put_event(w, x, event, &cut);
 }
 
-/* What has come of an event that has not ended: kept in the block, or passed on when it outgrows it. */
+/* What was gathered, and what comes, passes as it is. */
+static void
+pass_gathered(struct worker *w, struct exchange *x)
+{
+	struct event event = { .gathered = &x->event, .bytes = x->event.bytes };
+	struct cut nothing = { 0 };
+
+	put_event(w, x, &event, &nothing);
+	body_clear(&w->bodies, &x->event);
+}
+
+/* What has come of an event that has not ended: gathered, or passed on when it outgrows its bound. */
 static void
 keep_part(struct worker *w, struct exchange *x, struct bytes part)
 {
 	if (part.len == 0)
 		return;
-	if (!x->event_passing && x->event_block == BODY_NONE)
-		x->event_block = body_block_get(&w->bodies);
 	if (!x->event_passing &&
-	    (x->event_block == BODY_NONE || x->event_len + part.len > EVENT_BUFFER_BYTES)) {
+	    (x->event.bytes + part.len > EVENT_BYTES_MAX ||
+	     body_append(&w->bodies, &x->event, part) != ERR_OK)) {
 		x->event_passing = true;
-		if (x->event_block != BODY_NONE)
-			put_payload(w, x,
-				    bytes_make(body_block(&w->bodies, x->event_block), x->event_len));
-		x->event_len = 0;
+		pass_gathered(w, x);
 	}
-	if (x->event_passing) {
+	if (x->event_passing)
 		put_payload(w, x, part);
-		return;
-	}
-	memcpy(body_block(&w->bodies, x->event_block) + x->event_len, part.ptr, part.len);
-	x->event_len += (uint32_t)part.len;
 }
 
 /* The end of an event: `part` is what of it stands in this piece. */
 static void
 end_event(struct worker *w, struct exchange *x, struct bytes part, bool has_data)
 {
-	if (x->event_passing) {
-		struct json_usage usage = x->usage_scan.usage;
+	struct event event = { .piece = part, .bytes = part.len };
 
-		json_usage_init(&x->usage_scan);
-		take_usage(x, &usage);
-		x->events += has_data;
-		put_payload(w, x, part);
-		x->event_passing = false;
-	} else if (x->event_len == 0) {
-		event_complete(w, x, part, has_data);
-	} else {
+	if (x->event.bytes > 0 || x->event_passing) {
 		keep_part(w, x, part);
-		if (x->event_passing)
-			x->event_passing = false;
-		else
-			event_complete(w, x,
-				       bytes_make(body_block(&w->bodies, x->event_block),
-						  x->event_len),
-				       has_data);
+		event = (struct event){ .gathered = &x->event, .bytes = x->event.bytes };
 	}
-	x->event_len = 0;
+	if (x->event_passing) {
+		take_usage(x, &x->usage_scan.usage);
+		x->events += has_data;
+	} else {
+		event_complete(w, x, &event, has_data);
+	}
+	json_usage_init(&x->usage_scan);
+	body_clear(&w->bodies, &x->event);
+	x->event_passing = false;
 	x->event_data_at = 0;
 	x->event_lines = 0;
-	if (x->event_block != BODY_NONE) {
-		body_block_put(&w->bodies, x->event_block);
-		x->event_block = BODY_NONE;
-	}
 }
 
 /* False: a line is too long to be an event stream. */
@@ -350,7 +405,7 @@ relay_events(struct worker *w, struct exchange *x, struct bytes payload)
 		event.len = (size_t)(payload.ptr - event.ptr);
 		if (what == SSE_DATA) {
 			if (x->event_data_at == 0)
-				x->event_data_at = x->event_len + (uint32_t)(piece.ptr - event.ptr);
+				x->event_data_at = (uint32_t)(x->event.bytes + (uint64_t)(piece.ptr - event.ptr));
 			json_usage_feed(&x->usage_scan, piece);
 		} else if (what == SSE_LINE_END) {
 			x->event_lines++;
@@ -374,8 +429,8 @@ end_answer(struct worker *w, struct exchange *x)
 		take_usage(x, &x->usage_scan.usage);
 	settle_exchange(w, x, USAGE_OK);
 	/* A stream may end without an empty line: what is left is the client's as well. */
-	if (x->event_len > 0)
-		put_payload(w, x, bytes_make(body_block(&w->bodies, x->event_block), x->event_len));
+	if (x->event.bytes > 0)
+		pass_gathered(w, x);
 	if (x->framing == ANSWER_CHUNKED)
 		client_put(w, x->client, BYTES_LITERAL("0\r\n\r\n"));
 	if ((u->head != NULL && u->head->len > 0) || upstream_peek(w, u).len > 0) {
@@ -584,7 +639,7 @@ relay_keep_alive(struct worker *w, struct exchange *x)
 
 	if (!waits)
 		return false;
-	if (x->event_len == 0 && !x->event_passing && client_has_room(w, x->client)) {
+	if (x->event.bytes == 0 && !x->event_passing && client_has_room(w, x->client)) {
 		put_payload(w, x, BYTES_LITERAL(": keep-alive\n\n"));
 		client_flush(w, x->client);
 	}
