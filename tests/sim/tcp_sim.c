@@ -4,7 +4,7 @@
  *   tcp_sim --seed N [--verbose]        one seed, in this process (for a debugger)
  *   tcp_sim --seeds A..B [--jobs J]     all of them, in J processes
  *
- * Without options: seeds 1..SLUICE_SEEDS of the environment (200), or SLUICE_SEED alone.
+ * Without options: seeds 1..SLUICE_SEEDS of the environment (1000), or SLUICE_SEED alone.
  *
  * A seed that fails by a CHECK, a sanitizer or a signal takes its process with it; the parent
  * knows which seed it was, starts the process again behind it, and prints how to repeat it.
@@ -65,7 +65,7 @@ parse_environment(struct options *o)
 static bool
 parse_options(int argc, char **argv, struct options *o)
 {
-	*o = (struct options){ .first = 1, .last = 200, .jobs = 1 };
+	*o = (struct options){ .first = 1, .last = 1000, .jobs = 1 };
 	if (!parse_environment(o))
 		return false;
 	for (int i = 1; i < argc; i++) {
