@@ -127,7 +127,7 @@ answer_refusal(struct worker *w, struct client *c, const struct admission *admis
 	       const struct refusal *refusal, bool body_pending)
 {
 	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
-	uint16_t status = refusal_status(refusal->code);
+	uint16_t status = refusal_status(refusal->code, admission->surface);
 	uint8_t body[REFUSAL_BODY_BYTES_MAX];
 	uint32_t body_len = refusal_body(refusal, admission->surface, body, sizeof(body));
 

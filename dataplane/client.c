@@ -446,7 +446,7 @@ static enum refusal_code
 refusal_of_status(uint16_t status)
 {
 	for (int code = REFUSAL_NONE + 1; code < REFUSAL_COUNT; code++)
-		if (refusal_status((enum refusal_code)code) == status)
+		if (refusal_status((enum refusal_code)code, SHM_SURFACE_ECOLINK) == status)
 			return (enum refusal_code)code;
 	return REFUSAL_BAD_REQUEST;
 }

@@ -308,7 +308,7 @@ give_up(struct worker *w, struct exchange *x)
 		refusal = (struct refusal){ .code = REFUSAL_UPSTREAM_FAILED };
 	else
 		worker_count(w, COUNTER_REFUSED_REGION);
-	x->status = refusal_status(refusal.code);
+	x->status = refusal_status(refusal.code, x->admission.surface);
 	settle_exchange(w, x, x->timed_out ? USAGE_TIMEOUT : USAGE_UPSTREAM_ERROR);
 	c->exchange = NULL;
 	x->client = NULL;

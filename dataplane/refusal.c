@@ -6,23 +6,25 @@
 
 static const struct {
 	uint16_t status;
+	uint16_t infer_status;
 	enum refusal_retry retry;
 	const char *type;
 	const char *code;
 	const char *infer_code;
 	const char *message;
 } rows[REFUSAL_COUNT] = {
-#define REFUSAL(name, status_, type_, code_, infer_code_, retry_, message_)          \
-	[REFUSAL_##name] = { status_, REFUSAL_RETRY_##retry_, type_, code_, infer_code_, message_ },
+#define REFUSAL(name, status_, infer_status_, infer_code_, type_, code_, retry_, message_) \
+	[REFUSAL_##name] = { status_, infer_status_, REFUSAL_RETRY_##retry_, type_,        \
+			     code_,   infer_code_,   message_ },
 #include "dataplane/refusal.def"
 #undef REFUSAL
 };
 
 uint16_t
-refusal_status(enum refusal_code code)
+refusal_status(enum refusal_code code, enum shm_surface surface)
 {
 	CHECK(code > REFUSAL_NONE && code < REFUSAL_COUNT);
-	return rows[code].status;
+	return surface == SHM_SURFACE_INFER ? rows[code].infer_status : rows[code].status;
 }
 
 bool

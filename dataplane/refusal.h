@@ -11,7 +11,7 @@
  */
 enum refusal_code {
 	REFUSAL_NONE,
-#define REFUSAL(name, status, type, code, infer_code, retry, message) REFUSAL_##name,
+#define REFUSAL(name, status, infer_status, infer_code, type, code, retry, message) REFUSAL_##name,
 #include "dataplane/refusal.def"
 #undef REFUSAL
 	REFUSAL_COUNT
@@ -29,7 +29,7 @@ struct refusal {
 	const char *allow;       /* with 405 */
 };
 
-uint16_t refusal_status(enum refusal_code code);
+uint16_t refusal_status(enum refusal_code code, enum shm_surface surface);
 bool refusal_forbids_retry(enum refusal_code code);
 
 /* Writes the JSON body into to; returns its length. room >= REFUSAL_BODY_BYTES_MAX. */
