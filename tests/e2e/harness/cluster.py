@@ -36,7 +36,7 @@ workers: {workers}
 idle: sleep
 memory:
   huge_pages: no
-  size: 128MiB
+  size: 512MiB
 {eal}ports:
   - device: "{device}"
     addresses: [{addresses}]

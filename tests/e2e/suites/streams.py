@@ -8,6 +8,7 @@ from harness.proc import wait_for
 from harness.suite import test
 
 QUEUED_BYTES_MAX = 256 * 1024
+PACKET_BYTES = 2048
 
 
 def wait_fault_pod(cluster):
@@ -16,6 +17,13 @@ def wait_fault_pod(cluster):
         with cluster.client() as client:
             return client.ask(cluster.key, chat(sim('tokens=1'), model='fault')).status == 200
     wait_for(works, 10, 'the pod of the fault tests does not come back')
+
+
+def packets_at_rest(cluster):
+    """Packet buffers in use when no request is under way."""
+    wait_for(lambda: cluster.counter('pool_exchanges_used') + cluster.counter('pool_clients_used') == 0, 10,
+             'something is still under way')
+    return cluster.counter('pool_packets_used')
 
 
 @test('streams.20000-events')
@@ -69,13 +77,17 @@ def slow_reader(cluster):
     """One byte a second: the router holds a bounded piece of a stream of megabytes, the backend the rest."""
     backend = cluster.backends['solo']
     backend.mark()
+    idle = packets_at_rest(cluster)
     client = cluster.client(window=4096, timeout=10)
     client.begin(cluster.key, chat(sim('tokens=200000'), model='solo', stream=True))
     taken = []
     for _ in range(6):
         taken.append(len(client.socket.recv(1)))
         time.sleep(1)
-        assert cluster.counter('tcp_unacked_bytes_max') <= QUEUED_BYTES_MAX
+    queued = max(worker['tcp_unacked_bytes_max'] for worker in cluster.workers_counters())
+    assert 0 < queued <= QUEUED_BYTES_MAX, f'{queued} bytes wait for one client'
+    held = (cluster.counter('pool_packets_used') - idle) * PACKET_BYTES
+    assert held <= QUEUED_BYTES_MAX, f'{held} bytes of packets are held on both sides together'
     with cluster.client() as other:
         assert other.ask(cluster.key, chat(model='solo')).status == 200
     client.reset()
