@@ -219,3 +219,19 @@ def odd_answers(cluster):
             assert answer.body == text, f'{words}: {answer.body[:300]}'
             again = client.ask(cluster.key, chat(content, model='fault'))
             assert again.status == 200 and again.body == text, f'{words}, the second time: {again}'
+
+
+@test('streams.500-at-once', seconds=90)
+def five_hundred(cluster):
+    """Five hundred streams that begin and run together, each with a text of its own, each whole."""
+    clients = [cluster.client(timeout=40) for _ in range(500)]
+    for number, client in enumerate(clients):
+        body = json.dumps(chat(sim(f'tokens=40 tps=20 seed={number}'), stream=True)).encode()
+        client.send(client.head('POST', CHAT, cluster.key, length=len(body)) + body)
+    for number, client in enumerate(clients):
+        response = client.read_head()
+        assert response.status == 200, response
+        for _ in client.read_events(response):
+            pass
+        assert response.body == expected(cluster.sim, f'tokens=40 seed={number} model=sim no_usage'), number
+        client.close()
