@@ -37,10 +37,10 @@ idle: sleep
 memory:
   huge_pages: no
   size: 512MiB
-{eal}ports:
+ports:
   - device: "{device}"
     addresses: [{addresses}]
-    queues: {workers}
+{gateway}    queues: {workers}
 listeners:
   - port: {port}
     certificates:
@@ -220,15 +220,16 @@ class Cluster:
     def write_config(self):
         if self.is_tap:
             device, addresses = 'net_tap0,iface=sluicetap', f'{net.TAP_EDGE4}/24'
+            gateway = f'    gateway4: {net.TAP_HOST4}\n'  # the backends are in another network
         else:
             device = f'net_af_packet0,iface=edge0,qpairs={self.workers}'
-            addresses = f'{net.EDGE4}/24, "{net.EDGE6}/64"'
+            addresses, gateway = f'{net.EDGE4}/24, "{net.EDGE6}/64"', ''
         with open(os.path.join(self.root, 'admin.token'), 'w', encoding='ascii') as token:
             token.write(f'{TOKEN}\n')
         os.chmod(os.path.join(self.root, 'admin.token'), 0o600)
         with open(self.config, 'w', encoding='ascii') as config:
             config.write(CONFIG.format(workers=self.workers, device=device, addresses=addresses, port=PORT,
-                                       folder=self.root, admin_port=ADMIN_PORT, eal=''))
+                                       gateway=gateway, folder=self.root, admin_port=ADMIN_PORT))
 
     def ctl(self, *words):
         """sluicectl, as an operator types it; what it says as an object."""
