@@ -98,7 +98,7 @@ STATE_WRITERS = [
 
 MARKERS = re.compile(r'\b(TODO|FIXME|XXX|HACK)\b|#if 0\b|\b[Ff]or now\b|[Nn]ot implemented')
 SUFFIXES_TEXT = {'.c', '.h', '.def', '.py', '.build', '.sh', '.md', '.yaml', '.js', '.mjs'}
-SUFFIXES_WIDTH = {'.c', '.h', '.def', '.build'}
+SUFFIXES_WIDTH = {'.c', '.h', '.build'}  # tables (.def) are one row a line
 
 complaints = []
 
