@@ -1,7 +1,10 @@
 """Bad HTTP inside good TLS: refused by name, and no backend hears of it."""
 import random
+import socket
+import threading
 import time
 
+from harness import net
 from harness.client import CHAT, Closed, chat, elapsed, sim
 from harness.proc import wait_for
 from harness.suite import test
@@ -164,3 +167,65 @@ def many_connections(cluster):
     for client in idle:
         client.reset()
     wait_for(lambda: cluster.counter('pool_clients_used') <= 1, 10, 'their connections stay')
+
+
+class Liar:
+    """A backend that sends what it is given, whatever it is asked, and closes."""
+
+    PORT = 9020
+
+    def __init__(self):
+        self.answer = b''
+        self.listener = socket.create_server((net.HOST4, self.PORT), backlog=64)
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        while True:
+            try:
+                peer = self.listener.accept()[0]
+            except OSError:
+                return
+            with peer:
+                peer.settimeout(1)
+                try:
+                    asked = peer.recv(65536)
+                    healthy = b'HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n'
+                    peer.sendall(healthy if b'/health' in asked else self.answer)
+                except OSError:
+                    pass
+
+    def close(self):
+        self.listener.close()
+
+
+@test('hostile.random-answers', seconds=120)
+def random_answers(cluster):
+    """Answers with bytes changed at random: the client gets an answer or an end, in good HTTP."""
+    chance = random.Random(11)
+    whole = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 77\r\n\r\n' + \
+        b'{"id":"x","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"a":1}}'[:77]
+    event = b'data: {"id":"x","choices":[{"delta":{"content":"abc"}}],"usage":null}\n\n'
+    stream = b'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n' + \
+        b'%x\r\n%s\r\n' % (len(event), event) * 3 + b'e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n'
+    liar = Liar()
+    cluster.put('pod', 'liar', address=net.HOST4, port=Liar.PORT)
+    cluster.model('lies', mv=['liar'])
+    seen = {}
+    try:
+        for turn in range(400):
+            data = bytearray((whole, stream)[turn % 2])
+            for _ in range(chance.randint(1, 5)):
+                data[chance.randrange(len(data))] = chance.randrange(256)
+            liar.answer = bytes(data[:chance.randrange(len(data))] if turn % 7 == 0 else data)
+            with cluster.client(timeout=10) as client:
+                try:
+                    answer = client.ask(cluster.key, chat(model='lies', stream=turn % 2 == 1))
+                    seen[answer.status] = seen.get(answer.status, 0) + 1
+                except Closed:
+                    seen['cut'] = seen.get('cut', 0) + 1
+    finally:
+        cluster.put('pod', 'liar', state='maint')
+        liar.close()
+    assert seen.get(502, 0) > 0 and seen.get(200, 0) > 0, seen
+    wait_for(lambda: cluster.counter('pool_exchanges_used') == 0, 15, f'requests stay behind: {seen}')

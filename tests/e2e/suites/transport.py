@@ -173,3 +173,31 @@ def strangers(cluster):
         plain.close()
     with cluster.client() as client:
         assert client.request('GET', '/healthz').status == 200
+
+
+@test('transport.tls-in-pieces')
+def tls_in_pieces(cluster):
+    """The bytes of TLS itself in segments of one, two or seven bytes, in both directions of the handshake."""
+    body = json.dumps(chat(sim('tokens=3'))).encode()
+    for version, size in ((TLS12, 1), (TLS13, 1), (TLS12, 7), (TLS13, 2)):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = tls_context(cluster.ca, (version, version))
+        tls = context.wrap_bio(incoming, outgoing, server_hostname=NAME)
+        with Client(cluster.host4, PORT) as plain:
+
+            def until(step):
+                while True:
+                    try:
+                        return step()
+                    except ssl.SSLWantReadError:
+                        data = outgoing.read()
+                        for start in range(0, len(data), size):
+                            plain.send(data[start:start + size])
+                        incoming.write(plain.receive(1000))
+
+            until(tls.do_handshake)
+            tls.write(plain.head('POST', CHAT, cluster.key, length=len(body)) + body)
+            answer = b''
+            while b'total_tokens' not in answer:
+                answer += until(lambda: tls.read(1000))
+            assert answer.startswith(b'HTTP/1.1 200'), answer[:200]
