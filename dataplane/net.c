@@ -2,6 +2,8 @@
 #include "dataplane/net.h"
 
 #include "base/check.h"
+#include "base/siphash.h"
+#include "wire/order.h"
 
 /* In meta.mark of a forwarded frame: learn from it, answer nothing. */
 #define MARK_OWNED 0
@@ -33,19 +35,16 @@ uint16_t
 net_owner(uint64_t owner_key, uint16_t count, const struct ip_addr *src, const struct ip_addr *dst,
 	  uint16_t src_port, uint16_t dst_port)
 {
-	uint64_t words[5];
-	uint64_t hash = owner_key;
+	struct siphash_key key = { owner_key, ~owner_key };
+	uint8_t tuple[36];
 
 	if (count == 1)
 		return 0;
-	memcpy(words, src->byte, 16);
-	memcpy(words + 2, dst->byte, 16);
-	words[4] = (uint64_t)src_port << 16 | dst_port;
-	for (int i = 0; i < 5; i++) {
-		hash = (hash ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15);
-		hash ^= hash >> 32;
-	}
-	return (uint16_t)(hash % count);
+	memcpy(tuple, src->byte, 16);
+	memcpy(tuple + 16, dst->byte, 16);
+	order_put16(tuple + 32, src_port);
+	order_put16(tuple + 34, dst_port);
+	return (uint16_t)(siphash_1_3(&key, tuple, sizeof(tuple)) % count);
 }
 
 static void
@@ -114,7 +113,7 @@ net_receive(struct net *net, struct pkt *frame, uint64_t now_ns)
 
 	net->frames_in++;
 	if (net->config.count > 1) {
-		ip_peek(bytes_make(pkt_data(frame), pkt_len(frame)), &peek);
+		ip_peek(frame, &peek);
 		if (peek.kind == IP_PEEK_EVERYONE) {
 			show_to_others(net, frame);
 		} else if (peek.kind == IP_PEEK_FLOW) {

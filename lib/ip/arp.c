@@ -40,6 +40,16 @@ arp_announce(struct ip *ip, uint8_t port, const struct ip_addr *address)
 	send(ip, port, &broadcast, &arp);
 }
 
+/* Is somebody there already? Asked as nobody, so that no cache changes (RFC 5227 section 2.1.1). */
+void
+arp_probe(struct ip *ip, uint8_t port, const struct ip_addr *address)
+{
+	struct arp arp = { .operation = ARP_REQUEST, .sender_mac = ip->config.ports[port].mac };
+
+	memcpy(arp.target_ip, address->byte + 12, 4);
+	send(ip, port, &broadcast, &arp);
+}
+
 static void
 answer(struct ip *ip, uint8_t port, const struct arp *request)
 {
@@ -56,7 +66,8 @@ enum ip_what
 arp_input(struct ip *ip, struct pkt *frame, const struct eth *eth, bool listen_only, uint64_t now_ns)
 {
 	uint8_t port = pkt_meta(frame)->port;
-	struct ip_addr sender, target;
+	struct neighbour_claim claim = { .port = port, .override = true };
+	struct ip_addr target;
 	struct arp arp;
 	bool for_us;
 
@@ -64,19 +75,24 @@ arp_input(struct ip *ip, struct pkt *frame, const struct eth *eth, bool listen_o
 	if (!arp_parse(bytes_make(pkt_data(frame), pkt_len(frame)), &arp) ||
 	    eth_is_group(&arp.sender_mac) || !eth_equal(&arp.sender_mac, &eth->src))
 		return ip_drop(ip, frame, ERR_ARP_MALFORMED);
-	sender = ip_from_v4(arp.sender_ip);
+	claim.address = ip_from_v4(arp.sender_ip);
+	claim.mac = arp.sender_mac;
 	target = ip_from_v4(arp.target_ip);
 	pkt_free(frame);
 	for_us = ip_is_local(ip, &target);
-	if (ip_is_local(ip, &sender)) {
-		ip->drops[ERR_IP_ADDRESS_CONFLICT]++;
+	claim.create = for_us && arp.operation == ARP_REQUEST;
+	claim.solicited = for_us && arp.operation == ARP_REPLY;
+	if (ip_is_local(ip, &claim.address)) {
+		if (ip_conflict(ip, listen_only, now_ns))
+			arp_announce(ip, port, &claim.address);
 		return IP_NOTHING;
 	}
-	if (arp.sender_ip[0] != 0)
-		neighbour_learn(ip, port, &sender, &arp.sender_mac,
-				for_us && arp.operation == ARP_REQUEST,
-				for_us && arp.operation == ARP_REPLY, now_ns);
-	if (arp.operation == ARP_REQUEST && for_us && !listen_only)
+	neighbour_learn(ip, &claim, now_ns);
+	if (arp.operation != ARP_REQUEST || !for_us || listen_only)
+		return IP_NOTHING;
+	if (ip_rate_allows(&ip->answers_full_at_ns, now_ns))
 		answer(ip, port, &arp);
+	else
+		ip->drops[ERR_IP_NEIGHBOUR_RATE]++;
 	return IP_NOTHING;
 }

@@ -1,39 +1,14 @@
 /* Echo, and errors about our own segments (RFC 792, RFC 4443). Answers are made within a rate. */
 #include "ip/internal.h"
 #include "wire/csum.h"
+#include "wire/icmp.h"
 #include "wire/ip6.h"
 #include "wire/order.h"
 
-#define ICMP_BYTES 8
 #define HOP_LIMIT 64
 #define ND_HOP_LIMIT 255
 #define QUOTED_TCP_BYTES 8 /* ports and sequence number */
 
-enum icmp4_type { ICMP4_ECHO_REPLY = 0, ICMP4_UNREACHABLE = 3, ICMP4_ECHO = 8, ICMP4_TIME_EXCEEDED = 11 };
-enum icmp4_code { ICMP4_PROTOCOL = 2, ICMP4_PORT = 3, ICMP4_TOO_BIG = 4 };
-enum icmp6_type {
-	ICMP6_UNREACHABLE = 1,
-	ICMP6_TOO_BIG = 2,
-	ICMP6_TIME_EXCEEDED = 3,
-	ICMP6_PARAMETER = 4,
-	ICMP6_ECHO = 128,
-	ICMP6_ECHO_REPLY = 129,
-	ICMP6_ND_FIRST = 133,
-	ICMP6_ND_LAST = 137,
-};
-#define ICMP6_CODE_PORT 4
-
-bool
-icmp_allowed(struct ip *ip, uint64_t now_ns)
-{
-	uint64_t each_ns = NSEC_PER_SEC / IP_ICMP_PER_SECOND;
-	uint64_t from_ns = ip->icmp_full_at_ns > now_ns ? ip->icmp_full_at_ns : now_ns;
-
-	if (from_ns + each_ns > now_ns + NSEC_PER_SEC)
-		return false;
-	ip->icmp_full_at_ns = from_ns + each_ns;
-	return true;
-}
 
 static uint64_t
 sum_chain(const struct pkt *p, uint64_t sum)
@@ -57,7 +32,8 @@ echo(struct ip *ip, struct pkt *p, bool v4, uint64_t now_ns)
 	uint64_t sum = 0;
 	uint16_t checksum;
 
-	if (!ip_is_local(ip, &asked) || !icmp_allowed(ip, now_ns))
+	if (!ip_is_local(ip, &asked) || ip_is_bad_source(ip, &meta->src) ||
+	    !ip_rate_allows(&ip->echoes_full_at_ns, now_ns))
 		return ip_drop(ip, p, ERR_ICMP_NOT_ANSWERED);
 	meta->dst = meta->src;
 	meta->src = asked;
@@ -106,17 +82,18 @@ icmp4_input(struct ip *ip, struct pkt *p, bool listen_only, uint64_t now_ns,
 	struct bytes message = bytes_make(pkt_data(p), pkt_len(p));
 	uint8_t type, code;
 
-	if (message.len < ICMP_BYTES || !csum_is_good(sum_chain(p, 0)))
+	if (message.len < ICMP_HEADER_BYTES || !csum_is_good(sum_chain(p, 0)))
 		return ip_drop(ip, p, ERR_ICMP_MALFORMED);
 	type = message.ptr[0];
 	code = message.ptr[1];
 	if (type == ICMP4_ECHO && !listen_only)
 		return echo(ip, p, true, now_ns);
-	if ((type != ICMP4_UNREACHABLE && type != ICMP4_TIME_EXCEEDED) ||
-	    !icmp_quoted(bytes_after(message, ICMP_BYTES), false, received))
+	if (!ip_is_local(ip, &pkt_meta(p)->dst) ||
+	    (type != ICMP4_UNREACHABLE && type != ICMP4_TIME_EXCEEDED) ||
+	    !icmp_quoted(bytes_after(message, ICMP_HEADER_BYTES), false, received))
 		return ip_drop(ip, p, ERR_ICMP_NOT_ANSWERED);
-	received->hard = type == ICMP4_UNREACHABLE && (code == ICMP4_PROTOCOL || code == ICMP4_PORT);
-	received->mtu_bytes = type == ICMP4_UNREACHABLE && code == ICMP4_TOO_BIG ?
+	received->hard = type == ICMP4_UNREACHABLE && (code == ICMP4_CODE_PROTOCOL || code == ICMP4_CODE_PORT);
+	received->mtu_bytes = type == ICMP4_UNREACHABLE && code == ICMP4_CODE_TOO_BIG ?
 				      order_get16(message.ptr + 6) :
 				      0;
 	pkt_free(p);
@@ -129,28 +106,29 @@ icmp6_error(struct ip *ip, struct pkt *p, struct ip_received *received)
 	struct bytes message = bytes_make(pkt_data(p), pkt_len(p));
 	uint8_t type = message.ptr[0];
 
-	if (type < ICMP6_UNREACHABLE || type > ICMP6_PARAMETER ||
-	    !icmp_quoted(bytes_after(message, ICMP_BYTES), true, received))
+	if (!ip_is_local(ip, &pkt_meta(p)->dst) || type < ICMP6_UNREACHABLE || type > ICMP6_PARAMETER ||
+	    !icmp_quoted(bytes_after(message, ICMP_HEADER_BYTES), true, received))
 		return ip_drop(ip, p, ERR_ICMP_NOT_ANSWERED);
-	received->hard = type == ICMP6_UNREACHABLE && message.ptr[1] == ICMP6_CODE_PORT;
+	received->hard = (type == ICMP6_UNREACHABLE && message.ptr[1] == ICMP6_CODE_PORT) ||
+			 (type == ICMP6_PARAMETER && message.ptr[1] == ICMP6_CODE_NEXT_HEADER);
 	received->mtu_bytes = type == ICMP6_TOO_BIG ? order_get32(message.ptr + 4) : 0;
 	pkt_free(p);
 	return IP_ERROR;
 }
 
 enum ip_what
-icmp6_input(struct ip *ip, struct pkt *p, const struct eth *eth, uint8_t hop_limit,
-	    bool has_extensions, bool listen_only, uint64_t now_ns, struct ip_received *received)
+icmp6_input(struct ip *ip, struct pkt *p, const struct eth *eth, const struct ip6 *header,
+	    bool listen_only, uint64_t now_ns, struct ip_received *received)
 {
 	const struct pkt_meta *meta = pkt_meta(p);
 	struct bytes message = bytes_make(pkt_data(p), pkt_len(p));
 	uint64_t sum = csum_pseudo(meta->src.byte, meta->dst.byte, IP_ICMP6, pkt_total(p));
 
-	if (message.len < ICMP_BYTES || !csum_is_good(sum_chain(p, sum)))
+	if (message.len < ICMP_HEADER_BYTES || !csum_is_good(sum_chain(p, sum)))
 		return ip_drop(ip, p, ERR_ICMP_MALFORMED);
-	if (message.ptr[0] >= ICMP6_ND_FIRST && message.ptr[0] <= ICMP6_ND_LAST) {
+	if (message.ptr[0] >= ICMP6_ROUTER_SOLICITATION && message.ptr[0] <= ICMP6_REDIRECT) {
 		/* From this link only, and whole (RFC 4861 7.1, RFC 6980). */
-		if (hop_limit != ND_HOP_LIMIT || has_extensions)
+		if (header->hop_limit != ND_HOP_LIMIT || header->has_extensions)
 			return ip_drop(ip, p, ERR_ND_MALFORMED);
 		nd_input(ip, meta->port, message, &meta->src, &eth->src, listen_only, now_ns);
 		pkt_free(p);

@@ -1,17 +1,39 @@
 #pragma once
 
 #include "ip/ip.h"
+#include "wire/ip6.h"
 
 /* internal: what the files of lib/ip say to each other. */
 
 /* Drops a packet with a name; every drop goes through here. */
 enum ip_what ip_drop(struct ip *ip, struct pkt *p, enum err why);
 
+/* True if one more message of that kind may be made now. */
+bool ip_rate_allows(uint64_t *full_at_ns, uint64_t now_ns);
+
+/* Another station says that it has an address of ours. Counts it; true if it should be contradicted. */
+bool ip_conflict(struct ip *ip, bool listen_only, uint64_t now_ns);
+
+/* A source that nobody can answer, or that is ours. */
+bool ip_is_bad_source(const struct ip *ip, const struct ip_addr *address);
+
+/* A station of that address could be reached over the port without a gateway, or is the gateway. */
+bool ip_is_neighbour(const struct ip *ip, uint8_t port, const struct ip_addr *address);
+bool ip_is_gateway(const struct ip *ip, const struct ip_addr *address);
+
 /* --- neighbours (neighbour.c) ------------------------------------------------------------ */
 
-/* What a peer said of itself. create: it may become a new entry. solicited: it answered us. */
-void neighbour_learn(struct ip *ip, uint8_t port, const struct ip_addr *address,
-		     const struct eth_addr *mac, bool create, bool solicited, uint64_t now_ns);
+/* What a station said of itself. */
+struct neighbour_claim {
+	struct ip_addr address;
+	struct eth_addr mac;
+	uint8_t port;
+	bool create;    /* it may become a new entry: it wants to speak with us */
+	bool solicited; /* it says that it answers us */
+	bool override;  /* an answer may replace another MAC (RFC 4861 section 4.4) */
+};
+
+void neighbour_learn(struct ip *ip, const struct neighbour_claim *claim, uint64_t now_ns);
 
 /* Sends p, which starts at its IP header, to the next hop; or keeps it until that has answered. */
 void neighbour_send(struct ip *ip, uint8_t port, const struct ip_addr *next_hop, struct pkt *p,
@@ -27,10 +49,12 @@ void frame_send(struct ip *ip, uint8_t port, const struct eth_addr *dst, enum et
 /* "Who has address?" on the port; to NULL asks everyone, else that station. */
 void arp_ask(struct ip *ip, uint8_t port, const struct ip_addr *address, const struct eth_addr *to);
 void arp_announce(struct ip *ip, uint8_t port, const struct ip_addr *address);
+void arp_probe(struct ip *ip, uint8_t port, const struct ip_addr *address);
 enum ip_what arp_input(struct ip *ip, struct pkt *frame, const struct eth *eth, bool listen_only,
 		       uint64_t now_ns);
 void nd_ask(struct ip *ip, uint8_t port, const struct ip_addr *address, const struct eth_addr *to);
 void nd_announce(struct ip *ip, uint8_t port, const struct ip_addr *address);
+void nd_probe(struct ip *ip, uint8_t port, const struct ip_addr *address);
 
 /* message: the ICMPv6 message, checksum and hop limit verified. */
 void nd_input(struct ip *ip, uint8_t port, struct bytes message, const struct ip_addr *src,
@@ -41,21 +65,19 @@ void nd_input(struct ip *ip, uint8_t port, struct bytes message, const struct ip
 /* p starts at the ICMP header; takes it. */
 enum ip_what icmp4_input(struct ip *ip, struct pkt *p, bool listen_only, uint64_t now_ns,
 			 struct ip_received *received);
-enum ip_what icmp6_input(struct ip *ip, struct pkt *p, const struct eth *eth, uint8_t hop_limit,
-			 bool has_extensions, bool listen_only, uint64_t now_ns,
+enum ip_what icmp6_input(struct ip *ip, struct pkt *p, const struct eth *eth,
+			 const struct ip6 *header, bool listen_only, uint64_t now_ns,
 			 struct ip_received *received);
 
 /* The segment that an ICMP error quotes. False: not one of TCP. */
 bool icmp_quoted(struct bytes quote, bool is_v6, struct ip_received *received);
 
-/* True if one more message may be made now. */
-bool icmp_allowed(struct ip *ip, uint64_t now_ns);
 
 /* Puts an IP header in front and sends it by route; p starts at its upper header. */
 void ip_send(struct ip *ip, struct pkt *p, enum ip_protocol protocol, uint8_t hop_limit,
 	     uint64_t now_ns);
 
-/* A port's own address of the family, or NULL. */
+/* A port's own address of the family, not a link-local one if there is another; or NULL. */
 const struct ip_addr *port_address(const struct ip *ip, uint8_t port, bool v4);
 
 /* ff02::1:ffXX:XXXX of an address (RFC 4291 2.7.1). */

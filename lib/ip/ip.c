@@ -4,9 +4,11 @@
 #include "base/check.h"
 #include "ip/internal.h"
 #include "wire/ip6.h"
+#include "wire/order.h"
 
 #define HOP_LIMIT 64
 #define ANNOUNCE_EVERY_NS NSEC_PER_SEC
+#define DEFEND_EVERY_NS (10 * NSEC_PER_SEC) /* RFC 5227 section 2.4 c */
 
 enum ip_what
 ip_drop(struct ip *ip, struct pkt *p, enum err why)
@@ -40,7 +42,36 @@ ip_fini(struct ip *ip)
 			pkt_free(p);
 }
 
-/* --- routes -------------------------------------------------------------------------- */
+/* --- limits and judgements -------------------------------------------------------------- */
+
+bool
+ip_rate_allows(uint64_t *full_at_ns, uint64_t now_ns)
+{
+	uint64_t each_ns = NSEC_PER_SEC / IP_RATE_PER_SECOND;
+	uint64_t from_ns = *full_at_ns > now_ns ? *full_at_ns : now_ns;
+
+	if (from_ns + each_ns > now_ns + NSEC_PER_SEC)
+		return false;
+	*full_at_ns = from_ns + each_ns;
+	return true;
+}
+
+bool
+ip_conflict(struct ip *ip, bool listen_only, uint64_t now_ns)
+{
+	ip->drops[ERR_IP_ADDRESS_CONFLICT]++;
+	if (listen_only ||
+	    (ip->defended_at_ns != 0 && now_ns < ip->defended_at_ns + DEFEND_EVERY_NS))
+		return false;
+	ip->defended_at_ns = now_ns;
+	return true;
+}
+
+static bool
+is_link_local(const struct ip_addr *a)
+{
+	return a->byte[0] == 0xfe && (a->byte[1] & 0xc0) == 0x80;
+}
 
 static bool
 same_network(const struct ip_addr *a, const struct ip_addr *b, uint8_t bits)
@@ -53,29 +84,71 @@ same_network(const struct ip_addr *a, const struct ip_addr *b, uint8_t bits)
 	return bits % 8 == 0 || ((a->byte[bytes] ^ b->byte[bytes]) & rest) == 0;
 }
 
+/* Nobody, or the loopback. */
+static bool
+is_zero_or_one(const struct ip_addr *a)
+{
+	struct ip_addr b = *a;
+
+	b.byte[15] &= 0xfe;
+	return ip_is_zero(&b);
+}
+
+/* The address of a network's stations together, or of none of them (RFC 1122 section 3.2.1.3). */
+static bool
+is_broadcast(const struct ip_address *own, const struct ip_addr *a)
+{
+	uint32_t host_mask, host;
+
+	if (!ip_is_v4(&own->address) || own->prefix_bits >= 127 ||
+	    !same_network(&own->address, a, own->prefix_bits))
+		return false;
+	host_mask = UINT32_MAX >> (own->prefix_bits - 96);
+	host = order_get32(a->byte + 12) & host_mask;
+	return host == 0 || host == host_mask;
+}
+
+bool
+ip_is_bad_source(const struct ip *ip, const struct ip_addr *a)
+{
+	if (ip_is_v4(a) ? a->byte[12] >= 224 || a->byte[12] == 0 || a->byte[12] == 127 :
+			  a->byte[0] == 0xff || is_zero_or_one(a))
+		return true;
+	for (uint32_t p = 0; p < ip->config.port_count; p++)
+		for (uint32_t i = 0; i < ip->config.ports[p].address_count; i++)
+			if (is_broadcast(&ip->config.ports[p].addresses[i], a))
+				return true;
+	return ip_is_local(ip, a);
+}
+
+/* --- routes -------------------------------------------------------------------------- */
+
 struct route {
 	uint8_t port;
 	struct ip_addr next_hop;
 	const struct ip_addr *source;
 };
 
+/* The longest prefix wins. */
 static bool
 find_on_link(const struct ip *ip, const struct ip_addr *dst, struct route *route)
 {
+	uint8_t longest = 0;
+
 	for (uint8_t p = 0; p < ip->config.port_count; p++) {
 		const struct ip_port *port = &ip->config.ports[p];
 
 		for (uint32_t i = 0; i < port->address_count; i++) {
 			const struct ip_address *own = &port->addresses[i];
 
-			if (ip_is_v4(&own->address) != ip_is_v4(dst) ||
+			if (ip_is_v4(&own->address) != ip_is_v4(dst) || own->prefix_bits <= longest ||
 			    !same_network(&own->address, dst, own->prefix_bits))
 				continue;
 			*route = (struct route){ p, *dst, &own->address };
-			return true;
+			longest = own->prefix_bits;
 		}
 	}
-	return false;
+	return longest > 0;
 }
 
 static bool
@@ -85,6 +158,8 @@ find_route(const struct ip *ip, const struct ip_addr *dst, struct route *route)
 
 	if (find_on_link(ip, dst, route))
 		return true;
+	if (is_link_local(dst))
+		return false;
 	for (uint8_t p = 0; p < ip->config.port_count; p++) {
 		const struct ip_port *port = &ip->config.ports[p];
 		const struct ip_addr *gateway = v4 ? &port->gateway_v4 : &port->gateway_v6;
@@ -102,11 +177,36 @@ const struct ip_addr *
 port_address(const struct ip *ip, uint8_t port, bool v4)
 {
 	const struct ip_port *of = &ip->config.ports[port];
+	const struct ip_addr *found = NULL;
 
-	for (uint32_t i = 0; i < of->address_count; i++)
-		if (ip_is_v4(&of->addresses[i].address) == v4)
-			return &of->addresses[i].address;
-	return NULL;
+	for (uint32_t i = 0; i < of->address_count; i++) {
+		const struct ip_addr *own = &of->addresses[i].address;
+
+		if (ip_is_v4(own) == v4 && (found == NULL || is_link_local(found)))
+			found = own;
+	}
+	return found;
+}
+
+bool
+ip_is_gateway(const struct ip *ip, const struct ip_addr *address)
+{
+	for (uint32_t p = 0; p < ip->config.port_count; p++)
+		if (ip_equal(&ip->config.ports[p].gateway_v4, address) ||
+		    ip_equal(&ip->config.ports[p].gateway_v6, address))
+			return true;
+	return false;
+}
+
+bool
+ip_is_neighbour(const struct ip *ip, uint8_t port, const struct ip_addr *address)
+{
+	struct route route;
+
+	if (ip_is_bad_source(ip, address))
+		return false;
+	return ip_is_gateway(ip, address) ||
+	       (find_on_link(ip, address, &route) && route.port == port);
 }
 
 bool
@@ -228,18 +328,23 @@ ip_transmit_next(struct ip *ip)
 
 /* --- time ----------------------------------------------------------------------------------- */
 
-/* Tells the link where our addresses are (RFC 5227 3, RFC 4861 7.2.6). */
+/*
+ * Tells the link where our addresses are (RFC 5227 3, RFC 4861 7.2.6). Whether somebody else has them is
+ * asked at the same time, and the answer counted, not waited for: an operator gave them to us, and after a
+ * failover each second counts.
+ */
 static void
 announce(struct ip *ip, uint64_t now_ns)
 {
+	bool first = ip->announcements == IP_ANNOUNCEMENTS;
+
 	for (uint8_t p = 0; p < ip->config.port_count; p++) {
 		for (uint32_t i = 0; i < ip->config.ports[p].address_count; i++) {
 			const struct ip_addr *own = &ip->config.ports[p].addresses[i].address;
 
-			if (ip_is_v4(own))
-				arp_announce(ip, p, own);
-			else
-				nd_announce(ip, p, own);
+			if (first)
+				(ip_is_v4(own) ? arp_probe : nd_probe)(ip, p, own);
+			(ip_is_v4(own) ? arp_announce : nd_announce)(ip, p, own);
 		}
 	}
 	ip->announcements--;

@@ -25,7 +25,7 @@
 #define IP_NEIGHBOUR_PROBES 8   /* slots that an address may stand in */
 #define IP_NEIGHBOUR_QUEUE_MAX 4 /* packets that wait for one (RFC 4861 7.2.2 asks for one at least) */
 #define IP_ANNOUNCEMENTS 3      /* gratuitous ARP and unsolicited NA at start */
-#define IP_ICMP_PER_SECOND 1000 /* messages made by us */
+#define IP_RATE_PER_SECOND 1000 /* of each: echo replies, answers and questions about neighbours */
 
 struct ip_address {
 	struct ip_addr address;
@@ -46,7 +46,7 @@ struct ip_config {
 	uint32_t port_count;
 	struct ip_port ports[IP_PORTS_MAX];
 	uint64_t hash_key; /* random: neighbours are chosen by peers */
-	bool announce;     /* this worker says at start where we are */
+	bool announce;     /* this worker says at start where we are, and asks whether somebody else is */
 };
 
 enum ip_neighbour_state {
@@ -64,8 +64,10 @@ struct ip_neighbour {
 	uint8_t state; /* enum ip_neighbour_state */
 	uint8_t port;
 	uint8_t tries;
+	bool is_doubted;  /* someone else claims the address: everyone is asked, not only mac */
 	uint64_t at_ns;   /* when the state's time is over; NEVER_NS: it has none */
-	uint64_t used_ns; /* last time a packet went there */
+	uint64_t used_ns; /* last time a packet went there; 0: none did */
+	uint64_t believe_until_ns; /* other claims are not looked at before */
 	struct pkt_queue waiting;
 };
 
@@ -75,7 +77,11 @@ struct ip {
 	struct pkt_queue out;
 	uint64_t announce_at_ns;
 	uint32_t announcements;
-	uint64_t icmp_full_at_ns; /* rate of what we generate, as GCRA */
+	/* Rates of what others can make us send, each as the theoretical arrival time of GCRA. */
+	uint64_t echoes_full_at_ns;
+	uint64_t answers_full_at_ns;
+	uint64_t questions_full_at_ns;
+	uint64_t defended_at_ns; /* last time we contradicted who claims an address of ours */
 	uint64_t next_at_ns;      /* earliest of all neighbours' moments, or earlier */
 	struct ip_neighbour neighbours[IP_NEIGHBOURS];
 	uint64_t drops[ERR_COUNT];
@@ -103,7 +109,7 @@ struct ip_peek {
 	uint16_t dst_port;
 };
 
-void ip_peek(struct bytes frame, struct ip_peek *peek);
+void ip_peek(const struct pkt *frame, struct ip_peek *peek);
 
 enum ip_what {
 	IP_NOTHING, /* consumed or dropped */

@@ -1,10 +1,10 @@
 /*
  * The neighbour cache of RFC 4861 section 7.3, for ARP and ND alike.
  *
- * An address has IP_NEIGHBOUR_PROBES possible slots; when all are taken, the one used longest ago gives way,
- * so that a scan of the link cannot grow the cache nor evict a busy gateway.
+ * An address has IP_NEIGHBOUR_PROBES possible slots; when all are taken, the one that is worth least gives
+ * way, so that neither a scan of the link nor a flood of claims can grow the cache or evict a gateway.
  */
-#include "base/check.h"
+#include "base/siphash.h"
 #include "ip/internal.h"
 
 #define REACHABLE_NS (30 * NSEC_PER_SEC)
@@ -12,18 +12,13 @@
 #define RETRY_NS NSEC_PER_SEC
 #define TRIES_MAX 3
 
+/* Stations choose their addresses, and must not choose their slots. */
 static uint64_t
 mix(const struct ip *ip, const struct ip_addr *address)
 {
-	uint64_t words[2];
-	uint64_t hash = ip->config.hash_key;
+	struct siphash_key key = { ip->config.hash_key, ~ip->config.hash_key };
 
-	memcpy(words, address->byte, sizeof(words));
-	for (int i = 0; i < 2; i++) {
-		hash = (hash ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15);
-		hash ^= hash >> 29;
-	}
-	return hash;
+	return siphash_1_3(&key, address->byte, sizeof(address->byte));
 }
 
 static struct ip_neighbour *
@@ -57,27 +52,41 @@ forget(struct ip *ip, struct ip_neighbour *n, enum err why)
 	n->at_ns = NEVER_NS;
 }
 
+/* Who gives way first: what nobody used, then who has not answered yet, then the others; a gateway never. */
+enum worth { WORTH_FREE, WORTH_UNUSED, WORTH_UNKNOWN, WORTH_USED, WORTH_GATEWAY };
+
+static enum worth
+worth(const struct ip *ip, const struct ip_neighbour *n)
+{
+	if (n->state == IP_NEIGHBOUR_FREE)
+		return WORTH_FREE;
+	if (ip_is_gateway(ip, &n->address))
+		return WORTH_GATEWAY;
+	if (n->used_ns == 0)
+		return WORTH_UNUSED;
+	return n->state == IP_NEIGHBOUR_INCOMPLETE ? WORTH_UNKNOWN : WORTH_USED;
+}
+
+/* A slot for address, at the cost of what is worth no more than that; NULL: there is none. */
 static struct ip_neighbour *
-make(struct ip *ip, uint8_t port, const struct ip_addr *address, uint64_t now_ns)
+make(struct ip *ip, uint8_t port, const struct ip_addr *address, enum worth at_most)
 {
 	uint64_t hash = mix(ip, address);
-	struct ip_neighbour *oldest = slot_at(ip, hash, 0);
+	struct ip_neighbour *least = slot_at(ip, hash, 0);
 
-	for (uint32_t i = 0; i < IP_NEIGHBOUR_PROBES; i++) {
+	for (uint32_t i = 1; i < IP_NEIGHBOUR_PROBES && worth(ip, least) > WORTH_FREE; i++) {
 		struct ip_neighbour *n = slot_at(ip, hash, i);
+		enum worth has = worth(ip, n), least_has = worth(ip, least);
 
-		if (n->state == IP_NEIGHBOUR_FREE) {
-			oldest = n;
-			break;
-		}
-		if (n->used_ns < oldest->used_ns)
-			oldest = n;
+		if (has < least_has || (has == least_has && n->used_ns < least->used_ns))
+			least = n;
 	}
-	if (oldest->state != IP_NEIGHBOUR_FREE)
-		forget(ip, oldest, ERR_IP_NEIGHBOUR_EVICTED);
-	*oldest = (struct ip_neighbour){ .address = *address, .port = port, .used_ns = now_ns,
-					 .at_ns = NEVER_NS };
-	return oldest;
+	if (worth(ip, least) > at_most)
+		return NULL;
+	if (least->state != IP_NEIGHBOUR_FREE)
+		forget(ip, least, ERR_IP_NEIGHBOUR_EVICTED);
+	*least = (struct ip_neighbour){ .address = *address, .port = port, .at_ns = NEVER_NS };
+	return least;
 }
 
 static void
@@ -90,11 +99,14 @@ set_state(struct ip *ip, struct ip_neighbour *n, enum ip_neighbour_state state, 
 }
 
 static void
-ask(struct ip *ip, const struct ip_neighbour *n, bool everyone)
+ask(struct ip *ip, const struct ip_neighbour *n, uint64_t now_ns)
 {
+	bool everyone = n->state == IP_NEIGHBOUR_INCOMPLETE || n->is_doubted;
 	const struct eth_addr *to = everyone ? NULL : &n->mac;
 
-	if (ip_is_v4(&n->address))
+	if (!ip_rate_allows(&ip->questions_full_at_ns, now_ns))
+		ip->drops[ERR_IP_NEIGHBOUR_RATE]++;
+	else if (ip_is_v4(&n->address))
 		arp_ask(ip, n->port, &n->address, to);
 	else
 		nd_ask(ip, n->port, &n->address, to);
@@ -106,31 +118,68 @@ type_of(const struct ip_neighbour *n)
 	return ip_is_v4(&n->address) ? ETH_TYPE_IP4 : ETH_TYPE_IP6;
 }
 
-void
-neighbour_learn(struct ip *ip, uint8_t port, const struct ip_addr *address,
-		const struct eth_addr *mac, bool create, bool solicited, uint64_t now_ns)
-{
-	struct ip_neighbour *n = find(ip, address);
-	struct pkt *p;
-	bool was_incomplete, moved;
+/* --- what stations say ---------------------------------------------------------------------- */
 
-	if (n == NULL) {
-		if (!create)
-			return;
-		n = make(ip, port, address, now_ns);
-		n->state = IP_NEIGHBOUR_INCOMPLETE;
-	}
-	was_incomplete = n->state == IP_NEIGHBOUR_INCOMPLETE;
-	moved = !was_incomplete && !eth_equal(&n->mac, mac);
-	n->mac = *mac;
-	n->port = port;
-	if (solicited)
+static void
+take(struct ip *ip, struct ip_neighbour *n, const struct neighbour_claim *claim, bool answered,
+     uint64_t now_ns)
+{
+	struct pkt *p;
+
+	n->mac = claim->mac;
+	n->port = claim->port;
+	n->is_doubted = false;
+	if (answered)
 		set_state(ip, n, IP_NEIGHBOUR_REACHABLE, now_ns + REACHABLE_NS);
-	else if (was_incomplete || moved)
+	else
 		set_state(ip, n, IP_NEIGHBOUR_STALE, NEVER_NS);
 	while ((p = pkt_queue_get(&n->waiting)) != NULL)
 		frame_send(ip, n->port, &n->mac, type_of(n), p);
 }
+
+/*
+ * Another MAC, unasked. It may be the address's new owner, or somebody who wants what is sent there. So the
+ * entry stays as it is and everyone is asked; who answers first has it (RFC 4861 would believe it at once).
+ */
+static void
+doubt(struct ip *ip, struct ip_neighbour *n, uint64_t now_ns)
+{
+	if (n->is_doubted || now_ns < n->believe_until_ns)
+		return;
+	ip->drops[ERR_IP_NEIGHBOUR_DOUBTED]++;
+	n->is_doubted = true;
+	n->believe_until_ns = now_ns + RETRY_NS;
+	n->tries = 1;
+	set_state(ip, n, IP_NEIGHBOUR_PROBE, now_ns + RETRY_NS);
+	ask(ip, n, now_ns);
+}
+
+void
+neighbour_learn(struct ip *ip, const struct neighbour_claim *claim, uint64_t now_ns)
+{
+	struct ip_neighbour *n = find(ip, &claim->address);
+	bool answered;
+
+	if (n == NULL) {
+		/* Room that nothing else needs. */
+		if (claim->create && ip_is_neighbour(ip, claim->port, &claim->address))
+			n = make(ip, claim->port, &claim->address, WORTH_UNUSED);
+		if (n != NULL)
+			take(ip, n, claim, false, now_ns);
+		return;
+	}
+	/* Only who was asked can have answered. */
+	answered = claim->solicited &&
+		   (n->state == IP_NEIGHBOUR_INCOMPLETE || n->state == IP_NEIGHBOUR_PROBE);
+	if (n->state == IP_NEIGHBOUR_INCOMPLETE || (answered && claim->override))
+		take(ip, n, claim, answered, now_ns);
+	else if (!eth_equal(&n->mac, &claim->mac))
+		doubt(ip, n, now_ns);
+	else if (answered)
+		take(ip, n, claim, true, now_ns);
+}
+
+/* --- packets on their way -------------------------------------------------------------------- */
 
 void
 neighbour_send(struct ip *ip, uint8_t port, const struct ip_addr *next_hop, struct pkt *p,
@@ -139,10 +188,14 @@ neighbour_send(struct ip *ip, uint8_t port, const struct ip_addr *next_hop, stru
 	struct ip_neighbour *n = find(ip, next_hop);
 
 	if (n == NULL) {
-		n = make(ip, port, next_hop, now_ns);
+		n = make(ip, port, next_hop, WORTH_USED);
+		if (n == NULL) {
+			ip_drop(ip, p, ERR_IP_NEIGHBOUR_EVICTED);
+			return;
+		}
 		n->tries = 1;
 		set_state(ip, n, IP_NEIGHBOUR_INCOMPLETE, now_ns + RETRY_NS);
-		ask(ip, n, true);
+		ask(ip, n, now_ns);
 	}
 	n->used_ns = now_ns;
 	if (n->state == IP_NEIGHBOUR_INCOMPLETE) {
@@ -168,7 +221,7 @@ expired(struct ip *ip, struct ip_neighbour *n, uint64_t now_ns)
 	case IP_NEIGHBOUR_DELAY:
 		n->tries = 1;
 		set_state(ip, n, IP_NEIGHBOUR_PROBE, now_ns + RETRY_NS);
-		ask(ip, n, false);
+		ask(ip, n, now_ns);
 		return;
 	case IP_NEIGHBOUR_INCOMPLETE:
 	case IP_NEIGHBOUR_PROBE:
@@ -178,7 +231,7 @@ expired(struct ip *ip, struct ip_neighbour *n, uint64_t now_ns)
 		}
 		n->tries++;
 		set_state(ip, n, (enum ip_neighbour_state)n->state, now_ns + RETRY_NS);
-		ask(ip, n, n->state == IP_NEIGHBOUR_INCOMPLETE);
+		ask(ip, n, now_ns);
 		return;
 	case IP_NEIGHBOUR_FREE:
 	case IP_NEIGHBOUR_STALE:

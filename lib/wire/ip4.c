@@ -30,17 +30,19 @@ check_options(struct bytes options)
 }
 
 enum err
-ip4_parse(struct bytes packet, bool verify, struct ip4 *ip)
+ip4_parse(struct bytes head, size_t packet_bytes, bool verify, struct ip4 *ip)
 {
-	const uint8_t *at = packet.ptr;
+	const uint8_t *at = head.ptr;
 
-	if (packet.len < IP4_HEADER_BYTES || at[0] >> 4 != 4)
-		return ERR_IP_MALFORMED;
+	if (head.len < IP4_HEADER_BYTES)
+		return packet_bytes < IP4_HEADER_BYTES ? ERR_IP_MALFORMED : ERR_IP_HEADERS_SPLIT;
 	ip->header_bytes = (uint8_t)((at[0] & 15) * 4);
 	ip->total_bytes = order_get16(at + 2);
-	if (ip->header_bytes < IP4_HEADER_BYTES || ip->total_bytes < ip->header_bytes ||
-	    ip->total_bytes > packet.len)
+	if (at[0] >> 4 != 4 || ip->header_bytes < IP4_HEADER_BYTES ||
+	    ip->total_bytes < ip->header_bytes || ip->total_bytes > packet_bytes)
 		return ERR_IP_MALFORMED;
+	if (ip->header_bytes > head.len)
+		return ERR_IP_HEADERS_SPLIT;
 	if (verify && !csum_is_good(csum_add(0, at, ip->header_bytes)))
 		return ERR_IP_CHECKSUM;
 	ip->ecn = at[1] & 3;

@@ -27,8 +27,11 @@ struct ip4 {
 	uint8_t dst[4];
 };
 
-/* packet may be longer than the datagram (Ethernet padding). verify: the port has not. */
-enum err ip4_parse(struct bytes packet, bool verify, struct ip4 *ip);
+/*
+ * head: the bytes in one piece at the front of a packet of packet_bytes, which may be longer than the
+ * datagram (Ethernet padding). verify: the port has not. ERR_IP_HEADERS_SPLIT: the header goes on behind head.
+ */
+enum err ip4_parse(struct bytes head, size_t packet_bytes, bool verify, struct ip4 *ip);
 
 /* Atomic datagrams only: DF set, identification 0. total_bytes includes the header. */
 void ip4_emit(const struct ip4 *ip, uint8_t to[IP4_HEADER_BYTES]);

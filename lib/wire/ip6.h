@@ -27,7 +27,9 @@ struct ip6 {
 	uint8_t dst[16];
 };
 
-enum err ip6_parse(struct bytes packet, struct ip6 *ip);
+/* head: the bytes in one piece at the front of a packet of packet_bytes. ERR_IP_HEADERS_SPLIT: the headers
+ * go on behind head. */
+enum err ip6_parse(struct bytes head, size_t packet_bytes, struct ip6 *ip);
 
 /* Without extension headers: upper_protocol follows; total_bytes includes the header. */
 void ip6_emit(const struct ip6 *ip, uint8_t to[IP6_HEADER_BYTES]);

@@ -1,0 +1,34 @@
+#pragma once
+
+/*
+ * icmp: types and codes that we know of ICMP (RFC 792) and ICMPv6 (RFC 4443, RFC 4861).
+ *
+ *   | type 1 | code 1 | checksum 2 | by type 4 | ...
+ */
+#define ICMP_HEADER_BYTES 8
+
+enum icmp4_type {
+	ICMP4_ECHO_REPLY = 0,
+	ICMP4_UNREACHABLE = 3,
+	ICMP4_ECHO = 8,
+	ICMP4_TIME_EXCEEDED = 11,
+};
+
+/* Of ICMP4_UNREACHABLE. */
+enum icmp4_code { ICMP4_CODE_PROTOCOL = 2, ICMP4_CODE_PORT = 3, ICMP4_CODE_TOO_BIG = 4 };
+
+enum icmp6_type {
+	ICMP6_UNREACHABLE = 1,
+	ICMP6_TOO_BIG = 2,
+	ICMP6_TIME_EXCEEDED = 3,
+	ICMP6_PARAMETER = 4,
+	ICMP6_ECHO = 128,
+	ICMP6_ECHO_REPLY = 129,
+	ICMP6_ROUTER_SOLICITATION = 133,
+	ICMP6_SOLICITATION = 135,
+	ICMP6_ADVERTISEMENT = 136,
+	ICMP6_REDIRECT = 137,
+};
+
+#define ICMP6_CODE_PORT 4        /* of ICMP6_UNREACHABLE */
+#define ICMP6_CODE_NEXT_HEADER 1 /* of ICMP6_PARAMETER */

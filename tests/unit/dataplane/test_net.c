@@ -1,0 +1,303 @@
+/* Two workers on one port: a frame reaches its owner whichever of them gets it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "dataplane/net.h"
+#include "frame.h"
+
+#define US "02:00:00:00:00:01"
+#define PEER "02:00:00:00:00:02"
+#define ALL "ff:ff:ff:ff:ff:ff"
+#define COUNT 3
+
+struct worker_of_test {
+	struct net net;
+	struct pkt_pool pool;
+	void *tcp_memory;
+};
+
+struct fleet_of_test {
+	struct worker_of_test workers[COUNT];
+	struct ring rings[COUNT][COUNT]; /* from, to */
+	uint64_t now_ns;
+};
+
+static struct tcp *
+open_tcp(struct worker_of_test *w, uint64_t now_ns)
+{
+	struct tcp_config config = {
+		.conns_max = 64,
+		.half_open_max = 64,
+		.time_wait_max = 64,
+		.ranges_max = 256,
+		.mss_v4 = 1460,
+		.mss_v6 = 1440,
+		.recv_bytes_max = 65535,
+		.send_bytes_max = 65536,
+		.window_shift = 8,
+		.seed = 7,
+	};
+
+	w->tcp_memory = aligned_alloc(CACHE_LINE_BYTES, (tcp_bytes(&config) + 63) & ~(size_t)63);
+	return tcp_init(w->tcp_memory, &config, &w->pool, &w->pool, now_ns);
+}
+
+static struct fleet_of_test *
+start(void)
+{
+	struct fleet_of_test *fleet = aligned_alloc(CACHE_LINE_BYTES, sizeof(*fleet));
+
+	memset(fleet, 0, sizeof(*fleet));
+	fleet->now_ns = 1000 * NSEC_PER_SEC;
+	for (uint16_t i = 0; i < COUNT; i++) {
+		struct worker_of_test *w = &fleet->workers[i];
+		struct net_config config = { .index = i, .count = COUNT, .owner_key = 42, .pool = &w->pool };
+		struct ip_port *port = &config.ip.ports[0];
+
+		pkt_pool_init(&w->pool, 5000);
+		config.tcp = open_tcp(w, fleet->now_ns);
+		config.ip.port_count = 1;
+		config.ip.hash_key = 42;
+		port->mac = (struct eth_addr){ { 2, 0, 0, 0, 0, 1 } };
+		port->mtu_bytes = 1500;
+		port->address_count = 2;
+		port->addresses[0] = (struct ip_address){ frame_address("10.0.0.1"), 120 };
+		port->addresses[1] = (struct ip_address){ frame_address("fd00::1"), 64 };
+		net_init(&w->net, &config, fleet->now_ns);
+		for (uint16_t j = 0; j < COUNT; j++) {
+			w->net.to[j] = j != i ? &fleet->rings[i][j] : NULL;
+			w->net.from[j] = j != i ? &fleet->rings[j][i] : NULL;
+		}
+	}
+	return fleet;
+}
+
+static void
+stop(struct fleet_of_test *fleet)
+{
+	for (int i = 0; i < COUNT; i++) {
+		net_fini(&fleet->workers[i].net);
+		tcp_fini(fleet->workers[i].net.tcp);
+		free(fleet->workers[i].tcp_memory);
+	}
+	for (int i = 0; i < COUNT; i++)
+		assert_int_equal(fleet->workers[i].pool.used, 0);
+	free(fleet);
+}
+
+static void
+give(struct fleet_of_test *fleet, int worker, const struct frame *f)
+{
+	struct worker_of_test *w = &fleet->workers[worker];
+
+	net_receive(&w->net, frame_to_pkt(f, 0, &w->pool), fleet->now_ns);
+}
+
+/* One turn of everybody; counts frames out per worker, and drops them. */
+static void
+turn(struct fleet_of_test *fleet, uint32_t out[COUNT])
+{
+	for (int i = 0; i < COUNT; i++) {
+		struct net *net = &fleet->workers[i].net;
+		struct pkt *p;
+
+		net_receive_forwarded(net, fleet->now_ns);
+		net_output(net, fleet->now_ns);
+		for (out[i] = 0; (p = net_transmit_next(net)) != NULL; out[i]++)
+			pkt_free(p);
+	}
+}
+
+/* The worker that a segment from port src_port ends at. */
+static int
+owner_of(uint16_t src_port)
+{
+	struct ip_addr peer = frame_address("10.0.0.2"), us = frame_address("10.0.0.1");
+
+	return net_owner(42, COUNT, &peer, &us, src_port, 443);
+}
+
+static uint64_t
+segments_in(const struct fleet_of_test *fleet, int worker)
+{
+	return tcp_stats(fleet->workers[worker].net.tcp)->segments_in;
+}
+
+static void
+everybody_owns_a_share_of_the_flows(void **state)
+{
+	uint32_t share[COUNT] = { 0 };
+
+	(void)state;
+	for (uint32_t port = 1024; port < 1024 + 30000; port++)
+		share[owner_of((uint16_t)port)]++;
+	for (int i = 0; i < COUNT; i++)
+		assert_in_range(share[i], 9500, 10500);
+}
+
+static void
+a_segment_ends_at_its_owner_whoever_gets_it(void **state)
+{
+	struct fleet_of_test *fleet = start();
+	uint32_t out[COUNT];
+	struct frame f;
+
+	(void)state;
+	for (int at = 0; at < COUNT; at++) {
+		for (uint16_t port = 2000; port < 2050; port++) {
+			uint64_t before = segments_in(fleet, owner_of(port));
+
+			frame_tcp(&f, US, PEER, "10.0.0.2", port, "10.0.0.1", 443, 0);
+			give(fleet, at, &f);
+			turn(fleet, out);
+			assert_int_equal(segments_in(fleet, owner_of(port)), before + 1);
+		}
+	}
+	assert_int_equal(segments_in(fleet, 0) + segments_in(fleet, 1) + segments_in(fleet, 2),
+			 COUNT * 50);
+	stop(fleet);
+}
+
+static void
+an_error_ends_where_its_flow_does(void **state)
+{
+	struct fleet_of_test *fleet = start();
+	uint64_t forwarded;
+	struct frame f;
+	uint16_t port = 2000;
+
+	(void)state;
+	while (owner_of(port) != 2)
+		port++;
+	frame_ethernet(&f, US, PEER, 0x0800);
+	frame_ip(&f, "192.0.2.1", "10.0.0.1", 1);
+	frame_append_hex(&f, "0301 0000 00000000 45000028000040004006 0000 0a000001 0a000002 01bb 0000 00000007");
+	f.bytes[f.len - 6] = (uint8_t)(port >> 8);
+	f.bytes[f.len - 5] = (uint8_t)port;
+	frame_end(&f);
+	give(fleet, 0, &f);
+	forwarded = fleet->workers[0].net.frames_forwarded;
+	assert_int_equal(forwarded, 1);
+	assert_non_null(fleet->rings[0][2].slots[0]);
+	stop(fleet);
+}
+
+static void
+a_neighbour_is_known_to_all_and_answered_once(void **state)
+{
+	struct fleet_of_test *fleet = start();
+	uint32_t out[COUNT];
+	struct frame f;
+
+	(void)state;
+	frame_arp(&f, ALL, 1, PEER, "10.0.0.2", "10.0.0.1");
+	give(fleet, 1, &f);
+	turn(fleet, out);
+	assert_int_equal(out[0], 0);
+	assert_int_equal(out[1], 1);
+	assert_int_equal(out[2], 0);
+	/* Everybody can send there without a question: a reset to each unknown segment. */
+	for (uint16_t port = 2000; port < 2050; port++) {
+		frame_tcp(&f, US, PEER, "10.0.0.2", port, "10.0.0.1", 443, 0);
+		give(fleet, 0, &f);
+		turn(fleet, out);
+		assert_int_equal(out[owner_of(port)], 1);
+		assert_int_equal(out[0] + out[1] + out[2], 1);
+	}
+	stop(fleet);
+}
+
+static void
+an_echo_is_answered_by_who_gets_it(void **state)
+{
+	struct fleet_of_test *fleet = start();
+	uint32_t out[COUNT];
+	struct frame f;
+
+	(void)state;
+	frame_arp(&f, ALL, 1, PEER, "10.0.0.2", "10.0.0.1");
+	give(fleet, 0, &f);
+	turn(fleet, out);
+	for (int at = 0; at < COUNT; at++) {
+		frame_echo(&f, US, PEER, "10.0.0.2", "10.0.0.1", 100);
+		give(fleet, at, &f);
+		turn(fleet, out);
+		assert_int_equal(out[at], 1);
+	}
+	stop(fleet);
+}
+
+static void
+a_full_ring_drops_and_counts(void **state)
+{
+	struct fleet_of_test *fleet = start();
+	uint32_t out[COUNT], turns = 0;
+	uint16_t port = 2000;
+	struct frame f;
+
+	(void)state;
+	while (owner_of(port) != 2)
+		port++;
+	frame_tcp(&f, US, PEER, "10.0.0.2", port, "10.0.0.1", 443, 0);
+	for (uint32_t i = 0; i < RING_SLOTS + 5; i++)
+		give(fleet, 0, &f);
+	assert_int_equal(fleet->workers[0].net.ip.drops[ERR_FORWARD_RING_FULL], 5);
+	for (; segments_in(fleet, 2) < RING_SLOTS; turns++)
+		turn(fleet, out);
+	assert_int_equal(turns, RING_SLOTS / NET_FORWARDED_PER_TURN); /* bounded turns */
+	stop(fleet);
+}
+
+static void
+without_packets_for_copies_the_frame_is_still_handled(void **state)
+{
+	struct fleet_of_test *fleet = start();
+	uint32_t out[COUNT];
+	struct frame f;
+	struct pkt *p;
+
+	(void)state;
+	frame_arp(&f, ALL, 1, PEER, "10.0.0.2", "10.0.0.1");
+	p = frame_to_pkt(&f, 0, &fleet->workers[0].pool);
+	fleet->workers[0].pool.fail_in = 1; /* the first of the two copies */
+	net_receive(&fleet->workers[0].net, p, fleet->now_ns);
+	assert_int_equal(fleet->workers[0].net.ip.drops[ERR_POOL_EMPTY], 1);
+	turn(fleet, out);
+	assert_int_equal(out[0], 1);
+	stop(fleet);
+}
+
+static void
+what_waits_in_rings_is_freed_at_the_end(void **state)
+{
+	struct fleet_of_test *fleet = start();
+	struct frame f;
+
+	(void)state;
+	for (uint16_t port = 2000; port < 2100; port++) {
+		frame_tcp(&f, US, PEER, "10.0.0.2", port, "10.0.0.1", 443, 0);
+		give(fleet, 0, &f);
+	}
+	stop(fleet);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(everybody_owns_a_share_of_the_flows),
+		cmocka_unit_test(a_segment_ends_at_its_owner_whoever_gets_it),
+		cmocka_unit_test(an_error_ends_where_its_flow_does),
+		cmocka_unit_test(a_neighbour_is_known_to_all_and_answered_once),
+		cmocka_unit_test(an_echo_is_answered_by_who_gets_it),
+		cmocka_unit_test(a_full_ring_drops_and_counts),
+		cmocka_unit_test(without_packets_for_copies_the_frame_is_still_handled),
+		cmocka_unit_test(what_waits_in_rings_is_freed_at_the_end),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
