@@ -180,15 +180,21 @@ surface_of(const struct worker *w, struct bytes *path)
 	return SHM_SURFACE_ECOLINK;
 }
 
+void
+admit_begin(struct worker *w, struct admission *admission)
+{
+	*admission = (struct admission){ .surface = SHM_SURFACE_ECOLINK };
+	worker_request_id(w, admission->request_id);
+	hex_of(admission->request_id, admission->request_id_text);
+}
+
 bool
 admit_head(struct worker *w, const struct h1_request *request, struct admission *admission,
 	   struct refusal *refusal)
 {
 	struct bytes path = request->path;
 
-	*admission = (struct admission){ .surface = SHM_SURFACE_ECOLINK };
-	worker_request_id(w, admission->request_id);
-	hex_of(admission->request_id, admission->request_id_text);
+	admit_begin(w, admission);
 	if (request->method == H1_GET && bytes_equal(path, BYTES_LITERAL("/healthz"))) {
 		admission->route = ROUTE_HEALTH;
 		return true;

@@ -52,6 +52,9 @@ struct admission {
 
 struct worker;
 
+/* A request of which nothing is known yet but its new id. */
+void admit_begin(struct worker *w, struct admission *admission);
+
 /* Checks 2-4 of a request head. False: *refusal says why. */
 bool admit_head(struct worker *w, const struct h1_request *request, struct admission *admission,
 		struct refusal *refusal);

@@ -470,12 +470,12 @@ drop_head_bytes(struct worker *w, struct client *c, uint32_t n)
 static void
 refuse_framing(struct worker *w, struct client *c, enum err verdict)
 {
-	struct admission admission = { .surface = SHM_SURFACE_ECOLINK };
+	struct admission admission;
 	struct refusal refusal = { .code = refusal_of_status(h1_status_of(verdict)),
 				   .message = err_sentence(verdict) };
 
 	worker_count_verdict(w, verdict);
-	worker_request_id(w, admission.request_id);
+	admit_begin(w, &admission);
 	c->close_after = true;
 	c->body_in.done = true;
 	answer_refusal(w, c, &admission, &refusal, false);

@@ -275,6 +275,11 @@ tls_client_seal(struct tls_client *client, struct bytes *plain, struct tls_out *
 		return ERR_TLS_FULL;
 	before = begin(client, NULL, out);
 	sealed = mbedtls_ssl_write(&client->ssl, plain->ptr, take);
+	/* A ticket whose reading tls_client_open() has begun is finished by whoever comes next. */
+	while (sealed == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) {
+		keep_session(client);
+		sealed = mbedtls_ssl_write(&client->ssl, plain->ptr, take);
+	}
 	end(client, before);
 	if (sealed < 0)
 		return fail(client, sealed);

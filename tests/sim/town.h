@@ -1,0 +1,173 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/prng.h"
+#include "dataplane/worker.h"
+#include "link.h"
+#include "tls_client.h"
+
+/*
+ * town: the whole worker against clients and backends that know every byte, over a bad wire, from one seed.
+ *
+ *   clients, backends --- tcp, ip --- link ---> net, tcp, tls, http, admission, relay (one struct worker)
+ *                                <--- link ---
+ *
+ *   town_plan.c     seed -> faults, requests, and what becomes of each
+ *   town_router.c   tables, TLS, spool and the worker under test
+ *   town_client.c   sends requests, checks answers
+ *   town_backend.c  checks requests, sends answers, misbehaves as told
+ *   town.c          the clock, and the judgement at the end
+ */
+
+#define TOWN_REQUESTS_MAX 48
+#define TOWN_CLIENTS_MAX 8
+#define TOWN_BACKENDS 2
+#define TOWN_BACKEND_PORT 9000
+#define TOWN_CONNS_MAX 128
+#define TOWN_TEXT_BYTES_MAX (192 * 1024)
+
+/* What a backend does to the first try of a request. */
+enum town_fault {
+	FAULT_NONE,
+	FAULT_RESET_BEFORE, /* reset once the request is there: another try succeeds */
+	FAULT_CLOSE_BEFORE,
+	FAULT_BUSY,         /* 503 */
+	FAULT_ERROR,        /* 500: the client's answer */
+	FAULT_RESET_INSIDE, /* reset in the middle of the answer: a cut */
+	FAULT_SILENT,       /* nothing: the router's timer */
+	FAULT_BAD_FRAMING,  /* an answer that breaks HTTP before anything of it can pass */
+	FAULT_COUNT
+};
+
+struct town_request {
+	uint32_t index;
+	uint32_t client;
+	bool is_stream;
+	bool wants_usage;
+	bool is_bad_json;
+	enum town_fault fault;
+	uint32_t prompt_bytes;
+	uint32_t events;      /* of a stream */
+	uint32_t event_bytes;
+	uint32_t answer_bytes;
+	uint32_t prompt_tokens;
+	uint32_t completion_tokens;
+	uint64_t think_ns;    /* client, before it sends */
+	uint64_t first_ns;    /* backend, before it answers */
+	uint64_t gap_ns;      /* backend, between pieces */
+	uint32_t piece_bytes; /* backend, of one write */
+	bool chunked;         /* backend's framing of a JSON answer */
+	bool is_aborted;      /* the client leaves after abort_after_bytes of the answer */
+	uint32_t abort_after_bytes;
+	/* what happened */
+	uint32_t tries;       /* seen by backends */
+	uint32_t served;      /* answers that a backend sent whole */
+	char id[32];          /* from the backend's view */
+	bool is_over;
+	uint16_t status;
+	bool was_cut;
+	bool was_left;
+};
+
+struct town_plan {
+	uint64_t seed;
+	bool is_v6;
+	bool is_tls;
+	bool has_faults; /* of backends */
+	struct link_faults link[2];
+	uint32_t client_count;
+	uint32_t request_count;
+	uint64_t start_ns;
+};
+
+/* One connection of the town's side. */
+struct town_conn {
+	bool is_used;
+	bool is_backend;
+	tcp_conn_t conn;
+	bool is_connected;
+	bool eof;
+	bool is_dead;
+	/* bytes to send, in pieces */
+	uint8_t *out;
+	uint32_t out_len;
+	uint32_t out_sent;
+	uint32_t piece_bytes;
+	uint64_t gap_ns;
+	uint64_t send_at_ns;
+	bool reset_after_out; /* FAULT_RESET_INSIDE */
+	bool close_after_out;
+	/* bytes received */
+	uint8_t *in;
+	uint32_t in_len;
+	uint32_t request; /* under way; TOWN_REQUESTS_MAX: none */
+	struct tls_client *tls;
+	bool tls_open;
+	uint64_t wake_at_ns; /* client: next request */
+	uint32_t client;
+	bool is_done;
+};
+
+struct town {
+	struct town_plan plan;
+	struct prng prng;
+	uint64_t now_ns;
+	bool is_verbose;
+	struct town_request requests[TOWN_REQUESTS_MAX];
+	/* the router */
+	struct pkt_pool router_header, router_bare, router_payload, router_receive;
+	struct net router_net;
+	struct tcp *router_tcp;
+	void *router_tcp_memory;
+	struct worker *worker;
+	struct shm shm;
+	void *shm_memory;
+	struct spool_writer spool;
+	void *spool_memory;
+	struct tls_context *tls;
+	/* the town */
+	struct pkt_pool town_header, town_bare, town_payload, town_receive;
+	struct net town_net;
+	struct tcp *town_tcp;
+	void *town_tcp_memory;
+	struct town_conn conns[TOWN_CONNS_MAX];
+	uint32_t over;
+	struct link *link[2]; /* 0: to the router, 1: from it */
+};
+
+void town_run(uint64_t seed, bool is_verbose);
+void town_fail(const struct town *t, const char *format, ...)
+	__attribute__((format(printf, 2, 3), noreturn));
+
+void plan_make_town(struct town *t, uint64_t seed);
+
+/* Deterministic text of a request: `what` 0 prompt, 1 answer, 2 + k event k. No character of it needs an
+ * escape. */
+void town_text(const struct town *t, uint32_t request, uint32_t what, char *to, uint32_t bytes);
+
+/* The body that the client sends, and the one that a backend must get. Returns the length. */
+uint32_t town_request_body(const struct town *t, const struct town_request *r, bool edited, char *to);
+
+/* The payload that a backend makes, and the one that the client must get. Returns the length. */
+uint32_t town_answer_body(const struct town *t, const struct town_request *r, bool from_backend, char *to);
+
+void router_open(struct town *t);
+void router_close(struct town *t);
+
+/* --- connections of the town -------------------------------------------------------------- */
+
+struct town_conn *conn_get(struct town *t, tcp_conn_t conn, bool is_backend);
+void conn_put(struct town *t, struct town_conn *c);
+struct ip_addr town_address(const struct town *t, bool of_router);
+
+/* Appends to what is to be sent (clear text for TLS clients: sealed on the way). */
+void conn_write(struct town *t, struct town_conn *c, const void *bytes, uint32_t n);
+void conn_pump(struct town *t, struct town_conn *c);
+
+void client_begin(struct town *t, uint32_t client);
+void client_received(struct town *t, struct town_conn *c);
+void client_wake(struct town *t, struct town_conn *c);
+void client_lost(struct town *t, struct town_conn *c);
+void backend_received(struct town *t, struct town_conn *c);

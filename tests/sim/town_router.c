@@ -1,0 +1,243 @@
+/* The router under test: tables, TLS, spool, packets, one worker. */
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "cert_file.h"
+#include "seeded.h"
+#include "tls/keyhash.h"
+#include "town.h"
+
+#define SPOOL_RECORDS 256
+#define PACKETS 8192
+
+static const char key_text[] = "eco_town0000000000000000";
+
+static const struct shm_capacity capacity = { .count = {
+						      [SHM_KEYS] = 4,
+						      [SHM_ACCOUNTS] = 4,
+						      [SHM_PLANS] = 4,
+						      [SHM_MODELS] = 4,
+						      [SHM_ALIASES] = 4,
+						      [SHM_PRICES] = 4,
+						      [SHM_INSTANCES] = 4,
+						      [SHM_DEPLOYMENTS] = 4,
+						      [SHM_PODS] = 4,
+						      [SHM_REGIONS] = 4,
+					      } };
+
+static void
+name_set(char *to, uint16_t *len, const char *text)
+{
+	*len = (uint16_t)strlen(text);
+	memcpy(to, text, *len);
+}
+
+static void
+put_tables(struct town *t)
+{
+	struct shm_account account = { .account_id = 11, .live = 1 };
+	struct shm_plan plan = { .plan_id = 12, .live = 1 };
+	struct shm_key key = { .key_id = 13, .live = 1 };
+	struct shm_price price = { .price_id = 14, .version = 3, .live = 1,
+				   .input_nano_per_mtoken = 150000000,
+				   .output_nano_per_mtoken = 600000000 };
+	struct shm_region region = { .region_id = 15, .live = 1 };
+	struct shm_deployment deployment = { .deployment_id = 16, .live = 1, .pod_count = TOWN_BACKENDS };
+	struct shm_model model = { .model_id = 17, .live = 1,
+				   .target = { .price = 0, .deployment_count = 1 } };
+	struct ip_addr address = town_address(t, false);
+	bool changed;
+
+	name_set(region.name.text, &region.name.len, "mv");
+	name_set(deployment.served_name.text, &deployment.served_name.len, "served/name");
+	name_set(model.name.text, &model.name.len, "town-model");
+	keyhash_make(t->shm.header->pepper, bytes_from_text(key_text), key.hash);
+	for (uint32_t i = 0; i < TOWN_BACKENDS; i++) {
+		struct shm_pod pod = { .pod_id = 20 + i, .port = (uint16_t)(TOWN_BACKEND_PORT + i),
+				       .live = 1, .state = SHM_POD_READY };
+
+		memcpy(pod.address, address.byte, sizeof(pod.address));
+		name_set(pod.host.text, &pod.host.len, "backend.test");
+		deployment.pods[i] = i;
+		CHECK(shm_put_pod(&t->shm, i, &pod, &changed) == ERR_OK);
+	}
+	CHECK(shm_put_account(&t->shm, 0, &account, &changed) == ERR_OK);
+	CHECK(shm_put_plan(&t->shm, 0, &plan, &changed) == ERR_OK);
+	CHECK(shm_put_price(&t->shm, 0, &price, &changed) == ERR_OK);
+	CHECK(shm_put_region(&t->shm, 0, &region, &changed) == ERR_OK);
+	CHECK(shm_put_deployment(&t->shm, 0, &deployment, &changed) == ERR_OK);
+	CHECK(shm_put_model(&t->shm, 0, &model, &changed) == ERR_OK);
+	CHECK(shm_put_key(&t->shm, 0, &key, &changed) == ERR_OK);
+	atomic_store(&shm_balance(&t->shm, 0)->credited_nano, INT64_C(1000000000000));
+}
+
+static void
+open_tables(struct town *t)
+{
+	static const uint8_t id[16] = { 1 };
+	static const uint8_t pepper[32] = { 2 };
+	uint64_t bytes = shm_bytes(&capacity, 1);
+
+	t->shm_memory = aligned_alloc(CACHE_LINE_BYTES, bytes);
+	CHECK(t->shm_memory != NULL);
+	memset(t->shm_memory, 0, bytes);
+	shm_format(t->shm_memory, &capacity, 1, id, pepper);
+	CHECK(shm_attach(&t->shm, t->shm_memory, bytes) == ERR_OK);
+	put_tables(t);
+	t->spool_memory = aligned_alloc(CACHE_LINE_BYTES, spool_bytes(SPOOL_RECORDS));
+	CHECK(t->spool_memory != NULL);
+	memset(t->spool_memory, 0, spool_bytes(SPOOL_RECORDS));
+	spool_format(t->spool_memory, 1, 0, 0, SPOOL_RECORDS);
+	spool_writer_init(&t->spool, t->spool_memory);
+}
+
+/* One for all seeds of the process: parsing keys is slow. */
+static const struct tls_identity *
+identity(void)
+{
+	static struct tls_identity *made;
+	char text[256];
+
+	if (made == NULL) {
+		made = tls_identity_new();
+		CHECK(tls_identity_add(made, cert_file("edge.pem"), cert_file("edge.key"), text,
+				       sizeof(text)) == ERR_OK);
+	}
+	return made;
+}
+
+static void
+open_tls(struct town *t)
+{
+	static struct seeded entropy;
+	struct tls_context_config config = { .conns_max = 32, .ticket_lifetime_s = 3600,
+					     .entropy = seeded_entropy, .owner = &entropy };
+
+	entropy.state = t->plan.seed;
+	t->tls = tls_context_new(&config, identity());
+	CHECK(t->tls != NULL);
+	tls_set_time(t->tls, INT64_C(1795500000));
+}
+
+static void
+fill_net(struct town *t, bool of_router, struct net_config *net)
+{
+	static const struct eth_addr macs[2] = { { { 2, 0, 0, 0, 0, 1 } }, { { 2, 0, 0, 0, 0, 2 } } };
+	struct ip_port *port = &net->ip.ports[0];
+
+	net->count = 1;
+	net->ip.port_count = 1;
+	net->ip.announce = true;
+	net->ip.hash_key = t->plan.seed;
+	port->mac = macs[of_router ? 0 : 1];
+	port->mtu_bytes = 1500;
+	port->address_count = 1;
+	port->addresses[0].address = town_address(t, of_router);
+	port->addresses[0].prefix_bits = t->plan.is_v6 ? 64 : 120;
+}
+
+static struct tcp *
+open_tcp(struct town *t, bool of_router, struct pkt_pool *header, struct pkt_pool *bare, void **memory)
+{
+	struct tcp_config config = {
+		.conns_max = 256,
+		.half_open_max = 64,
+		.time_wait_max = 256,
+		.ranges_max = 8192,
+		.mss_v4 = 1460,
+		.mss_v6 = 1440,
+		.recv_bytes_max = 64 * 1024,
+		.send_bytes_max = 256 * 1024,
+		.window_shift = 8,
+		.seed = t->plan.seed + of_router,
+		.hash_key = { (uint8_t)t->plan.seed, of_router },
+		.cookie_key = { (uint8_t)t->plan.seed, 9 },
+	};
+	size_t bytes = (tcp_bytes(&config) + 63) & ~(size_t)63;
+
+	*memory = aligned_alloc(CACHE_LINE_BYTES, bytes);
+	CHECK(*memory != NULL);
+	return tcp_init(*memory, &config, header, bare, t->now_ns);
+}
+
+void
+router_open(struct town *t)
+{
+	struct worker_config worker = {
+		.counts = { .clients = 32, .exchanges = 32, .upstreams = 32, .heads = 64, .blocks = 256 },
+		.times = worker_times_default,
+		.listeners = { { .port = 443, .tls = t->plan.is_tls } },
+		.listener_count = 1,
+		.unix_minus_monotonic_ns = INT64_C(1795500000000000000),
+	};
+	struct net_config net = { 0 };
+
+	open_tables(t);
+	pkt_pool_init(&t->router_header, PACKETS);
+	pkt_pool_init(&t->router_bare, PACKETS);
+	pkt_pool_init(&t->router_payload, PACKETS);
+	pkt_pool_init(&t->router_receive, PACKETS);
+	t->router_tcp = open_tcp(t, true, &t->router_header, &t->router_bare, &t->router_tcp_memory);
+	net.tcp = t->router_tcp;
+	net.pool = &t->router_payload;
+	fill_net(t, true, &net);
+	net_init(&t->router_net, &net, t->now_ns);
+	if (t->plan.is_tls)
+		open_tls(t);
+	/* A lossy wire is slow, and slowness is not what is tested here. */
+	worker.times.handshake_ns = 120 * NSEC_PER_SEC;
+	worker.times.header_ns = 120 * NSEC_PER_SEC;
+	worker.times.body_ns = 120 * NSEC_PER_SEC;
+	worker.times.idle_ns = 300 * NSEC_PER_SEC;
+	worker.times.connect_ns = 40 * NSEC_PER_SEC;
+	worker.surfaces[SHM_SURFACE_ECOLINK] = (struct worker_surface){
+		true, true, "/v1", "eco_", "x-ecolink-", 32 * MIB
+	};
+	worker.surfaces[SHM_SURFACE_INFER] = (struct worker_surface){
+		true, true, "/api/v1", "sk-infer-", "x-infer-", MIB
+	};
+	worker.shm = t->shm;
+	worker.net = &t->router_net;
+	worker.tcp = t->router_tcp;
+	worker.tls = t->tls;
+	worker.spool = &t->spool;
+	worker.payload_pool = &t->router_payload;
+	worker.source_v4 = town_address(t, true);
+	worker.source_v6 = town_address(t, true);
+	memcpy(worker.id_key, &t->plan.seed, sizeof(t->plan.seed));
+	t->worker = worker_new(&worker, t->now_ns);
+	CHECK(t->worker != NULL && worker_listen(t->worker) == ERR_OK);
+
+	pkt_pool_init(&t->town_header, PACKETS);
+	pkt_pool_init(&t->town_bare, PACKETS);
+	pkt_pool_init(&t->town_payload, PACKETS);
+	pkt_pool_init(&t->town_receive, PACKETS);
+	t->town_tcp = open_tcp(t, false, &t->town_header, &t->town_bare, &t->town_tcp_memory);
+	net = (struct net_config){ .tcp = t->town_tcp, .pool = &t->town_payload };
+	fill_net(t, false, &net);
+	net_init(&t->town_net, &net, t->now_ns);
+	t->link[0] = link_new(&t->plan.link[0], &t->router_receive, t->plan.seed * 2);
+	t->link[1] = link_new(&t->plan.link[1], &t->town_receive, t->plan.seed * 2 + 1);
+}
+
+void
+router_close(struct town *t)
+{
+	worker_free(t->worker);
+	if (t->tls != NULL)
+		tls_context_free(t->tls);
+	net_fini(&t->router_net);
+	tcp_fini(t->router_tcp);
+	net_fini(&t->town_net);
+	tcp_fini(t->town_tcp);
+	link_free(t->link[0]);
+	link_free(t->link[1]);
+	CHECK(t->router_header.used == 0 && t->router_bare.used == 0);
+	CHECK(t->router_payload.used == 0 && t->router_receive.used == 0);
+	CHECK(t->town_header.used == 0 && t->town_bare.used == 0);
+	CHECK(t->town_payload.used == 0 && t->town_receive.used == 0);
+	free(t->router_tcp_memory);
+	free(t->town_tcp_memory);
+	free(t->spool_memory);
+	free(t->shm_memory);
+}
