@@ -31,6 +31,11 @@
 #define RECORD_PLAIN_BYTES 1800
 CHECK_STATIC(RECORD_PLAIN_BYTES + TLS_RECORD_OVERHEAD_MAX <= 2048, "a record fits a packet");
 
+/* Records that one step of the relay may make: an event that was gathered, and a full stage. A client without
+ * descriptors for so many is not fed, as one without room for bytes. */
+#define CLIENT_PIECES_MIN ((EVENT_BYTES_MAX + TLS_RECORD_BYTES_MAX) / RECORD_PLAIN_BYTES + 4)
+CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors stays for what is in flight");
+
 /* What a client may still send after an early answer before the connection is closed (T50). */
 #define DRAIN_BYTES_MAX (64 * 1024)
 

@@ -253,10 +253,15 @@ client_has_room(struct worker *w, struct client *c)
 
 	if (unacked > *most)
 		*most = unacked;
-	if (unacked < CLIENT_UNACKED_BYTES_HIGH)
-		return true;
-	tcp_notify_below(w->tcp, c->conn, CLIENT_UNACKED_BYTES_LOW);
-	return false;
+	if (unacked >= CLIENT_UNACKED_BYTES_HIGH) {
+		tcp_notify_below(w->tcp, c->conn, CLIENT_UNACKED_BYTES_LOW);
+		return false;
+	}
+	if (tcp_send_pieces(w->tcp, c->conn) < CLIENT_PIECES_MIN) {
+		tcp_notify_below(w->tcp, c->conn, unacked / 2);
+		return false;
+	}
+	return true;
 }
 
 /* Our side is done: says so, then waits a little for the peer's end, so that no reset overtakes what was

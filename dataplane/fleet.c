@@ -13,7 +13,10 @@
 /* What one connection may offer and queue; with CLIENT_UNACKED_BYTES_HIGH it bounds what a slow reader holds
  * in the router to less than 256 KB. */
 #define RECV_BYTES_MAX (64 * 1024)
-#define SEND_BYTES_MAX (256 * 1024)
+/* CLIENT_UNACKED_BYTES_HIGH, and in one step a gathered event and a full stage, sealed. */
+#define SEND_BYTES_MAX (512 * 1024)
+CHECK_STATIC(SEND_BYTES_MAX > CLIENT_UNACKED_BYTES_HIGH + (EVENT_BYTES_MAX + TLS_RECORD_BYTES_MAX) * 5 / 4,
+	     "a step's output fits");
 /* Connections that linger, close or wait beside those of sessions. */
 #define CONNS_SPARE 1024
 #define RANGES_PER_CONNECTION 8

@@ -330,6 +330,46 @@ append_range(struct tcp_conn *c, struct tcp_range *r)
 	c->ranges++;
 }
 
+/* Copies a small piece behind the last one, if that has not been looked at by anybody yet: so a stream of
+ * tokens that waits for the window takes one buffer, not one each. False: it must be queued by itself. */
+static bool
+merge(struct tcp_conn *c, struct pkt *p)
+{
+	struct tcp_range *last = c->send_tail_range;
+	uint32_t n = pkt_len(p);
+
+	if (last == NULL || last->sends > 0 || pkt_refs(last->pkt) > 1 || n > TCP_COPY_BYTES_MAX ||
+	    last->offset + last->len != pkt_len(last->pkt) || pkt_tailroom(last->pkt) < n)
+		return false;
+	memcpy(pkt_append(last->pkt, n), pkt_data(p), n);
+	last->len += n;
+	c->snd_end += n;
+	pkt_free(p);
+	return true;
+}
+
+static void
+queue(struct tcp *t, struct tcp_conn *c, struct pkt *p)
+{
+	struct tcp_range *r = pool_get(&t->ranges);
+
+	t->stats.ranges++;
+	r->pkt = p;
+	r->len = pkt_len(p);
+	r->seq = c->snd_end;
+	c->snd_end += r->len;
+	append_range(c, r);
+}
+
+uint32_t
+tcp_send_pieces(const struct tcp *t, tcp_conn_t conn)
+{
+	const struct tcp_conn *c = conn_of(t, conn);
+	uint32_t room = TCP_CONN_RANGES_MAX - c->ranges;
+
+	return room < t->ranges.free ? room : t->ranges.free;
+}
+
 enum err
 tcp_send(struct tcp *t, tcp_conn_t conn, struct pkt *p, bool more)
 {
@@ -346,18 +386,10 @@ tcp_send(struct tcp *t, tcp_conn_t conn, struct pkt *p, bool more)
 	while (p != NULL) {
 		struct pkt *rest = pkt_unchain(p);
 
-		if (pkt_len(p) > 0) {
-			struct tcp_range *r = pool_get(&t->ranges);
-
-			t->stats.ranges++;
-			r->pkt = p;
-			r->len = pkt_len(p);
-			r->seq = c->snd_end;
-			c->snd_end += r->len;
-			append_range(c, r);
-		} else {
+		if (pkt_len(p) == 0)
 			pkt_free(p);
-		}
+		else if (!merge(c, p))
+			queue(t, c, p);
 		p = rest;
 	}
 	tcp_conn_touch(t, c);

@@ -134,6 +134,10 @@ enum err tcp_send(struct tcp *t, tcp_conn_t conn, struct pkt *p, bool more);
 
 uint32_t tcp_send_room(const struct tcp *t, tcp_conn_t conn);
 
+/* Packets, counted as segments of chains, that tcp_send() would take now: each needs a descriptor until it is
+ * acknowledged. */
+uint32_t tcp_send_pieces(const struct tcp *t, tcp_conn_t conn);
+
 /* Bytes queued and never yet sent. */
 uint32_t tcp_unsent(const struct tcp *t, tcp_conn_t conn);
 

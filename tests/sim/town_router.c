@@ -147,8 +147,10 @@ open_tcp(struct town *t, bool of_router, struct pkt_pool *header, struct pkt_poo
 		.mss_v4 = 1460,
 		.mss_v6 = 1440,
 		.recv_bytes_max = 64 * 1024,
-		.send_bytes_max = 256 * 1024,
+		.send_bytes_max = 512 * 1024,
 		.window_shift = 8,
+		/* A reset may be lost, and nobody repeats it: who waits asks now and then. */
+		.keepalive_ns = 20 * NSEC_PER_SEC,
 		.seed = t->plan.seed + of_router,
 		.hash_key = { (uint8_t)t->plan.seed, of_router },
 		.cookie_key = { (uint8_t)t->plan.seed, 9 },
