@@ -1,0 +1,94 @@
+/* Bodies in blocks: what goes in comes out, however it was cut, and every block goes back. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "dataplane/body.h"
+
+#define BLOCKS 4
+
+static uint8_t blocks[BLOCKS * BODY_BLOCK_BYTES];
+static uint32_t next[BLOCKS];
+static uint8_t content[BLOCKS * BODY_BLOCK_BYTES];
+
+static struct body_store
+store_new(void)
+{
+	struct body_store store;
+
+	for (size_t i = 0; i < sizeof(content); i++)
+		content[i] = (uint8_t)(i * 31 + i / 251);
+	body_store_init(&store, blocks, next, BLOCKS);
+	return store;
+}
+
+static void
+what_was_appended_in_pieces_is_read_in_runs(void **state)
+{
+	static const size_t pieces[] = { 1, 7, 1000, BODY_BLOCK_BYTES - 1, BODY_BLOCK_BYTES,
+					 BODY_BLOCK_BYTES + 1, 3 * BODY_BLOCK_BYTES };
+
+	(void)state;
+	for (size_t p = 0; p < sizeof(pieces) / sizeof(pieces[0]); p++) {
+		struct body_store store = store_new();
+		struct body body = BODY_EMPTY;
+		struct body_reader reader;
+		size_t at = 0;
+
+		while (at < 3 * BODY_BLOCK_BYTES) {
+			size_t n = pieces[p] < 3 * BODY_BLOCK_BYTES - at ? pieces[p] :
+									   3 * BODY_BLOCK_BYTES - at;
+
+			assert_int_equal(body_append(&store, &body, bytes_make(content + at, n)), ERR_OK);
+			at += n;
+		}
+		assert_int_equal(body.bytes, at);
+		assert_int_equal(store.used, 3);
+		body_rewind(&body, &reader);
+		for (at = 0; at < body.bytes;) {
+			struct bytes run = body_read(&store, &body, &reader, 777);
+
+			assert_true(run.len > 0 && run.len <= 777);
+			assert_memory_equal(run.ptr, content + at, run.len);
+			at += run.len;
+		}
+		assert_int_equal(body_read(&store, &body, &reader, 1).len, 0);
+		body_clear(&store, &body);
+		assert_int_equal(store.used, 0);
+	}
+}
+
+static void
+a_piece_that_does_not_fit_is_refused_whole(void **state)
+{
+	struct body_store store = store_new();
+	struct body body = BODY_EMPTY;
+	struct body other = BODY_EMPTY;
+
+	(void)state;
+	assert_int_equal(body_append(&store, &body, bytes_make(content, 3 * BODY_BLOCK_BYTES - 5)), ERR_OK);
+	assert_int_equal(body_append(&store, &other, bytes_make(content, BODY_BLOCK_BYTES + 1)),
+			 ERR_BODY_STORE_FULL);
+	assert_int_equal(other.bytes, 0);
+	assert_int_equal(store.used, 3);
+	assert_int_equal(body_append(&store, &body, bytes_make(content, BODY_BLOCK_BYTES + 5)), ERR_OK);
+	assert_int_equal(store.used, BLOCKS);
+	assert_int_equal(body_append(&store, &body, bytes_make(content, 1)), ERR_BODY_STORE_FULL);
+	body_clear(&store, &body);
+	assert_int_equal(store.used, 0);
+	assert_int_equal(store.used_max, BLOCKS);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_was_appended_in_pieces_is_read_in_runs),
+		cmocka_unit_test(a_piece_that_does_not_fit_is_refused_whole),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,81 @@
+/* Each refusal says the same thing in both surfaces' words, and what a client named cannot break out of it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "dataplane/refusal.h"
+#include "json/scan.h"
+
+static const char *
+body_of(const struct refusal *refusal, enum shm_surface surface)
+{
+	static char text[REFUSAL_BODY_BYTES_MAX + 1];
+	uint32_t n = refusal_body(refusal, surface, (uint8_t *)text, REFUSAL_BODY_BYTES_MAX);
+
+	text[n] = '\0';
+	return text;
+}
+
+static void
+every_refusal_is_valid_json_on_both_surfaces(void **state)
+{
+	char subject[256];
+
+	(void)state;
+	for (int i = 0; i < 256; i++)
+		subject[i] = (char)i;
+	for (int code = REFUSAL_NONE + 1; code < REFUSAL_COUNT; code++) {
+		struct refusal refusal = { .code = (enum refusal_code)code, .param = "model",
+					   .subject = bytes_make(subject, sizeof(subject)) };
+
+		for (int surface = 0; surface < SHM_SURFACE_COUNT; surface++) {
+			struct json_scan scan;
+			uint16_t status = refusal_status(refusal.code, (enum shm_surface)surface);
+
+			json_scan_init(&scan);
+			assert_int_equal(json_scan_feed(&scan, bytes_from_text(body_of(
+								       &refusal, (enum shm_surface)surface))),
+					 ERR_OK);
+			assert_int_equal(json_scan_end(&scan), ERR_OK);
+			assert_true(status >= 400 && status <= 599 && status != 408 && status != 409);
+		}
+	}
+}
+
+static void
+the_words_are_those_of_the_contract(void **state)
+{
+	struct refusal refusal = { .code = REFUSAL_MODEL_NOT_FOUND, .param = "model",
+				   .subject = BYTES_LITERAL("a\"b") };
+
+	(void)state;
+	assert_string_equal(
+		body_of(&refusal, SHM_SURFACE_ECOLINK),
+		"{\"error\":{\"message\":\"The model does not exist, or its instance is not running. (a\\\"b)\","
+		"\"type\":\"invalid_request_error\",\"param\":\"model\",\"code\":\"model_not_found\"},"
+		"\"message\":\"The model does not exist, or its instance is not running. (a\\\"b)\"}");
+	assert_string_equal(
+		body_of(&refusal, SHM_SURFACE_INFER),
+		"{\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"The model does not exist, or its instance is not "
+		"running. (a\\\"b)\",\"details\":{\"field\":\"model\"}}}");
+	assert_int_equal(refusal_status(REFUSAL_INVALID_JSON, SHM_SURFACE_ECOLINK), 400);
+	assert_int_equal(refusal_status(REFUSAL_INVALID_JSON, SHM_SURFACE_INFER), 422);
+	assert_true(refusal_forbids_retry(REFUSAL_INSUFFICIENT_BALANCE));
+	assert_true(refusal_forbids_retry(REFUSAL_UPSTREAM_FAILED));
+	assert_false(refusal_forbids_retry(REFUSAL_NO_HEALTHY_REGION));
+	assert_false(refusal_forbids_retry(REFUSAL_RATE_LIMITED));
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_refusal_is_valid_json_on_both_surfaces),
+		cmocka_unit_test(the_words_are_those_of_the_contract),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
