@@ -155,13 +155,14 @@ is_mine(const struct tcp_tuple *tuple, void *owner)
 {
 	const struct net *net = owner;
 
-	return net_owner(net->config.owner_key, net->config.count, &tuple->remote, &tuple->local,
-			 tuple->remote_port, tuple->local_port) == net->config.index;
+	return steering_owner(net->config.steering, &tuple->remote, &tuple->local, tuple->remote_port,
+			      tuple->local_port) == net->config.index;
 }
 
 /* Secrets that all workers of the process share. */
 struct secrets {
-	uint64_t owner_key;
+	uint64_t hash_key;
+	uint8_t rss_key[PORT_RSS_KEY_BYTES];
 	uint8_t cookie_key[16];
 	uint8_t ticket_key[32];
 };
@@ -231,7 +232,7 @@ open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, 
 	struct worker_config worker = { .index = (uint16_t)index };
 	struct net_config net = { .index = (uint16_t)index,
 				  .count = (uint16_t)fleet->count,
-				  .owner_key = secrets->owner_key,
+				  .steering = &fleet->steering,
 				  .pool = l->pools.payload };
 
 	fill_counts(config, &worker.counts);
@@ -246,7 +247,7 @@ open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, 
 	}
 	fill_ip(fleet, &net.ip);
 	net.ip.announce = index == 0;
-	net.ip.hash_key = secrets->owner_key;
+	net.ip.hash_key = secrets->hash_key;
 	net_init(&l->net, &net, clock_ns());
 	fill_times(config, &worker.times);
 	fill_listeners(config, &worker);
@@ -291,19 +292,22 @@ link_rings(struct fleet *fleet)
 }
 
 static bool
-open_ports(struct fleet *fleet, char *text, size_t room)
+open_ports(struct fleet *fleet, const struct secrets *secrets, char *text, size_t room)
 {
+	steering_init(&fleet->steering, (uint16_t)fleet->count, secrets->hash_key);
 	for (uint32_t p = 0; p < fleet->config->port_count; p++) {
 		const struct config_port *from = &fleet->config->ports[p];
 		struct port_config port = { .device = from->device,
 					    .index = (uint8_t)p,
 					    .queue_count = (uint16_t)fleet->count,
-					    .mtu_bytes = (uint16_t)from->mtu };
+					    .mtu_bytes = (uint16_t)from->mtu,
+					    .rss_key = secrets->rss_key };
 
 		for (uint32_t i = 0; i < fleet->count; i++)
 			port.receive_pools[i] = fleet->lcores[i].pools.receive;
 		if (!port_open(&fleet->ports[p], &port, text, room))
 			return false;
+		steering_follow(&fleet->steering, &fleet->ports[p].rss);
 		fleet->port_count++;
 	}
 	return true;
@@ -345,7 +349,7 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	for (uint32_t i = 0; i < fleet->count; i++)
 		if (!pools_open(&fleet->lcores[i].pools, &plan, i, text, room))
 			return false;
-	if (!open_ports(fleet, text, room) ||
+	if (!open_ports(fleet, &secrets, text, room) ||
 	    spool_files_open(&fleet->spool, config->spool.path, epoch, fleet->count,
 			     config->spool.segment_bytes, text, room) != ERR_OK)
 		return false;

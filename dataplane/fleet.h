@@ -6,6 +6,7 @@
 #include "config/config.h"
 #include "dataplane/lcore.h"
 #include "dataplane/spool_files.h"
+#include "dataplane/steering.h"
 #include "tls/tls.h"
 
 /*
@@ -20,6 +21,7 @@ struct fleet {
 	struct tls_identity *identity;
 	uint32_t port_count;
 	struct port ports[CONFIG_PORTS_MAX];
+	struct steering steering;
 	uint32_t count;
 	struct lcore *lcores;
 	void *tcp_memory[NET_WORKERS_MAX];

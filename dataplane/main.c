@@ -197,7 +197,8 @@ run(const struct config *config, struct tls_identity *identity, const struct opt
 	for (uint32_t p = 0; p < fleet.port_count; p++)
 		LOG_INFO("port", LOG_TEXT("name", fleet.ports[p].name),
 			 LOG_TEXT("driver", fleet.ports[p].driver),
-			 LOG_NUMBER("queues", fleet.ports[p].queue_count));
+			 LOG_NUMBER("queues", fleet.ports[p].queue_count),
+			 LOG_TEXT("steering", fleet.ports[p].rss.count > 0 ? "card" : "software"));
 	LOG_INFO("serving", LOG_NUMBER("workers", fleet.count),
 		 LOG_NUMBER("listeners", config->listener_count));
 	serve(&fleet);

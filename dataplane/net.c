@@ -2,8 +2,6 @@
 #include "dataplane/net.h"
 
 #include "base/check.h"
-#include "base/siphash.h"
-#include "wire/order.h"
 
 /* In meta.mark of a forwarded frame: learn from it, answer nothing. */
 #define MARK_OWNED 0
@@ -29,22 +27,6 @@ net_fini(struct net *net)
 			pkt_free(p);
 	}
 	ip_fini(&net->ip);
-}
-
-uint16_t
-net_owner(uint64_t owner_key, uint16_t count, const struct ip_addr *src, const struct ip_addr *dst,
-	  uint16_t src_port, uint16_t dst_port)
-{
-	struct siphash_key key = { owner_key, ~owner_key };
-	uint8_t tuple[36];
-
-	if (count == 1)
-		return 0;
-	memcpy(tuple, src->byte, 16);
-	memcpy(tuple + 16, dst->byte, 16);
-	order_put16(tuple + 32, src_port);
-	order_put16(tuple + 34, dst_port);
-	return (uint16_t)(siphash_1_3(&key, tuple, sizeof(tuple)) % count);
 }
 
 static void
@@ -117,8 +99,8 @@ net_receive(struct net *net, struct pkt *frame, uint64_t now_ns)
 		if (peek.kind == IP_PEEK_EVERYONE) {
 			show_to_others(net, frame);
 		} else if (peek.kind == IP_PEEK_FLOW) {
-			owner = net_owner(net->config.owner_key, net->config.count, &peek.src,
-					  &peek.dst, peek.src_port, peek.dst_port);
+			owner = steering_owner(net->config.steering, &peek.src, &peek.dst,
+					       peek.src_port, peek.dst_port);
 			if (owner != net->config.index) {
 				pass_on(net, owner, frame, MARK_OWNED);
 				return;

@@ -4,14 +4,15 @@
 #include <stdint.h>
 
 #include "base/ring.h"
+#include "dataplane/steering.h"
 #include "ip/ip.h"
 #include "tcp/tcp.h"
 
 /*
  * net: frames to segments and back for one worker, and the way of a frame to the worker that owns it.
  *
- * Every flow has one owner, which a keyed hash of its addresses and ports names; ports choose workers in
- * their own ways (RSS, fanout), so a frame may arrive at another one, which then puts it into a ring.
+ * Every flow has one owner (steering.h); ports choose workers in their own ways (RSS, fanout), so a frame
+ * may arrive at another one, which then puts it into a ring.
  * Frames that teach a neighbour are shown to all, and answered by the one that got them.
  *
  * Owner and thread: one worker; the rings are the only thing shared, one writer and one reader each.
@@ -22,7 +23,7 @@
 struct net_config {
 	uint16_t index;
 	uint16_t count;     /* of workers */
-	uint64_t owner_key; /* equal in all workers; random */
+	const struct steering *steering; /* of all workers */
 	struct ip_config ip;
 	struct tcp *tcp;
 	struct pkt_pool *pool; /* for what ip makes, and for copies */
@@ -41,10 +42,6 @@ struct net {
 
 void net_init(struct net *net, const struct net_config *config, uint64_t now_ns);
 void net_fini(struct net *net);
-
-/* The owner of a flow, as its received segments look. */
-uint16_t net_owner(uint64_t owner_key, uint16_t count, const struct ip_addr *src,
-		   const struct ip_addr *dst, uint16_t src_port, uint16_t dst_port);
 
 /* A frame from a port; takes it. */
 void net_receive(struct net *net, struct pkt *frame, uint64_t now_ns);

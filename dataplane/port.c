@@ -50,7 +50,8 @@ find(struct port *port, const char *device, char *text, size_t room)
 
 /* Offloads that are used if the device has them. */
 static void
-choose_offloads(struct port *port, const struct rte_eth_dev_info *info, struct rte_eth_conf *conf)
+choose_offloads(struct port *port, const struct port_config *config,
+		const struct rte_eth_dev_info *info, struct rte_eth_conf *conf)
 {
 	uint64_t receive = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
 
@@ -61,7 +62,59 @@ choose_offloads(struct port *port, const struct rte_eth_dev_info *info, struct r
 		conf->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		conf->rx_adv_conf.rss_conf.rss_hf =
 			info->flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP);
+		if (info->hash_key_size >= TOEPLITZ_KEY_BYTES &&
+		    info->hash_key_size <= PORT_RSS_KEY_BYTES) {
+			conf->rx_adv_conf.rss_conf.rss_key = (uint8_t *)config->rss_key;
+			conf->rx_adv_conf.rss_conf.rss_key_len = info->hash_key_size;
+		}
 	}
+}
+
+/* The table in the card: queue by queue, and then as the card says that it is. */
+static bool
+share_out(const struct port *port, uint16_t count, uint16_t table[STEERING_TABLE_MAX])
+{
+	struct rte_eth_rss_reta_entry64 parts[STEERING_TABLE_MAX / RTE_ETH_RETA_GROUP_SIZE];
+
+	memset(parts, 0, sizeof(parts));
+	for (uint16_t i = 0; i < count; i++) {
+		parts[i / RTE_ETH_RETA_GROUP_SIZE].mask = UINT64_MAX;
+		parts[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] =
+			i % port->queue_count;
+	}
+	if (rte_eth_dev_rss_reta_update(port->id, parts, count) != 0 ||
+	    rte_eth_dev_rss_reta_query(port->id, parts, count) != 0)
+		return false;
+	for (uint16_t i = 0; i < count; i++) {
+		table[i] = parts[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE];
+		if (table[i] >= port->queue_count)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Learns how a started port distributes flows, if it does so by address and port, and says how. Many lie or
+ * do not know; who believes a wrong answer only has more frames to forward.
+ */
+static void
+learn_rss(struct port *port)
+{
+	uint8_t key[PORT_RSS_KEY_BYTES];
+	struct rte_eth_rss_conf conf = { .rss_key = key, .rss_key_len = sizeof(key) };
+	struct rte_eth_dev_info info;
+	uint16_t count;
+
+	if (port->queue_count < 2 || rte_eth_dev_info_get(port->id, &info) != 0)
+		return;
+	count = info.reta_size;
+	if (count == 0 || count > STEERING_TABLE_MAX || count % RTE_ETH_RETA_GROUP_SIZE != 0 ||
+	    info.hash_key_size < TOEPLITZ_KEY_BYTES || info.hash_key_size > sizeof(key) ||
+	    rte_eth_dev_rss_hash_conf_get(port->id, &conf) != 0 ||
+	    !(conf.rss_hf & RTE_ETH_RSS_NONFRAG_IPV4_TCP) || !share_out(port, count, port->rss.table))
+		return;
+	memcpy(port->rss.key, key, TOEPLITZ_KEY_BYTES);
+	port->rss.count = count;
 }
 
 static bool
@@ -102,7 +155,7 @@ configure(struct port *port, const struct port_config *config, char *text, size_
 			 port->name, info.max_rx_queues, info.max_tx_queues, port->queue_count);
 		return false;
 	}
-	choose_offloads(port, &info, &conf);
+	choose_offloads(port, config, &info, &conf);
 	error = rte_eth_dev_configure(port->id, port->queue_count, port->queue_count, &conf);
 	if (error != 0)
 		return failed(text, room, port, "configure it", -error);
@@ -139,6 +192,7 @@ port_open(struct port *port, const struct port_config *config, char *text, size_
 	error = rte_eth_dev_start(port->id);
 	if (error != 0)
 		return failed(text, room, port, "start it", -error);
+	learn_rss(port);
 	/* Neighbour discovery needs the solicited-node groups; drivers that cannot filter see all anyway. */
 	if (rte_eth_allmulticast_enable(port->id) != 0)
 		rte_eth_promiscuous_enable(port->id);

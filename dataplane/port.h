@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "dataplane/steering.h"
 #include "pkt/pkt.h"
 #include "wire/eth.h"
 
@@ -16,6 +17,7 @@
  */
 #define PORT_QUEUES_MAX 64
 #define PORT_BURST 32
+#define PORT_RSS_KEY_BYTES 52 /* the longest that a card has */
 #define PORT_WAITING_MAX 512 /* packets per queue that the device has not taken yet */
 
 struct port_queue {
@@ -32,6 +34,7 @@ struct port {
 	struct eth_addr mac;
 	char name[64];
 	char driver[32];
+	struct steering_rss rss;
 	struct port_queue *queues;
 };
 
@@ -40,6 +43,7 @@ struct port_config {
 	uint8_t index;
 	uint16_t queue_count;
 	uint16_t mtu_bytes;
+	const uint8_t *rss_key; /* PORT_RSS_KEY_BYTES, random; for a port that has a use for it */
 	struct pkt_pool *receive_pools[PORT_QUEUES_MAX]; /* by queue */
 };
 

@@ -23,6 +23,7 @@ struct worker_of_test {
 struct fleet_of_test {
 	struct worker_of_test workers[COUNT];
 	struct ring rings[COUNT][COUNT]; /* from, to */
+	struct steering steering;
 	uint64_t now_ns;
 };
 
@@ -53,9 +54,13 @@ start(void)
 
 	memset(fleet, 0, sizeof(*fleet));
 	fleet->now_ns = 1000 * NSEC_PER_SEC;
+	steering_init(&fleet->steering, COUNT, 42);
 	for (uint16_t i = 0; i < COUNT; i++) {
 		struct worker_of_test *w = &fleet->workers[i];
-		struct net_config config = { .index = i, .count = COUNT, .owner_key = 42, .pool = &w->pool };
+		struct net_config config = { .index = i,
+					     .count = COUNT,
+					     .steering = &fleet->steering,
+					     .pool = &w->pool };
 		struct ip_port *port = &config.ip.ports[0];
 
 		pkt_pool_init(&w->pool, 5000);
@@ -114,11 +119,11 @@ turn(struct fleet_of_test *fleet, uint32_t out[COUNT])
 
 /* The worker that a segment from port src_port ends at. */
 static int
-owner_of(uint16_t src_port)
+owner_of(const struct fleet_of_test *fleet, uint16_t src_port)
 {
 	struct ip_addr peer = frame_address("10.0.0.2"), us = frame_address("10.0.0.1");
 
-	return net_owner(42, COUNT, &peer, &us, src_port, 443);
+	return steering_owner(&fleet->steering, &peer, &us, src_port, 443);
 }
 
 static uint64_t
@@ -130,13 +135,42 @@ segments_in(const struct fleet_of_test *fleet, int worker)
 static void
 everybody_owns_a_share_of_the_flows(void **state)
 {
+	struct fleet_of_test *fleet = start();
 	uint32_t share[COUNT] = { 0 };
 
 	(void)state;
 	for (uint32_t port = 1024; port < 1024 + 30000; port++)
-		share[owner_of((uint16_t)port)]++;
+		share[owner_of(fleet, (uint16_t)port)]++;
 	for (int i = 0; i < COUNT; i++)
 		assert_in_range(share[i], 9500, 10500);
+	stop(fleet);
+}
+
+/* The first two rows of Microsoft's verification suite, against tables that show the hash's last bits. */
+static void
+a_card_that_hashes_decides(void **state)
+{
+	static const uint8_t key[TOEPLITZ_KEY_BYTES] = {
+		0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3,
+		0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3,
+		0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
+	};
+	struct ip_addr v4[2] = { frame_address("66.9.149.187"), frame_address("161.142.100.80") };
+	struct ip_addr v6[2] = { frame_address("3ffe:2501:200:1fff::7"),
+				 frame_address("3ffe:2501:200:3::1") };
+	struct steering_rss rss = { .count = 128 }, other = { .count = 64 };
+	struct steering s;
+
+	(void)state;
+	memcpy(rss.key, key, sizeof(key));
+	steering_init(&s, 128, 42);
+	for (uint16_t i = 0; i < 128; i++)
+		rss.table[i] = 127 - i;
+	steering_follow(&s, &(struct steering_rss){ .count = 0 }); /* a port that does not know */
+	steering_follow(&s, &rss);
+	steering_follow(&s, &other);
+	assert_int_equal(steering_owner(&s, &v4[0], &v4[1], 2794, 1766), 127 - (0x51ccc178 & 127));
+	assert_int_equal(steering_owner(&s, &v6[0], &v6[1], 2794, 1766), 127 - (0x40207d3d & 127));
 }
 
 static void
@@ -149,12 +183,12 @@ a_segment_ends_at_its_owner_whoever_gets_it(void **state)
 	(void)state;
 	for (int at = 0; at < COUNT; at++) {
 		for (uint16_t port = 2000; port < 2050; port++) {
-			uint64_t before = segments_in(fleet, owner_of(port));
+			uint64_t before = segments_in(fleet, owner_of(fleet, port));
 
 			frame_tcp(&f, US, PEER, "10.0.0.2", port, "10.0.0.1", 443, 0);
 			give(fleet, at, &f);
 			turn(fleet, out);
-			assert_int_equal(segments_in(fleet, owner_of(port)), before + 1);
+			assert_int_equal(segments_in(fleet, owner_of(fleet, port)), before + 1);
 		}
 	}
 	assert_int_equal(segments_in(fleet, 0) + segments_in(fleet, 1) + segments_in(fleet, 2),
@@ -171,7 +205,7 @@ an_error_ends_where_its_flow_does(void **state)
 	uint16_t port = 2000;
 
 	(void)state;
-	while (owner_of(port) != 2)
+	while (owner_of(fleet, port) != 2)
 		port++;
 	frame_ethernet(&f, US, PEER, 0x0800);
 	frame_ip(&f, "192.0.2.1", "10.0.0.1", 1);
@@ -205,7 +239,7 @@ a_neighbour_is_known_to_all_and_answered_once(void **state)
 		frame_tcp(&f, US, PEER, "10.0.0.2", port, "10.0.0.1", 443, 0);
 		give(fleet, 0, &f);
 		turn(fleet, out);
-		assert_int_equal(out[owner_of(port)], 1);
+		assert_int_equal(out[owner_of(fleet, port)], 1);
 		assert_int_equal(out[0] + out[1] + out[2], 1);
 	}
 	stop(fleet);
@@ -240,7 +274,7 @@ a_full_ring_drops_and_counts(void **state)
 	struct frame f;
 
 	(void)state;
-	while (owner_of(port) != 2)
+	while (owner_of(fleet, port) != 2)
 		port++;
 	frame_tcp(&f, US, PEER, "10.0.0.2", port, "10.0.0.1", 443, 0);
 	for (uint32_t i = 0; i < RING_SLOTS + 5; i++)
@@ -290,6 +324,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(everybody_owns_a_share_of_the_flows),
+		cmocka_unit_test(a_card_that_hashes_decides),
 		cmocka_unit_test(a_segment_ends_at_its_owner_whoever_gets_it),
 		cmocka_unit_test(an_error_ends_where_its_flow_does),
 		cmocka_unit_test(a_neighbour_is_known_to_all_and_answered_once),
