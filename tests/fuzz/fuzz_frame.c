@@ -49,6 +49,7 @@ struct worker_of_fuzz {
 };
 
 struct fuzz {
+	struct steering steering;
 	struct worker_of_fuzz workers[WORKERS];
 	struct ring rings[WORKERS][WORKERS]; /* from, to */
 	struct pkt_pool pool;                /* of what follows */
@@ -119,9 +120,13 @@ start(void)
 	CHECK(f != NULL);
 	memset(f, 0, sizeof(*f));
 	f->now_ns = 1000 * NSEC_PER_SEC;
+	steering_init(&f->steering, WORKERS, 42);
 	for (uint16_t i = 0; i < WORKERS; i++) {
 		struct worker_of_fuzz *w = &f->workers[i];
-		struct net_config config = { .index = i, .count = WORKERS, .owner_key = 42, .ip = ip };
+		struct net_config config = { .index = i,
+					     .count = WORKERS,
+					     .steering = &f->steering,
+					     .ip = ip };
 
 		stack_open(&w->stack, &tcp, &pools, f->now_ns);
 		CHECK(tcp_listen(w->stack.tcp, &any, LISTEN_PORT, 0) == ERR_OK);
