@@ -330,24 +330,6 @@ append_range(struct tcp_conn *c, struct tcp_range *r)
 	c->ranges++;
 }
 
-/* Copies a small piece behind the last one, if that has not been looked at by anybody yet: so a stream of
- * tokens that waits for the window takes one buffer, not one each. False: it must be queued by itself. */
-static bool
-merge(struct tcp_conn *c, struct pkt *p)
-{
-	struct tcp_range *last = c->send_tail_range;
-	uint32_t n = pkt_len(p);
-
-	if (last == NULL || last->sends > 0 || pkt_refs(last->pkt) > 1 || n > TCP_COPY_BYTES_MAX ||
-	    last->offset + last->len != pkt_len(last->pkt) || pkt_tailroom(last->pkt) < n)
-		return false;
-	memcpy(pkt_append(last->pkt, n), pkt_data(p), n);
-	last->len += n;
-	c->snd_end += n;
-	pkt_free(p);
-	return true;
-}
-
 static void
 queue(struct tcp *t, struct tcp_conn *c, struct pkt *p)
 {
@@ -388,7 +370,7 @@ tcp_send(struct tcp *t, tcp_conn_t conn, struct pkt *p, bool more)
 
 		if (pkt_len(p) == 0)
 			pkt_free(p);
-		else if (!merge(c, p))
+		else
 			queue(t, c, p);
 		p = rest;
 	}

@@ -109,7 +109,7 @@ town_text(const struct town *t, uint32_t request, uint32_t what, char *to, uint3
 static uint32_t
 put(char *to, uint32_t at, const char *format, uint32_t number)
 {
-	return at + (uint32_t)sprintf(to + at, format, number);
+	return at + (uint32_t)snprintf(to + at, TOWN_TEXT_BYTES_MAX - at, format, number);
 }
 
 uint32_t
