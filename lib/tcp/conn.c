@@ -451,6 +451,8 @@ struct tcp_age
 tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack, uint64_t now_ns)
 {
 	struct tcp_age age = { 0 };
+	uint64_t sent_at_ns = 0;
+	bool sent_once = true;
 
 	while (c->send_head_range != NULL) {
 		struct tcp_range *r = c->send_head_range;
@@ -465,7 +467,13 @@ tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack, uint64_t now_n
 			r->len -= n;
 			break;
 		}
-		age = (struct tcp_age){ now_ns - r->sent_at_ns + 1, r->sends == 1 };
+		/* Behind a hole that was filled late, what was sent once has waited for the hole: its age is not
+		 * the path's. So one piece that was sent again taints all, and what was sent last tells the
+		 * age (worker_sim seed 8439: the timeout grew with each loss until it met the user's). */
+		sent_once = sent_once && r->sends == 1;
+		if (r->sent_at_ns > sent_at_ns)
+			sent_at_ns = r->sent_at_ns;
+		age = (struct tcp_age){ now_ns - sent_at_ns + 1, sent_once };
 		c->send_head_range = r->next;
 		if (r->next == NULL)
 			c->send_tail_range = NULL;

@@ -462,7 +462,7 @@ void tcp_conn_touch(struct tcp *t, struct tcp_conn *c);
  * was last sent, and whether that was the only time. */
 struct tcp_age {
 	uint64_t age_ns; /* 0: no range was acknowledged whole */
-	bool sent_once;
+	bool sent_once;  /* all that was acknowledged was */
 };
 /* Forgets everything acknowledged up to ack (a number of the stream). */
 struct tcp_age tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack, uint64_t now_ns);

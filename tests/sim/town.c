@@ -195,6 +195,7 @@ read_all(struct town *t, struct town_conn *c)
 static void
 lost(struct town *t, struct town_conn *c, const struct tcp_event *event)
 {
+	c->reason = event->bits & TCP_EVENT_ERROR ? event->reason : ERR_OK;
 	tcp_close(t->town_tcp, event->conn);
 	if (c->is_backend)
 		conn_put(t, c);
@@ -299,6 +300,7 @@ turn(struct town *t)
 	deliver(t, t->link[0], &t->router_net);
 	worker_turn(t->worker, t->now_ns);
 	tcp_check(t->router_tcp);
+	tcp_check(t->town_tcp);
 	collect(t, &t->router_net, t->link[1]);
 
 	deliver(t, t->link[1], &t->town_net);

@@ -88,8 +88,7 @@ struct town_conn {
 	bool is_backend;
 	tcp_conn_t conn;
 	bool is_connected;
-	bool eof;
-	bool is_dead;
+	enum err reason; /* why it was lost; ERR_OK: by its end */
 	/* bytes to send, in pieces */
 	uint8_t *out;
 	uint32_t out_len;

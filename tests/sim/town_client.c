@@ -214,14 +214,15 @@ check_complete(struct town *t, const struct town_conn *c, const struct town_requ
 
 /* What came of an answer that was cut: a part of the right one, maybe an error event behind it. */
 static void
-check_cut(struct town *t, const struct town_request *r, const struct answer *a)
+check_cut(struct town *t, const struct town_request *r, const struct answer *a, enum err reason)
 {
 	static char expected[TOWN_TEXT_BYTES_MAX];
 	uint32_t len = town_answer_body(t, r, false, expected);
 	uint32_t same = 0;
 
 	if (r->fault != FAULT_RESET_INSIDE)
-		town_fail(t, "request %u: cut without a reason (%u bytes)", r->index, a->len);
+		town_fail(t, "request %u: cut without a cause (%u bytes, %s)", r->index, a->len,
+			  err_name(reason));
 	while (same < len && same < a->len && expected[same] == a->body[same])
 		same++;
 	if (same == len)
@@ -251,7 +252,6 @@ client_received(struct town *t, struct town_conn *c)
 		r->is_over = true;
 		t->over++;
 		tcp_abort(t->town_tcp, c->conn);
-		c->is_dead = true;
 		go_on(t, c);
 		return;
 	}
@@ -276,7 +276,7 @@ client_lost(struct town *t, struct town_conn *c)
 	decode(t, c, &a);
 	if (a.is_complete)
 		town_fail(t, "request %u: complete only when the connection was lost", r->index);
-	check_cut(t, r, &a);
+	check_cut(t, r, &a, c->reason);
 	r->was_cut = true;
 	r->is_over = true;
 	t->over++;
