@@ -59,8 +59,8 @@ the_words_are_those_of_the_contract(void **state)
 		"\"message\":\"The model does not exist, or its instance is not running. (a\\\"b)\"}");
 	assert_string_equal(
 		body_of(&refusal, SHM_SURFACE_INFER),
-		"{\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"The model does not exist, or its instance is not "
-		"running. (a\\\"b)\",\"details\":{\"field\":\"model\"}}}");
+		"{\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"The model does not exist, or its instance "
+		"is not running. (a\\\"b)\",\"details\":{\"field\":\"model\"}}}");
 	assert_int_equal(refusal_status(REFUSAL_INVALID_JSON, SHM_SURFACE_ECOLINK), 400);
 	assert_int_equal(refusal_status(REFUSAL_INVALID_JSON, SHM_SURFACE_INFER), 422);
 	assert_true(refusal_forbids_retry(REFUSAL_INSUFFICIENT_BALANCE));
