@@ -1,0 +1,237 @@
+/* What a body says, and whether it is one, however it was cut; and what becomes of it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "json/splice.h"
+#include "json/validate.h"
+
+static struct json_scan scanned;
+
+static enum err
+scan_in(struct bytes input, size_t step)
+{
+	enum err verdict = ERR_OK;
+
+	json_scan_init(&scanned);
+	while (input.len > 0 && verdict == ERR_OK) {
+		size_t n = step < input.len ? step : input.len;
+
+		verdict = json_scan_feed(&scanned, bytes_make(input.ptr, n));
+		bytes_advance(&input, n);
+	}
+	return verdict == ERR_OK ? json_scan_end(&scanned) : verdict;
+}
+
+/* The same verdict at every step, or ERR_COUNT. */
+static enum err
+scan(const char *text)
+{
+	enum err whole = scan_in(bytes_from_text(text), SIZE_MAX);
+
+	for (size_t step = 1; step < 12; step++)
+		if (scan_in(bytes_from_text(text), step) != whole)
+			return ERR_COUNT;
+	return whole;
+}
+
+static void
+only_one_valid_object_is_a_body(void **state)
+{
+	(void)state;
+	assert_int_equal(scan("{}"), ERR_OK);
+	assert_int_equal(scan(" {\"a\" : [1 ,-0.5e+3, true,null , \"\\u00e9\\ud83d\\ude00\\n\" ,{ }] }\n"), ERR_OK);
+	assert_int_equal(scan(""), ERR_JSON_INCOMPLETE);
+	assert_int_equal(scan("{"), ERR_JSON_INCOMPLETE);
+	assert_int_equal(scan("[1]"), ERR_JSON_NOT_OBJECT);
+	assert_int_equal(scan("1"), ERR_JSON_NOT_OBJECT);
+	assert_int_equal(scan("{}{}"), ERR_JSON_TRAILING);
+	assert_int_equal(scan("{,}"), ERR_JSON_SYNTAX);
+	assert_int_equal(scan("{\"a\":1,}"), ERR_JSON_SYNTAX);
+	assert_int_equal(scan("{\"a\" 1}"), ERR_JSON_SYNTAX);
+	assert_int_equal(scan("{\"a\":[1,]}"), ERR_JSON_SYNTAX);
+	assert_int_equal(scan("{\"a\":[1}"), ERR_JSON_SYNTAX);
+	assert_int_equal(scan("{\"a\":nul}"), ERR_JSON_SYNTAX);
+	assert_int_equal(scan("{\"a\":NaN}"), ERR_JSON_SYNTAX);
+	assert_int_equal(scan("{'a':1}"), ERR_JSON_SYNTAX);
+	assert_int_equal(scan("{\"a\":01}"), ERR_JSON_BAD_NUMBER);
+	assert_int_equal(scan("{\"a\":1.}"), ERR_JSON_BAD_NUMBER);
+	assert_int_equal(scan("{\"a\":-}"), ERR_JSON_BAD_NUMBER);
+	assert_int_equal(scan("{\"a\":1e}"), ERR_JSON_BAD_NUMBER);
+	assert_int_equal(scan("{\"a\":\"\\x\"}"), ERR_JSON_BAD_ESCAPE);
+	assert_int_equal(scan("{\"a\":\"\\u12g4\"}"), ERR_JSON_BAD_ESCAPE);
+	assert_int_equal(scan("{\"a\":\"\\ud800\"}"), ERR_JSON_LONE_SURROGATE);
+	assert_int_equal(scan("{\"a\":\"\\udc00\"}"), ERR_JSON_LONE_SURROGATE);
+	assert_int_equal(scan("{\"a\":\"\t\"}"), ERR_JSON_CONTROL);
+	assert_int_equal(scan("{\"a\":\"\xc0\x80\"}"), ERR_JSON_BAD_UTF8);
+	assert_int_equal(scan("{\"a\":\"\xed\xa0\x80\"}"), ERR_JSON_BAD_UTF8);
+	assert_int_equal(scan("{\"a\":\"\xf4\x90\x80\x80\"}"), ERR_JSON_BAD_UTF8);
+	assert_int_equal(scan("{\"a\":\"\xe2\x82\xac\xf0\x9f\x98\x80\"}"), ERR_OK);
+	assert_int_equal(scan("\xef\xbb\xbf{}"), ERR_JSON_NOT_OBJECT);
+}
+
+static void
+bounds_are_met_with_a_verdict(void **state)
+{
+	char text[4096] = "{\"a\":";
+	size_t at = strlen(text);
+
+	(void)state;
+	memset(text + at, '[', JSON_DEPTH_MAX);
+	assert_int_equal(scan(text), ERR_JSON_TOO_DEEP);
+	text[at + JSON_DEPTH_MAX - 1] = '\0';
+	assert_int_equal(scan(text), ERR_JSON_INCOMPLETE);
+	at = 1;
+	for (int i = 0; i <= JSON_TOP_LEVEL_KEYS_MAX; i++)
+		at += (size_t)snprintf(text + at, sizeof(text) - at, "\"k%d\":1,", i);
+	assert_int_equal(scan(text), ERR_JSON_TOO_MANY_KEYS);
+	at = (size_t)snprintf(text, sizeof(text), "{\"model\":\"");
+	memset(text + at, 'm', JSON_MODEL_BYTES_MAX + 1);
+	snprintf(text + at + JSON_MODEL_BYTES_MAX + 1, 8, "\"}");
+	assert_int_equal(scan(text), ERR_JSON_MODEL_TOO_LONG);
+}
+
+static void
+fields_are_found_by_their_decoded_names_once(void **state)
+{
+	(void)state;
+	assert_int_equal(scan("{\"x\":{\"model\":\"no\"},\"mod\\u0065l\":\"a\\/b\",\"n\":-3,\"stream\":true}"),
+			 ERR_OK);
+	assert_int_equal(scanned.result.model_len, 3);
+	assert_memory_equal(scanned.result.model, "a/b", 3);
+	assert_int_equal(scanned.result.field[JSON_FIELD_N].number, -3);
+	assert_true(scanned.result.field[JSON_FIELD_STREAM].boolean);
+	assert_int_equal(scan("{\"model\":\"a\",\"model\":\"b\"}"), ERR_JSON_DUPLICATE);
+	assert_int_equal(scanned.result.culprit, JSON_FIELD_MODEL);
+	assert_int_equal(scan("{\"n\":1,\"\\u006e\":2}"), ERR_JSON_DUPLICATE);
+	assert_int_equal(scan("{\"Model\":\"a\",\"model\":\"b\",\"other\":1,\"other\":2}"), ERR_OK);
+}
+
+static enum err
+valid(const char *fields)
+{
+	enum json_field culprit = JSON_FIELD_COUNT;
+	const char *sentence = NULL;
+	char text[256];
+
+	snprintf(text, sizeof(text), "{\"model\":\"m\",\"messages\":[1]%s}", fields);
+	assert_int_equal(scan(text), ERR_OK);
+	return json_validate_chat(&scanned.result, &culprit, &sentence);
+}
+
+static void
+chat_fields_are_held_to_the_contract(void **state)
+{
+	(void)state;
+	assert_int_equal(valid(""), ERR_OK);
+	assert_int_equal(valid(",\"temperature\":2,\"top_p\":1.0,\"presence_penalty\":-2e0"), ERR_OK);
+	assert_int_equal(valid(",\"temperature\":2.0000001"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid(",\"temperature\":-0.0000000000000000000001"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid(",\"temperature\":1e400"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid(",\"temperature\":\"1\""), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid(",\"temperature\":null,\"stop\":null"), ERR_OK);
+	assert_int_equal(valid(",\"max_tokens\":0"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid(",\"max_tokens\":1.5"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid(",\"n\":9223372036854775808"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid(",\"stop\":[\"a\",\"b\"]"), ERR_OK);
+	assert_int_equal(valid(",\"stop\":[\"a\",1]"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid(",\"stream\":\"true\""), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid(",\"stream_options\":{\"include_usage\":1}"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid(",\"tool_choice\":\"auto\",\"tools\":[],\"response_format\":{}"), ERR_OK);
+	assert_int_equal(valid(",\"seed\":-1"), ERR_OK);
+}
+
+static const char *
+edited(const char *text, const char *model, enum json_ask ask)
+{
+	static struct json_splices splices;
+	static char to[512];
+	size_t from = 0, len = 0;
+
+	assert_int_equal(scan(text), ERR_OK);
+	assert_int_equal(json_plan_splices(&scanned.result, bytes_from_text(model), ask, &splices), ERR_OK);
+	for (uint32_t i = 0; i < splices.count; i++) {
+		const struct json_splice *splice = &splices.splice[i];
+
+		len += (size_t)snprintf(to + len, sizeof(to) - len, "%.*s%.*s", (int)(splice->offset - from),
+					text + from, (int)splice->insert.len, (const char *)splice->insert.ptr);
+		from = splice->offset + splice->cut_bytes;
+	}
+	snprintf(to + len, sizeof(to) - len, "%s", text + from);
+	assert_int_equal(strlen(to), (size_t)((int64_t)strlen(text) + splices.grown_bytes));
+	return to;
+}
+
+static void
+edits_replace_bytes_and_nothing_else(void **state)
+{
+	(void)state;
+	assert_string_equal(edited("{\"model\" : \"a:1\", \"x\":1}", "b\"c", JSON_ASK_NOTHING),
+			    "{\"model\" : \"b\\\"c\", \"x\":1}");
+	assert_string_equal(edited("{ \"model\":\"a\"}", "", JSON_ASK_USAGE),
+			    "{\"stream_options\":{\"include_usage\":true}, \"model\":\"a\"}");
+	assert_string_equal(edited("{\"stream_options\":null,\"model\":\"a\"}", "", JSON_ASK_USAGE),
+			    "{\"stream_options\":{\"include_usage\":true},\"model\":\"a\"}");
+	assert_string_equal(edited("{\"stream_options\":{ },\"model\":\"a\"}", "", JSON_ASK_RUNNING),
+			    "{\"stream_options\":{\"include_usage\":true,\"continuous_usage_stats\":true },"
+			    "\"model\":\"a\"}");
+	assert_string_equal(edited("{\"stream_options\":{\"include_usage\":false},\"model\":\"a\"}", "bb",
+				   JSON_ASK_RUNNING),
+			    "{\"stream_options\":{\"continuous_usage_stats\":true,\"include_usage\":true},"
+			    "\"model\":\"bb\"}");
+}
+
+static struct json_usage
+usage_of(const char *text)
+{
+	struct json_usage_scan s;
+
+	json_usage_init(&s);
+	for (size_t i = 0; i < strlen(text); i++)
+		json_usage_feed(&s, bytes_make(text + i, 1));
+	return s.usage;
+}
+
+static void
+usage_is_read_where_it_stands_and_nowhere_else(void **state)
+{
+	struct json_usage usage;
+
+	(void)state;
+	usage = usage_of("{\"choices\":[],\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":7,"
+			 "\"details\":{\"prompt_tokens\":99},\"total_tokens\":7}}");
+	assert_true(usage.present && usage.choices_empty && usage.has_prompt && !usage.suspect);
+	assert_int_equal(usage.prompt_tokens, 0);
+	assert_int_equal(usage.completion_tokens, 7);
+	assert_int_equal(usage.total_tokens, 7);
+	usage = usage_of("{\"choices\":[{\"text\":\"\\\"usage\\\":{\\\"prompt_tokens\\\":5}\"}],\"x\":{\"usage\":"
+			 "{\"prompt_tokens\":6}}}");
+	assert_false(usage.present || usage.choices_empty || usage.has_prompt);
+	usage = usage_of("{\"usage\":null,\"a\":1}");
+	assert_true(usage.is_null && !usage.present);
+	assert_int_equal(usage.member_start, 1);
+	assert_int_equal(usage.value_end, 13);
+	assert_true(usage_of("{\"usage\":{\"prompt_tokens\":-1}}").suspect);
+	assert_true(usage_of("{\"usage\":{\"prompt_tokens\":1e9}}").suspect);
+	assert_true(usage_of("{\"usage\":{\"prompt_tokens\":99999999999999999999}}").suspect);
+	assert_int_equal(usage_of("{\"usage\":{\"input_tokens\":3,\"output_tokens\":4}}").completion_tokens, 4);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(only_one_valid_object_is_a_body),
+		cmocka_unit_test(bounds_are_met_with_a_verdict),
+		cmocka_unit_test(fields_are_found_by_their_decoded_names_once),
+		cmocka_unit_test(chat_fields_are_held_to_the_contract),
+		cmocka_unit_test(edits_replace_bytes_and_nothing_else),
+		cmocka_unit_test(usage_is_read_where_it_stands_and_nowhere_else),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
