@@ -44,7 +44,9 @@ only_one_valid_object_is_a_body(void **state)
 {
 	(void)state;
 	assert_int_equal(scan("{}"), ERR_OK);
-	assert_int_equal(scan(" {\"a\" : [1 ,-0.5e+3, true,null , \"\\u00e9\\ud83d\\ude00\\n\" ,{ }] }\n"), ERR_OK);
+	assert_int_equal(scan(" {\"a\" : [1 ,-0.5e+3, true,null , "
+			      "\"\\u00e9\\ud83d\\ude00\\n\" ,{ }] }\n"),
+			 ERR_OK);
 	assert_int_equal(scan(""), ERR_JSON_INCOMPLETE);
 	assert_int_equal(scan("{"), ERR_JSON_INCOMPLETE);
 	assert_int_equal(scan("[1]"), ERR_JSON_NOT_OBJECT);
