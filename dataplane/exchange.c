@@ -345,19 +345,46 @@ exchange_try_failed(struct worker *w, struct exchange *x, enum try_end how)
 /* --- sending the request -------------------------------------------------------------------------- */
 
 static void
+emit_v4(struct h1_writer *writer, const uint8_t v4[4])
+{
+	for (int i = 0; i < 4; i++) {
+		if (i > 0)
+			h1_emit_text(writer, BYTES_LITERAL("."));
+		h1_emit_number(writer, v4[i]);
+	}
+}
+
+/* RFC 3986 3.2.2: in brackets; every group is written out. */
+static void
+emit_v6(struct h1_writer *writer, const uint8_t v6[16])
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (int i = 0; i < 16; i++) {
+		h1_emit_text(writer, i == 0 ? BYTES_LITERAL("[") :
+				     i % 2 == 0 ? BYTES_LITERAL(":") :
+						  BYTES_NONE);
+		h1_emit_text(writer, bytes_make(&digits[v6[i] >> 4], 1));
+		h1_emit_text(writer, bytes_make(&digits[v6[i] & 15], 1));
+	}
+	h1_emit_text(writer, BYTES_LITERAL("]"));
+}
+
+static void
 emit_host(struct h1_writer *writer, const struct shm_pod *pod)
 {
+	struct ip_addr address = ip_from_v6(pod->address);
+
 	if (pod->host.len > 0) {
 		h1_emit_field(writer, BYTES_LITERAL("host"),
 			      bytes_make(pod->host.text, pod->host.len));
 		return;
 	}
 	h1_emit_text(writer, BYTES_LITERAL("host: "));
-	for (int i = 12; i < 16; i++) {
-		if (i > 12)
-			h1_emit_text(writer, BYTES_LITERAL("."));
-		h1_emit_number(writer, pod->address[i]);
-	}
+	if (ip_is_v4(&address))
+		emit_v4(writer, pod->address + 12);
+	else
+		emit_v6(writer, pod->address);
 	h1_emit_text(writer, BYTES_LITERAL(":"));
 	h1_emit_number(writer, pod->port);
 	h1_emit_text(writer, BYTES_LITERAL("\r\n"));

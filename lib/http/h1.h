@@ -142,7 +142,6 @@ void h1_emit_text(struct h1_writer *w, struct bytes text);
 void h1_emit_number(struct h1_writer *w, uint64_t number);
 /* "HTTP/1.1 200 OK\r\n" with the reason phrase of RFC 9110. */
 void h1_emit_status(struct h1_writer *w, uint16_t status);
-void h1_emit_request_line(struct h1_writer *w, struct bytes method, struct bytes target);
 void h1_emit_field(struct h1_writer *w, struct bytes name, struct bytes value);
 void h1_emit_field_number(struct h1_writer *w, struct bytes name, uint64_t number);
 void h1_emit_end(struct h1_writer *w); /* the empty line */

@@ -91,15 +91,6 @@ h1_emit_status(struct h1_writer *w, uint16_t status)
 }
 
 void
-h1_emit_request_line(struct h1_writer *w, struct bytes method, struct bytes target)
-{
-	h1_emit_text(w, method);
-	h1_emit_text(w, BYTES_LITERAL(" "));
-	h1_emit_text(w, target);
-	h1_emit_text(w, BYTES_LITERAL(" HTTP/1.1\r\n"));
-}
-
-void
 h1_emit_field(struct h1_writer *w, struct bytes name, struct bytes value)
 {
 	h1_emit_text(w, name);

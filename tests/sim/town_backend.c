@@ -18,6 +18,16 @@ request_of(struct town *t, const char *body, uint32_t len)
 	return &t->requests[index];
 }
 
+static bool
+is_expected_host(const struct town *t, struct bytes host)
+{
+	if (t->plan.seed % 2 == 0)
+		return bytes_equal(host, BYTES_LITERAL("backend.test"));
+	return bytes_starts_with(host, t->plan.is_v6 ?
+					       BYTES_LITERAL("[fd77:0000:0000:0000:0000:0000:0000:0002]:900") :
+					       BYTES_LITERAL("10.77.0.2:900"));
+}
+
 static void
 check_request(struct town *t, struct town_request *r, const struct h1_request *head,
 	      const char *body, uint32_t len)
@@ -33,6 +43,8 @@ check_request(struct town *t, struct town_request *r, const struct h1_request *h
 			  expected_len);
 	if (h1_find(&head->head, BYTES_LITERAL("authorization")) != NULL)
 		town_fail(t, "request %u: the client's key reached a backend", r->index);
+	if (!is_expected_host(t, head->host))
+		town_fail(t, "request %u: host %.*s", r->index, (int)head->host.len, head->host.ptr);
 	if (id == NULL || id->value.len != sizeof(r->id))
 		town_fail(t, "request %u: no request id", r->index);
 	if (r->tries > 0 && memcmp(r->id, id->value.ptr, sizeof(r->id)) != 0)
@@ -155,7 +167,8 @@ backend_received(struct town *t, struct town_conn *c)
 			return;
 		if (verdict != ERR_OK)
 			town_fail(t, "a backend got a malformed body");
-		memcpy(body_text + len, payload.ptr, payload.len);
+		if (payload.len > 0)
+			memcpy(body_text + len, payload.ptr, payload.len);
 		len += (uint32_t)payload.len;
 	}
 	if (input.len > 0)

@@ -186,7 +186,8 @@ decode(struct town *t, const struct town_conn *c, struct answer *a)
 			break;
 		if (verdict != ERR_OK || a->len + payload.len > sizeof(a->body))
 			town_fail(t, "request %u: the answer's body is malformed", c->request);
-		memcpy(a->body + a->len, payload.ptr, payload.len);
+		if (payload.len > 0)
+			memcpy(a->body + a->len, payload.ptr, payload.len);
 		a->len += (uint32_t)payload.len;
 	}
 	a->is_complete = body.done;
