@@ -29,7 +29,7 @@ tcp_isn_make(const struct tcp *t, const struct tcp_tuple *tuple, uint64_t now_ns
 {
 	uint32_t clock = (uint32_t)(now_ns / (4 * NSEC_PER_USEC)); /* RFC 9293 section 3.4.1 */
 
-	return clock + (uint32_t)siphash_2_4(&t->isn_key, tuple, sizeof(*tuple));
+	return t->config.isn_offset + clock + (uint32_t)siphash_2_4(&t->isn_key, tuple, sizeof(*tuple));
 }
 
 uint32_t
@@ -65,8 +65,9 @@ tcp_cookie_make(const struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs
 
 	while (index > 0 && mss_table[index] > mss)
 		index--;
-	return (uint32_t)step << (32 - STEP_BITS) | index << (32 - STEP_BITS - MSS_BITS) |
-	       mac_of(t, tuple, irs, index, step);
+	return t->config.isn_offset + ((uint32_t)step << (32 - STEP_BITS) |
+				       index << (32 - STEP_BITS - MSS_BITS) |
+				       mac_of(t, tuple, irs, index, step));
 }
 
 bool
@@ -74,12 +75,13 @@ tcp_cookie_check(const struct tcp *t, const struct tcp_tuple *tuple, uint32_t ir
 		 uint64_t now_ns, uint16_t *mss)
 {
 	uint64_t step = now_ns / TCP_COOKIE_STEP_NS;
-	uint32_t index = iss >> (32 - STEP_BITS - MSS_BITS) & ((1 << MSS_BITS) - 1);
-	uint32_t behind = ((uint32_t)step - (iss >> (32 - STEP_BITS))) & ((1 << STEP_BITS) - 1);
+	uint32_t cookie = iss - t->config.isn_offset;
+	uint32_t index = cookie >> (32 - STEP_BITS - MSS_BITS) & ((1 << MSS_BITS) - 1);
+	uint32_t behind = ((uint32_t)step - (cookie >> (32 - STEP_BITS))) & ((1 << STEP_BITS) - 1);
 
 	if (behind > 1 || behind > step)
 		return false;
-	if (mac_of(t, tuple, irs, index, step - behind) != (iss & MAC_MASK))
+	if (mac_of(t, tuple, irs, index, step - behind) != (cookie & MAC_MASK))
 		return false;
 	*mss = mss_table[index];
 	return true;

@@ -60,6 +60,9 @@ struct tcp_config {
 	uint8_t hash_key[16];   /* table, RFC 6528 ISN, timestamps */
 	uint8_t cookie_key[16]; /* SYN cookies */
 	uint64_t seed;          /* of the generator that picks ports */
+	/* Added to each initial number that we choose. Tests begin where numbers wrap; 0 elsewhere, or equal in all
+	 * workers, since cookies carry it. */
+	uint32_t isn_offset;
 	/* Steering: true if this worker will receive packets of the tuple. NULL: every tuple is ours.
 	 * Asked for each candidate port of an active open. */
 	bool (*is_mine)(const struct tcp_tuple *tuple, void *owner);

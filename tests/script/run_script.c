@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/check.h"
 #include "base/prng.h"
@@ -56,8 +57,8 @@ struct captured {
 
 struct variant {
 	bool is_v6;
-	uint32_t isn;
-	bool wraps_local; /* active opens start near the end of the number space as well */
+	uint32_t isn;   /* of both ends of connection 1 */
+	uint32_t offset; /* what the engine adds so that its own is that */
 };
 
 struct runner {
@@ -65,6 +66,7 @@ struct runner {
 	uint32_t line_number;
 	const char *line_text;
 	const struct variant *variant;
+	uint64_t seed;
 	struct tcp_config config;
 	struct stack_pools pools;
 	bool runs_v4;
@@ -76,6 +78,8 @@ struct runner {
 	uint64_t now_ns;
 	uint64_t line_ns; /* of the previous line: times are relative to it */
 	struct talk talk[CONNS_MAX];
+	bool is_isn_seen;
+	uint32_t isn_seen; /* the engine's first initial number */
 	uint32_t current;
 	enum err verdict; /* of the latest segment */
 	uint64_t drops_seen[ERR_COUNT];
@@ -95,10 +99,10 @@ fail(const struct runner *r, const char *format, ...)
 {
 	va_list args;
 
-	fprintf(stderr, "%s:%u: (%s, remote ISN %u%s, at %.6f s) ", r->file, r->line_number,
+	fprintf(stderr, "%s:%u: (%s, ISN %u%s, seed %" PRIu64 ", at %.6f s) ", r->file, r->line_number,
 		r->variant->is_v6 ? "IPv6" : "IPv4", r->variant->isn,
-		r->variant->wraps_local ? ", own ISN wraps" : "",
-		(double)(r->now_ns - r->config.seed) / 1e9);
+		r->variant->offset == 0 ? " of the remote end" : "", r->seed,
+		(double)(r->now_ns - START_NS) / 1e9);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);
@@ -212,7 +216,7 @@ talk_open(struct runner *r, struct talk *talk, uint16_t local_port, uint16_t rem
 		.is_used = true,
 		.local_port = local_port,
 		.remote_port = remote_port,
-		.remote_isn = r->variant->isn + index * 7919u,
+		.remote_isn = r->variant->isn + (index - 1) * 7919u,
 	};
 }
 
@@ -322,16 +326,18 @@ compare(const struct runner *r, const struct talk *talk, const struct script_seg
 }
 
 static void
-learn(const struct runner *r, struct talk *talk, const struct script_segment *g,
-      const struct segment *s)
+learn(struct runner *r, struct talk *talk, const struct script_segment *g, const struct segment *s)
 {
+	if ((s->flags & SEGMENT_SYN) != 0 && !r->is_isn_seen) {
+		r->is_isn_seen = true;
+		r->isn_seen = s->seq;
+	}
 	if ((s->flags & SEGMENT_SYN) != 0 && (!talk->is_local_known || g->is_new)) {
 		talk->local_isn = s->seq;
 		talk->is_local_known = true;
 	}
 	if (s->has_ts)
 		talk->ts_last = s->ts_val;
-	(void)r;
 }
 
 /* How late a timer may be: the wheel's slots grow with the distance (an eighth), and a tick. */
@@ -859,28 +865,6 @@ apply_option(struct runner *r, const struct script_line *line)
 	}
 }
 
-/* RFC 6528: the ISN of an active open is a hash plus a clock of 4 us. So a look at one of them
- * tells when to start so that it is just below 2^32. */
-static uint64_t
-start_for_wrap(struct runner *r)
-{
-	struct tcp_tuple t = { r->local, r->remote, ACTIVE_PORT_FIRST + 1, LOCAL_PORT };
-	uint8_t flat[SEGMENT_BYTES_MAX];
-	struct segment s;
-	struct stack stack;
-	struct pkt *p;
-	tcp_conn_t conn;
-
-	stack_open(&stack, &r->config, &r->pools, START_NS);
-	CHECK(tcp_connect(stack.tcp, &t, 0, &conn, START_NS) == ERR_OK);
-	tcp_output_ready(stack.tcp, START_NS);
-	p = tcp_transmit_next(stack.tcp);
-	CHECK(p != NULL && segment_parse_pkt(p, flat, &s));
-	pkt_free(p);
-	stack_close(&stack);
-	return START_NS + (uint64_t)(UINT32_MAX - 99 - s.seq) * 4 * NSEC_PER_USEC;
-}
-
 static void
 runner_open(struct runner *r)
 {
@@ -891,9 +875,9 @@ runner_open(struct runner *r)
 
 	r->local = r->variant->is_v6 ? v6_local : v4_local;
 	r->remote = r->variant->is_v6 ? v6_remote : v4_remote;
-	r->now_ns = r->variant->wraps_local ? start_for_wrap(r) : START_NS;
-	r->line_ns = r->now_ns;
-	r->config.seed = r->now_ns;
+	r->now_ns = START_NS;
+	r->line_ns = START_NS;
+	r->config.isn_offset = r->variant->offset;
 	r->current = 1;
 	stack_open(&r->stack, &r->config, &r->pools, r->now_ns);
 }
@@ -913,15 +897,15 @@ runner_close(struct runner *r)
 
 /* False: the script is not for this family. */
 static bool
-run_variant(const char *file, const struct source *source, const struct variant *variant)
+run_once(struct runner *r, const char *file, uint64_t seed, const struct source *source,
+	 const struct variant *variant)
 {
-	static struct runner runner;
 	static struct script_line line;
-	struct runner *r = &runner;
 	bool is_open = false;
 
 	memset(r, 0, sizeof(*r));
 	r->file = file;
+	r->seed = seed;
 	r->variant = variant;
 	r->config = stack_config();
 	r->config.mss_v6 = r->config.mss_v4;
@@ -988,33 +972,62 @@ read_source(const char *file, struct source *source)
 	return true;
 }
 
+/* The engine's numbers are hashes. So a script runs as they fall, and once more with all of them moved so that the
+ * first one is the variant's. */
+static bool
+run_variant(const char *file, uint64_t seed, const struct source *source, struct variant variant)
+{
+	static struct runner runner;
+
+	if (!run_once(&runner, file, seed, source, &variant))
+		return false;
+	variant.offset = variant.isn - runner.isn_seen;
+	if (!runner.is_isn_seen || variant.offset == 0)
+		return true;
+	CHECK(run_once(&runner, file, seed, source, &variant));
+	CHECK(runner.isn_seen == variant.isn);
+	return true;
+}
+
+/* SLUICE_SEED, or another one each time: what fails prints it. */
+static uint64_t
+choose_seed(void)
+{
+	const char *text = getenv("SLUICE_SEED");
+	struct timespec now;
+
+	if (text != NULL)
+		return strtoull(text, NULL, 0);
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
 int
 main(int argc, char **argv)
 {
 	static struct source source;
 	struct prng prng;
+	uint64_t seed = choose_seed();
 	uint32_t runs = 0;
 
 	if (argc != 2) {
-		fprintf(stderr, "usage: run_script FILE.pkt\n");
+		fprintf(stderr, "usage: [SLUICE_SEED=N] run_script FILE.pkt\n");
 		return 2;
 	}
 	if (!read_source(argv[1], &source))
 		return 1;
-	prng_init(&prng, 20);
+	prng_init(&prng, seed);
 	for (int is_v6 = 0; is_v6 < 2; is_v6++) {
-		const struct variant variants[] = {
-			{ is_v6 != 0, 0, false },
-			{ is_v6 != 0, (uint32_t)prng_next(&prng), false },
-			{ is_v6 != 0, UINT32_MAX - 99, true },
-		};
+		const uint32_t isns[] = { 0, (uint32_t)prng_next(&prng), UINT32_MAX - 99 };
 
-		for (size_t i = 0; i < COUNT_OF(variants); i++)
-			runs += run_variant(argv[1], &source, &variants[i]);
+		for (size_t i = 0; i < COUNT_OF(isns); i++)
+			runs += run_variant(argv[1], seed, &source,
+					    (struct variant){ is_v6 != 0, isns[i], 0 });
 	}
 	if (runs == 0) {
 		fprintf(stderr, "%s: runs for no address family\n", argv[1]);
 		return 1;
 	}
+	printf("seed %" PRIu64 "\n", seed);
 	return 0;
 }
