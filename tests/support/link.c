@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "base/prng.h"
 #include "base/units.h"
+#include "impair.h"
 #include "segment.h"
 
 /* What waits for a moment, in either list. */
@@ -41,13 +41,11 @@ struct link {
 	struct link_faults faults;
 	struct link_stats stats;
 	struct pkt_pool *receive_pool;
-	struct prng prng;
+	struct impair wire;
+	struct prng prng; /* what the two ends do: holding, splitting */
 	struct list frames;
 	struct list held;
 	uint64_t now_ns;
-	uint64_t busy_until_ns;   /* the rate: when the last byte will have left */
-	uint64_t last_arrival_ns; /* of those that keep their order */
-	bool in_burst;
 };
 
 static void
@@ -118,7 +116,8 @@ link_new(const struct link_faults *faults, struct pkt_pool *receive_pool, uint64
 
 	CHECK(l != NULL);
 	l->receive_pool = receive_pool;
-	prng_init(&l->prng, seed);
+	prng_init(&l->prng, seed + 1);
+	impair_init(&l->wire, &(struct impair_faults){ 0 }, seed);
 	link_set_faults(l, faults);
 	return l;
 }
@@ -137,7 +136,26 @@ link_set_faults(struct link *l, const struct link_faults *faults)
 {
 	CHECK(faults->repair_ppm == 0 || faults->repair != NULL);
 	l->faults = *faults;
-	l->in_burst = false;
+	impair_set_faults(&l->wire, &(struct impair_faults){
+		.delay_ns = faults->delay_ns,
+		.jitter_ns = faults->jitter_ns,
+		.loss_ppm = faults->loss_ppm,
+		.burst_enter_ppm = faults->burst_enter_ppm,
+		.burst_leave_ppm = faults->burst_leave_ppm,
+		.burst_loss_ppm = faults->burst_loss_ppm,
+		.reorder_ppm = faults->reorder_ppm,
+		.reorder_ns = faults->reorder_ns,
+		.duplicate_ppm = faults->duplicate_ppm,
+		.corrupt_ppm = faults->corrupt_ppm,
+		.repair_ppm = faults->repair_ppm,
+		.mark_ppm = faults->mark_ppm,
+		.mark_above_bytes = faults->mark_above_bytes,
+		.rate_bytes_per_s = faults->rate_bytes_per_s,
+		.queue_bytes_max = faults->queue_bytes_max,
+		.mtu_bytes = faults->mtu_bytes,
+		.blackout_from_ns = faults->blackout_from_ns,
+		.blackout_until_ns = faults->blackout_until_ns,
+	});
 }
 
 static void
@@ -172,54 +190,9 @@ hold(struct link *l, struct pkt *p, uint64_t now_ns)
 	list_insert(&l->held, &h->node);
 }
 
-static bool
-is_lost(struct link *l, uint64_t now_ns)
-{
-	const struct link_faults *f = &l->faults;
-
-	if (f->burst_enter_ppm > 0)
-		l->in_burst = l->in_burst ? !happens(l, f->burst_leave_ppm)
-					  : happens(l, f->burst_enter_ppm);
-	if (now_ns >= f->blackout_from_ns && now_ns < f->blackout_until_ns)
-		return true;
-	return happens(l, f->loss_ppm) || (l->in_burst && happens(l, f->burst_loss_ppm));
-}
-
-/* When the last byte leaves through the rate; NEVER_NS if the queue in front of it is full. */
-static uint64_t
-leaves_at(struct link *l, uint32_t len, uint64_t now_ns)
-{
-	const struct link_faults *f = &l->faults;
-	uint64_t start_ns = now_ns > l->busy_until_ns ? now_ns : l->busy_until_ns;
-
-	if (f->rate_bytes_per_s == 0)
-		return now_ns;
-	if (f->queue_bytes_max > 0 &&
-	    (start_ns - now_ns) / 1000 * f->rate_bytes_per_s / USEC_PER_SEC + len >
-		    f->queue_bytes_max)
-		return NEVER_NS;
-	l->busy_until_ns = start_ns + len * NSEC_PER_SEC / f->rate_bytes_per_s;
-	return l->busy_until_ns;
-}
-
-static void
-corrupt(struct link *l, struct frame *f)
-{
-	if (f->len == 0)
-		return;
-	/* One bit: two could cancel out in the checksum, and the oracles believe in it. */
-	f->bytes[prng_below(&l->prng, f->len)] ^= (uint8_t)(1 << prng_below(&l->prng, 8));
-	f->is_corrupted = true;
-	l->stats.corrupted++;
-	if (happens(l, l->faults.repair_ppm)) {
-		l->faults.repair(f->bytes, f->len, &f->meta);
-		f->is_corrupted = false;
-	}
-}
-
 /* Puts one copy on the way. */
 static void
-launch(struct link *l, const struct pkt *p, uint64_t leaves_ns)
+launch(struct link *l, const struct pkt *p, const struct impair_copy *copy)
 {
 	uint32_t len = pkt_total(p);
 	struct frame *f;
@@ -235,42 +208,38 @@ launch(struct link *l, const struct pkt *p, uint64_t leaves_ns)
 	f->meta = *pkt_meta(p);
 	f->meta.queue_next = NULL;
 	pkt_copy_out(p, 0, f->bytes, len);
-	if (happens(l, l->faults.corrupt_ppm))
-		corrupt(l, f);
-	if ((f->meta.ecn == 1 || f->meta.ecn == 2) && happens(l, l->faults.mark_ppm)) {
+	if (copy->flip_mask != 0) {
+		f->bytes[copy->flip_byte] ^= copy->flip_mask;
+		f->is_corrupted = !copy->is_repaired;
+		l->stats.corrupted++;
+	}
+	if (copy->is_repaired)
+		l->faults.repair(f->bytes, f->len, &f->meta);
+	if (copy->is_marked) {
 		f->meta.ecn = 3;
 		l->stats.marked++;
 	}
-	f->node.at_ns = leaves_ns + l->faults.delay_ns + up_to(l, l->faults.jitter_ns);
-	if (happens(l, l->faults.reorder_ppm)) {
-		f->node.at_ns += up_to(l, l->faults.reorder_ns);
-		l->stats.reordered++;
-	} else {
-		if (f->node.at_ns < l->last_arrival_ns)
-			f->node.at_ns = l->last_arrival_ns;
-		l->last_arrival_ns = f->node.at_ns;
-	}
+	f->node.at_ns = copy->arrives_ns;
 	list_insert(&l->frames, &f->node);
 }
 
 void
 link_send(struct link *l, struct pkt *p, uint64_t now_ns)
 {
-	uint64_t leaves_ns;
+	uint8_t ecn = pkt_meta(p)->ecn;
+	struct impair_frame frame = {
+		.bytes = pkt_total(p),
+		.ip_bytes = pkt_total(p),
+		.may_mark = ecn == 1 || ecn == 2,
+	};
+	struct impair_copy copies[IMPAIR_COPIES_MAX];
+	uint32_t count;
 
 	release_due(l, now_ns);
 	l->stats.sent++;
-	if (is_lost(l, now_ns)) {
-		l->stats.lost++;
-	} else if ((leaves_ns = leaves_at(l, pkt_total(p), now_ns)) == NEVER_NS) {
-		l->stats.queue_full++;
-	} else {
-		launch(l, p, leaves_ns);
-		if (happens(l, l->faults.duplicate_ppm)) {
-			l->stats.duplicated++;
-			launch(l, p, leaves_ns + up_to(l, l->faults.reorder_ns));
-		}
-	}
+	impair_decide(&l->wire, &frame, now_ns, copies, &count);
+	for (uint32_t i = 0; i < count; i++)
+		launch(l, p, &copies[i]);
 	hold(l, p, now_ns);
 }
 
@@ -333,8 +302,15 @@ link_flush(struct link *l)
 		release((struct held *)n);
 }
 
-const struct link_stats *
+struct link_stats
 link_stats(const struct link *l)
 {
-	return &l->stats;
+	struct link_stats stats = l->stats;
+
+	stats.lost += l->wire.stats.lost;
+	stats.queue_full = l->wire.stats.queue_full;
+	stats.too_big = l->wire.stats.too_big;
+	stats.duplicated = l->wire.stats.duplicated;
+	stats.reordered = l->wire.stats.reordered;
+	return stats;
 }

@@ -14,8 +14,8 @@
  * descriptor: for a while after it left, and it must come back unchanged,
  * because what is queued for retransmission may be shared with it.
  *
- * Order of what happens to a packet: blackout, loss, queue and rate, corruption,
- * mark, delay, reordering, duplication.
+ * What happens to a packet on the way is the model of tools/relay/impair.h, which the relay between real
+ * interfaces runs as well; what both ends do to their buffers is here.
  *
  * Owner:  the simulation.
  * Time:   now_ns never goes back.
@@ -42,8 +42,10 @@ struct link_faults {
 	uint32_t repair_ppm;  /* of the corrupted ones: repair() makes the checksum fit again */
 	void (*repair)(uint8_t *frame, uint32_t len, const struct pkt_meta *meta);
 	uint32_t mark_ppm;    /* ECN: congestion experienced on packets that allow it */
+	uint32_t mark_above_bytes; /* mark what finds more than this in the queue; 0: never */
 	uint64_t rate_bytes_per_s; /* 0: without end */
 	uint32_t queue_bytes_max;  /* in front of the rate; 0: without end */
+	uint32_t mtu_bytes; /* longer packets, as the link carries them, are dropped; 0: none */
 	uint64_t blackout_from_ns; /* everything sent in [from, until) is lost */
 	uint64_t blackout_until_ns;
 	uint64_t hold_ns;   /* the sender's packet is released up to this late */
@@ -57,6 +59,7 @@ struct link_stats {
 	uint64_t delivered;
 	uint64_t lost; /* loss, bursts, blackout */
 	uint64_t queue_full;
+	uint64_t too_big;
 	uint64_t corrupted;
 	uint64_t duplicated;
 	uint64_t reordered;
@@ -83,4 +86,4 @@ struct pkt *link_receive(struct link *l, uint64_t now_ns);
 /* Everything on the way is lost, everything held is released. */
 void link_flush(struct link *l);
 
-const struct link_stats *link_stats(const struct link *l);
+struct link_stats link_stats(const struct link *l);
