@@ -523,6 +523,13 @@ void tcp_reass_free(struct tcp *t, struct tcp_conn *c);
 /* Fills h with up to max SACK blocks, a pending DSACK first (RFC 2018, RFC 2883). */
 void tcp_reass_sack(const struct tcp_conn *c, struct tcphdr *h, uint32_t max);
 
+/* --- window.c ---------------------------------------------------------------------- */
+
+/* The window field of a segment that leaves now, scaled unless it has SYN; moves rcv_adv. */
+uint16_t tcp_window_offer(struct tcp_conn *c, bool syn);
+/* Whether the window has opened enough to say so without another reason to send. */
+bool tcp_window_update_due(const struct tcp_conn *c);
+
 /* --- output.c ----------------------------------------------------------------------- */
 
 /* Sends what is due: the only emitter of live connections. */

@@ -5,7 +5,7 @@
  * Order: SYN; the head again, if it was found lost; new data (or old data again after an RTO) as
  * far as windows, sender SWS avoidance and the burst limit allow, with the FIN on the last piece;
  * a probe; a bare ACK if no other segment carried it. Whatever leaves carries the newest ACK and window,
- * and only here are rcv_adv and last_ack_sent written.
+ * and only here, through window.c, are rcv_adv and last_ack_sent written.
  */
 #include "tcp/cc.h"
 #include "tcp/internal.h"
@@ -14,67 +14,6 @@ static uint32_t
 smaller(uint32_t a, uint32_t b)
 {
 	return a < b ? a : b;
-}
-
-/* --- the receive window --------------------------------------------------------- */
-
-/* The right edge that the buffer allows, whatever was promised. Memory counts as well as bytes: when
- * small packets pin more than twice the window, no new edge is given. */
-static uint32_t
-edge_wanted(const struct tcp_conn *c)
-{
-	if (c->rcv_unconsumed >= c->rcv_max || c->rcv_truesize / 2 > c->rcv_max)
-		return c->rcv_nxt;
-	return c->rcv_nxt + (c->rcv_max - c->rcv_unconsumed);
-}
-
-/* Receiver SWS avoidance (RFC 9293 section 3.8.6.2.2): the edge moves by a segment or half the
- * buffer at least, or to the end. */
-static bool
-edge_may_move(const struct tcp_conn *c, uint32_t edge)
-{
-	int32_t gain = seq_diff(edge, c->rcv_adv);
-
-	if (gain <= 0)
-		return false;
-	return (uint32_t)gain >= smaller(c->mss_seen, c->rcv_max / 2) || c->rcv_unconsumed == 0;
-}
-
-/* The window field, scaled. Promises are kept: what rounding would take back, it adds (at most one
- * unit, which tcp_input_conn() bounds again). */
-static uint16_t
-offer_window(struct tcp_conn *c, bool syn)
-{
-	uint32_t shift = syn ? 0 : c->rcv_shift;
-	uint32_t promised = c->rcv_adv - c->rcv_nxt;
-	uint32_t edge = edge_wanted(c);
-	uint32_t field;
-
-	field = promised >> shift;
-	if (edge_may_move(c, edge))
-		field = (edge - c->rcv_nxt) >> shift;
-	if (field << shift < promised)
-		field++;
-	if (field > UINT16_MAX)
-		field = UINT16_MAX;
-	c->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt + (field << shift));
-	return (uint16_t)field;
-}
-
-/* Whether the window has opened enough to say so without another reason to send. */
-static bool
-window_update_due(const struct tcp_conn *c)
-{
-	uint32_t edge = edge_wanted(c);
-	uint32_t step = smaller(2u * c->mss_seen, c->rcv_max / 2);
-	int32_t gain = seq_diff(edge, c->rcv_adv);
-
-	/* What a SYN could not offer for want of scaling goes with the first ACK of data. */
-	if (c->fin_done || gain <= 0 || c->rcv_nxt == c->irs + 1)
-		return false;
-	if (c->rcv_adv == c->rcv_nxt)
-		step = smaller(c->mss_seen, c->rcv_max / 2);
-	return (uint32_t)gain >= step;
 }
 
 /* --- one segment ------------------------------------------------------------------ */
@@ -195,7 +134,7 @@ emit(struct tcp *t, struct tcp_conn *c, struct tcphdr *h, uint32_t len, uint64_t
 	if (c->state == TCP_SYN_SENT)
 		h->window = (uint16_t)smaller(c->rcv_max, UINT16_MAX);
 	else
-		h->window = offer_window(c, syn);
+		h->window = tcp_window_offer(c, syn);
 	p = tcp_emit_header(t, &c->tuple, h);
 	if (p == NULL || !add_payload(t, p, r, h->seq, len)) {
 		pkt_free(p);
@@ -443,7 +382,7 @@ output_synchronized(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 			return false;
 		c->send_probe = false;
 	}
-	if (c->ack_now || window_update_due(c))
+	if (c->ack_now || tcp_window_update_due(c))
 		return send_ack(t, c, now_ns);
 	return true;
 }

@@ -7,7 +7,7 @@
 #include "tcp/internal.h"
 
 /* Memory that queued payload may pin, in multiples of the window. Beyond the first no new
- * window is given (output.c) and everything is copied together; beyond the second data is dropped. */
+ * window is given (window.c) and everything is copied together; beyond the second data is dropped. */
 #define TRUESIZE_COPY 2u
 #define TRUESIZE_MAX 4u
 
@@ -228,7 +228,7 @@ tcp_reass_insert(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, bool 
 	*out_of_order = c->runs != NULL;
 	if (is_pressed(c, TRUESIZE_MAX))
 		tcp_reass_free(t, c);
-	/* Rounding may have promised a unit or two more than the buffer (output.c). */
+	/* Rounding may have promised a unit or two more than the buffer (window.c). */
 	if (is_pressed(c, TRUESIZE_MAX) ||
 	    c->rcv_unconsumed + s->len > c->rcv_max + (UINT32_C(2) << c->rcv_shift))
 		return ERR_TCP_PRESSURE;
