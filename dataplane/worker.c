@@ -140,7 +140,7 @@ worker_new(const struct worker_config *config, uint64_t now_ns)
 	w->pod_capacity = config->shm.header->capacity.count[SHM_PODS];
 	w->deployment_capacity = config->shm.header->capacity.count[SHM_DEPLOYMENTS];
 	body_store_init(&w->bodies, parts.blocks, parts.block_next, config->counts.blocks);
-	timer_wheel_init(&w->timers, now_ns);
+	timer_wheel_init(&w->timers, memory, now_ns);
 	link_free_lists(w);
 	return w;
 }

@@ -1,4 +1,4 @@
-/* Fixed objects with generations: objects first, then one slot of bookkeeping each. */
+/* Fixed objects with generations: objects first, then the generations. */
 #include "base/pool.h"
 
 #include <string.h>
@@ -14,11 +14,17 @@ round_up(size_t n)
 	return (n + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
 }
 
+static uint32_t *
+next_free(const struct pool *pool, uint32_t index)
+{
+	return pool_at(pool, index);
+}
+
 size_t
 pool_bytes(uint32_t count, uint32_t object_bytes)
 {
 	return round_up((size_t)count * object_bytes) +
-	       round_up((size_t)count * sizeof(struct pool_slot));
+	       round_up((size_t)count * sizeof(uint32_t));
 }
 
 void
@@ -27,14 +33,14 @@ pool_init(struct pool *pool, void *memory, uint32_t count, uint32_t object_bytes
 	CHECK(count <= POOL_COUNT_MAX && object_bytes > 0 && object_bytes % 8 == 0);
 	CHECK((uintptr_t)memory % CACHE_LINE_BYTES == 0);
 	pool->objects = memory;
-	pool->slots = (struct pool_slot *)(pool->objects + round_up((size_t)count * object_bytes));
+	pool->generations = (uint32_t *)(void *)(pool->objects + round_up((size_t)count * object_bytes));
 	pool->object_bytes = object_bytes;
 	pool->count = count;
 	pool->free = count;
 	pool->free_head = count > 0 ? 0 : NO_SLOT;
 	for (uint32_t i = 0; i < count; i++) {
-		pool->slots[i].generation = 0;
-		pool->slots[i].next_free = i + 1 < count ? i + 1 : NO_SLOT;
+		pool->generations[i] = 0;
+		*next_free(pool, i) = i + 1 < count ? i + 1 : NO_SLOT;
 	}
 }
 
@@ -46,8 +52,8 @@ pool_get(struct pool *pool)
 
 	if (index == NO_SLOT)
 		return NULL;
-	pool->free_head = pool->slots[index].next_free;
-	pool->slots[index].generation++;
+	pool->free_head = *next_free(pool, index);
+	pool->generations[index]++;
 	pool->free--;
 	object = pool_at(pool, index);
 	memset(object, 0, pool->object_bytes);
@@ -60,8 +66,8 @@ pool_put(struct pool *pool, void *object)
 	uint32_t index = pool_index(pool, object);
 
 	CHECK(index < pool->count && pool_at(pool, index) == object && pool_is_lent(pool, index));
-	pool->slots[index].generation++;
-	pool->slots[index].next_free = pool->free_head;
+	pool->generations[index]++;
+	*next_free(pool, index) = pool->free_head;
 	pool->free_head = index;
 	pool->free++;
 }
@@ -72,7 +78,7 @@ pool_handle(const struct pool *pool, const void *object)
 	uint32_t index = pool_index(pool, object);
 
 	CHECK_HOT(index < pool->count && pool_is_lent(pool, index));
-	return (uint64_t)pool->slots[index].generation << 32 | index;
+	return (uint64_t)pool->generations[index] << 32 | index;
 }
 
 void *
@@ -82,7 +88,7 @@ pool_find(const struct pool *pool, uint64_t handle)
 	uint32_t generation = (uint32_t)(handle >> 32);
 
 	if (index >= pool->count || (generation & 1) == 0 ||
-	    pool->slots[index].generation != generation)
+	    pool->generations[index] != generation)
 		return NULL;
 	return pool_at(pool, index);
 }

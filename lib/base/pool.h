@@ -14,16 +14,12 @@
  * Owner:  the caller; pool_get() lends an object, pool_put() takes it back.
  * Thread: one.
  * Memory: pool_bytes(), 64-byte aligned; objects follow each other, aligned to 64 bytes if
- *         their size is a multiple of 64 and to 8 otherwise.
+ *         their size is a multiple of 64 and to 8 otherwise. 4 bytes of bookkeeping for each;
+ *         a free object's first 4 bytes link it.
  */
-struct pool_slot {
-	uint32_t generation;
-	uint32_t next_free;
-};
-
 struct pool {
 	uint8_t *objects;
-	struct pool_slot *slots;
+	uint32_t *generations;
 	uint32_t object_bytes;
 	uint32_t count;
 	uint32_t free_head;
@@ -65,5 +61,5 @@ pool_index(const struct pool *pool, const void *object)
 static inline bool
 pool_is_lent(const struct pool *pool, uint32_t index)
 {
-	return (pool->slots[index].generation & 1) != 0;
+	return (pool->generations[index] & 1) != 0;
 }

@@ -9,8 +9,11 @@
 
 #define GROUP_BITS 6
 #define SLOT_DUE (TIMER_LEVELS * TIMER_SLOTS)
+#define TICK_MAX ((UINT64_C(1) << (TIMER_LEVELS * GROUP_BITS)) - 1)
 
 CHECK_STATIC(TIMER_SLOTS == 1 << GROUP_BITS, "one bit of the occupancy word per slot");
+CHECK_STATIC(SLOT_DUE + 1 < 1 << 10, "struct timer.home holds every place");
+CHECK_STATIC(UINT64_MAX / TIMER_TICK_NS < TICK_MAX, "struct timer.tick holds every moment");
 
 /* The first tick at which at_ns has passed. */
 static uint64_t
@@ -19,47 +22,77 @@ tick_after(uint64_t at_ns)
 	return at_ns / TIMER_TICK_NS + (at_ns % TIMER_TICK_NS != 0);
 }
 
-static void
-push(struct timer **head, struct timer *t, uint32_t slot)
+/* A timer's place in the wheel's memory: eights of bytes behind its begin, + 1. */
+static uint32_t
+place_of(const struct timer_wheel *w, const struct timer *t)
 {
-	t->slot = slot;
+	size_t offset = (size_t)((const uint8_t *)t - w->base);
+
+	CHECK_HOT((const uint8_t *)t >= w->base && offset < TIMER_REACH_BYTES && offset % 8 == 0);
+	return (uint32_t)(offset / 8) + 1;
+}
+
+static struct timer *
+at(const struct timer_wheel *w, uint32_t place)
+{
+	return place == 0 ? NULL : (struct timer *)(void *)(w->base + (size_t)(place - 1) * 8);
+}
+
+static void
+push(struct timer_wheel *w, uint32_t *head, struct timer *t, uint32_t slot)
+{
+	uint32_t self = place_of(w, t);
+
+	t->home = (slot + 1) & 0x3ff;
 	t->next = *head;
-	if (t->next != NULL)
-		t->next->link = &t->next;
-	t->link = head;
-	*head = t;
+	t->prev = 0;
+	if (t->next != 0)
+		at(w, t->next)->prev = self;
+	*head = self;
 }
 
 static void
 unlink(struct timer_wheel *w, struct timer *t)
 {
-	uint32_t level = t->slot / TIMER_SLOTS;
-	uint32_t slot = t->slot % TIMER_SLOTS;
+	uint32_t self = place_of(w, t);
+	uint32_t home = (uint32_t)t->home - 1;
+	uint32_t level = home / TIMER_SLOTS;
+	uint32_t slot = home % TIMER_SLOTS;
 
-	*t->link = t->next;
-	if (t->next != NULL)
-		t->next->link = t->link;
-	t->link = NULL;
-	t->next = NULL;
-	if (t->slot < SLOT_DUE && w->slots[level][slot] == NULL)
-		w->occupied[level] &= ~(UINT64_C(1) << slot);
+	if (t->next != 0)
+		at(w, t->next)->prev = t->prev;
+	if (t->prev != 0) {
+		at(w, t->prev)->next = t->next;
+	} else if (home < SLOT_DUE && w->slots[level][slot] == self) {
+		w->slots[level][slot] = t->next;
+		if (t->next == 0)
+			w->occupied[level] &= ~(UINT64_C(1) << slot);
+	} else if (w->due == self) {
+		w->due = t->next;
+	} else {
+		CHECK(w->moving == self);
+		w->moving = t->next;
+	}
+	t->home = 0;
+	t->next = 0;
+	t->prev = 0;
 }
 
 static void
 place(struct timer_wheel *w, struct timer *t)
 {
-	uint64_t tick = tick_after(t->at_ns);
+	uint64_t tick = t->tick;
 	uint32_t level;
 	uint32_t slot;
 
 	if (tick <= w->tick) {
-		push(&w->due, t, SLOT_DUE);
+		push(w, &w->due, t, SLOT_DUE);
 		return;
 	}
 	level = (uint32_t)(63 - __builtin_clzll(tick ^ w->tick)) / GROUP_BITS;
 	CHECK_HOT(level < TIMER_LEVELS);
 	slot = (uint32_t)(tick >> (level * GROUP_BITS)) % TIMER_SLOTS;
-	push(&w->slots[level][slot], t, level * TIMER_SLOTS + slot);
+	push(w, &w->slots[level][slot], t, level * TIMER_SLOTS + slot);
 	w->occupied[level] |= UINT64_C(1) << slot;
 }
 
@@ -79,24 +112,25 @@ earliest(const struct timer_wheel *w, uint32_t *slot, uint64_t *tick)
 	return TIMER_LEVELS;
 }
 
-/* Moves a slot's whole list to an empty one. The timers keep the slot's number, which is right for
- * unlink(): nothing is placed there again before the wheel has passed it. */
+/* Moves a slot's whole list to an empty one. The timers keep the slot's number: unlink() looks at the
+ * slot's head first, and nothing is placed there again before the wheel has passed it. */
 static void
 take_slot(struct timer_wheel *w, uint32_t level, uint32_t slot)
 {
-	struct timer **to = level == 0 ? &w->due : &w->moving;
+	uint32_t *to = level == 0 ? &w->due : &w->moving;
 
-	CHECK_HOT(*to == NULL && w->slots[level][slot] != NULL);
+	CHECK_HOT(*to == 0 && w->slots[level][slot] != 0);
 	*to = w->slots[level][slot];
-	(*to)->link = to;
-	w->slots[level][slot] = NULL;
+	w->slots[level][slot] = 0;
 	w->occupied[level] &= ~(UINT64_C(1) << slot);
 }
 
 void
-timer_wheel_init(struct timer_wheel *w, uint64_t now_ns)
+timer_wheel_init(struct timer_wheel *w, void *base, uint64_t now_ns)
 {
+	CHECK((uintptr_t)base % 8 == 0);
 	memset(w, 0, sizeof(*w));
+	w->base = base;
 	w->tick = now_ns / TIMER_TICK_NS;
 }
 
@@ -104,7 +138,7 @@ void
 timer_set(struct timer_wheel *w, struct timer *t, uint64_t at_ns)
 {
 	timer_cancel(w, t);
-	t->at_ns = at_ns;
+	t->tick = tick_after(at_ns) & TICK_MAX;
 	place(w, t);
 	w->armed++;
 }
@@ -112,11 +146,17 @@ timer_set(struct timer_wheel *w, struct timer *t, uint64_t at_ns)
 void
 timer_cancel(struct timer_wheel *w, struct timer *t)
 {
-	if (t->link == NULL)
+	if (!timer_is_armed(t))
 		return;
 	CHECK_HOT(w->armed > 0);
 	unlink(w, t);
 	w->armed--;
+}
+
+bool
+timer_is_armed_by(const struct timer *t, uint64_t at_ns)
+{
+	return timer_is_armed(t) && t->tick <= tick_after(at_ns);
 }
 
 struct timer *
@@ -130,11 +170,11 @@ timer_advance(struct timer_wheel *w, uint64_t now_ns)
 		uint32_t slot = 0;
 		uint64_t tick = 0;
 
-		if ((t = w->due) != NULL) {
+		if ((t = at(w, w->due)) != NULL) {
 			timer_cancel(w, t);
 			return t;
 		}
-		if ((t = w->moving) != NULL) {
+		if ((t = at(w, w->moving)) != NULL) {
 			unlink(w, t);
 			place(w, t);
 			moves++;
@@ -158,7 +198,7 @@ timer_next_at(const struct timer_wheel *w)
 	uint32_t slot;
 	uint64_t tick;
 
-	if (w->due != NULL || w->moving != NULL)
+	if (w->due != 0 || w->moving != 0)
 		return w->tick * TIMER_TICK_NS;
 	if (earliest(w, &slot, &tick) == TIMER_LEVELS)
 		return NEVER_NS;

@@ -94,7 +94,7 @@ check_liveness(const struct tcp_conn *c)
 		at_ns = c->output_at_ns;
 	if (c->idle_at_ns < at_ns)
 		at_ns = c->idle_at_ns;
-	CHECK(at_ns == NEVER_NS || (timer_is_armed(&c->timer) && c->timer.at_ns <= at_ns) ||
+	CHECK(at_ns == NEVER_NS || timer_is_armed_by(&c->timer, at_ns) ||
 	      tcp_link_is_linked(&c->output_link));
 }
 

@@ -178,7 +178,7 @@ conn_free(struct tcp *t, struct tcp_conn *c)
 {
 	CHECK(c->orphan && c->state == TCP_CLOSED && !c->in_table);
 	free_receive_queue(c);
-	tcp_link_remove(&c->event_link);
+	tcp_link_remove(t, &c->event_link);
 	pool_put(&t->conns, c);
 	t->stats.conns--;
 }
@@ -190,7 +190,7 @@ tcp_conn_end(struct tcp *t, struct tcp_conn *c, enum err reason)
 		tcp_table_remove(t, &c->tuple, tcp_ref_make(TCP_REF_CONN, pool_index(&t->conns, c)));
 	c->in_table = false;
 	timer_cancel(&t->wheel, &c->timer);
-	tcp_link_remove(&c->output_link);
+	tcp_link_remove(t, &c->output_link);
 	free_send_queue(t, c);
 	tcp_reass_free(t, c);
 	tcp_conn_set_state(c, TCP_CLOSED);
@@ -417,7 +417,7 @@ tcp_close(struct tcp *t, tcp_conn_t conn)
 
 	c->orphan = true;
 	c->events = 0;
-	tcp_link_remove(&c->event_link);
+	tcp_link_remove(t, &c->event_link);
 	if (c->state == TCP_CLOSED) {
 		conn_free(t, c);
 	} else if (c->state == TCP_SYN_SENT) {
@@ -491,7 +491,7 @@ void
 tcp_conn_touch(struct tcp *t, struct tcp_conn *c)
 {
 	if (c->state != TCP_CLOSED && !tcp_link_is_linked(&c->output_link))
-		tcp_link_append(&t->output_list, &c->output_link);
+		tcp_link_append(t, &t->output_list, &c->output_link);
 }
 
 void
@@ -501,7 +501,7 @@ tcp_conn_notify(struct tcp *t, struct tcp_conn *c, uint32_t bits)
 		return;
 	c->events |= bits;
 	if (!tcp_link_is_linked(&c->event_link))
-		tcp_link_append(&t->event_list, &c->event_link);
+		tcp_link_append(t, &t->event_list, &c->event_link);
 }
 
 void
@@ -521,12 +521,12 @@ tcp_conn_notify_writable(struct tcp *t, struct tcp_conn *c)
 bool
 tcp_event_next(struct tcp *t, struct tcp_event *event)
 {
-	struct tcp_link *link = t->event_list.next;
+	struct tcp_link *link = tcp_link_first(t, &t->event_list);
 	struct tcp_conn *c;
 
-	if (link == &t->event_list)
+	if (link == NULL)
 		return false;
-	tcp_link_remove(link);
+	tcp_link_remove(t, link);
 	c = TCP_OWNER_OF(link, struct tcp_conn, event_link);
 	*event = (struct tcp_event){
 		.conn = pool_handle(&t->conns, c),

@@ -58,10 +58,11 @@
 
 /* --- objects ----------------------------------------------------------------- */
 
-/* Circular list in connections. */
+/* Circular list, in connections and half-open entries. A place is a link's distance from struct tcp in fours
+ * of bytes: every link lies in the memory that begins there, and a million connections have two. */
 struct tcp_link {
-	struct tcp_link *next;
-	struct tcp_link *prev;
+	uint32_t next; /* 0: not on a list */
+	uint32_t prev;
 };
 
 /* What a timer belongs to (struct timer.kind). */
@@ -212,7 +213,7 @@ struct tcp_conn {
 	uint32_t notify_below_bytes;
 	uint32_t events; /* enum tcp_event_bits collected */
 	enum err reason;
-	struct tcp_link output_link; /* next NULL: not on the list */
+	struct tcp_link output_link;
 	struct tcp_link event_link;
 };
 
@@ -249,7 +250,7 @@ struct tcp_time_wait {
 
 CHECK_STATIC(sizeof(struct tcp_range) == 40 || sizeof(struct tcp_range) == 48, "range");
 CHECK_STATIC(sizeof(struct tcp_time_wait) == 64, "one cache line in TIME-WAIT");
-CHECK_STATIC(sizeof(struct tcp_half_open) <= 128, "two cache lines half-open");
+CHECK_STATIC(sizeof(struct tcp_half_open) <= 80, "with its share of pool and table, 96 half-open");
 CHECK_STATIC(sizeof(struct tcp_conn) <= 640, "an idle connection");
 
 /* --- the table ----------------------------------------------------------------- */
@@ -275,7 +276,7 @@ CHECK_STATIC(sizeof(struct tcp_bucket) == 64, "one cache line");
 
 struct tcp_table {
 	struct tcp_bucket *buckets;
-	uint32_t mask;
+	uint32_t bucket_count;
 	uint32_t refs;
 	uint32_t refs_max;
 	struct siphash_key key;
@@ -305,6 +306,7 @@ struct tcp {
 	struct pool ranges;
 	struct pkt_queue transmit;
 	struct tcp_link output_list;
+	struct tcp_link turn_list; /* those of output_list whose turn is now */
 	struct tcp_link event_list;
 	struct tcp_link half_open_list;
 	uint32_t time_wait_head; /* index + 1 */
@@ -325,37 +327,81 @@ struct tcp_segment {
 	bool fin;               /* h.flags has it, and it was not trimmed off */
 };
 
-static inline void
-tcp_link_init(struct tcp_link *list)
+#define TCP_LINK_REACH_BYTES ((size_t)UINT32_MAX * 4)
+
+static inline uint32_t
+tcp_link_place(const struct tcp *t, const struct tcp_link *link)
 {
-	list->next = list;
-	list->prev = list;
+	return (uint32_t)((size_t)((const uint8_t *)link - (const uint8_t *)t) / 4);
+}
+
+static inline struct tcp_link *
+tcp_link_at(const struct tcp *t, uint32_t place)
+{
+	return (struct tcp_link *)((uintptr_t)t + (uintptr_t)place * 4);
+}
+
+static inline void
+tcp_link_init(struct tcp *t, struct tcp_link *list)
+{
+	list->next = tcp_link_place(t, list);
+	list->prev = list->next;
 }
 
 static inline bool
 tcp_link_is_linked(const struct tcp_link *link)
 {
-	return link->next != NULL;
+	return link->next != 0;
+}
+
+/* What follows link on its list; NULL at the end. */
+static inline struct tcp_link *
+tcp_link_next(const struct tcp *t, const struct tcp_link *list, const struct tcp_link *link)
+{
+	struct tcp_link *next = tcp_link_at(t, link->next);
+
+	return next == list ? NULL : next;
+}
+
+static inline struct tcp_link *
+tcp_link_first(const struct tcp *t, const struct tcp_link *list)
+{
+	return tcp_link_next(t, list, list);
 }
 
 static inline void
-tcp_link_append(struct tcp_link *list, struct tcp_link *link)
+tcp_link_append(struct tcp *t, struct tcp_link *list, struct tcp_link *link)
 {
+	uint32_t self = tcp_link_place(t, link);
+
 	link->prev = list->prev;
-	link->next = list;
-	list->prev->next = link;
-	list->prev = link;
+	link->next = tcp_link_place(t, list);
+	tcp_link_at(t, list->prev)->next = self;
+	list->prev = self;
 }
 
 static inline void
-tcp_link_remove(struct tcp_link *link)
+tcp_link_remove(struct tcp *t, struct tcp_link *link)
 {
-	if (link->next == NULL)
+	if (link->next == 0)
 		return;
-	link->next->prev = link->prev;
-	link->prev->next = link->next;
-	link->next = NULL;
-	link->prev = NULL;
+	tcp_link_at(t, link->next)->prev = link->prev;
+	tcp_link_at(t, link->prev)->next = link->next;
+	link->next = 0;
+	link->prev = 0;
+}
+
+/* Puts all of `from` in front of what `to` has; from is empty then. */
+static inline void
+tcp_link_prepend_all(struct tcp *t, struct tcp_link *to, struct tcp_link *from)
+{
+	if (tcp_link_first(t, from) == NULL)
+		return;
+	tcp_link_at(t, from->prev)->next = to->next;
+	tcp_link_at(t, to->next)->prev = from->prev;
+	to->next = from->next;
+	tcp_link_at(t, to->next)->prev = tcp_link_place(t, to);
+	tcp_link_init(t, from);
 }
 
 #define TCP_OWNER_OF(ptr, type, member) \

@@ -61,17 +61,17 @@ enum err
 tcp_unlisten(struct tcp *t, const struct ip_addr *local, uint16_t port)
 {
 	struct tcp_listener *l = listener_exact(t, local, port);
-	struct tcp_link *link = t->half_open_list.next;
+	struct tcp_link *link = tcp_link_first(t, &t->half_open_list);
 
 	if (l == NULL)
 		return ERR_TCP_NO_LISTENER;
 	l->used = false;
 	/* Handshakes that nobody will accept any more end here; their last ACK is answered by a
 	 * reset. */
-	while (link != &t->half_open_list) {
+	while (link != NULL) {
 		struct tcp_half_open *h = TCP_OWNER_OF(link, struct tcp_half_open, age);
 
-		link = link->next;
+		link = tcp_link_next(t, &t->half_open_list, link);
 		if (tcp_listener_find(t, &h->tuple.local, h->tuple.local_port) == NULL)
 			tcp_half_open_free(t, h);
 	}
@@ -86,7 +86,7 @@ tcp_half_open_free(struct tcp *t, struct tcp_half_open *h)
 	tcp_table_remove(t, &h->tuple,
 			 tcp_ref_make(TCP_REF_HALF_OPEN, pool_index(&t->half_opens, h)));
 	timer_cancel(&t->wheel, &h->timer);
-	tcp_link_remove(&h->age);
+	tcp_link_remove(t, &h->age);
 	pool_put(&t->half_opens, h);
 	t->stats.half_open--;
 }
@@ -117,14 +117,15 @@ half_open_make(struct tcp *t, const struct tcp_tuple *tuple, uint64_t now_ns)
 		return NULL;
 	}
 	if (t->half_opens.free == 0) {
-		half_open_give_up(t, TCP_OWNER_OF(t->half_open_list.next, struct tcp_half_open, age));
+		half_open_give_up(t, TCP_OWNER_OF(tcp_link_first(t, &t->half_open_list),
+						      struct tcp_half_open, age));
 		t->evicted_at_ns = now_ns;
 		t->stats.drops[ERR_TCP_HALF_OPEN_EVICTED]++;
 	}
 	h = pool_get(&t->half_opens);
 	h->tuple = *tuple;
 	h->timer.kind = TCP_TIMER_HALF_OPEN;
-	tcp_link_append(&t->half_open_list, &h->age);
+	tcp_link_append(t, &t->half_open_list, &h->age);
 	tcp_table_insert(t, tuple, tcp_ref_make(TCP_REF_HALF_OPEN, pool_index(&t->half_opens, h)));
 	t->stats.half_open++;
 	return h;

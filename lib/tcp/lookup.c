@@ -3,16 +3,24 @@
  * so a search stops at the first bucket that nothing passed, and a removal leaves no tombstone. */
 #include "tcp/internal.h"
 
-/* The table is at most two thirds full. */
+/* The table is at most two thirds full: 9.6 bytes for each reference. */
 static uint32_t
 bucket_count(uint32_t refs_max)
 {
-	uint64_t wanted = ((uint64_t)refs_max * 3 / 2 + TCP_BUCKET_REFS) / TCP_BUCKET_REFS;
-	uint32_t count = 1;
+	return (uint32_t)(((uint64_t)refs_max * 3 / 2 + TCP_BUCKET_REFS - 1) / TCP_BUCKET_REFS) + 1;
+}
 
-	while (count < wanted)
-		count *= 2;
-	return count;
+/* Where a search begins: the hash's lower half as a fraction of the table; tags come from the upper. */
+static uint32_t
+first_bucket(const struct tcp_table *table, uint64_t hash_value)
+{
+	return (uint32_t)((hash_value & UINT32_MAX) * table->bucket_count >> 32);
+}
+
+static uint32_t
+next_bucket(const struct tcp_table *table, uint32_t at)
+{
+	return at + 1 == table->bucket_count ? 0 : at + 1;
 }
 
 static uint64_t
@@ -52,7 +60,7 @@ void
 tcp_table_init(struct tcp_table *table, void *memory, uint32_t refs_max, struct siphash_key key)
 {
 	table->buckets = memory;
-	table->mask = bucket_count(refs_max) - 1;
+	table->bucket_count = bucket_count(refs_max);
 	table->refs = 0;
 	table->refs_max = refs_max;
 	table->key = key;
@@ -65,9 +73,9 @@ tcp_table_find(const struct tcp *t, const struct tcp_tuple *tuple)
 	const struct tcp_table *table = &t->table;
 	uint64_t hash_value = hash(table, tuple);
 	uint16_t tag = tag_of(hash_value);
-	uint32_t at = (uint32_t)hash_value & table->mask;
+	uint32_t at = first_bucket(table, hash_value);
 
-	for (uint32_t probes = 0; probes <= table->mask; probes++) {
+	for (uint32_t probes = 0; probes < table->bucket_count; probes++) {
 		const struct tcp_bucket *bucket = &table->buckets[at];
 
 		for (uint32_t i = 0; i < TCP_BUCKET_REFS; i++)
@@ -76,7 +84,7 @@ tcp_table_find(const struct tcp *t, const struct tcp_tuple *tuple)
 				return bucket->ref[i];
 		if (bucket->overflow == 0)
 			return 0;
-		at = (at + 1) & table->mask;
+		at = next_bucket(table, at);
 	}
 	return 0;
 }
@@ -86,13 +94,13 @@ tcp_table_insert(struct tcp *t, const struct tcp_tuple *tuple, uint32_t ref)
 {
 	struct tcp_table *table = &t->table;
 	uint64_t hash_value = hash(table, tuple);
-	uint32_t at = (uint32_t)hash_value & table->mask;
+	uint32_t at = first_bucket(table, hash_value);
 
 	CHECK_HOT(tcp_table_find(t, tuple) == 0);
 	CHECK(table->refs < table->refs_max);
 	table->refs++;
 	/* Ends: there are more places than references. */
-	for (;; at = (at + 1) & table->mask) {
+	for (;; at = next_bucket(table, at)) {
 		struct tcp_bucket *bucket = &table->buckets[at];
 
 		if (bucket->used == TCP_BUCKET_REFS) {
@@ -115,9 +123,9 @@ void
 tcp_table_remove(struct tcp *t, const struct tcp_tuple *tuple, uint32_t ref)
 {
 	struct tcp_table *table = &t->table;
-	uint32_t at = (uint32_t)hash(table, tuple) & table->mask;
+	uint32_t at = first_bucket(table, hash(table, tuple));
 
-	for (uint32_t probes = 0; probes <= table->mask; probes++) {
+	for (uint32_t probes = 0; probes < table->bucket_count; probes++) {
 		struct tcp_bucket *bucket = &table->buckets[at];
 
 		for (uint32_t i = 0; i < TCP_BUCKET_REFS; i++) {
@@ -130,7 +138,7 @@ tcp_table_remove(struct tcp *t, const struct tcp_tuple *tuple, uint32_t ref)
 		}
 		CHECK(bucket->overflow > 0);
 		bucket->overflow--;
-		at = (at + 1) & table->mask;
+		at = next_bucket(table, at);
 	}
 	CHECK(false);
 }

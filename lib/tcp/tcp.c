@@ -13,6 +13,7 @@
 #define MSS_FLOOR_V4 (552u - 40u)
 #define MSS_FLOOR_V6 (1280u - 60u)
 
+CHECK_STATIC(offsetof(struct tcp, output_list) > 0, "place 0 is no link's");
 CHECK_STATIC(sizeof(struct tcp_run) <= sizeof(struct tcp_range) + 8, "one pool lends both");
 
 #define RANGE_BYTES \
@@ -119,6 +120,7 @@ tcp_init(void *memory, const struct tcp_config *config, struct pkt_pool *header_
 	struct tcp *t = memory;
 
 	CHECK((uintptr_t)memory % CACHE_LINE_BYTES == 0);
+	CHECK(plan.end <= TCP_LINK_REACH_BYTES && plan.end <= TIMER_REACH_BYTES);
 	memset(t, 0, sizeof(*t));
 	t->config = *config;
 	set_defaults(&t->config);
@@ -130,7 +132,7 @@ tcp_init(void *memory, const struct tcp_config *config, struct pkt_pool *header_
 	t->ts_key = derive(&secret, "timestamp");
 	t->cookie_key = siphash_key_make(config->cookie_key);
 	prng_init(&t->prng, config->seed);
-	timer_wheel_init(&t->wheel, now_ns);
+	timer_wheel_init(&t->wheel, t, now_ns);
 	tcp_table_init(&t->table, base + plan.table, refs_max(config), derive(&secret, "table"));
 	pool_init(&t->conns, base + plan.conns, config->conns_max, sizeof(struct tcp_conn));
 	pool_init(&t->half_opens, base + plan.half_opens, config->half_open_max,
@@ -138,9 +140,10 @@ tcp_init(void *memory, const struct tcp_config *config, struct pkt_pool *header_
 	pool_init(&t->time_waits, base + plan.time_waits, config->time_wait_max,
 		  sizeof(struct tcp_time_wait));
 	pool_init(&t->ranges, base + plan.ranges, config->ranges_max, RANGE_BYTES);
-	tcp_link_init(&t->output_list);
-	tcp_link_init(&t->event_list);
-	tcp_link_init(&t->half_open_list);
+	tcp_link_init(t, &t->output_list);
+	tcp_link_init(t, &t->turn_list);
+	tcp_link_init(t, &t->event_list);
+	tcp_link_init(t, &t->half_open_list);
 	t->time_wait_timer.kind = TCP_TIMER_TIME_WAIT;
 	return t;
 }
@@ -200,28 +203,18 @@ tcp_next_at(const struct tcp *t)
 void
 tcp_output_ready(struct tcp *t, uint64_t now_ns)
 {
-	struct tcp_link touched;
+	struct tcp_link *link;
 
 	t->now_ns = now_ns;
-	if (t->output_list.next == &t->output_list)
-		return;
 	/* Whoever is touched from here on, by a full burst, has its turn in the next loop. */
-	touched = t->output_list;
-	touched.next->prev = &touched;
-	touched.prev->next = &touched;
-	tcp_link_init(&t->output_list);
-	while (touched.next != &touched && t->transmit.count < TCP_TRANSMIT_QUEUE_MAX) {
-		struct tcp_conn *c = TCP_OWNER_OF(touched.next, struct tcp_conn, output_link);
-
-		tcp_link_remove(&c->output_link);
-		tcp_output(t, c, now_ns);
+	tcp_link_prepend_all(t, &t->turn_list, &t->output_list);
+	while (t->transmit.count < TCP_TRANSMIT_QUEUE_MAX &&
+	       (link = tcp_link_first(t, &t->turn_list)) != NULL) {
+		tcp_link_remove(t, link);
+		tcp_output(t, TCP_OWNER_OF(link, struct tcp_conn, output_link), now_ns);
 	}
-	if (touched.next != &touched) { /* the queue is full: they come first next time */
-		touched.prev->next = t->output_list.next;
-		t->output_list.next->prev = touched.prev;
-		t->output_list.next = touched.next;
-		touched.next->prev = &t->output_list;
-	}
+	/* The queue is full: they come first next time. */
+	tcp_link_prepend_all(t, &t->output_list, &t->turn_list);
 }
 
 struct pkt *

@@ -25,7 +25,7 @@ tcp_conn_arm(struct tcp *t, struct tcp_conn *c)
 
 	if (at_ns == NEVER_NS)
 		return;
-	if (!timer_is_armed(&c->timer) || c->timer.at_ns > at_ns)
+	if (!timer_is_armed_by(&c->timer, at_ns))
 		timer_set(&t->wheel, &c->timer, at_ns);
 }
 

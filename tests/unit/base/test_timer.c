@@ -19,7 +19,7 @@ a_timer_fires_once_and_never_early(void **state)
 	struct timer t = { 0 };
 
 	(void)state;
-	timer_wheel_init(&wheel, 5 * MS);
+	timer_wheel_init(&wheel, &t, 5 * MS);
 	timer_set(&wheel, &t, 1000 * MS + 1);
 	assert_true(timer_is_armed(&t));
 	assert_null(timer_advance(&wheel, 1000 * MS));
@@ -36,7 +36,7 @@ a_moment_in_the_past_is_due_at_once(void **state)
 	struct timer t = { 0 };
 
 	(void)state;
-	timer_wheel_init(&wheel, 500 * MS);
+	timer_wheel_init(&wheel, &t, 500 * MS);
 	timer_set(&wheel, &t, 3 * MS);
 	assert_true(timer_next_at(&wheel) <= 500 * MS);
 	assert_ptr_equal(timer_advance(&wheel, 500 * MS), &t);
@@ -45,22 +45,23 @@ a_moment_in_the_past_is_due_at_once(void **state)
 static void
 cancelling_and_moving_work_in_every_list(void **state)
 {
-	struct timer a = { 0 };
-	struct timer b = { 0 };
-	struct timer c = { 0 };
+	struct timer set[3] = { 0 };
+	struct timer *a = &set[0];
+	struct timer *b = &set[1];
+	struct timer *c = &set[2];
 
 	(void)state;
-	timer_wheel_init(&wheel, 0);
-	timer_cancel(&wheel, &a); /* not armed: nothing */
-	timer_set(&wheel, &a, 70 * MS);
-	timer_set(&wheel, &b, 70 * MS);
-	timer_set(&wheel, &c, 70 * MS);
-	timer_cancel(&wheel, &b); /* in the middle */
-	timer_set(&wheel, &a, 90 * MS);
-	assert_ptr_equal(timer_advance(&wheel, 80 * MS), &c);
+	timer_wheel_init(&wheel, set, 0);
+	timer_cancel(&wheel, a); /* not armed: nothing */
+	timer_set(&wheel, a, 70 * MS);
+	timer_set(&wheel, b, 70 * MS);
+	timer_set(&wheel, c, 70 * MS);
+	timer_cancel(&wheel, b); /* in the middle */
+	timer_set(&wheel, a, 90 * MS);
+	assert_ptr_equal(timer_advance(&wheel, 80 * MS), c);
 	assert_null(timer_advance(&wheel, 80 * MS));
-	timer_set(&wheel, &a, 1 * MS); /* now in the due list */
-	timer_cancel(&wheel, &a);
+	timer_set(&wheel, a, 1 * MS); /* now in the due list */
+	timer_cancel(&wheel, a);
 	assert_null(timer_advance(&wheel, 900 * MS));
 	assert_int_equal(wheel.armed, 0);
 	assert_int_equal(timer_next_at(&wheel), NEVER_NS);
@@ -74,7 +75,7 @@ next_at_is_exact_within_64_ticks_and_never_late_beyond(void **state)
 	int wakes = 0;
 
 	(void)state;
-	timer_wheel_init(&wheel, now_ns);
+	timer_wheel_init(&wheel, &t, now_ns);
 	timer_set(&wheel, &t, 64 * MS + 40 * MS);
 	assert_int_equal(timer_next_at(&wheel), 104 * MS);
 	timer_set(&wheel, &t, 86400 * NSEC_PER_SEC);
@@ -93,7 +94,7 @@ the_farthest_moment_can_be_set(void **state)
 	struct timer t = { 0 };
 
 	(void)state;
-	timer_wheel_init(&wheel, 123456789 * MS);
+	timer_wheel_init(&wheel, &t, 123456789 * MS);
 	timer_set(&wheel, &t, NEVER_NS - 1);
 	assert_null(timer_advance(&wheel, UINT64_C(1) << 62));
 	timer_cancel(&wheel, &t);
@@ -109,7 +110,7 @@ one_call_moves_a_bounded_number(void **state)
 
 	(void)state;
 	memset(many, 0, sizeof(many));
-	timer_wheel_init(&wheel, 0);
+	timer_wheel_init(&wheel, many, 0);
 	for (uint32_t i = 0; i < COUNT_OF(many); i++)
 		timer_set(&wheel, &many[i], 70 * MS); /* one slot of level 1 */
 	assert_null(timer_advance(&wheel, 64 * MS));
@@ -139,7 +140,7 @@ agrees_with_an_array(void **state)
 	prng_init(&prng, 42);
 	memset(timers, 0, sizeof(timers));
 	memset(at_ns, 0, sizeof(at_ns));
-	timer_wheel_init(&wheel, now_ns);
+	timer_wheel_init(&wheel, timers, now_ns);
 	for (int step = 0; step < 20000; step++) {
 		uint32_t i = prng_below(&prng, COUNT);
 		uint64_t span_ms = spans_ms[prng_below(&prng, COUNT_OF(spans_ms))];
@@ -158,18 +159,21 @@ agrees_with_an_array(void **state)
 		now_ns += prng_next(&prng) %
 			  (spans_ms[prng_below(&prng, COUNT_OF(spans_ms))] * MS / 50 + 1);
 		while ((t = timer_advance(&wheel, now_ns)) != NULL) {
-			uint64_t tick = (t->at_ns + MS - 1) / MS;
+			uint64_t tick = (at_ns[t - timers] + MS - 1) / MS;
 
-			assert_int_equal(t->at_ns, at_ns[t - timers]);
-			assert_true(t->at_ns <= now_ns);
+			assert_int_equal(t->tick, tick);
+			assert_true(at_ns[t - timers] <= now_ns);
 			assert_true(tick >= last_tick);
 			last_tick = tick;
 			at_ns[t - timers] = 0;
 		}
 		for (uint32_t k = 0; k < COUNT; k++) {
 			assert_int_equal(timer_is_armed(&timers[k]), at_ns[k] != 0);
-			if (at_ns[k] != 0)
-				assert_true((at_ns[k] + MS - 1) / MS > now_ns / MS);
+			if (at_ns[k] == 0)
+				continue;
+			assert_true((at_ns[k] + MS - 1) / MS > now_ns / MS);
+			assert_true(timer_is_armed_by(&timers[k], at_ns[k]));
+			assert_false(timer_is_armed_by(&timers[k], at_ns[k] - MS));
 		}
 	}
 }

@@ -189,7 +189,7 @@ the_table_agrees_with_an_array(void **state)
 		tcp_conn_end(pair.a.tcp, objects[i], ERR_OK);
 	}
 	assert_int_equal(pair.a.tcp->table.refs, 0);
-	for (uint32_t i = 0; i <= pair.a.tcp->table.mask; i++) {
+	for (uint32_t i = 0; i < pair.a.tcp->table.bucket_count; i++) {
 		assert_int_equal(pair.a.tcp->table.buckets[i].used, 0);
 		assert_int_equal(pair.a.tcp->table.buckets[i].overflow, 0);
 	}
