@@ -122,6 +122,7 @@ void
 tcp_check(const struct tcp *t)
 {
 	uint32_t in_table = 0;
+	uint32_t orphans = 0;
 	uint32_t ranges = 0;
 	uint32_t runs = 0;
 
@@ -132,6 +133,7 @@ tcp_check(const struct tcp *t)
 			continue;
 		check_conn(t, c);
 		in_table += c->in_table;
+		orphans += c->orphan;
 		ranges += c->ranges;
 		runs += c->run_count;
 	}
@@ -156,6 +158,7 @@ tcp_check(const struct tcp *t)
 	CHECK(in_table == t->table.refs);
 	CHECK(ranges == t->stats.ranges && ranges + runs == t->ranges.count - t->ranges.free);
 	CHECK(t->stats.conns == t->conns.count - t->conns.free);
+	CHECK(t->stats.orphans == orphans);
 	CHECK(t->stats.half_open == t->half_opens.count - t->half_opens.free);
 	CHECK(t->stats.time_wait == t->time_waits.count - t->time_waits.free);
 }

@@ -181,6 +181,7 @@ conn_free(struct tcp *t, struct tcp_conn *c)
 	tcp_link_remove(t, &c->event_link);
 	pool_put(&t->conns, c);
 	t->stats.conns--;
+	t->stats.orphans--;
 }
 
 void
@@ -411,18 +412,25 @@ tcp_shutdown(struct tcp *t, tcp_conn_t conn)
 }
 
 void
+tcp_conn_orphan(struct tcp *t, struct tcp_conn *c)
+{
+	t->stats.orphans += !c->orphan;
+	c->orphan = true;
+}
+
+void
 tcp_close(struct tcp *t, tcp_conn_t conn)
 {
 	struct tcp_conn *c = conn_of(t, conn);
 
-	c->orphan = true;
+	tcp_conn_orphan(t, c);
 	c->events = 0;
 	tcp_link_remove(t, &c->event_link);
 	if (c->state == TCP_CLOSED) {
 		conn_free(t, c);
 	} else if (c->state == TCP_SYN_SENT) {
 		tcp_conn_end(t, c, ERR_OK);
-	} else if (c->rcvq.count > 0) {
+	} else if (c->rcvq.count > 0 || t->stats.orphans > t->config.orphans_max) {
 		tcp_conn_reset(t, c, ERR_OK);
 	} else {
 		queue_fin(t, c);
@@ -438,7 +446,7 @@ tcp_abort(struct tcp *t, tcp_conn_t conn)
 {
 	struct tcp_conn *c = conn_of(t, conn);
 
-	c->orphan = true;
+	tcp_conn_orphan(t, c);
 	if (c->state == TCP_CLOSED)
 		conn_free(t, c);
 	else

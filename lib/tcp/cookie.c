@@ -5,7 +5,9 @@
  *    31   27 26  24 23                    0
  *   | step  |  mss |  MAC of all the rest  |
  *
- * step counts 64 s, mss is an index below. The window shift and SACK ride in the low bits of the
+ * step counts 64 s, mss is an index below. The MAC's key changes every TCP_COOKIE_KEY_STEPS steps. All workers
+ * derive it from one secret and the clock, so they agree without a word, and the previous one stays valid for
+ * as long as its last cookies. The window shift and SACK ride in the low bits of the
  * SYN-ACK's timestamp, which the client echoes:
  *
  *    31                    6 5  4 3       0
@@ -23,6 +25,21 @@
 static const uint16_t mss_table[1 << MSS_BITS] = {
 	TCP_MSS_MIN, 536, 1220, 1300, 1380, 1440, 1460, 8940,
 };
+
+struct siphash_key
+tcp_key_derive(const struct siphash_key *secret, const char *use, uint64_t number)
+{
+	uint8_t text[24] = { 0 };
+	struct siphash_key derived;
+
+	for (uint32_t i = 0; i < 15 && use[i] != '\0'; i++)
+		text[i] = (uint8_t)use[i];
+	memcpy(text + 16, &number, sizeof(number));
+	derived.k0 = siphash_2_4(secret, text, sizeof(text));
+	text[15] = 1;
+	derived.k1 = siphash_2_4(secret, text, sizeof(text));
+	return derived;
+}
 
 uint32_t
 tcp_isn_make(const struct tcp *t, const struct tcp_tuple *tuple, uint64_t now_ns)
@@ -42,8 +59,21 @@ tcp_ts_offset(const struct tcp *t, const struct tcp_tuple *tuple)
 	return (uint32_t)siphash_2_4(&t->ts_key, hosts, sizeof(hosts));
 }
 
+static const struct siphash_key *
+key_of(struct tcp *t, uint64_t step)
+{
+	uint64_t epoch = step / TCP_COOKIE_KEY_STEPS;
+	struct tcp_cookie_key *k = &t->cookie_keys[epoch % 2];
+
+	if (k->epoch != epoch + 1) { /* 0: none yet */
+		k->epoch = epoch + 1;
+		k->key = tcp_key_derive(&t->cookie_secret, "cookie", epoch);
+	}
+	return &k->key;
+}
+
 static uint32_t
-mac_of(const struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs, uint32_t index,
+mac_of(struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs, uint32_t index,
        uint64_t step)
 {
 	struct {
@@ -53,11 +83,11 @@ mac_of(const struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs, uint32_
 		uint32_t step[2];
 	} text = { *tuple, irs, index, { (uint32_t)step, (uint32_t)(step >> 32) } };
 
-	return (uint32_t)siphash_2_4(&t->cookie_key, &text, sizeof(text)) & MAC_MASK;
+	return (uint32_t)siphash_2_4(key_of(t, step), &text, sizeof(text)) & MAC_MASK;
 }
 
 uint32_t
-tcp_cookie_make(const struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs, uint16_t mss,
+tcp_cookie_make(struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs, uint16_t mss,
 		uint64_t now_ns)
 {
 	uint64_t step = now_ns / TCP_COOKIE_STEP_NS;
@@ -71,7 +101,7 @@ tcp_cookie_make(const struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs
 }
 
 bool
-tcp_cookie_check(const struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs, uint32_t iss,
+tcp_cookie_check(struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs, uint32_t iss,
 		 uint64_t now_ns, uint16_t *mss)
 {
 	uint64_t step = now_ns / TCP_COOKIE_STEP_NS;

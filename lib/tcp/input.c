@@ -37,30 +37,6 @@ challenge(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 	ack_at_once(t, c);
 }
 
-static uint32_t
-sequence_len(const struct tcp_segment *s)
-{
-	return s->len + (s->h.flags & TCPHDR_SYN ? 1 : 0) + (s->h.flags & TCPHDR_FIN ? 1 : 0);
-}
-
-void
-tcp_input_refuse(struct tcp *t, const struct tcp_segment *s)
-{
-	struct tcphdr h = { 0 };
-
-	if (s->h.flags & TCPHDR_RST)
-		return;
-	if (s->h.flags & TCPHDR_ACK) {
-		h.seq = s->h.ack;
-		h.flags = TCPHDR_RST;
-	} else {
-		h.ack = s->h.seq + sequence_len(s);
-		h.flags = TCPHDR_RST | TCPHDR_ACK;
-	}
-	if (tcp_emit_bare(t, &s->tuple, &h))
-		t->stats.resets_out++;
-}
-
 static void
 drop_front(struct tcp_segment *s, uint32_t n)
 {

@@ -39,6 +39,12 @@
 #define TCP_CHALLENGES_MAX 10u
 #define TCP_CHALLENGE_WINDOW_NS (5 * NSEC_PER_SEC)
 
+/* What strangers can make a worker send (refuse.c). */
+#define TCP_RESETS_PER_SECOND 10000u
+#define TCP_RESETS_BURST 1000u
+#define TCP_SYN_ACK_REPEATS_PER_SECOND 2000u
+#define TCP_SYN_ACK_REPEATS_BURST 200u
+
 /* --- times ----------------------------------------------------------------- */
 
 #define TCP_RTO_INITIAL_NS (1 * NSEC_PER_SEC)      /* RFC 6298 section 2.1 */
@@ -54,6 +60,7 @@
 #define TCP_TIME_WAIT_REUSE_NS (1 * NSEC_PER_SEC)
 #define TCP_PAWS_VALID_NS (24 * 86400 * NSEC_PER_SEC) /* RFC 7323 section 5.5 */
 #define TCP_COOKIE_STEP_NS (64 * NSEC_PER_SEC)
+#define TCP_COOKIE_KEY_STEPS 64u                   /* of one key: 68 minutes */
 #define TCP_COOKIE_WATCH_NS (120 * NSEC_PER_SEC)   /* cookies count this long after an eviction */
 
 /* --- objects ----------------------------------------------------------------- */
@@ -289,6 +296,12 @@ struct tcp_listener {
 	uint64_t user;
 };
 
+/* The key of TCP_COOKIE_KEY_STEPS steps. */
+struct tcp_cookie_key {
+	uint64_t epoch; /* + 1 */
+	struct siphash_key key;
+};
+
 struct tcp {
 	struct tcp_config config; /* defaults filled in */
 	struct pkt_pool *header_pool;
@@ -296,7 +309,8 @@ struct tcp {
 	uint64_t now_ns; /* of the latest call that had one */
 	struct siphash_key isn_key;
 	struct siphash_key ts_key;
-	struct siphash_key cookie_key;
+	struct siphash_key cookie_secret; /* the same in all workers */
+	struct tcp_cookie_key cookie_keys[2]; /* of an even and an odd epoch */
 	struct prng prng;
 	struct timer_wheel wheel;
 	struct tcp_table table;
@@ -312,6 +326,8 @@ struct tcp {
 	uint32_t time_wait_head; /* index + 1 */
 	uint32_t time_wait_tail;
 	struct timer time_wait_timer;
+	uint64_t resets_full_at_ns;
+	uint64_t syn_acks_full_at_ns;
 	uint64_t evicted_at_ns; /* last eviction of a half-open; 0: never */
 	struct tcp_listener listeners[TCP_LISTENERS_MAX];
 	struct tcp_stats stats;
@@ -407,6 +423,13 @@ tcp_link_prepend_all(struct tcp *t, struct tcp_link *to, struct tcp_link *from)
 #define TCP_OWNER_OF(ptr, type, member) \
 	((type *)(void *)((uint8_t *)(ptr) - offsetof(type, member)))
 
+/* Sequence numbers that s takes. */
+static inline uint32_t
+tcp_segment_numbers(const struct tcp_segment *s)
+{
+	return s->len + (s->h.flags & TCPHDR_SYN ? 1 : 0) + (s->h.flags & TCPHDR_FIN ? 1 : 0);
+}
+
 static inline bool
 tcp_tuple_equal(const struct tcp_tuple *a, const struct tcp_tuple *b)
 {
@@ -443,6 +466,7 @@ tcp_conn_timestamp(const struct tcp_conn *c, uint64_t now_ns)
 
 /* --- lookup.c ------------------------------------------------------------------- */
 
+uint32_t tcp_table_buckets(uint32_t refs_max);
 size_t tcp_table_bytes(uint32_t refs_max);
 void tcp_table_init(struct tcp_table *table, void *memory, uint32_t refs_max,
 		    struct siphash_key key);
@@ -512,14 +536,14 @@ struct tcp_age {
 };
 /* Forgets everything acknowledged up to ack (a number of the stream). */
 struct tcp_age tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack, uint64_t now_ns);
+/* Nobody holds the handle any more. */
+void tcp_conn_orphan(struct tcp *t, struct tcp_conn *c);
 bool tcp_address_is_usable(const struct ip_addr *address);
 
 /* --- input.c --------------------------------------------------------------------- */
 
 /* One segment for a connection. Takes s->pkt or leaves it there for the caller to free. */
 enum err tcp_input_conn(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uint64_t now_ns);
-/* Answers a segment that belongs to nothing (RFC 9293 section 3.10.7.1), never a reset. */
-void tcp_input_refuse(struct tcp *t, const struct tcp_segment *s);
 /* Leave to answer a dataless segment (RFC 5961 section 7). */
 bool tcp_challenge_allowed(struct tcp_conn *c, uint64_t now_ns);
 
@@ -533,16 +557,26 @@ enum err tcp_input_half_open(struct tcp *t, struct tcp_half_open *h, struct tcp_
 void tcp_half_open_expired(struct tcp *t, struct tcp_half_open *h, uint64_t now_ns);
 void tcp_half_open_free(struct tcp *t, struct tcp_half_open *h);
 
+/* --- refuse.c -------------------------------------------------------------------- */
+
+/* Answers a segment that belongs to nothing (RFC 9293 section 3.10.7.1) by a reset, never a reset; not more
+ * than TCP_RESETS_PER_SECOND. */
+void tcp_input_refuse(struct tcp *t, const struct tcp_segment *s);
+/* Leave to send a SYN-ACK that nobody asked for again. */
+bool tcp_syn_ack_may_repeat(struct tcp *t, uint64_t now_ns);
+
 /* --- cookie.c --------------------------------------------------------------------- */
 
+/* A key of its own for each use of a secret; number: of the key among those of one use. */
+struct siphash_key tcp_key_derive(const struct siphash_key *secret, const char *use, uint64_t number);
 /* RFC 6528. */
 uint32_t tcp_isn_make(const struct tcp *t, const struct tcp_tuple *tuple, uint64_t now_ns);
 /* Added to the millisecond clock; one per pair of hosts. */
 uint32_t tcp_ts_offset(const struct tcp *t, const struct tcp_tuple *tuple);
-uint32_t tcp_cookie_make(const struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs,
+uint32_t tcp_cookie_make(struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs,
 			 uint16_t mss, uint64_t now_ns);
 /* True and *mss if iss is a cookie that we may have sent in the last two steps. */
-bool tcp_cookie_check(const struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs,
+bool tcp_cookie_check(struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs,
 		      uint32_t iss, uint64_t now_ns, uint16_t *mss);
 /* A timestamp at most 64 ms in the past whose low bits tell shift and SACK. */
 uint32_t tcp_cookie_ts_make(uint32_t timestamp, bool has_shift, uint8_t shift, bool sack_ok);

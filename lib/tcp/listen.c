@@ -180,8 +180,11 @@ tcp_half_open_expired(struct tcp *t, struct tcp_half_open *h, uint64_t now_ns)
 		return;
 	}
 	h->retries++;
-	t->stats.retransmits++;
-	send_syn_ack(t, h, now_ns);
+	/* Silent if there are too many: a client that lost it repeats its SYN and is answered. */
+	if (tcp_syn_ack_may_repeat(t, now_ns)) {
+		t->stats.retransmits++;
+		send_syn_ack(t, h, now_ns);
+	}
 	timer_set(&t->wheel, &h->timer, retry_at(h, now_ns));
 }
 
@@ -217,9 +220,12 @@ fill(struct tcp *t, struct tcp_half_open *h, const struct tcp_segment *s, uint64
 static enum err
 input_syn(struct tcp *t, struct tcp_segment *s, uint64_t now_ns)
 {
-	struct tcp_half_open *h = half_open_make(t, &s->tuple, now_ns);
 	struct tcp_half_open passing = { 0 };
+	struct tcp_half_open *h;
 
+	if (s->h.options & TCPHDR_HAS_MSS && s->h.mss < t->config.peer_mss_min)
+		return ERR_TCP_SMALL_MSS;
+	h = half_open_make(t, &s->tuple, now_ns);
 	/* Data or FIN with the SYN is not acknowledged; the client sends it again. */
 	if (h == NULL) {
 		fill(t, &passing, s, now_ns);

@@ -4,8 +4,8 @@
 #include "tcp/internal.h"
 
 /* The table is at most two thirds full: 9.6 bytes for each reference. */
-static uint32_t
-bucket_count(uint32_t refs_max)
+uint32_t
+tcp_table_buckets(uint32_t refs_max)
 {
 	return (uint32_t)(((uint64_t)refs_max * 3 / 2 + TCP_BUCKET_REFS - 1) / TCP_BUCKET_REFS) + 1;
 }
@@ -53,14 +53,14 @@ tuple_of(const struct tcp *t, uint32_t ref)
 size_t
 tcp_table_bytes(uint32_t refs_max)
 {
-	return (size_t)bucket_count(refs_max) * sizeof(struct tcp_bucket);
+	return (size_t)tcp_table_buckets(refs_max) * sizeof(struct tcp_bucket);
 }
 
 void
 tcp_table_init(struct tcp_table *table, void *memory, uint32_t refs_max, struct siphash_key key)
 {
 	table->buckets = memory;
-	table->bucket_count = bucket_count(refs_max);
+	table->bucket_count = tcp_table_buckets(refs_max);
 	table->refs = 0;
 	table->refs_max = refs_max;
 	table->key = key;

@@ -6,6 +6,7 @@
 #define DEFAULT_TIME_WAIT_NS (60 * NSEC_PER_SEC)
 #define DEFAULT_FIN_WAIT_NS (60 * NSEC_PER_SEC)
 #define DEFAULT_RTO_MIN_NS (200 * NSEC_PER_MSEC)
+#define ORPHANS_MIN 64
 #define DEFAULT_PORT_MIN 16384
 #define DEFAULT_PORT_MAX 65535
 
@@ -26,40 +27,50 @@ round_up(size_t n)
 	return (n + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
 }
 
+static struct tcp_part
+part_of_array(const char *name, uint32_t count, uint32_t each_bytes)
+{
+	return (struct tcp_part){ name, count, each_bytes, round_up((size_t)count * each_bytes) };
+}
+
+static struct tcp_part
+part_of_pool(const char *name, uint32_t count, uint32_t object_bytes)
+{
+	return (struct tcp_part){ name, count, object_bytes, pool_bytes(count, object_bytes) };
+}
+
 static uint32_t
 refs_max(const struct tcp_config *config)
 {
 	return config->conns_max + config->half_open_max + config->time_wait_max;
 }
 
-/* Where each part begins behind struct tcp; the last is the sum. */
-struct plan {
-	size_t table;
-	size_t conns;
-	size_t half_opens;
-	size_t time_waits;
-	size_t ranges;
-	size_t end;
-};
-
-static struct plan
-plan_make(const struct tcp_config *config)
+/* Each part's place is behind those before it. */
+size_t
+tcp_parts(const struct tcp_config *config, struct tcp_part parts[TCP_PARTS])
 {
-	struct plan p;
+	size_t sum = 0;
 
-	p.table = round_up(sizeof(struct tcp));
-	p.conns = p.table + round_up(tcp_table_bytes(refs_max(config)));
-	p.half_opens = p.conns + pool_bytes(config->conns_max, sizeof(struct tcp_conn));
-	p.time_waits = p.half_opens + pool_bytes(config->half_open_max, sizeof(struct tcp_half_open));
-	p.ranges = p.time_waits + pool_bytes(config->time_wait_max, sizeof(struct tcp_time_wait));
-	p.end = p.ranges + pool_bytes(config->ranges_max, RANGE_BYTES);
-	return p;
+	parts[TCP_PART_ENGINE] = part_of_array("engine", 1, sizeof(struct tcp));
+	parts[TCP_PART_TABLE] = part_of_array("table", tcp_table_buckets(refs_max(config)),
+					      sizeof(struct tcp_bucket));
+	parts[TCP_PART_CONNS] = part_of_pool("connections", config->conns_max, sizeof(struct tcp_conn));
+	parts[TCP_PART_HALF_OPEN] = part_of_pool("half-open", config->half_open_max,
+						 sizeof(struct tcp_half_open));
+	parts[TCP_PART_TIME_WAIT] = part_of_pool("TIME-WAIT", config->time_wait_max,
+						 sizeof(struct tcp_time_wait));
+	parts[TCP_PART_RANGES] = part_of_pool("ranges", config->ranges_max, RANGE_BYTES);
+	for (uint32_t i = 0; i < TCP_PARTS; i++)
+		sum += parts[i].bytes;
+	return sum;
 }
 
 size_t
 tcp_bytes(const struct tcp_config *config)
 {
-	return plan_make(config).end;
+	struct tcp_part parts[TCP_PARTS];
+
+	return tcp_parts(config, parts);
 }
 
 static void
@@ -75,6 +86,8 @@ set_defaults(struct tcp_config *config)
 		config->fin_wait_ns = DEFAULT_FIN_WAIT_NS;
 	if (config->rto_min_ns == 0)
 		config->rto_min_ns = DEFAULT_RTO_MIN_NS;
+	if (config->orphans_max == 0)
+		config->orphans_max = config->conns_max / 4 > ORPHANS_MIN ? config->conns_max / 4 : ORPHANS_MIN;
 	if (config->ephemeral_port_min == 0)
 		config->ephemeral_port_min = DEFAULT_PORT_MIN;
 	if (config->ephemeral_port_max == 0)
@@ -95,32 +108,23 @@ check_config(const struct tcp_config *config)
 	CHECK(config->time_wait_ns < UINT64_C(1) << 50);
 }
 
-/* Each use of the boot secret has a key of its own. */
-static struct siphash_key
-derive(const struct siphash_key *key, const char *use)
-{
-	uint8_t text[16] = { 0 };
-	struct siphash_key derived;
-
-	for (uint32_t i = 0; i < sizeof(text) - 1 && use[i] != '\0'; i++)
-		text[i] = (uint8_t)use[i];
-	derived.k0 = siphash_2_4(key, text, sizeof(text));
-	text[sizeof(text) - 1] = 1;
-	derived.k1 = siphash_2_4(key, text, sizeof(text));
-	return derived;
-}
-
 struct tcp *
 tcp_init(void *memory, const struct tcp_config *config, struct pkt_pool *header_pool,
 	 struct pkt_pool *bare_pool, uint64_t now_ns)
 {
-	struct plan plan = plan_make(config);
+	struct tcp_part parts[TCP_PARTS];
+	uint8_t *place[TCP_PARTS];
 	struct siphash_key secret = siphash_key_make(config->hash_key);
-	uint8_t *base = memory;
+	uint8_t *end = memory;
 	struct tcp *t = memory;
 
 	CHECK((uintptr_t)memory % CACHE_LINE_BYTES == 0);
-	CHECK(plan.end <= TCP_LINK_REACH_BYTES && plan.end <= TIMER_REACH_BYTES);
+	CHECK(tcp_parts(config, parts) <= TCP_LINK_REACH_BYTES);
+	CHECK_STATIC(TCP_LINK_REACH_BYTES <= TIMER_REACH_BYTES, "timers have the same memory");
+	for (uint32_t i = 0; i < TCP_PARTS; i++) {
+		place[i] = end;
+		end += parts[i].bytes;
+	}
 	memset(t, 0, sizeof(*t));
 	t->config = *config;
 	set_defaults(&t->config);
@@ -128,18 +132,18 @@ tcp_init(void *memory, const struct tcp_config *config, struct pkt_pool *header_
 	t->header_pool = header_pool;
 	t->bare_pool = bare_pool;
 	t->now_ns = now_ns;
-	t->isn_key = derive(&secret, "isn");
-	t->ts_key = derive(&secret, "timestamp");
-	t->cookie_key = siphash_key_make(config->cookie_key);
+	t->isn_key = tcp_key_derive(&secret, "isn", 0);
+	t->ts_key = tcp_key_derive(&secret, "timestamp", 0);
+	t->cookie_secret = siphash_key_make(config->cookie_key);
 	prng_init(&t->prng, config->seed);
 	timer_wheel_init(&t->wheel, t, now_ns);
-	tcp_table_init(&t->table, base + plan.table, refs_max(config), derive(&secret, "table"));
-	pool_init(&t->conns, base + plan.conns, config->conns_max, sizeof(struct tcp_conn));
-	pool_init(&t->half_opens, base + plan.half_opens, config->half_open_max,
+	tcp_table_init(&t->table, place[TCP_PART_TABLE], refs_max(config), tcp_key_derive(&secret, "table", 0));
+	pool_init(&t->conns, place[TCP_PART_CONNS], config->conns_max, sizeof(struct tcp_conn));
+	pool_init(&t->half_opens, place[TCP_PART_HALF_OPEN], config->half_open_max,
 		  sizeof(struct tcp_half_open));
-	pool_init(&t->time_waits, base + plan.time_waits, config->time_wait_max,
+	pool_init(&t->time_waits, place[TCP_PART_TIME_WAIT], config->time_wait_max,
 		  sizeof(struct tcp_time_wait));
-	pool_init(&t->ranges, base + plan.ranges, config->ranges_max, RANGE_BYTES);
+	pool_init(&t->ranges, place[TCP_PART_RANGES], config->ranges_max, RANGE_BYTES);
 	tcp_link_init(t, &t->output_list);
 	tcp_link_init(t, &t->turn_list);
 	tcp_link_init(t, &t->event_list);
@@ -162,7 +166,7 @@ tcp_fini(struct tcp *t)
 			tcp_close(t, pool_handle(&t->conns, c));
 			continue;
 		}
-		c->orphan = true;
+		tcp_conn_orphan(t, c);
 		tcp_conn_end(t, c, ERR_OK);
 	}
 	while ((p = pkt_queue_get(&t->transmit)) != NULL)

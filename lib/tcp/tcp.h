@@ -54,14 +54,16 @@ struct tcp_config {
 	uint64_t time_wait_ns;     /* 60 s */
 	uint64_t fin_wait_ns;      /* orphan FIN-WAIT-2: 60 s */
 	uint64_t rto_min_ns;       /* 200 ms */
+	uint16_t peer_mss_min;     /* a SYN that offers less is dropped (CVE-2019-11479): none, it counts as 48 */
+	uint32_t orphans_max;      /* closed here, not yet there; beyond it tcp_close() resets: conns_max / 4 */
 	uint16_t ephemeral_port_min; /* 16384 */
 	uint16_t ephemeral_port_max; /* 65535 */
 	/* secrets: random per boot. cookie_key must be equal in all workers of a process. */
 	uint8_t hash_key[16];   /* table, RFC 6528 ISN, timestamps */
 	uint8_t cookie_key[16]; /* SYN cookies */
 	uint64_t seed;          /* of the generator that picks ports */
-	/* Added to each initial number that we choose. Tests begin where numbers wrap; 0 elsewhere, or equal in all
-	 * workers, since cookies carry it. */
+	/* Added to each initial number that we choose. Tests begin where numbers wrap; 0 elsewhere, or equal
+	 * in all workers, since cookies carry it. */
 	uint32_t isn_offset;
 	/* Steering: true if this worker will receive packets of the tuple. NULL: every tuple is ours.
 	 * Asked for each candidate port of an active open. */
@@ -71,6 +73,30 @@ struct tcp_config {
 
 /* Bytes that tcp_init() needs, 64-byte aligned. */
 size_t tcp_bytes(const struct tcp_config *config);
+
+/* The same as a sum that can be printed: what is held, how many, how large each, and all of them with what
+ * their pool keeps for each. Returns tcp_bytes(). What an object costs all in is its size, 4 bytes of its pool
+ * and a share of the table: TCP_REF_SHARE_BYTES. */
+enum tcp_part_index {
+	TCP_PART_ENGINE,
+	TCP_PART_TABLE,
+	TCP_PART_CONNS,
+	TCP_PART_HALF_OPEN,
+	TCP_PART_TIME_WAIT,
+	TCP_PART_RANGES,
+	TCP_PARTS
+};
+
+struct tcp_part {
+	const char *name;
+	uint32_t count;
+	uint32_t each_bytes;
+	size_t bytes;
+};
+
+#define TCP_REF_SHARE_BYTES 9.6
+
+size_t tcp_parts(const struct tcp_config *config, struct tcp_part parts[TCP_PARTS]);
 
 /* Builds a stack inside memory of tcp_bytes(config). header_pool gives packets with room for
  * headers and small payloads, bare_pool gives bodies for pkt_attach(). */
@@ -210,6 +236,7 @@ struct tcp_stats {
 	uint64_t drops[ERR_COUNT];
 	/* gauges */
 	uint32_t conns;
+	uint32_t orphans; /* of conns */
 	uint32_t half_open;
 	uint32_t time_wait;
 	uint32_t ranges;

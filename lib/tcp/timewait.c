@@ -151,7 +151,7 @@ tcp_time_wait_is_reusable(const struct tcp *t, const struct tcp_time_wait *w, ui
  * be beyond the old ones too if no timestamp tells the client's PAWS; it is a cookie, so it is what
  * it is: then the answer is the old ACK, the client resets, and its next SYN finds nothing. */
 static bool
-is_new_incarnation(const struct tcp *t, const struct tcp_time_wait *w, const struct tcp_segment *s,
+is_new_incarnation(struct tcp *t, const struct tcp_time_wait *w, const struct tcp_segment *s,
 		   uint64_t now_ns)
 {
 	bool has_times = (s->h.options & TCPHDR_HAS_TIMES) != 0;

@@ -74,7 +74,8 @@ aim_server(struct world *w, struct tcp *server, const struct tcp_tuple *t, uint3
 	for (uint32_t tries = 0; tries < 20000; tries++) {
 		if (tcp_cookie_make(server, t, irs, mss, w->now_ns) >= UINT32_MAX - 50000)
 			return;
-		server->cookie_key = (struct siphash_key){ prng_next(&w->prng), prng_next(&w->prng) };
+		server->cookie_secret = (struct siphash_key){ prng_next(&w->prng), prng_next(&w->prng) };
+		memset(server->cookie_keys, 0, sizeof(server->cookie_keys));
 	}
 	CHECK(false); /* one of 300 fits */
 }
