@@ -75,7 +75,7 @@ tcp_conn_open(struct tcp *t, const struct tcp_tuple *tuple, uint32_t iss, uint64
 	c->progress_at_ns = now_ns;
 	c->heard_at_ns = now_ns;
 	c->quick_acks = TCP_QUICK_ACKS;
-	c->rcv_max = smaller(t->config.recv_bytes_max, UINT16_MAX);
+	c->rcv_max = tcp_window_first(t, c->policy);
 	c->mss_seen = TCP_MSS_DEFAULT_V4;
 	c->timer.kind = TCP_TIMER_CONN;
 	tcp_conn_set_mss(c, tcp_conn_own_mss(t, &tuple->remote));
@@ -110,12 +110,11 @@ tcp_conn_set_peer(struct tcp *t, struct tcp_conn *c, const struct tcphdr *syn, u
 		c->ts_recent = syn->ts_value;
 		c->ts_recent_at_ns = now_ns;
 	}
-	c->rcv_adv = c->rcv_nxt + c->rcv_max; /* never scaled in a SYN: at most 65535 yet */
 	if (syn->options & TCPHDR_HAS_SHIFT) {
 		c->snd_shift = (uint8_t)smaller(syn->shift, TCPHDR_SHIFT_MAX);
 		c->rcv_shift = t->config.window_shift;
-		c->rcv_max = t->config.recv_bytes_max;
 	}
+	tcp_window_begin(t, c, now_ns);
 	tcp_conn_set_mss(c, smaller(c->mss_path, mss));
 	c->snd_wnd = syn->window; /* never scaled in a SYN */
 	c->snd_wnd_max = c->snd_wnd;
@@ -131,8 +130,8 @@ tcp_conn_established(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 		c->rto_ns = TCP_RTO_AFTER_SYN_LOSS_NS; /* RFC 6298 section 5.7 */
 	c->backoff = 0;
 	tcp_cc_init(c);
-	if (t->config.keepalive_ns != 0)
-		c->idle_at_ns = now_ns + t->config.keepalive_ns;
+	if (tcp_conn_policy(t, c)->keepalive_ns != 0)
+		c->idle_at_ns = now_ns + tcp_conn_policy(t, c)->keepalive_ns;
 	if (c->fin_queued)
 		tcp_conn_set_state(c, TCP_FIN_WAIT_1);
 	if (c->passive) {
@@ -252,6 +251,24 @@ tcp_set_user(struct tcp *t, tcp_conn_t conn, uint64_t user)
 	conn_of(t, conn)->user = user;
 }
 
+void
+tcp_set_policy(struct tcp *t, tcp_conn_t conn, uint32_t policy)
+{
+	struct tcp_conn *c = conn_of(t, conn);
+
+	CHECK(policy < TCP_POLICIES_MAX);
+	c->policy = (uint8_t)policy;
+	if (!tcp_conn_is_synchronized(c))
+		return;
+	tcp_window_raise(t, c);
+	c->keepalive_probes = 0;
+	c->idle_at_ns = NEVER_NS;
+	if (tcp_conn_policy(t, c)->keepalive_ns != 0)
+		c->idle_at_ns = t->now_ns + tcp_conn_policy(t, c)->keepalive_ns;
+	tcp_conn_arm(t, c);
+	tcp_conn_touch(t, c);
+}
+
 struct pkt *
 tcp_take(struct tcp *t, tcp_conn_t conn)
 {
@@ -270,6 +287,7 @@ tcp_consumed(struct tcp *t, tcp_conn_t conn, uint32_t n)
 
 	CHECK(n <= c->rcv_unconsumed);
 	c->rcv_unconsumed -= n;
+	tcp_window_consumed(t, c);
 	tcp_conn_touch(t, c);
 }
 

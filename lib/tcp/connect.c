@@ -66,6 +66,8 @@ tcp_connect(struct tcp *t, const struct tcp_tuple *wanted, uint64_t user, tcp_co
 	c = tcp_conn_open(t, &tuple, iss, now_ns);
 	CHECK(c != NULL);
 	c->user = user;
+	c->policy = TCP_POLICY_CONNECTED;
+	c->rcv_max = tcp_window_first(t, c->policy);
 	tcp_conn_set_state(c, TCP_SYN_SENT);
 	tcp_conn_touch(t, c);
 	*conn = pool_handle(&t->conns, c);

@@ -454,6 +454,8 @@ process_payload(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uint64
 	bool out_of_order;
 	enum err verdict;
 
+	if (c->ts_ok && s->h.options & TCPHDR_HAS_TIMES && s->h.ts_echo != 0)
+		tcp_window_measure(c, s->h.ts_echo, now_ns);
 	if (s->len > c->mss_seen)
 		c->mss_seen = (uint16_t)(s->len < UINT16_MAX ? s->len : UINT16_MAX);
 	verdict = tcp_reass_insert(t, c, s, &out_of_order);
@@ -568,7 +570,7 @@ input_synchronized(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uin
 	c->heard_at_ns = now_ns;
 	if (c->keepalive_probes > 0) {
 		c->keepalive_probes = 0;
-		c->idle_at_ns = now_ns + t->config.keepalive_ns;
+		c->idle_at_ns = now_ns + tcp_conn_policy(t, c)->keepalive_ns;
 	}
 	if (process_ack(t, c, s, now_ns))
 		return ERR_OK;

@@ -34,6 +34,7 @@
 #define TCP_QUICK_ACKS 16u          /* first segments of a connection, acknowledged at once */
 #define TCP_SACK_BLOCKS_MAX 3u      /* what fits beside timestamps */
 #define TCP_RECV_BYTES_MAX (UINT32_C(16) << 20)
+#define TCP_TUNE_RTT_MS_MAX 10000 /* a longer round trip than any that a window is tuned to */
 
 /* RFC 5961 section 7: answers to suspicious segments without data, per connection. */
 #define TCP_CHALLENGES_MAX 10u
@@ -54,8 +55,6 @@
 #define TCP_SYN_ACKS_MAX 5u                        /* retransmissions of a half-open SYN-ACK */
 #define TCP_OVERRIDE_NS (200 * NSEC_PER_MSEC)      /* sender SWS, RFC 9293 section 3.8.6.2.1 */
 #define TCP_RETRY_NS (5 * NSEC_PER_MSEC)           /* after an empty pool */
-#define TCP_KEEPALIVE_STEP_NS (15 * NSEC_PER_SEC)
-#define TCP_KEEPALIVE_PROBES_MAX 4u
 #define TCP_PERSIST_SILENT_MAX 3u                  /* then a probe carries a byte */
 #define TCP_TIME_WAIT_REUSE_NS (1 * NSEC_PER_SEC)
 #define TCP_PAWS_VALID_NS (24 * 86400 * NSEC_PER_SEC) /* RFC 7323 section 5.5 */
@@ -202,7 +201,11 @@ struct tcp_conn {
 	struct tcp_range *send_head_range;
 	struct tcp_range *send_tail_range;
 	uint32_t ranges;
-	uint32_t rcv_max;        /* window offered at most */
+	uint32_t rcv_max;        /* window offered at most; grows (window.c) */
+	uint32_t tune_seq;       /* rcv_nxt when the round of measuring began */
+	uint32_t tune_at_us;     /* when that was: worker's clock, modulo 2^32 */
+	uint32_t tune_rtt_us;    /* the receiver's estimate of the round trip; 0: none */
+	uint8_t policy;          /* index of config.policies */
 	uint32_t rcv_unconsumed; /* in order, not yet tcp_consumed() */
 	uint32_t rcv_truesize;   /* memory of what is queued here, in order or not */
 	struct pkt_queue rcvq;
@@ -605,6 +608,22 @@ void tcp_reass_sack(const struct tcp_conn *c, struct tcphdr *h, uint32_t max);
 
 /* --- window.c ---------------------------------------------------------------------- */
 
+static inline const struct tcp_policy *
+tcp_conn_policy(const struct tcp *t, const struct tcp_conn *c)
+{
+	return &t->config.policies[c->policy];
+}
+
+/* What a SYN or SYN-ACK of a connection with this policy offers. */
+uint16_t tcp_window_first(const struct tcp *t, uint32_t policy);
+/* The numbers of the peer are known: the window of the first data, and the first round of measuring. */
+void tcp_window_begin(const struct tcp *t, struct tcp_conn *c, uint64_t now_ns);
+/* The policy's first window, if it is larger than what there is. */
+void tcp_window_raise(const struct tcp *t, struct tcp_conn *c);
+/* A segment of data echoed this timestamp of ours. */
+void tcp_window_measure(struct tcp_conn *c, uint32_t echo, uint64_t now_ns);
+/* The owner has consumed: the buffer may grow. */
+void tcp_window_consumed(struct tcp *t, struct tcp_conn *c);
 /* The window field of a segment that leaves now, scaled unless it has SYN; moves rcv_adv. */
 uint16_t tcp_window_offer(struct tcp_conn *c, bool syn);
 /* Whether the window has opened enough to say so without another reason to send. */

@@ -134,7 +134,7 @@ half_open_make(struct tcp *t, const struct tcp_tuple *tuple, uint64_t now_ns)
 static uint16_t
 first_window(const struct tcp *t)
 {
-	return (uint16_t)smaller(t->config.recv_bytes_max, UINT16_MAX);
+	return tcp_window_first(t, TCP_POLICY_ACCEPTED);
 }
 
 static void

@@ -228,9 +228,9 @@ tcp_reass_insert(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, bool 
 	*out_of_order = c->runs != NULL;
 	if (is_pressed(c, TRUESIZE_MAX))
 		tcp_reass_free(t, c);
-	/* Rounding may have promised a unit or two more than the buffer (window.c). */
+	/* Rounding has promised more than the buffer (window.c); full segments never meet this bound. */
 	if (is_pressed(c, TRUESIZE_MAX) ||
-	    c->rcv_unconsumed + s->len > c->rcv_max + (UINT32_C(2) << c->rcv_shift))
+	    c->rcv_unconsumed + s->len > c->rcv_max + c->rcv_max / 8 + (UINT32_C(2) << c->rcv_shift))
 		return ERR_TCP_PRESSURE;
 	c->rcv_nxt += s->len;
 	c->rcv_unconsumed += s->len;

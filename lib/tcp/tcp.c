@@ -7,6 +7,10 @@
 #define DEFAULT_FIN_WAIT_NS (60 * NSEC_PER_SEC)
 #define DEFAULT_RTO_MIN_NS (200 * NSEC_PER_MSEC)
 #define ORPHANS_MIN 64
+#define DEFAULT_KEEPALIVE_STEP_NS (15 * NSEC_PER_SEC)
+#define DEFAULT_KEEPALIVE_PROBES 4
+#define DEFAULT_RECV_BYTES_ACCEPTED (64 * KIB)
+#define DEFAULT_RECV_BYTES_CONNECTED (256 * KIB)
 #define DEFAULT_PORT_MIN 16384
 #define DEFAULT_PORT_MAX 65535
 
@@ -74,6 +78,26 @@ tcp_bytes(const struct tcp_config *config)
 }
 
 static void
+set_policy_defaults(const struct tcp_config *config, struct tcp_policy *policy, bool connected)
+{
+	if (policy->recv_bytes_max == 0)
+		policy->recv_bytes_max = config->recv_bytes_max;
+	if (policy->recv_bytes_start == 0)
+		policy->recv_bytes_start = connected ? DEFAULT_RECV_BYTES_CONNECTED :
+						       DEFAULT_RECV_BYTES_ACCEPTED;
+	if (policy->recv_bytes_start > policy->recv_bytes_max)
+		policy->recv_bytes_start = policy->recv_bytes_max;
+	if (policy->user_timeout_ns == 0)
+		policy->user_timeout_ns = config->user_timeout_ns;
+	if (policy->keepalive_ns == 0)
+		policy->keepalive_ns = config->keepalive_ns;
+	if (policy->keepalive_step_ns == 0)
+		policy->keepalive_step_ns = DEFAULT_KEEPALIVE_STEP_NS;
+	if (policy->keepalive_probes == 0)
+		policy->keepalive_probes = DEFAULT_KEEPALIVE_PROBES;
+}
+
+static void
 set_defaults(struct tcp_config *config)
 {
 	if (config->user_timeout_ns == 0)
@@ -92,6 +116,8 @@ set_defaults(struct tcp_config *config)
 		config->ephemeral_port_min = DEFAULT_PORT_MIN;
 	if (config->ephemeral_port_max == 0)
 		config->ephemeral_port_max = DEFAULT_PORT_MAX;
+	for (uint32_t i = 0; i < TCP_POLICIES_MAX; i++)
+		set_policy_defaults(config, &config->policies[i], i == TCP_POLICY_CONNECTED);
 }
 
 static void
@@ -99,9 +125,14 @@ check_config(const struct tcp_config *config)
 {
 	CHECK(config->mss_v4 >= TCP_MSS_MIN && config->mss_v6 >= TCP_MSS_MIN);
 	CHECK(config->window_shift <= TCPHDR_SHIFT_MAX);
-	CHECK(config->recv_bytes_max > 0 && config->recv_bytes_max <= TCP_RECV_BYTES_MAX);
-	CHECK(config->recv_bytes_max >> config->window_shift <= UINT16_MAX);
-	CHECK(config->recv_bytes_max >> config->window_shift > 0); /* or the window never opens */
+	for (uint32_t i = 0; i < TCP_POLICIES_MAX; i++) {
+		const struct tcp_policy *policy = &config->policies[i];
+
+		CHECK(policy->recv_bytes_start > 0 && policy->recv_bytes_max <= TCP_RECV_BYTES_MAX);
+		CHECK(policy->recv_bytes_max >> config->window_shift <= UINT16_MAX);
+		CHECK(policy->recv_bytes_start >> config->window_shift > 0); /* or the window never opens */
+		CHECK(policy->keepalive_probes <= UINT8_MAX);
+	}
 	CHECK(config->send_bytes_max > 0 && config->send_bytes_max <= UINT32_C(1) << 30);
 	CHECK(config->delayed_ack_ns <= NSEC_PER_SEC / 2); /* RFC 9293 MUST-40 */
 	CHECK(config->ephemeral_port_min <= config->ephemeral_port_max);

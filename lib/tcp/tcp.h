@@ -34,6 +34,26 @@ struct tcp_tuple {
 	uint16_t remote_port;
 };
 
+/*
+ * What connections of one kind of peer are granted. Each connection has the number of one of these:
+ * TCP_POLICY_ACCEPTED or TCP_POLICY_CONNECTED until tcp_set_policy() chooses another. 0 takes what struct
+ * tcp_config says for all, or the default of the design.
+ */
+struct tcp_policy {
+	uint32_t recv_bytes_start; /* window at first: 64 KiB accepted, 256 KiB connected */
+	uint32_t recv_bytes_max;   /* grows to this while the owner keeps up */
+	uint64_t user_timeout_ns;
+	uint64_t keepalive_ns;
+	uint64_t keepalive_step_ns; /* between unanswered probes: 15 s */
+	uint32_t keepalive_probes;  /* unanswered ones that end the connection: 4 */
+};
+
+enum {
+	TCP_POLICY_ACCEPTED,
+	TCP_POLICY_CONNECTED,
+	TCP_POLICIES_MAX = 4,
+};
+
 struct tcp_config {
 	/* capacity */
 	uint32_t conns_max;     /* full connections */
@@ -44,7 +64,7 @@ struct tcp_config {
 	uint16_t mss_v4;
 	uint16_t mss_v6;
 	/* per connection */
-	uint32_t recv_bytes_max; /* window offered at most, <= 16 MiB */
+	uint32_t recv_bytes_max; /* largest window, <= 16 MiB; it begins smaller */
 	uint32_t send_bytes_max; /* tcp_send_room() at most: unsent + unacknowledged */
 	uint8_t window_shift;    /* RFC 7323 shift that we offer, <= 14 */
 	/* policy (tcp.md section 1.2); 0 means the default of the design */
@@ -58,6 +78,7 @@ struct tcp_config {
 	uint32_t orphans_max;      /* closed here, not yet there; beyond it tcp_close() resets: conns_max / 4 */
 	uint16_t ephemeral_port_min; /* 16384 */
 	uint16_t ephemeral_port_max; /* 65535 */
+	struct tcp_policy policies[TCP_POLICIES_MAX];
 	/* secrets: random per boot. cookie_key must be equal in all workers of a process. */
 	uint8_t hash_key[16];   /* table, RFC 6528 ISN, timestamps */
 	uint8_t cookie_key[16]; /* SYN cookies */
@@ -145,6 +166,10 @@ enum err tcp_unlisten(struct tcp *t, const struct ip_addr *local, uint16_t port)
  * set; TCP_EVENT_CONNECTED or TCP_EVENT_ERROR follows. */
 enum err tcp_connect(struct tcp *t, const struct tcp_tuple *tuple, uint64_t user, tcp_conn_t *conn,
 		     uint64_t now_ns);
+
+/* The connection follows config.policies[policy] from now on. A window that was larger stays: what was promised
+ * is kept. */
+void tcp_set_policy(struct tcp *t, tcp_conn_t conn, uint32_t policy);
 
 /* The caller's word that comes back in each event of the connection. */
 void tcp_set_user(struct tcp *t, tcp_conn_t conn, uint64_t user);

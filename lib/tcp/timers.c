@@ -54,7 +54,7 @@ tcp_rto_arm(struct tcp_conn *c, enum tcp_rtx_kind kind, uint64_t now_ns)
 static uint64_t
 patience_ns(const struct tcp *t, const struct tcp_conn *c)
 {
-	return tcp_conn_is_synchronized(c) ? t->config.user_timeout_ns : TCP_SYN_TIMEOUT_NS;
+	return tcp_conn_is_synchronized(c) ? tcp_conn_policy(t, c)->user_timeout_ns : TCP_SYN_TIMEOUT_NS;
 }
 
 static enum err
@@ -102,7 +102,7 @@ retransmission_expired(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 static bool
 persist_expired(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 {
-	uint64_t patience = t->config.user_timeout_ns;
+	uint64_t patience = tcp_conn_policy(t, c)->user_timeout_ns;
 	bool silent = c->persist_silent > TCP_PERSIST_SILENT_MAX &&
 		      now_ns - c->heard_at_ns >= patience;
 	bool unowned = c->orphan && now_ns - c->progress_at_ns >= patience;
@@ -149,28 +149,29 @@ output_expired(struct tcp_conn *c)
 static bool
 idle_expired(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 {
-	uint64_t due_ns = c->heard_at_ns + t->config.keepalive_ns;
+	const struct tcp_policy *policy = tcp_conn_policy(t, c);
+	uint64_t due_ns = c->heard_at_ns + policy->keepalive_ns;
 
 	if (c->orphan && c->state == TCP_FIN_WAIT_2) {
 		tcp_conn_end(t, c, ERR_TCP_TIMEOUT);
 		return false;
 	}
-	if (t->config.keepalive_ns == 0) {
+	if (policy->keepalive_ns == 0) {
 		c->idle_at_ns = NEVER_NS;
 		return true;
 	}
 	if (due_ns > now_ns || c->rtx_kind != TCP_RTX_NONE) {
 		c->keepalive_probes = 0;
-		c->idle_at_ns = due_ns > now_ns ? due_ns : now_ns + t->config.keepalive_ns;
+		c->idle_at_ns = due_ns > now_ns ? due_ns : now_ns + policy->keepalive_ns;
 		return true;
 	}
-	if (c->keepalive_probes == TCP_KEEPALIVE_PROBES_MAX) {
+	if (c->keepalive_probes >= policy->keepalive_probes) {
 		tcp_conn_reset(t, c, timeout_reason(c));
 		return false;
 	}
 	c->keepalive_probes++;
 	c->send_probe = true;
-	c->idle_at_ns = now_ns + TCP_KEEPALIVE_STEP_NS;
+	c->idle_at_ns = now_ns + policy->keepalive_step_ns;
 	return true;
 }
 

@@ -1,6 +1,12 @@
 /*
- * The receive window: which right edge to promise and when to say so (RFC 9293 section 3.8.6.2.2). The emitter
- * asks; nobody else writes rcv_adv.
+ * The receive window: which right edge to promise and when to say so (RFC 9293 section 3.8.6.2.2), and how
+ * large the buffer behind it is. The emitter asks; nobody else writes rcv_adv.
+ *
+ * The buffer begins small and follows what arrives and is consumed in a round trip (dynamic right-sizing): as
+ * soon as that is more than half of it, it becomes four times that. A sender in slow start doubles per round
+ * trip, so it never meets the edge; one that the window limits is found at once; an owner that is slow gets no
+ * more than it uses, even if it reads a full buffer at a time. The buffer never shrinks: what was promised stays
+ * promised.
  */
 #include "tcp/internal.h"
 
@@ -32,8 +38,8 @@ edge_may_move(const struct tcp_conn *c, uint32_t edge)
 	return (uint32_t)gain >= smaller(c->mss_seen, c->rcv_max / 2) || c->rcv_unconsumed == 0;
 }
 
-/* Promises are kept: what rounding would take back, it adds (at most one
- * unit, which tcp_input_conn() bounds again). */
+/* Promises are kept: what rounding would take back, it adds. A unit with each ACK that moves nothing else, so
+ * the edge creeps beyond the buffer; tcp_reass_insert() has room for that and ends it. */
 uint16_t
 tcp_window_offer(struct tcp_conn *c, bool syn)
 {
@@ -66,4 +72,96 @@ tcp_window_update_due(const struct tcp_conn *c)
 	if (c->rcv_adv == c->rcv_nxt)
 		step = smaller(c->mss_seen, c->rcv_max / 2);
 	return (uint32_t)gain >= step;
+}
+
+/* --- the buffer --------------------------------------------------------------------- */
+
+uint16_t
+tcp_window_first(const struct tcp *t, uint32_t policy)
+{
+	return (uint16_t)smaller(t->config.policies[policy].recv_bytes_start, UINT16_MAX);
+}
+
+static uint32_t
+clock_us(uint64_t now_ns)
+{
+	return (uint32_t)(now_ns / NSEC_PER_USEC);
+}
+
+/* The largest window that the header's field can tell. */
+static uint32_t
+field_bytes_max(const struct tcp_conn *c)
+{
+	return (uint32_t)UINT16_MAX << c->rcv_shift;
+}
+
+void
+tcp_window_raise(const struct tcp *t, struct tcp_conn *c)
+{
+	uint32_t start = smaller(tcp_conn_policy(t, c)->recv_bytes_start, field_bytes_max(c));
+
+	if (c->rcv_max < start)
+		c->rcv_max = start;
+}
+
+void
+tcp_window_begin(const struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	c->rcv_adv = c->rcv_nxt + c->rcv_max; /* as our SYN said, which is never scaled */
+	tcp_window_raise(t, c);
+	c->tune_seq = c->rcv_nxt;
+	c->tune_at_us = clock_us(now_ns);
+}
+
+/* A smaller round trip is believed at once, since everything that disturbs the measure makes it larger: an echo
+ * waits for the peer's next data. A larger one slowly, for a path that has changed. */
+static void
+note_rtt(struct tcp_conn *c, uint32_t rtt_us)
+{
+	if (c->tune_rtt_us == 0 || rtt_us < c->tune_rtt_us)
+		c->tune_rtt_us = rtt_us > 0 ? rtt_us : 1;
+	else
+		c->tune_rtt_us += (rtt_us - c->tune_rtt_us) / 8;
+}
+
+void
+tcp_window_measure(struct tcp_conn *c, uint32_t echo, uint64_t now_ns)
+{
+	int32_t ms = seq_diff(tcp_conn_timestamp(c, now_ns), echo);
+
+	if (ms < 0 || ms > TCP_TUNE_RTT_MS_MAX)
+		return; /* not our clock, or a pause */
+	note_rtt(c, ms > 0 ? (uint32_t)ms * 1000 : 1000);
+}
+
+static void
+grow(const struct tcp *t, struct tcp_conn *c, uint32_t bytes)
+{
+	uint32_t max = smaller(tcp_conn_policy(t, c)->recv_bytes_max, field_bytes_max(c));
+
+	c->rcv_max = smaller(bytes, max) > c->rcv_max ? smaller(bytes, max) : c->rcv_max;
+}
+
+void
+tcp_window_consumed(struct tcp *t, struct tcp_conn *c)
+{
+	int32_t used = seq_diff(c->rcv_nxt - c->rcv_unconsumed, c->tune_seq);
+	uint32_t elapsed_us = clock_us(t->now_ns) - c->tune_at_us;
+	uint64_t bytes = used > 0 ? (uint32_t)used : 0;
+
+	if (c->fin_done || c->state == TCP_CLOSED)
+		return;
+	/* Without timestamps: the time in which a whole window came is a round trip or longer. */
+	if (!c->ts_ok && c->rcv_nxt - c->tune_seq >= c->rcv_max)
+		note_rtt(c, elapsed_us);
+	if (c->tune_rtt_us == 0)
+		return;
+	if (elapsed_us > c->tune_rtt_us)
+		bytes = bytes * c->tune_rtt_us / elapsed_us;
+	if (bytes > c->rcv_max / 2)
+		grow(t, c, 4 * smaller((uint32_t)bytes, TCP_RECV_BYTES_MAX / 4));
+	if (elapsed_us >= c->tune_rtt_us) {
+		c->tune_seq = c->rcv_nxt;
+		c->tune_at_us = clock_us(t->now_ns);
+	}
 }

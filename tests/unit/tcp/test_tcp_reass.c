@@ -93,6 +93,7 @@ more_runs_than_allowed_are_refused_and_in_order_data_never(void **state)
 
 	(void)state;
 	config.ranges_max = 100000;
+	config.policies[TCP_POLICY_ACCEPTED].recv_bytes_start = config.recv_bytes_max;
 	pair_init(&config);
 	establish();
 	c = conn_at(&pair.b);
