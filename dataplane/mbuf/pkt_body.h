@@ -27,6 +27,15 @@ pkt_meta(const struct pkt *p)
 	return rte_mbuf_to_priv(pkt_mbuf(p));
 }
 
+/* Walks the caches of all cores: for a look each millisecond, not for each packet. */
+static inline struct pkt_pool_stats
+pkt_pool_stats(const struct pkt_pool *pool)
+{
+	const struct rte_mempool *mp = (const struct rte_mempool *)pool;
+
+	return (struct pkt_pool_stats){ mp->size, rte_mempool_avail_count(mp) };
+}
+
 static inline struct pkt *
 pkt_alloc(struct pkt_pool *pool)
 {

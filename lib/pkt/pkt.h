@@ -74,6 +74,8 @@ struct pkt_pool_stats {
 /*
  * The body defines, all static inline:
  *
+ * struct pkt_pool_stats pkt_pool_stats(const struct pkt_pool *pool);
+ *     Not for each packet: it may look at every core's cache.
  * struct pkt *pkt_alloc(struct pkt_pool *pool);
  *     One empty segment with PKT_HEADROOM_BYTES in front. NULL when the pool is empty.
  * struct pkt *pkt_attach(struct pkt_pool *pool, struct pkt *from, uint32_t offset, uint32_t len);

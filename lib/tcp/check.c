@@ -125,6 +125,7 @@ tcp_check(const struct tcp *t)
 	uint32_t orphans = 0;
 	uint32_t ranges = 0;
 	uint32_t runs = 0;
+	uint64_t truesize = 0;
 
 	for (uint32_t i = 0; i < t->conns.count; i++) {
 		const struct tcp_conn *c = pool_at(&t->conns, i);
@@ -136,6 +137,7 @@ tcp_check(const struct tcp *t)
 		orphans += c->orphan;
 		ranges += c->ranges;
 		runs += c->run_count;
+		truesize += c->rcv_truesize;
 	}
 	for (uint32_t i = 0; i < t->half_opens.count; i++) {
 		const struct tcp_half_open *h = pool_at(&t->half_opens, i);
@@ -159,6 +161,7 @@ tcp_check(const struct tcp *t)
 	CHECK(ranges == t->stats.ranges && ranges + runs == t->ranges.count - t->ranges.free);
 	CHECK(t->stats.conns == t->conns.count - t->conns.free);
 	CHECK(t->stats.orphans == orphans);
+	CHECK(t->stats.recv_truesize == truesize);
 	CHECK(t->stats.half_open == t->half_opens.count - t->half_opens.free);
 	CHECK(t->stats.time_wait == t->time_waits.count - t->time_waits.free);
 }

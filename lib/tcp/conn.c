@@ -74,6 +74,7 @@ tcp_conn_open(struct tcp *t, const struct tcp_tuple *tuple, uint32_t iss, uint64
 	c->idle_at_ns = NEVER_NS;
 	c->progress_at_ns = now_ns;
 	c->heard_at_ns = now_ns;
+	c->opened_ms = (uint32_t)(now_ns / NSEC_PER_MSEC);
 	c->quick_acks = TCP_QUICK_ACKS;
 	c->rcv_max = tcp_window_first(t, c->policy);
 	c->mss_seen = TCP_MSS_DEFAULT_V4;
@@ -163,20 +164,20 @@ free_send_queue(struct tcp *t, struct tcp_conn *c)
 }
 
 static void
-free_receive_queue(struct tcp_conn *c)
+free_receive_queue(struct tcp *t, struct tcp_conn *c)
 {
 	struct pkt *p;
 
 	while ((p = pkt_queue_get(&c->rcvq)) != NULL)
 		pkt_free(p);
-	c->rcv_truesize = 0;
+	tcp_conn_unpin(t, c, c->rcv_truesize);
 }
 
 static void
 conn_free(struct tcp *t, struct tcp_conn *c)
 {
 	CHECK(c->orphan && c->state == TCP_CLOSED && !c->in_table);
-	free_receive_queue(c);
+	free_receive_queue(t, c);
 	tcp_link_remove(t, &c->event_link);
 	pool_put(&t->conns, c);
 	t->stats.conns--;
@@ -276,7 +277,7 @@ tcp_take(struct tcp *t, tcp_conn_t conn)
 	struct pkt *p = pkt_queue_get(&c->rcvq);
 
 	if (p != NULL)
-		c->rcv_truesize -= pkt_truesize(p);
+		tcp_conn_unpin(t, c, pkt_truesize(p));
 	return p;
 }
 

@@ -205,6 +205,7 @@ struct tcp_conn {
 	uint32_t tune_seq;       /* rcv_nxt when the round of measuring began */
 	uint32_t tune_at_us;     /* when that was: worker's clock, modulo 2^32 */
 	uint32_t tune_rtt_us;    /* the receiver's estimate of the round trip; 0: none */
+	uint32_t opened_ms;      /* worker's clock, modulo 2^32 */
 	uint8_t policy;          /* index of config.policies */
 	uint32_t rcv_unconsumed; /* in order, not yet tcp_consumed() */
 	uint32_t rcv_truesize;   /* memory of what is queued here, in order or not */
@@ -332,6 +333,9 @@ struct tcp {
 	uint64_t resets_full_at_ns;
 	uint64_t syn_acks_full_at_ns;
 	uint64_t evicted_at_ns; /* last eviction of a half-open; 0: never */
+	uint64_t looked_at_ns; /* pressure.c: the latest look at the pools */
+	uint32_t walk_at;      /* the connection that its walk comes to next */
+	uint32_t walk_left;    /* connections to look at since the edges may move again */
 	struct tcp_listener listeners[TCP_LISTENERS_MAX];
 	struct tcp_stats stats;
 };
@@ -599,6 +603,21 @@ bool tcp_time_wait_is_reusable(const struct tcp *t, const struct tcp_time_wait *
 
 /* --- reass.c ----------------------------------------------------------------------- */
 
+/* Memory that c's received data pins, counted for c and for the worker. */
+static inline void
+tcp_conn_pin(struct tcp *t, struct tcp_conn *c, uint32_t bytes)
+{
+	c->rcv_truesize += bytes;
+	t->stats.recv_truesize += bytes;
+}
+
+static inline void
+tcp_conn_unpin(struct tcp *t, struct tcp_conn *c, uint32_t bytes)
+{
+	c->rcv_truesize -= bytes;
+	t->stats.recv_truesize -= bytes;
+}
+
 /* Payload inside the window: into rcvq, or beyond a hole. Takes s->pkt on ERR_OK. *filled: it
  * closed a hole or lies beyond one. */
 enum err tcp_reass_insert(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, bool *out_of_order);
@@ -625,9 +644,18 @@ void tcp_window_measure(struct tcp_conn *c, uint32_t echo, uint64_t now_ns);
 /* The owner has consumed: the buffer may grow. */
 void tcp_window_consumed(struct tcp *t, struct tcp_conn *c);
 /* The window field of a segment that leaves now, scaled unless it has SYN; moves rcv_adv. */
-uint16_t tcp_window_offer(struct tcp_conn *c, bool syn);
+uint16_t tcp_window_offer(const struct tcp *t, struct tcp_conn *c, bool syn);
 /* Whether the window has opened enough to say so without another reason to send. */
-bool tcp_window_update_due(const struct tcp_conn *c);
+bool tcp_window_update_due(const struct tcp *t, const struct tcp_conn *c);
+/* Since a round of measuring ended: the owner consumes nothing, or there is nothing. */
+uint64_t tcp_window_idle_ns(const struct tcp_conn *c, uint64_t now_ns);
+
+/* --- pressure.c --------------------------------------------------------------------- */
+
+/* Once per loop: the level of pressure, and what it asks for. */
+void tcp_pressure_look(struct tcp *t, uint64_t now_ns);
+/* When to look again though nothing else happens. */
+uint64_t tcp_pressure_next_at(const struct tcp *t);
 
 /* --- output.c ----------------------------------------------------------------------- */
 

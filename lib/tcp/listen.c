@@ -112,7 +112,7 @@ half_open_make(struct tcp *t, const struct tcp_tuple *tuple, uint64_t now_ns)
 {
 	struct tcp_half_open *h;
 
-	if (t->half_opens.count == 0) {
+	if (t->half_opens.count == 0 || t->stats.pressure >= TCP_PRESSURE_COOKIES) {
 		t->evicted_at_ns = now_ns;
 		return NULL;
 	}

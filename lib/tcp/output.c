@@ -134,7 +134,7 @@ emit(struct tcp *t, struct tcp_conn *c, struct tcphdr *h, uint32_t len, uint64_t
 	if (c->state == TCP_SYN_SENT)
 		h->window = (uint16_t)smaller(c->rcv_max, UINT16_MAX);
 	else
-		h->window = tcp_window_offer(c, syn);
+		h->window = tcp_window_offer(t, c, syn);
 	p = tcp_emit_header(t, &c->tuple, h);
 	if (p == NULL || !add_payload(t, p, r, h->seq, len)) {
 		pkt_free(p);
@@ -382,7 +382,7 @@ output_synchronized(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 			return false;
 		c->send_probe = false;
 	}
-	if (c->ack_now || tcp_window_update_due(c))
+	if (c->ack_now || tcp_window_update_due(t, c))
 		return send_ack(t, c, now_ns);
 	return true;
 }

@@ -19,24 +19,26 @@ is_pressed(const struct tcp_conn *c, uint32_t multiple)
 
 /* Whether n bytes may be written behind tail: it must be ours alone and in one piece. */
 static bool
-can_copy(const struct tcp_conn *c, const struct pkt *tail, uint32_t n)
+can_copy(const struct tcp *t, const struct tcp_conn *c, const struct pkt *tail, uint32_t n)
 {
-	return tail != NULL && (n <= TCP_COPY_BYTES_MAX || is_pressed(c, TRUESIZE_COPY)) &&
-	       pkt_next(tail) == NULL && pkt_refs(tail) == 1 && pkt_tailroom(tail) >= n;
+	bool wanted = n <= TCP_COPY_BYTES_MAX || is_pressed(c, TRUESIZE_COPY) ||
+		      t->stats.pressure >= TCP_PRESSURE_COOKIES;
+
+	return tail != NULL && wanted && pkt_next(tail) == NULL && pkt_refs(tail) == 1 && pkt_tailroom(tail) >= n;
 }
 
 /* Takes p. */
 static void
-queue_payload(struct tcp_conn *c, struct pkt_queue *q, struct pkt *p)
+queue_payload(struct tcp *t, struct tcp_conn *c, struct pkt_queue *q, struct pkt *p)
 {
 	uint32_t n = pkt_total(p);
 
-	if (can_copy(c, q->tail, n)) {
+	if (can_copy(t, c, q->tail, n)) {
 		pkt_copy_out(p, 0, pkt_append(q->tail, n), n);
 		pkt_free(p);
 		return;
 	}
-	c->rcv_truesize += pkt_truesize(p);
+	tcp_conn_pin(t, c, pkt_truesize(p));
 	pkt_queue_put(q, p);
 }
 
@@ -75,7 +77,7 @@ run_free(struct tcp *t, struct tcp_conn *c, struct tcp_run **link)
 	struct pkt *p;
 
 	while ((p = pkt_queue_get(&run->pkts)) != NULL) {
-		c->rcv_truesize -= pkt_truesize(p);
+		tcp_conn_unpin(t, c, pkt_truesize(p));
 		pkt_free(p);
 	}
 	c->run_bytes -= run->end - run->start;
@@ -150,7 +152,7 @@ insert_beyond(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 	}
 	c->run_stamp++;
 	if (before != NULL && before->end == s->seq) {
-		queue_payload(c, &before->pkts, s->pkt);
+		queue_payload(t, c, &before->pkts, s->pkt);
 		before->end = end;
 		before->stamp = c->run_stamp;
 		c->run_bytes += s->len;
@@ -160,7 +162,7 @@ insert_beyond(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 	}
 	if (*link != NULL && (*link)->start == end) {
 		run = *link;
-		c->rcv_truesize += pkt_truesize(s->pkt);
+		tcp_conn_pin(t, c, pkt_truesize(s->pkt));
 		queue_put_front(&run->pkts, s->pkt);
 		run->start = s->seq;
 		run->stamp = c->run_stamp;
@@ -175,7 +177,7 @@ insert_beyond(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 	*link = run;
 	c->run_count++;
 	c->run_bytes += s->len;
-	queue_payload(c, &run->pkts, s->pkt);
+	queue_payload(t, c, &run->pkts, s->pkt);
 	s->pkt = NULL;
 	return ERR_OK;
 }
@@ -197,14 +199,14 @@ take_runs(struct tcp *t, struct tcp_conn *c)
 			if (n > old) {
 				/* Through the queue, because the head may be another after it. */
 				p = pkt_queue_get(&run->pkts);
-				c->rcv_truesize -= pkt_truesize(p);
+				tcp_conn_unpin(t, c, pkt_truesize(p));
 				p = pkt_drop_front(p, old);
-				c->rcv_truesize += pkt_truesize(p);
+				tcp_conn_pin(t, c, pkt_truesize(p));
 				queue_put_front(&run->pkts, p);
 				break;
 			}
 			p = pkt_queue_get(&run->pkts);
-			c->rcv_truesize -= pkt_truesize(p);
+			tcp_conn_unpin(t, c, pkt_truesize(p));
 			pkt_free(p);
 			old -= n;
 		}
@@ -223,7 +225,9 @@ tcp_reass_insert(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, bool 
 {
 	if (s->seq != c->rcv_nxt) {
 		*out_of_order = true;
-		return is_pressed(c, TRUESIZE_COPY) ? ERR_TCP_PRESSURE : insert_beyond(t, c, s);
+		if (is_pressed(c, TRUESIZE_COPY) || t->stats.pressure >= TCP_PRESSURE_EDGE)
+			return ERR_TCP_PRESSURE;
+		return insert_beyond(t, c, s);
 	}
 	*out_of_order = c->runs != NULL;
 	if (is_pressed(c, TRUESIZE_MAX))
@@ -234,7 +238,7 @@ tcp_reass_insert(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, bool 
 		return ERR_TCP_PRESSURE;
 	c->rcv_nxt += s->len;
 	c->rcv_unconsumed += s->len;
-	queue_payload(c, &c->rcvq, s->pkt);
+	queue_payload(t, c, &c->rcvq, s->pkt);
 	s->pkt = NULL;
 	take_runs(t, c);
 	return ERR_OK;

@@ -210,6 +210,7 @@ tcp_advance(struct tcp *t, uint64_t now_ns)
 	struct timer *timer;
 
 	t->now_ns = now_ns;
+	tcp_pressure_look(t, now_ns);
 	for (uint32_t n = 0; n < TCP_TIMERS_PER_ADVANCE; n++) {
 		timer = timer_advance(&t->wheel, now_ns);
 		if (timer == NULL)
@@ -232,7 +233,10 @@ tcp_advance(struct tcp *t, uint64_t now_ns)
 uint64_t
 tcp_next_at(const struct tcp *t)
 {
-	return timer_next_at(&t->wheel);
+	uint64_t timer_at_ns = timer_next_at(&t->wheel);
+	uint64_t look_at_ns = tcp_pressure_next_at(t);
+
+	return timer_at_ns < look_at_ns ? timer_at_ns : look_at_ns;
 }
 
 void

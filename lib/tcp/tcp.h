@@ -54,6 +54,14 @@ enum {
 	TCP_POLICIES_MAX = 4,
 };
 
+/* A pool whose emptiness is pressure. */
+struct tcp_watched_pool {
+	struct pkt_pool *pool; /* NULL: none */
+	uint32_t held;         /* packets that the rings of ports have at all times */
+};
+
+#define TCP_WATCHED_POOLS_MAX 4
+
 struct tcp_config {
 	/* capacity */
 	uint32_t conns_max;     /* full connections */
@@ -79,6 +87,9 @@ struct tcp_config {
 	uint16_t ephemeral_port_min; /* 16384 */
 	uint16_t ephemeral_port_max; /* 65535 */
 	struct tcp_policy policies[TCP_POLICIES_MAX];
+	/* pressure (pressure.c): the pool that is fullest, or memory pinned by received data; 0: not watched */
+	struct tcp_watched_pool watched_pools[TCP_WATCHED_POOLS_MAX];
+	uint64_t recv_truesize_max;
 	/* secrets: random per boot. cookie_key must be equal in all workers of a process. */
 	uint8_t hash_key[16];   /* table, RFC 6528 ISN, timestamps */
 	uint8_t cookie_key[16]; /* SYN cookies */
@@ -246,6 +257,16 @@ void tcp_check(const struct tcp *t);
 
 /* --- what it counts -------------------------------------------------------- */
 
+/* Levels of memory pressure, in tcp_stats.pressure; each adds to what the one before does. */
+enum tcp_pressure {
+	TCP_PRESSURE_NONE,
+	TCP_PRESSURE_GROWTH,  /* windows do not grow */
+	TCP_PRESSURE_EDGE,    /* nor open; nothing is kept beyond a hole */
+	TCP_PRESSURE_COOKIES, /* no half-open entries */
+	TCP_PRESSURE_SHED,    /* connections that go nowhere end with ERR_TCP_SHED */
+	TCP_PRESSURE_LEVELS
+};
+
 struct tcp_stats {
 	uint64_t segments_in;
 	uint64_t segments_out;
@@ -258,6 +279,8 @@ struct tcp_stats {
 	uint64_t cookies_accepted;
 	uint64_t challenge_acks;
 	uint64_t resets_out;
+	uint64_t pressure_rises; /* times that the level rose */
+	uint64_t shed;           /* connections ended for memory */
 	uint64_t drops[ERR_COUNT];
 	/* gauges */
 	uint32_t conns;
@@ -265,6 +288,8 @@ struct tcp_stats {
 	uint32_t half_open;
 	uint32_t time_wait;
 	uint32_t ranges;
+	uint32_t pressure;      /* enum tcp_pressure */
+	uint64_t recv_truesize; /* memory that received data pins until it is taken */
 };
 
 const struct tcp_stats *tcp_stats(const struct tcp *t);

@@ -10,6 +10,8 @@
  */
 #include "tcp/internal.h"
 
+#define TUNE_UNKNOWN_RTT_US 1000000 /* a round without any measure */
+
 static uint32_t
 smaller(uint32_t a, uint32_t b)
 {
@@ -19,8 +21,10 @@ smaller(uint32_t a, uint32_t b)
 /* The right edge that the buffer allows, whatever was promised. Memory counts as well as bytes: when
  * small packets pin more than twice the window, no new edge is given. */
 static uint32_t
-edge_wanted(const struct tcp_conn *c)
+edge_wanted(const struct tcp *t, const struct tcp_conn *c)
 {
+	if (t->stats.pressure >= TCP_PRESSURE_EDGE)
+		return c->rcv_nxt;
 	if (c->rcv_unconsumed >= c->rcv_max || c->rcv_truesize / 2 > c->rcv_max)
 		return c->rcv_nxt;
 	return c->rcv_nxt + (c->rcv_max - c->rcv_unconsumed);
@@ -41,11 +45,11 @@ edge_may_move(const struct tcp_conn *c, uint32_t edge)
 /* Promises are kept: what rounding would take back, it adds. A unit with each ACK that moves nothing else, so
  * the edge creeps beyond the buffer; tcp_reass_insert() has room for that and ends it. */
 uint16_t
-tcp_window_offer(struct tcp_conn *c, bool syn)
+tcp_window_offer(const struct tcp *t, struct tcp_conn *c, bool syn)
 {
 	uint32_t shift = syn ? 0 : c->rcv_shift;
 	uint32_t promised = c->rcv_adv - c->rcv_nxt;
-	uint32_t edge = edge_wanted(c);
+	uint32_t edge = edge_wanted(t, c);
 	uint32_t field;
 
 	field = promised >> shift;
@@ -60,9 +64,9 @@ tcp_window_offer(struct tcp_conn *c, bool syn)
 }
 
 bool
-tcp_window_update_due(const struct tcp_conn *c)
+tcp_window_update_due(const struct tcp *t, const struct tcp_conn *c)
 {
-	uint32_t edge = edge_wanted(c);
+	uint32_t edge = edge_wanted(t, c);
 	uint32_t step = smaller(2u * c->mss_seen, c->rcv_max / 2);
 	int32_t gain = seq_diff(edge, c->rcv_adv);
 
@@ -139,6 +143,8 @@ grow(const struct tcp *t, struct tcp_conn *c, uint32_t bytes)
 {
 	uint32_t max = smaller(tcp_conn_policy(t, c)->recv_bytes_max, field_bytes_max(c));
 
+	if (t->stats.pressure >= TCP_PRESSURE_GROWTH)
+		return;
 	c->rcv_max = smaller(bytes, max) > c->rcv_max ? smaller(bytes, max) : c->rcv_max;
 }
 
@@ -149,19 +155,23 @@ tcp_window_consumed(struct tcp *t, struct tcp_conn *c)
 	uint32_t elapsed_us = clock_us(t->now_ns) - c->tune_at_us;
 	uint64_t bytes = used > 0 ? (uint32_t)used : 0;
 
-	if (c->fin_done || c->state == TCP_CLOSED)
+	if (c->state == TCP_CLOSED)
 		return;
 	/* Without timestamps: the time in which a whole window came is a round trip or longer. */
 	if (!c->ts_ok && c->rcv_nxt - c->tune_seq >= c->rcv_max)
 		note_rtt(c, elapsed_us);
-	if (c->tune_rtt_us == 0)
-		return;
 	if (elapsed_us > c->tune_rtt_us)
 		bytes = bytes * c->tune_rtt_us / elapsed_us;
 	if (bytes > c->rcv_max / 2)
 		grow(t, c, 4 * smaller((uint32_t)bytes, TCP_RECV_BYTES_MAX / 4));
-	if (elapsed_us >= c->tune_rtt_us) {
+	if (elapsed_us >= (c->tune_rtt_us != 0 ? c->tune_rtt_us : TUNE_UNKNOWN_RTT_US)) {
 		c->tune_seq = c->rcv_nxt;
 		c->tune_at_us = clock_us(t->now_ns);
 	}
+}
+
+uint64_t
+tcp_window_idle_ns(const struct tcp_conn *c, uint64_t now_ns)
+{
+	return (clock_us(now_ns) - c->tune_at_us) * NSEC_PER_USEC;
 }

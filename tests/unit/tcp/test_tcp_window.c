@@ -297,6 +297,33 @@ an_owner_that_is_slow_gets_no_more(void **state)
 }
 
 static void
+under_pressure_nothing_grows(void **state)
+{
+	struct tcp_config config = wide_config();
+	struct pkt_pool gauge;
+	struct pkt *taken[75];
+
+	(void)state;
+	pkt_pool_init(&gauge, COUNT_OF(taken) * 100 / 75);
+	config.watched_pools[0].pool = &gauge;
+	begin(&config, 50 * MS, ALL);
+	for (size_t i = 0; i < COUNT_OF(taken); i++)
+		taken[i] = pkt_alloc(&gauge);
+	pair.now_ns += 1 * MS;
+	bulk(1 * SEC, UINT32_MAX);
+	assert_int_equal(tcp_stats(pair.b.tcp)->pressure, TCP_PRESSURE_GROWTH);
+	assert_int_equal(conn()->rcv_max, 64 * KIB);
+	assert_true(pair.b.received > 1 * MIB);
+	for (size_t i = 0; i < COUNT_OF(taken); i++)
+		pkt_free(taken[i]);
+	pair.now_ns += 1 * MS;
+	bulk(1 * SEC, UINT32_MAX);
+	assert_int_equal(tcp_stats(pair.b.tcp)->pressure, TCP_PRESSURE_NONE);
+	assert_true(conn()->rcv_max > 1 * MIB);
+	pair_fini();
+}
+
+static void
 a_policy_raises_the_window_and_never_lowers_it(void **state)
 {
 	struct tcp_config config = wide_config();
@@ -403,6 +430,7 @@ main(void)
 		cmocka_unit_test(without_scaling_the_field_is_the_bound),
 		cmocka_unit_test(a_slow_stream_gets_no_more_than_it_began_with),
 		cmocka_unit_test(an_owner_that_is_slow_gets_no_more),
+		cmocka_unit_test(under_pressure_nothing_grows),
 		cmocka_unit_test(a_policy_raises_the_window_and_never_lowers_it),
 		cmocka_unit_test(each_kind_of_peer_begins_with_its_own_window),
 		cmocka_unit_test(the_edge_moves_in_steps_that_are_worth_a_segment),
