@@ -57,6 +57,13 @@ pool_index(const struct pool *pool, const void *object)
 	return (uint32_t)((size_t)((const uint8_t *)object - pool->objects) / pool->object_bytes);
 }
 
+/* Asks for the bookkeeping that pool_handle() and pool_find() read. */
+static inline void
+pool_prefetch(const struct pool *pool, uint32_t index)
+{
+	__builtin_prefetch(&pool->generations[index]);
+}
+
 /* Whether the object at index < count is lent. */
 static inline bool
 pool_is_lent(const struct pool *pool, uint32_t index)

@@ -172,6 +172,7 @@ timer_advance(struct timer_wheel *w, uint64_t now_ns)
 
 		if ((t = at(w, w->due)) != NULL) {
 			timer_cancel(w, t);
+			__builtin_prefetch(at(w, w->due), 1); /* while this one fires */
 			return t;
 		}
 		if ((t = at(w, w->moving)) != NULL) {

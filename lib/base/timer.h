@@ -71,6 +71,16 @@ timer_is_armed(const struct timer *t)
 /* Whether t is armed and fires no later than it would after timer_set(at_ns). */
 bool timer_is_armed_by(const struct timer *t, uint64_t at_ns);
 
+/* Asks for the memory that moving t will touch: its neighbours. */
+static inline void
+timer_prefetch(const struct timer_wheel *w, const struct timer *t)
+{
+	if (t->next != 0)
+		__builtin_prefetch(w->base + (size_t)(t->next - 1) * 8, 1);
+	if (t->prev != 0)
+		__builtin_prefetch(w->base + (size_t)(t->prev - 1) * 8, 1);
+}
+
 /* Disarms and returns one timer whose moment has come, in order of their ticks; NULL if there is
  * none, or if TIMER_MOVES_MAX is used up. Call until NULL, or until the caller's own budget
  * ends. */

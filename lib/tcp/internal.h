@@ -479,6 +479,11 @@ void tcp_table_init(struct tcp_table *table, void *memory, uint32_t refs_max,
 		    struct siphash_key key);
 /* The reference of what has this tuple; 0 if nothing. */
 uint32_t tcp_table_find(const struct tcp *t, const struct tcp_tuple *tuple);
+/* In steps, for a burst: the hash, its bucket on the way to the cache, what is probably meant, and what is. */
+uint64_t tcp_table_hash(const struct tcp *t, const struct tcp_tuple *tuple);
+void tcp_table_prefetch(const struct tcp *t, uint64_t hash_value);
+uint32_t tcp_table_peek(const struct tcp *t, uint64_t hash_value);
+uint32_t tcp_table_find_hashed(const struct tcp *t, const struct tcp_tuple *tuple, uint64_t hash_value);
 /* The tuple must not be in the table. */
 void tcp_table_insert(struct tcp *t, const struct tcp_tuple *tuple, uint32_t ref);
 /* ref must be there under its tuple. */

@@ -24,7 +24,7 @@ next_bucket(const struct tcp_table *table, uint32_t at)
 }
 
 static uint64_t
-hash(const struct tcp_table *table, const struct tcp_tuple *tuple)
+hash_of(const struct tcp_table *table, const struct tcp_tuple *tuple)
 {
 	return siphash_1_3(&table->key, tuple, sizeof(*tuple));
 }
@@ -67,11 +67,40 @@ tcp_table_init(struct tcp_table *table, void *memory, uint32_t refs_max, struct 
 	memset(memory, 0, tcp_table_bytes(refs_max));
 }
 
+uint64_t
+tcp_table_hash(const struct tcp *t, const struct tcp_tuple *tuple)
+{
+	return hash_of(&t->table, tuple);
+}
+
+void
+tcp_table_prefetch(const struct tcp *t, uint64_t hash_value)
+{
+	__builtin_prefetch(&t->table.buckets[first_bucket(&t->table, hash_value)]);
+}
+
+uint32_t
+tcp_table_peek(const struct tcp *t, uint64_t hash_value)
+{
+	const struct tcp_bucket *bucket = &t->table.buckets[first_bucket(&t->table, hash_value)];
+	uint16_t tag = tag_of(hash_value);
+
+	for (uint32_t i = 0; i < TCP_BUCKET_REFS; i++)
+		if (bucket->tag[i] == tag && bucket->ref[i] != 0)
+			return bucket->ref[i];
+	return 0;
+}
+
 uint32_t
 tcp_table_find(const struct tcp *t, const struct tcp_tuple *tuple)
 {
+	return tcp_table_find_hashed(t, tuple, hash_of(&t->table, tuple));
+}
+
+uint32_t
+tcp_table_find_hashed(const struct tcp *t, const struct tcp_tuple *tuple, uint64_t hash_value)
+{
 	const struct tcp_table *table = &t->table;
-	uint64_t hash_value = hash(table, tuple);
 	uint16_t tag = tag_of(hash_value);
 	uint32_t at = first_bucket(table, hash_value);
 
@@ -93,7 +122,7 @@ void
 tcp_table_insert(struct tcp *t, const struct tcp_tuple *tuple, uint32_t ref)
 {
 	struct tcp_table *table = &t->table;
-	uint64_t hash_value = hash(table, tuple);
+	uint64_t hash_value = hash_of(table, tuple);
 	uint32_t at = first_bucket(table, hash_value);
 
 	CHECK_HOT(tcp_table_find(t, tuple) == 0);
@@ -123,7 +152,7 @@ void
 tcp_table_remove(struct tcp *t, const struct tcp_tuple *tuple, uint32_t ref)
 {
 	struct tcp_table *table = &t->table;
-	uint32_t at = first_bucket(table, hash(table, tuple));
+	uint32_t at = first_bucket(table, hash_of(table, tuple));
 
 	for (uint32_t probes = 0; probes < table->bucket_count; probes++) {
 		struct tcp_bucket *bucket = &table->buckets[at];

@@ -147,6 +147,11 @@ void tcp_fini(struct tcp *t);
  */
 enum err tcp_input(struct tcp *t, struct pkt *p, uint64_t now_ns);
 
+/* The same for each of up to TCP_INPUT_BURST_MAX, in their order: what a loop received at once is handled at a
+ * fraction of the cost when there are many connections. */
+#define TCP_INPUT_BURST_MAX 64
+void tcp_input_burst(struct tcp *t, struct pkt *const *packets, uint32_t count, uint64_t now_ns);
+
 /* An ICMP error quoting a segment of ours (addresses as we sent it). soft: unreachable and the like;
  * otherwise port/protocol unreachable. mtu_bytes: 0 or the path MTU that the error reports. */
 void tcp_icmp(struct tcp *t, const struct tcp_tuple *tuple, uint32_t quoted_seq, bool hard,
