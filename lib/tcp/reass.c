@@ -1,8 +1,11 @@
 /*
  * Received payload: in order to rcvq, beyond a hole to a sorted list of disjoint runs. Runs are lent from the
- * pool of ranges, at most TCP_RUNS_MAX per connection and a quarter of the pool for all, so neither
- * a search nor the memory grows with what a peer sends (CVE-2018-5390). Payload of up to
+ * pool of ranges, at most TCP_RUNS_MAX per connection and a quarter of the pool for all, and have three quarters
+ * of the buffer, so neither a search nor the memory grows with what a peer sends (CVE-2018-5390). Payload of up to
  * TCP_COPY_BYTES_MAX is copied into the packet before it, so that small segments do not pin large buffers.
+ *
+ * Where segments overlap, the first copy of a byte is the one that the owner reads: whoever sees the stream on its
+ * way sees what we do. Data in order is taken even if runs have used up the memory: the highest go.
  */
 #include "tcp/internal.h"
 
@@ -10,6 +13,12 @@
  * window is given (window.c) and everything is copied together; beyond the second data is dropped. */
 #define TRUESIZE_COPY 2u
 #define TRUESIZE_MAX 4u
+
+static uint32_t
+smaller(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
 
 static bool
 is_pressed(const struct tcp_conn *c, uint32_t multiple)
@@ -93,6 +102,16 @@ tcp_reass_free(struct tcp *t, struct tcp_conn *c)
 		run_free(t, c, &c->runs);
 }
 
+static void
+free_highest(struct tcp *t, struct tcp_conn *c)
+{
+	struct tcp_run **link = &c->runs;
+
+	while ((*link)->next != NULL)
+		link = &(*link)->next;
+	run_free(t, c, link);
+}
+
 static bool
 can_add_run(const struct tcp *t, const struct tcp_conn *c)
 {
@@ -114,8 +133,73 @@ run_join_next(struct tcp *t, struct tcp_conn *c, struct tcp_run *run)
 	run_free(t, c, &run->next);
 }
 
-/* [s->seq, s->seq + s->len) beyond a hole. Overlap: what is there stays, unless the new segment
- * covers it whole, which needs no splitting. */
+/* n bytes of run from offset on. */
+static void
+run_copy_out(const struct tcp_run *run, uint32_t offset, uint8_t *to, uint32_t n)
+{
+	for (const struct pkt *p = run->pkts.head; n > 0; p = pkt_meta(p)->queue_next) {
+		uint32_t total = pkt_total(p);
+		uint32_t part = total > offset ? smaller(total - offset, n) : 0;
+
+		if (part > 0)
+			pkt_copy_out(p, offset, to, part);
+		offset -= smaller(offset, total);
+		to += part;
+		n -= part;
+	}
+}
+
+static bool
+is_ours_alone(const struct pkt *p)
+{
+	for (; p != NULL; p = pkt_next(p))
+		if (pkt_refs(p) != 1)
+			return false;
+	return true;
+}
+
+/* Writes run over the bytes of s that it covers; s covers run whole. */
+static void
+overlay(const struct tcp_run *run, const struct tcp_segment *s)
+{
+	uint32_t first = run->start - s->seq;
+	uint32_t last = run->end - s->seq;
+	uint32_t at = 0;
+
+	for (const struct pkt *p = s->pkt; p != NULL && at < last; p = pkt_next(p)) {
+		uint32_t end = at + pkt_len(p);
+		uint32_t from = at > first ? at : first;
+		uint32_t to = smaller(end, last);
+
+		if (from < to)
+			run_copy_out(run, from - first, pkt_data(p) + (from - at), to - from);
+		at = end;
+	}
+}
+
+static void
+cut_at(struct tcp_segment *s, uint32_t seq)
+{
+	pkt_trim(s->pkt, s->seq + s->len - seq);
+	s->len = seq - s->seq;
+}
+
+/* Makes s say what the runs say already, from run on, the first that begins behind s->seq: those that s covers
+ * are written over it, at one that reaches further it ends. A packet that others hold too ends before the first.
+ * At most TCP_RUNS_MAX steps. */
+static void
+keep_first_copy(const struct tcp_run *run, struct tcp_segment *s)
+{
+	for (; run != NULL && seq_lt(run->start, s->seq + s->len); run = run->next) {
+		if (seq_gt(run->end, s->seq + s->len) || !is_ours_alone(s->pkt)) {
+			cut_at(s, run->start);
+			return;
+		}
+		overlay(run, s);
+	}
+}
+
+/* [s->seq, s->seq + s->len) beyond a hole. */
 static enum err
 insert_beyond(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 {
@@ -123,6 +207,7 @@ insert_beyond(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 	struct tcp_run *before = NULL;
 	struct tcp_run *run;
 	uint32_t end = s->seq + s->len;
+	bool replaces = false;
 
 	if (c->run_bytes + s->len > c->rcv_max / 4 * 3)
 		return ERR_TCP_PRESSURE;
@@ -143,12 +228,11 @@ insert_beyond(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 		s->seq += known;
 		s->len -= known;
 	}
-	while (*link != NULL && seq_le((*link)->end, end))
+	keep_first_copy(*link, s);
+	end = s->seq + s->len;
+	while (*link != NULL && seq_le((*link)->end, end)) {
 		run_free(t, c, link);
-	if (*link != NULL && seq_lt((*link)->start, end)) {
-		pkt_trim(s->pkt, end - (*link)->start);
-		end = (*link)->start;
-		s->len = end - s->seq;
+		replaces = true;
 	}
 	c->run_stamp++;
 	if (before != NULL && before->end == s->seq) {
@@ -170,7 +254,7 @@ insert_beyond(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 		s->pkt = NULL;
 		return ERR_OK;
 	}
-	if (!can_add_run(t, c))
+	if (!replaces && !can_add_run(t, c))
 		return ERR_TCP_PRESSURE;
 	run = pool_get(&t->ranges);
 	*run = (struct tcp_run){ .next = *link, .start = s->seq, .end = end, .stamp = c->run_stamp };
@@ -182,42 +266,22 @@ insert_beyond(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 	return ERR_OK;
 }
 
-/* After rcv_nxt has moved: what the first runs now continue goes to rcvq, what is old goes. */
-static bool
+/* After rcv_nxt has moved: what the first runs now continue goes to rcvq, what it has passed goes. None lies
+ * across it (keep_first_copy). */
+static void
 take_runs(struct tcp *t, struct tcp_conn *c)
 {
-	bool filled = c->runs != NULL;
-
 	while (c->runs != NULL && seq_le(c->runs->start, c->rcv_nxt)) {
 		struct tcp_run *run = c->runs;
-		uint32_t old = c->rcv_nxt - run->start;
 
-		while (old > 0 && run->pkts.head != NULL) {
-			struct pkt *p = run->pkts.head;
-			uint32_t n = pkt_total(p);
-
-			if (n > old) {
-				/* Through the queue, because the head may be another after it. */
-				p = pkt_queue_get(&run->pkts);
-				tcp_conn_unpin(t, c, pkt_truesize(p));
-				p = pkt_drop_front(p, old);
-				tcp_conn_pin(t, c, pkt_truesize(p));
-				queue_put_front(&run->pkts, p);
-				break;
-			}
-			p = pkt_queue_get(&run->pkts);
-			tcp_conn_unpin(t, c, pkt_truesize(p));
-			pkt_free(p);
-			old -= n;
-		}
 		if (seq_gt(run->end, c->rcv_nxt)) {
+			CHECK_HOT(run->start == c->rcv_nxt);
 			c->rcv_unconsumed += run->end - c->rcv_nxt;
 			c->rcv_nxt = run->end;
+			queue_join(&c->rcvq, &run->pkts);
 		}
-		queue_join(&c->rcvq, &run->pkts);
 		run_free(t, c, &c->runs);
 	}
-	return filled;
 }
 
 enum err
@@ -230,12 +294,13 @@ tcp_reass_insert(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, bool 
 		return insert_beyond(t, c, s);
 	}
 	*out_of_order = c->runs != NULL;
-	if (is_pressed(c, TRUESIZE_MAX))
-		tcp_reass_free(t, c);
+	while (is_pressed(c, TRUESIZE_MAX) && c->runs != NULL)
+		free_highest(t, c);
 	/* Rounding has promised more than the buffer (window.c); full segments never meet this bound. */
 	if (is_pressed(c, TRUESIZE_MAX) ||
 	    c->rcv_unconsumed + s->len > c->rcv_max + c->rcv_max / 8 + (UINT32_C(2) << c->rcv_shift))
 		return ERR_TCP_PRESSURE;
+	keep_first_copy(c->runs, s);
 	c->rcv_nxt += s->len;
 	c->rcv_unconsumed += s->len;
 	queue_payload(t, c, &c->rcvq, s->pkt);

@@ -83,6 +83,208 @@ any_order_and_overlap_gives_the_stream(void **state)
 	}
 }
 
+/* A byte as it is in the n-th copy of the stream that a peer sends. */
+static uint8_t
+copy_byte(uint32_t position, uint32_t copy)
+{
+	return (uint8_t)(position * 31 + copy * 101 + (copy >> 3));
+}
+
+/* The n-th copy of [from, from + len), in one buffer or in two, sometimes held by somebody else as well. */
+static struct tcp_segment
+copy_segment(uint32_t base, uint32_t from, uint32_t len, uint32_t copy, uint32_t cut)
+{
+	struct tcp_segment s = { .seq = base + from, .len = len, .pkt = pkt_alloc(&pair.a.payload) };
+	uint32_t first = cut < len ? cut : len;
+	uint8_t *to = pkt_append(s.pkt, first);
+
+	for (uint32_t i = 0; i < len; i++) {
+		if (i == first) {
+			struct pkt *second = pkt_alloc(&pair.a.payload);
+
+			to = pkt_append(second, len - first) - first;
+			pkt_chain(s.pkt, second);
+		}
+		to[i] = copy_byte(from + i, copy);
+	}
+	return s;
+}
+
+/* Each copy of a byte is another; the owner reads the one that came first. */
+static void
+the_first_copy_of_a_byte_wins(void **state)
+{
+	struct tcp_config config = config_default();
+	struct prng prng;
+
+	(void)state;
+	config.policies[TCP_POLICY_ACCEPTED].recv_bytes_start = config.recv_bytes_max;
+	for (uint64_t seed = 1; seed <= 400; seed++) {
+		uint16_t copy_of[STREAM] = { 0 }; /* 0: never came */
+		uint32_t piece_max = 1 + (uint32_t)(seed * 37 % 1900);
+		uint32_t done = 0;
+		uint32_t base;
+		struct tcp_conn *c;
+
+		prng_init(&prng, seed);
+		pair_init(&config);
+		establish();
+		c = conn_at(&pair.b);
+		base = c->rcv_nxt;
+		for (uint16_t copy = 1; done < STREAM; copy++) {
+			uint32_t here = c->rcv_nxt - base;
+			uint32_t from = here + prng_below(&prng, STREAM - here);
+			uint32_t len = 1 + prng_below(&prng, piece_max);
+			bool is_shared = prng_below(&prng, 8) == 0;
+			struct tcp_segment s;
+			struct pkt *p;
+			bool out_of_order;
+
+			assert_in_range(copy, 1, 60000);
+			if (prng_below(&prng, 4) == 0)
+				from = here;
+			len = len < STREAM - from ? len : STREAM - from;
+			s = copy_segment(base, from, len, copy, prng_below(&prng, 2000));
+			p = s.pkt;
+			is_shared = is_shared && pkt_next(p) == NULL; /* chains are cut */
+			if (is_shared)
+				pkt_ref(p);
+			if (tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order) == ERR_OK && !is_shared)
+				for (uint32_t i = from; i < from + len; i++)
+					copy_of[i] = copy_of[i] != 0 ? copy_of[i] : copy;
+			/* Of a shared one only the part before the first overlap may have been taken. */
+			for (uint32_t i = from; is_shared && i < from + len && copy_of[i] == 0; i++)
+				if (seq_lt(base + i, c->rcv_nxt))
+					copy_of[i] = copy;
+			for (const struct tcp_run *run = c->runs; is_shared && run != NULL; run = run->next)
+				for (uint32_t i = from; i < from + len; i++)
+					if (seq_ge(base + i, run->start) && seq_lt(base + i, run->end) &&
+					    copy_of[i] == 0)
+						copy_of[i] = copy;
+			pkt_free(s.pkt);
+			if (is_shared)
+				pkt_free(p);
+			tcp_check(pair.b.tcp);
+			while ((p = tcp_take(pair.b.tcp, pair.b.conn)) != NULL) {
+				uint32_t n = pkt_total(p);
+
+				for (uint32_t i = 0; i < n; i++) {
+					uint8_t byte;
+
+					pkt_copy_out(p, i, &byte, 1);
+					assert_int_not_equal(copy_of[done + i], 0);
+					assert_int_equal(byte, copy_byte(done + i, copy_of[done + i]));
+				}
+				done += n;
+				tcp_consumed(pair.b.tcp, pair.b.conn, n);
+				pkt_free(p);
+			}
+		}
+		pair_fini();
+	}
+}
+
+/* T11: one byte, every second, on a thousand connections. Memory has its bound whatever comes, data in order goes
+ * on, and a connection beside them does not notice. */
+#define ATTACKED 1000u
+#define HOLES_EACH 200u
+
+static void
+every_second_byte_on_many_connections(void **state)
+{
+	struct tcp_config config = config_default();
+	struct tcp_conn *c;
+	bool out_of_order;
+	uint32_t pinned;
+
+	(void)state;
+	config.conns_max = ATTACKED + 8;
+	config.ranges_max = 4096;
+	pair_init(&config);
+	establish();
+	for (uint32_t k = 0; k < ATTACKED; k++) {
+		struct tcphdr syn = { .seq = 5000, .options = TCPHDR_HAS_SHIFT | TCPHDR_HAS_SACK_OK };
+		struct tcp_tuple tuple = { v4(2), v4(9), SERVER_PORT, (uint16_t)(1000 + k) };
+
+		c = tcp_conn_open(pair.b.tcp, &tuple, 1, pair.now_ns);
+		tcp_conn_set_peer(pair.b.tcp, c, &syn, pair.now_ns);
+		c->passive = true;
+		c->snd_una = c->snd_nxt = c->snd_max = 2;
+		tcp_conn_established(pair.b.tcp, c, pair.now_ns);
+		for (uint32_t i = 0; i < HOLES_EACH; i++) {
+			struct tcp_segment s = segment(c, c->rcv_nxt, 1 + 2 * i, 1);
+			enum err verdict = tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order);
+
+			assert_true(verdict == ERR_OK || verdict == ERR_TCP_PRESSURE);
+			assert_in_range(c->run_count, 0, TCP_RUNS_MAX);
+			pkt_free(s.pkt);
+		}
+		assert_true(c->rcv_truesize <= 3 * c->rcv_max);
+	}
+	pinned = POOL_PACKETS - pkt_pool_stats(&pair.a.payload).free;
+	assert_in_range(pinned, TCP_RUNS_MAX, config.ranges_max / 4);
+	assert_true(pair.b.tcp->ranges.free >= config.ranges_max / 4 * 3);
+	tcp_check(pair.b.tcp);
+	/* In order: the first hole of the last one is filled. */
+	{
+		struct tcp_segment s = segment(c, c->rcv_nxt, 0, 1);
+
+		assert_int_equal(tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order), ERR_OK);
+		pkt_free(s.pkt);
+	}
+	/* The bystander's queue of ranges is as long as ever. */
+	pair.a.written = 0;
+	for (uint32_t n = 0; n < 20; n++) {
+		write_stream(&pair.a, 10000, 1400);
+		run_for(1 * MS);
+	}
+	assert_int_equal(pair.b.received, 200000);
+	pair_fini();
+}
+
+/* Memory is used up by runs: data in order is taken all the same, and the highest run goes, not the lowest. */
+static void
+data_in_order_evicts_the_highest_run(void **state)
+{
+	struct tcp_config config = small_config();
+	struct tcp_segment s;
+	struct tcp_conn *c;
+	bool out_of_order;
+	uint32_t last = 0;
+
+	(void)state;
+	config.recv_bytes_max = 3000;
+	pair_init(&config);
+	establish();
+	pair.b.reading = false;
+	c = conn_at(&pair.b);
+	for (uint32_t i = 0; !(c->rcv_truesize / 2 > c->rcv_max); i++) {
+		s = segment(c, c->rcv_nxt, 500 + 10 * i, 1);
+		assert_int_equal(tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order), ERR_OK);
+		last = 500 + 10 * i;
+	}
+	s = segment(c, c->rcv_nxt, last + 10, 1);
+	assert_int_equal(tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order), ERR_TCP_PRESSURE);
+	pkt_free(s.pkt);
+	assert_true(c->run_count >= 3);
+	/* Packets that can not be copied together, until four times the window is pinned. */
+	for (int i = 0; i < 4 && c->run_count > 2; i++) {
+		uint32_t first = c->runs->start;
+		uint32_t runs = c->run_count;
+		struct pkt *held;
+
+		s = segment(c, c->rcv_nxt, 0, 100);
+		held = s.pkt;
+		pkt_ref(held);
+		assert_int_equal(tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order), ERR_OK);
+		pkt_free(held);
+		tcp_check(pair.b.tcp);
+		assert_int_equal(c->runs->start, first);
+		assert_true(c->run_count <= runs);
+	}
+	pair_fini();
+}
+
 static void
 more_runs_than_allowed_are_refused_and_in_order_data_never(void **state)
 {
@@ -203,7 +405,7 @@ static void
 numbers_of_one_tuple_grow_and_of_two_have_nothing_in_common(void **state)
 {
 	struct tcp_tuple tuple = { v4(1), v4(2), 1000, 443 };
-	uint32_t last;
+	uint32_t last = 0;
 
 	(void)state;
 	pair_init(NULL);
@@ -282,6 +484,9 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(any_order_and_overlap_gives_the_stream),
+		cmocka_unit_test(the_first_copy_of_a_byte_wins),
+		cmocka_unit_test(every_second_byte_on_many_connections),
+		cmocka_unit_test(data_in_order_evicts_the_highest_run),
 		cmocka_unit_test(more_runs_than_allowed_are_refused_and_in_order_data_never),
 		cmocka_unit_test(one_byte_segments_do_not_pin_a_buffer_each),
 		cmocka_unit_test(the_table_agrees_with_an_array),
