@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/random.h>
 
 #include "base/check.h"
 #include "base/prng.h"
@@ -994,12 +994,12 @@ static uint64_t
 choose_seed(void)
 {
 	const char *text = getenv("SLUICE_SEED");
-	struct timespec now;
+	uint32_t seed;
 
 	if (text != NULL)
 		return strtoull(text, NULL, 0);
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+	CHECK(getrandom(&seed, sizeof(seed), 0) == sizeof(seed));
+	return seed;
 }
 
 int
