@@ -43,8 +43,8 @@ static const char usage[] =
 	"  --shift N          window scale (9)\n"
 	"  --mtu BYTES        (1500)\n"
 	"\n"
-	"Steps: send:BYTES send-for:TIME events:BYTES:COUNT:TIME receive:BYTES eof wait:TIME shutdown close abort;\n"
-	"TIME in ms or s. Exit codes: 0 it ended as one end could see, 1 stuck, wrong bytes or no start, 2 wrong use.\n";
+	"Steps: send:BYTES send-for:TIME events:BYTES:COUNT:TIME receive:BYTES eof wait:TIME shutdown close\n"
+	"abort; TIME in ms or s. Exit codes: 0 it has ended, 1 stuck, wrong bytes or no start, 2 wrong use.\n";
 
 struct host {
 	struct sock_config config;

@@ -239,8 +239,8 @@ sock_is_drained(const struct sock *s)
 void
 sock_print(const struct sock *s, FILE *out)
 {
-	fprintf(out, ", \"retransmits\": %u, \"rtt_us\": %u, \"cwnd\": %u, \"mss\": %u", s->info.tcpi_total_retrans,
-		s->info.tcpi_rtt, s->info.tcpi_snd_cwnd, s->info.tcpi_snd_mss);
+	fprintf(out, ", \"retransmits\": %u, \"rtt_us\": %u, \"cwnd\": %u, \"mss\": %u",
+		s->info.tcpi_total_retrans, s->info.tcpi_rtt, s->info.tcpi_snd_cwnd, s->info.tcpi_snd_mss);
 }
 
 void
