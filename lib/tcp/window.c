@@ -66,9 +66,10 @@ tcp_window_offer(const struct tcp *t, struct tcp_conn *c, bool syn)
 bool
 tcp_window_update_due(const struct tcp *t, const struct tcp_conn *c)
 {
-	uint32_t edge = edge_wanted(t, c);
+	/* As far as the field can say it: updates that move nothing would go with every segment. */
+	uint32_t offer = (edge_wanted(t, c) - c->rcv_nxt) >> c->rcv_shift << c->rcv_shift;
 	uint32_t step = smaller(2u * c->mss_seen, c->rcv_max / 2);
-	int32_t gain = seq_diff(edge, c->rcv_adv);
+	int32_t gain = seq_diff(c->rcv_nxt + offer, c->rcv_adv);
 
 	/* What a SYN could not offer for want of scaling goes with the first ACK of data. */
 	if (c->fin_done || gain <= 0 || c->rcv_nxt == c->irs + 1)

@@ -10,8 +10,8 @@
 #include "stream.h"
 
 #define PORT_FIRST 443
-#define POLL_NS (5 * NSEC_PER_MSEC)
-#define RETRY_NS NSEC_PER_MSEC
+#define POLL_NS_MIN (5 * NSEC_PER_MSEC) /* doubles as long as nothing can be written */
+#define POLL_NS_MAX (1 * NSEC_PER_SEC)
 #define CONNECT_RETRY_NS (200 * NSEC_PER_MSEC)
 
 uint16_t
@@ -134,6 +134,7 @@ app_connect(struct world *w, struct end *e)
 		tuple.local_port = (uint16_t)(p->plan->client_port + 1000 * e->side);
 		tuple.remote_port = (uint16_t)(p->plan->client_port + 1000 * peer->side);
 	}
+	watch_call(&w->host[e->host]);
 	verdict = tcp_connect(tcp_of(w, e), &tuple, user_word(w, e), &conn, w->now_ns);
 	if (verdict != ERR_OK) {
 		if (w->is_calm) /* it had its chances; app_judge() decides */
@@ -238,7 +239,9 @@ app_abort_forgotten(struct world *w, bool all)
 			struct end *e = &w->pair[i].end[side];
 			struct end *peer = &w->pair[i].end[1 - side];
 
-			if (!e->is_open || peer->is_open || (peer->is_settled && !all))
+			/* The only word of one who aborts may be lost. */
+			if (!e->is_open || peer->is_open ||
+			    (peer->is_settled && !all && peer->plan->manner != END_ABORTS))
 				continue;
 			e->has_error = true;
 			e->reason = ERR_TCP_TIMEOUT;
@@ -269,6 +272,7 @@ verify(struct world *w, struct end *e, const struct pkt *p)
 static void
 app_consume(struct world *w, struct end *e)
 {
+	watch_call(host_of(w, e));
 	if (e->unconsumed_bytes > 0)
 		tcp_consumed(tcp_of(w, e), e->conn, e->unconsumed_bytes);
 	e->unconsumed_bytes = 0;
@@ -311,10 +315,24 @@ app_read(struct world *w, struct end *e)
 
 /* --- writing ----------------------------------------------------------------------- */
 
+/* How far this end may have written by now: all, or as far as the conversation is. */
+static uint64_t
+allowed_bytes(const struct end *e)
+{
+	const struct end_plan *mine = e->plan;
+	uint64_t talk = mine->talk_bytes;
+	uint64_t turns;
+
+	if (talk == 0 || e->received_bytes == e->pair->end[1 - e->side].plan->total_bytes)
+		return mine->total_bytes;
+	turns = e->received_bytes / talk + (e->side == 0);
+	return turns * talk < mine->total_bytes ? turns * talk : mine->total_bytes;
+}
+
 static struct pkt *
 next_write(struct world *w, struct end *e, uint64_t at, uint32_t room)
 {
-	uint64_t left = e->plan->total_bytes - at;
+	uint64_t left = allowed_bytes(e) - at;
 	uint32_t n = 1 + prng_below(&w->prng, e->plan->write_bytes_max);
 
 	if (n > left)
@@ -369,7 +387,7 @@ app_write(struct world *w, struct end *e)
 {
 	struct tcp *tcp = tcp_of(w, e);
 
-	while (e->sent_bytes < e->plan->total_bytes && w->now_ns >= e->write_at_ns) {
+	while (e->sent_bytes < allowed_bytes(e) && w->now_ns >= e->write_at_ns) {
 		uint64_t pause_ns;
 
 		if (tcp_send_room(tcp, e->conn) == 0 && e->plan->notify_below_bytes > 0) {
@@ -384,9 +402,13 @@ app_write(struct world *w, struct end *e)
 			return;
 		}
 		if (!write_once(w, e)) {
-			e->write_at_ns = w->now_ns + POLL_NS;
+			e->poll_ns = e->poll_ns == 0 ? POLL_NS_MIN : 2 * e->poll_ns;
+			if (e->poll_ns > POLL_NS_MAX)
+				e->poll_ns = POLL_NS_MAX;
+			e->write_at_ns = w->now_ns + e->poll_ns;
 			return;
 		}
+		e->poll_ns = 0;
 		pause_ns = pause_of(w, e);
 		if (pause_ns > 0)
 			e->write_at_ns = w->now_ns + pause_ns;
@@ -485,7 +507,7 @@ end_next_at(const struct world *w, const struct end *e)
 		at_ns = e->read_at_ns;
 	if (e->consume_at_ns < at_ns)
 		at_ns = e->consume_at_ns;
-	if (e->sent_bytes < e->plan->total_bytes && e->write_at_ns < at_ns)
+	if (e->sent_bytes < allowed_bytes(e) && e->write_at_ns < at_ns)
 		at_ns = e->write_at_ns;
 	return at_ns;
 }

@@ -51,16 +51,36 @@ wrong(const struct world *w, const struct pair *p, const struct segment *s, uint
 		 what);
 }
 
+/* A server whose answers waited long in its queue may have offered two numbers; the one that the client took
+ * or that the server goes on from is the one. */
+static void
+settle_isn(struct flow *f, uint32_t number)
+{
+	uint32_t other = f->isn_before;
+
+	if (!f->has_before || f->end != f->isn + 1 ||
+	    (uint32_t)(number - other - 1) >= (uint32_t)(number - f->isn - 1))
+		return;
+	f->isn_before = f->isn;
+	f->isn = other;
+	f->end = other + 1;
+}
+
 static void
 see_syn(struct world *w, struct pair *p, const struct segment *s, uint32_t side)
 {
 	struct flow *f = &p->flow[side];
 
 	if (f->is_known && s->seq != f->isn) {
+		if (side == 1 && (p->end[1].is_over || (f->has_before && s->seq != f->isn_before))) {
+			/* Over, and an old SYN opens it again; or its third number. */
+			p->is_watched = false;
+			return;
+		}
 		/* A cookie changes with its clock, as long as nothing was built on it. */
 		if (side == 0 || p->plan->simultaneous || f->end != f->isn + 1)
 			wrong(w, p, s, side, "its SYN has another sequence number than before");
-		memset(f, 0, sizeof(*f));
+		*f = (struct flow){ .has_before = true, .isn_before = f->isn };
 	}
 	if (!f->is_known) {
 		f->is_known = true;
@@ -210,6 +230,8 @@ oracle_sent(struct world *w, struct host *h, const struct pkt *p)
 		see_syn(w, pair, &s, side);
 		return;
 	}
+	settle_isn(&pair->flow[side], s.seq);
+	settle_isn(&pair->flow[1 - side], s.ack);
 	if (!pair->flow[side].is_known)
 		wrong(w, pair, &s, side, "speaks before its SYN");
 	see_ack(w, pair, &s, side);

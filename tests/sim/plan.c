@@ -82,6 +82,11 @@ plan_link(struct plan *plan, struct prng *r, struct link_faults *f, uint32_t whi
 	if ((which & 1 << 10) != 0)
 		f->mark_ppm = (uint32_t)log_between(r, PPM / 100, PPM);
 	f->checks_csum = (which & 1 << 11) != 0;
+	if ((which & 1 << 12) != 0) /* without the IP header; what every path must carry, and a bit more */
+		f->mtu_bytes = (uint32_t)(plan->is_v6 ? between(r, 1280 - 40, 1500 - 40) :
+							between(r, 596 - 20, 1500 - 20));
+	if ((which & 1 << 13) != 0 && f->rate_bytes_per_s > 0)
+		f->mark_above_bytes = f->queue_bytes_max / 4;
 	if (plan->is_hostile) {
 		f->corrupt_ppm = (uint32_t)log_between(r, PPM / 1000, PPM / 5);
 		f->repair_ppm = (uint32_t)between(r, PPM / 2, PPM);
@@ -142,6 +147,10 @@ plan_pairs(struct plan *plan, struct prng *r)
 			p->client_port = (uint16_t)(5000 + prng_below(r, 3));
 		plan_end(plan, r, &p->end[0], bytes_max);
 		plan_end(plan, r, &p->end[1], bytes_max);
+		if (one_in(r, 6)) {
+			p->end[0].talk_bytes = (uint32_t)log_between(r, 64, 8 * KIB);
+			p->end[1].talk_bytes = p->end[0].talk_bytes;
+		}
 		/* Two that wait for each other's end would wait for ever. */
 		if (p->end[0].manner == END_POLITE_LAST && p->end[1].manner == END_POLITE_LAST)
 			p->end[prng_below(r, 2)].manner = END_POLITE;
@@ -176,6 +185,8 @@ plan_host(struct plan *plan, struct prng *r, uint32_t host)
 		c->hash_key[i] = (uint8_t)prng_next(r);
 	for (size_t i = 0; i < sizeof(c->cookie_key); i++)
 		c->cookie_key[i] = (uint8_t)prng_next(r);
+	if (one_in(r, 2))
+		c->isn_offset = (uint32_t)prng_next(r);
 	/* Whether the patience of a minute is enough is luck; without faults it must be. */
 	if (one_in(r, 6))
 		plan->may_fail = true;
@@ -202,8 +213,16 @@ plan_host(struct plan *plan, struct prng *r, uint32_t host)
 		pools->headers = (uint32_t)between(r, 48, 400);
 		pools->bare = (uint32_t)between(r, 48, 400);
 	}
-	if (one_in(r, 8))
+	/* Without a watch, runs beyond a hole may pin all of it, and then the hole is never filled; with one,
+	 * idle connections are given up. */
+	if (one_in(r, 8)) {
 		pools->receive = (uint32_t)between(r, 100, 600);
+		plan->may_fail = true;
+	}
+	if (one_in(r, 8)) {
+		plan->is_watched[host] = true;
+		plan->may_fail = true;
+	}
 	if (one_in(r, 8))
 		pools->payload = (uint32_t)between(r, 16, 200);
 }
@@ -224,9 +243,28 @@ plan_wrap(struct plan *plan, struct prng *r)
 	p->end[side].write_bytes_max = (uint32_t)between(r, 500, 8 * KIB);
 	p->end[side].piece_bytes_max = 0;
 	plan->stall_ppm = 0;
-	/* A cookie has the largest numbers for the largest segments only. */
-	for (uint32_t i = 0; side == 1 && i < plan->hosts; i++)
-		plan->config[i].mss_v4 = plan->config[i].mss_v6 = 8960;
+}
+
+/* A clock that starts shortly before something in it wraps: milliseconds, microseconds or ISN steps in 32 bits,
+ * their signs, PAWS' 24 days, the levels of the timer wheel. */
+static uint64_t
+clock_near_wrap(struct prng *r)
+{
+	static const uint64_t wraps[] = {
+		(UINT64_C(1) << 32) * NSEC_PER_MSEC,
+		(UINT64_C(1) << 31) * NSEC_PER_MSEC,
+		(UINT64_C(1) << 32) * NSEC_PER_USEC,
+		(UINT64_C(1) << 31) * NSEC_PER_USEC,
+		(UINT64_C(1) << 32) * 4 * NSEC_PER_USEC,
+		24 * 86400 * NSEC_PER_SEC,
+		(UINT64_C(1) << 18) * NSEC_PER_MSEC, /* 64^3 ticks, 64^4, 64^5 */
+		(UINT64_C(1) << 24) * NSEC_PER_MSEC,
+		(UINT64_C(1) << 30) * NSEC_PER_MSEC,
+		(UINT64_C(1) << 36) * NSEC_PER_MSEC,
+	};
+	uint64_t times = one_in(r, 2) ? 1 : between(r, 1, 9);
+
+	return wraps[prng_below(r, COUNT_OF(wraps))] * times - log_between(r, 1, 30 * NSEC_PER_SEC);
 }
 
 void
@@ -245,6 +283,8 @@ plan_make(struct plan *plan, uint64_t seed)
 	plan->may_fail = plan->is_hostile;
 	/* Somewhere in the first 50 days, so that the clocks of ISN and timestamps wrap in some. */
 	plan->start_ns = between(r, NSEC_PER_SEC, 50 * 86400 * NSEC_PER_SEC);
+	if (one_in(r, 3))
+		plan->start_ns = clock_near_wrap(r);
 	plan->faults_end_ns = between(r, 5, 30) * NSEC_PER_SEC;
 	/* One of ten: no faults at all. The others: each fault with one half or one quarter. */
 	which[0] = (uint32_t)prng_next(r) & (one_in(r, 2) ? (uint32_t)prng_next(r) : ~0u);
@@ -270,6 +310,9 @@ plan_make(struct plan *plan, uint64_t seed)
 		plan->fail_ppm = (uint32_t)log_between(r, 1000, PPM / 4);
 	if (one_in(r, 8))
 		plan->icmp_ppm = (uint32_t)log_between(r, 1000, PPM / 20);
+	if (one_in(r, 6))
+		plan->ring_slots = (uint32_t)log_between(r, 2, 512);
+	plan->report_ppm = one_in(r, 3) ? 0 : (uint32_t)between(r, PPM / 3, PPM);
 	plan_pairs(plan, r);
 	if (one_in(r, 5))
 		plan_wrap(plan, r);
@@ -280,13 +323,13 @@ print_link(const struct link_faults *f)
 {
 	printf("    delay %.1f ms, jitter %.1f ms, loss %u, burst %u/%u/%u, reorder %u up to %.1f ms, "
 	       "duplicate %u, corrupt %u (repaired %u), rate %" PRIu64 " B/s queue %u, blackout %.3f s, "
-	       "hold %.1f ms, mark %u, split %u\n",
+	       "hold %.1f ms, mark %u or above %u, split %u, mtu %u\n",
 	       (double)f->delay_ns / 1e6, (double)f->jitter_ns / 1e6, f->loss_ppm,
 	       f->burst_enter_ppm, f->burst_leave_ppm, f->burst_loss_ppm, f->reorder_ppm,
 	       (double)f->reorder_ns / 1e6, f->duplicate_ppm, f->corrupt_ppm, f->repair_ppm,
 	       f->rate_bytes_per_s, f->queue_bytes_max,
 	       (double)(f->blackout_until_ns - f->blackout_from_ns) / 1e9,
-	       (double)f->hold_ns / 1e6, f->mark_ppm, f->split_ppm);
+	       (double)f->hold_ns / 1e6, f->mark_ppm, f->mark_above_bytes, f->split_ppm, f->mtu_bytes);
 }
 
 static void
@@ -295,10 +338,10 @@ print_end(const char *name, const struct end_plan *e)
 	static const char *const manners[] = { "polite", "polite last", "rude", "aborts" };
 
 	printf("    %s: %s, %" PRIu64 " bytes by <= %u in pieces of <= %u, reads <= %u, pauses %u up to "
-	       "%.1f ms, notify below %u%s%s\n",
+	       "%.1f ms, notify below %u, talks by %u%s%s\n",
 	       name, manners[e->manner], e->total_bytes, e->write_bytes_max, e->piece_bytes_max,
 	       e->read_bytes_max, e->pause_ppm, (double)e->pause_ns_max / 1e6,
-	       e->notify_below_bytes, e->consumes_late ? ", consumes late" : "",
+	       e->notify_below_bytes, e->talk_bytes, e->consumes_late ? ", consumes late" : "",
 	       e->says_more ? ", says more" : "");
 }
 
@@ -312,19 +355,20 @@ plan_print(const struct plan *plan)
 	       wraps[plan->wrap], plan->is_hostile ? ", hostile" : "", plan->may_fail ? ", may fail" : "",
 	       (double)plan->start_ns / 1e9, (double)plan->faults_end_ns / 1e9);
 	printf("  bursts: receive <= %u, transmit <= %u; stalls %u up to %.1f ms; droughts %u up to %.1f "
-	       "ms; failures %u; icmp %u\n",
+	       "ms; failures %u; icmp %u; reports %u; ring %u\n",
 	       plan->receive_burst_max, plan->transmit_burst_max, plan->stall_ppm,
 	       (double)plan->stall_ns_max / 1e6, plan->drought_ppm,
-	       (double)plan->drought_ns_max / 1e6, plan->fail_ppm, plan->icmp_ppm);
+	       (double)plan->drought_ns_max / 1e6, plan->fail_ppm, plan->icmp_ppm, plan->report_ppm,
+	       plan->ring_slots);
 	for (uint32_t i = 0; i < plan->hosts; i++) {
 		const struct tcp_config *c = &plan->config[i];
 
 		printf("  host %u: conns %u, half open %u, time wait %u, ranges %u, mss %u/%u, recv %u, "
-		       "send %u, shift %u, pools %u/%u/%u/%u\n",
+		       "send %u, shift %u, pools %u/%u/%u%s/%u\n",
 		       i, c->conns_max, c->half_open_max, c->time_wait_max, c->ranges_max,
 		       c->mss_v4, c->mss_v6, c->recv_bytes_max, c->send_bytes_max, c->window_shift,
 		       plan->pools[i].headers, plan->pools[i].bare, plan->pools[i].receive,
-		       plan->pools[i].payload);
+		       plan->is_watched[i] ? " watched" : "", plan->pools[i].payload);
 		for (uint32_t j = 0; j < plan->hosts; j++)
 			if (j != i) {
 				printf("   link %u to %u:\n", i, j);

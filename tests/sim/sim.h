@@ -18,6 +18,8 @@
  *   world.c   the hosts' loops and the clock
  *   app.c     what writes, reads, pauses, half-closes, aborts
  *   oracle.c  what a listener on the wire can tell about right and wrong
+ *   watch.c   what a host may do at all, whatever the segments say: invariants 3, 7, 10, 11 and 12 of the design
+ *   router.c  what hops on the way report: the size that fits
  *
  * A seed fails by sim_fail(), which ends the process: the state of the world at that
  * moment is what a debugger should see.
@@ -26,6 +28,7 @@
 #define SIM_HOSTS_MAX 3
 #define SIM_PAIRS_MAX 64
 #define SIM_ENDS_MAX (2 * SIM_PAIRS_MAX)
+#define SIM_REPORTS_MAX 16 /* ICMP errors on their way to one host; routers limit them as well */
 
 /* --- what a seed chose ----------------------------------------------------------- */
 
@@ -48,6 +51,9 @@ struct end_plan {
 	uint32_t notify_below_bytes; /* 0: polls for room instead */
 	bool consumes_late;          /* the window opens only after a pause */
 	bool says_more;
+	/* A conversation on a connection that is used again and again: the client writes so much, the server
+	 * answers with as much, and so on. 0: both write when they want. */
+	uint32_t talk_bytes;
 };
 
 struct pair_plan {
@@ -76,6 +82,7 @@ struct plan {
 	uint64_t faults_end_ns; /* after the beginning */
 	struct tcp_config config[SIM_HOSTS_MAX];
 	struct stack_pools pools[SIM_HOSTS_MAX];
+	bool is_watched[SIM_HOSTS_MAX]; /* the engine feels pressure when its receive pool runs low */
 	struct link_faults faults[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; /* blackouts after the beginning */
 	/* hosts */
 	uint32_t receive_burst_max;
@@ -85,7 +92,9 @@ struct plan {
 	uint32_t drought_ppm; /* per turn: one pool is taken away for a while */
 	uint64_t drought_ns_max;
 	uint32_t fail_ppm; /* per turn: one of the next few allocations fails */
-	uint32_t icmp_ppm; /* per turn */
+	uint32_t icmp_ppm; /* per turn: a report about what may have been sent, true or forged */
+	uint32_t report_ppm; /* too long for a link: the router tells; the rest vanishes in a black hole */
+	uint32_t ring_slots; /* packets that the driver of a host holds at most; 0: any number */
 	uint32_t pairs;
 	struct pair_plan pair[SIM_PAIRS_MAX];
 };
@@ -100,7 +109,9 @@ struct flow {
 	bool is_known; /* its SYN went by */
 	bool fin_known;
 	bool has_edge;
+	bool has_before;
 	uint32_t isn;
+	uint32_t isn_before; /* of an earlier SYN-ACK: a cookie of another minute */
 	uint32_t end;  /* highest sequence number sent + 1 */
 	uint32_t fin_seq;
 	uint32_t edge; /* furthest right edge that this side offered to the other */
@@ -133,6 +144,7 @@ struct end {
 	uint32_t unconsumed_bytes;
 	uint64_t opened_at_ns;
 	uint64_t write_at_ns;
+	uint64_t poll_ns; /* how long the latest write that failed waits */
 	uint64_t read_at_ns;
 	uint64_t consume_at_ns;
 };
@@ -148,6 +160,20 @@ struct pair {
 	struct end end[2];
 };
 
+/* An ICMP error on its way back. */
+struct report {
+	uint64_t at_ns;
+	struct tcp_tuple tuple; /* as the sender sees it */
+	uint32_t seq;
+	uint32_t mtu_bytes;
+};
+
+/* Invariant 7: what a host may say follows from what it heard, was asked for and waited for. */
+struct budget {
+	uint64_t acks_earned; /* by segments that take sequence numbers, by calls and by timers */
+	uint64_t acks_sent;   /* segments that only acknowledge */
+};
+
 struct host {
 	struct stack stack;
 	uint32_t index;
@@ -157,6 +183,9 @@ struct host {
 	uint64_t drought_until_ns;
 	struct pkt *stolen; /* what the drought took */
 	uint64_t turns;
+	struct report report[SIM_REPORTS_MAX];
+	uint32_t reports;
+	struct budget budget;
 };
 
 struct world {
@@ -201,3 +230,27 @@ void app_judge(struct world *w);
 
 /* A segment leaves a host. */
 void oracle_sent(struct world *w, struct host *h, const struct pkt *p);
+
+/* --- watch.c ------------------------------------------------------------------------ */
+
+/* tcp_input(), watched. */
+void watch_input(struct world *w, struct host *h, struct pkt *p);
+/* A call of the application that may have something said. */
+void watch_call(struct host *h);
+/* tcp_advance() comes now. */
+void watch_timers(struct world *w, struct host *h);
+/* A segment leaves. */
+void watch_sent(struct world *w, struct host *h, const struct pkt *p);
+/* A turn is over. */
+void watch_turn(struct world *w, struct host *h);
+
+/* Basic blocks that the engine has run, where it was compiled to count them (tcp_sim_steps); else 0. */
+extern uint64_t sim_steps;
+
+/* --- router.c ------------------------------------------------------------------------ */
+
+/* p, sent by h, is too long for the link to `to`. */
+void router_too_long(struct world *w, struct host *h, uint32_t to, const struct pkt *p);
+/* Reports that have arrived. */
+void router_deliver(struct world *w, struct host *h);
+uint64_t router_next_at(const struct host *h);

@@ -37,6 +37,12 @@ sim_fail(const struct world *w, const char *format, ...)
 	exit(1);
 }
 
+static uint64_t
+earlier(uint64_t a_ns, uint64_t b_ns)
+{
+	return a_ns < b_ns ? a_ns : b_ns;
+}
+
 static void
 trace(struct world *w, const struct pkt *p, uint32_t from, uint32_t to, const char *arrow)
 {
@@ -64,44 +70,25 @@ address_of(const struct plan *plan, uint32_t host)
 	return plan->is_v6 ? v6 : v4;
 }
 
-/* Passive numbers are cookies: the clock's share of them is waited for, the rest is tried. */
-static void
-aim_server(struct world *w, struct tcp *server, const struct tcp_tuple *t, uint32_t irs)
-{
-	const struct tcp_config *c = &w->plan.config[w->plan.pair[0].client_host];
-	uint16_t mss = w->plan.is_v6 ? c->mss_v6 : c->mss_v4;
-
-	for (uint32_t tries = 0; tries < 20000; tries++) {
-		if (tcp_cookie_make(server, t, irs, mss, w->now_ns) >= UINT32_MAX - 50000)
-			return;
-		server->cookie_secret = (struct siphash_key){ prng_next(&w->prng), prng_next(&w->prng) };
-		memset(server->cookie_keys, 0, sizeof(server->cookie_keys));
-	}
-	CHECK(false); /* one of 300 fits */
-}
-
-/* Moves the beginning so that the first pair's numbers start below 2^32 and pass it. */
+/* Moves one end's numbers so that the first pair's begin a little below 2^32 and pass it. */
 static void
 aim_at_wrap(struct world *w)
 {
 	const struct pair_plan *p = &w->plan.pair[0];
 	struct tcp *client = w->host[p->client_host].stack.tcp;
+	struct tcp *server = w->host[p->server_host].stack.tcp;
+	const struct tcp_config *c = &w->plan.config[p->client_host];
+	uint16_t mss = w->plan.is_v6 ? c->mss_v6 : c->mss_v4;
 	struct tcp_tuple t = { w->host[p->client_host].address, w->host[p->server_host].address,
 			       p->client_port, sim_port_of(p->server_host) };
 	struct tcp_tuple seen = { t.remote, t.local, t.remote_port, t.local_port };
-	uint32_t below = 1 + prng_below(&w->prng, 20000);
+	uint32_t goal = 0u - 1 - prng_below(&w->prng, 20000);
+	uint32_t isn = tcp_isn_make(client, &t, w->now_ns);
 
-	if (w->plan.wrap == WRAP_CLIENT) {
-		uint32_t missing = 0u - below - tcp_isn_make(client, &t, w->now_ns);
-
-		w->now_ns += (uint64_t)missing * 4 * NSEC_PER_USEC;
-	} else if (w->plan.wrap == WRAP_SERVER) {
-		/* The five bits of the step are all set in the last of 32. */
-		w->now_ns += (31 - w->now_ns / TCP_COOKIE_STEP_NS % 32) * TCP_COOKIE_STEP_NS;
-		aim_server(w, w->host[p->server_host].stack.tcp, &seen,
-			   tcp_isn_make(client, &t, w->now_ns));
-	}
-	w->start_ns = w->now_ns;
+	if (w->plan.wrap == WRAP_CLIENT)
+		client->config.isn_offset += goal - isn;
+	else if (w->plan.wrap == WRAP_SERVER)
+		server->config.isn_offset += goal - tcp_cookie_make(server, &seen, isn, mss, w->now_ns);
 }
 
 static struct link *
@@ -125,11 +112,15 @@ world_open(struct world *w)
 	prng_init(&w->prng, plan->seed ^ UINT64_C(0x736c75696365));
 	for (uint32_t i = 0; i < w->hosts; i++) {
 		struct host *h = &w->host[i];
+		struct tcp_config config;
 
 		h->index = i;
 		h->address = address_of(plan, i);
 		h->turn_at_ns = NEVER_NS;
-		stack_open(&h->stack, &plan->config[i], &plan->pools[i], w->now_ns);
+		config = plan->config[i];
+		if (plan->is_watched[i])
+			config.watched_pools[0].pool = &h->stack.pools[2]; /* what arrives */
+		stack_open(&h->stack, &config, &plan->pools[i], w->now_ns);
 		CHECK(tcp_listen(h->stack.tcp, &h->address, sim_port_of(i), i + 100) == ERR_OK);
 	}
 	aim_at_wrap(w);
@@ -213,7 +204,7 @@ receive(struct world *w, struct host *h)
 		while (budget > 0 &&
 		       (p = link_receive(w->link[from][h->index], w->now_ns)) != NULL) {
 			trace(w, p, from, h->index, "->");
-			tcp_input(h->stack.tcp, p, w->now_ns);
+			watch_input(w, h, p);
 			budget--;
 		}
 	}
@@ -253,6 +244,34 @@ run_events(struct world *w, struct host *h)
 	return any;
 }
 
+/* The driver takes nothing more until it has given something back. */
+static bool
+ring_is_full(const struct world *w, const struct host *h)
+{
+	uint32_t held = 0;
+
+	if (w->plan.ring_slots == 0)
+		return false;
+	for (uint32_t to = 0; to < w->hosts; to++) {
+		link_release(w->link[h->index][to], w->now_ns);
+		held += link_held(w->link[h->index][to]);
+	}
+	return held >= w->plan.ring_slots;
+}
+
+/* When a full ring has room again. */
+static uint64_t
+ring_next_at(const struct world *w, const struct host *h)
+{
+	uint64_t at_ns = NEVER_NS;
+
+	if (h->stack.tcp->transmit.count == 0 || !ring_is_full(w, h))
+		return NEVER_NS;
+	for (uint32_t to = 0; to < w->hosts; to++)
+		at_ns = earlier(at_ns, link_release_at(w->link[h->index][to]));
+	return at_ns;
+}
+
 static void
 transmit(struct world *w, struct host *h)
 {
@@ -261,6 +280,8 @@ transmit(struct world *w, struct host *h)
 	for (uint32_t n = 0; n < w->plan.transmit_burst_max; n++) {
 		uint32_t to = 0;
 
+		if (ring_is_full(w, h))
+			return;
 		p = tcp_transmit_next(h->stack.tcp);
 		if (p == NULL)
 			return;
@@ -271,11 +292,16 @@ transmit(struct world *w, struct host *h)
 			sim_fail(w, "host %u sends to an address that nobody has", h->index);
 		trace(w, p, h->index, to, "--");
 		oracle_sent(w, h, p);
+		watch_sent(w, h, p);
 		w->segments++;
-		if (to == w->hosts)
+		if (to == w->hosts) {
 			pkt_free(p);
-		else
-			link_send(w->link[h->index][to], p, w->now_ns);
+			continue;
+		}
+		pkt_ref(p);
+		if (!link_send(w->link[h->index][to], p, w->now_ns))
+			router_too_long(w, h, to, p);
+		pkt_free(p);
 	}
 	h->turn_at_ns = w->now_ns;
 }
@@ -299,6 +325,8 @@ turn(struct world *w, struct host *h)
 	receive(w, h);
 	if (happens(w, w->plan.icmp_ppm))
 		complain(w, h);
+	router_deliver(w, h);
+	watch_timers(w, h);
 	tcp_advance(h->stack.tcp, w->now_ns);
 	for (int i = 0; i < EVENT_ROUNDS_MAX; i++) {
 		bool any = run_events(w, h);
@@ -312,12 +340,7 @@ turn(struct world *w, struct host *h)
 		h->turn_at_ns = w->now_ns;
 	transmit(w, h);
 	tcp_check(h->stack.tcp);
-}
-
-static uint64_t
-earlier(uint64_t a_ns, uint64_t b_ns)
-{
-	return a_ns < b_ns ? a_ns : b_ns;
+	watch_turn(w, h);
 }
 
 static uint64_t
@@ -326,6 +349,8 @@ host_next_at(const struct world *w, const struct host *h)
 	uint64_t at_ns = earlier(h->turn_at_ns, tcp_next_at(h->stack.tcp));
 
 	at_ns = earlier(at_ns, app_next_at(w, h));
+	at_ns = earlier(at_ns, router_next_at(h));
+	at_ns = earlier(at_ns, ring_next_at(w, h));
 	if (h->stolen != NULL)
 		at_ns = earlier(at_ns, h->drought_until_ns);
 	for (uint32_t from = 0; from < w->hosts; from++)

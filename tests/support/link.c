@@ -167,8 +167,8 @@ release(struct held *h)
 	free(h);
 }
 
-static void
-release_due(struct link *l, uint64_t now_ns)
+void
+link_release(struct link *l, uint64_t now_ns)
 {
 	struct node *n;
 
@@ -223,7 +223,7 @@ launch(struct link *l, const struct pkt *p, const struct impair_copy *copy)
 	list_insert(&l->frames, &f->node);
 }
 
-void
+bool
 link_send(struct link *l, struct pkt *p, uint64_t now_ns)
 {
 	uint8_t ecn = pkt_meta(p)->ecn;
@@ -233,14 +233,35 @@ link_send(struct link *l, struct pkt *p, uint64_t now_ns)
 		.may_mark = ecn == 1 || ecn == 2,
 	};
 	struct impair_copy copies[IMPAIR_COPIES_MAX];
+	enum impair_fate fate;
 	uint32_t count;
 
-	release_due(l, now_ns);
+	link_release(l, now_ns);
 	l->stats.sent++;
-	impair_decide(&l->wire, &frame, now_ns, copies, &count);
+	fate = impair_decide(&l->wire, &frame, now_ns, copies, &count);
 	for (uint32_t i = 0; i < count; i++)
 		launch(l, p, &copies[i]);
 	hold(l, p, now_ns);
+	return fate != IMPAIR_TOO_BIG;
+}
+
+uint32_t
+link_held(const struct link *l)
+{
+	return l->held.count;
+}
+
+uint64_t
+link_release_at(const struct link *l)
+{
+	return l->held.head == NULL ? NEVER_NS : l->held.head->at_ns;
+}
+
+void
+link_visit_held(const struct link *l, void (*visit)(const struct pkt *p, void *owner), void *owner)
+{
+	for (const struct node *n = l->held.head; n != NULL; n = n->next)
+		visit(((const struct held *)n)->p, owner);
 }
 
 uint64_t
@@ -277,7 +298,7 @@ link_receive(struct link *l, uint64_t now_ns)
 {
 	struct node *n;
 
-	release_due(l, now_ns);
+	link_release(l, now_ns);
 	while ((n = list_take(&l->frames, now_ns)) != NULL) {
 		struct pkt *p = arrived(l, (const struct frame *)n);
 

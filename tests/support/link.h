@@ -74,8 +74,18 @@ void link_free(struct link *l);
 /* From now on. Packets on the way keep their fate. */
 void link_set_faults(struct link *l, const struct link_faults *faults);
 
-/* Takes p. */
-void link_send(struct link *l, struct pkt *p, uint64_t now_ns);
+/* Takes p. False: it was too long for the link, and whoever finds that out may tell the sender. */
+bool link_send(struct link *l, struct pkt *p, uint64_t now_ns);
+
+/* Packets of the sender that its driver has not given back yet, and when the next one is due. */
+uint32_t link_held(const struct link *l);
+uint64_t link_release_at(const struct link *l);
+
+/* Gives back what is due. Sending and receiving do it as well. */
+void link_release(struct link *l, uint64_t now_ns);
+
+/* Calls visit() for each of them. */
+void link_visit_held(const struct link *l, void (*visit)(const struct pkt *p, void *owner), void *owner);
 
 /* When link_receive() has something to do: an arrival or a release. NEVER_NS: nothing. */
 uint64_t link_next_at(const struct link *l);

@@ -371,7 +371,7 @@ run_many(struct options *o, const char *program, seeds_run run)
 	seconds = seeds_clock_s() - c.start_s;
 	for (uint32_t i = 0; i < c.failures; i++)
 		fprintf(stderr, "seed %" PRIu64 " failed\n", c.failed[i]);
-	printf("seeds %" PRIu64 "..%" PRIu64 ": %" PRIu64 " passed, %u failed%s, %.1f s, %.0f seeds/s in %u processes\n",
+	printf("seeds %" PRIu64 "..%" PRIu64 ": %" PRIu64 " passed, %u failed%s, %.1f s, %.0f/s in %u processes\n",
 	       o->first, o->last, (uint64_t)c.board->done, c.failures,
 	       c.failures == SEEDS_FAILURES_MAX ? ", the rest was not tried" : "", seconds,
 	       (double)c.board->done / seconds, o->jobs);
