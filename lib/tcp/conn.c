@@ -433,8 +433,23 @@ tcp_shutdown(struct tcp *t, tcp_conn_t conn)
 void
 tcp_conn_orphan(struct tcp *t, struct tcp_conn *c)
 {
-	t->stats.orphans += !c->orphan;
+	if (c->orphan)
+		return;
 	c->orphan = true;
+	c->events = 0;
+	tcp_link_remove(t, &c->event_link);
+	tcp_link_append(t, &t->orphan_list, &c->event_link); /* nobody hears its events any more */
+	t->stats.orphans++;
+}
+
+/* The oldest has had the most time to end by itself. */
+static void
+evict_orphan(struct tcp *t)
+{
+	struct tcp_link *oldest = tcp_link_first(t, &t->orphan_list);
+
+	t->stats.drops[ERR_TCP_ORPHAN_EVICTED]++;
+	tcp_conn_reset(t, TCP_OWNER_OF(oldest, struct tcp_conn, event_link), ERR_OK);
 }
 
 void
@@ -443,13 +458,13 @@ tcp_close(struct tcp *t, tcp_conn_t conn)
 	struct tcp_conn *c = conn_of(t, conn);
 
 	tcp_conn_orphan(t, c);
-	c->events = 0;
-	tcp_link_remove(t, &c->event_link);
+	if (t->stats.orphans > t->config.orphans_max) /* which is 1 at least, so it is not c */
+		evict_orphan(t);
 	if (c->state == TCP_CLOSED) {
 		conn_free(t, c);
 	} else if (c->state == TCP_SYN_SENT) {
 		tcp_conn_end(t, c, ERR_OK);
-	} else if (c->rcvq.count > 0 || t->stats.orphans > t->config.orphans_max) {
+	} else if (c->rcvq.count > 0) {
 		tcp_conn_reset(t, c, ERR_OK);
 	} else {
 		queue_fin(t, c);

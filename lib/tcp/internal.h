@@ -207,12 +207,11 @@ struct tcp_conn {
 	uint32_t tune_rtt_us;    /* the receiver's estimate of the round trip; 0: none */
 	uint32_t opened_ms;      /* worker's clock, modulo 2^32 */
 	uint8_t policy;          /* index of config.policies */
+	uint8_t run_count;
 	uint32_t rcv_unconsumed; /* in order, not yet tcp_consumed() */
 	uint32_t rcv_truesize;   /* memory of what is queued here, in order or not */
 	struct pkt_queue rcvq;
 	struct tcp_run *runs;
-	uint32_t run_count;
-	uint32_t run_bytes;
 	uint32_t run_stamp;
 	uint32_t fin_seq;
 	uint32_t dsack_start;
@@ -327,6 +326,7 @@ struct tcp {
 	struct tcp_link turn_list; /* those of output_list whose turn is now */
 	struct tcp_link event_list;
 	struct tcp_link half_open_list;
+	struct tcp_link orphan_list; /* through event_link, oldest first */
 	uint32_t time_wait_head; /* index + 1 */
 	uint32_t time_wait_tail;
 	struct timer time_wait_timer;

@@ -89,7 +89,6 @@ run_free(struct tcp *t, struct tcp_conn *c, struct tcp_run **link)
 		tcp_conn_unpin(t, c, pkt_truesize(p));
 		pkt_free(p);
 	}
-	c->run_bytes -= run->end - run->start;
 	c->run_count--;
 	*link = run->next;
 	pool_put(&t->ranges, run);
@@ -100,6 +99,17 @@ tcp_reass_free(struct tcp *t, struct tcp_conn *c)
 {
 	while (c->runs != NULL)
 		run_free(t, c, &c->runs);
+}
+
+/* At most TCP_RUNS_MAX steps. */
+static uint32_t
+run_bytes(const struct tcp_conn *c)
+{
+	uint32_t bytes = 0;
+
+	for (const struct tcp_run *run = c->runs; run != NULL; run = run->next)
+		bytes += run->end - run->start;
+	return bytes;
 }
 
 static void
@@ -128,7 +138,6 @@ run_join_next(struct tcp *t, struct tcp_conn *c, struct tcp_run *run)
 	if (next == NULL || next->start != run->end)
 		return;
 	queue_join(&run->pkts, &next->pkts);
-	c->run_bytes += next->end - next->start; /* run_free() takes them off again */
 	run->end = next->end;
 	run_free(t, c, &run->next);
 }
@@ -209,7 +218,7 @@ insert_beyond(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 	uint32_t end = s->seq + s->len;
 	bool replaces = false;
 
-	if (c->run_bytes + s->len > c->rcv_max / 4 * 3)
+	if (run_bytes(c) + s->len > c->rcv_max / 4 * 3)
 		return ERR_TCP_PRESSURE;
 	/* At most TCP_RUNS_MAX steps. */
 	while (*link != NULL && seq_le((*link)->start, s->seq)) {
@@ -239,7 +248,6 @@ insert_beyond(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 		queue_payload(t, c, &before->pkts, s->pkt);
 		before->end = end;
 		before->stamp = c->run_stamp;
-		c->run_bytes += s->len;
 		s->pkt = NULL;
 		run_join_next(t, c, before);
 		return ERR_OK;
@@ -250,7 +258,6 @@ insert_beyond(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 		queue_put_front(&run->pkts, s->pkt);
 		run->start = s->seq;
 		run->stamp = c->run_stamp;
-		c->run_bytes += s->len;
 		s->pkt = NULL;
 		return ERR_OK;
 	}
@@ -260,7 +267,6 @@ insert_beyond(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 	*run = (struct tcp_run){ .next = *link, .start = s->seq, .end = end, .stamp = c->run_stamp };
 	*link = run;
 	c->run_count++;
-	c->run_bytes += s->len;
 	queue_payload(t, c, &run->pkts, s->pkt);
 	s->pkt = NULL;
 	return ERR_OK;

@@ -179,6 +179,7 @@ tcp_init(void *memory, const struct tcp_config *config, struct pkt_pool *header_
 	tcp_link_init(t, &t->turn_list);
 	tcp_link_init(t, &t->event_list);
 	tcp_link_init(t, &t->half_open_list);
+	tcp_link_init(t, &t->orphan_list);
 	t->time_wait_timer.kind = TCP_TIMER_TIME_WAIT;
 	return t;
 }

@@ -83,7 +83,7 @@ struct tcp_config {
 	uint64_t fin_wait_ns;      /* orphan FIN-WAIT-2: 60 s */
 	uint64_t rto_min_ns;       /* 200 ms */
 	uint16_t peer_mss_min;     /* a SYN that offers less is dropped (CVE-2019-11479): none, it counts as 48 */
-	uint32_t orphans_max;      /* closed here, not yet there; beyond it tcp_close() resets: conns_max / 4 */
+	uint32_t orphans_max;      /* closed here, not yet there; beyond it the oldest is reset: conns_max / 4 */
 	uint16_t ephemeral_port_min; /* 16384 */
 	uint16_t ephemeral_port_max; /* 65535 */
 	struct tcp_policy policies[TCP_POLICIES_MAX];

@@ -293,6 +293,89 @@ an_orphan_does_not_wait_for_ever_for_the_peers_fin(void **state)
 	pair_fini();
 }
 
+/* T22. Clients close or vanish; what we have closed keeps its place for a while only, and only so many. */
+#define VANISHING 300u
+#define ORPHANS_MAX 100u
+
+static void
+open_vanishing(void)
+{
+	struct tcp_config config = config_default();
+
+	config.conns_max = VANISHING;
+	config.orphans_max = ORPHANS_MAX;
+	pair_init(&config);
+	assert_int_equal(tcp_listen(pair.b.tcp, &pair.b.address, SERVER_PORT, 0), ERR_OK);
+	for (uint32_t i = 0; i < VANISHING; i++) {
+		start_connect();
+		settle();
+	}
+	assert_int_equal(pair.b.accepted, VANISHING);
+}
+
+/* The handle of the i-th connection that b accepted; each has its own place. */
+static tcp_conn_t
+accepted(uint32_t i)
+{
+	return pool_handle(&pair.b.tcp->conns, pool_at(&pair.b.tcp->conns, i));
+}
+
+static void
+the_oldest_orphan_makes_room_for_the_next(void **state)
+{
+	(void)state;
+	open_vanishing();
+	pair.a.lose = lose_all;
+	for (uint32_t i = 0; i < ORPHANS_MAX; i++)
+		tcp_close(pair.b.tcp, accepted(i));
+	settle();
+	assert_int_equal(tcp_stats(pair.b.tcp)->orphans, ORPHANS_MAX);
+	assert_int_equal(tcp_stats(pair.b.tcp)->resets_out, 0);
+	for (uint32_t i = ORPHANS_MAX; i < VANISHING; i++) {
+		tcp_close(pair.b.tcp, accepted(i));
+		tcp_check(pair.b.tcp);
+		/* The first in goes, and nobody else. */
+		assert_false(pool_is_lent(&pair.b.tcp->conns, i - ORPHANS_MAX));
+		assert_true(pool_is_lent(&pair.b.tcp->conns, i - ORPHANS_MAX + 1));
+	}
+	settle();
+	assert_int_equal(tcp_stats(pair.b.tcp)->orphans, ORPHANS_MAX);
+	assert_int_equal(tcp_stats(pair.b.tcp)->resets_out, VANISHING - ORPHANS_MAX);
+	assert_int_equal(tcp_stats(pair.b.tcp)->drops[ERR_TCP_ORPHAN_EVICTED], VANISHING - ORPHANS_MAX);
+	pair_fini();
+}
+
+/* In FIN-WAIT-1 (nobody acknowledges), in FIN-WAIT-2 (nobody closes), in LAST-ACK (closed and vanished): a minute
+ * later the table is empty. */
+static void
+a_table_of_orphans_drains_in_a_minute(void **state)
+{
+	(void)state;
+	open_vanishing();
+	for (uint32_t i = 0; i < 30; i++) {
+		tcp_close(pair.b.tcp, accepted(i));
+		settle(); /* a acknowledges and stays in CLOSE-WAIT */
+	}
+	for (uint32_t i = 0; i < VANISHING; i++) {
+		struct tcp_conn *c = pool_at(&pair.a.tcp->conns, i);
+
+		if (pool_is_lent(&pair.a.tcp->conns, i) && c->state == TCP_ESTABLISHED && i % 3 == 0)
+			tcp_shutdown(pair.a.tcp, pool_handle(&pair.a.tcp->conns, c));
+	}
+	settle();
+	pair.a.lose = lose_all;
+	for (uint32_t i = 30; i < ORPHANS_MAX; i++)
+		tcp_close(pair.b.tcp, accepted(i));
+	for (uint32_t i = ORPHANS_MAX; i < VANISHING; i++)
+		tcp_abort(pair.b.tcp, accepted(i));
+	settle();
+	assert_int_equal(tcp_stats(pair.b.tcp)->orphans, ORPHANS_MAX);
+	run_for(61 * SEC);
+	assert_int_equal(tcp_stats(pair.b.tcp)->conns, 0);
+	assert_int_equal(tcp_stats(pair.b.tcp)->orphans, 0);
+	pair_fini();
+}
+
 static void
 many_open_at_once_and_each_is_accepted_once(void **state)
 {
@@ -434,6 +517,8 @@ main(void)
 		cmocka_unit_test(a_syn_into_the_void_is_sent_again_and_given_up),
 		cmocka_unit_test(data_into_the_void_ends_the_connection_after_the_user_timeout),
 		cmocka_unit_test(an_orphan_does_not_wait_for_ever_for_the_peers_fin),
+		cmocka_unit_test(the_oldest_orphan_makes_room_for_the_next),
+		cmocka_unit_test(a_table_of_orphans_drains_in_a_minute),
 		cmocka_unit_test(many_open_at_once_and_each_is_accepted_once),
 		cmocka_unit_test(a_full_table_of_connections_refuses_and_recovers),
 		cmocka_unit_test(room_and_queues_are_told_as_they_are),

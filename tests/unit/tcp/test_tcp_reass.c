@@ -373,7 +373,7 @@ the_table_agrees_with_an_array(void **state)
 			objects[i] = tcp_conn_open(pair.a.tcp, &tuple, 1, 0);
 			assert_non_null(objects[i]);
 		} else if (objects[i] != NULL && prng_below(&prng, 10) < (step / 10000 % 2 ? 9 : 2)) {
-			objects[i]->orphan = true;
+			tcp_conn_orphan(pair.a.tcp, objects[i]);
 			tcp_conn_set_state(objects[i], TCP_SYN_SENT);
 			tcp_conn_end(pair.a.tcp, objects[i], ERR_OK);
 			objects[i] = NULL;
@@ -387,7 +387,7 @@ the_table_agrees_with_an_array(void **state)
 	for (uint32_t i = 0; i < OBJECTS; i++) {
 		if (objects[i] == NULL)
 			continue;
-		objects[i]->orphan = true;
+		tcp_conn_orphan(pair.a.tcp, objects[i]);
 		tcp_conn_set_state(objects[i], TCP_SYN_SENT);
 		tcp_conn_end(pair.a.tcp, objects[i], ERR_OK);
 	}
