@@ -16,6 +16,7 @@ BUILD = ROOT / 'build'
 PROGRAMS = {'sluice': BUILD / 'tools/benchmark/host/bench-sluice',
             'linux': BUILD / 'tools/benchmark/host/bench-linux'}
 RELAY = BUILD / 'tools/relay/sluice-relay'
+VIRTUAL = BUILD / 'tools/benchmark/host/bench-virtual'
 PORT = 7000
 # Both ends of a path have the same addresses in every path: paths do not see each other.
 ADDRESSES = {'left': ('10.7.0.1', 'fd07::1'), 'right': ('10.7.0.2', 'fd07::2')}
@@ -45,7 +46,7 @@ def build():
     if not (BUILD / 'build.ninja').exists():
         subprocess.run(['meson', 'setup', str(BUILD), str(ROOT)], check=True, stdout=subprocess.DEVNULL)
     done = subprocess.run(['ninja', '-C', str(BUILD), *(str(p.relative_to(BUILD)) for p in
-                                                        [*PROGRAMS.values(), RELAY])],
+                                                        [*PROGRAMS.values(), RELAY, VIRTUAL])],
                           capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Failed(done.stdout[-3000:])
@@ -174,6 +175,14 @@ class Path:
             sys.stderr.write(err)
         for side in self.ends:
             ip('netns', 'delete', self.space(side))
+
+
+def virtual(*words):
+    """One flow between two stacks of ours in virtual time, with options of bench-virtual; its result."""
+    done = subprocess.run([str(VIRTUAL), *words], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Failed(f'bench-virtual: {done.stderr.strip()} (exit code {done.returncode})')
+    return json.loads(done.stdout)
 
 
 def median(values):
