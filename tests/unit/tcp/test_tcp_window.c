@@ -420,6 +420,36 @@ the_edge_moves_in_steps_that_are_worth_a_segment(void **state)
 	}
 }
 
+/* --- acknowledging ------------------------------------------------------------------------------ */
+
+/* MUST-58, MUST-59: what has arrived is worked through before it is acknowledged, and one ACK is for all of it,
+ * in the first 16 segments, behind them, and with a hole in it. */
+static void
+a_burst_is_acknowledged_once(void **state)
+{
+	struct tcp_config config = wide_config();
+
+	(void)state;
+	begin(&config, 50 * MS, ALL);
+	for (uint32_t burst = 0; burst < 4; burst++) {
+		uint32_t before = sender.sent;
+		uint32_t hole = sender.nxt + 7 * MSS;
+
+		for (uint32_t i = 0; i < 32; i++) {
+			if (burst != 3 || sender.nxt != hole)
+				put(segment_make(sender.nxt, TCPHDR_ACK, TCPHDR_HAS_TIMES, MSS));
+			sender.nxt += MSS;
+		}
+		collect();
+		assert_int_equal(sender.sent - before, 1);
+		assert_int_equal(sender.replies[(sender.tail - 1) % REPLIES].ack, burst == 3 ? hole : sender.nxt);
+		pair.now_ns += 50 * MS;
+		collect();
+		assert_int_equal(sender.sent - before, 1);
+	}
+	pair_fini();
+}
+
 int
 main(void)
 {
@@ -434,6 +464,7 @@ main(void)
 		cmocka_unit_test(a_policy_raises_the_window_and_never_lowers_it),
 		cmocka_unit_test(each_kind_of_peer_begins_with_its_own_window),
 		cmocka_unit_test(the_edge_moves_in_steps_that_are_worth_a_segment),
+		cmocka_unit_test(a_burst_is_acknowledged_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
