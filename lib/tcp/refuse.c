@@ -1,7 +1,7 @@
 /*
- * What strangers can make us send, and how much of it (reliability.md T2, T26). An answer is never longer
- * than what asked for it and one segment each, so nobody gains by lending us a victim's address; the rates
- * below keep the work small as well. A SYN's first answer has no rate: refusing it would be the attack.
+ * What strangers can make us send, and how much of it (threats T2, T26). An answer is one segment,
+ * longer than what asked for it by an MSS option at most, so nobody gains by lending us a victim's address; the
+ * rates below keep the work small as well. A SYN's first answer has no rate: refusing it would be the attack.
  */
 #include "tcp/internal.h"
 
