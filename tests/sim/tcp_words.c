@@ -314,6 +314,7 @@ app_connect(struct play *p)
 	}
 	p->is_open = true;
 	p->is_settled = p->has_eof = false;
+	p->has_iss = false; /* whatever number it gets, this is another connection */
 }
 
 static void
