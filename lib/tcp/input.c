@@ -540,7 +540,8 @@ note_fin(struct tcp_conn *c, const struct tcp_segment *s)
 static void
 forget_known_syn(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 {
-	if (c->state != TCP_SYN_RCVD || !(s->h.flags & TCPHDR_SYN) || s->h.seq != c->irs)
+	if (c->state != TCP_SYN_RCVD || (s->h.flags & (TCPHDR_SYN | TCPHDR_RST)) != TCPHDR_SYN ||
+	    s->h.seq != c->irs)
 		return;
 	if (!(s->h.flags & TCPHDR_ACK)) {
 		c->snd_nxt = c->iss; /* our SYN,ACK did not arrive */

@@ -363,7 +363,7 @@ the_table_agrees_with_an_array(void **state)
 	pair_init(&config);
 	prng_init(&prng, 3);
 	memset(objects, 0, sizeof(objects));
-	for (int step = 0; step < 60000; step++) {
+	for (int step = 0; step < 1000000; step++) {
 		uint32_t i = prng_below(&prng, OBJECTS);
 		struct tcp_tuple tuple = { v4(1), v4(2), (uint16_t)(i * 91), (uint16_t)(i % 7) };
 		uint32_t ref;

@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""COVERAGE.md and the threats of tests/README.md name tests that exist, and forget no rule.
+
+usage: test_coverage.py TESTS_FOLDER
+"""
+
+import pathlib
+import re
+import sys
+
+# RFC 9293, appendix B: how many of each kind there are.
+RULES = {"MUST": 69, "SHLD": 31, "MAY": 18, "REC": 1}
+# reliability.md's rows about TCP and IP.
+THREATS = range(1, 28)
+
+
+def known_tests(tests):
+    """Every name that a row may have."""
+    names = {"tcp_sim"}
+    listed = (tests / "script/meson.build").read_text()
+    for script in tests.glob("script/*.pkt"):
+        if f"'{script.stem}'" not in listed:
+            yield f"{script.name} is not listed in script/meson.build", None
+        names.add(script.stem)
+    for source in tests.glob("unit/**/test_*.c"):
+        if f"'{source.name}'" not in (source.parent / "meson.build").read_text():
+            yield f"{source.name} is not listed in the meson.build beside it", None
+        for function in re.findall(r"cmocka_unit_test(?:_\w+)?\(\s*(\w+)", source.read_text()):
+            names.add(f"{source.stem}:{function}")
+    for source in tests.glob("fuzz/fuzz_*.c"):
+        corpus = tests / "fuzz/corpus" / source.stem.removeprefix("fuzz_")
+        if corpus.is_dir() and any(corpus.iterdir()):
+            names.add(source.stem)
+    yield None, names
+
+
+def rows(path, columns):
+    """(line number, cells) of the tables that have so many columns."""
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.startswith("| ") or set(line) <= set("|- "):
+            continue
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) == columns:
+            yield number, cells
+
+
+def complaints_of_row(path, number, what, cell, names):
+    tests = re.findall(r"`([^`]+)`", cell)
+    if not tests:
+        yield f"{path.name}:{number}: {what} has no test"
+    for test in tests:
+        if test not in names:
+            yield f"{path.name}:{number}: {what}: there is no test {test}"
+
+
+def coverage(path, names):
+    seen = []
+    for columns in (4, 3):
+        for number, cells in rows(path, columns):
+            if cells[-1] == "tests":
+                continue
+            yield from complaints_of_row(path, number, cells[0], cells[-1], names)
+            seen += re.findall(r"\b(?:MUST|SHLD|MAY|REC)-\d+\b", cells[0])
+    for kind, count in RULES.items():
+        for rule in (f"{kind}-{n}" for n in range(1, count + 1)):
+            if seen.count(rule) != 1:
+                yield f"{path.name}: {rule} is in {seen.count(rule)} rows"
+
+
+def is_known_threat_test(tests, names, name):
+    """tests/README.md names scripts as files, with globs, and functions without their file."""
+    if name.endswith(".pkt"):
+        return any(tests.glob(f"script/{name}"))
+    if "/" in name:
+        return name.startswith("tools/bench ") or (tests / name).exists() or (tests / f"{name}.c").exists()
+    return any(known.endswith(f":{name}") for known in names)
+
+
+def threats(tests, names):
+    path = tests / "README.md"
+    seen = []
+    for number, cells in rows(path, 3):
+        if not re.fullmatch(r"T\d+", cells[0]):
+            continue
+        seen.append(int(cells[0][1:]))
+        shown = re.findall(r"`([^`]+)`", cells[2])
+        if all(name.startswith("tools/bench ") for name in shown):
+            yield f"{path.name}:{number}: {cells[0]} has no test that always runs"
+        for name in shown:
+            if not is_known_threat_test(tests, names, name):
+                yield f"{path.name}:{number}: {cells[0]}: there is no test {name}"
+    for threat in THREATS:
+        if seen.count(threat) != 1:
+            yield f"{path.name}: T{threat} is in {seen.count(threat)} rows"
+
+
+def main():
+    tests = pathlib.Path(sys.argv[1])
+    names, wrong = set(), []
+    for complaint, found in known_tests(tests):
+        if complaint is not None:
+            wrong.append(complaint)
+        else:
+            names = found
+    wrong += coverage(tests / "script/COVERAGE.md", names)
+    wrong += threats(tests, names)
+    for complaint in wrong:
+        print(complaint)
+    print(f"{len(names)} tests known, {len(wrong)} complaints")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
