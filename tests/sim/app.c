@@ -315,24 +315,27 @@ app_read(struct world *w, struct end *e)
 
 /* --- writing ----------------------------------------------------------------------- */
 
-/* How far this end may have written by now: all, or as far as the conversation is. */
+/* How far this end may have written by now: all, or as far as the conversation is, or up to its nap. */
 static uint64_t
-allowed_bytes(const struct end *e)
+allowed_bytes(const struct world *w, const struct end *e)
 {
 	const struct end_plan *mine = e->plan;
 	uint64_t talk = mine->talk_bytes;
+	uint64_t allowed = mine->total_bytes;
 	uint64_t turns;
 
+	if (w->now_ns < w->start_ns + mine->nap_until_ns && mine->nap_at_bytes < allowed)
+		allowed = mine->nap_at_bytes;
 	if (talk == 0 || e->received_bytes == e->pair->end[1 - e->side].plan->total_bytes)
-		return mine->total_bytes;
+		return allowed;
 	turns = e->received_bytes / talk + (e->side == 0);
-	return turns * talk < mine->total_bytes ? turns * talk : mine->total_bytes;
+	return turns * talk < allowed ? turns * talk : allowed;
 }
 
 static struct pkt *
 next_write(struct world *w, struct end *e, uint64_t at, uint32_t room)
 {
-	uint64_t left = allowed_bytes(e) - at;
+	uint64_t left = allowed_bytes(w, e) - at;
 	uint32_t n = 1 + prng_below(&w->prng, e->plan->write_bytes_max);
 
 	if (n > left)
@@ -387,7 +390,7 @@ app_write(struct world *w, struct end *e)
 {
 	struct tcp *tcp = tcp_of(w, e);
 
-	while (e->sent_bytes < allowed_bytes(e) && w->now_ns >= e->write_at_ns) {
+	while (e->sent_bytes < allowed_bytes(w, e) && w->now_ns >= e->write_at_ns) {
 		uint64_t pause_ns;
 
 		if (tcp_send_room(tcp, e->conn) == 0 && e->plan->notify_below_bytes > 0) {
@@ -507,8 +510,10 @@ end_next_at(const struct world *w, const struct end *e)
 		at_ns = e->read_at_ns;
 	if (e->consume_at_ns < at_ns)
 		at_ns = e->consume_at_ns;
-	if (e->sent_bytes < allowed_bytes(e) && e->write_at_ns < at_ns)
+	if (e->sent_bytes < allowed_bytes(w, e) && e->write_at_ns < at_ns)
 		at_ns = e->write_at_ns;
+	if (w->now_ns < w->start_ns + e->plan->nap_until_ns && w->start_ns + e->plan->nap_until_ns < at_ns)
+		at_ns = w->start_ns + e->plan->nap_until_ns;
 	return at_ns;
 }
 

@@ -8,7 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/units.h"
 #include "stream.h"
+
+#define TIMESTAMP_HALF_NS (24 * 86400 * NSEC_PER_SEC)
 
 static int32_t
 distance(uint32_t to, uint32_t from)
@@ -87,6 +90,7 @@ see_syn(struct world *w, struct pair *p, const struct segment *s, uint32_t side)
 		f->isn = s->seq;
 		f->end = s->seq + 1;
 		f->ts_last = s->ts_val;
+		f->ts_at_ns = w->now_ns;
 	}
 	if (!s->has_mss)
 		wrong(w, p, s, side, "its SYN has no MSS (MUST-14)");
@@ -152,10 +156,13 @@ see_options(struct world *w, struct pair *p, const struct segment *s, uint32_t s
 		wrong(w, p, s, side, "has an option of a SYN");
 	if (s->has_ts != (f->has_ts && g->has_ts))
 		wrong(w, p, s, side, "has timestamps unlike negotiated");
-	if (s->has_ts && distance(s->ts_val, f->ts_last) < 0)
+	/* Beyond 24.8 days half of the numbers have passed, and nobody can tell. */
+	if (s->has_ts && w->now_ns - f->ts_at_ns < TIMESTAMP_HALF_NS && distance(s->ts_val, f->ts_last) < 0)
 		wrong(w, p, s, side, "its timestamp went back");
-	if (s->has_ts)
+	if (s->has_ts) {
 		f->ts_last = s->ts_val;
+		f->ts_at_ns = w->now_ns;
+	}
 	if (s->payload.len + s->options.len > (mss < 48 ? 48 : mss))
 		wrong(w, p, s, side, "is larger than the receiver's MSS");
 	if (s->sacks > 0 && !(f->has_sack_ok && g->has_sack_ok))

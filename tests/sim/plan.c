@@ -151,6 +151,12 @@ plan_pairs(struct plan *plan, struct prng *r)
 			p->end[0].talk_bytes = (uint32_t)log_between(r, 64, 8 * KIB);
 			p->end[1].talk_bytes = p->end[0].talk_bytes;
 		}
+		if (one_in(r, 6)) {
+			struct end_plan *e = &p->end[prng_below(r, 2)];
+
+			e->nap_at_bytes = prng_next(r) % (e->total_bytes + 1);
+			e->nap_until_ns = log_between(r, NSEC_PER_SEC, 100 * NSEC_PER_SEC);
+		}
 		/* Two that wait for each other's end would wait for ever. */
 		if (p->end[0].manner == END_POLITE_LAST && p->end[1].manner == END_POLITE_LAST)
 			p->end[prng_below(r, 2)].manner = END_POLITE;
@@ -267,32 +273,18 @@ clock_near_wrap(struct prng *r)
 	return wraps[prng_below(r, COUNT_OF(wraps))] * times - log_between(r, 1, 30 * NSEC_PER_SEC);
 }
 
-void
-plan_make(struct plan *plan, uint64_t seed)
+/* Links, hosts' moods, pairs. */
+static void
+plan_weather(struct plan *plan, struct prng *r)
 {
-	struct prng prng;
-	struct prng *r = &prng;
 	uint32_t which[2];
 
-	memset(plan, 0, sizeof(*plan));
-	prng_init(r, seed);
-	plan->seed = seed;
-	plan->hosts = one_in(r, 5) ? 3 : 2;
-	plan->is_v6 = one_in(r, 3);
-	plan->is_hostile = one_in(r, 10);
-	plan->may_fail = plan->is_hostile;
-	/* Somewhere in the first 50 days, so that the clocks of ISN and timestamps wrap in some. */
-	plan->start_ns = between(r, NSEC_PER_SEC, 50 * 86400 * NSEC_PER_SEC);
-	if (one_in(r, 3))
-		plan->start_ns = clock_near_wrap(r);
 	plan->faults_end_ns = between(r, 5, 30) * NSEC_PER_SEC;
 	/* One of ten: no faults at all. The others: each fault with one half or one quarter. */
 	which[0] = (uint32_t)prng_next(r) & (one_in(r, 2) ? (uint32_t)prng_next(r) : ~0u);
 	which[1] = one_in(r, 2) ? which[0] : (uint32_t)prng_next(r) & (uint32_t)prng_next(r);
 	if (one_in(r, 10))
 		which[0] = which[1] = 0;
-	for (uint32_t i = 0; i < plan->hosts; i++)
-		plan_host(plan, r, i);
 	for (uint32_t i = 0; i < plan->hosts; i++)
 		for (uint32_t j = 0; j < plan->hosts; j++)
 			plan_link(plan, r, &plan->faults[i][j], which[i < j]);
@@ -314,8 +306,49 @@ plan_make(struct plan *plan, uint64_t seed)
 		plan->ring_slots = (uint32_t)log_between(r, 2, 512);
 	plan->report_ppm = one_in(r, 3) ? 0 : (uint32_t)between(r, PPM / 3, PPM);
 	plan_pairs(plan, r);
+}
+
+void
+plan_make(struct plan *plan, uint64_t seed)
+{
+	struct prng prng;
+	struct prng *r = &prng;
+
+	memset(plan, 0, sizeof(*plan));
+	prng_init(r, seed);
+	plan->seed = seed;
+	plan->hosts = one_in(r, 5) ? 3 : 2;
+	plan->is_v6 = one_in(r, 3);
+	plan->is_hostile = one_in(r, 10);
+	plan->may_fail = plan->is_hostile;
+	/* Somewhere in the first 50 days, so that the clocks of ISN and timestamps wrap in some. */
+	plan->start_ns = between(r, NSEC_PER_SEC, 50 * 86400 * NSEC_PER_SEC);
+	if (one_in(r, 3))
+		plan->start_ns = clock_near_wrap(r);
+	for (uint32_t i = 0; i < plan->hosts; i++)
+		plan_host(plan, r, i);
+	plan_weather(plan, r);
 	if (one_in(r, 5))
 		plan_wrap(plan, r);
+}
+
+void
+plan_again(struct plan *plan, uint64_t seed)
+{
+	struct plan before = *plan;
+	struct prng prng;
+
+	memset(plan, 0, sizeof(*plan));
+	prng_init(&prng, seed);
+	plan->seed = before.seed;
+	plan->hosts = before.hosts;
+	plan->is_v6 = before.is_v6;
+	plan->is_hostile = one_in(&prng, 10);
+	/* Tiny tables stay tiny. */
+	plan->may_fail = true;
+	memcpy(plan->config, before.config, sizeof(plan->config));
+	memcpy(plan->pools, before.pools, sizeof(plan->pools));
+	plan_weather(plan, &prng);
 }
 
 static void
@@ -338,10 +371,11 @@ print_end(const char *name, const struct end_plan *e)
 	static const char *const manners[] = { "polite", "polite last", "rude", "aborts" };
 
 	printf("    %s: %s, %" PRIu64 " bytes by <= %u in pieces of <= %u, reads <= %u, pauses %u up to "
-	       "%.1f ms, notify below %u, talks by %u%s%s\n",
+	       "%.1f ms, notify below %u, talks by %u, naps behind %" PRIu64 " until %.3f s%s%s\n",
 	       name, manners[e->manner], e->total_bytes, e->write_bytes_max, e->piece_bytes_max,
 	       e->read_bytes_max, e->pause_ppm, (double)e->pause_ns_max / 1e6,
-	       e->notify_below_bytes, e->talk_bytes, e->consumes_late ? ", consumes late" : "",
+	       e->notify_below_bytes, e->talk_bytes, e->nap_at_bytes, (double)e->nap_until_ns / 1e9,
+	       e->consumes_late ? ", consumes late" : "",
 	       e->says_more ? ", says more" : "");
 }
 

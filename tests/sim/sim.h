@@ -54,6 +54,9 @@ struct end_plan {
 	/* A conversation on a connection that is used again and again: the client writes so much, the server
 	 * answers with as much, and so on. 0: both write when they want. */
 	uint32_t talk_bytes;
+	/* Behind so many bytes it says nothing until then, counted from the beginning. 0: never. */
+	uint64_t nap_at_bytes;
+	uint64_t nap_until_ns;
 };
 
 struct pair_plan {
@@ -100,6 +103,8 @@ struct plan {
 };
 
 void plan_make(struct plan *plan, uint64_t seed);
+/* Other links, pairs and faults for the same hosts. */
+void plan_again(struct plan *plan, uint64_t seed);
 void plan_print(const struct plan *plan);
 
 /* --- the world ------------------------------------------------------------------- */
@@ -117,6 +122,7 @@ struct flow {
 	uint32_t edge; /* furthest right edge that this side offered to the other */
 	uint32_t ack;  /* highest acknowledgment that this side sent */
 	uint32_t ts_last;
+	uint64_t ts_at_ns; /* when that was */
 	uint16_t mss;  /* offered */
 	bool has_wscale;
 	bool has_ts;
@@ -200,10 +206,26 @@ struct world {
 	struct link *link[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; /* from, to */
 	struct pair pair[SIM_PAIRS_MAX];
 	uint64_t segments;
+	uint64_t turns;
 };
 
 /* Runs one seed to its end. */
 void world_run(uint64_t seed, bool is_verbose);
+
+/* The parts of that. w is zero but for its plan. */
+void world_open(struct world *w);
+void world_close(struct world *w);
+/* To the end of all its pairs, and judges it. */
+void world_live(struct world *w);
+/* The next moment at which something happens; NEVER_NS: there is none. */
+uint64_t world_step(struct world *w);
+/* The same hosts, and what the plan now says of links and pairs. */
+void world_go_on(struct world *w);
+
+/* One world for so many real minutes, faults come and go. */
+int soak_run(uint64_t seed, uint32_t minutes);
+/* Idle connections for so many virtual days. */
+int idle_run(uint64_t seed, uint32_t days);
 
 /* Says what is wrong and when, then ends the process. */
 void sim_fail(const struct world *w, const char *format, ...)

@@ -91,17 +91,43 @@ aim_at_wrap(struct world *w)
 		server->config.isn_offset += goal - tcp_cookie_make(server, &seen, isn, mss, w->now_ns);
 }
 
-static struct link *
-link_open(struct world *w, uint32_t from, uint32_t to)
+/* The faults of a plan, as of now. */
+static struct link_faults
+faults_of(const struct world *w, uint32_t from, uint32_t to)
 {
 	struct link_faults f = w->plan.faults[from][to];
 
 	f.blackout_from_ns += w->start_ns;
 	f.blackout_until_ns += w->start_ns;
+	return f;
+}
+
+static struct link *
+link_open(struct world *w, uint32_t from, uint32_t to)
+{
+	struct link_faults f = faults_of(w, from, to);
+
 	return link_new(&f, w->host[to].stack.receive_pool, prng_next(&w->prng));
 }
 
-static void
+void
+world_go_on(struct world *w)
+{
+	w->start_ns = w->now_ns;
+	w->is_calm = false;
+	memset(w->pair, 0, sizeof(w->pair));
+	for (uint32_t i = 0; i < w->hosts; i++) {
+		w->host[i].budget = (struct budget){ 0 };
+		for (uint32_t j = 0; j < w->hosts; j++) {
+			struct link_faults f = faults_of(w, i, j);
+
+			link_set_faults(w->link[i][j], &f);
+		}
+	}
+	app_begin(w);
+}
+
+void
 world_open(struct world *w)
 {
 	const struct plan *plan = &w->plan;
@@ -130,7 +156,7 @@ world_open(struct world *w)
 	app_begin(w);
 }
 
-static void
+void
 world_close(struct world *w)
 {
 	for (uint32_t i = 0; i < w->hosts; i++)
@@ -446,7 +472,7 @@ judge(struct world *w)
 	}
 }
 
-static uint64_t
+uint64_t
 world_step(struct world *w)
 {
 	uint64_t next_ns = NEVER_NS;
@@ -476,19 +502,11 @@ is_stuck_resolved(struct world *w)
 }
 
 void
-world_run(uint64_t seed, bool is_verbose)
+world_live(struct world *w)
 {
-	static struct world world;
-	struct world *w = &world;
 	uint64_t done_at_ns = NEVER_NS;
 	uint64_t turns = 0;
 
-	memset(w, 0, sizeof(*w));
-	plan_make(&w->plan, seed);
-	w->is_verbose = is_verbose;
-	if (is_verbose)
-		plan_print(&w->plan);
-	world_open(w);
 	while (!(done_at_ns != NEVER_NS && is_quiet(w))) {
 		uint64_t calm_until_ns = w->start_ns + w->plan.faults_end_ns + CALM_NS_MAX;
 		uint64_t quiet_ns = w->plan.is_hostile ? QUIET_HOSTILE_NS_MAX : QUIET_NS_MAX;
@@ -518,8 +536,24 @@ world_run(uint64_t seed, bool is_verbose)
 		sim_fail(w, "everything waits and nothing is armed");
 	}
 	judge(w);
+	w->turns += turns;
+}
+
+void
+world_run(uint64_t seed, bool is_verbose)
+{
+	static struct world world;
+	struct world *w = &world;
+
+	memset(w, 0, sizeof(*w));
+	plan_make(&w->plan, seed);
+	w->is_verbose = is_verbose;
+	if (is_verbose)
+		plan_print(&w->plan);
+	world_open(w);
+	world_live(w);
 	world_close(w);
 	if (is_verbose)
-		printf("%" PRIu64 " segments, %" PRIu64 " turns, %.3f s\n", w->segments, turns,
+		printf("%" PRIu64 " segments, %" PRIu64 " turns, %.3f s\n", w->segments, w->turns,
 		       (double)(w->now_ns - w->start_ns) / 1e9);
 }
