@@ -465,10 +465,14 @@ process_payload(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uint64
 	}
 	if (c->rcv_nxt != before)
 		tcp_conn_notify(t, c, TCP_EVENT_READABLE);
-	if (out_of_order)
+	if (out_of_order) {
+		/* The sender has few segments out now: a delayed ACK of the odd one would cost it a part of each
+		 * round trip. */
+		c->quick_acks = TCP_QUICK_ACKS;
 		ack_at_once(t, c);
-	else
+	} else {
 		schedule_ack(t, c, now_ns);
+	}
 	return ERR_OK;
 }
 
