@@ -26,7 +26,8 @@ enum stage {
 	STAGE_COUNT
 };
 
-static const char *const stage_names[STAGE_COUNT] = { "input", "timers", "events and calls", "output", "transmit" };
+static const char *const stage_names[STAGE_COUNT] = { "input", "timers", "events and calls", "output",
+						      "transmit" };
 
 /* Parts of input, done once more for the clock. */
 enum part { PART_PARSE, PART_CHECKSUM, PART_LOOKUP, PART_COUNT };
@@ -276,13 +277,14 @@ print_table(const struct bench *b, const struct bench *with_parts, const struct 
 	for (uint32_t i = 0; i < STAGE_COUNT; i++)
 		printf("%-20s  %14.1f  %14.0f\n", stage_names[i], (double)b->cycles[i] / packets,
 		       (double)b->cycles[i] / (double)b->done);
-	printf("%-20s  %14.1f  %14.0f\n\n", "all", (double)sum(b->cycles, STAGE_COUNT) / packets, r->server_cycles);
+	printf("%-20s  %14.1f  %14.0f\n\n", "all", (double)sum(b->cycles, STAGE_COUNT) / packets,
+	       r->server_cycles);
 	printf("of input, each on its own: cycles for a packet that comes in\n");
 	for (uint32_t i = 0; i < PART_COUNT; i++)
 		printf("  %-18s  %14.1f\n", part_names[i],
 		       (double)with_parts->part_cycles[i] / (double)with_parts->packets_in);
-	printf("\n%.1f packets in and out for each connection at the server: SYN, request of %u bytes, response of\n"
-	       "%u, both FINs, TIME-WAIT at the client. Packets are malloc; the checksum of what leaves is software.\n",
+	printf("\n%.1f packets in and out for each connection at the server: SYN, request of %u bytes, response\n"
+	       "of %u, both FINs, TIME-WAIT at the client. Packets are malloc, checksums software.\n",
 	       r->packets, REQUEST_BYTES, RESPONSE_BYTES);
 }
 
