@@ -83,8 +83,9 @@ class Path:
             ['nice', '-n', '-10', str(RELAY), *self.options, '--json',
              f'tap:t0@{self.space("left")}', f'tap:t0@{self.space("right")}'],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for side, (v4, v6) in ADDRESSES.items():
+        for side in ADDRESSES:
             self.wait_tap(side)
+        for side, (v4, v6) in ADDRESSES.items():
             own = [v6 + '/64', 'dev', 't0', 'nodad'] if self.v6 else [v4 + '/24', 'dev', 't0']
             if not self.v6 or self.ends[side] == 'sluice':
                 # No frames but the connection's: which are lost follows from their number.
@@ -102,8 +103,8 @@ class Path:
 
     def wait_tap(self, side):
         for _ in range(500):
-            if subprocess.run(['ip', '-n', self.space(side), 'link', 'show', 't0'], check=False,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
+            if subprocess.run(['ip', '-n', self.space(side), 'link', 'show', 'up', 'dev', 't0'], check=False,
+                              capture_output=True).stdout:
                 return
             if self.relay.poll() is not None:
                 break

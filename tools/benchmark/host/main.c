@@ -36,6 +36,7 @@ static const char usage[] =
 	"  --events BYTES     notes when each piece of so many bytes has arrived\n"
 	"  --samples          bytes received in each 10 ms\n"
 	"  --seconds N        gives up after (120)\n"
+	"  --linger MS        ours: answers the peer for so much longer, as a kernel would (0)\n"
 	"bench-sluice only:\n"
 	"  --interface NAME --address ADDRESS/BITS\n"
 	"  --window BYTES     largest receive window (16777216)\n"
@@ -54,6 +55,7 @@ struct host {
 	bool has_samples;
 	uint64_t event_bytes;
 	uint64_t give_up_ns;
+	uint64_t linger_ns;
 
 	struct sock *sock;
 	bool is_closed;
@@ -154,6 +156,9 @@ read_option(struct host *h, const char *name, const char *value)
 	} else if (strcmp(name, "--seconds") == 0) {
 		is_good = read_count(value, 100000, &n);
 		h->give_up_ns = n * NSEC_PER_SEC;
+	} else if (strcmp(name, "--linger") == 0) {
+		is_good = read_count(value, 100000, &n);
+		h->linger_ns = n * NSEC_PER_MSEC;
 	} else if (strcmp(name, "--interface") == 0) {
 		h->config.interface = value;
 	} else if (strcmp(name, "--address") == 0) {
@@ -428,8 +433,11 @@ drain(struct host *h)
 		}
 		sock_turn(h->sock, until_ns, false, false);
 	}
-	/* The last ACK. */
-	sock_turn(h->sock, 0, false, false);
+	/* The last ACK, and answers to what its loss makes the peer say again. */
+	until_ns = clock_ns() + (sock_outlives_us ? 0 : h->linger_ns);
+	do {
+		sock_turn(h->sock, until_ns, false, false);
+	} while (clock_ns() < until_ns);
 }
 
 /* --- what happened ------------------------------------------------------------------------------ */

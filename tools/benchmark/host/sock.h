@@ -38,6 +38,8 @@ enum sock_bits {
 #define SOCK_COMPLAINT_BYTES 200
 
 extern const char sock_name[];
+/* The stack goes on when this process has ended. */
+extern const bool sock_outlives_us;
 
 /* Begins to connect or to listen. NULL: complaint says why. */
 struct sock *sock_open(const struct sock_config *config, char complaint[SOCK_COMPLAINT_BYTES]);

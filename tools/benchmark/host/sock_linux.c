@@ -17,6 +17,7 @@
 #include "base/units.h"
 
 const char sock_name[] = "linux";
+const bool sock_outlives_us = true;
 
 struct sock {
 	int listener;
@@ -195,7 +196,8 @@ sock_receive(struct sock *s, uint8_t *to, size_t size)
 	if (s->fd < 0 || s->is_over || (s->state & SOCK_CONNECTED) == 0 || (s->state & SOCK_EOF) != 0)
 		return 0;
 	n = recv(s->fd, to, size, 0);
-	if (n == 0)
+	/* Zero is also what comes when another call was told of the reset. */
+	if (n == 0 && (s->state & SOCK_FAILED) == 0)
 		s->state |= SOCK_EOF;
 	else if (n < 0 && errno != EAGAIN && errno != EINTR)
 		fail(s, errno);

@@ -30,6 +30,7 @@
 #define PIECE_BYTES 1448
 
 const char sock_name[] = "sluice";
+const bool sock_outlives_us = false;
 
 struct sock {
 	struct sock_config config;

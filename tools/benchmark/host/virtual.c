@@ -1,6 +1,6 @@
 /*
- * bench-virtual: one flow between two engines of ours over the relay's lanes, in virtual time. The same losses as on
- * the real relay, on any machine, however busy: what it shows is the algorithms, not the speed of a processor.
+ * bench-virtual: one flow between two engines of ours over the relay's lanes, in virtual time. The same losses as
+ * on the real relay, on any machine, however busy: what it shows is the algorithms, not the speed of a processor.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -106,10 +106,10 @@ read_events(struct flow *f, const char *text)
 {
 	int end = 0;
 
-	return sscanf(text, "%" SCNu64 ":%" SCNu64 ":%" SCNu64 "%n", &f->event_bytes, &f->event_count, &f->event_ms,
-		      &end) == 3 &&
-	       text[end] == '\0' && f->event_bytes > 0 && f->event_bytes <= PIECE_BYTES && f->event_count > 0 &&
-	       f->event_count <= EVENTS_MAX && f->event_ms > 0;
+	return sscanf(text, "%" SCNu64 ":%" SCNu64 ":%" SCNu64 "%n", &f->event_bytes, &f->event_count,
+		      &f->event_ms, &end) == 3 &&
+	       text[end] == '\0' && f->event_bytes > 0 && f->event_bytes <= PIECE_BYTES &&
+	       f->event_count > 0 && f->event_count <= EVENTS_MAX && f->event_ms > 0;
 }
 
 static bool
@@ -241,8 +241,10 @@ receive_due(struct flow *f)
 		uint32_t n = pkt_total(p);
 
 		for (const struct pkt *part = p; part != NULL; part = pkt_next(part)) {
-			CHECK(stream_match(KEY, f->received_bytes, pkt_data(part), pkt_len(part)) == pkt_len(part));
-			f->received_bytes += pkt_len(part);
+			uint32_t len = pkt_len(part);
+
+			CHECK(stream_match(KEY, f->received_bytes, pkt_data(part), len) == len);
+			f->received_bytes += len;
 		}
 		if (sample < SAMPLES_MAX) {
 			f->samples[sample] += n;
