@@ -68,6 +68,13 @@ timer_is_armed(const struct timer *t)
 	return t->home != 0;
 }
 
+/* When an armed timer fires: what timer_set() was told, rounded up to a tick. */
+static inline uint64_t
+timer_at_ns(const struct timer *t)
+{
+	return t->tick * TIMER_TICK_NS;
+}
+
 /* Whether t is armed and fires no later than it would after timer_set(at_ns). */
 bool timer_is_armed_by(const struct timer *t, uint64_t at_ns);
 

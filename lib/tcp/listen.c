@@ -240,11 +240,21 @@ input_syn(struct tcp *t, struct tcp_segment *s, uint64_t now_ns)
 
 /* --- the last ACK ------------------------------------------------------------------------- */
 
+/* When the SYN-ACK of an entry left, 0 if that is not certain: one second, or up to a tick more, before its
+ * timer. */
+static uint64_t
+syn_ack_sent_at(const struct tcp_half_open *h)
+{
+	if (h->retries > 0 || h->challenges > 0)
+		return 0; /* which of several is acknowledged? */
+	return timer_at_ns(&h->timer) - TCP_RTO_INITIAL_NS - TIMER_TICK_NS;
+}
+
 /* Makes the connection that h describes and gives it the segment, which may carry data. h is a copy:
- * the entry, if there was one, is gone from the table by now. */
+ * the entry, if there was one, is gone from the table by now. sent_at_ns: of the SYN-ACK; 0: not known. */
 static enum err
 complete(struct tcp *t, const struct tcp_half_open *h, const struct tcp_listener *l,
-	 struct tcp_segment *s, uint64_t now_ns)
+	 struct tcp_segment *s, uint64_t sent_at_ns, uint64_t now_ns)
 {
 	struct tcphdr syn = {
 		.seq = h->irs,
@@ -276,10 +286,9 @@ complete(struct tcp *t, const struct tcp_half_open *h, const struct tcp_listener
 	c->snd_wnd = (uint32_t)s->h.window << c->snd_shift;
 	if (c->snd_wnd > c->snd_wnd_max)
 		c->snd_wnd_max = c->snd_wnd;
-	if (c->ts_ok && h->retries == 0 && s->h.options & TCPHDR_HAS_TIMES && s->h.ts_echo != 0)
-		tcp_rtt_sample(t, c,
-			       (uint64_t)(tcp_conn_timestamp(c, now_ns) - s->h.ts_echo) *
-				       NSEC_PER_MSEC);
+	/* Not from the echo: the low bits of a SYN-ACK's timestamp carry options. A cookie's time is unknown. */
+	if (sent_at_ns != 0 && now_ns > sent_at_ns)
+		tcp_rtt_sample(t, c, now_ns - sent_at_ns);
 	return tcp_input_conn(t, c, s, now_ns);
 }
 
@@ -288,6 +297,7 @@ tcp_input_half_open(struct tcp *t, struct tcp_half_open *h, struct tcp_segment *
 {
 	const struct tcp_listener *l;
 	struct tcp_half_open copy;
+	uint64_t sent_at_ns;
 	uint16_t mss;
 
 	if (s->h.flags & TCPHDR_RST) {
@@ -311,6 +321,7 @@ tcp_input_half_open(struct tcp *t, struct tcp_half_open *h, struct tcp_segment *
 	if (!(s->h.flags & TCPHDR_ACK))
 		return ERR_TCP_BAD_FLAGS;
 	copy = *h;
+	sent_at_ns = syn_ack_sent_at(h);
 	if (s->h.ack != h->iss + 1) {
 		/* An earlier SYN-ACK of ours, whose entry was evicted in between. */
 		if (!tcp_cookie_check(t, &s->tuple, h->irs, s->h.ack - 1, now_ns, &mss)) {
@@ -318,6 +329,7 @@ tcp_input_half_open(struct tcp *t, struct tcp_half_open *h, struct tcp_segment *
 			return ERR_TCP_BAD_ACK;
 		}
 		copy.iss = s->h.ack - 1;
+		sent_at_ns = 0;
 	}
 	if (seq_lt(s->h.seq, h->irs + 1) || seq_gt(s->h.seq, h->irs + 1 + first_window(t)))
 		return ERR_TCP_OUT_OF_WINDOW;
@@ -328,7 +340,7 @@ tcp_input_half_open(struct tcp *t, struct tcp_half_open *h, struct tcp_segment *
 		return ERR_POOL_EMPTY;
 	}
 	tcp_half_open_free(t, h);
-	return complete(t, &copy, l, s, now_ns);
+	return complete(t, &copy, l, s, sent_at_ns, now_ns);
 }
 
 /* A last ACK whose entry was evicted. */
@@ -361,7 +373,7 @@ input_cookie(struct tcp *t, const struct tcp_listener *l, struct tcp_segment *s,
 		h.sack_ok = sack_ok;
 	}
 	t->stats.cookies_accepted++;
-	return complete(t, &h, l, s, now_ns);
+	return complete(t, &h, l, s, 0, now_ns);
 }
 
 /* RFC 9293 section 3.10.7.1 and 3.10.7.2. */
