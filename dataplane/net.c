@@ -47,6 +47,10 @@ handle(struct net *net, struct pkt *frame, bool listen_only, uint64_t now_ns)
 		tcp_icmp(net->tcp, &tuple, received.quoted_seq, received.hard, received.mtu_bytes,
 			 now_ns);
 		return;
+	case IP_FRAME:
+		/* Its fragments were owned by their number, it is by its ports. */
+		net_receive(net, received.frame, now_ns);
+		return;
 	}
 }
 

@@ -83,14 +83,14 @@ arp_input(struct ip *ip, struct pkt *frame, const struct eth *eth, bool listen_o
 	claim.create = for_us && arp.operation == ARP_REQUEST;
 	claim.solicited = for_us && arp.operation == ARP_REPLY;
 	if (ip_is_local(ip, &claim.address)) {
-		if (ip_conflict(ip, listen_only, now_ns))
+		if (ip_conflict(ip, &claim.address, listen_only, now_ns))
 			arp_announce(ip, port, &claim.address);
 		return IP_NOTHING;
 	}
 	neighbour_learn(ip, &claim, now_ns);
 	if (arp.operation != ARP_REQUEST || !for_us || listen_only)
 		return IP_NOTHING;
-	if (ip_rate_allows(&ip->answers_full_at_ns, now_ns))
+	if (ip_rate_allows(ip, &ip->answers_full_at_ns, now_ns))
 		answer(ip, port, &arp);
 	else
 		ip->drops[ERR_IP_NEIGHBOUR_RATE]++;

@@ -28,6 +28,9 @@ ip_init(struct ip *ip, const struct ip_config *config, struct pkt_pool *pool, ui
 	ip->announcements = config->announce ? IP_ANNOUNCEMENTS : 0;
 	ip->announce_at_ns = config->announce ? now_ns : NEVER_NS;
 	ip->next_at_ns = NEVER_NS;
+	ip->datagrams.next_at_ns = NEVER_NS;
+	for (uint32_t p = 0; p < IP_PORTS_MAX; p++)
+		ip->report_at_ns[p] = NEVER_NS;
 }
 
 void
@@ -40,14 +43,16 @@ ip_fini(struct ip *ip)
 	for (uint32_t i = 0; i < IP_NEIGHBOURS; i++)
 		while ((p = pkt_queue_get(&ip->neighbours[i].waiting)) != NULL)
 			pkt_free(p);
+	fragment_forget_all(ip);
 }
 
 /* --- limits and judgements -------------------------------------------------------------- */
 
 bool
-ip_rate_allows(uint64_t *full_at_ns, uint64_t now_ns)
+ip_rate_allows(const struct ip *ip, uint64_t *full_at_ns, uint64_t now_ns)
 {
-	uint64_t each_ns = NSEC_PER_SEC / IP_RATE_PER_SECOND;
+	uint32_t per_second = ip->config.rate_per_second;
+	uint64_t each_ns = NSEC_PER_SEC / (per_second != 0 ? per_second : IP_RATE_PER_SECOND);
 	uint64_t from_ns = *full_at_ns > now_ns ? *full_at_ns : now_ns;
 
 	if (from_ns + each_ns > now_ns + NSEC_PER_SEC)
@@ -57,8 +62,10 @@ ip_rate_allows(uint64_t *full_at_ns, uint64_t now_ns)
 }
 
 bool
-ip_conflict(struct ip *ip, bool listen_only, uint64_t now_ns)
+ip_conflict(struct ip *ip, const struct ip_addr *address, bool listen_only, uint64_t now_ns)
 {
+	if (ip_is_anycast(ip, address))
+		return false;
 	ip->drops[ERR_IP_ADDRESS_CONFLICT]++;
 	if (listen_only ||
 	    (ip->defended_at_ns != 0 && now_ns < ip->defended_at_ns + DEFEND_EVERY_NS))
@@ -67,8 +74,8 @@ ip_conflict(struct ip *ip, bool listen_only, uint64_t now_ns)
 	return true;
 }
 
-static bool
-is_link_local(const struct ip_addr *a)
+bool
+ip_is_link_local(const struct ip_addr *a)
 {
 	return a->byte[0] == 0xfe && (a->byte[1] & 0xc0) == 0x80;
 }
@@ -158,7 +165,7 @@ find_route(const struct ip *ip, const struct ip_addr *dst, struct route *route)
 
 	if (find_on_link(ip, dst, route))
 		return true;
-	if (is_link_local(dst))
+	if (ip_is_link_local(dst))
 		return false;
 	for (uint8_t p = 0; p < ip->config.port_count; p++) {
 		const struct ip_port *port = &ip->config.ports[p];
@@ -182,7 +189,7 @@ port_address(const struct ip *ip, uint8_t port, bool v4)
 	for (uint32_t i = 0; i < of->address_count; i++) {
 		const struct ip_addr *own = &of->addresses[i].address;
 
-		if (ip_is_v4(own) == v4 && (found == NULL || is_link_local(found)))
+		if (ip_is_v4(own) == v4 && (found == NULL || ip_is_link_local(found)))
 			found = own;
 	}
 	return found;
@@ -209,14 +216,36 @@ ip_is_neighbour(const struct ip *ip, uint8_t port, const struct ip_addr *address
 	       (find_on_link(ip, address, &route) && route.port == port);
 }
 
+/* On which port, and the how manieth of its addresses. */
+static bool
+find_own(const struct ip *ip, const struct ip_addr *address, uint32_t *port, uint32_t *index)
+{
+	for (uint32_t p = 0; p < ip->config.port_count; p++) {
+		for (uint32_t i = 0; i < ip->config.ports[p].address_count; i++) {
+			if (!ip_equal(&ip->config.ports[p].addresses[i].address, address))
+				continue;
+			*port = p;
+			*index = i;
+			return true;
+		}
+	}
+	return false;
+}
+
 bool
 ip_is_local(const struct ip *ip, const struct ip_addr *address)
 {
-	for (uint32_t p = 0; p < ip->config.port_count; p++)
-		for (uint32_t i = 0; i < ip->config.ports[p].address_count; i++)
-			if (ip_equal(&ip->config.ports[p].addresses[i].address, address))
-				return true;
-	return false;
+	uint32_t port, index;
+
+	return find_own(ip, address, &port, &index);
+}
+
+bool
+ip_is_anycast(const struct ip *ip, const struct ip_addr *address)
+{
+	uint32_t port, index;
+
+	return find_own(ip, address, &port, &index) && (ip->config.ports[port].anycast >> index & 1) != 0;
 }
 
 bool
@@ -339,9 +368,13 @@ announce(struct ip *ip, uint64_t now_ns)
 	bool first = ip->announcements == IP_ANNOUNCEMENTS;
 
 	for (uint8_t p = 0; p < ip->config.port_count; p++) {
+		/* Before anybody can ask: switches let through what was joined (RFC 4861 section 7.2.1). */
+		mld_report(ip, p, MLD_TO_EXCLUDE);
 		for (uint32_t i = 0; i < ip->config.ports[p].address_count; i++) {
 			const struct ip_addr *own = &ip->config.ports[p].addresses[i].address;
 
+			if ((ip->config.ports[p].anycast >> i & 1) != 0)
+				continue;
 			if (first)
 				(ip_is_v4(own) ? arp_probe : nd_probe)(ip, p, own);
 			(ip_is_v4(own) ? arp_announce : nd_announce)(ip, p, own);
@@ -352,16 +385,45 @@ announce(struct ip *ip, uint64_t now_ns)
 }
 
 void
+ip_link_up(struct ip *ip, uint8_t port, uint64_t now_ns)
+{
+	neighbour_link_up(ip, port);
+	if (ip->config.announce) {
+		ip->announcements = IP_ANNOUNCEMENTS;
+		ip->announce_at_ns = now_ns;
+	}
+}
+
+void
+ip_confirm(struct ip *ip, const struct ip_addr *dst, uint64_t now_ns)
+{
+	struct route route;
+
+	if (find_route(ip, dst, &route))
+		neighbour_confirm(ip, &route.next_hop, now_ns);
+}
+
+void
 ip_advance(struct ip *ip, uint64_t now_ns)
 {
 	if (now_ns >= ip->announce_at_ns)
 		announce(ip, now_ns);
 	if (now_ns >= ip->next_at_ns)
 		neighbour_advance(ip, now_ns);
+	if (now_ns >= ip->datagrams.next_at_ns)
+		fragment_advance(ip, now_ns);
+	mld_advance(ip, now_ns);
 }
 
 uint64_t
 ip_next_at(const struct ip *ip)
 {
-	return ip->announce_at_ns < ip->next_at_ns ? ip->announce_at_ns : ip->next_at_ns;
+	uint64_t at_ns = ip->announce_at_ns < ip->next_at_ns ? ip->announce_at_ns : ip->next_at_ns;
+
+	if (ip->datagrams.next_at_ns < at_ns)
+		at_ns = ip->datagrams.next_at_ns;
+	for (uint32_t p = 0; p < ip->config.port_count; p++)
+		if (ip->report_at_ns[p] < at_ns)
+			at_ns = ip->report_at_ns[p];
+	return at_ns;
 }

@@ -25,7 +25,20 @@
 #define IP_NEIGHBOUR_PROBES 8   /* slots that an address may stand in */
 #define IP_NEIGHBOUR_QUEUE_MAX 4 /* packets that wait for one (RFC 4861 7.2.2 asks for one at least) */
 #define IP_ANNOUNCEMENTS 3      /* gratuitous ARP and unsolicited NA at start */
-#define IP_RATE_PER_SECOND 1000 /* of each: echo replies, answers and questions about neighbours */
+/* No path is taken to be narrower, whatever is said of it (RFC 8200 section 5; RFC 1191 section 3 lets IPv4's be
+ * 68, which would make of each message a flood of its own; 552 is what others take). */
+#define IP_PATH_MTU_MIN_V4 552
+#define IP_PATH_MTU_MIN_V6 1280
+
+/* Datagrams that arrive in fragments, of one worker. Held pieces are receive buffers. */
+#define IP_DATAGRAMS 64
+#define IP_DATAGRAM_BYTES_MAX 16384 /* behind its headers: a jumbo frame's content and more */
+#define IP_FRAGMENTS_MAX 16         /* of one datagram */
+#define IP_FRAGMENT_BUFFERS_MAX 256 /* of all */
+#define IP_DATAGRAM_WAIT_NS (5 * NSEC_PER_SEC)
+/* Of each kind that others can make us send: echo replies, ICMP errors, answers and questions about neighbours.
+ * As many may go at once. */
+#define IP_RATE_PER_SECOND 1000
 
 struct ip_address {
 	struct ip_addr address;
@@ -38,6 +51,8 @@ struct ip_port {
 	uint16_t mtu_bytes;
 	uint32_t address_count;
 	struct ip_address addresses[IP_ADDRESSES_MAX];
+	/* Bit i: others have addresses[i] too: no duplicate detection, no announcements, no conflicts. */
+	uint32_t anycast;
 	struct ip_addr gateway_v4; /* all zero: none */
 	struct ip_addr gateway_v6;
 };
@@ -46,6 +61,7 @@ struct ip_config {
 	uint32_t port_count;
 	struct ip_port ports[IP_PORTS_MAX];
 	uint64_t hash_key; /* random: neighbours are chosen by peers */
+	uint32_t rate_per_second; /* 0: IP_RATE_PER_SECOND */
 	bool announce;     /* this worker says at start where we are, and asks whether somebody else is */
 };
 
@@ -56,6 +72,7 @@ enum ip_neighbour_state {
 	IP_NEIGHBOUR_STALE,
 	IP_NEIGHBOUR_DELAY,
 	IP_NEIGHBOUR_PROBE,
+	IP_NEIGHBOUR_SILENT, /* never answered: not asked again for a while */
 };
 
 struct ip_neighbour {
@@ -64,11 +81,36 @@ struct ip_neighbour {
 	uint8_t state; /* enum ip_neighbour_state */
 	uint8_t port;
 	uint8_t tries;
-	bool is_doubted;  /* someone else claims the address: everyone is asked, not only mac */
+	bool is_doubted;  /* someone else claims the address: mac is asked, then everyone */
 	uint64_t at_ns;   /* when the state's time is over; NEVER_NS: it has none */
 	uint64_t used_ns; /* last time a packet went there; 0: none did */
 	uint64_t believe_until_ns; /* other claims are not looked at before */
 	struct pkt_queue waiting;
+};
+
+/* A datagram of which some pieces are here. */
+struct ip_datagram {
+	struct ip_addr src;
+	struct ip_addr dst;
+	uint32_t id;
+	uint8_t protocol; /* of IPv4, where it belongs to the key (RFC 791); else 0 */
+	uint8_t count;
+	bool is_dead;         /* its pieces contradicted each other: what else comes is dropped */
+	uint32_t total_bytes; /* of all pieces; 0: the last one is not here */
+	uint32_t have_bytes;
+	uint64_t until_ns;    /* 0: free */
+	struct pkt *pieces;   /* by offset, in meta.seq; linked by meta.queue_next */
+	/* of the first piece */
+	uint16_t eth_bytes;
+	uint16_t ip_bytes;  /* in front of it, a fragment header of IPv6 included */
+	uint16_t header_at; /* IPv6: the fragment header in these, and the byte that names it */
+	uint16_t next_at;
+};
+
+struct ip_datagrams {
+	uint32_t buffers; /* held by all */
+	uint64_t next_at_ns;
+	struct ip_datagram each[IP_DATAGRAMS];
 };
 
 struct ip {
@@ -79,11 +121,14 @@ struct ip {
 	uint32_t announcements;
 	/* Rates of what others can make us send, each as the theoretical arrival time of GCRA. */
 	uint64_t echoes_full_at_ns;
+	uint64_t problems_full_at_ns;
 	uint64_t answers_full_at_ns;
 	uint64_t questions_full_at_ns;
 	uint64_t defended_at_ns; /* last time we contradicted who claims an address of ours */
+	uint64_t report_at_ns[IP_PORTS_MAX]; /* a query about multicast groups is answered then */
 	uint64_t next_at_ns;      /* earliest of all neighbours' moments, or earlier */
 	struct ip_neighbour neighbours[IP_NEIGHBOURS];
+	struct ip_datagrams datagrams;
 	uint64_t drops[ERR_COUNT];
 };
 
@@ -97,7 +142,8 @@ void ip_fini(struct ip *ip);
 /* What a frame is to a set of workers, seen without changing anything. */
 enum ip_peek_kind {
 	IP_PEEK_LOCAL,    /* any worker may handle it */
-	IP_PEEK_FLOW,     /* belongs to the owner of `src`, `dst`, ports (as on received segments) */
+	IP_PEEK_FLOW,     /* belongs to the owner of `src`, `dst`, ports (as on received segments); those of
+			   * a fragment are its datagram's number, so that all of them meet */
 	IP_PEEK_EVERYONE, /* teaches a neighbour: one worker answers, all listen */
 };
 
@@ -115,10 +161,12 @@ enum ip_what {
 	IP_NOTHING, /* consumed or dropped */
 	IP_SEGMENT, /* a TCP segment for tcp_input() */
 	IP_ERROR,   /* an ICMP error about a segment of ours, for tcp_icmp() */
+	IP_FRAME,   /* fragments became a whole frame: to be received again, maybe by another worker */
 };
 
 struct ip_received {
 	struct pkt *segment; /* with IP_SEGMENT: starts at the TCP header, meta filled */
+	struct pkt *frame;   /* with IP_FRAME: as if it had come from meta.port; never a fragment */
 	/* with IP_ERROR: the quoted segment, as we sent it */
 	struct ip_addr local;
 	struct ip_addr remote;
@@ -143,7 +191,14 @@ void ip_output(struct ip *ip, struct pkt *segment, uint64_t now_ns);
 /* The next frame to send, meta.port set; NULL when there is none. */
 struct pkt *ip_transmit_next(struct ip *ip);
 
-/* Neighbours' timers and announcements. */
+/* What was sent to dst has arrived there, so its next hop is alive (RFC 4861 section 7.3.1). For each connection
+ * once per burst at most. */
+void ip_confirm(struct ip *ip, const struct ip_addr *dst, uint64_t now_ns);
+
+/* A port's link came up, maybe to another switch: addresses are announced again, neighbours checked. */
+void ip_link_up(struct ip *ip, uint8_t port, uint64_t now_ns);
+
+/* Timers and announcements. */
 void ip_advance(struct ip *ip, uint64_t now_ns);
 uint64_t ip_next_at(const struct ip *ip);
 

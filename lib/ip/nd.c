@@ -30,9 +30,8 @@ nd_group_of(const struct ip_addr *address)
 	return group;
 }
 
-/* 33:33 and the last four bytes (RFC 2464 section 7). */
-static struct eth_addr
-group_mac(const struct ip_addr *group)
+struct eth_addr
+nd_group_mac(const struct ip_addr *group)
 {
 	struct eth_addr mac = { { 0x33, 0x33 } };
 
@@ -83,7 +82,7 @@ nd_ask(struct ip *ip, uint8_t port, const struct ip_addr *address, const struct 
 {
 	const struct ip_addr *own = port_address(ip, port, false);
 	struct ip_addr group = nd_group_of(address);
-	struct eth_addr mac = group_mac(&group);
+	struct eth_addr mac = nd_group_mac(&group);
 
 	if (own == NULL)
 		return;
@@ -94,7 +93,7 @@ nd_ask(struct ip *ip, uint8_t port, const struct ip_addr *address, const struct 
 void
 nd_announce(struct ip *ip, uint8_t port, const struct ip_addr *address)
 {
-	struct eth_addr mac = group_mac(&all_nodes);
+	struct eth_addr mac = nd_group_mac(&all_nodes);
 
 	send(ip, port, address, &all_nodes, &mac, ICMP6_ADVERTISEMENT, FLAG_OVERRIDE, address);
 }
@@ -105,7 +104,7 @@ nd_probe(struct ip *ip, uint8_t port, const struct ip_addr *address)
 {
 	struct ip_addr nobody = { { 0 } };
 	struct ip_addr group = nd_group_of(address);
-	struct eth_addr mac = group_mac(&group);
+	struct eth_addr mac = nd_group_mac(&group);
 
 	send(ip, port, &nobody, &group, &mac, ICMP6_SOLICITATION, 0, address);
 }
@@ -132,14 +131,16 @@ static void
 solicited(struct ip *ip, uint8_t port, const struct ip_addr *target, const struct ip_addr *src,
 	  const struct eth_addr *src_mac)
 {
-	struct eth_addr all_mac = group_mac(&all_nodes);
+	struct eth_addr all_mac = nd_group_mac(&all_nodes);
+	/* An anycast address is had by whom a station heard of first (RFC 4861 section 7.2.7). */
+	uint8_t override = ip_is_anycast(ip, target) ? 0 : FLAG_OVERRIDE;
 
 	/* From nobody: somebody tests whether the address is free (RFC 4862 5.4.3). */
 	if (ip_is_zero(src))
-		send(ip, port, target, &all_nodes, &all_mac, ICMP6_ADVERTISEMENT, FLAG_OVERRIDE, target);
+		send(ip, port, target, &all_nodes, &all_mac, ICMP6_ADVERTISEMENT, override, target);
 	else
-		send(ip, port, target, src, src_mac, ICMP6_ADVERTISEMENT,
-		     FLAG_SOLICITED | FLAG_OVERRIDE, target);
+		send(ip, port, target, src, src_mac, ICMP6_ADVERTISEMENT, FLAG_SOLICITED | override,
+		     target);
 }
 
 static void
@@ -151,7 +152,7 @@ solicitation(struct ip *ip, struct neighbour_claim *claim, struct bytes options,
 		return;
 	claim->create = true;
 	if (ip_is_local(ip, &claim->address)) {
-		ip_conflict(ip, true, now_ns);
+		ip_conflict(ip, &claim->address, true, now_ns);
 		return;
 	}
 	if (!ip_is_zero(&claim->address)) {
@@ -164,7 +165,7 @@ solicitation(struct ip *ip, struct neighbour_claim *claim, struct bytes options,
 	}
 	if (listen_only)
 		return;
-	if (ip_rate_allows(&ip->answers_full_at_ns, now_ns))
+	if (ip_rate_allows(ip, &ip->answers_full_at_ns, now_ns))
 		solicited(ip, claim->port, target, &claim->address, src_mac);
 	else
 		ip->drops[ERR_IP_NEIGHBOUR_RATE]++;
@@ -175,7 +176,7 @@ advertisement(struct ip *ip, struct neighbour_claim *claim, struct bytes options
 	      bool listen_only, uint64_t now_ns)
 {
 	if (ip_is_local(ip, &claim->address)) {
-		if (ip_conflict(ip, listen_only, now_ns))
+		if (ip_conflict(ip, &claim->address, listen_only, now_ns))
 			nd_announce(ip, claim->port, &claim->address);
 		return;
 	}
@@ -195,7 +196,7 @@ nd_input(struct ip *ip, uint8_t port, struct bytes message, const struct ip_addr
 
 	/* Routers' messages are of no interest: routes are configured (RFC 4861 section 6.3.4 asks hosts). */
 	if (message.ptr[0] != ICMP6_SOLICITATION && message.ptr[0] != ICMP6_ADVERTISEMENT) {
-		ip->drops[ERR_ICMP_NOT_ANSWERED]++;
+		ip->drops[ERR_ND_ROUTER]++;
 		return;
 	}
 	if (message.len < MESSAGE_BYTES || message.ptr[1] != 0) {

@@ -11,6 +11,10 @@
 #define DELAY_NS (5 * NSEC_PER_SEC)
 #define RETRY_NS NSEC_PER_SEC
 #define TRIES_MAX 3
+/* How long who has the entry may take to answer for itself, before everyone is asked. */
+#define DOUBT_NS (NSEC_PER_SEC / 2)
+/* How long who never answered is taken to be not there. */
+#define SILENT_NS (2 * NSEC_PER_SEC)
 
 /* Stations choose their addresses, and must not choose their slots. */
 static uint64_t
@@ -64,7 +68,8 @@ worth(const struct ip *ip, const struct ip_neighbour *n)
 		return WORTH_GATEWAY;
 	if (n->used_ns == 0)
 		return WORTH_UNUSED;
-	return n->state == IP_NEIGHBOUR_INCOMPLETE ? WORTH_UNKNOWN : WORTH_USED;
+	return n->state == IP_NEIGHBOUR_INCOMPLETE || n->state == IP_NEIGHBOUR_SILENT ? WORTH_UNKNOWN :
+											WORTH_USED;
 }
 
 /* A slot for address, at the cost of what is worth no more than that; NULL: there is none. */
@@ -98,13 +103,19 @@ set_state(struct ip *ip, struct ip_neighbour *n, enum ip_neighbour_state state, 
 		ip->next_at_ns = at_ns;
 }
 
+/* Everyone is asked if nobody is known, or who is known was asked and did not answer for itself. */
+static bool
+asks_everyone(const struct ip_neighbour *n)
+{
+	return n->state == IP_NEIGHBOUR_INCOMPLETE || (n->is_doubted && n->tries > 1);
+}
+
 static void
 ask(struct ip *ip, const struct ip_neighbour *n, uint64_t now_ns)
 {
-	bool everyone = n->state == IP_NEIGHBOUR_INCOMPLETE || n->is_doubted;
-	const struct eth_addr *to = everyone ? NULL : &n->mac;
+	const struct eth_addr *to = asks_everyone(n) ? NULL : &n->mac;
 
-	if (!ip_rate_allows(&ip->questions_full_at_ns, now_ns))
+	if (!ip_rate_allows(ip, &ip->questions_full_at_ns, now_ns))
 		ip->drops[ERR_IP_NEIGHBOUR_RATE]++;
 	else if (ip_is_v4(&n->address))
 		arp_ask(ip, n->port, &n->address, to);
@@ -139,7 +150,9 @@ take(struct ip *ip, struct ip_neighbour *n, const struct neighbour_claim *claim,
 
 /*
  * Another MAC, unasked. It may be the address's new owner, or somebody who wants what is sent there. So the
- * entry stays as it is and everyone is asked; who answers first has it (RFC 4861 would believe it at once).
+ * entry stays as it is, and who has it is asked alone: while that one answers, no flood of claims moves the
+ * entry. Only if it is silent everyone is asked, and who answers first has it (RFC 4861 would believe the
+ * claim at once).
  */
 static void
 doubt(struct ip *ip, struct ip_neighbour *n, uint64_t now_ns)
@@ -150,8 +163,18 @@ doubt(struct ip *ip, struct ip_neighbour *n, uint64_t now_ns)
 	n->is_doubted = true;
 	n->believe_until_ns = now_ns + RETRY_NS;
 	n->tries = 1;
-	set_state(ip, n, IP_NEIGHBOUR_PROBE, now_ns + RETRY_NS);
+	set_state(ip, n, IP_NEIGHBOUR_PROBE, now_ns + DOUBT_NS);
 	ask(ip, n, now_ns);
+}
+
+/* Only who was asked can have answered. */
+static bool
+has_answered(const struct ip_neighbour *n, const struct neighbour_claim *claim)
+{
+	if (!claim->solicited)
+		return false;
+	return asks_everyone(n) ||
+	       (n->state == IP_NEIGHBOUR_PROBE && eth_equal(&n->mac, &claim->mac));
 }
 
 void
@@ -168,10 +191,9 @@ neighbour_learn(struct ip *ip, const struct neighbour_claim *claim, uint64_t now
 			take(ip, n, claim, false, now_ns);
 		return;
 	}
-	/* Only who was asked can have answered. */
-	answered = claim->solicited &&
-		   (n->state == IP_NEIGHBOUR_INCOMPLETE || n->state == IP_NEIGHBOUR_PROBE);
-	if (n->state == IP_NEIGHBOUR_INCOMPLETE || (answered && claim->override))
+	answered = has_answered(n, claim);
+	if (n->state == IP_NEIGHBOUR_INCOMPLETE || n->state == IP_NEIGHBOUR_SILENT ||
+	    (answered && claim->override))
 		take(ip, n, claim, answered, now_ns);
 	else if (!eth_equal(&n->mac, &claim->mac))
 		doubt(ip, n, now_ns);
@@ -198,6 +220,10 @@ neighbour_send(struct ip *ip, uint8_t port, const struct ip_addr *next_hop, stru
 		ask(ip, n, now_ns);
 	}
 	n->used_ns = now_ns;
+	if (n->state == IP_NEIGHBOUR_SILENT) {
+		ip_drop(ip, p, ERR_IP_NEIGHBOUR_SILENT);
+		return;
+	}
 	if (n->state == IP_NEIGHBOUR_INCOMPLETE) {
 		/* The newest packets are worth most: the oldest one gives way. */
 		if (n->waiting.count == IP_NEIGHBOUR_QUEUE_MAX)
@@ -208,6 +234,20 @@ neighbour_send(struct ip *ip, uint8_t port, const struct ip_addr *next_hop, stru
 	if (n->state == IP_NEIGHBOUR_STALE)
 		set_state(ip, n, IP_NEIGHBOUR_DELAY, now_ns + DELAY_NS);
 	frame_send(ip, n->port, &n->mac, type_of(n), p);
+}
+
+/*
+ * All questions were in vain. Who has never answered is not asked again for a while, so that packets to nobody
+ * cost three questions in five seconds, whatever their number. A gateway is: with it everything returns.
+ */
+static void
+gave_up(struct ip *ip, struct ip_neighbour *n, uint64_t now_ns)
+{
+	bool was_known = n->state == IP_NEIGHBOUR_PROBE;
+
+	forget(ip, n, ERR_IP_NEIGHBOUR_SILENT);
+	if (!was_known && !ip_is_gateway(ip, &n->address))
+		set_state(ip, n, IP_NEIGHBOUR_SILENT, now_ns + SILENT_NS);
 }
 
 /* One neighbour's time is over. */
@@ -226,12 +266,15 @@ expired(struct ip *ip, struct ip_neighbour *n, uint64_t now_ns)
 	case IP_NEIGHBOUR_INCOMPLETE:
 	case IP_NEIGHBOUR_PROBE:
 		if (n->tries == TRIES_MAX) {
-			forget(ip, n, ERR_IP_NEIGHBOUR_SILENT);
+			gave_up(ip, n, now_ns);
 			return;
 		}
 		n->tries++;
 		set_state(ip, n, (enum ip_neighbour_state)n->state, now_ns + RETRY_NS);
 		ask(ip, n, now_ns);
+		return;
+	case IP_NEIGHBOUR_SILENT:
+		forget(ip, n, ERR_IP_NEIGHBOUR_SILENT);
 		return;
 	case IP_NEIGHBOUR_FREE:
 	case IP_NEIGHBOUR_STALE:
@@ -252,5 +295,29 @@ neighbour_advance(struct ip *ip, uint64_t now_ns)
 			expired(ip, n, now_ns);
 		if (n->state != IP_NEIGHBOUR_FREE && n->at_ns < ip->next_at_ns)
 			ip->next_at_ns = n->at_ns;
+	}
+}
+
+void
+neighbour_confirm(struct ip *ip, const struct ip_addr *address, uint64_t now_ns)
+{
+	struct ip_neighbour *n = find(ip, address);
+
+	if (n == NULL || n->is_doubted || n->state == IP_NEIGHBOUR_INCOMPLETE ||
+	    n->state == IP_NEIGHBOUR_SILENT)
+		return;
+	set_state(ip, n, IP_NEIGHBOUR_REACHABLE, now_ns + REACHABLE_NS);
+}
+
+void
+neighbour_link_up(struct ip *ip, uint8_t port)
+{
+	for (uint32_t i = 0; i < IP_NEIGHBOURS; i++) {
+		struct ip_neighbour *n = &ip->neighbours[i];
+
+		if (n->port == port && n->state == IP_NEIGHBOUR_REACHABLE)
+			set_state(ip, n, IP_NEIGHBOUR_STALE, NEVER_NS);
+		else if (n->port == port && n->state == IP_NEIGHBOUR_SILENT)
+			forget(ip, n, ERR_IP_NEIGHBOUR_SILENT);
 	}
 }

@@ -5,7 +5,7 @@
 #include "wire/order.h"
 
 #define FLAG_DONT_FRAGMENT 0x4000
-#define FRAGMENT_MASK 0x3fff /* more-fragments and the offset */
+#define FLAG_MORE_FRAGMENTS 0x2000
 #define OPTION_END 0
 #define OPTION_NOP 1
 #define OPTION_LOOSE_ROUTE 131
@@ -46,7 +46,10 @@ ip4_parse(struct bytes head, size_t packet_bytes, bool verify, struct ip4 *ip)
 	if (verify && !csum_is_good(csum_add(0, at, ip->header_bytes)))
 		return ERR_IP_CHECKSUM;
 	ip->ecn = at[1] & 3;
-	ip->is_fragment = (order_get16(at + 6) & FRAGMENT_MASK) != 0;
+	ip->id = order_get16(at + 4);
+	ip->more_fragments = (order_get16(at + 6) & FLAG_MORE_FRAGMENTS) != 0;
+	ip->fragment_offset = (uint16_t)((order_get16(at + 6) & IP4_OFFSET_MASK) * 8);
+	ip->is_fragment = ip->more_fragments || ip->fragment_offset != 0;
 	ip->ttl = at[8];
 	ip->protocol = at[9];
 	memcpy(ip->src, at + 12, 4);
@@ -71,4 +74,16 @@ ip4_emit(const struct ip4 *ip, uint8_t to[IP4_HEADER_BYTES])
 	memcpy(to + 16, ip->dst, 4);
 	checksum = csum_finish(csum_add(0, to, IP4_HEADER_BYTES));
 	memcpy(to + 10, &checksum, sizeof(checksum));
+}
+
+void
+ip4_make_whole(uint8_t *header, uint8_t header_bytes, uint16_t total_bytes)
+{
+	uint16_t checksum;
+
+	order_put16(header + 2, total_bytes);
+	order_put16(header + 6, 0);
+	order_put16(header + 10, 0);
+	checksum = csum_finish(csum_add(0, header, header_bytes));
+	memcpy(header + 10, &checksum, sizeof(checksum));
 }

@@ -14,7 +14,9 @@
  */
 #define IP4_HEADER_BYTES 20
 
-enum ip_protocol { IP_ICMP = 1, IP_TCP = 6, IP_UDP = 17, IP_ICMP6 = 58 };
+#define IP4_OFFSET_MASK 0x1fff /* of the field at byte 6, in units of 8 bytes */
+
+enum ip_protocol { IP_ICMP = 1, IP_TCP = 6, IP_UDP = 17, IP_ICMP6 = 58, IP_NO_NEXT_HEADER = 59 };
 
 struct ip4 {
 	uint8_t header_bytes;
@@ -23,6 +25,9 @@ struct ip4 {
 	uint8_t protocol;
 	uint16_t total_bytes;
 	bool is_fragment;
+	bool more_fragments;
+	uint16_t fragment_offset; /* in bytes */
+	uint16_t id;
 	uint8_t src[4];
 	uint8_t dst[4];
 };
@@ -32,6 +37,9 @@ struct ip4 {
  * datagram (Ethernet padding). verify: the port has not. ERR_IP_HEADERS_SPLIT: the header goes on behind head.
  */
 enum err ip4_parse(struct bytes head, size_t packet_bytes, bool verify, struct ip4 *ip);
+
+/* Makes a datagram of the fragments whose first one has this header: new length, no offset, checksum. */
+void ip4_make_whole(uint8_t *header, uint8_t header_bytes, uint16_t total_bytes);
 
 /* Atomic datagrams only: DF set, identification 0. total_bytes includes the header. */
 void ip4_emit(const struct ip4 *ip, uint8_t to[IP4_HEADER_BYTES]);

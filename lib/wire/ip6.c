@@ -1,7 +1,11 @@
 /* RFC 8200: the chain is walked within two bounds; a routing header of type 0 is refused (RFC 5095). */
 #include "wire/ip6.h"
 
+#include "wire/icmp.h"
+#include "wire/ip4.h"
 #include "wire/order.h"
+
+#define NEXT_HEADER_AT 6
 
 enum next_header {
 	NEXT_HOP_BY_HOP = 0,
@@ -11,45 +15,86 @@ enum next_header {
 };
 
 #define ROUTING_TYPE_0 0
-#define FRAGMENT_BYTES 8 /* also the smallest of the others */
+#define EXTENSION_BYTES_MIN 8
+#define FRAGMENT_OFFSET_MASK 0xfff8
+#define FRAGMENT_MORE 1
 #define OPTION_PAD1 0
+#define OPTION_ROUTER_ALERT 5
 
-/* Options that we do not know may be skipped if their two highest bits are zero (RFC 8200 section 4.2). */
+/* The two highest bits of an option that we do not know (RFC 8200 section 4.2). */
+enum unknown_option { UNKNOWN_SKIP, UNKNOWN_DROP, UNKNOWN_REPORT, UNKNOWN_REPORT_UNLESS_GROUP };
+
+/* The sender should be told, at which byte. */
 static enum err
-check_options(struct bytes options)
+problem(struct ip6 *ip, enum icmp6_problem code, size_t at, enum err verdict)
 {
-	while (options.len > 0) {
-		uint8_t kind = options.ptr[0];
-		size_t len = kind == OPTION_PAD1 ? 1 : options.len > 1 ? (size_t)options.ptr[1] + 2 : 0;
+	ip->problem_code = (uint8_t)code;
+	ip->problem_at = (uint16_t)at;
+	return verdict;
+}
 
-		if (len == 0 || len > options.len)
+/* The options of head that lie from..end. */
+static enum err
+check_options(struct bytes head, size_t from, size_t end, struct ip6 *ip)
+{
+	while (from < end) {
+		const uint8_t *option = head.ptr + from;
+		size_t room = end - from;
+		size_t len = option[0] == OPTION_PAD1 ? 1 : room > 1 ? (size_t)option[1] + 2 : 0;
+		enum unknown_option unknown = (enum unknown_option)(option[0] >> 6);
+
+		if (len == 0 || len > room)
 			return ERR_IP_MALFORMED;
-		if (kind >> 6 != 0)
+		if (option[0] == OPTION_ROUTER_ALERT)
+			ip->has_router_alert = true;
+		if (unknown == UNKNOWN_REPORT ||
+		    (unknown == UNKNOWN_REPORT_UNLESS_GROUP && ip->dst[0] != 0xff))
+			return problem(ip, ICMP6_PROBLEM_OPTION, from, ERR_IP_OPTION);
+		if (unknown != UNKNOWN_SKIP)
 			return ERR_IP_OPTION;
-		bytes_advance(&options, len);
+		from += len;
 	}
 	return ERR_OK;
 }
 
-/* One extension header at the front of rest, which has FRAGMENT_BYTES at least; sets its length. */
+/* The fragment header at `at`, named by the byte at next_at. */
 static enum err
-take_extension(uint8_t kind, struct bytes rest, struct ip6 *ip, size_t *len)
+take_fragment(const uint8_t *header, size_t at, size_t next_at, struct ip6 *ip)
 {
+	uint16_t field = order_get16(header + 2);
+
+	ip->fragment_offset = field & FRAGMENT_OFFSET_MASK;
+	ip->more_fragments = (field & FRAGMENT_MORE) != 0;
+	/* Offset and more-fragments both zero: an atomic fragment, taken as a whole packet. */
+	ip->is_fragment = ip->fragment_offset != 0 || ip->more_fragments;
+	ip->fragment_at = (uint16_t)at;
+	ip->fragment_next_at = (uint16_t)next_at;
+	ip->fragment_id = order_get32(header + 4);
+	return ERR_OK;
+}
+
+/* One extension header at `at`, where head has EXTENSION_BYTES_MIN at least; sets its length. */
+static enum err
+take_extension(uint8_t kind, struct bytes head, size_t at, size_t next_at, struct ip6 *ip, size_t *len)
+{
+	const uint8_t *header = head.ptr + at;
+
 	if (kind == NEXT_FRAGMENT) {
-		/* Offset and more-fragments both zero: an atomic fragment, taken as a whole packet. */
-		ip->is_fragment = (order_get16(rest.ptr + 2) & 0xfff9) != 0;
-		*len = FRAGMENT_BYTES;
-		return ERR_OK;
+		*len = IP6_FRAGMENT_BYTES;
+		/* A fragment of a fragment, or atomic twice: nobody sends that. */
+		return ip->fragment_at != 0 ? ERR_IP_MALFORMED : take_fragment(header, at, next_at, ip);
 	}
-	*len = ((size_t)rest.ptr[1] + 1) * 8;
+	*len = ((size_t)header[1] + 1) * 8;
 	if (*len > IP6_EXTENSION_BYTES_MAX)
 		return ERR_IP_MALFORMED;
-	if (*len > rest.len)
+	if (*len > head.len - at)
 		return ERR_OK; /* the caller says what that is */
-	/* Segments left in a routing header of type 0: refused. Unknown types with none left are skipped. */
-	if (kind == NEXT_ROUTING)
-		return rest.ptr[2] == ROUTING_TYPE_0 || rest.ptr[3] != 0 ? ERR_IP_SOURCE_ROUTE : ERR_OK;
-	return check_options(bytes_make(rest.ptr + 2, *len - 2));
+	if (kind != NEXT_ROUTING)
+		return check_options(head, at + 2, at + *len, ip);
+	/* Type 0 is refused (RFC 5095), others too while they have segments left; with none they are skipped. */
+	if (header[2] == ROUTING_TYPE_0 || header[3] != 0)
+		return problem(ip, ICMP6_PROBLEM_FIELD, at + 2, ERR_IP_SOURCE_ROUTE);
+	return ERR_OK;
 }
 
 static bool
@@ -59,36 +104,47 @@ is_extension(uint8_t kind)
 	       kind == NEXT_OPTIONS;
 }
 
+/* What is missing of the headers lies behind head, in another fragment, or nowhere. */
+static enum err
+cut_short(struct bytes head, const struct ip6 *ip)
+{
+	if (ip->total_bytes > head.len)
+		return ERR_IP_HEADERS_SPLIT;
+	return ip->is_fragment ? ERR_IP_FRAGMENT_TINY : ERR_IP_MALFORMED;
+}
+
 /* Sets what lies behind the extension headers. */
 static enum err
-walk(struct bytes head, uint8_t next, struct ip6 *ip)
+walk(struct bytes head, struct ip6 *ip)
 {
 	size_t used = IP6_HEADER_BYTES;
+	size_t next_at = NEXT_HEADER_AT;
 
-	for (int count = 0; is_extension(next) && !ip->is_fragment; count++) {
-		struct bytes rest = bytes_after(head, used);
-		/* What is missing is behind head, or behind the packet. */
-		enum err cut = ip->total_bytes > head.len ? ERR_IP_HEADERS_SPLIT : ERR_IP_MALFORMED;
+	for (int count = 0; is_extension(head.ptr[next_at]) && ip->fragment_offset == 0; count++) {
+		uint8_t kind = head.ptr[next_at];
 		enum err verdict;
 		size_t len;
 
-		/* Hop-by-hop options stand first or not at all (RFC 8200 4.1). */
-		if (count == IP6_EXTENSIONS_MAX || (next == NEXT_HOP_BY_HOP && count > 0))
+		if (count == IP6_EXTENSIONS_MAX)
 			return ERR_IP_MALFORMED;
-		if (rest.len < FRAGMENT_BYTES)
-			return cut;
-		verdict = take_extension(next, rest, ip, &len);
+		/* Hop-by-hop options stand first or not at all (RFC 8200 4.1). */
+		if (kind == NEXT_HOP_BY_HOP && count > 0)
+			return problem(ip, ICMP6_PROBLEM_NEXT_HEADER, next_at, ERR_IP_MALFORMED);
+		if (head.len - used < EXTENSION_BYTES_MIN)
+			return cut_short(head, ip);
+		verdict = take_extension(kind, head, used, next_at, ip, &len);
 		if (verdict != ERR_OK)
 			return verdict;
 		if (used + len > IP6_HEADER_BYTES + IP6_EXTENSION_BYTES_MAX)
 			return ERR_IP_MALFORMED;
-		if (len > rest.len)
-			return cut;
+		if (len > head.len - used)
+			return cut_short(head, ip);
 		ip->has_extensions = true;
-		next = rest.ptr[0];
+		next_at = used;
 		used += len;
 	}
-	ip->upper_protocol = next;
+	ip->upper_protocol = head.ptr[next_at];
+	ip->upper_next_at = (uint16_t)next_at;
 	ip->upper_offset = (uint16_t)used;
 	return ERR_OK;
 }
@@ -109,11 +165,34 @@ ip6_parse(struct bytes head, size_t packet_bytes, struct ip6 *ip)
 	ip->hop_limit = at[7];
 	ip->is_fragment = false;
 	ip->has_extensions = false;
+	ip->has_router_alert = false;
+	ip->more_fragments = false;
+	ip->fragment_offset = 0;
+	ip->fragment_at = 0;
+	ip->problem_at = 0;
 	memcpy(ip->src, at + 8, 16);
 	memcpy(ip->dst, at + 24, 16);
 	if (head.len > total_bytes)
 		head.len = total_bytes;
-	return walk(head, at[6], ip);
+	return walk(head, ip);
+}
+
+bool
+ip6_may_be_error(struct bytes head)
+{
+	size_t next_at = NEXT_HEADER_AT, at = IP6_HEADER_BYTES;
+
+	for (int count = 0; count <= IP6_EXTENSIONS_MAX; count++) {
+		uint8_t kind = head.ptr[next_at];
+
+		if (!is_extension(kind))
+			return kind == IP_ICMP6 && (at >= head.len || head.ptr[at] < ICMP6_ECHO);
+		if (head.len < at + EXTENSION_BYTES_MIN)
+			return true;
+		next_at = at;
+		at += kind == NEXT_FRAGMENT ? IP6_FRAGMENT_BYTES : ((size_t)head.ptr[at + 1] + 1) * 8;
+	}
+	return true;
 }
 
 void

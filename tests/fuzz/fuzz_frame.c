@@ -300,6 +300,15 @@ read_alone(struct fuzz *f, struct ip *ip, struct pkt *p, bool listens)
 	in_one_piece = pkt_next(p) == NULL;
 	ip_peek(p, &peek);
 	what = ip_input(ip, p, listens, f->now_ns, &received);
+	CHECK(ip->datagrams.buffers <= IP_FRAGMENT_BUFFERS_MAX);
+	if (what == IP_FRAME) {
+		/* Whole now: it never becomes a frame again. */
+		CHECK(!listens && pkt_meta(received.frame)->port < PORTS);
+		in_one_piece = false;
+		ip_peek(received.frame, &peek);
+		what = ip_input(ip, received.frame, listens, f->now_ns, &received);
+		CHECK(what != IP_FRAME);
+	}
 	check_peek(&peek, what, &received, in_one_piece);
 	CHECK(!listens || what != IP_SEGMENT);
 	if (what == IP_SEGMENT)
@@ -350,6 +359,19 @@ quote(struct frame *f, bool v6)
 	frame_end(f);
 }
 
+/* About multicast groups. */
+static void
+query(struct frame *f)
+{
+	frame_ethernet(f, "33:33:00:00:00:01", "02:00:00:00:00:fe", 0x86dd);
+	frame_ip(f, "fe80::254", "ff02::1", 0);
+	f->bytes[21] = 1;
+	frame_append_hex(f, "3a00 0502 0000 0100 8200 0000 03e8 0000");
+	frame_append(f, frame_address("::").byte, 16);
+	frame_append_hex(f, "027d 0000");
+	frame_end(f);
+}
+
 /* A right frame of one kind, from one of four stations. */
 static void
 make(struct frame *f, uint8_t kind, struct input *in)
@@ -361,7 +383,7 @@ make(struct frame *f, uint8_t kind, struct input *in)
 	uint8_t who = byte(in);
 	const char *mac = macs[who & 3], *from4 = v4[who >> 2 & 3], *from6 = v6[who >> 2 & 3];
 
-	switch (kind % 10) {
+	switch (kind % 11) {
 	case 0:
 		frame_arp(f, ALL, 1, mac, from4, (who & 16) != 0 ? "10.0.0.1" : "10.0.0.2");
 		return;
@@ -387,8 +409,12 @@ make(struct frame *f, uint8_t kind, struct input *in)
 	case 7:
 		frame_nd(f, US, mac, from6, "fd00::1", 136, byte(in), from6, (who & 32) != 0 ? NULL : mac);
 		return;
+	case 8:
+	case 9:
+		quote(f, kind % 11 == 9);
+		return;
 	default:
-		quote(f, kind % 10 == 9);
+		query(f);
 		return;
 	}
 }
@@ -407,6 +433,61 @@ move_to_tagged_port(struct frame *f)
 	*f = tagged;
 }
 
+/* An extension header in front of what an IPv6 frame carries. */
+static void
+extend(struct frame *frame, struct input *in)
+{
+	static const uint8_t kinds[] = { 0, 43, 44, 60 };
+	uint8_t how = byte(in);
+	uint8_t len = (uint8_t)(8 * (1 + (how >> 2 & 7)));
+
+	if (frame->len < 54 || frame->bytes[12] != 0x86)
+		return;
+	memmove(frame->bytes + 54 + len, frame->bytes + 54, frame->len - 54);
+	frame->len += len;
+	frame->bytes[54] = frame->bytes[20];
+	frame->bytes[55] = len / 8 - 1;
+	frame->bytes[20] = kinds[how & 3];
+	for (uint8_t i = 2; i < len; i++)
+		frame->bytes[54 + i] = byte(in);
+	frame->bytes[18] = (uint8_t)((frame->len - 54) >> 8);
+	frame->bytes[19] = (uint8_t)(frame->len - 54);
+}
+
+/* A right frame in pieces, in the order that the input wants, some twice, late, overlapping or never. */
+static void
+op_pieces(struct fuzz *f, struct input *in, uint8_t kind)
+{
+	struct frame whole;
+	uint8_t how = byte(in);
+	uint32_t id = how & 3;
+	size_t front, len;
+
+	make(&whole, 2 + kind % 4u, in);
+	if ((how & 4) != 0)
+		extend(&whole, in);
+	front = whole.bytes[12] == 0x86 ? 54 : 34;
+	len = (whole.len - front) / 8;
+	for (int i = 0; i < 6 && in->left > 0; i++) {
+		uint8_t cut = byte(in);
+		size_t from = (cut & 7) * len / 8;
+		size_t to = (1 + (cut & 7) + (cut >> 3 & 3)) * len / 8;
+		bool last = to >= len;
+
+		to = last ? (whole.len - front) : to * 8;
+		from *= 8;
+		if (to <= from)
+			continue;
+		frame_fragment(&f->frame, &whole, 0, from, to - from, !last, id);
+		if ((cut & 0x80) != 0) {
+			uint16_t at = word(in);
+
+			f->frame.bytes[at % f->frame.len] = byte(in);
+		}
+		deliver(f, in);
+	}
+}
+
 static void
 op_frame(struct fuzz *f, struct input *in, uint8_t kind)
 {
@@ -414,6 +495,8 @@ op_frame(struct fuzz *f, struct input *in, uint8_t kind)
 	uint8_t how = byte(in);
 
 	make(frame, kind, in);
+	for (int i = (how & 128) != 0 ? 1 + byte(in) % 9 : 0; i > 0; i--)
+		extend(frame, in);
 	for (int i = how & 7; i > 0; i--) {
 		uint16_t at = word(in);
 
@@ -450,7 +533,8 @@ op_send(struct fuzz *f, struct input *in)
 {
 	static const char *const to[] = { "10.0.0.2", "10.0.0.3", "192.0.2.1", "10.1.0.9",
 					  "fd00::2",  "fd01::9",  "2001:db8::1", "fe80::9" };
-	struct worker_of_fuzz *w = &f->workers[byte(in) & 1];
+	uint8_t how = byte(in);
+	struct worker_of_fuzz *w = &f->workers[how & 1];
 	struct ip_addr dst = frame_address(to[byte(in) % 8]);
 	struct pkt *p = pkt_alloc(w->stack.payload_pool);
 	struct frame segment;
@@ -458,6 +542,11 @@ op_send(struct fuzz *f, struct input *in)
 	size_t at = ip_is_v4(&dst) ? 34 : 54;
 	struct ip_addr src;
 
+	/* What was sent there has arrived; a link came up. */
+	if ((how & 6) == 2)
+		ip_confirm(&w->net.ip, &dst, f->now_ns);
+	if ((how & 30) == 30)
+		ip_link_up(&w->net.ip, how >> 5 & 1, f->now_ns);
 	if (p == NULL)
 		return;
 	if (!ip_source_for(&w->net.ip, &dst, &src)) {
@@ -499,8 +588,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		uint8_t op = byte(&in);
 
 		f->out = 0;
-		if (op < 160)
+		if (op < 130)
 			op_frame(f, &in, op);
+		else if (op < 160)
+			op_pieces(f, &in, op);
 		else if (op < 190)
 			op_raw(f, &in);
 		else if (op < 220)

@@ -157,6 +157,16 @@ packet_of(const struct frame *f)
 
 	p.protocol = p.v6 ? at[6] : at[9];
 	p.upper_at = IP_AT + (p.v6 ? 40 : 20);
+	/* Over hop-by-hop and destination options, as far as there is something behind them. */
+	while (p.v6 && (p.protocol == 0 || p.protocol == 60) && p.upper_at + 2 <= f->len) {
+		const uint8_t *header = f->bytes + p.upper_at;
+		size_t len = 8 * ((size_t)header[1] + 1);
+
+		if (p.upper_at + len + 20 > f->len)
+			break;
+		p.protocol = header[0];
+		p.upper_at += len;
+	}
 	p.end = IP_AT + (p.v6 ? 40 + (size_t)get16(at + 4) : get16(at + 2));
 	return p;
 }
@@ -257,6 +267,37 @@ frame_nd(struct frame *f, const char *dst_mac, const char *src_mac, const char *
 	frame_end(f);
 }
 
+void
+frame_fragment(struct frame *f, const struct frame *whole, size_t front_bytes, size_t offset, size_t len,
+	       bool more, uint32_t id)
+{
+	bool v6 = whole->bytes[IP_AT] >> 4 == 6;
+	size_t front = IP_AT + (v6 ? 40 : 20) + front_bytes;
+	uint8_t *at = f->bytes + IP_AT;
+
+	CHECK(front + offset + len <= whole->len && offset % 8 == 0);
+	f->len = 0;
+	frame_append(f, whole->bytes, front);
+	if (v6) {
+		/* The last header in front names it. */
+		uint8_t *name = front_bytes == 0 ? at + 6 : at + 40;
+		uint8_t header[8] = { *name, 0, (uint8_t)(offset >> 8), (uint8_t)(offset | more),
+				      (uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8),
+				      (uint8_t)id };
+
+		*name = 44;
+		frame_append(f, header, sizeof(header));
+		put16(at + 4, front_bytes + 8 + len);
+	} else {
+		put16(at + 2, 20 + len);
+		put16(at + 4, id);
+		put16(at + 6, (more ? 0x2000u : 0) | offset / 8);
+		put16(at + 10, 0);
+		put16(at + 10, complement(add_words(0, at, 20)));
+	}
+	frame_append(f, whole->bytes + front + offset, len);
+}
+
 struct pkt *
 frame_to_pkt(const struct frame *f, size_t first_bytes, struct pkt_pool *pool)
 {
@@ -317,6 +358,21 @@ is_good(const struct frame *f, const struct packet *p)
 }
 
 static void
+describe_mld(const uint8_t *upper, const char *src, const char *dst, const char *bad, char *text, size_t room)
+{
+	size_t used;
+
+	snprintf(text, room, "mld %s %s > %s%s", upper[8] == 4 ? "to-exclude" : "is-exclude", src, dst, bad);
+	for (int i = 0; i < get16(upper + 6); i++) {
+		char group[INET6_ADDRSTRLEN];
+
+		inet_ntop(AF_INET6, upper + 12 + 20 * i, group, sizeof(group));
+		used = strlen(text);
+		snprintf(text + used, room - used, " group %s", group);
+	}
+}
+
+static void
 describe_ip(const struct frame *f, const char *to, char *text, size_t room)
 {
 	struct packet p = packet_of(f);
@@ -335,6 +391,10 @@ describe_ip(const struct frame *f, const char *to, char *text, size_t room)
 		snprintf(text, room, "%s %s > %s about %s to %s%s%s%s", upper[0] == 135 ? "ns" : "na", src,
 			 dst, target, to, upper[4] & 0x40 ? " solicited" : "",
 			 upper[4] & 0x20 ? " override" : "", bad);
+		return;
+	}
+	if (upper[0] == 143 && p.protocol == 58) {
+		describe_mld(upper, src, dst, bad, text, room);
 		return;
 	}
 	snprintf(text, room, "icmp %u %s > %s%s", upper[0], src, dst, bad);

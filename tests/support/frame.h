@@ -46,6 +46,11 @@ void frame_tcp(struct frame *f, const char *dst_mac, const char *src_mac, const 
 void frame_nd(struct frame *f, const char *dst_mac, const char *src_mac, const char *src,
 	      const char *dst, uint8_t type, uint8_t flags, const char *target, const char *option_mac);
 
+/* A piece of whole, which has no IPv4 options: len bytes from offset behind its IPv4 header, or behind that and
+ * front_bytes of extension headers of IPv6, with the headers that a fragment has. */
+void frame_fragment(struct frame *f, const struct frame *whole, size_t front_bytes, size_t offset,
+		    size_t len, bool more, uint32_t id);
+
 /* As a packet in pieces of first_bytes and the rest (0: in one), from port 0. */
 struct pkt *frame_to_pkt(const struct frame *f, size_t first_bytes, struct pkt_pool *pool);
 
@@ -53,5 +58,6 @@ struct pkt *frame_to_pkt(const struct frame *f, size_t first_bytes, struct pkt_p
 void frame_from_pkt(struct frame *f, struct pkt *p);
 
 /* "arp ask 10.0.0.1 for 10.0.0.2 to ff:ff:ff:ff:ff:ff", "echo-reply a > b", "ns", "na", "tcp a:1 > b:2",
+ * "mld to-exclude :: > ff02::16 group ff02::1:ff00:1",
  * with " bad" behind it if a length or a checksum is wrong. */
 void frame_describe(const struct frame *f, char *text, size_t room);

@@ -287,7 +287,7 @@ routers_and_redirects_change_nothing(void **state)
 		station_give(&s, &f);
 		assert_string_equal(station_says(&s), "");
 	}
-	assert_int_equal(s.ip.drops[ERR_ICMP_NOT_ANSWERED], 3);
+	assert_int_equal(s.ip.drops[ERR_ND_ROUTER], 3);
 	station_send(&s, "2001:db8::1");
 	assert_string_equal(station_says(&s),
 			    "ns fd00::1 > ff02::1:ff00:254 about fe80::254 to 33:33:ff:00:02:54");

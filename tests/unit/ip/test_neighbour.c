@@ -84,9 +84,10 @@ the_oldest_of_five_waiting_packets_gives_way(void **state)
 }
 
 static void
-who_is_silent_is_asked_three_times_and_forgotten(void **state)
+who_is_silent_is_asked_three_times_and_left_alone_for_a_while(void **state)
 {
 	struct station s;
+	struct frame f;
 
 	start(state, &s);
 	station_send(&s, "10.0.0.2");
@@ -98,9 +99,211 @@ who_is_silent_is_asked_three_times_and_forgotten(void **state)
 	assert_string_equal(station_says(&s), "");
 	assert_int_equal(s.ip.drops[ERR_IP_NEIGHBOUR_SILENT], 1);
 	assert_int_equal(s.pool.used, 0);
+	for (int i = 0; i < 100; i++)
+		station_send(&s, "10.0.0.2");
+	assert_string_equal(station_says(&s), "");
+	assert_int_equal(s.ip.drops[ERR_IP_NEIGHBOUR_SILENT], 101);
+	station_sleep(&s, 2 * SEC);
 	assert_true(ip_next_at(&s.ip) == NEVER_NS);
 	station_send(&s, "10.0.0.2"); /* and again from the start */
+	for (int i = 0; i < 3; i++) {
+		assert_string_equal(station_says(&s), "arp ask 10.0.0.1 about 10.0.0.2 to " ALL);
+		station_sleep(&s, SEC);
+	}
+	/* Who comes up and says so is heard. */
+	frame_arp(&f, ALL, 1, PEER, "10.0.0.2", "10.0.0.2");
+	station_give(&s, &f);
+	assert_string_equal(station_route(&s, "10.0.0.2"), PEER);
+	station_stop(&s);
+}
+
+static void
+a_silent_gateway_is_asked_again_at_once(void **state)
+{
+	struct station s;
+
+	start(state, &s);
+	for (int i = 0; i < 6; i++) {
+		station_send(&s, "192.0.2.1");
+		assert_string_equal(station_says(&s), "arp ask 10.0.0.1 about 10.0.0.254 to " ALL);
+		station_sleep(&s, SEC);
+	}
+	station_stop(&s);
+}
+
+static void
+what_arrives_there_confirms_a_neighbour(void **state)
+{
+	struct ip_addr dst = frame_address("198.51.100.9"), stranger = frame_address("10.0.0.77");
+	struct station s;
+	struct frame f;
+
+	start(state, &s);
+	ip_confirm(&s.ip, &dst, s.now_ns); /* nobody there to confirm */
+	station_send(&s, "198.51.100.9");
+	station_says(&s);
+	ip_confirm(&s.ip, &dst, s.now_ns); /* that has no MAC yet */
+	frame_arp(&f, US, 2, GATEWAY, "10.0.0.254", "10.0.0.1");
+	station_give(&s, &f);
+	station_says(&s);
+	/* In use and confirmed, it is asked nothing; neither when it had become stale, was delayed or asked. */
+	for (int i = 0; i < 200; i++) {
+		assert_string_equal(station_route(&s, "198.51.100.9"), GATEWAY);
+		ip_confirm(&s.ip, &dst, s.now_ns);
+		ip_confirm(&s.ip, &stranger, s.now_ns);
+		assert_string_equal(station_says(&s), "");
+		station_sleep(&s, i < 100 ? SEC : 34 * SEC);
+	}
+	station_sleep(&s, 31 * SEC);
+	assert_string_equal(station_route(&s, "198.51.100.9"), GATEWAY);
+	station_sleep(&s, 5 * SEC);
+	assert_string_equal(station_says(&s), "arp ask 10.0.0.1 about 10.0.0.254 to " GATEWAY);
+	ip_confirm(&s.ip, &dst, s.now_ns);
+	station_sleep(&s, 4 * SEC);
+	assert_string_equal(station_says(&s), "");
+	station_stop(&s);
+}
+
+/* Who speaks to us over TCP says nothing about who has the address. */
+static void
+what_arrives_does_not_settle_a_doubt(void **state)
+{
+	struct ip_addr dst = frame_address("10.0.0.2");
+	struct station s;
+	struct frame f;
+
+	start(state, &s);
+	station_is_asked_by(&s, PEER, "10.0.0.2");
+	frame_arp(&f, ALL, 2, OTHER, "10.0.0.2", "10.0.0.2");
+	station_give(&s, &f);
+	station_says(&s);
+	ip_confirm(&s.ip, &dst, s.now_ns);
+	station_sleep(&s, SEC / 2);
 	assert_string_equal(station_says(&s), "arp ask 10.0.0.1 about 10.0.0.2 to " ALL);
+	station_stop(&s);
+}
+
+static void
+after_a_link_came_up_neighbours_are_checked_and_told(void **state)
+{
+	struct ip_config config;
+	struct station s;
+	struct frame f;
+
+	start(state, &s);
+	station_config(&config, true);
+	ip_init(&s.ip, &config, &s.pool, s.now_ns);
+	for (int i = 0; i < 4; i++)
+		station_sleep(&s, SEC);
+	while (*station_says(&s) != '\0')
+		;
+	station_send(&s, "10.0.0.2");
+	station_says(&s);
+	frame_arp(&f, US, 2, PEER, "10.0.0.2", "10.0.0.1");
+	station_give(&s, &f);
+	station_says(&s);
+	ip_link_up(&s.ip, 0, s.now_ns);
+	assert_true(ip_next_at(&s.ip) <= s.now_ns);
+	for (int i = 0; i < 3; i++) {
+		uint32_t said = 0;
+
+		station_sleep(&s, i == 0 ? 0 : SEC);
+		while (*station_says(&s) != '\0')
+			said++;
+		assert_int_equal(said, i == 0 ? 5 : 3); /* group, two announcements; at first two probes */
+	}
+	assert_string_equal(station_route(&s, "10.0.0.2"), PEER);
+	station_sleep(&s, 5 * SEC);
+	assert_string_equal(station_says(&s), "arp ask 10.0.0.1 about 10.0.0.2 to " PEER);
+	station_stop(&s);
+}
+
+static void
+an_anycast_address_is_neither_probed_nor_announced_nor_defended(void **state)
+{
+	struct ip_config config;
+	struct station s;
+	struct frame f;
+
+	start(state, &s);
+	station_config(&config, true);
+	config.ports[0].anycast = 3;
+	ip_init(&s.ip, &config, &s.pool, s.now_ns);
+	station_sleep(&s, 0);
+	assert_string_equal(station_says(&s), "mld to-exclude :: > ff02::16 group ff02::1:ff00:1");
+	assert_string_equal(station_says(&s), "");
+	frame_nd(&f, "33:33:00:00:00:01", OTHER, "fd00::1", "ff02::1", 136, 0x20, "fd00::1", OTHER);
+	station_give(&s, &f);
+	frame_arp(&f, ALL, 1, OTHER, "10.0.0.1", "10.0.0.1");
+	station_give(&s, &f);
+	assert_string_equal(station_says(&s), "");
+	assert_int_equal(s.ip.drops[ERR_IP_ADDRESS_CONFLICT], 0);
+	frame_nd(&f, "33:33:ff:00:00:01", PEER, "fd00::2", "ff02::1:ff00:1", 135, 0, "fd00::1", PEER);
+	station_give(&s, &f);
+	assert_string_equal(station_says(&s), "na fd00::1 > fd00::2 about fd00::1 to " PEER " solicited");
+	station_stop(&s);
+}
+
+/* --- multicast listeners --------------------------------------------------------------------- */
+
+static void
+query(struct frame *f, const char *src, const char *max_response_ms, const char *group)
+{
+	frame_ethernet(f, "33:33:00:00:00:01", GATEWAY, 0x86dd);
+	frame_ip(f, src, "ff02::1", 0);
+	f->bytes[21] = 1;
+	frame_append_hex(f, "3a00 0502 0000 0100 8200 0000");
+	frame_append_hex(f, max_response_ms);
+	frame_append_hex(f, "0000");
+	frame_append(f, frame_address(group).byte, 16);
+	frame_append_hex(f, "027d 0000");
+	frame_end(f);
+}
+
+static void
+a_query_about_groups_is_answered_once_in_time(void **state)
+{
+	static const char *const groups[] = { "::", "ff02::1:ff00:1" };
+	struct station s;
+	struct frame f;
+
+	start(state, &s);
+	for (int i = 0; i < 2; i++) {
+		for (int k = 0; k < 100; k++) {
+			query(&f, "fe80::254", "03e8", groups[i]);
+			station_give(&s, &f);
+		}
+		assert_in_range(ip_next_at(&s.ip), s.now_ns, s.now_ns + SEC);
+		station_sleep(&s, SEC);
+		assert_string_equal(station_says(&s), "mld is-exclude :: > ff02::16 group ff02::1:ff00:1");
+		assert_string_equal(station_says(&s), "");
+		assert_true(ip_next_at(&s.ip) == NEVER_NS);
+	}
+	station_stop(&s);
+}
+
+static void
+a_query_from_elsewhere_or_about_others_is_not_answered(void **state)
+{
+	struct station s;
+	struct frame f;
+
+	start(state, &s);
+	query(&f, "fd00::2", "03e8", "::");
+	station_give(&s, &f);
+	query(&f, "fe80::254", "03e8", "::");
+	f.bytes[21] = 2;
+	station_give(&s, &f);
+	query(&f, "fe80::254", "03e8", "::");
+	memcpy(f.bytes + 56, "\1\4\0\0\0\0", 6); /* no router alert */
+	station_give(&s, &f);
+	assert_int_equal(s.ip.drops[ERR_ICMP_NOT_ANSWERED], 3);
+	query(&f, "fe80::254", "03e8", "ff02::1:ff00:7");
+	station_give(&s, &f);
+	assert_true(ip_next_at(&s.ip) == NEVER_NS);
+	query(&f, "fe80::254", "ffff", "::"); /* the longest delay there is, cut to ten seconds */
+	station_give(&s, &f);
+	assert_in_range(ip_next_at(&s.ip), s.now_ns, s.now_ns + 10 * SEC);
 	station_stop(&s);
 }
 
@@ -201,11 +404,13 @@ a_claim_to_a_neighbours_address_is_asked_about_before_it_is_believed(void **stat
 	station_is_asked_by(&s, PEER, "10.0.0.2");
 	frame_arp(&f, ALL, 2, OTHER, "10.0.0.2", "10.0.0.2");
 	station_give(&s, &f);
-	assert_string_equal(station_says(&s), "arp ask 10.0.0.1 about 10.0.0.2 to " ALL);
+	assert_string_equal(station_says(&s), "arp ask 10.0.0.1 about 10.0.0.2 to " PEER);
+	frame_arp(&f, US, 2, OTHER, "10.0.0.2", "10.0.0.1"); /* who was not asked */
+	station_give(&s, &f);
 	assert_string_equal(station_route(&s, "10.0.0.2"), PEER);
 	frame_arp(&f, US, 2, PEER, "10.0.0.2", "10.0.0.1"); /* the owner is still there */
 	station_give(&s, &f);
-	frame_arp(&f, US, 2, OTHER, "10.0.0.2", "10.0.0.1"); /* too late, and not asked about again at once */
+	frame_arp(&f, US, 2, OTHER, "10.0.0.2", "10.0.0.1"); /* not asked about again at once */
 	station_give(&s, &f);
 	assert_string_equal(station_says(&s), "");
 	assert_string_equal(station_route(&s, "10.0.0.2"), PEER);
@@ -223,6 +428,8 @@ an_address_that_has_moved_is_followed(void **state)
 	station_is_asked_by(&s, PEER, "10.0.0.2");
 	frame_arp(&f, ALL, 1, OTHER, "10.0.0.2", "10.0.0.2");
 	station_give(&s, &f);
+	assert_string_equal(station_says(&s), "arp ask 10.0.0.1 about 10.0.0.2 to " PEER);
+	station_sleep(&s, SEC / 2); /* nobody answers there */
 	assert_string_equal(station_says(&s), "arp ask 10.0.0.1 about 10.0.0.2 to " ALL);
 	frame_arp(&f, US, 2, OTHER, "10.0.0.2", "10.0.0.1");
 	station_give(&s, &f);
@@ -230,7 +437,7 @@ an_address_that_has_moved_is_followed(void **state)
 	station_sleep(&s, 2 * SEC);
 	frame_arp(&f, US, 2, PEER, "10.0.0.2", "10.0.0.1"); /* unasked, so only a question */
 	station_give(&s, &f);
-	assert_string_equal(station_says(&s), "arp ask 10.0.0.1 about 10.0.0.2 to " ALL);
+	assert_string_equal(station_says(&s), "arp ask 10.0.0.1 about 10.0.0.2 to " OTHER);
 	assert_string_equal(station_route(&s, "10.0.0.2"), OTHER);
 	station_stop(&s);
 }
@@ -253,6 +460,8 @@ an_advertisement_that_does_not_override_does_not_replace(void **state)
 	assert_string_equal(station_says(&s), "ns fd00::1 > fd00::2 about fd00::2 to " PEER);
 	frame_nd(&f, US, OTHER, "fd00::2", "fd00::1", 136, 0x40, "fd00::2", OTHER);
 	station_give(&s, &f);
+	assert_string_equal(station_says(&s), "ns fd00::1 > fd00::2 about fd00::2 to " PEER);
+	station_sleep(&s, SEC / 2);
 	assert_string_equal(station_says(&s),
 			    "ns fd00::1 > ff02::1:ff00:2 about fd00::2 to 33:33:ff:00:00:02");
 	station_give(&s, &f);
@@ -267,6 +476,7 @@ a_flood_of_claims_neither_grows_the_cache_nor_moves_the_gateway(void **state)
 	struct station s;
 	struct frame f;
 	uint32_t questions = 0;
+	uint64_t asked_ns = 0;
 
 	start(state, &s);
 	station_send(&s, "192.0.2.1");
@@ -281,10 +491,14 @@ a_flood_of_claims_neither_grows_the_cache_nor_moves_the_gateway(void **state)
 		snprintf(mac, sizeof(mac), "06:00:00:%02x:%02x:%02x", i >> 16, i >> 8 & 255, i & 255);
 		frame_arp(&fake, US, 1 + (uint16_t)(i & 1), mac, "10.0.0.254", "10.0.0.1");
 		station_give(&s, &fake);
+		if (asked_ns != 0 && s.now_ns >= asked_ns + 300 * NSEC_PER_MSEC) {
+			station_give(&s, &f); /* the gateway answers late; each of the claims came before */
+			asked_ns = 0;
+		}
 		while (*station_says(&s) != '\0')
 			if (strstr(s.said, "arp ask") != NULL) {
 				questions++;
-				station_give(&s, &f); /* the gateway answers */
+				asked_ns = s.now_ns;
 			}
 		assert_string_equal(station_route(&s, "192.0.2.1"), GATEWAY);
 		station_sleep(&s, NSEC_PER_MSEC);
@@ -388,7 +602,14 @@ main(void)
 		cmocka_unit_test(the_same_over_ipv6),
 		cmocka_unit_test(other_networks_are_behind_the_gateway),
 		cmocka_unit_test(the_oldest_of_five_waiting_packets_gives_way),
-		cmocka_unit_test(who_is_silent_is_asked_three_times_and_forgotten),
+		cmocka_unit_test(who_is_silent_is_asked_three_times_and_left_alone_for_a_while),
+		cmocka_unit_test(a_silent_gateway_is_asked_again_at_once),
+		cmocka_unit_test(what_arrives_there_confirms_a_neighbour),
+		cmocka_unit_test(what_arrives_does_not_settle_a_doubt),
+		cmocka_unit_test(after_a_link_came_up_neighbours_are_checked_and_told),
+		cmocka_unit_test(an_anycast_address_is_neither_probed_nor_announced_nor_defended),
+		cmocka_unit_test(a_query_about_groups_is_answered_once_in_time),
+		cmocka_unit_test(a_query_from_elsewhere_or_about_others_is_not_answered),
 		cmocka_unit_test(an_answer_is_checked_after_a_while),
 		cmocka_unit_test(who_asks_us_is_known_at_once),
 		cmocka_unit_test(unasked_answers_make_no_entries),

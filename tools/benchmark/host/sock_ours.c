@@ -261,6 +261,9 @@ handle(struct sock *s, struct pkt *frame, uint64_t now_ns)
 					    received.remote_port };
 		tcp_icmp(s->tcp, &tuple, received.quoted_seq, received.hard, received.mtu_bytes, now_ns);
 		return;
+	case IP_FRAME:
+		handle(s, received.frame, now_ns);
+		return;
 	}
 }
 
