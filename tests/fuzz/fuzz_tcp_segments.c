@@ -25,10 +25,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define OPS_MAX 200
 #define TALKS 4
+#define PAST 8
 #define TURNS_PER_ADVANCE_MAX 300
 #define OUT_PER_OP_MAX 400
 #define KEY_SENT 0x5e17
 #define LISTEN_PORT 443
+
+/* What libFuzzer counts besides branches: which operation led from which state to which. */
+__attribute__((section("__libfuzzer_extra_counters"), used)) static uint8_t passed[16][16][16];
 
 struct input {
 	const uint8_t *at;
@@ -64,8 +68,11 @@ struct fuzz {
 	uint64_t now_ns;
 	struct talk talk[TALKS];
 	struct talk *current;
-	struct segment last; /* for another copy of it */
-	uint8_t last_payload[4096];
+	/* The latest segments, for another copy of one; and those that were held back, for the first. */
+	struct segment past[PAST];
+	uint8_t past_payload[PAST][4096];
+	uint32_t past_count;
+	bool holds_next;
 	bool rst_out;
 	uint32_t out;
 };
@@ -228,17 +235,31 @@ fill(uint32_t seq, uint8_t *to, size_t n)
 		to[i] = (uint8_t)((seq + i) * 0x9e3779b1u >> 24);
 }
 
+/* Raw options stay where they are only as long as the operation. */
+static void
+remember(struct fuzz *f, const struct segment *s)
+{
+	uint32_t k = f->past_count++ % PAST;
+
+	f->past[k] = *s;
+	f->past[k].raw_options = BYTES_NONE;
+	f->past[k].payload.ptr = f->past_payload[k];
+	if (s->payload.len > 0)
+		memcpy(f->past_payload[k], s->payload.ptr, s->payload.len);
+}
+
 static void
 inject(struct fuzz *f, const struct segment *s)
 {
-	struct pkt *p = segment_to_pkt(s, f->stack.receive_pool);
+	struct pkt *p;
 
+	if (f->holds_next) {
+		f->holds_next = false;
+		return;
+	}
+	p = segment_to_pkt(s, f->stack.receive_pool);
 	if (p == NULL)
 		return;
-	f->last = *s;
-	f->last.payload.ptr = f->last_payload;
-	if (s->payload.ptr != f->last_payload && s->payload.len > 0)
-		memcpy(f->last_payload, s->payload.ptr, s->payload.len);
 	f->rst_out = false;
 	tcp_input(f->stack.tcp, p, f->now_ns);
 	drain(f);
@@ -297,7 +318,7 @@ op_segment(struct fuzz *f, struct input *in)
 {
 	struct talk *talk = f->current;
 	struct segment s = segment_of(f, talk);
-	uint8_t payload[sizeof(f->last_payload)];
+	uint8_t payload[sizeof(f->past_payload[0])];
 	uint8_t bases = byte(in);
 	uint8_t raw[40];
 
@@ -323,8 +344,8 @@ op_segment(struct fuzz *f, struct input *in)
 		talk->isn_next += 100000;
 	fill(s.seq + ((s.flags & SEGMENT_SYN) != 0), payload, s.payload.len);
 	s.payload.ptr = payload;
+	remember(f, &s);
 	inject(f, &s);
-	f->last.raw_options = BYTES_NONE;
 }
 
 /* The next piece of the stream, as an honest peer sends it, maybe with holes. */
@@ -332,7 +353,7 @@ static void
 op_data(struct fuzz *f, struct input *in)
 {
 	struct segment s = segment_of(f, f->current);
-	uint8_t payload[sizeof(f->last_payload)];
+	uint8_t payload[sizeof(f->past_payload[0])];
 	uint8_t hole = byte(in);
 
 	s.seq += (hole & 7) * 100u;
@@ -345,6 +366,7 @@ op_data(struct fuzz *f, struct input *in)
 		s.ts_val = ++f->current->ts_ours;
 		s.ts_ecr = f->current->ts_val;
 	}
+	remember(f, &s);
 	inject(f, &s);
 }
 
@@ -355,6 +377,7 @@ op_ack(struct fuzz *f, struct input *in)
 
 	s.ack -= byte(in) * 50u;
 	s.window = word(in);
+	remember(f, &s);
 	inject(f, &s);
 }
 
@@ -370,6 +393,7 @@ op_handshake(struct fuzz *f, struct input *in)
 	s.flags = SEGMENT_SYN;
 	add_options(talk, &s, which & 29, in);
 	talk->isn_next += 100000;
+	remember(f, &s);
 	inject(f, &s);
 	s = segment_of(f, talk);
 	if ((which & 1) != 0) {
@@ -377,6 +401,7 @@ op_handshake(struct fuzz *f, struct input *in)
 		s.ts_val = ++talk->ts_ours;
 		s.ts_ecr = talk->ts_val;
 	}
+	remember(f, &s);
 	inject(f, &s);
 }
 
@@ -479,6 +504,16 @@ op_icmp(struct fuzz *f, struct input *in)
 		 (what & 2) != 0 ? word(in) : 0, f->now_ns);
 }
 
+/* One of the latest, held back or not, arrives (again). */
+static void
+op_again(struct fuzz *f, struct input *in)
+{
+	uint32_t known = f->past_count < PAST ? f->past_count : PAST;
+
+	if (known > 0)
+		inject(f, &f->past[byte(in) % known]);
+}
+
 static void
 op_of_application(struct fuzz *f, struct input *in, uint8_t op)
 {
@@ -546,11 +581,13 @@ one_op(struct fuzz *f, struct input *in)
 		f->stack.pools[byte(in) % 3].fail_in = 1 + byte(in) % 8;
 		break;
 	case 11:
-		if (f->last.src_port != 0)
-			inject(f, &f->last);
+		op_again(f, in);
 		break;
 	case 12:
 		op_icmp(f, in);
+		break;
+	case 14:
+		f->holds_next = true;
 		break;
 	default:
 		op_of_application(f, in, byte(in));
@@ -592,6 +629,26 @@ fuzz_open(struct fuzz *f, struct input *in)
 	f->current = &f->talk[0];
 }
 
+/* Of the current talk: a connection's state, or what is there instead. */
+static uint32_t
+state_of(const struct fuzz *f)
+{
+	const struct tcp *t = f->stack.tcp;
+	struct tcp_tuple tuple = { f->local, f->remote, f->current->local_port, f->current->remote_port };
+	uint32_t ref = tcp_table_find(t, &tuple);
+
+	switch (tcp_ref_kind(ref)) {
+	case TCP_REF_CONN:
+		return ((const struct tcp_conn *)pool_at(&t->conns, tcp_ref_index(ref)))->state;
+	case TCP_REF_HALF_OPEN:
+		return TCP_STATES;
+	case TCP_REF_TIME_WAIT:
+		return TCP_STATES + 1;
+	default:
+		return TCP_STATES + 2;
+	}
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -600,8 +657,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct input in = { data, size };
 
 	fuzz_open(f, &in);
-	for (int n = 0; n < OPS_MAX && in.left > 0; n++)
+	for (int n = 0; n < OPS_MAX && in.left > 0; n++) {
+		uint8_t op = *in.at;
+		uint32_t before;
+
+		f->current = &f->talk[op >> 6];
+		before = state_of(f);
 		one_op(f, &in);
+		passed[before][op & 15][state_of(f)] = 1;
+	}
 	for (int i = 0; i < TALKS; i++) {
 		f->current = &f->talk[i];
 		if (f->current->is_open)

@@ -137,9 +137,11 @@ plan_idle(struct plan *plan, uint64_t seed, uint64_t until_ns)
 	}
 	plan->pairs = IDLE_PAIRS;
 	for (uint32_t i = 0; i < plan->pairs; i++) {
-		plan->pair[i] = (struct pair_plan){ .client_host = i % 2 == 0 ? 0 : 2, .server_host = 1 };
+		struct pair_plan *p = &plan->pair[i];
+
+		*p = (struct pair_plan){ .client_host = i % 2 == 0 ? 0 : 2, .server_host = 1 };
 		for (uint32_t side = 0; side < 2; side++)
-			plan->pair[i].end[side] = (struct end_plan){
+			p->end[side] = (struct end_plan){
 				.manner = side == 0 ? END_POLITE : END_POLITE_LAST,
 				.total_bytes = 20000,
 				.write_bytes_max = 4000,
@@ -184,7 +186,7 @@ idle_run(uint64_t seed, uint32_t count)
 	before = w->segments;
 	world_live(w);
 	world_close(w);
-	printf("idle, seed %" PRIu64 ": %u connections of %u days, %" PRIu64 " segments\n", seed, IDLE_PAIRS, count,
-	       w->segments);
+	printf("idle, seed %" PRIu64 ": %u connections of %u days, %" PRIu64 " segments\n", seed, IDLE_PAIRS,
+	       count, w->segments);
 	return 0;
 }
