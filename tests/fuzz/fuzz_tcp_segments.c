@@ -614,6 +614,8 @@ fuzz_open(struct fuzz *f, struct input *in)
 	f->config.recv_bytes_max = (how & 8) != 0 ? 3000 : 65535;
 	f->config.send_bytes_max = 20000;
 	f->config.keepalive_ns = (how & 16) != 0 ? 5 * NSEC_PER_SEC : 0;
+	f->config.recv_truesize_max = (how & 64) != 0 ? 20000 : 0; /* nine packets: all levels of pressure */
+	f->config.orphans_max = (how & 128) != 0 ? 1 : 0;
 	f->local = (how & 1) != 0 ? v6[0] : v4[0];
 	f->remote = (how & 1) != 0 ? v6[1] : v4[1];
 	f->now_ns = 1000 * NSEC_PER_SEC;
