@@ -394,7 +394,7 @@ run(struct host *h)
 {
 	uint64_t until_ns = h->began_ns + h->give_up_ns;
 
-	while (h->write.at < h->write.count || h->read.at < h->read.count) {
+	while (true) {
 		uint64_t now_ns = clock_ns();
 		uint64_t next_ns = until_ns;
 
@@ -413,6 +413,9 @@ run(struct host *h)
 			next_ns = write_ns < next_ns ? write_ns : next_ns;
 			next_ns = read_ns < next_ns ? read_ns : next_ns;
 		}
+		/* The stack is to see the close with what led to it, as from a server: one FIN,ACK. */
+		if (h->write.at == h->write.count && h->read.at == h->read.count)
+			return;
 		/* What was received before a reset has been taken by now, or never will be. */
 		if ((sock_state(h->sock) & SOCK_FAILED) != 0 && next_ns != 0)
 			return;
