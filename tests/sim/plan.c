@@ -304,6 +304,9 @@ plan_weather(struct plan *plan, struct prng *r)
 		plan->icmp_ppm = (uint32_t)log_between(r, 1000, PPM / 20);
 	if (one_in(r, 6))
 		plan->ring_slots = (uint32_t)log_between(r, 2, 512);
+	plan->has_bursts = one_in(r, 2);
+	if (one_in(r, 6))
+		plan->wrong_core_ppm = (uint32_t)log_between(r, PPM / 1000, PPM);
 	plan->report_ppm = one_in(r, 3) ? 0 : (uint32_t)between(r, PPM / 3, PPM);
 	plan_pairs(plan, r);
 }
@@ -389,11 +392,11 @@ plan_print(const struct plan *plan)
 	       wraps[plan->wrap], plan->is_hostile ? ", hostile" : "", plan->may_fail ? ", may fail" : "",
 	       (double)plan->start_ns / 1e9, (double)plan->faults_end_ns / 1e9);
 	printf("  bursts: receive <= %u, transmit <= %u; stalls %u up to %.1f ms; droughts %u up to %.1f "
-	       "ms; failures %u; icmp %u; reports %u; ring %u\n",
+	       "ms; failures %u; icmp %u; reports %u; ring %u; wrong core %u%s\n",
 	       plan->receive_burst_max, plan->transmit_burst_max, plan->stall_ppm,
 	       (double)plan->stall_ns_max / 1e6, plan->drought_ppm,
 	       (double)plan->drought_ns_max / 1e6, plan->fail_ppm, plan->icmp_ppm, plan->report_ppm,
-	       plan->ring_slots);
+	       plan->ring_slots, plan->wrong_core_ppm, plan->has_bursts ? "; bursts" : "");
 	for (uint32_t i = 0; i < plan->hosts; i++) {
 		const struct tcp_config *c = &plan->config[i];
 

@@ -97,6 +97,8 @@ struct plan {
 	uint32_t fail_ppm; /* per turn: one of the next few allocations fails */
 	uint32_t icmp_ppm; /* per turn: a report about what may have been sent, true or forged */
 	uint32_t report_ppm; /* too long for a link: the router tells; the rest vanishes in a black hole */
+	uint32_t wrong_core_ppm; /* per segment: another worker gets it, and its owner a turn later */
+	bool has_bursts; /* segments go in by tcp_input_burst() */
 	uint32_t ring_slots; /* packets that the driver of a host holds at most; 0: any number */
 	uint32_t pairs;
 	struct pair_plan pair[SIM_PAIRS_MAX];
@@ -192,6 +194,7 @@ struct host {
 	struct report report[SIM_REPORTS_MAX];
 	uint32_t reports;
 	struct budget budget;
+	struct pkt_queue forwarded; /* on the ring from another worker */
 };
 
 struct world {
@@ -255,8 +258,11 @@ void oracle_sent(struct world *w, struct host *h, const struct pkt *p);
 
 /* --- watch.c ------------------------------------------------------------------------ */
 
-/* tcp_input(), watched. */
+/* tcp_input(), or tcp_input_burst() of up to TCP_INPUT_BURST_MAX, watched. */
 void watch_input(struct world *w, struct host *h, struct pkt *p);
+void watch_burst(struct world *w, struct host *h, struct pkt *const *packets, uint32_t count);
+/* tcp_output_ready(), watched. */
+void watch_output(struct world *w, struct host *h);
 /* A call of the application that may have something said. */
 void watch_call(struct host *h);
 /* tcp_advance() comes now. */

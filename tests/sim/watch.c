@@ -96,6 +96,43 @@ watch_input(struct world *w, struct host *h, struct pkt *p)
 		sim_fail(w, "host %u needs %" PRIu64 " steps for one segment", h->index, sim_steps - steps);
 }
 
+void
+watch_burst(struct world *w, struct host *h, struct pkt *const *packets, uint32_t count)
+{
+	struct tcp *t = h->stack.tcp;
+	uint64_t resets = tcp_stats(t)->resets_out;
+	uint64_t steps = sim_steps;
+	uint32_t other = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		uint8_t flat[SEGMENT_BYTES_MAX];
+		struct segment s;
+
+		other += (flags_of(packets[i]) & SEGMENT_RST) == 0;
+		h->budget.acks_earned += !segment_parse_pkt(packets[i], flat, &s) || segment_seq_len(&s) > 0;
+	}
+	tcp_input_burst(t, packets, count, w->now_ns);
+	if (other == 0 && tcp_stats(t)->resets_out != resets)
+		sim_fail(w, "host %u answers a reset by a reset", h->index);
+	if (sim_steps - steps > (count + 1u) * (uint64_t)STEPS_PER_SEGMENT_MAX)
+		sim_fail(w, "host %u needs %" PRIu64 " steps for %u segments", h->index, sim_steps - steps, count);
+}
+
+void
+watch_output(struct world *w, struct host *h)
+{
+	struct tcp *t = h->stack.tcp;
+	uint64_t sent = tcp_stats(t)->segments_out;
+	uint64_t steps = sim_steps;
+	uint64_t reasons;
+
+	tcp_output_ready(t, w->now_ns);
+	reasons = tcp_stats(t)->segments_out - sent + tcp_stats(t)->conns + 1;
+	if (sim_steps - steps > reasons * STEPS_PER_SEGMENT_MAX)
+		sim_fail(w, "host %u needs %" PRIu64 " steps to send, with %" PRIu64 " reasons", h->index,
+			 sim_steps - steps, reasons);
+}
+
 /* --- 7 --------------------------------------------------------------------------------- */
 
 void
@@ -225,6 +262,7 @@ count_holders(struct world *w, struct host *h)
 		if (pool_is_lent(&t->conns, i))
 			hold_conn(pool_at(&t->conns, i));
 	hold_queue(&t->transmit);
+	hold_queue(&h->forwarded);
 	for (uint32_t to = 0; to < w->hosts; to++)
 		link_visit_held(w->link[h->index][to], hold_chain, NULL);
 	for (const struct pkt *p = h->stolen; p != NULL; p = pkt_meta(p)->queue_next)

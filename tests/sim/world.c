@@ -217,23 +217,41 @@ allocation_fails(struct world *w, struct host *h)
 
 /* --- one turn of one host ------------------------------------------------------------ */
 
+/* Up to a budget of what has arrived; some of it was steered to another worker and comes by its ring, a turn
+ * later. */
 static void
 receive(struct world *w, struct host *h)
 {
 	uint32_t budget = 1 + prng_below(&w->prng, w->plan.receive_burst_max);
 	uint32_t first = prng_below(&w->prng, w->hosts);
+	struct pkt *burst[TCP_INPUT_BURST_MAX];
+	struct pkt_queue ring = h->forwarded;
+	uint32_t count = 0;
+	struct pkt *p;
 
+	CHECK(budget <= TCP_INPUT_BURST_MAX);
+	h->forwarded = (struct pkt_queue){ 0 };
 	for (uint32_t i = 0; i < w->hosts; i++) {
 		uint32_t from = (first + i) % w->hosts;
-		struct pkt *p;
 
-		while (budget > 0 &&
-		       (p = link_receive(w->link[from][h->index], w->now_ns)) != NULL) {
+		while (count < budget && (p = link_receive(w->link[from][h->index], w->now_ns)) != NULL) {
 			trace(w, p, from, h->index, "->");
-			watch_input(w, h, p);
-			budget--;
+			if (happens(w, w->plan.wrong_core_ppm))
+				pkt_queue_put(&h->forwarded, p);
+			else
+				burst[count++] = p;
 		}
 	}
+	if (h->forwarded.head != NULL)
+		h->turn_at_ns = w->now_ns;
+	while ((p = pkt_queue_get(&ring)) != NULL)
+		watch_input(w, h, p);
+	if (w->plan.has_bursts) {
+		watch_burst(w, h, burst, count);
+		return;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		watch_input(w, h, burst[i]);
 }
 
 /* A router on the way complains about something that we sent, or somebody pretends that. */
@@ -361,7 +379,7 @@ turn(struct world *w, struct host *h)
 		if (!any)
 			break;
 	}
-	tcp_output_ready(h->stack.tcp, w->now_ns);
+	watch_output(w, h);
 	if (run_events(w, h))
 		h->turn_at_ns = w->now_ns;
 	transmit(w, h);
