@@ -7,24 +7,15 @@
 #include <sys/random.h>
 
 #include "base/check.h"
+#include "dataplane/budget.h"
 #include "dataplane/clock.h"
 #include "dataplane/eal.h"
 
-/* What one connection may offer and queue; with CLIENT_UNACKED_BYTES_HIGH it bounds what a slow reader holds
- * in the router to less than 256 KB. */
-#define RECV_BYTES_MAX (64 * 1024)
-/* CLIENT_UNACKED_BYTES_HIGH, and in one step a gathered event and a full stage, sealed. */
-#define SEND_BYTES_MAX (512 * 1024)
-CHECK_STATIC(SEND_BYTES_MAX > CLIENT_UNACKED_BYTES_HIGH + (EVENT_BYTES_MAX + TLS_RECORD_BYTES_MAX) * 5 / 4,
-	     "a step's output fits");
-/* Connections that linger, close or wait beside those of sessions. */
-#define CONNS_SPARE 1024
-#define RANGES_PER_CONNECTION 8
-#define ARENA_BYTES_PER_CLIENT (48 * 1024)
-/* Handshakes and open connections hold TLS memory; a worker's share is bounded by this many. */
-#define HEADS_MIN 64
-#define IP4_TCP_HEADERS 40
-#define IP6_TCP_HEADERS 60
+/* Share of the receive pool's bytes that data may pin before it is pressure by itself. */
+#define RECV_TRUESIZE_PERCENT 90
+/* Payload of one packet that a port cuts; behind it the headers, and IP's length field ends at 65535. */
+#define TSO_BYTES_MAX (60 * 1024)
+#define TSO_PIECES_MAX 64
 
 static bool
 random_bytes(void *to, size_t len)
@@ -39,30 +30,7 @@ entropy(void *owner, uint8_t *to, size_t len)
 	return random_bytes(to, len) ? 0 : -1;
 }
 
-static uint32_t
-per_worker(const struct config *config, uint64_t all)
-{
-	uint64_t share = (all + config->workers - 1) / config->workers;
-
-	return share < 1 ? 1 : (uint32_t)share;
-}
-
 /* --- the parts of one worker's configuration ------------------------------------------- */
-
-static void
-fill_counts(const struct config *config, struct worker_counts *counts)
-{
-	uint32_t clients = per_worker(config, config->limits.clients);
-	uint32_t upstreams = per_worker(config, config->limits.upstreams);
-
-	counts->clients = clients;
-	counts->upstreams = upstreams;
-	/* A request in flight has a connection to a backend or is about to have one. */
-	counts->exchanges = clients < upstreams ? clients : upstreams;
-	/* A head being read by each of a part of the clients, one more by each busy backend. */
-	counts->heads = HEADS_MIN + counts->exchanges / 4;
-	counts->blocks = per_worker(config, config->limits.bodies_bytes / BODY_BLOCK_BYTES);
-}
 
 static void
 fill_times(const struct config *config, struct worker_times *times)
@@ -121,6 +89,7 @@ fill_ip(const struct fleet *fleet, struct ip_config *ip)
 
 		to->mac = fleet->ports[p].mac;
 		to->mtu_bytes = (uint16_t)from->mtu;
+		to->vlan = (uint16_t)from->vlan;
 		to->address_count = from->address_count;
 		for (uint32_t i = 0; i < from->address_count; i++) {
 			memcpy(to->addresses[i].address.byte, from->addresses[i].ip, 16);
@@ -167,34 +136,52 @@ struct secrets {
 	uint8_t ticket_key[32];
 };
 
+/* What the ports together are good for: those that lack it do it in software, and some have it. */
+static void
+fill_tcp_offload(const struct fleet *fleet, struct tcp_config *tcp)
+{
+	uint16_t pieces = TSO_PIECES_MAX;
+
+	for (uint32_t p = 0; p < fleet->port_count; p++) {
+		const struct port_offload *use = &fleet->ports[p].offload;
+
+		tcp->checksum_offload = tcp->checksum_offload || use->tcp_checksum;
+		if (!use->tso_v4 && !use->tso_v6)
+			continue;
+		tcp->tso_bytes_max = TSO_BYTES_MAX;
+		if (use->tso_pieces_max <= pieces)
+			pieces = (uint16_t)(use->tso_pieces_max - 1); /* the header is one */
+	}
+	tcp->tso_pieces_max = tcp->tso_bytes_max > 0 ? pieces : 0;
+}
+
+/* Pools whose emptiness is pressure. */
+static void
+fill_tcp_pressure(const struct fleet *fleet, const struct pools *pools, struct tcp_config *tcp)
+{
+	uint32_t held = 0;
+
+	for (uint32_t p = 0; p < fleet->port_count; p++)
+		held += fleet->ports[p].receive_descriptors;
+	tcp->watched_pools[0] = (struct tcp_watched_pool){ pools->receive, held };
+	tcp->watched_pools[1] = (struct tcp_watched_pool){ pools->payload, 0 };
+	tcp->watched_pools[2] = (struct tcp_watched_pool){ pools->header, 0 };
+	tcp->watched_pools[3] = (struct tcp_watched_pool){ pools->bare, 0 };
+	tcp->recv_truesize_max = pools_receive_bytes(&fleet->pools_plan) / 100 * RECV_TRUESIZE_PERCENT;
+}
+
 static struct tcp *
 open_tcp(struct fleet *fleet, uint32_t index, const struct worker_counts *counts,
 	 const struct secrets *secrets)
 {
 	struct lcore *l = &fleet->lcores[index];
-	uint32_t mtu = fleet->config->ports[0].mtu;
-	struct tcp_config tcp = {
-		.conns_max = counts->clients + counts->upstreams + CONNS_SPARE,
-		.half_open_max = counts->clients / 4 + CONNS_SPARE,
-		.time_wait_max = counts->clients + counts->upstreams,
-		.mss_v4 = (uint16_t)(mtu - IP4_TCP_HEADERS),
-		.mss_v6 = (uint16_t)(mtu - IP6_TCP_HEADERS),
-		.recv_bytes_max = RECV_BYTES_MAX,
-		.send_bytes_max = SEND_BYTES_MAX,
-		.window_shift = 8,
-		.keepalive_ns = 60 * NSEC_PER_SEC,
-		.is_mine = is_mine,
-		.owner = &l->net,
-	};
+	struct tcp_config tcp;
 
-	for (uint32_t p = 1; p < fleet->port_count; p++) {
-		if (fleet->config->ports[p].mtu >= mtu)
-			continue;
-		mtu = fleet->config->ports[p].mtu;
-		tcp.mss_v4 = (uint16_t)(mtu - IP4_TCP_HEADERS);
-		tcp.mss_v6 = (uint16_t)(mtu - IP6_TCP_HEADERS);
-	}
-	tcp.ranges_max = tcp.conns_max * RANGES_PER_CONNECTION;
+	budget_tcp(fleet->config, counts, &tcp);
+	fill_tcp_offload(fleet, &tcp);
+	fill_tcp_pressure(fleet, &l->pools, &tcp);
+	tcp.is_mine = is_mine;
+	tcp.owner = &l->net;
 	memcpy(tcp.cookie_key, secrets->cookie_key, sizeof(tcp.cookie_key));
 	if (!random_bytes(tcp.hash_key, sizeof(tcp.hash_key)) ||
 	    !random_bytes(&tcp.seed, sizeof(tcp.seed)))
@@ -210,7 +197,7 @@ open_tls(const struct fleet *fleet, const struct worker_counts *counts, const st
 {
 	struct tls_context_config tls = {
 		.conns_max = counts->clients,
-		.arena_bytes = (size_t)counts->clients * ARENA_BYTES_PER_CLIENT,
+		.arena_bytes = (size_t)counts->clients * BUDGET_TLS_BYTES_PER_CLIENT,
 		.ticket_lifetime_s = (uint32_t)(fleet->config->ticket_lifetime_ns / NSEC_PER_SEC),
 		.entropy = entropy,
 	};
@@ -235,7 +222,7 @@ open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, 
 				  .steering = &fleet->steering,
 				  .pool = l->pools.payload };
 
-	fill_counts(config, &worker.counts);
+	budget_counts(config, &worker.counts);
 	net.tcp = open_tcp(fleet, index, &worker.counts, secrets);
 	worker.tls = open_tls(fleet, &worker.counts, secrets);
 	if (net.tcp == NULL || worker.tls == NULL) {
@@ -291,6 +278,14 @@ link_rings(struct fleet *fleet)
 	}
 }
 
+static enum port_wish
+wish_of(enum config_offload offload)
+{
+	return offload == CONFIG_OFFLOAD_ON  ? PORT_ON :
+	       offload == CONFIG_OFFLOAD_OFF ? PORT_OFF :
+					       PORT_AUTO;
+}
+
 static bool
 open_ports(struct fleet *fleet, const struct secrets *secrets, char *text, size_t room)
 {
@@ -301,6 +296,10 @@ open_ports(struct fleet *fleet, const struct secrets *secrets, char *text, size_
 					    .index = (uint8_t)p,
 					    .queue_count = (uint16_t)fleet->count,
 					    .mtu_bytes = (uint16_t)from->mtu,
+					    .wishes = { wish_of(from->offload.receive_checksum),
+							wish_of(from->offload.ip_checksum),
+							wish_of(from->offload.tcp_checksum),
+							wish_of(from->offload.tso) },
 					    .rss_key = secrets->rss_key };
 
 		for (uint32_t i = 0; i < fleet->count; i++)
@@ -313,22 +312,10 @@ open_ports(struct fleet *fleet, const struct secrets *secrets, char *text, size_
 	return true;
 }
 
-static void
-plan_pools(const struct config *config, struct pools_plan *plan)
-{
-	uint32_t mtu = 0;
-
-	for (uint32_t p = 0; p < config->port_count; p++)
-		if (config->ports[p].mtu > mtu)
-			mtu = config->ports[p].mtu;
-	pools_plan(plan, mtu, config->memory.bytes / config->workers);
-}
-
 bool
 fleet_open(struct fleet *fleet, const struct config *config, const struct shm *shm,
 	   struct tls_identity *identity, char *text, size_t room)
 {
-	struct pools_plan plan;
 	struct secrets secrets;
 	uint64_t epoch = clock_unix_ns();
 
@@ -337,9 +324,9 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	fleet->shm = *shm;
 	fleet->identity = identity;
 	fleet->count = config->workers;
-	plan_pools(config, &plan);
+	budget_pools(config, &fleet->pools_plan);
 	if (!random_bytes(&secrets, sizeof(secrets)) ||
-	    !eal_start(config, pools_bytes(&plan) * config->workers, text, room))
+	    !eal_start(config, pools_bytes(&fleet->pools_plan) * config->workers, text, room))
 		return false;
 	fleet->lcores = calloc(fleet->count, sizeof(struct lcore));
 	fleet->rings = aligned_alloc(CACHE_LINE_BYTES,
@@ -347,7 +334,7 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	CHECK(fleet->lcores != NULL && fleet->rings != NULL);
 	memset(fleet->rings, 0, sizeof(struct ring) * fleet->count * fleet->count);
 	for (uint32_t i = 0; i < fleet->count; i++)
-		if (!pools_open(&fleet->lcores[i].pools, &plan, i, text, room))
+		if (!pools_open(&fleet->lcores[i].pools, &fleet->pools_plan, i, text, room))
 			return false;
 	if (!open_ports(fleet, &secrets, text, room) ||
 	    spool_files_open(&fleet->spool, config->spool.path, epoch, fleet->count,
@@ -366,23 +353,6 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	link_rings(fleet);
 	atomic_store(&shm->header->dataplane_epoch, epoch);
 	return true;
-}
-
-void
-fleet_describe(const struct fleet *fleet, char *text, size_t room)
-{
-	struct pools_plan plan;
-	const struct worker_config *config = &fleet->lcores[0].worker->config;
-
-	plan_pools(fleet->config, &plan);
-	snprintf(text, room,
-		 "per worker: packets %llu MiB (%u received, %u payload, %u headers, %u bare), sessions "
-		 "%llu MiB (%u clients, %u requests, %u backends, %u heads, %u body blocks), TLS %llu MiB",
-		 (unsigned long long)(pools_bytes(&plan) / MIB), plan.receive, plan.payload, plan.header,
-		 plan.bare, (unsigned long long)(worker_bytes(config) / MIB), config->counts.clients,
-		 config->counts.exchanges, config->counts.upstreams, config->counts.heads,
-		 config->counts.blocks,
-		 (unsigned long long)config->counts.clients * ARENA_BYTES_PER_CLIENT / MIB);
 }
 
 bool

@@ -22,6 +22,7 @@ struct fleet {
 	uint32_t port_count;
 	struct port ports[CONFIG_PORTS_MAX];
 	struct steering steering;
+	struct pools_plan pools_plan;
 	uint32_t count;
 	struct lcore *lcores;
 	void *tcp_memory[NET_WORKERS_MAX];
@@ -31,9 +32,6 @@ struct fleet {
 /* config, shm and identity must outlive it. False: text says what failed and what to do. */
 bool fleet_open(struct fleet *fleet, const struct config *config, const struct shm *shm,
 		struct tls_identity *identity, char *text, size_t room);
-
-/* The memory that it took, as one line for the log: who can hold what. */
-void fleet_describe(const struct fleet *fleet, char *text, size_t room);
 
 bool fleet_start(struct fleet *fleet);
 

@@ -32,11 +32,11 @@ transmit(struct lcore *l)
 	uint32_t total = 0;
 
 	while ((frame = net_transmit_next(&l->net)) != NULL) {
-		port_transmit(&l->ports[pkt_meta(frame)->port], l->queue, frame, l->pools.payload);
+		port_transmit(&l->ports[pkt_meta(frame)->port], l->queue, frame, &l->pools);
 		total++;
 	}
 	for (uint32_t p = 0; p < l->port_count; p++)
-		port_flush(&l->ports[p], l->queue);
+		port_flush(&l->ports[p], l->queue, &l->pools);
 	return total;
 }
 

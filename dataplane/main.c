@@ -14,6 +14,7 @@
 #include "config/config.h"
 #include "config/log.h"
 #include "dataplane/attach.h"
+#include "dataplane/budget.h"
 #include "dataplane/clock.h"
 #include "dataplane/eal.h"
 #include "dataplane/fleet.h"
@@ -43,7 +44,8 @@ print_help(FILE *to)
 		    "\n"
 		    "  -c, --config FILE   sluice.yaml, the same that sluice-control reads\n"
 		    "  -w, --wait SECONDS  how long to wait for sluice-control's tables (default 30)\n"
-		    "      --check         check the configuration and the certificates, then exit\n"
+		    "      --check         check the configuration and the certificates, print\n"
+		    "                      what memory it will take, then exit\n"
 		    "  -h, --help          this text\n"
 		    "  -V, --version       the version\n"
 		    "\n"
@@ -179,6 +181,33 @@ fail(const char *event, const char *text)
 	return EXIT_FAILED;
 }
 
+/* The sum of memory, a line of the log for each of its terms. */
+static void
+log_sum(void *owner, const char *text)
+{
+	(void)owner;
+	LOG_INFO("memory", LOG_TEXT("sum", text));
+}
+
+static void
+print_line(void *owner, const char *text)
+{
+	(void)owner;
+	puts(text);
+}
+
+static void
+say_port(const struct port *port, const struct config_port *config)
+{
+	char offload[128];
+
+	port_describe_offload(port, offload, sizeof(offload));
+	LOG_INFO("port", LOG_TEXT("name", port->name), LOG_TEXT("driver", port->driver),
+		 LOG_NUMBER("queues", port->queue_count),
+		 LOG_TEXT("steering", port->rss.count > 0 ? "card" : "software"),
+		 LOG_TEXT("offload", offload), LOG_NUMBER("mtu", config->mtu), LOG_NUMBER("vlan", config->vlan));
+}
+
 static int
 run(const struct config *config, struct tls_identity *identity, const struct options *options)
 {
@@ -190,15 +219,12 @@ run(const struct config *config, struct tls_identity *identity, const struct opt
 		return fail("no_tables", text);
 	if (!fleet_open(&fleet, config, &shm, identity, text, sizeof(text)))
 		return fail("start_failed", text);
-	fleet_describe(&fleet, text, sizeof(text));
-	LOG_INFO("memory", LOG_TEXT("plan", text), LOG_TEXT("eal", eal_line()));
+	budget_print(config, &(struct config_complaints){ log_sum, NULL });
+	LOG_INFO("eal", LOG_TEXT("arguments", eal_line()));
 	if (!fleet_start(&fleet))
 		return fail("start_failed", "DPDK does not start the workers");
 	for (uint32_t p = 0; p < fleet.port_count; p++)
-		LOG_INFO("port", LOG_TEXT("name", fleet.ports[p].name),
-			 LOG_TEXT("driver", fleet.ports[p].driver),
-			 LOG_NUMBER("queues", fleet.ports[p].queue_count),
-			 LOG_TEXT("steering", fleet.ports[p].rss.count > 0 ? "card" : "software"));
+		say_port(&fleet.ports[p], &config->ports[p]);
 	LOG_INFO("serving", LOG_NUMBER("workers", fleet.count),
 		 LOG_NUMBER("listeners", config->listener_count));
 	serve(&fleet);
@@ -227,6 +253,7 @@ main(int argc, char **argv)
 		return fail("certificate_refused", text);
 	if (options.check_only) {
 		printf("%s: fine\n", options.config);
+		budget_print(&config, &(struct config_complaints){ print_line, NULL });
 		tls_identity_free(identity);
 		return EXIT_FINE;
 	}

@@ -15,14 +15,20 @@
 #define HEADER_ROOM_BYTES 512
 #define COUNT_MIN 1024
 #define CACHE 128
+/* Ethernet and one tag. */
+#define FRAME_EXTRA_BYTES 18
+/* Ring slots of software ports are multiples of 1024, and must fit into a packet. */
+#define JUMBO_EXTRA_BYTES 255
 /* What the mempool adds to an object. */
 #define OBJECT_EXTRA_BYTES 128
 
 static uint32_t
 full_bytes(const struct pools_plan *plan)
 {
-	uint32_t room = plan->frame_bytes > PKT_ROOM_BYTES ? plan->frame_bytes : PKT_ROOM_BYTES;
+	uint32_t room = (plan->frame_bytes + JUMBO_EXTRA_BYTES) & ~UINT32_C(63);
 
+	if (plan->frame_bytes <= PKT_ROOM_BYTES)
+		room = PKT_ROOM_BYTES;
 	return room + PKT_HEADROOM_BYTES;
 }
 
@@ -42,22 +48,45 @@ share(uint64_t memory_bytes, uint32_t hundredths, uint32_t each_bytes)
 }
 
 void
-pools_plan(struct pools_plan *plan, uint32_t mtu_bytes, uint64_t memory_bytes)
+pools_plan(struct pools_plan *plan, uint32_t mtu_bytes, uint32_t descriptors, uint64_t memory_bytes)
 {
-	plan->frame_bytes = mtu_bytes + 18;
-	plan->receive = share(memory_bytes, RECEIVE_SHARE, object_bytes(full_bytes(plan)));
+	plan->frame_bytes = mtu_bytes + FRAME_EXTRA_BYTES;
+	plan->receive = share(memory_bytes, RECEIVE_SHARE, object_bytes(full_bytes(plan))) + descriptors;
 	plan->payload = share(memory_bytes, PAYLOAD_SHARE, object_bytes(full_bytes(plan)));
 	/* A port may hold a segment's header and body while the next transmission is made. */
-	plan->header = plan->payload / 2 + COUNT_MIN;
-	plan->bare = plan->payload + COUNT_MIN;
+	plan->header = plan->payload / 2 + COUNT_MIN + descriptors;
+	plan->bare = plan->payload + COUNT_MIN + descriptors;
+}
+
+void
+pools_parts(const struct pools_plan *plan, struct pools_part parts[POOLS_PARTS])
+{
+	uint32_t full = object_bytes(full_bytes(plan));
+
+	parts[0] = (struct pools_part){ "receive", plan->receive, full };
+	parts[1] = (struct pools_part){ "payload", plan->payload, full };
+	parts[2] = (struct pools_part){ "header", plan->header,
+					object_bytes(PKT_HEADROOM_BYTES + HEADER_ROOM_BYTES) };
+	parts[3] = (struct pools_part){ "bare", plan->bare, object_bytes(0) };
 }
 
 uint64_t
 pools_bytes(const struct pools_plan *plan)
 {
-	return (uint64_t)(plan->receive + plan->payload) * object_bytes(full_bytes(plan)) +
-	       (uint64_t)plan->header * object_bytes(PKT_HEADROOM_BYTES + HEADER_ROOM_BYTES) +
-	       (uint64_t)plan->bare * object_bytes(0);
+	struct pools_part parts[POOLS_PARTS];
+	uint64_t bytes = 0;
+
+	pools_parts(plan, parts);
+	for (int i = 0; i < POOLS_PARTS; i++)
+		bytes += (uint64_t)parts[i].count * parts[i].each_bytes;
+	return bytes;
+}
+
+uint64_t
+pools_receive_bytes(const struct pools_plan *plan)
+{
+	return (uint64_t)plan->receive *
+	       (sizeof(struct rte_mbuf) + sizeof(struct pkt_meta) + full_bytes(plan));
 }
 
 /*

@@ -26,8 +26,21 @@ struct pools_plan {
 	uint32_t frame_bytes; /* largest frame: MTU and Ethernet header */
 };
 
-/* From what a worker may hold: its receive rings, and what its connections may have in flight. */
-void pools_plan(struct pools_plan *plan, uint32_t mtu_bytes, uint64_t memory_bytes);
+/* From what a worker may hold: its rings, which have `descriptors` packets each way at all times, and what its
+ * connections may have in flight, which gets the rest of memory_bytes. */
+void pools_plan(struct pools_plan *plan, uint32_t mtu_bytes, uint32_t descriptors, uint64_t memory_bytes);
+
+/* One of the four as a term of a sum: each_bytes is all that a packet takes. */
+#define POOLS_PARTS 4
+struct pools_part {
+	const char *name;
+	uint32_t count;
+	uint32_t each_bytes;
+};
+void pools_parts(const struct pools_plan *plan, struct pools_part parts[POOLS_PARTS]);
+
+/* What received data pins if it has the whole receive pool, as pkt_truesize() counts. */
+uint64_t pools_receive_bytes(const struct pools_plan *plan);
 
 /* Bytes of a plan, for the EAL's memory and the start-up report. */
 uint64_t pools_bytes(const struct pools_plan *plan);

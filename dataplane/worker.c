@@ -23,65 +23,56 @@ const struct worker_times worker_times_default = {
 
 /* --- memory ------------------------------------------------------------------ */
 
-/* Hands out aligned parts of one allocation; with base NULL it only adds up. */
-struct carver {
-	uint8_t *base;
-	uint64_t used;
-};
-
-static void *
-carve(struct carver *carver, uint64_t count, uint64_t each_bytes)
-{
-	uint64_t at = carver->used;
-
-	carver->used += (count * each_bytes + CACHE_LINE_BYTES - 1) & ~(uint64_t)(CACHE_LINE_BYTES - 1);
-	return carver->base != NULL ? carver->base + at : NULL;
-}
-
-struct parts {
-	struct worker *worker;
-	struct client *clients;
-	struct exchange *exchanges;
-	struct upstream *upstreams;
-	struct upstream **pod_idle;
-	uint32_t *deployment_turn;
-	uint8_t *heads;
-	uint8_t *blocks;
-	uint32_t *block_next;
-};
-
-static uint64_t
+static uint32_t
 head_slot_bytes(void)
 {
-	return (sizeof(struct head_buffer) + HEAD_BUFFER_BYTES + 15) & ~UINT64_C(15);
+	return (uint32_t)((sizeof(struct head_buffer) + HEAD_BUFFER_BYTES + 15) & ~UINT64_C(15));
 }
 
-/* The pool plan: who can hold what, as one written sum. */
-static uint64_t
-carve_parts(const struct worker_config *config, uint8_t *base, struct parts *parts)
+static struct worker_part
+part_of(const char *name, uint32_t count, size_t each_bytes)
 {
-	const struct worker_counts *counts = &config->counts;
-	const struct shm_capacity *capacity = &config->shm.header->capacity;
-	struct carver carver = { base, 0 };
+	uint64_t bytes = (uint64_t)count * each_bytes;
 
-	parts->worker = carve(&carver, 1, sizeof(struct worker));
-	parts->clients = carve(&carver, counts->clients, sizeof(struct client));
-	parts->exchanges = carve(&carver, counts->exchanges, sizeof(struct exchange));
-	parts->upstreams = carve(&carver, counts->upstreams, sizeof(struct upstream));
-	parts->pod_idle = carve(&carver, capacity->count[SHM_PODS], sizeof(struct upstream *));
-	parts->deployment_turn = carve(&carver, capacity->count[SHM_DEPLOYMENTS], sizeof(uint32_t));
-	parts->heads = carve(&carver, counts->heads, head_slot_bytes());
-	parts->blocks = carve(&carver, counts->blocks, BODY_BLOCK_BYTES);
-	parts->block_next = carve(&carver, counts->blocks, sizeof(uint32_t));
-	return carver.used;
+	return (struct worker_part){ name, count, (uint32_t)each_bytes,
+				     (bytes + CACHE_LINE_BYTES - 1) & ~(uint64_t)(CACHE_LINE_BYTES - 1) };
+}
+
+/* Who can hold what, as one written sum. Head buffers and blocks come last: see worker_new(). */
+uint64_t
+worker_parts(const struct worker_counts *counts, uint32_t pods, uint32_t deployments,
+	     struct worker_part parts[WORKER_PARTS])
+{
+	uint64_t bytes = 0;
+
+	parts[WORKER_PART_WORKER] = part_of("worker", 1, sizeof(struct worker));
+	parts[WORKER_PART_CLIENTS] = part_of("clients", counts->clients, sizeof(struct client));
+	parts[WORKER_PART_EXCHANGES] = part_of("requests", counts->exchanges, sizeof(struct exchange));
+	parts[WORKER_PART_UPSTREAMS] = part_of("backends", counts->upstreams, sizeof(struct upstream));
+	parts[WORKER_PART_PODS] = part_of("pods", pods, sizeof(struct upstream *));
+	parts[WORKER_PART_DEPLOYMENTS] = part_of("deployments", deployments, sizeof(uint32_t));
+	parts[WORKER_PART_HEADS] = part_of("heads", counts->heads, head_slot_bytes());
+	parts[WORKER_PART_BLOCKS] = part_of("body blocks", counts->blocks, BODY_BLOCK_BYTES);
+	parts[WORKER_PART_BLOCK_LINKS] = part_of("block links", counts->blocks, sizeof(uint32_t));
+	for (int i = 0; i < WORKER_PARTS; i++)
+		bytes += parts[i].bytes;
+	return bytes;
+}
+
+static uint64_t
+parts_of(const struct worker_config *config, struct worker_part parts[WORKER_PARTS])
+{
+	const struct shm_capacity *capacity = &config->shm.header->capacity;
+
+	return worker_parts(&config->counts, capacity->count[SHM_PODS], capacity->count[SHM_DEPLOYMENTS], parts);
 }
 
 uint64_t
 worker_bytes(const struct worker_config *config)
 {
-	struct parts parts;
+	struct worker_part parts[WORKER_PARTS];
 
-	return carve_parts(config, NULL, &parts);
+	return parts_of(config, parts);
 }
 
 static void
@@ -112,17 +103,22 @@ link_free_lists(struct worker *w)
 struct worker *
 worker_new(const struct worker_config *config, uint64_t now_ns)
 {
-	uint64_t bytes = worker_bytes(config);
+	struct worker_part parts[WORKER_PARTS];
+	uint64_t bytes = parts_of(config, parts);
 	uint8_t *memory = aligned_alloc(CACHE_LINE_BYTES, bytes);
-	struct parts parts;
+	uint8_t *place[WORKER_PARTS];
+	uint64_t at = 0;
 	struct worker *w;
 
 	if (memory == NULL)
 		return NULL;
+	for (int i = 0; i < WORKER_PARTS; i++) {
+		place[i] = memory + at;
+		at += parts[i].bytes;
+	}
 	/* Head buffers and blocks are written before they are read: their pages stay untouched. */
-	carve_parts(config, memory, &parts);
-	memset(memory, 0, (size_t)(parts.heads - memory));
-	w = parts.worker;
+	memset(memory, 0, (size_t)(place[WORKER_PART_HEADS] - memory));
+	w = (struct worker *)place[WORKER_PART_WORKER];
 	w->memory = memory;
 	w->config = *config;
 	w->now_ns = now_ns;
@@ -131,15 +127,16 @@ worker_new(const struct worker_config *config, uint64_t now_ns)
 	w->spool = config->spool;
 	w->shm = config->shm;
 	w->shared = shm_worker(&config->shm, config->index);
-	w->clients = parts.clients;
-	w->exchanges = parts.exchanges;
-	w->upstreams = parts.upstreams;
-	w->pod_idle = parts.pod_idle;
-	w->deployment_turn = parts.deployment_turn;
-	w->heads = parts.heads;
+	w->clients = (struct client *)place[WORKER_PART_CLIENTS];
+	w->exchanges = (struct exchange *)place[WORKER_PART_EXCHANGES];
+	w->upstreams = (struct upstream *)place[WORKER_PART_UPSTREAMS];
+	w->pod_idle = (struct upstream **)place[WORKER_PART_PODS];
+	w->deployment_turn = (uint32_t *)place[WORKER_PART_DEPLOYMENTS];
+	w->heads = place[WORKER_PART_HEADS];
 	w->pod_capacity = config->shm.header->capacity.count[SHM_PODS];
 	w->deployment_capacity = config->shm.header->capacity.count[SHM_DEPLOYMENTS];
-	body_store_init(&w->bodies, parts.blocks, parts.block_next, config->counts.blocks);
+	body_store_init(&w->bodies, place[WORKER_PART_BLOCKS], (uint32_t *)place[WORKER_PART_BLOCK_LINKS],
+			config->counts.blocks);
 	timer_wheel_init(&w->timers, memory, now_ns);
 	link_free_lists(w);
 	return w;

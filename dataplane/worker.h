@@ -146,6 +146,31 @@ struct worker {
 struct worker *worker_new(const struct worker_config *config, uint64_t now_ns);
 uint64_t worker_bytes(const struct worker_config *config);
 
+/* The terms of worker_bytes(). */
+enum worker_part_index {
+	WORKER_PART_WORKER,
+	WORKER_PART_CLIENTS,
+	WORKER_PART_EXCHANGES,
+	WORKER_PART_UPSTREAMS,
+	WORKER_PART_PODS,
+	WORKER_PART_DEPLOYMENTS,
+	WORKER_PART_HEADS,
+	WORKER_PART_BLOCKS,
+	WORKER_PART_BLOCK_LINKS,
+	WORKER_PARTS
+};
+
+struct worker_part {
+	const char *name;
+	uint32_t count;
+	uint32_t each_bytes;
+	uint64_t bytes; /* in whole cache lines */
+};
+
+/* pods, deployments: capacities of the shared tables. Returns the sum. */
+uint64_t worker_parts(const struct worker_counts *counts, uint32_t pods, uint32_t deployments,
+		      struct worker_part parts[WORKER_PARTS]);
+
 /* Drops every connection; frees what is held. */
 void worker_free(struct worker *w);
 

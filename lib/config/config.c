@@ -297,6 +297,31 @@ check_listeners(struct reader *r, struct fy_node *root, const struct config *con
 	}
 }
 
+/* What the kernel takes for a name, and one interface for each port. */
+static void
+check_exceptions(struct reader *r, struct fy_node *root, const struct config *config)
+{
+	for (uint32_t i = 0; i < config->port_count; i++) {
+		const char *tap = config->ports[i].exception.tap;
+
+		if (strpbrk(tap, "/ %:") != NULL || strcmp(tap, ".") == 0 || strcmp(tap, "..") == 0)
+			complain(r, place_at(root, "/ports/%" PRIu32 "/exception/tap", i),
+				 "tap: '%s' cannot be the name of an interface", tap);
+		for (uint32_t j = 0; j < i && tap[0] != '\0'; j++)
+			if (strcmp(tap, config->ports[j].exception.tap) == 0)
+				complain(r, place_at(root, "/ports/%" PRIu32 "/exception/tap", i),
+					 "tap: an earlier port has %s", tap);
+	}
+}
+
+static void
+check_tcp(struct reader *r, struct fy_node *root, const struct config_tcp_peer *peer, const char *name)
+{
+	if (peer->receive_start_bytes > peer->receive_max_bytes)
+		complain(r, place_at(root, "/tcp/%s/receive_start", name),
+			 "receive_start: must not be larger than receive_max");
+}
+
 static void
 check_surface(struct reader *r, struct fy_node *root, const struct config_surface *surface,
 	      const char *name)
@@ -318,6 +343,9 @@ check_together(struct reader *r, struct fy_node *root, const struct config *conf
 		check_gateway(r, root, &config->ports[i], i, &config->ports[i].gateway6,
 			      "gateway6");
 	}
+	check_exceptions(r, root, config);
+	check_tcp(r, root, &config->tcp.clients, "clients");
+	check_tcp(r, root, &config->tcp.backends, "backends");
 	check_listeners(r, root, config);
 	check_surface(r, root, &config->surfaces.ecolink, "ecolink");
 	check_surface(r, root, &config->surfaces.infer, "infer");

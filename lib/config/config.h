@@ -24,12 +24,14 @@
 #define CONFIG_PATH_BYTES 256
 #define CONFIG_EAL_EXTRA_MAX 16
 #define CONFIG_PORTS_MAX 4
+#define CONFIG_TAP_BYTES 16 /* an interface's name in the kernel */
 #define CONFIG_ADDRESSES_MAX 8 /* per port */
 #define CONFIG_LISTENERS_MAX 8
 #define CONFIG_CERTIFICATES_MAX 8 /* per listener */
 
 enum config_idle { CONFIG_IDLE_POLL, CONFIG_IDLE_SLEEP };
 enum config_huge_pages { CONFIG_HUGE_PAGES_AUTO, CONFIG_HUGE_PAGES_YES, CONFIG_HUGE_PAGES_NO };
+enum config_offload { CONFIG_OFFLOAD_AUTO, CONFIG_OFFLOAD_ON, CONFIG_OFFLOAD_OFF };
 enum config_validate { CONFIG_VALIDATE_STRICT, CONFIG_VALIDATE_MODEL_ONLY };
 
 /* An IP address as struct ip_addr holds it: IPv4 as ::ffff:a.b.c.d. */
@@ -48,6 +50,20 @@ struct config_port {
 	struct config_address gateway6;
 	uint32_t mtu;
 	uint32_t queues; /* 0: one per worker */
+	uint32_t vlan; /* tag of every frame, 1-4094; 0: untagged */
+	/* What the device does instead of us. */
+	struct {
+		enum config_offload receive_checksum;
+		enum config_offload ip_checksum; /* of IPv4 headers sent */
+		enum config_offload tcp_checksum; /* of segments sent */
+		enum config_offload tso; /* cutting large packets into segments */
+	} offload;
+	/* Frames that are not ours, to and from a TAP interface of the kernel. */
+	struct {
+		char tap[CONFIG_TAP_BYTES]; /* "": dropped */
+		uint32_t rate; /* frames per second each way */
+		uint32_t queue; /* frames that wait for the other side */
+	} exception;
 };
 
 struct config_certificate {
@@ -101,6 +117,22 @@ struct config {
 		uint32_t upstreams; /* connections to backends, all workers together */
 		uint64_t bodies_bytes; /* request bodies kept for a resend, all workers together */
 	} limits;
+	/* TCP's policy, by what the peer is. */
+	struct {
+		struct config_tcp_peer {
+			uint64_t keep_alive_ns; /* idle before the first probe; 0: none */
+			uint64_t keep_alive_step_ns;
+			uint32_t keep_alive_probes;
+			uint64_t user_timeout_ns;
+			uint64_t receive_start_bytes;
+			uint64_t receive_max_bytes;
+		} clients, backends;
+		uint64_t send_bytes; /* queued per connection */
+		uint32_t mss_min; /* a SYN that offers less is dropped; 0: none is */
+		uint32_t half_open; /* all workers together; 0: by limits.clients */
+		uint32_t time_wait;
+		uint32_t orphans;
+	} tcp;
 	struct {
 		uint64_t handshake_ns;
 		uint64_t head_ns;

@@ -45,6 +45,7 @@
 
 static const char *const idle_choices[] = { "poll", "sleep", NULL };
 static const char *const huge_pages_choices[] = { "auto", "yes", "no", NULL };
+static const char *const offload_choices[] = { "auto", "on", "off", NULL };
 static const char *const validate_choices[] = { "strict", "model-only", NULL };
 
 static const struct key spool_keys[] = {
@@ -68,6 +69,29 @@ static const struct key eal_element = ELEMENT(KEY_TEXT, NULL, CONFIG_TEXT_BYTES,
 static const struct key address_element =
 	ELEMENT(KEY_NETWORK, NULL, sizeof(struct config_address), 0);
 
+#define OFFLOAD(name, help) \
+	CHOICE(#name, FIELD(struct config_port, offload.name), offload_choices, "auto", KEY_RESTART, help)
+static const struct key offload_keys[] = {
+	OFFLOAD(receive_checksum, "Verifying what arrives: auto lets the device if it can, on fails at start "
+				  "without it, off verifies in software whatever the device says."),
+	OFFLOAD(ip_checksum, "IPv4 header checksums of what is sent; auto: only with tso, which needs it."),
+	OFFLOAD(tcp_checksum, "TCP checksums of what is sent; auto: not by drivers that do it in software."),
+	OFFLOAD(tso, "Cutting large packets into segments."),
+	END,
+};
+
+static const struct key exception_keys[] = {
+	VALUE("tap", KEY_TEXT, FIELD(struct config_port, exception.tap), 0, CONFIG_TAP_BYTES - 1, "",
+	      KEY_RESTART,
+	      "Name of a TAP interface that gets what is not ours (SSH, BGP, other addresses), and "
+	      "whose frames leave by this port; empty: such frames are dropped."),
+	VALUE("rate", KEY_COUNT, FIELD(struct config_port, exception.rate), 1, 10000000, "20000",
+	      KEY_RESTART, "Frames per second in each direction; more are dropped and counted."),
+	VALUE("queue", KEY_COUNT, FIELD(struct config_port, exception.queue), 1, 4096, "256",
+	      KEY_RESTART, "Frames that wait for the interface; more are dropped and counted."),
+	END,
+};
+
 static const struct key port_keys[] = {
 	VALUE("device", KEY_TEXT, FIELD(struct config_port, device), 1, TEXT_MAX, NULL, KEY_RESTART,
 	      "DPDK device: a PCI address (0000:81:00.0) or a software port "
@@ -82,6 +106,10 @@ static const struct key port_keys[] = {
 	      "Largest IP packet sent by this port."),
 	VALUE("queues", KEY_COUNT, FIELD(struct config_port, queues), 0, 64, "0", KEY_RESTART,
 	      "Receive queues; 0: one per worker."),
+	VALUE("vlan", KEY_COUNT, FIELD(struct config_port, vlan), 0, 4094, "0", KEY_RESTART,
+	      "VLAN tag of every frame of this port; 0: untagged."),
+	SECTION("offload", offload_keys, "What the device does instead of the processor."),
+	SECTION("exception", exception_keys, "Sharing the port with the kernel."),
 	END,
 };
 static const struct key port_element =
@@ -126,6 +154,51 @@ static const struct key limits_keys[] = {
 	      KEY_RESTART,
 	      "Request bodies kept until the first byte of the answer, all workers "
 	      "together; when it is full, new requests get 503."),
+	END,
+};
+
+#define PEER_KEYS(peer, idle, step, probes, start, most) \
+	{ \
+		VALUE("keep_alive", KEY_DURATION, CONFIG(tcp.peer.keep_alive_ns), 0, DAY, idle, \
+		      KEY_RESTART, "Silence after which the peer is probed; 0s: never."), \
+			VALUE("keep_alive_step", KEY_DURATION, CONFIG(tcp.peer.keep_alive_step_ns), \
+			      SEC / 10, HOUR, step, KEY_RESTART, \
+			      "Between two probes without an answer."), \
+			VALUE("keep_alive_probes", KEY_COUNT, CONFIG(tcp.peer.keep_alive_probes), 1, \
+			      100, probes, KEY_RESTART, \
+			      "Probes without an answer after which the connection is over."), \
+			VALUE("user_timeout", KEY_DURATION, CONFIG(tcp.peer.user_timeout_ns), SEC, DAY, \
+			      "30s", KEY_RESTART, \
+			      "How long sent data may stay unacknowledged; a window of zero counts " \
+			      "as progress as long as the peer answers."), \
+			VALUE("receive_start", KEY_SIZE, CONFIG(tcp.peer.receive_start_bytes), 4 * KIB, \
+			      16 * MIB - 256, start, KEY_RESTART, \
+			      "Receive window of a new connection."), \
+			VALUE("receive_max", KEY_SIZE, CONFIG(tcp.peer.receive_max_bytes), 4 * KIB, \
+			      16 * MIB - 256, most, KEY_RESTART, \
+			      "What it grows to while the data is used as fast as it comes."), \
+			END, \
+	}
+/* What a client that reads slowly holds here is a window of the backend and what is queued for the client: less
+ * than 256 KB by default. For backends far away, a larger window is worth more. */
+static const struct key tcp_clients_keys[] = PEER_KEYS(clients, "60s", "15s", "4", "64KiB", "4MiB");
+static const struct key tcp_backends_keys[] = PEER_KEYS(backends, "30s", "5s", "3", "64KiB", "128KiB");
+static const struct key tcp_keys[] = {
+	SECTION("clients", tcp_clients_keys, "Connections that we accept."),
+	SECTION("backends", tcp_backends_keys, "Connections that we open, pooled ones included."),
+	VALUE("send", KEY_SIZE, CONFIG(tcp.send_bytes), 448 * KIB, 64 * MIB, "512KiB", KEY_RESTART,
+	      "Most that one connection has queued to send, unacknowledged data included."),
+	VALUE("mss_min", KEY_COUNT, CONFIG(tcp.mss_min), 0, 1280, "216", KEY_RESTART,
+	      "SYNs that offer smaller segments are dropped; 0: none are."),
+	VALUE("half_open", KEY_COUNT, CONFIG(tcp.half_open), 0, 10000000, "0", KEY_RESTART,
+	      "Handshakes remembered, all workers together; beyond it SYN cookies carry them; 0: a "
+	      "quarter of limits.clients and 1024 per worker."),
+	VALUE("time_wait", KEY_COUNT, CONFIG(tcp.time_wait), 0, 10000000, "0", KEY_RESTART,
+	      "Connections in TIME-WAIT, all workers together; beyond it the oldest leaves; 0: as many "
+	      "as limits.clients and limits.upstreams."),
+	VALUE("orphans", KEY_COUNT, CONFIG(tcp.orphans), 0, 10000000, "0", KEY_RESTART,
+	      "Connections closed here and not yet there, all workers together; beyond it the oldest is "
+	      "reset; 0: a quarter of all connections."),
 	END,
 };
 
@@ -251,6 +324,7 @@ const struct key schema_root[] = {
 	     CONFIG_LISTENERS_MAX, KEY_RESTART, "Where clients connect; always TLS."),
 	SECTION("tls", tls_keys, "TLS of all listeners."),
 	SECTION("limits", limits_keys, "The dataplane's bounds; its memory follows from them."),
+	SECTION("tcp", tcp_keys, "TCP's policy and pools."),
 	SECTION("timeouts", timeouts_keys, "The dataplane's patience."),
 	SECTION("surfaces", surfaces_keys, "The two public forms of the API."),
 	SECTION("spool", spool_keys, "Usage on its way from the dataplane to control."),

@@ -304,19 +304,24 @@ put_ip6(struct pkt *p, enum ip_protocol protocol, uint8_t hop_limit)
 void
 ip_send(struct ip *ip, struct pkt *p, enum ip_protocol protocol, uint8_t hop_limit, uint64_t now_ns)
 {
-	struct ip_addr dst = pkt_meta(p)->dst;
+	struct pkt_meta *meta = pkt_meta(p);
+	struct ip_addr dst = meta->dst;
 	bool v4 = ip_is_v4(&dst);
 	uint32_t header_bytes = v4 ? IP4_HEADER_BYTES : IP6_HEADER_BYTES;
+	/* What leaves in several segments is measured by one of them. */
+	uint32_t upper_bytes = meta->tso_mss > 0 ? (uint32_t)meta->l4_bytes + meta->tso_mss : pkt_total(p);
 	struct route route;
 
 	if (!find_route(ip, &dst, &route)) {
 		ip_drop(ip, p, ERR_IP_NO_ROUTE);
 		return;
 	}
-	if (pkt_total(p) + header_bytes > ip->config.ports[route.port].mtu_bytes) {
+	if (upper_bytes + header_bytes > ip->config.ports[route.port].mtu_bytes ||
+	    pkt_total(p) + header_bytes > UINT16_MAX) {
 		ip_drop(ip, p, ERR_IP_TOO_BIG);
 		return;
 	}
+	meta->l3_bytes = (uint8_t)header_bytes;
 	if (!(v4 ? put_ip4(p, protocol, hop_limit) : put_ip6(p, protocol, hop_limit))) {
 		ip_drop(ip, p, ERR_IP_NO_HEADROOM);
 		return;
@@ -344,7 +349,7 @@ frame_send(struct ip *ip, uint8_t port, const struct eth_addr *dst, enum eth_typ
 		ip_drop(ip, p, ERR_IP_NO_HEADROOM);
 		return;
 	}
-	eth_emit(&eth, to);
+	pkt_meta(p)->l2_bytes = eth_emit(&eth, to);
 	pkt_meta(p)->port = port;
 	pkt_queue_put(&ip->out, p);
 }

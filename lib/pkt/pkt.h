@@ -37,6 +37,9 @@ enum pkt_csum {
 	PKT_CSUM_GOOD,
 	PKT_CSUM_BAD,
 	PKT_CSUM_NONE, /* data known good, field not filled in (software port on this host) */
+	/* On transmit only: the field holds the sum of the pseudo header (RFC 9293 section 3.1), for a TSO
+	 * packet without the length; the port, or dataplane/offload.c for it, does the rest. */
+	PKT_CSUM_PSEUDO,
 };
 
 /* Addresses as every layer above wire/ sees them: IPv4 as ::ffff:a.b.c.d. */
@@ -62,6 +65,11 @@ struct pkt_meta {
 	/* TCP to IP on transmit, IP to TCP on receive */
 	struct ip_addr src;
 	struct ip_addr dst;
+	/* on transmit, for a port that finishes checksums or segments */
+	uint16_t tso_mss; /* payload bytes of one segment; 0: the packet is one segment */
+	uint8_t l2_bytes;
+	uint8_t l3_bytes;
+	uint8_t l4_bytes; /* the TCP header with its options */
 };
 
 struct pkt_pool_stats {

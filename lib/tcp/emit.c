@@ -53,13 +53,33 @@ tcp_emit_header(struct tcp *t, const struct tcp_tuple *tuple, struct tcphdr *h)
 	return p;
 }
 
+/* What the port adds the rest to. Where it cuts, each segment has a length of its own. */
+static uint16_t
+pseudo_sum(const struct pkt *p)
+{
+	const struct pkt_meta *meta = pkt_meta(p);
+	uint32_t len = meta->tso_mss > 0 ? 0 : pkt_total(p);
+
+	return (uint16_t)~csum_finish(csum_pseudo(meta->src.byte, meta->dst.byte, PROTOCOL_TCP, len));
+}
+
 void
 tcp_emit_queue(struct tcp *t, struct pkt *p)
 {
-	uint16_t sum = csum_finish(sum_chain(p));
+	struct pkt_meta *meta = pkt_meta(p);
+	uint16_t sum;
 
+	meta->l4_bytes = (uint8_t)((pkt_data(p)[12] >> 4) * 4);
+	if (meta->tso_mss > 0 || t->config.checksum_offload) {
+		meta->l4_csum = PKT_CSUM_PSEUDO;
+		sum = pseudo_sum(p);
+	} else {
+		sum = csum_finish(sum_chain(p));
+	}
 	memcpy(pkt_data(p) + TCPHDR_CHECKSUM_OFFSET, &sum, sizeof(sum));
-	t->stats.segments_out++;
+	t->stats.segments_out += meta->tso_mss > 0 ?
+					 (pkt_total(p) - meta->l4_bytes + meta->tso_mss - 1) / meta->tso_mss :
+					 1;
 	pkt_queue_put(&t->transmit, p);
 }
 

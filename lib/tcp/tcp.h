@@ -71,6 +71,12 @@ struct tcp_config {
 	/* segment sizes: MTU minus IP and TCP headers of the egress interface, no options */
 	uint16_t mss_v4;
 	uint16_t mss_v6;
+	/* Ports that finish what we begin. checksum_offload: segments leave with PKT_CSUM_PSEUDO. tso_bytes_max: a
+	 * packet may have this much payload, and meta.tso_mss says where it is cut; in at most tso_pieces_max
+	 * pieces behind its header. 0: one packet per segment. */
+	bool checksum_offload;
+	uint32_t tso_bytes_max;
+	uint16_t tso_pieces_max;
 	/* per connection */
 	uint32_t recv_bytes_max; /* largest window, <= 16 MiB; it begins smaller */
 	uint32_t send_bytes_max; /* tcp_send_room() at most: unsent + unacknowledged */
@@ -163,8 +169,8 @@ void tcp_advance(struct tcp *t, uint64_t now_ns);
 /* Runs output once for each connection touched since the last call. */
 void tcp_output_ready(struct tcp *t, uint64_t now_ns);
 
-/* Next segment to send, TCP header in front and checksum filled in, meta has src, dst, ecn. The
- * caller owns it. NULL when there is none. */
+/* Next segment to send, TCP header in front and checksum filled in (or as meta.l4_csum says), meta has src,
+ * dst, ecn, l4_bytes and tso_mss. The caller owns it. NULL when there is none. */
 struct pkt *tcp_transmit_next(struct tcp *t);
 
 /* When tcp_advance() must run next; NEVER_NS if nothing is armed. */

@@ -25,7 +25,8 @@ usage()
 	END
 }
 
-# NAME DEVICE QUEUES HUGE-PAGES; @ is the interface.
+# NAME DEVICE QUEUES HUGE-PAGES [KEY=VALUE…]; @ is the interface. vlan and mtu are those of the port and of the link,
+# offload.X is a key of the port.
 cases=(
 	"af-packet         net_af_packet0,iface=@,qpairs=1 1 no"
 	"af-packet-2       net_af_packet0,iface=@,qpairs=2 2 no"
@@ -34,6 +35,12 @@ cases=(
 	"tap-2             net_tap0,iface=@ 2 no"
 	"tap-2-huge        net_tap0,iface=@ 2 yes"
 	"af-xdp            net_af_xdp0,iface=@,force_copy=1 1 no"
+	"tap-offload       net_tap0,iface=@ 1 no offload.tcp_checksum=on offload.ip_checksum=on offload.receive_checksum=on"
+	"tap-no-offload    net_tap0,iface=@ 1 no offload.tcp_checksum=off offload.ip_checksum=off offload.receive_checksum=off"
+	"vlan              net_af_packet0,iface=@,qpairs=2 2 no vlan=77"
+	"tap-vlan          net_tap0,iface=@ 1 no vlan=77"
+	"jumbo             net_af_packet0,iface=@,qpairs=1,blocksz=36864,framesz=9216,framecnt=512 1 no mtu=9000"
+	"jumbo-vlan        net_af_packet0,iface=@,qpairs=1,blocksz=36864,framesz=9216,framecnt=512 1 no mtu=9000 vlan=77"
 	"af-xdp-huge       net_af_xdp0,iface=@,force_copy=1 1 yes"
 )
 
@@ -87,16 +94,61 @@ until [ "$(readlink /proc/$holder/ns/net)" != "$(readlink /proc/self/ns/net)" ];
 edge=(nsenter -t "$holder" -n)
 "${edge[@]}" sh -c 'echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6'
 
+# A TAP interface whose frames go through the other one with a tag, and back: not every kernel has VLAN devices.
+put_tags() # INTERFACE TAP
+{
+	exec python3 - "$1" "$2" "$vlan" <<-'END'
+	import ctypes, fcntl, os, select, socket, struct, sys
+	link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+	link.bind((sys.argv[1], 0))
+	link.setsockopt(263, 8, 1)  # SOL_PACKET, PACKET_AUXDATA: the kernel takes tags out of the frame
+	tap = os.open('/dev/net/tun', os.O_RDWR)
+	fcntl.ioctl(tap, 0x400454ca, struct.pack('16sH', sys.argv[2].encode(), 0x1002))
+	fcntl.ioctl(tap, 0x8924, struct.pack('16sH6s', sys.argv[2].encode(), 1, link.getsockname()[4]))
+	vlan = int(sys.argv[3])
+	while True:
+	    for ready in select.select([link, tap], [], [])[0]:
+	        if ready == tap:
+	            frame = os.read(tap, 70000)
+	            link.send(frame[:12] + struct.pack('!HH', 0x8100, vlan) + frame[12:])
+	            continue
+	        frame, extra, _, source = link.recvmsg(70000, 100)
+	        tag = next((struct.unpack('IIIHHHH', data)[5] & 4095 for _, kind, data in extra
+	                    if kind == 8 and struct.unpack('IIIHHHH', data)[0] & 0x10), None)
+	        if tag is None and frame[12:14] == b'\x81\x00':
+	            tag = struct.unpack('!H', frame[14:16])[0] & 4095
+	            frame = frame[:12] + frame[16:]
+	        if tag == vlan and source[2] != 4:
+	            os.write(tap, frame)
+	END
+}
+
+# Ours, on the interface, or with a VLAN on one above it.
+give_addresses() # INTERFACE
+{
+	local on=$1
+	ip link set "$1" mtu $mtu up
+	if [ $vlan != 0 ]; then
+		on=tagged0
+		put_tags "$1" $on >"$root/tags.log" 2>&1 &
+		tagger=$!
+		until ip link set $on mtu $((mtu > 1500 ? mtu : 1500)) up 2>/dev/null; do
+			kill -0 $tagger || return 1
+			sleep 0.05
+		done
+	fi
+	ip address add 10.77.0.1/24 dev $on
+	ip address add fd77::1/64 dev $on nodad
+}
+
 # With as many queues as the port: what the kernel puts into a queue that nobody opened is lost.
 make_link() # QUEUES
 {
 	local queues=(numtxqueues "$1" numrxqueues "$1")
 	ip link add host0 "${queues[@]}" type veth peer name edge0 "${queues[@]}"
 	ip link set edge0 netns "$holder"
-	ip address add 10.77.0.1/24 dev host0
-	ip address add fd77::1/64 dev host0 nodad
-	ip link set host0 up
-	"${edge[@]}" ip link set edge0 up
+	"${edge[@]}" ip link set edge0 mtu $mtu up
+	give_addresses host0
 	# The kernel computes no checksums on a veth, and joins segments, unless it is told not to.
 	local off=(rx off tx off sg off tso off gso off gro off)
 	ethtool -K host0 "${off[@]}"
@@ -112,6 +164,23 @@ make_certificate()
 	chmod 600 "$root/token"
 }
 
+# Of the case, with defaults.
+read_settings() # KEY=VALUE…
+{
+	local setting
+	vlan=0
+	mtu=1500
+	offload=
+	for setting; do
+		case $setting in
+		vlan=*) vlan=${setting#*=} ;;
+		mtu=*) mtu=${setting#*=} ;;
+		offload.*) setting=${setting#*.}; offload+=${offload:+, }"${setting%=*}: ${setting#*=}" ;;
+		*) echo "ports: unknown setting $setting" >&2; exit 1 ;;
+		esac
+	done
+}
+
 write_config() # DEVICE QUEUES HUGE-PAGES
 {
 	cat >"$root/sluice.yaml" <<-END
@@ -125,6 +194,9 @@ write_config() # DEVICE QUEUES HUGE-PAGES
 	  - device: "$1"
 	    addresses: [10.77.0.2/24, "fd77::2/64"]
 	    queues: $2
+	    mtu: $mtu
+	    vlan: $vlan
+	    offload: {$offload}
 	listeners:
 	  - port: 443
 	    certificates:
@@ -180,7 +252,7 @@ ask()
 		# shellcheck disable=SC2086
 		ping -q -c 3 -i 0.05 -W 2 $host || { echo "no answer to ping $host"; return 1; }
 		# shellcheck disable=SC2086
-		ping -q -c 3 -i 0.05 -W 2 -s 1400 $host || { echo "no answer to a long ping $host"; return 1; }
+		ping -q -c 3 -i 0.05 -W 2 -M do -s $((mtu - 48)) $host || { echo "no answer to a long ping $host"; return 1; }
 	done
 	for host in 10.77.0.2 '[fd77::2]'; do
 		for ((turn = 0; turn < 8; turn++)); do
@@ -235,12 +307,11 @@ try() # DEVICE QUEUES HUGE-PAGES FOLDER
 		why="the dataplane does not serve: $(tail -n 1 "$4/dataplane.log")"
 	else
 		if [ -n "$interface" ]; then
-			ip address add 10.77.0.1/24 dev $interface
-			ip address add fd77::1/64 dev $interface nodad
-			ip link set $interface up
+			give_addresses $interface
 		fi
 		{ ask && ask_from_other_vlan "${interface:-host0}"; } >"$4/ask.log" 2>&1 || why=$(tail -n 1 "$4/ask.log")
 	fi
+	[ $vlan = 0 ] || kill "$tagger"
 	stop dataplane $dataplane
 	stop control $control
 	[ -n "$interface" ] || ip link delete host0
@@ -250,7 +321,9 @@ make_certificate
 passed=0
 failed=0
 for line in "${cases[@]}"; do
-	read -r name device queues huge <<<"$line"
+	read -r name device queues huge settings <<<"$line"
+	# shellcheck disable=SC2086
+	read_settings $settings
 	is_chosen "$name" || continue
 	why=$(why_not "$device" "$huge")
 	if [ -n "$why" ]; then

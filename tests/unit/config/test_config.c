@@ -72,6 +72,20 @@ a_small_file_gets_every_default(void **state)
 	assert_string_equal(config.ports[0].device, "net_tap0");
 	assert_int_equal(config.ports[0].address_count, 1);
 	assert_int_equal(config.ports[0].mtu, 1500);
+	assert_int_equal(config.ports[0].vlan, 0);
+	assert_int_equal(config.ports[0].offload.tcp_checksum, CONFIG_OFFLOAD_AUTO);
+	assert_int_equal(config.ports[0].offload.tso, CONFIG_OFFLOAD_AUTO);
+	assert_string_equal(config.ports[0].exception.tap, "");
+	assert_int_equal(config.tcp.clients.keep_alive_ns, 60 * NSEC_PER_SEC);
+	assert_int_equal(config.tcp.clients.keep_alive_step_ns, 15 * NSEC_PER_SEC);
+	assert_int_equal(config.tcp.clients.keep_alive_probes, 4);
+	assert_int_equal(config.tcp.clients.receive_max_bytes, 4 * MIB);
+	assert_int_equal(config.tcp.backends.keep_alive_ns, 30 * NSEC_PER_SEC);
+	assert_int_equal(config.tcp.backends.keep_alive_step_ns, 5 * NSEC_PER_SEC);
+	assert_int_equal(config.tcp.backends.keep_alive_probes, 3);
+	assert_int_equal(config.tcp.backends.user_timeout_ns, 30 * NSEC_PER_SEC);
+	assert_int_equal(config.tcp.send_bytes, 512 * KIB);
+	assert_int_equal(config.tcp.mss_min, 216);
 	assert_false(config.ports[0].gateway4.is_set);
 	assert_int_equal(config.listener_count, 1);
 	assert_false(config.listeners[0].address.is_set);
@@ -313,12 +327,54 @@ the_reference_has_every_key_with_its_default(void **state)
 	assert_non_null(strstr(heard.text, "        chain: (path, required, restart)\n"));
 }
 
+static void
+what_a_port_does_and_whom_it_shares_with_can_be_said(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("ports: [{device: net_tap0, addresses: [192.0.2.1/24], vlan: 77, mtu: 9000,\n"
+			       "  offload: {tso: off, tcp_checksum: on}, exception: {tap: sluice0, rate: 500}}]\n"
+			       "tcp: {clients: {keep_alive: 0s}, backends: {receive_max: 16MiB}}\n" LISTENERS),
+			 ERR_CONFIG_INVALID);
+	assert_string_equal(heard.text, "etc/sluice.yaml:3:58: error: receive_max: 16MiB is out of bounds; "
+					"write 4KiB to 16776960B\n");
+	assert_int_equal(parse("ports: [{device: net_tap0, addresses: [192.0.2.1/24], vlan: 77, mtu: 9000,\n"
+			       "  offload: {tso: off, tcp_checksum: on}, exception: {tap: sluice0, rate: 500}}]\n"
+			       "tcp: {clients: {keep_alive: 0s}, backends: {receive_max: 8MiB}}\n" LISTENERS),
+			 ERR_OK);
+	assert_int_equal(config.ports[0].vlan, 77);
+	assert_int_equal(config.ports[0].mtu, 9000);
+	assert_int_equal(config.ports[0].offload.tso, CONFIG_OFFLOAD_OFF);
+	assert_int_equal(config.ports[0].offload.tcp_checksum, CONFIG_OFFLOAD_ON);
+	assert_int_equal(config.ports[0].offload.ip_checksum, CONFIG_OFFLOAD_AUTO);
+	assert_string_equal(config.ports[0].exception.tap, "sluice0");
+	assert_int_equal(config.ports[0].exception.rate, 500);
+	assert_int_equal(config.ports[0].exception.queue, 256);
+	assert_int_equal(config.tcp.clients.keep_alive_ns, 0);
+	assert_int_equal(config.tcp.backends.receive_max_bytes, 8 * MIB);
+}
+
+static void
+a_window_that_shrinks_and_a_tap_without_a_name_are_refused(void **state)
+{
+	(void)state;
+	refuses(PORTS LISTENERS "tcp:\n  clients:\n    receive_start: 1MiB\n    receive_max: 64KiB\n",
+		"5:20: error: receive_start: must not be larger than receive_max");
+	refuses("ports: [{device: net_tap0, addresses: [192.0.2.1/24], exception: {tap: a/b}}]\n" LISTENERS,
+		"1:72: error: tap: 'a/b' cannot be the name of an interface");
+	refuses("ports:\n"
+		"  - {device: net_tap0, addresses: [192.0.2.1/24], exception: {tap: k0}}\n"
+		"  - {device: net_tap1, addresses: [192.0.3.1/24], exception: {tap: k0}}\n" LISTENERS,
+		"3:68: error: tap: an earlier port has k0");
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_small_file_gets_every_default),
 		cmocka_unit_test(values_arrive_as_written),
+		cmocka_unit_test(what_a_port_does_and_whom_it_shares_with_can_be_said),
+		cmocka_unit_test(a_window_that_shrinks_and_a_tap_without_a_name_are_refused),
 		cmocka_unit_test(an_unknown_key_gets_the_nearest_known_one),
 		cmocka_unit_test(a_wrong_value_is_named_with_its_place_and_its_bounds),
 		cmocka_unit_test(a_value_left_empty_is_a_complaint_not_a_default),
