@@ -21,6 +21,12 @@ bool ip_is_anycast(const struct ip *ip, const struct ip_addr *address);
 /* A source that nobody can answer, or that is ours. */
 bool ip_is_bad_source(const struct ip *ip, const struct ip_addr *address);
 
+/* Addresses that others choose spread over a table by this. */
+uint64_t ip_hash(const struct ip *ip, const struct ip_addr *address);
+
+/* The port towards dst. False: no route. */
+bool ip_port_to(const struct ip *ip, const struct ip_addr *dst, uint8_t *port);
+
 /* A station of that address could be reached over the port without a gateway, or is the gateway. */
 bool ip_is_neighbour(const struct ip *ip, uint8_t port, const struct ip_addr *address);
 bool ip_is_gateway(const struct ip *ip, const struct ip_addr *address);

@@ -2,6 +2,7 @@
 #include "ip/ip.h"
 
 #include "base/check.h"
+#include "base/siphash.h"
 #include "ip/internal.h"
 #include "wire/ip6.h"
 #include "wire/order.h"
@@ -59,6 +60,14 @@ ip_rate_allows(const struct ip *ip, uint64_t *full_at_ns, uint64_t now_ns)
 		return false;
 	*full_at_ns = from_ns + each_ns;
 	return true;
+}
+
+uint64_t
+ip_hash(const struct ip *ip, const struct ip_addr *address)
+{
+	struct siphash_key key = { ip->config.hash_key, ~ip->config.hash_key };
+
+	return siphash_1_3(&key, address->byte, sizeof(address->byte));
 }
 
 bool
@@ -249,6 +258,17 @@ ip_is_anycast(const struct ip *ip, const struct ip_addr *address)
 }
 
 bool
+ip_port_to(const struct ip *ip, const struct ip_addr *dst, uint8_t *port)
+{
+	struct route route;
+
+	if (!find_route(ip, dst, &route))
+		return false;
+	*port = route.port;
+	return true;
+}
+
+bool
 ip_source_for(const struct ip *ip, const struct ip_addr *dst, struct ip_addr *source)
 {
 	struct route route;
@@ -402,10 +422,16 @@ ip_link_up(struct ip *ip, uint8_t port, uint64_t now_ns)
 void
 ip_confirm(struct ip *ip, const struct ip_addr *dst, uint64_t now_ns)
 {
+	struct ip_confirmed *last;
 	struct route route;
 
-	if (find_route(ip, dst, &route))
-		neighbour_confirm(ip, &route.next_hop, now_ns);
+	if (!find_route(ip, dst, &route))
+		return;
+	last = &ip->confirmed[route.next_hop.byte[15] % IP_CONFIRMED];
+	if (now_ns < last->until_ns && ip_equal(&last->next_hop, &route.next_hop))
+		return;
+	*last = (struct ip_confirmed){ route.next_hop, now_ns + NSEC_PER_SEC };
+	neighbour_confirm(ip, &route.next_hop, now_ns);
 }
 
 void

@@ -30,6 +30,11 @@
 #define IP_PATH_MTU_MIN_V4 552
 #define IP_PATH_MTU_MIN_V6 1280
 
+/* Destinations whose path is known to be narrower than its port, of one worker. */
+#define IP_PATHS 256      /* a power of two */
+#define IP_PATH_PROBES 4  /* slots that a destination may stand in */
+#define IP_PATH_NS (600 * NSEC_PER_SEC) /* then it is tried wide again (RFC 8201 section 4) */
+
 /* Datagrams that arrive in fragments, of one worker. Held pieces are receive buffers. */
 #define IP_DATAGRAMS 64
 #define IP_DATAGRAM_BYTES_MAX 16384 /* behind its headers: a jumbo frame's content and more */
@@ -88,6 +93,19 @@ struct ip_neighbour {
 	struct pkt_queue waiting;
 };
 
+struct ip_path {
+	struct ip_addr dst;
+	uint64_t until_ns; /* 0: free */
+	uint16_t mtu_bytes;
+};
+
+/* Next hops that were confirmed lately: another time within a second changes nothing. */
+#define IP_CONFIRMED 16 /* a power of two */
+struct ip_confirmed {
+	struct ip_addr next_hop;
+	uint64_t until_ns;
+};
+
 /* A datagram of which some pieces are here. */
 struct ip_datagram {
 	struct ip_addr src;
@@ -129,6 +147,8 @@ struct ip {
 	uint64_t next_at_ns;      /* earliest of all neighbours' moments, or earlier */
 	struct ip_neighbour neighbours[IP_NEIGHBOURS];
 	struct ip_datagrams datagrams;
+	struct ip_path paths[IP_PATHS];
+	struct ip_confirmed confirmed[IP_CONFIRMED];
 	uint64_t drops[ERR_COUNT];
 };
 
@@ -191,8 +211,8 @@ void ip_output(struct ip *ip, struct pkt *segment, uint64_t now_ns);
 /* The next frame to send, meta.port set; NULL when there is none. */
 struct pkt *ip_transmit_next(struct ip *ip);
 
-/* What was sent to dst has arrived there, so its next hop is alive (RFC 4861 section 7.3.1). For each connection
- * once per burst at most. */
+/* What was sent to dst has arrived there, so its next hop is alive (RFC 4861 section 7.3.1). Cheap enough
+ * for each acknowledgment. */
 void ip_confirm(struct ip *ip, const struct ip_addr *dst, uint64_t now_ns);
 
 /* A port's link came up, maybe to another switch: addresses are announced again, neighbours checked. */
@@ -208,6 +228,18 @@ bool ip_is_local(const struct ip *ip, const struct ip_addr *address);
 
 /* The address of ours that a connection to dst starts from; false: no route. */
 bool ip_source_for(const struct ip *ip, const struct ip_addr *dst, struct ip_addr *source);
+
+/* What the port towards dst carries, and what the whole path is known to carry. Without a route, the least. */
+struct ip_mtu {
+	uint16_t link_bytes;
+	uint16_t path_bytes; /* <= link_bytes */
+};
+
+struct ip_mtu ip_mtu_to(const struct ip *ip, const struct ip_addr *dst, uint64_t now_ns);
+
+/* Packets to dst of more than mtu_bytes get lost: believed for IP_PATH_NS, but not below IP_PATH_MTU_MIN_*. The
+ * caller has checked that who says so has seen a packet of ours (RFC 5927). */
+void ip_path_narrowed(struct ip *ip, const struct ip_addr *dst, uint32_t mtu_bytes, uint64_t now_ns);
 
 static inline bool
 ip_is_v4(const struct ip_addr *a)

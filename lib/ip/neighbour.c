@@ -4,7 +4,6 @@
  * An address has IP_NEIGHBOUR_PROBES possible slots; when all are taken, the one that is worth least gives
  * way, so that neither a scan of the link nor a flood of claims can grow the cache or evict a gateway.
  */
-#include "base/siphash.h"
 #include "ip/internal.h"
 
 #define REACHABLE_NS (30 * NSEC_PER_SEC)
@@ -16,15 +15,6 @@
 /* How long who never answered is taken to be not there. */
 #define SILENT_NS (2 * NSEC_PER_SEC)
 
-/* Stations choose their addresses, and must not choose their slots. */
-static uint64_t
-mix(const struct ip *ip, const struct ip_addr *address)
-{
-	struct siphash_key key = { ip->config.hash_key, ~ip->config.hash_key };
-
-	return siphash_1_3(&key, address->byte, sizeof(address->byte));
-}
-
 static struct ip_neighbour *
 slot_at(struct ip *ip, uint64_t hash, uint32_t i)
 {
@@ -34,7 +24,7 @@ slot_at(struct ip *ip, uint64_t hash, uint32_t i)
 static struct ip_neighbour *
 find(struct ip *ip, const struct ip_addr *address)
 {
-	uint64_t hash = mix(ip, address);
+	uint64_t hash = ip_hash(ip, address);
 
 	for (uint32_t i = 0; i < IP_NEIGHBOUR_PROBES; i++) {
 		struct ip_neighbour *n = slot_at(ip, hash, i);
@@ -76,7 +66,7 @@ worth(const struct ip *ip, const struct ip_neighbour *n)
 static struct ip_neighbour *
 make(struct ip *ip, uint8_t port, const struct ip_addr *address, enum worth at_most)
 {
-	uint64_t hash = mix(ip, address);
+	uint64_t hash = ip_hash(ip, address);
 	struct ip_neighbour *least = slot_at(ip, hash, 0);
 
 	for (uint32_t i = 1; i < IP_NEIGHBOUR_PROBES && worth(ip, least) > WORTH_FREE; i++) {
