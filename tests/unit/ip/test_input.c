@@ -116,6 +116,108 @@ sources_that_nobody_can_answer_are_dropped(void **state)
 	station_stop(&s);
 }
 
+/* T17: nobody sends what no router would pass on (RFC 1122 section 3.2.1.7 would take it). */
+static void
+packets_without_time_to_live_are_dropped(void **state)
+{
+	struct station s;
+	struct frame f;
+
+	start(state, &s);
+	frame_tcp(&f, US, PEER, V4, 0);
+	f.bytes[22] = 0;
+	frame_end(&f);
+	assert_dropped(&s, &f, ERR_IP_HOP_LIMIT);
+	f.bytes[22] = 1;
+	frame_end(&f);
+	assert_int_equal(station_give(&s, &f), IP_SEGMENT);
+	frame_echo(&f, US, PEER, "10.0.0.2", "10.0.0.1", 8);
+	f.bytes[22] = 0;
+	frame_end(&f);
+	assert_dropped(&s, &f, ERR_IP_HOP_LIMIT);
+	frame_tcp(&f, US, PEER, "fd00::2", 5000, "fd00::1", 443, 0);
+	f.bytes[21] = 0;
+	assert_dropped(&s, &f, ERR_IP_HOP_LIMIT);
+	station_stop(&s);
+}
+
+/* T18: each length field with each value around what is there, and each frame cut at each byte. */
+static void
+wrong_lengths_are_dropped(void **state)
+{
+	struct station s;
+	struct frame whole, f;
+
+	start(state, &s);
+	for (int kind = 0; kind < 6; kind++) {
+		switch (kind) {
+		case 0:
+			frame_tcp(&whole, US, PEER, V4, 7);
+			break;
+		case 1:
+			frame_tcp(&whole, US, PEER, "fd00::2", 5000, "fd00::1", 443, 7);
+			break;
+		case 2:
+			frame_echo(&whole, US, PEER, "10.0.0.2", "10.0.0.1", 7);
+			break;
+		case 3:
+			frame_echo(&whole, US, PEER, "fd00::2", "fd00::1", 7);
+			break;
+		case 4:
+			frame_nd(&whole, US, PEER, "fd00::2", "fd00::1", 135, 0, "fd00::1", PEER);
+			break;
+		default:
+			frame_arp(&whole, ALL, 1, PEER, "10.0.0.2", "10.0.0.1");
+			whole.len = 14 + 28;
+			break;
+		}
+		for (size_t len = 0; len < whole.len; len++) { /* no piece of it is taken for all */
+			f = whole;
+			f.len = len;
+			assert_int_equal(station_give(&s, &f), IP_NOTHING);
+			assert_string_equal(station_says(&s), "");
+		}
+		for (uint32_t value = 0; value < 0x10000 && kind < 4; value++) {
+			bool v6 = kind % 2 != 0;
+			size_t at = v6 ? 18 : 16;
+			size_t room = whole.len - 14 - (v6 ? 40 : 0);
+
+			f = whole;
+			f.bytes[at] = (uint8_t)(value >> 8);
+			f.bytes[at + 1] = (uint8_t)value;
+			if (!v6) {
+				struct pkt *p = frame_to_pkt(&f, 0, &s.pool);
+
+				/* Only the length is wrong. */
+				pkt_meta(p)->l3_csum = PKT_CSUM_GOOD;
+				if (ip_input(&s.ip, p, false, s.now_ns, &s.received) == IP_SEGMENT) {
+					assert_in_range(value, 20, room);
+					assert_int_equal(pkt_total(s.received.segment), value - 20);
+					pkt_free(s.received.segment);
+				}
+			} else if (station_give(&s, &f) == IP_SEGMENT) {
+				assert_in_range(value, 0, room);
+			}
+			while (*station_says(&s) != '\0')
+				assert_null(strstr(s.said, "bad"));
+		}
+		for (uint32_t header = 0; header < 0x100 && kind == 0; header++) { /* version and length */
+			struct pkt *p;
+
+			f = whole;
+			f.bytes[14] = (uint8_t)header;
+			p = frame_to_pkt(&f, 0, &s.pool);
+			pkt_meta(p)->l3_csum = PKT_CSUM_GOOD;
+			if (ip_input(&s.ip, p, false, s.now_ns, &s.received) != IP_SEGMENT)
+				continue;
+			assert_in_range(header, 0x45, 0x4f);
+			assert_int_equal(pkt_total(s.received.segment), whole.len - 14 - (header & 15) * 4);
+			pkt_free(s.received.segment);
+		}
+	}
+	station_stop(&s);
+}
+
 static void
 a_segment_in_a_frame_for_all_is_dropped(void **state)
 {
@@ -431,6 +533,8 @@ main(void)
 		cmocka_unit_test(a_segment_in_pieces_is_taken_if_its_headers_are_in_the_first),
 		cmocka_unit_test(frames_of_others_are_dropped),
 		cmocka_unit_test(sources_that_nobody_can_answer_are_dropped),
+		cmocka_unit_test(packets_without_time_to_live_are_dropped),
+		cmocka_unit_test(wrong_lengths_are_dropped),
 		cmocka_unit_test(a_segment_in_a_frame_for_all_is_dropped),
 		cmocka_unit_test(what_the_port_says_of_checksums_counts),
 		cmocka_unit_test(atomic_fragments_are_packets),

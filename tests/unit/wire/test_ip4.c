@@ -119,6 +119,30 @@ a_wrong_checksum_counts_only_if_the_port_has_not_looked(void **state)
 }
 
 static void
+the_header_of_a_piece_becomes_that_of_the_whole(void **state)
+{
+	struct frame f;
+	struct ip4 ip;
+
+	(void)state;
+	make(&f);
+	f.bytes[18] = 0x12;
+	f.bytes[19] = 0x34;
+	f.bytes[20] = 0x21;
+	f.bytes[21] = 0x02;
+	frame_end(&f);
+	assert_int_equal(parse(&f, &ip), ERR_OK);
+	assert_int_equal(ip.id, 0x1234);
+	assert_true(ip.more_fragments);
+	assert_int_equal(ip.fragment_offset, 0x102 * 8);
+	ip4_make_whole(f.bytes + 14, 20, 30);
+	assert_int_equal(parse(&f, &ip), ERR_OK); /* the checksum is right */
+	assert_int_equal(ip.total_bytes, 30);
+	assert_false(ip.is_fragment);
+	assert_int_equal(ip.id, 0x1234);
+}
+
+static void
 fragments_are_told_apart(void **state)
 {
 	struct frame f;
@@ -182,6 +206,7 @@ main(void)
 		cmocka_unit_test(lengths_that_lie_are_refused),
 		cmocka_unit_test(a_chain_counts_whole_but_its_header_must_be_in_one_piece),
 		cmocka_unit_test(a_wrong_checksum_counts_only_if_the_port_has_not_looked),
+		cmocka_unit_test(the_header_of_a_piece_becomes_that_of_the_whole),
 		cmocka_unit_test(fragments_are_told_apart),
 		cmocka_unit_test(options_are_skipped_but_source_routes_refused),
 		cmocka_unit_test(what_is_written_is_atomic_and_reads_back),

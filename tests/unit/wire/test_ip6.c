@@ -84,6 +84,65 @@ extension_headers_are_walked(void **state)
 }
 
 static void
+a_fragment_says_where_it_belongs(void **state)
+{
+	struct ip6 ip;
+
+	(void)state;
+	/* Behind destination options: what names the fragment header is the byte at 40. */
+	assert_int_equal(parse(OPTIONS, "2c00 0104 00000000 0600 0568 12345678 0102030405060708", &ip), ERR_OK);
+	assert_true(ip.is_fragment);
+	assert_false(ip.more_fragments);
+	assert_int_equal(ip.fragment_offset, 0x568);
+	assert_int_equal(ip.fragment_id, 0x12345678);
+	assert_int_equal(ip.fragment_at, 48);
+	assert_int_equal(ip.fragment_next_at, 40);
+	assert_int_equal(ip.upper_protocol, IP_TCP);
+	/* A first one: the chain goes on behind it. */
+	assert_int_equal(parse(FRAGMENT, "3c00 0001 00000001 0600 0104 00000000 0102030405060708", &ip), ERR_OK);
+	assert_true(ip.is_fragment && ip.more_fragments);
+	assert_int_equal(ip.fragment_next_at, 6);
+	assert_int_equal(ip.upper_protocol, IP_TCP);
+	assert_int_equal(ip.upper_next_at, 48);
+	assert_int_equal(ip.upper_offset, 56);
+	/* And ends in another piece (RFC 7112). */
+	assert_int_equal(parse(FRAGMENT, "3c00 0001 00000001", &ip), ERR_IP_FRAGMENT_TINY);
+	assert_int_equal(parse(FRAGMENT, "3c00 0001 00000001 0601 0104 00000000", &ip), ERR_IP_FRAGMENT_TINY);
+	assert_int_equal(parse(FRAGMENT, "2c00 0001 00000001 0600 0000 00000002", &ip), ERR_IP_MALFORMED);
+}
+
+static void
+what_may_be_an_error_is_found_behind_any_headers(void **state)
+{
+	static const struct {
+		uint8_t first;
+		const char *rest;
+		bool may_be;
+	} rows[] = {
+		{ IP_TCP, "0102030405060708", false },
+		{ IP_ICMP6, "0104000000000000", true },
+		{ IP_ICMP6, "8000000000000000", false },
+		{ IP_ICMP6, "", true },
+		{ OPTIONS, "3a00 8000 00000000 0104000000000000", true },
+		{ OPTIONS, "3a00 8000 00000000 8000000000000000", false },
+		{ ROUTING, "0600 0001 00000000 0102030405060708", false },
+		{ FRAGMENT, "3a00 0000 00000000 0104000000000000", true },
+		{ FRAGMENT, "3aff 0000 00000000 8000000000000000", false }, /* that byte is no length */
+		{ OPTIONS, "3a01 0000 00000000", true },                    /* not seen to the end */
+		{ OPTIONS, "3c00 0000 00000000", true },
+		{ NOTHING, "", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct frame f;
+
+		make(&f, rows[i].first, rows[i].rest);
+		assert_int_equal(ip6_may_be_error(bytes_make(f.bytes + 14, f.len - 14)), rows[i].may_be);
+	}
+}
+
+static void
 an_atomic_fragment_is_a_packet_and_others_are_not(void **state)
 {
 	struct ip6 ip;
@@ -204,6 +263,8 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_plain_packet_is_read_up_to_its_own_length),
 		cmocka_unit_test(extension_headers_are_walked),
+		cmocka_unit_test(a_fragment_says_where_it_belongs),
+		cmocka_unit_test(what_may_be_an_error_is_found_behind_any_headers),
 		cmocka_unit_test(an_atomic_fragment_is_a_packet_and_others_are_not),
 		cmocka_unit_test(routing_headers_that_want_more_hops_are_refused),
 		cmocka_unit_test(options_tell_by_themselves_whether_they_may_be_skipped),
