@@ -196,6 +196,32 @@ a_segment_ends_at_its_owner_whoever_gets_it(void **state)
 	stop(fleet);
 }
 
+/* T24: the same SYNs again, with another mapping of the port each time. */
+static void
+t24_a_segment_at_the_wrong_worker_makes_no_second_connection(void **state)
+{
+	struct fleet_of_test *fleet = start();
+	uint32_t owned[COUNT] = { 0 };
+	uint32_t out[COUNT];
+	struct frame f;
+
+	(void)state;
+	for (int i = 0; i < COUNT; i++)
+		assert_int_equal(tcp_listen(fleet->workers[i].net.tcp, &(struct ip_addr){ { 0 } }, 443, 0), ERR_OK);
+	for (uint16_t port = 2000; port < 2030; port++)
+		owned[owner_of(fleet, port)]++;
+	for (int at = 0; at < COUNT; at++) {
+		for (uint16_t port = 2000; port < 2030; port++) {
+			frame_tcp(&f, US, PEER, "10.0.0.2", port, "10.0.0.1", 443, 0);
+			give(fleet, at, &f);
+			turn(fleet, out);
+		}
+		for (int i = 0; i < COUNT; i++)
+			assert_int_equal(tcp_stats(fleet->workers[i].net.tcp)->half_open, owned[i]);
+	}
+	stop(fleet);
+}
+
 static void
 an_error_ends_where_its_flow_does(void **state)
 {
@@ -326,6 +352,7 @@ main(void)
 		cmocka_unit_test(everybody_owns_a_share_of_the_flows),
 		cmocka_unit_test(a_card_that_hashes_decides),
 		cmocka_unit_test(a_segment_ends_at_its_owner_whoever_gets_it),
+		cmocka_unit_test(t24_a_segment_at_the_wrong_worker_makes_no_second_connection),
 		cmocka_unit_test(an_error_ends_where_its_flow_does),
 		cmocka_unit_test(a_neighbour_is_known_to_all_and_answered_once),
 		cmocka_unit_test(an_echo_is_answered_by_who_gets_it),

@@ -1,5 +1,5 @@
-/* A server of ours behind an interface (AF_PACKET): accepts every connection to port 443, answers each request, and
- * tells on "report" what it held and what its loop cost since "reset". Lines come on standard input; its end
+/* A server of ours behind an interface (AF_PACKET): accepts every connection to port 443, answers each request,
+ * and tells on "report" what it held and what its loop cost since "reset". Lines come on standard input; its end
  * ends it. */
 #include <errno.h>
 #include <linux/if_packet.h>
@@ -282,12 +282,13 @@ report(struct server *s)
 	for (uint32_t i = 0; i < DUO_BURST; i++)
 		spare += s->spare[i] != NULL;
 	qsort(s->turn_ns, sampled, sizeof(*s->turn_ns), compare);
-	printf("{\"conns\": %u, \"resident_bytes\": %zu, \"packets_held\": %u, \"turns\": %llu, \"packets\": %llu, ",
-	       stats->conns, duo_resident_bytes() - s->resident_bytes,
-	       duo_packets_held(&s->side) + pool.total - pool.free - spare, (unsigned long long)s->turns,
-	       (unsigned long long)s->packets);
-	printf("\"busy_ns\": %llu, \"engine_ns\": %llu, \"passed_ns\": %llu, \"turn_p50_ns\": %u, \"turn_p99_ns\": %u, ",
-	       (unsigned long long)s->busy_ns, (unsigned long long)s->engine_ns,
+	printf("{\"conns\": %u, \"resident_bytes\": %zu, \"packets_held\": %u, ", stats->conns,
+	       duo_resident_bytes() - s->resident_bytes,
+	       duo_packets_held(&s->side) + pool.total - pool.free - spare);
+	printf("\"turns\": %llu, \"packets\": %llu, \"busy_ns\": %llu, \"engine_ns\": %llu, ",
+	       (unsigned long long)s->turns, (unsigned long long)s->packets, (unsigned long long)s->busy_ns,
+	       (unsigned long long)s->engine_ns);
+	printf("\"passed_ns\": %llu, \"turn_p50_ns\": %u, \"turn_p99_ns\": %u, ",
 	       (unsigned long long)(clock_ns() - s->from_ns), sampled == 0 ? 0 : s->turn_ns[sampled / 2],
 	       sampled == 0 ? 0 : s->turn_ns[sampled - 1 - sampled / 100]);
 	printf("\"send_failed\": %llu, \"retransmits\": %llu, \"cookies_accepted\": %llu}\n",
