@@ -627,6 +627,8 @@ tcp_conn_unpin(struct tcp *t, struct tcp_conn *c, uint32_t bytes)
  * closed a hole or lies beyond one. */
 enum err tcp_reass_insert(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, bool *out_of_order);
 void tcp_reass_free(struct tcp *t, struct tcp_conn *c);
+/* Copies together what is queued for the owner, where a buffer has room for the next one's bytes. */
+void tcp_reass_squeeze(struct tcp *t, struct tcp_conn *c);
 /* Fills h with up to max SACK blocks, a pending DSACK first (RFC 2018, RFC 2883). */
 void tcp_reass_sack(const struct tcp_conn *c, struct tcphdr *h, uint32_t max);
 

@@ -7,7 +7,7 @@
  *   75 %   TCP_PRESSURE_GROWTH   windows do not grow
  *   85 %   TCP_PRESSURE_EDGE     nor open: no right edge moves; what arrives beyond a hole is dropped
  *   92 %   TCP_PRESSURE_COOKIES  new connections live in cookies alone; received pieces are copied together,
- *                                what waits beyond holes is freed
+ *                                also those queued already; what waits beyond holes is freed
  *   97 %   TCP_PRESSURE_SHED     connections that hold packets and go nowhere end, the youngest first
  *
  * Used is the fullest of the watched pools, without what the rings of ports always hold, or what received data
@@ -93,6 +93,13 @@ is_younger(const struct tcp_conn *a, const struct tcp_conn *b)
 }
 
 static void
+squeeze(struct tcp *t, struct tcp_conn *c)
+{
+	tcp_reass_free(t, c);
+	tcp_reass_squeeze(t, c);
+}
+
+static void
 walk(struct tcp *t, uint64_t now_ns)
 {
 	struct tcp_conn *youngest = NULL;
@@ -103,7 +110,7 @@ walk(struct tcp *t, uint64_t now_ns)
 
 		if (pool_is_lent(&t->conns, t->walk_at)) {
 			if (t->stats.pressure >= TCP_PRESSURE_COOKIES)
-				tcp_reass_free(t, c);
+				squeeze(t, c);
 			else if (tcp_conn_is_synchronized(c) && tcp_window_update_due(t, c))
 				tcp_conn_touch(t, c); /* its edge had to wait */
 			if (t->stats.pressure == TCP_PRESSURE_SHED && is_stuck(c, now_ns) &&

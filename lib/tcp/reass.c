@@ -13,6 +13,7 @@
  * window is given (window.c) and everything is copied together; beyond the second data is dropped. */
 #define TRUESIZE_COPY 2u
 #define TRUESIZE_MAX 4u
+#define SQUEEZE_STEPS_MAX 256u /* packets of one connection looked at in one go */
 
 static uint32_t
 smaller(uint32_t a, uint32_t b)
@@ -49,6 +50,29 @@ queue_payload(struct tcp *t, struct tcp_conn *c, struct pkt_queue *q, struct pkt
 	}
 	tcp_conn_pin(t, c, pkt_truesize(p));
 	pkt_queue_put(q, p);
+}
+
+void
+tcp_reass_squeeze(struct tcp *t, struct tcp_conn *c)
+{
+	struct pkt *p = c->rcvq.head;
+
+	for (uint32_t n = 0; p != NULL && n < SQUEEZE_STEPS_MAX; n++) {
+		struct pkt *next = pkt_meta(p)->queue_next;
+		uint32_t len = next != NULL ? pkt_total(next) : 0;
+
+		if (next == NULL || !can_copy(t, c, p, len)) {
+			p = next;
+			continue;
+		}
+		pkt_copy_out(next, 0, pkt_append(p, len), len);
+		pkt_meta(p)->queue_next = pkt_meta(next)->queue_next;
+		if (c->rcvq.tail == next)
+			c->rcvq.tail = p;
+		c->rcvq.count--;
+		tcp_conn_unpin(t, c, pkt_truesize(next));
+		pkt_free(next);
+	}
 }
 
 /* from's packets follow to's. */

@@ -166,8 +166,10 @@ static struct tcp_segment
 segment(struct tcp_conn *c, uint32_t from, uint32_t len)
 {
 	struct tcp_segment s = { .seq = c->rcv_nxt + from, .len = len, .pkt = pkt_alloc(&pair.a.payload) };
+	uint8_t *to = pkt_append(s.pkt, len);
 
-	memset(pkt_append(s.pkt, len), 0, len);
+	for (uint32_t i = 0; i < len; i++)
+		to[i] = stream_byte(s.seq - c->irs - 1 + i);
 	return s;
 }
 
@@ -243,6 +245,28 @@ pieces_are_copied_together_and_what_waits_is_freed(void **state)
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(insert(c, 0, 500), ERR_OK);
 	assert_int_equal(c->rcvq.count, 5);
+	pressure_fini();
+}
+
+static void
+what_is_queued_already_is_copied_together_too(void **state)
+{
+	struct tcp_conn *c;
+
+	(void)state;
+	pressure_init(NULL);
+	establish();
+	c = conn_at(&pair.b);
+	for (uint32_t i = 0; i < 40; i++)
+		assert_int_equal(insert(c, 0, i % 7 == 0 ? 1400 : 300 + i), ERR_OK);
+	assert_int_equal(c->rcvq.count, 40);
+	fill_to(91);
+	assert_int_equal(c->rcvq.count, 40);
+	fill_to(92);
+	assert_in_range(c->rcvq.count, 11, 16); /* 20,000 bytes, 2 KiB in each at most */
+	assert_true(c->rcvq.tail != NULL && pkt_meta(c->rcvq.tail)->queue_next == NULL);
+	take_all(&pair.b, pair.b.conn);
+	assert_int_equal(pair.b.received, c->rcv_nxt - c->irs - 1);
 	pressure_fini();
 }
 
@@ -396,6 +420,7 @@ main(void)
 		cmocka_unit_test(nothing_is_kept_beyond_a_hole),
 		cmocka_unit_test(handshakes_leave_nothing_but_cookies),
 		cmocka_unit_test(pieces_are_copied_together_and_what_waits_is_freed),
+		cmocka_unit_test(what_is_queued_already_is_copied_together_too),
 		cmocka_unit_test(the_youngest_that_goes_nowhere_ends_first),
 		cmocka_unit_test(a_connection_whose_owner_reads_is_not_shed),
 		cmocka_unit_test(zero_window_holders_do_not_keep_the_memory),
