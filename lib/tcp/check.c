@@ -4,20 +4,26 @@
 
 /* 1: the send queue is contiguous from una to snd_end, and the three pointers are in order. */
 static void
-check_send_queue(const struct tcp_conn *c)
+check_send_queue(const struct tcp *t, const struct tcp_conn *c)
 {
 	uint32_t seq = tcp_conn_is_synchronized(c) ? c->snd_una : c->iss + 1;
+	uint32_t sent = seq_max(c->snd_nxt, c->iss + 1);
 	uint32_t count = 0;
+	bool has_next = false;
 
 	CHECK(seq_le(c->snd_una, c->snd_nxt) && seq_le(c->snd_nxt, c->snd_max));
 	CHECK(seq_le(c->snd_max, tcp_conn_send_limit(c)));
 	for (const struct tcp_range *r = c->send_head_range; r != NULL; r = r->next) {
 		CHECK(r->seq == seq && r->len > 0 && r->offset + r->len <= pkt_len(r->pkt));
 		CHECK(r->next != NULL || r == c->send_tail_range);
+		CHECK(r != c->send_next_range ||
+		      (seq_ge(sent, r->seq) && seq_lt(sent, r->seq + r->len)));
+		has_next |= r == c->send_next_range;
 		seq += r->len;
 		count++;
 	}
-	CHECK(count == c->ranges && count <= TCP_CONN_RANGES_MAX);
+	CHECK(count == c->ranges && count <= t->conn_ranges_max);
+	CHECK(has_next == seq_lt(sent, c->snd_end));
 	CHECK(count == 0 || seq == c->snd_end);
 	CHECK((c->send_head_range == NULL) == (c->send_tail_range == NULL));
 }
@@ -64,7 +70,7 @@ check_congestion(const struct tcp_conn *c)
 		return;
 	CHECK(c->mss > 0 && c->mss <= c->mss_path);
 	CHECK(c->cwnd >= c->mss && c->ssthresh >= 2u * c->mss);
-	CHECK(c->rto_ns <= TCP_RTO_MAX_NS && c->rto_ns > 0);
+	CHECK(c->rto_us <= TCP_RTO_MAX_NS / NSEC_PER_USEC && c->rto_us > 0);
 }
 
 /* 8: whoever waits for the peer is woken if the peer stays silent. */
@@ -77,11 +83,12 @@ check_liveness(const struct tcp_conn *c)
 	uint64_t at_ns = c->rtx_at_ns;
 
 	CHECK((c->rtx_kind == TCP_RTX_NONE) == (c->rtx_at_ns == NEVER_NS));
-	CHECK(!flying || c->rtx_kind == TCP_RTX_RTO);
+	CHECK(!flying || c->rtx_kind == TCP_RTX_RTO || c->rtx_kind == TCP_RTX_PROBE ||
+	      c->rtx_kind == TCP_RTX_REORDER);
 	CHECK(!waiting || flying || c->rtx_kind != TCP_RTX_NONE || turn);
 	CHECK(!c->ack_pending || turn);
 	CHECK(!c->ack_now || turn);
-	CHECK(!c->send_head || turn);
+	CHECK(!c->send_tail || turn);
 	CHECK(!c->send_probe || turn);
 	if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RCVD || c->state == TCP_FIN_WAIT_1 ||
 	    c->state == TCP_CLOSING || c->state == TCP_LAST_ACK)
@@ -111,7 +118,10 @@ check_conn(const struct tcp *t, const struct tcp_conn *c)
 		return;
 	}
 	CHECK(tcp_table_find(t, &c->tuple) == ref);
-	check_send_queue(c);
+	check_send_queue(t, c);
+	CHECK(c->flight != NULL || c->snd_una == c->snd_nxt || !tcp_conn_is_synchronized(c));
+	if (c->flight != NULL)
+		tcp_flight_check(c);
 	check_congestion(c);
 	check_liveness(c);
 }

@@ -65,10 +65,8 @@ tcp_conn_open(struct tcp *t, const struct tcp_tuple *tuple, uint32_t iss, uint64
 	c->snd_nxt = iss;
 	c->snd_max = iss;
 	c->snd_end = iss + 1;
-	c->recover = iss;
-	c->rto_una = iss;
 	c->ts_offset = tcp_ts_offset(t, tuple);
-	c->rto_ns = TCP_RTO_INITIAL_NS;
+	c->rto_us = (uint32_t)(TCP_RTO_INITIAL_NS / NSEC_PER_USEC);
 	c->rtx_at_ns = NEVER_NS;
 	c->output_at_ns = NEVER_NS;
 	c->idle_at_ns = NEVER_NS;
@@ -127,8 +125,8 @@ void
 tcp_conn_established(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 {
 	tcp_conn_set_state(c, TCP_ESTABLISHED);
-	if (c->retries > 0 && c->srtt_ns == 0)
-		c->rto_ns = TCP_RTO_AFTER_SYN_LOSS_NS; /* RFC 6298 section 5.7 */
+	if (c->retries > 0 && c->srtt_us == 0)
+		c->rto_us = (uint32_t)(TCP_RTO_AFTER_SYN_LOSS_NS / NSEC_PER_USEC); /* RFC 6298 section 5.7 */
 	c->backoff = 0;
 	tcp_cc_init(c);
 	if (tcp_conn_policy(t, c)->keepalive_ns != 0)
@@ -160,7 +158,9 @@ free_send_queue(struct tcp *t, struct tcp_conn *c)
 		t->stats.ranges--;
 	}
 	c->send_tail_range = NULL;
+	c->send_next_range = NULL;
 	c->ranges = 0;
+	tcp_flight_free(t, c);
 }
 
 static void
@@ -311,7 +311,7 @@ send_room(const struct tcp *t, const struct tcp_conn *c)
 {
 	uint32_t queued = tcp_conn_queued(c);
 
-	if (!can_send(c) || c->ranges >= TCP_CONN_RANGES_MAX || queued >= t->config.send_bytes_max)
+	if (!can_send(c) || c->ranges >= t->conn_ranges_max || queued >= t->config.send_bytes_max)
 		return 0;
 	return t->config.send_bytes_max - queued;
 }
@@ -347,6 +347,8 @@ append_range(struct tcp_conn *c, struct tcp_range *r)
 	else
 		c->send_head_range = r;
 	c->send_tail_range = r;
+	if (c->send_next_range == NULL)
+		c->send_next_range = r;
 	c->ranges++;
 }
 
@@ -367,7 +369,7 @@ uint32_t
 tcp_send_pieces(const struct tcp *t, tcp_conn_t conn)
 {
 	const struct tcp_conn *c = conn_of(t, conn);
-	uint32_t room = TCP_CONN_RANGES_MAX - c->ranges;
+	uint32_t room = t->conn_ranges_max - c->ranges;
 
 	return room < t->ranges.free ? room : t->ranges.free;
 }
@@ -380,7 +382,7 @@ tcp_send(struct tcp *t, tcp_conn_t conn, struct pkt *p, bool more)
 
 	if (!can_send(c))
 		return ERR_TCP_CLOSING;
-	if (pkt_total(p) > send_room(t, c) || pieces > TCP_CONN_RANGES_MAX - c->ranges)
+	if (pkt_total(p) > send_room(t, c) || pieces > t->conn_ranges_max - c->ranges)
 		return ERR_TCP_SEND_FULL;
 	if (pieces > t->ranges.free)
 		return ERR_POOL_EMPTY;
@@ -489,33 +491,21 @@ tcp_abort(struct tcp *t, tcp_conn_t conn)
 
 /* --- the send queue and acknowledgments ------------------------------------------- */
 
-struct tcp_age
-tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack, uint64_t now_ns)
+void
+tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack)
 {
-	struct tcp_age age = { 0 };
-	uint64_t sent_at_ns = 0;
-	bool sent_once = true;
-
-	while (c->send_head_range != NULL) {
+	while (c->send_head_range != NULL && seq_gt(ack, c->send_head_range->seq)) {
 		struct tcp_range *r = c->send_head_range;
-		uint32_t n;
+		uint32_t n = smaller(ack - r->seq, r->len);
 
-		if (seq_le(ack, r->seq))
-			break;
-		n = smaller(ack - r->seq, r->len);
 		if (n < r->len) {
 			r->seq += n;
 			r->offset += n;
 			r->len -= n;
-			break;
+			return;
 		}
-		/* Behind a hole that was filled late, what was sent once has waited for the hole: its age is not
-		 * the path's. So one piece that was sent again taints all, and what was sent last tells the
-		 * age (worker_sim seed 8439: the timeout grew with each loss until it met the user's). */
-		sent_once = sent_once && r->sends == 1;
-		if (r->sent_at_ns > sent_at_ns)
-			sent_at_ns = r->sent_at_ns;
-		age = (struct tcp_age){ now_ns - sent_at_ns + 1, sent_once };
+		if (c->send_next_range == r) /* a window probe's byte, or what was rewound */
+			c->send_next_range = r->next;
 		c->send_head_range = r->next;
 		if (r->next == NULL)
 			c->send_tail_range = NULL;
@@ -524,7 +514,6 @@ tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack, uint64_t now_n
 		pool_put(&t->ranges, r);
 		t->stats.ranges--;
 	}
-	return age;
 }
 
 /* --- events ------------------------------------------------------------------------ */
@@ -554,7 +543,7 @@ tcp_conn_notify_writable(struct tcp *t, struct tcp_conn *c)
 		return;
 	/* Many small pieces fill the queue before bytes do; an owner told of room that is not there
 	 * would ask again, for ever. */
-	if (c->ranges >= TCP_CONN_RANGES_MAX)
+	if (c->ranges >= t->conn_ranges_max)
 		return;
 	c->notify = false;
 	tcp_conn_notify(t, c, TCP_EVENT_WRITABLE);

@@ -4,10 +4,7 @@
  * the first and the stricter rules of RFC 5961 inside. Nothing is sent here for a live connection:
  * flags say what tcp_output() has to do.
  */
-#include "tcp/cc.h"
 #include "tcp/internal.h"
-
-#define DUPLICATES_FOR_LOSS 3
 
 /* --- helpers ---------------------------------------------------------------------- */
 
@@ -103,9 +100,9 @@ input_syn_sent(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uint64_
 		return ERR_OK;
 	}
 	if (c->retries == 0 && !c->syn_retried)
-		tcp_rtt_sample(t, c, now_ns - c->progress_at_ns);
+		tcp_rtt_sample(t, c, (now_ns - c->progress_at_ns) / NSEC_PER_USEC, now_ns);
 	else if (c->ts_ok && s->h.ts_echo != 0)
-		tcp_rtt_sample(t, c, (tcp_conn_timestamp(c, now_ns) - s->h.ts_echo) * NSEC_PER_MSEC);
+		tcp_rtt_sample(t, c, (uint64_t)(tcp_conn_timestamp(c, now_ns) - s->h.ts_echo) * 1000, now_ns);
 	c->snd_una = s->h.ack;
 	c->snd_nxt = seq_max(c->snd_nxt, c->snd_una);
 	tcp_rto_arm(c, TCP_RTX_NONE, now_ns);
@@ -237,189 +234,6 @@ check_ack(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint64
 		return ERR_TCP_BAD_ACK;
 	}
 	return ERR_OK;
-}
-
-static void
-update_window(struct tcp_conn *c, const struct tcp_segment *s, uint32_t window)
-{
-	if (seq_lt(s->h.ack, c->snd_una))
-		return;
-	/* RFC 9293 section 3.10.7.4 looks at the sequence number first. But a new ACK on a retransmission,
-	 * which has an old one, moves una, and the old window counted from there would end too far right. */
-	if (seq_le(s->h.ack, c->snd_wl2) &&
-	    (seq_gt(c->snd_wl1, s->h.seq) ||
-	     (c->snd_wl1 == s->h.seq && seq_gt(c->snd_wl2, s->h.ack))))
-		return;
-	c->snd_wnd = window;
-	c->snd_wl1 = seq_max(c->snd_wl1, s->h.seq);
-	c->snd_wl2 = s->h.ack;
-	if (window > c->snd_wnd_max)
-		c->snd_wnd_max = window;
-}
-
-/* Karn (RFC 6298 section 3): what was sent once tells the time by itself, else the timestamp does. But a
- * duplicate that the peer reports is answered with the first one's timestamp; taken for a round trip, each lost
- * ACK would lengthen the timeout by itself. The report is the answer to the last transmission. */
-static void
-sample_rtt(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, struct tcp_age age,
-	   uint64_t now_ns)
-{
-	bool reported = c->sack_ok && s->h.sack_count > 0 && seq_le(s->h.sack[0].end, s->h.ack);
-
-	if (age.age_ns != 0 && (age.sent_once || reported))
-		tcp_rtt_sample(t, c, age.age_ns);
-	else if (c->ts_ok && s->h.options & TCPHDR_HAS_TIMES && s->h.ts_echo != 0)
-		tcp_rtt_sample(t, c, (uint64_t)(tcp_conn_timestamp(c, now_ns) - s->h.ts_echo) *
-					     NSEC_PER_MSEC);
-}
-
-/* RFC 6582 section 3.2, steps 3 to 5, and the ordinary case. */
-static void
-congestion_acked(struct tcp_conn *c, uint32_t acked, uint32_t ack)
-{
-	uint32_t flight = c->snd_max - ack;
-
-	if (!c->recovering) {
-		tcp_cc_acked(c, acked);
-	} else if (seq_ge(ack, c->recover)) {
-		c->recovering = false;
-		tcp_cc_recovered(c, flight);
-	} else {
-		c->send_head = true;
-		tcp_cc_partial(c, acked);
-	}
-	c->cwnd_limited = false;
-}
-
-/* ack > snd_una. */
-static void
-new_ack(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns)
-{
-	uint32_t ack = s->h.ack;
-	uint32_t acked = ack - c->snd_una;
-	struct tcp_age age = tcp_conn_release(t, c, ack, now_ns);
-
-	sample_rtt(t, c, s, age, now_ns);
-	congestion_acked(c, acked, ack);
-	c->snd_una = ack;
-	c->snd_nxt = seq_max(c->snd_nxt, ack);
-	c->dupacks = 0;
-	c->sacked_bytes = 0;
-	c->soft_error = false;
-	c->progress_at_ns = now_ns;
-	/* RFC 6298 section 5.2 and 5.3. */
-	if (c->snd_una == c->snd_max)
-		tcp_rto_arm(c, TCP_RTX_NONE, now_ns);
-	else
-		tcp_rto_arm(c, TCP_RTX_RTO, now_ns);
-	tcp_conn_notify_writable(t, c);
-}
-
-/* What the SACK blocks say was received beyond una: evidence of loss in bytes, as RFC 6675 counts
- * it. Blocks outside (una, max] are not believed. */
-static uint32_t
-sacked_beyond(const struct tcp_conn *c, const struct tcphdr *h)
-{
-	uint32_t bytes = 0;
-
-	for (uint32_t i = 0; i < h->sack_count; i++) {
-		uint32_t start = h->sack[i].start;
-		uint32_t end = h->sack[i].end;
-
-		if (seq_gt(start, c->snd_una) && seq_gt(end, start) && seq_le(end, c->snd_max))
-			bytes += end - start;
-	}
-	return bytes;
-}
-
-static void
-enter_recovery(struct tcp *t, struct tcp_conn *c)
-{
-	t->stats.fast_retransmits++;
-	c->recovering = true;
-	c->recover = c->snd_max;
-	c->send_head = true;
-	tcp_cc_loss(c, c->snd_max - c->snd_una);
-}
-
-/* RFC 5681 section 2's duplicates and what RFC 6582 does with them. A peer that answers a burst by
- * one ACK tells by SACK for how many segments it stands; then that ACK may even be a new one. */
-static void
-look_for_loss(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, bool duplicate)
-{
-	uint32_t sacked = c->sack_ok ? sacked_beyond(c, &s->h) : 0;
-	uint32_t worth = duplicate ? 1 : 0;
-
-	if (sacked > c->sacked_bytes && (sacked - c->sacked_bytes) / c->mss > worth)
-		worth = (sacked - c->sacked_bytes) / c->mss;
-	c->sacked_bytes = sacked;
-	if (worth == 0)
-		return;
-	c->dupacks += worth;
-	tcp_conn_touch(t, c);
-	if (c->recovering)
-		tcp_cc_duplicate(c, worth);
-	else if (c->dupacks >= DUPLICATES_FOR_LOSS && seq_ge(c->snd_una, c->recover))
-		enter_recovery(t, c);
-}
-
-static bool
-is_duplicate(const struct tcp_conn *c, const struct tcp_segment *s, uint32_t window)
-{
-	return s->h.ack == c->snd_una && c->snd_una != c->snd_max && s->len == 0 &&
-	       !(s->h.flags & (TCPHDR_SYN | TCPHDR_FIN)) && window == c->snd_wnd &&
-	       window != 0;
-}
-
-/* True: the connection is gone. */
-static bool
-fin_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
-{
-	switch (c->state) {
-	case TCP_FIN_WAIT_1:
-		tcp_conn_set_state(c, TCP_FIN_WAIT_2);
-		if (c->orphan)
-			c->idle_at_ns = now_ns + t->config.fin_wait_ns;
-		return false;
-	case TCP_CLOSING:
-		tcp_conn_set_state(c, TCP_TIME_WAIT);
-		tcp_time_wait_enter(t, c, now_ns);
-		return true;
-	case TCP_LAST_ACK:
-		tcp_conn_end(t, c, ERR_OK);
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* True: the connection is gone. */
-static bool
-process_ack(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns)
-{
-	uint32_t window = (uint32_t)s->h.window << (s->h.flags & TCPHDR_SYN ? 0 : c->snd_shift);
-	bool duplicate = is_duplicate(c, s, window);
-	uint32_t fin_end = c->snd_end + 1;
-
-	c->persist_silent = 0;
-	if (c->state == TCP_SYN_RCVD) {
-		c->snd_wnd = window;
-		c->snd_wnd_max = window;
-		c->snd_wl1 = s->h.seq;
-		c->snd_wl2 = s->h.ack;
-		tcp_conn_established(t, c, now_ns);
-	}
-	if (seq_gt(s->h.ack, c->snd_una))
-		new_ack(t, c, s, now_ns);
-	if (c->snd_una != c->snd_max)
-		look_for_loss(t, c, s, duplicate);
-	update_window(c, s, window);
-	if (c->send_head || seq_lt(c->snd_nxt, tcp_conn_send_limit(c)))
-		tcp_conn_touch(t, c);
-	if (c->fin_queued && c->snd_una == fin_end && fin_acked(t, c, now_ns))
-		return true;
-	tcp_conn_arm(t, c);
-	return false;
 }
 
 /* --- seventh: payload ------------------------------------------------------------------ */
@@ -577,7 +391,7 @@ input_synchronized(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uin
 		c->keepalive_probes = 0;
 		c->idle_at_ns = now_ns + tcp_conn_policy(t, c)->keepalive_ns;
 	}
-	if (process_ack(t, c, s, now_ns))
+	if (tcp_ack_process(t, c, s, now_ns))
 		return ERR_OK;
 	/* Sixth: the urgent pointer is ignored, its data is delivered in line (README). */
 	if (s->len == 0 && !s->fin)

@@ -24,7 +24,7 @@
 #define TCP_SEGMENT_PIECES_MAX 8u   /* payload pieces of one segment; drivers stop at 17 */
 #define TCP_BURST_SEGMENTS_MAX 64u  /* one connection's segments per output call */
 #define TCP_TRANSMIT_QUEUE_MAX 4096u /* segments that wait for tcp_transmit_next() */
-#define TCP_CONN_RANGES_MAX 256u    /* queued pieces of one connection */
+#define TCP_CONN_RANGES_MIN 256u    /* queued pieces of one connection, or one per KiB of send_bytes_max */
 #define TCP_RUNS_MAX 64u            /* out-of-order runs of one connection */
 #define TCP_TIMERS_PER_ADVANCE 1024u /* timers that one tcp_advance() fires */
 #define TCP_PORT_TRIES_MAX 4096u    /* candidates of one active open */
@@ -96,11 +96,102 @@ enum tcp_state {
 struct tcp_range {
 	struct tcp_range *next;
 	struct pkt *pkt;
-	uint64_t sent_at_ns; /* last transmission of any of its bytes */
 	uint32_t seq;
 	uint32_t len;
-	uint32_t offset;     /* in pkt */
-	uint32_t sends;      /* times its last byte was sent */
+	uint32_t offset; /* in pkt */
+};
+
+/* --- what is in flight (flight.c, loss.c) ------------------------------------------ */
+
+enum tcp_sent_flags {
+	TCP_SENT_SACKED = 1 << 0,
+	TCP_SENT_LOST = 1 << 1,   /* found lost; stays until it is SACKed or acknowledged */
+	TCP_SENT_RESENT = 1 << 2, /* and a retransmission of it is in flight */
+	TCP_SENT_FIN = 1 << 3,    /* the FIN follows its payload */
+};
+
+/* A segment in flight. */
+struct tcp_sent {
+	uint32_t seq;
+	uint32_t sent_us; /* last transmission: worker's clock, modulo 2^32 */
+	uint32_t range;   /* index of the range that seq lies in */
+	uint16_t len;     /* payload */
+	uint8_t flags;    /* enum tcp_sent_flags */
+	uint8_t sends;    /* up to UINT8_MAX */
+};
+
+#define TCP_BLOCK_BYTES 256u
+#define TCP_CHUNK_SENT 15u
+
+/* Segments in the order of their numbers; only the first chunk of a flight has some missing in front. */
+struct tcp_chunk {
+	struct tcp_chunk *next;
+	uint8_t first;  /* sent[first] to sent[stop - 1] are in flight */
+	uint8_t stop;
+	uint8_t open;   /* of them, neither SACKed nor waiting for retransmission */
+	uint8_t resend; /* of them, lost, not SACKed and not sent again yet */
+	struct tcp_sent sent[TCP_CHUNK_SENT];
+};
+
+enum tcp_flight_mode {
+	TCP_FLIGHT_OPEN,     /* no loss known */
+	TCP_FLIGHT_RECOVERY, /* fast recovery by PRR, until recover is acknowledged */
+	TCP_FLIGHT_REDUCED,  /* the same without a loss: the path said ECN-CE (RFC 3168) */
+	TCP_FLIGHT_TIMEOUT,  /* after an RTO, until recover is acknowledged */
+};
+
+/* What a connection needs only while something is in flight; lent from the pool of blocks, as chunks are. */
+struct tcp_flight {
+	struct tcp_chunk *head;
+	struct tcp_chunk *tail;
+	uint64_t pace_at_ns; /* the pacer's clock: when what was sent so far has left at its rate */
+	uint64_t wake_at_ns; /* the pacer stopped output until then; NEVER_NS: it did not */
+	/* numbers in [una, nxt) */
+	uint32_t sacked_bytes;
+	uint32_t sacked_segments;
+	uint32_t lost_bytes;      /* flagged LOST, not SACKed */
+	uint32_t resent_bytes;    /* flagged RESENT, not SACKed */
+	uint32_t duplicate_bytes; /* without SACK: what duplicate ACKs stand for (RFC 5681, RFC 6582) */
+	uint32_t fack;            /* end of the highest SACKed segment; una before there is one */
+	/* RACK (RFC 8985 section 5.3) */
+	uint32_t rack_us;     /* transmission of the segment sent last of those delivered */
+	uint32_t rack_end;    /* its end */
+	uint32_t rack_rtt_us; /* its round trip */
+	uint32_t dsack_round;
+	uint64_t rto_at_ns; /* when the RTO is due, whatever else the slot waits for now */
+	/* recovery */
+	uint32_t recover; /* nxt when it began */
+	uint32_t prr_delivered;
+	uint32_t prr_out;
+	uint32_t prr_flight; /* RecoverFS */
+	uint32_t undo_cwnd;
+	uint32_t undo_ssthresh;
+	uint32_t undo_top;
+	uint32_t undo_ts; /* of the first retransmission (RFC 3522) */
+	uint32_t timeout_una; /* una at the last RTO */
+	uint32_t dupacks;
+	uint32_t limited_end; /* cwnd counts as used until this is acknowledged */
+	uint8_t mode;         /* enum tcp_flight_mode */
+	bool has_rack : 1;    /* the three are set */
+	bool dsack_seen : 1;  /* dsack_round is set */
+	bool can_undo : 1;    /* undo_cwnd is set */
+	bool has_resent : 1;  /* undo_ts is set */
+	bool cwnd_limited : 1;
+	/* HyStart++ (RFC 9406) */
+	uint8_t round_samples;
+	uint8_t css_rounds; /* 0: not in conservative slow start */
+	uint32_t round_end;
+	uint32_t round_min_us;
+	uint32_t last_min_us;
+	uint32_t css_base_us;
+	/* congestion avoidance: CUBIC's epoch (RFC 9438), or bytes towards NewReno's next step */
+	bool in_epoch;
+	uint32_t epoch_ms;
+	uint32_t k_ms;
+	uint32_t origin;     /* W_max of this epoch */
+	uint32_t estimate;   /* W_est */
+	uint64_t carry;      /* of a division by cwnd */
+	uint64_t estimate_carry;
 };
 
 /* A run of received bytes beyond a hole, lent from the same pool as ranges. */
@@ -118,6 +209,8 @@ enum tcp_rtx_kind {
 	TCP_RTX_RTO,
 	TCP_RTX_PERSIST,  /* window closed, nothing in flight */
 	TCP_RTX_OVERRIDE, /* window smaller than a segment, nothing in flight */
+	TCP_RTX_PROBE,    /* tail loss probe (RFC 8985 section 7) */
+	TCP_RTX_REORDER,  /* RACK waits whether a segment was only overtaken */
 };
 
 struct tcp_conn {
@@ -130,8 +223,8 @@ struct tcp_conn {
 	uint32_t rcv_nxt;
 	uint32_t rcv_adv; /* right edge promised; written by the emitter only */
 	uint32_t snd_una;
-	uint32_t snd_nxt;
-	uint32_t snd_max; /* highest ever sent + 1; snd_nxt falls behind after an RTO */
+	uint32_t snd_nxt; /* what the flight tells about ends here */
+	uint32_t snd_max; /* highest ever sent + 1: a window probe's byte, and what was rewound, lie beyond snd_nxt */
 	uint32_t snd_end; /* end of the queue: the FIN's number once it is queued */
 	uint32_t snd_wnd;
 	uint32_t snd_wl1;
@@ -162,30 +255,33 @@ struct tcp_conn {
 	bool ack_now : 1;
 	bool ack_pending : 1;
 	bool dsack : 1;        /* dsack_start and dsack_end wait to be reported */
-	bool send_head : 1;    /* retransmit one segment at snd_una */
 	bool send_anyway : 1;  /* override timer fired: send less than a segment */
 	bool send_probe : 1;   /* persist or keep-alive probe is due */
-	bool recovering : 1;   /* NewReno fast recovery until recover */
-	bool cwnd_limited : 1; /* since the last ACK, cwnd was what stopped output */
+	bool send_tail : 1;    /* tail loss probe is due */
+	bool is_probing : 1;   /* a tail loss probe is out */
+	bool probe_resent : 1; /* and it was a retransmission */
+	bool reordering_seen : 1; /* RACK: this path overtakes */
 	bool notify : 1;
 	bool soft_error : 1;   /* an ICMP error was seen since the last progress */
 	bool syn_retried : 1;  /* one SYN was sent again at once after a bad ACK */
 
 	/* congestion control and loss */
+	struct tcp_flight *flight; /* NULL: nothing of the stream is in flight */
 	uint32_t cwnd;
 	uint32_t ssthresh;
-	uint32_t acked_bytes; /* towards the next congestion avoidance step */
-	uint32_t recover;     /* RFC 6582 */
-	uint32_t dupacks;
-	uint32_t sacked_bytes; /* reported beyond una by the last ACK */
-	uint32_t rto_una;     /* una of the last RTO that reduced ssthresh */
+	uint32_t cwnd_top;         /* CUBIC's W_max */
+	uint32_t probe_end;        /* nxt when the tail loss probe went out */
+	uint32_t rtt_min_us;       /* 0: none */
+	uint32_t rtt_min_at_ms;    /* worker's clock, modulo 2^32 */
+	uint8_t reorder_steps;     /* RACK: the window in quarters of the minimal round trip */
+	uint8_t reorder_rounds;    /* recoveries that it is kept for */
 
 	/* time */
-	uint64_t srtt_ns; /* 0: no sample yet */
-	uint64_t rttvar_ns;
-	uint64_t rto_ns; /* without backoff */
-	uint32_t backoff;
-	uint32_t persist_silent;   /* window probes without any answer */
+	uint8_t backoff;
+	uint8_t persist_silent; /* window probes without any answer */
+	uint32_t srtt_us;       /* 0: no sample yet */
+	uint32_t rttvar_us;
+	uint32_t rto_us; /* without backoff */
 	uint64_t progress_at_ns;   /* una moved, or the first byte went out */
 	uint64_t heard_at_ns;      /* last acceptable segment */
 	uint64_t sent_at_ns;       /* last data, for the restart after idle */
@@ -193,13 +289,14 @@ struct tcp_conn {
 	uint64_t output_at_ns;     /* delayed ACK, or another try after an empty pool */
 	uint64_t idle_at_ns;       /* keep-alive, or the end of an orphan's FIN-WAIT-2 */
 	uint64_t challenge_at_ns;  /* begin of the window that challenges counts in */
-	uint32_t challenges;
-	uint32_t quick_acks; /* segments still acknowledged at once */
-	struct timer timer;  /* at the earliest deadline, or before it */
+	uint8_t challenges;
+	uint8_t quick_acks; /* segments still acknowledged at once */
+	struct timer timer; /* at the earliest deadline, or before it */
 
 	/* queues */
 	struct tcp_range *send_head_range;
 	struct tcp_range *send_tail_range;
+	struct tcp_range *send_next_range; /* the one that snd_nxt lies in; NULL: no payload is unsent */
 	uint32_t ranges;
 	uint32_t rcv_max;        /* window offered at most; grows (window.c) */
 	uint32_t tune_seq;       /* rcv_nxt when the round of measuring began */
@@ -258,7 +355,9 @@ struct tcp_time_wait {
 	uint16_t ts_ok;
 };
 
-CHECK_STATIC(sizeof(struct tcp_range) == 40 || sizeof(struct tcp_range) == 48, "range");
+CHECK_STATIC(sizeof(struct tcp_sent) == 16, "a segment in flight");
+CHECK_STATIC(sizeof(struct tcp_chunk) <= TCP_BLOCK_BYTES, "a block");
+CHECK_STATIC(sizeof(struct tcp_flight) <= TCP_BLOCK_BYTES, "a block");
 CHECK_STATIC(sizeof(struct tcp_time_wait) == 64, "one cache line in TIME-WAIT");
 CHECK_STATIC(sizeof(struct tcp_half_open) <= 80, "with its share of pool and table, 96 half-open");
 CHECK_STATIC(sizeof(struct tcp_conn) <= 640, "an idle connection");
@@ -320,7 +419,10 @@ struct tcp {
 	struct pool conns;
 	struct pool half_opens;
 	struct pool time_waits;
+	const struct tcp_cc *cc;
 	struct pool ranges;
+	struct pool blocks; /* flights and chunks */
+	uint32_t conn_ranges_max;
 	struct pkt_queue transmit;
 	struct tcp_link output_list;
 	struct tcp_link turn_list; /* those of output_list whose turn is now */
@@ -540,14 +642,8 @@ void tcp_conn_notify(struct tcp *t, struct tcp_conn *c, uint32_t bits);
 void tcp_conn_notify_writable(struct tcp *t, struct tcp_conn *c);
 /* Has output run for c at the end of the burst. */
 void tcp_conn_touch(struct tcp *t, struct tcp_conn *c);
-/* What an acknowledgment tells about time: how long ago the newest range that it acknowledges whole
- * was last sent, and whether that was the only time. */
-struct tcp_age {
-	uint64_t age_ns; /* 0: no range was acknowledged whole */
-	bool sent_once;  /* all that was acknowledged was */
-};
-/* Forgets everything acknowledged up to ack (a number of the stream). */
-struct tcp_age tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack, uint64_t now_ns);
+/* Frees what the queue has up to ack (a number of the stream). */
+void tcp_conn_release(struct tcp *t, struct tcp_conn *c, uint32_t ack);
 /* Nobody holds the handle any more. */
 void tcp_conn_orphan(struct tcp *t, struct tcp_conn *c);
 bool tcp_address_is_usable(const struct ip_addr *address);
@@ -664,6 +760,87 @@ void tcp_pressure_look(struct tcp *t, uint64_t now_ns);
 /* When to look again though nothing else happens. */
 uint64_t tcp_pressure_next_at(const struct tcp *t);
 
+/* --- ack.c ---------------------------------------------------------------------------- */
+
+/* What an acceptable segment's ACK, window and SACK blocks say. True: the connection is gone. */
+bool tcp_ack_process(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns);
+
+/* --- flight.c ------------------------------------------------------------------------- */
+
+/* What one ACK says that the peer has received, for the first time, of what is in flight. */
+struct tcp_delivery {
+	uint32_t bytes;      /* acknowledged or SACKed */
+	uint32_t segments;
+	uint32_t sacked_bytes; /* of bytes: by SACK */
+	uint32_t sent_us;    /* of the segment among them that was sent last */
+	uint32_t sent_end;
+	uint8_t sent_sends;
+	bool was_resent;     /* some segment among them was sent more than once */
+	bool was_overtaken;  /* one sent once arrived behind a higher one: the path reorders */
+};
+
+/* Room to note one more segment. False: the pool is empty. */
+bool tcp_flight_reserve(struct tcp *t, struct tcp_conn *c);
+/* Notes that [snd_nxt, snd_nxt + len) was sent now, and the FIN with it. Needs tcp_flight_reserve(). */
+void tcp_flight_append(struct tcp_conn *c, uint32_t len, bool fin, uint32_t range, uint64_t now_ns);
+/* Forgets what is below ack. The head, if it is cut, lies in range then. */
+void tcp_flight_acked(struct tcp *t, struct tcp_conn *c, uint32_t ack, uint32_t range, struct tcp_delivery *d);
+/* Marks the segments that lie inside [start, end) whole. Nothing if the block is not inside of (una, nxt]. */
+void tcp_flight_sack(struct tcp_conn *c, uint32_t start, uint32_t end, struct tcp_delivery *d);
+/* Ends the flight: nothing is known about what was sent beyond una any more. */
+void tcp_flight_free(struct tcp *t, struct tcp_conn *c);
+/* The first segment that was lost and not sent again; NULL if there is none. *chunk: where it is. */
+struct tcp_sent *tcp_flight_next_lost(const struct tcp_flight *f, struct tcp_chunk **chunk);
+struct tcp_sent *tcp_flight_head(const struct tcp_flight *f, struct tcp_chunk **chunk);
+struct tcp_sent *tcp_flight_tail(const struct tcp_flight *f, struct tcp_chunk **chunk);
+/* sent, of chunk, went out again. */
+void tcp_flight_resent(struct tcp_flight *f, struct tcp_chunk *chunk, struct tcp_sent *sent, uint64_t now_ns);
+void tcp_flight_lost(struct tcp_flight *f, struct tcp_chunk *chunk, struct tcp_sent *sent);
+/* Nothing counts as lost any more: the retransmission was unnecessary. */
+void tcp_flight_unlose(struct tcp_flight *f);
+/* Nothing counts as SACKed any more: the peer may have thrown it away (RFC 2018 section 8). */
+void tcp_flight_unsack(struct tcp_conn *c);
+/* Bytes that are in the network as far as one can know ("pipe", RFC 6675 section 4). */
+uint32_t tcp_flight_pipe(const struct tcp_conn *c);
+void tcp_flight_check(const struct tcp_conn *c);
+
+static inline uint32_t
+tcp_sent_end(const struct tcp_sent *sent)
+{
+	return sent->seq + sent->len + (sent->flags & TCP_SENT_FIN ? 1 : 0);
+}
+
+static inline uint32_t
+tcp_clock_us(uint64_t now_ns)
+{
+	return (uint32_t)(now_ns / NSEC_PER_USEC);
+}
+
+/* --- loss.c ----------------------------------------------------------------------------- */
+
+/* Everything that follows from an ACK for loss and congestion: una has moved, blocks are marked. acked: by how
+ * much una moved. duplicate: as RFC 5681 section 2 says. */
+void tcp_loss_acked(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, const struct tcp_delivery *d,
+		    uint32_t acked, bool duplicate, uint64_t now_ns);
+/* The RTO fired for what is in flight. */
+void tcp_loss_timeout(struct tcp *t, struct tcp_conn *c, uint64_t now_ns);
+/* TCP_RTX_REORDER fired. */
+void tcp_loss_reorder_expired(struct tcp *t, struct tcp_conn *c, uint64_t now_ns);
+/* Sets the retransmission slot for what is in flight: probe or RTO; or clears it. */
+void tcp_loss_arm(const struct tcp *t, struct tcp_conn *c, uint64_t now_ns);
+/* The RTO runs from now. */
+void tcp_loss_restart(struct tcp_conn *c, uint64_t now_ns);
+/* What an ACK means for a tail loss probe, in flight or not (RFC 8985 section 7.4). */
+void tcp_loss_probe_acked(const struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s);
+/* Whether the first SACK block reports a duplicate (RFC 2883). */
+bool tcp_loss_is_dsack(const struct tcp_conn *c, const struct tcp_segment *s);
+/* Whether the pacer lets a segment go; notes when it will. */
+bool tcp_loss_may_send(struct tcp_conn *c, uint64_t now_ns);
+/* len bytes go out now: pacing and PRR count them. */
+void tcp_loss_sent(struct tcp_conn *c, uint32_t len, bool again, uint64_t now_ns);
+/* All that is in flight will be sent as if new, cut anew; that is no sign of congestion. */
+void tcp_loss_rewind(struct tcp *t, struct tcp_conn *c);
+
 /* --- output.c ----------------------------------------------------------------------- */
 
 /* Sends what is due: the only emitter of live connections. */
@@ -688,6 +865,6 @@ void tcp_rto_arm(struct tcp_conn *c, enum tcp_rtx_kind kind, uint64_t now_ns);
 
 /* --- rtt.c ----------------------------------------------------------------------------- */
 
-void tcp_rtt_sample(const struct tcp *t, struct tcp_conn *c, uint64_t sample_ns);
+void tcp_rtt_sample(const struct tcp *t, struct tcp_conn *c, uint64_t sample_us, uint64_t now_ns);
 /* With backoff. */
 uint64_t tcp_rto_ns(const struct tcp_conn *c);

@@ -286,9 +286,13 @@ complete(struct tcp *t, const struct tcp_half_open *h, const struct tcp_listener
 	c->snd_wnd = (uint32_t)s->h.window << c->snd_shift;
 	if (c->snd_wnd > c->snd_wnd_max)
 		c->snd_wnd_max = c->snd_wnd;
-	/* Not from the echo: the low bits of a SYN-ACK's timestamp carry options. A cookie's time is unknown. */
+	/* Its time, if it was sent once and its entry is still there; else the echo, whose low bits carry options:
+	 * rounded down, so the path seems longer by up to 64 ms, but not three seconds as RFC 6298 section 5.7 has
+	 * it. */
 	if (sent_at_ns != 0 && now_ns > sent_at_ns)
-		tcp_rtt_sample(t, c, now_ns - sent_at_ns);
+		tcp_rtt_sample(t, c, (now_ns - sent_at_ns) / NSEC_PER_USEC, now_ns);
+	else if (c->ts_ok && h->retries > 0 && s->h.options & TCPHDR_HAS_TIMES && s->h.ts_echo != 0)
+		tcp_rtt_sample(t, c, (uint64_t)(tcp_conn_timestamp(c, now_ns) - s->h.ts_echo) * 1000, now_ns);
 	return tcp_input_conn(t, c, s, now_ns);
 }
 

@@ -2,9 +2,8 @@
  * Output: what is due now, from the connection's state and the time alone. Nobody schedules a segment; input,
  * timers and calls change the state and touch the connection, and this file sends once per burst.
  *
- * Order: SYN; the head again, if it was found lost; new data (or old data again after an RTO) as
- * far as windows, sender SWS avoidance and the burst limit allow, with the FIN on the last piece;
- * a probe; a bare ACK if no other segment carried it. Whatever leaves carries the newest ACK and window,
+ * Order: SYN; what was found lost; new data, with the FIN on the last piece: as far as windows, pacer, sender SWS
+ * avoidance and the burst limit allow; a probe; a bare ACK if no other segment carried it. Whatever leaves carries the newest ACK and window,
  * and only here, through window.c, are rcv_adv and last_ack_sent written.
  */
 #include "tcp/cc.h"
@@ -60,17 +59,6 @@ acknowledged(struct tcp_conn *c)
 	c->dsack = false;
 }
 
-/* The range that holds seq; there is one. */
-static struct tcp_range *
-range_at(const struct tcp_conn *c, uint32_t seq)
-{
-	struct tcp_range *r = c->send_head_range;
-
-	while (seq_ge(seq, r->seq + r->len))
-		r = r->next;
-	return r;
-}
-
 /* How much of len bytes from seq fits into TCP_SEGMENT_PIECES_MAX pieces. */
 static uint32_t
 pieces_fit(const struct tcp_range *r, uint32_t seq, uint32_t len)
@@ -111,22 +99,11 @@ add_payload(struct tcp *t, struct pkt *p, const struct tcp_range *r, uint32_t se
 	return true;
 }
 
-/* Notes on the ranges that [seq, seq + len) left now. */
-static void
-mark_sent(struct tcp_range *r, uint32_t seq, uint32_t len, uint64_t now_ns)
-{
-	for (; r != NULL && seq_lt(r->seq, seq + len); r = r->next) {
-		r->sent_at_ns = now_ns;
-		if (seq_le(r->seq + r->len, seq + len))
-			r->sends++;
-	}
-}
-
-/* Sends [seq, seq + len) with flags. False: a pool is empty, nothing was sent or changed. */
+/* Sends len bytes of stream from h->seq, which lies in r. False: a pool is empty, nothing was sent or changed. */
 static bool
-emit(struct tcp *t, struct tcp_conn *c, struct tcphdr *h, uint32_t len, uint64_t now_ns)
+emit(struct tcp *t, struct tcp_conn *c, struct tcphdr *h, const struct tcp_range *r, uint32_t len,
+     uint64_t now_ns)
 {
-	struct tcp_range *r = len > 0 ? range_at(c, h->seq) : NULL;
 	bool syn = (h->flags & TCPHDR_SYN) != 0;
 	uint32_t adv = c->rcv_adv;
 	struct pkt *p;
@@ -141,12 +118,8 @@ emit(struct tcp *t, struct tcp_conn *c, struct tcphdr *h, uint32_t len, uint64_t
 		c->rcv_adv = adv;
 		return false;
 	}
-	if (len > 0) {
-		mark_sent(r, h->seq, len, now_ns);
-		if (seq_lt(h->seq, c->snd_max))
-			t->stats.retransmits++;
+	if (len > 0)
 		c->sent_at_ns = now_ns;
-	}
 	if (h->flags & TCPHDR_ACK)
 		acknowledged(c);
 	tcp_emit_queue(t, p);
@@ -159,12 +132,14 @@ emit(struct tcp *t, struct tcp_conn *c, struct tcphdr *h, uint32_t len, uint64_t
 static void
 advance_to(struct tcp_conn *c, uint32_t end, uint64_t now_ns)
 {
-	if (c->snd_una == c->snd_max)
+	/* A SYN that is sent again is the same attempt; data after a closed window is a new one. */
+	if (c->snd_una == (tcp_conn_is_synchronized(c) ? c->snd_nxt : c->snd_max))
 		c->progress_at_ns = now_ns;
 	c->snd_nxt = end;
 	c->snd_max = seq_max(c->snd_max, end);
-	if (c->rtx_kind != TCP_RTX_RTO)
-		tcp_rto_arm(c, TCP_RTX_RTO, now_ns);
+	while (c->send_next_range != NULL &&
+	       seq_ge(end, c->send_next_range->seq + c->send_next_range->len))
+		c->send_next_range = c->send_next_range->next;
 }
 
 static bool
@@ -184,11 +159,13 @@ send_syn(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 	if (first)
 		h.ts_value = tcp_conn_timestamp(c, now_ns);
 	h.shift = t->config.window_shift;
-	if (!emit(t, c, &h, 0, now_ns))
+	if (!emit(t, c, &h, NULL, 0, now_ns))
 		return false;
 	if (c->snd_max != c->iss)
 		t->stats.retransmits++;
 	advance_to(c, c->iss + 1, now_ns);
+	if (c->rtx_kind != TCP_RTX_RTO)
+		tcp_rto_arm(c, TCP_RTX_RTO, now_ns);
 	return true;
 }
 
@@ -204,48 +181,78 @@ segment_limit(const struct tcp_conn *c, struct tcphdr *h)
 	return c->mss_path - options;
 }
 
-/* The oldest segment again, found lost by duplicate ACKs. The congestion window does not stop it. */
-static bool
-send_head_again(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
-{
-	struct tcphdr h = header_make(c, c->snd_una, 0, now_ns);
-	uint32_t limit = segment_limit(c, &h);
-	uint32_t data_end = seq_min(c->snd_max, c->snd_end);
-	uint32_t len = 0;
+enum step {
+	STEP_SENT,
+	STEP_NOTHING,
+	STEP_NO_PACKET,
+};
 
-	if (c->snd_una == c->snd_max)
-		return true;
-	if (seq_lt(c->snd_una, data_end)) {
-		len = smaller(data_end - c->snd_una, limit);
-		len = smaller(len, c->snd_wnd);
-		if (len == 0)
-			return true; /* the window has closed: the persist timer's business */
-		len = pieces_fit(range_at(c, c->snd_una), c->snd_una, len);
-	}
-	if (c->fin_queued && c->snd_una + len == c->snd_end && seq_gt(c->snd_max, c->snd_end))
-		h.flags |= TCPHDR_FIN;
-	if (len > 0 && c->snd_una + len == c->snd_end)
+/* A segment of the flight once more, cut as it was. */
+static enum step
+send_again(struct tcp *t, struct tcp_conn *c, struct tcp_chunk *chunk, struct tcp_sent *sent, uint64_t now_ns)
+{
+	struct tcphdr h = header_make(c, sent->seq, sent->flags & TCP_SENT_FIN ? TCPHDR_FIN : 0, now_ns);
+	const struct tcp_range *r = sent->len > 0 ? pool_at(&t->ranges, sent->range) : NULL;
+
+	/* SACK blocks would not fit beside a full segment. The next bare ACK has them. */
+	if (sent->len > 0 && sent->seq + sent->len == c->snd_end)
 		h.flags |= TCPHDR_PSH;
-	return emit(t, c, &h, len, now_ns);
+	if (!emit(t, c, &h, r, sent->len, now_ns))
+		return STEP_NO_PACKET;
+	t->stats.retransmits++;
+	tcp_flight_resent(c->flight, chunk, sent, now_ns);
+	tcp_loss_sent(c, sent->len, true, now_ns);
+	if (sent->seq == c->snd_una)
+		tcp_loss_restart(c, now_ns);
+	tcp_loss_arm(t, c, now_ns);
+	return STEP_SENT;
 }
 
-/* What the peer's and the congestion window let through beyond snd_nxt; negative if the peer took
- * back what is in flight. */
-static int32_t
-usable_window(struct tcp_conn *c)
+static bool
+fits_window(const struct tcp_conn *c, const struct tcp_sent *sent)
 {
-	uint32_t flight = c->snd_nxt - c->snd_una;
-	uint32_t cwnd = c->cwnd;
+	return seq_le(sent->seq + sent->len, c->snd_una + c->snd_wnd);
+}
 
-	/* Limited transmit (RFC 3042): the first two duplicates each let one new segment go. */
-	if (!c->recovering && c->snd_nxt == c->snd_max)
-		cwnd += smaller(c->dupacks, 2) * c->mss;
-	if (cwnd < c->snd_wnd) {
-		if (tcp_conn_send_limit(c) - c->snd_una > cwnd)
-			c->cwnd_limited = true;
-		return seq_diff(cwnd, flight);
+/* Data waits, and nothing but the congestion window or the pacer holds it back. */
+static void
+note_limited(struct tcp_conn *c)
+{
+	if (c->flight == NULL)
+		return;
+	c->flight->cwnd_limited = true;
+	c->flight->limited_end = c->snd_nxt;
+}
+
+/* The first segment that was found lost. */
+static enum step
+send_lost(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	struct tcp_chunk *chunk;
+	struct tcp_sent *sent;
+
+	if (c->flight == NULL || c->flight->lost_bytes == c->flight->resent_bytes)
+		return STEP_NOTHING;
+	if (tcp_flight_pipe(c) >= c->cwnd) {
+		note_limited(c);
+		return STEP_NOTHING;
 	}
-	return seq_diff(c->snd_wnd, flight);
+	sent = tcp_flight_next_lost(c->flight, &chunk);
+	/* What the window does not admit any more is the timeout's business. */
+	if (sent == NULL || !fits_window(c, sent) || !tcp_loss_may_send(c, now_ns))
+		return STEP_NOTHING;
+	return send_again(t, c, chunk, sent, now_ns);
+}
+
+/* What the peer's window and, unless it is a probe, the congestion window let through beyond snd_nxt; negative if
+ * the peer took back what is in flight. */
+static int32_t
+usable_window(struct tcp_conn *c, bool probe)
+{
+	int32_t offered = seq_diff(c->snd_una + c->snd_wnd, c->snd_nxt);
+	int32_t allowed = (int32_t)(c->cwnd - tcp_flight_pipe(c));
+
+	return probe || allowed > offered ? offered : allowed;
 }
 
 /* Sender SWS avoidance (RFC 9293 section 3.8.6.2.1); Nagle is off. */
@@ -256,31 +263,48 @@ is_worth_sending(const struct tcp_conn *c, uint32_t len, uint32_t limit, bool al
 	       seq_lt(c->snd_nxt, c->snd_max);
 }
 
-enum step {
-	STEP_SENT,
-	STEP_NOTHING,
-	STEP_NO_PACKET,
-};
+/* Notes the segment that has just left from snd_nxt. */
+static void
+note_sent(struct tcp *t, struct tcp_conn *c, uint32_t range, uint32_t len, bool fin, uint64_t now_ns)
+{
+	bool is_first = c->snd_una == c->snd_nxt;
 
+	if (seq_lt(c->snd_nxt, c->snd_max))
+		t->stats.retransmits++;
+	tcp_flight_append(c, len, fin, range, now_ns);
+	advance_to(c, c->snd_nxt + len + fin, now_ns);
+	tcp_loss_sent(c, len, false, now_ns);
+	if (is_first)
+		tcp_loss_restart(c, now_ns);
+	if (c->rtx_kind != TCP_RTX_REORDER)
+		tcp_loss_arm(t, c, now_ns);
+}
+
+/* New data. probe: one segment for an answer, whatever cwnd says (RFC 8985 section 7.3). */
 static enum step
-send_next(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+send_next(struct tcp *t, struct tcp_conn *c, bool probe, uint64_t now_ns)
 {
 	struct tcphdr h = header_make(c, c->snd_nxt, 0, now_ns);
+	const struct tcp_range *r = c->send_next_range;
 	uint32_t limit = segment_limit(c, &h);
 	uint32_t unsent = tcp_conn_send_limit(c) - c->snd_nxt; /* the FIN counts */
-	int32_t usable = usable_window(c);
+	int32_t usable = usable_window(c, probe);
 	uint32_t pieces = limit;
 	uint32_t len;
 	bool fin;
 	bool all;
 
-	if (unsent == 0 || usable <= 0)
+	if (unsent == 0)
+		return STEP_NOTHING;
+	if (seq_lt(c->snd_nxt, c->snd_una + c->snd_wnd) && unsent > (usable > 0 ? (uint32_t)usable : 0))
+		note_limited(c);
+	if (usable <= 0)
 		return STEP_NOTHING;
 	len = seq_lt(c->snd_nxt, c->snd_end) ? c->snd_end - c->snd_nxt : 0;
 	len = smaller(smaller(len, limit), (uint32_t)usable);
 	/* As many pieces as one segment can have make a full segment as well. */
 	if (len > 0)
-		pieces = pieces_fit(range_at(c, c->snd_nxt), c->snd_nxt, len);
+		pieces = pieces_fit(r, c->snd_nxt, len);
 	if (pieces < len)
 		len = limit = pieces;
 	all = c->snd_nxt + len == c->snd_end;
@@ -293,13 +317,41 @@ send_next(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 		h.flags |= TCPHDR_PSH;
 	if (len == 0 && !fin)
 		return STEP_NOTHING;
-	if (!emit(t, c, &h, len, now_ns))
+	if (!probe && !tcp_loss_may_send(c, now_ns)) {
+		note_limited(c);
+		return STEP_NOTHING;
+	}
+	if (!tcp_flight_reserve(t, c) || !emit(t, c, &h, r, len, now_ns))
 		return STEP_NO_PACKET;
-	if (len == 0 && seq_lt(h.seq, c->snd_max))
-		t->stats.retransmits++;
 	c->send_anyway = false;
-	advance_to(c, h.seq + len + fin, now_ns);
+	note_sent(t, c, len > 0 ? pool_index(&t->ranges, r) : 0, len, fin, now_ns);
 	return STEP_SENT;
+}
+
+/* RFC 8985 section 7.3: new data if there is some and the window lets it, else the last segment again. */
+static bool
+send_tail_probe(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	struct tcp_chunk *chunk;
+	struct tcp_sent *tail;
+	enum step step;
+
+	c->probe_resent = false;
+	step = send_next(t, c, true, now_ns);
+	if (step == STEP_NOTHING && c->flight != NULL) {
+		tail = tcp_flight_tail(c->flight, &chunk);
+		if (tail == NULL || !fits_window(c, tail))
+			return true;
+		c->probe_resent = true;
+		step = send_again(t, c, chunk, tail, now_ns);
+	}
+	if (step == STEP_NO_PACKET)
+		return false;
+	c->is_probing = true;
+	c->probe_end = c->snd_nxt;
+	tcp_loss_restart(c, now_ns);
+	tcp_loss_arm(t, c, now_ns);
+	return true;
 }
 
 /* A window or keep-alive probe: nothing, at a number that the peer has acknowledged, which it must
@@ -314,7 +366,7 @@ send_probe(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 
 	if (fin)
 		h.flags |= TCPHDR_FIN;
-	if (!emit(t, c, &h, byte && !fin ? 1 : 0, now_ns))
+	if (!emit(t, c, &h, c->send_head_range, byte && !fin ? 1 : 0, now_ns))
 		return false;
 	if (byte)
 		c->snd_max = seq_max(c->snd_max, c->snd_una + 1);
@@ -324,25 +376,25 @@ send_probe(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 static bool
 send_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 {
-	/* snd_max, not snd_nxt: after an RTO the peer's rcv_nxt may be beyond snd_nxt, and what
+	/* snd_max, not snd_nxt: after a rewind the peer's rcv_nxt may be beyond snd_nxt, and what
 	 * is to the left of it would be answered instead of read. Nor beyond the peer's window. */
 	uint32_t seq = seq_min(c->snd_max, c->snd_una + c->snd_wnd);
 	struct tcphdr h = header_make(c, seq_max(seq, c->snd_una), 0, now_ns);
 
 	add_sack(c, &h);
-	return emit(t, c, &h, 0, now_ns);
+	return emit(t, c, &h, NULL, 0, now_ns);
 }
 
 /* Something waits for a window: one of the three kinds of the slot must watch it. */
 static void
-arm_for_unsent(struct tcp_conn *c, uint64_t now_ns)
+arm_for_unsent(const struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 {
 	bool waiting = seq_lt(c->snd_nxt, tcp_conn_send_limit(c));
 	bool flying = c->snd_nxt != c->snd_una;
 
 	if (flying || !waiting) {
 		if (c->rtx_kind == TCP_RTX_PERSIST || c->rtx_kind == TCP_RTX_OVERRIDE)
-			tcp_rto_arm(c, flying ? TCP_RTX_RTO : TCP_RTX_NONE, now_ns);
+			tcp_loss_arm(t, c, now_ns);
 		return;
 	}
 	if (c->snd_wnd == 0) {
@@ -360,23 +412,27 @@ output_synchronized(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 	enum step step = STEP_SENT;
 
 	if (c->snd_una == c->snd_max && seq_lt(c->snd_nxt, c->snd_end) && c->sent_at_ns != 0 &&
-	    now_ns - c->sent_at_ns > c->rto_ns)
+	    now_ns - c->sent_at_ns > (uint64_t)c->rto_us * NSEC_PER_USEC)
 		tcp_cc_idle(c);
-	if (c->send_head) {
-		if (!send_head_again(t, c, now_ns))
+	if (c->send_tail) {
+		if (!send_tail_probe(t, c, now_ns))
 			return false;
-		c->send_head = false;
+		c->send_tail = false;
 	}
 	for (uint32_t n = 0; step == STEP_SENT; n++) {
 		if (n == TCP_BURST_SEGMENTS_MAX) {
 			tcp_conn_touch(t, c);
 			break;
 		}
-		step = send_next(t, c, now_ns);
+		step = send_lost(t, c, now_ns);
+		if (step == STEP_NOTHING)
+			step = send_next(t, c, false, now_ns);
 	}
+	if (c->flight != NULL && c->snd_una == c->snd_nxt)
+		tcp_flight_free(t, c); /* lent, and then there was no packet */
 	if (step == STEP_NO_PACKET)
 		return false;
-	arm_for_unsent(c, now_ns);
+	arm_for_unsent(t, c, now_ns);
 	if (c->send_probe) {
 		if (!send_probe(t, c, now_ns))
 			return false;

@@ -1,4 +1,5 @@
 /* The stack as a whole: sizes, start and end, the loop's calls. */
+#include "tcp/cc.h"
 #include "tcp/internal.h"
 
 #define DEFAULT_USER_TIMEOUT_NS (30 * NSEC_PER_SEC)
@@ -19,7 +20,6 @@
 #define MSS_FLOOR_V6 (1280u - 60u)
 
 CHECK_STATIC(offsetof(struct tcp, output_list) > 0, "place 0 is no link's");
-CHECK_STATIC(sizeof(struct tcp_run) <= sizeof(struct tcp_range) + 8, "one pool lends both");
 
 #define RANGE_BYTES \
 	(sizeof(struct tcp_run) > sizeof(struct tcp_range) ? sizeof(struct tcp_run) : \
@@ -49,6 +49,15 @@ refs_max(const struct tcp_config *config)
 	return config->conns_max + config->half_open_max + config->time_wait_max;
 }
 
+/* A connection with something in flight has a range, at the least, until that is acknowledged. */
+static uint32_t
+blocks_max(const struct tcp_config *config)
+{
+	uint32_t flights = config->conns_max < config->ranges_max ? config->conns_max : config->ranges_max;
+
+	return config->blocks_max != 0 ? config->blocks_max : 2 * flights + config->ranges_max / TCP_CHUNK_SENT + 2;
+}
+
 /* Each part's place is behind those before it. */
 size_t
 tcp_parts(const struct tcp_config *config, struct tcp_part parts[TCP_PARTS])
@@ -64,6 +73,7 @@ tcp_parts(const struct tcp_config *config, struct tcp_part parts[TCP_PARTS])
 	parts[TCP_PART_TIME_WAIT] = part_of_pool("TIME-WAIT", config->time_wait_max,
 						 sizeof(struct tcp_time_wait));
 	parts[TCP_PART_RANGES] = part_of_pool("ranges", config->ranges_max, RANGE_BYTES);
+	parts[TCP_PART_BLOCKS] = part_of_pool("in flight", blocks_max(config), TCP_BLOCK_BYTES);
 	for (uint32_t i = 0; i < TCP_PARTS; i++)
 		sum += parts[i].bytes;
 	return sum;
@@ -175,6 +185,10 @@ tcp_init(void *memory, const struct tcp_config *config, struct pkt_pool *header_
 	pool_init(&t->time_waits, place[TCP_PART_TIME_WAIT], config->time_wait_max,
 		  sizeof(struct tcp_time_wait));
 	pool_init(&t->ranges, place[TCP_PART_RANGES], config->ranges_max, RANGE_BYTES);
+	pool_init(&t->blocks, place[TCP_PART_BLOCKS], blocks_max(config), TCP_BLOCK_BYTES);
+	t->cc = config->congestion == TCP_CONGESTION_NEWRENO ? &tcp_cc_newreno : &tcp_cc_cubic;
+	t->conn_ranges_max = config->send_bytes_max / KIB > TCP_CONN_RANGES_MIN ? config->send_bytes_max / KIB :
+										     TCP_CONN_RANGES_MIN;
 	tcp_link_init(t, &t->output_list);
 	tcp_link_init(t, &t->turn_list);
 	tcp_link_init(t, &t->event_list);
@@ -272,7 +286,7 @@ tcp_stats(const struct tcp *t)
 /* --- ICMP: RFC 5927, RFC 5461 ----------------------------------------------------------- */
 
 static void
-shrink_path(struct tcp *t, struct tcp_conn *c, uint32_t mtu_bytes, uint64_t now_ns)
+shrink_path(struct tcp *t, struct tcp_conn *c, uint32_t mtu_bytes)
 {
 	bool v4 = tcp_address_is_v4(&c->tuple.remote);
 	uint32_t floor = v4 ? MSS_FLOOR_V4 : MSS_FLOOR_V6;
@@ -283,11 +297,8 @@ shrink_path(struct tcp *t, struct tcp_conn *c, uint32_t mtu_bytes, uint64_t now_
 		return;
 	tcp_conn_set_mss(c, mss);
 	/* What was too large is sent again smaller, at once; it is no sign of congestion. */
-	if (tcp_conn_is_synchronized(c)) {
-		c->snd_nxt = c->snd_una;
-		tcp_rto_arm(c, TCP_RTX_RTO, now_ns);
-		tcp_conn_touch(t, c);
-	}
+	if (tcp_conn_is_synchronized(c))
+		tcp_loss_rewind(t, c);
 }
 
 void
@@ -305,7 +316,7 @@ tcp_icmp(struct tcp *t, const struct tcp_tuple *tuple, uint32_t quoted_seq, bool
 	if (seq_lt(quoted_seq, c->snd_una) || seq_ge(quoted_seq, c->snd_max))
 		return;
 	if (mtu_bytes != 0)
-		shrink_path(t, c, mtu_bytes, now_ns);
+		shrink_path(t, c, mtu_bytes);
 	else if (hard && c->state == TCP_SYN_SENT)
 		tcp_conn_end(t, c, ERR_TCP_UNREACHABLE);
 	else

@@ -62,12 +62,19 @@ struct tcp_watched_pool {
 
 #define TCP_WATCHED_POOLS_MAX 4
 
+enum tcp_congestion {
+	TCP_CONGESTION_CUBIC,
+	TCP_CONGESTION_NEWRENO, /* a yardstick for tests */
+};
+
 struct tcp_config {
 	/* capacity */
 	uint32_t conns_max;     /* full connections */
 	uint32_t half_open_max; /* SYN received; beyond it cookies alone carry the handshake */
 	uint32_t time_wait_max; /* beyond it the oldest leaves early, counted */
 	uint32_t ranges_max;    /* sent or queued pieces of all connections together */
+	uint32_t blocks_max;    /* 256 bytes each: one per connection with data in flight, one per 15 segments of it;
+				 * 0: two per connection, but no more than pieces can use, and one per 15 ranges */
 	/* segment sizes: MTU minus IP and TCP headers of the egress interface, no options */
 	uint16_t mss_v4;
 	uint16_t mss_v6;
@@ -88,6 +95,7 @@ struct tcp_config {
 	uint64_t time_wait_ns;     /* 60 s */
 	uint64_t fin_wait_ns;      /* orphan FIN-WAIT-2: 60 s */
 	uint64_t rto_min_ns;       /* 200 ms */
+	enum tcp_congestion congestion;
 	uint16_t peer_mss_min;     /* a SYN that offers less is dropped (CVE-2019-11479): none, it counts as 48 */
 	uint32_t orphans_max;      /* closed here, not yet there; beyond it the oldest is reset: conns_max / 4 */
 	uint16_t ephemeral_port_min; /* 16384 */
@@ -122,6 +130,7 @@ enum tcp_part_index {
 	TCP_PART_HALF_OPEN,
 	TCP_PART_TIME_WAIT,
 	TCP_PART_RANGES,
+	TCP_PART_BLOCKS,
 	TCP_PARTS
 };
 
@@ -284,6 +293,7 @@ struct tcp_stats {
 	uint64_t retransmits;
 	uint64_t rtos;
 	uint64_t fast_retransmits;
+	uint64_t undone; /* times that a retransmission proved unnecessary */
 	uint64_t accepted;
 	uint64_t connected;
 	uint64_t cookies_sent;
@@ -299,6 +309,7 @@ struct tcp_stats {
 	uint32_t half_open;
 	uint32_t time_wait;
 	uint32_t ranges;
+	uint32_t blocks; /* of what is in flight */
 	uint32_t pressure;      /* enum tcp_pressure */
 	uint64_t recv_truesize; /* memory that received data pins until it is taken */
 };

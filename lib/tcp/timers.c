@@ -9,7 +9,6 @@
  * The entry is lazy: a deadline that moves away leaves it where it is, and the early wake-up finds
  * nothing due. The user timeout needs no deadline of its own: it shortens the first.
  */
-#include "tcp/cc.h"
 #include "tcp/internal.h"
 
 static uint64_t
@@ -22,6 +21,9 @@ void
 tcp_conn_arm(struct tcp *t, struct tcp_conn *c)
 {
 	uint64_t at_ns = earlier(c->rtx_at_ns, earlier(c->output_at_ns, c->idle_at_ns));
+
+	if (c->flight != NULL)
+		at_ns = earlier(at_ns, c->flight->wake_at_ns);
 
 	if (at_ns == NEVER_NS)
 		return;
@@ -63,13 +65,11 @@ timeout_reason(const struct tcp_conn *c)
 	return c->soft_error ? ERR_TCP_UNREACHABLE : ERR_TCP_TIMEOUT;
 }
 
-/* RFC 6298 section 5.4 to 5.6. Everything in flight counts as lost and is sent again from the
- * oldest on, as the window lets it. */
+/* RFC 6298 section 5.4 to 5.6. */
 static bool
 retransmission_expired(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 {
 	uint64_t end_ns = c->progress_at_ns + patience_ns(t, c);
-	uint32_t flight = c->snd_max - c->snd_una;
 
 	if (now_ns >= end_ns) {
 		if (tcp_conn_is_synchronized(c))
@@ -79,21 +79,20 @@ retransmission_expired(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 		return false;
 	}
 	t->stats.rtos++;
-	c->backoff++;
-	if (tcp_conn_is_synchronized(c)) {
-		tcp_cc_rto(c, flight, c->rto_una != c->snd_una || c->backoff == 1);
-		c->rto_una = c->snd_una;
-	} else if (c->retries < UINT8_MAX) {
-		c->retries++;
+	if (c->backoff < UINT8_MAX)
+		c->backoff++;
+	if (!tcp_conn_is_synchronized(c)) {
+		if (c->retries < UINT8_MAX)
+			c->retries++;
+		c->snd_nxt = c->snd_una; /* the SYN again */
+		tcp_rto_arm(c, TCP_RTX_RTO, now_ns);
+		c->rtx_at_ns = earlier(c->rtx_at_ns, end_ns);
+	} else {
+		tcp_loss_timeout(t, c, now_ns);
+		tcp_loss_restart(c, now_ns);
+		if (c->flight != NULL)
+			tcp_loss_arm(t, c, now_ns);
 	}
-	c->snd_nxt = c->snd_una;
-	c->recover = c->snd_max;
-	c->recovering = false;
-	c->send_head = false;
-	c->dupacks = 0;
-	c->sacked_bytes = 0;
-	tcp_rto_arm(c, TCP_RTX_RTO, now_ns);
-	c->rtx_at_ns = earlier(c->rtx_at_ns, end_ns);
 	return true;
 }
 
@@ -111,8 +110,10 @@ persist_expired(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 		tcp_conn_reset(t, c, timeout_reason(c));
 		return false;
 	}
-	c->persist_silent++;
-	c->backoff++;
+	if (c->persist_silent < UINT8_MAX)
+		c->persist_silent++;
+	if (c->backoff < UINT8_MAX)
+		c->backoff++;
 	c->send_probe = true;
 	tcp_rto_arm(c, TCP_RTX_PERSIST, now_ns);
 	return true;
@@ -129,6 +130,14 @@ rtx_expired(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 	case TCP_RTX_OVERRIDE:
 		c->send_anyway = true;
 		tcp_rto_arm(c, TCP_RTX_NONE, now_ns);
+		return true;
+	case TCP_RTX_PROBE:
+		c->send_tail = true;
+		c->rtx_kind = TCP_RTX_RTO;
+		c->rtx_at_ns = c->flight->rto_at_ns;
+		return true;
+	case TCP_RTX_REORDER:
+		tcp_loss_reorder_expired(t, c, now_ns);
 		return true;
 	case TCP_RTX_NONE:
 		break;
@@ -187,6 +196,10 @@ tcp_conn_expired(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 	}
 	if (c->output_at_ns <= now_ns) {
 		output_expired(c);
+		tcp_conn_touch(t, c);
+	}
+	if (c->flight != NULL && c->flight->wake_at_ns <= now_ns) {
+		c->flight->wake_at_ns = NEVER_NS;
 		tcp_conn_touch(t, c);
 	}
 	if (c->idle_at_ns <= now_ns) {
