@@ -28,7 +28,8 @@ extern const struct tcp_cc tcp_cc_newreno;
 /* The connection is established: initial window (RFC 6928). */
 void tcp_cc_init(struct tcp_conn *c);
 
-/* bytes of new data were acknowledged, outside of fast recovery. rtt_us: a round trip measured by this ACK, or 0. */
+/* bytes of new data were acknowledged, outside of fast recovery. rtt_us: a round trip that this ACK measured, or
+ * 0. */
 void tcp_cc_acked(const struct tcp *t, struct tcp_conn *c, uint32_t bytes, uint32_t rtt_us, uint64_t now_ns);
 
 /* A loss, or ECN's word: ssthresh falls. flight: bytes sent and not acknowledged. */

@@ -119,7 +119,8 @@ check_conn(const struct tcp *t, const struct tcp_conn *c)
 	}
 	CHECK(tcp_table_find(t, &c->tuple) == ref);
 	check_send_queue(t, c);
-	CHECK(c->flight != NULL || c->snd_una == c->snd_nxt || !tcp_conn_is_synchronized(c));
+	CHECK(c->flight != NULL || c->snd_una == c->snd_nxt || !tcp_conn_is_synchronized(c) ||
+	      c->snd_una == c->snd_end);
 	if (c->flight != NULL)
 		tcp_flight_check(c);
 	check_congestion(c);

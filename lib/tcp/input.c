@@ -15,7 +15,10 @@ tcp_challenge_allowed(struct tcp_conn *c, uint64_t now_ns)
 		c->challenge_at_ns = now_ns;
 		c->challenges = 0;
 	}
-	return c->challenges++ < TCP_CHALLENGES_MAX;
+	if (c->challenges >= TCP_CHALLENGES_MAX)
+		return false;
+	c->challenges++;
+	return true;
 }
 
 static void

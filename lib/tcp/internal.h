@@ -158,7 +158,7 @@ struct tcp_flight {
 	uint32_t rack_end;    /* its end */
 	uint32_t rack_rtt_us; /* its round trip */
 	uint32_t dsack_round;
-	uint64_t rto_at_ns; /* when the RTO is due, whatever else the slot waits for now */
+	uint64_t rto_at_ns; /* when the RTO is due, whatever the slot waits for until then */
 	/* recovery */
 	uint32_t recover; /* nxt when it began */
 	uint32_t prr_delivered;
@@ -224,7 +224,7 @@ struct tcp_conn {
 	uint32_t rcv_adv; /* right edge promised; written by the emitter only */
 	uint32_t snd_una;
 	uint32_t snd_nxt; /* what the flight tells about ends here */
-	uint32_t snd_max; /* highest ever sent + 1: a window probe's byte, and what was rewound, lie beyond snd_nxt */
+	uint32_t snd_max; /* highest ever sent + 1: a window probe's byte, and what was rewound, lie behind nxt */
 	uint32_t snd_end; /* end of the queue: the FIN's number once it is queued */
 	uint32_t snd_wnd;
 	uint32_t snd_wl1;

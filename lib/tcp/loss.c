@@ -108,6 +108,17 @@ reorder_window_us(const struct tcp_conn *c)
 	return smaller(steps * (c->rtt_min_us / 4), c->srtt_us);
 }
 
+/* Whether the newest segment that arrived was sent after this one. What left in one burst did so in the order of
+ * numbers, but not retransmissions: those count only if the clock says so, or a peer that SACKs within a
+ * microsecond would have them sent again with each ACK. */
+static bool
+is_overtaken(const struct tcp_flight *f, const struct tcp_sent *sent)
+{
+	if (sent->sends > 1)
+		return seq_gt(f->rack_us, sent->sent_us);
+	return is_later(f->rack_us, f->rack_end, sent->sent_us, tcp_sent_end(sent));
+}
+
 /* Step 5. Returns how long to wait for segments that were only just overtaken; 0: for none. *found: something
  * was lost. */
 static uint32_t
@@ -130,7 +141,7 @@ find_lost(struct tcp_conn *c, uint64_t now_ns, bool *found)
 			if (sent->flags & TCP_SENT_SACKED ||
 			    (sent->flags & (TCP_SENT_LOST | TCP_SENT_RESENT)) == TCP_SENT_LOST)
 				continue;
-			if (!is_later(f->rack_us, f->rack_end, sent->sent_us, tcp_sent_end(sent))) {
+			if (!is_overtaken(f, sent)) {
 				/* Whatever follows was sent later still, the first time and again. */
 				if (sent->sends == 1)
 					return wait_us;
@@ -235,7 +246,7 @@ reduce_rate(struct tcp_conn *c, uint32_t delivered, bool safe)
 		quota = (int64_t)(((uint64_t)f->prr_delivered * c->ssthresh + f->prr_flight - 1) / f->prr_flight) -
 			f->prr_out;
 	} else {
-		quota = larger(seq_gt(f->prr_delivered, f->prr_out) ? f->prr_delivered - f->prr_out : 0, delivered);
+		quota = larger(f->prr_delivered - smaller(f->prr_delivered, f->prr_out), delivered);
 		if (safe)
 			quota += c->mss;
 		if (quota > c->ssthresh - pipe)
@@ -425,14 +436,16 @@ tcp_loss_arm(const struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 	const struct tcp_flight *f = c->flight;
 	uint64_t end_ns = c->progress_at_ns + tcp_conn_policy(t, c)->user_timeout_ns;
 
-	if (f == NULL || c->snd_una == c->snd_nxt) {
-		c->rtx_kind = TCP_RTX_NONE;
-		c->rtx_at_ns = NEVER_NS;
+	if (c->snd_una == c->snd_nxt) {
+		tcp_rto_arm(c, TCP_RTX_NONE, now_ns);
 		return;
 	}
-	c->rtx_kind = TCP_RTX_RTO;
-	c->rtx_at_ns = f->rto_at_ns < end_ns ? f->rto_at_ns : end_ns;
-	if (can_probe(c) && now_ns + probe_after_ns(c) < c->rtx_at_ns) {
+	tcp_rto_arm(c, TCP_RTX_RTO, now_ns); /* of a lone FIN, without a flight */
+	if (f != NULL)
+		c->rtx_at_ns = f->rto_at_ns;
+	if (c->rtx_at_ns > end_ns)
+		c->rtx_at_ns = end_ns;
+	if (f != NULL && can_probe(c) && now_ns + probe_after_ns(c) < c->rtx_at_ns) {
 		c->rtx_kind = TCP_RTX_PROBE;
 		c->rtx_at_ns = now_ns + probe_after_ns(c);
 	}

@@ -2,8 +2,8 @@
  * Output: what is due now, from the connection's state and the time alone. Nobody schedules a segment; input,
  * timers and calls change the state and touch the connection, and this file sends once per burst.
  *
- * Order: SYN; what was found lost; new data, with the FIN on the last piece: as far as windows, pacer, sender SWS
- * avoidance and the burst limit allow; a probe; a bare ACK if no other segment carried it. Whatever leaves carries the newest ACK and window,
+ * Order: SYN; what was found lost; new data, with the FIN on the last piece: as far as windows, pacer, sender
+ * SWS avoidance and the burst limit allow; a probe; a bare ACK if no other segment carried it. Whatever leaves carries the newest ACK and window,
  * and only here, through window.c, are rcv_adv and last_ack_sent written.
  */
 #include "tcp/cc.h"
@@ -132,8 +132,8 @@ emit(struct tcp *t, struct tcp_conn *c, struct tcphdr *h, const struct tcp_range
 static void
 advance_to(struct tcp_conn *c, uint32_t end, uint64_t now_ns)
 {
-	/* A SYN that is sent again is the same attempt; data after a closed window is a new one. */
-	if (c->snd_una == (tcp_conn_is_synchronized(c) ? c->snd_nxt : c->snd_max))
+	/* What is sent once more is the same attempt, unless a window was closed in between. */
+	if (c->snd_una == c->snd_max || c->rtx_kind == TCP_RTX_PERSIST || c->rtx_kind == TCP_RTX_OVERRIDE)
 		c->progress_at_ns = now_ns;
 	c->snd_nxt = end;
 	c->snd_max = seq_max(c->snd_max, end);
@@ -263,6 +263,17 @@ is_worth_sending(const struct tcp_conn *c, uint32_t len, uint32_t limit, bool al
 	       seq_lt(c->snd_nxt, c->snd_max);
 }
 
+/* A FIN with nothing before it in flight needs no memory: it is where the stream ends, like a SYN where it begins.
+ * So a worker can always close. */
+static void
+note_lone_fin(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	if (seq_lt(c->snd_nxt, c->snd_max))
+		t->stats.retransmits++;
+	advance_to(c, c->snd_nxt + 1, now_ns);
+	tcp_loss_arm(t, c, now_ns);
+}
+
 /* Notes the segment that has just left from snd_nxt. */
 static void
 note_sent(struct tcp *t, struct tcp_conn *c, uint32_t range, uint32_t len, bool fin, uint64_t now_ns)
@@ -291,6 +302,7 @@ send_next(struct tcp *t, struct tcp_conn *c, bool probe, uint64_t now_ns)
 	int32_t usable = usable_window(c, probe);
 	uint32_t pieces = limit;
 	uint32_t len;
+	bool is_lone_fin;
 	bool fin;
 	bool all;
 
@@ -321,10 +333,14 @@ send_next(struct tcp *t, struct tcp_conn *c, bool probe, uint64_t now_ns)
 		note_limited(c);
 		return STEP_NOTHING;
 	}
-	if (!tcp_flight_reserve(t, c) || !emit(t, c, &h, r, len, now_ns))
+	is_lone_fin = len == 0 && c->flight == NULL;
+	if ((!is_lone_fin && !tcp_flight_reserve(t, c)) || !emit(t, c, &h, r, len, now_ns))
 		return STEP_NO_PACKET;
 	c->send_anyway = false;
-	note_sent(t, c, len > 0 ? pool_index(&t->ranges, r) : 0, len, fin, now_ns);
+	if (is_lone_fin)
+		note_lone_fin(t, c, now_ns);
+	else
+		note_sent(t, c, len > 0 ? pool_index(&t->ranges, r) : 0, len, fin, now_ns);
 	return STEP_SENT;
 }
 

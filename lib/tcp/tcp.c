@@ -55,7 +55,9 @@ blocks_max(const struct tcp_config *config)
 {
 	uint32_t flights = config->conns_max < config->ranges_max ? config->conns_max : config->ranges_max;
 
-	return config->blocks_max != 0 ? config->blocks_max : 2 * flights + config->ranges_max / TCP_CHUNK_SENT + 2;
+	if (config->blocks_max != 0)
+		return config->blocks_max;
+	return 2 * flights + config->ranges_max / TCP_CHUNK_SENT + 2;
 }
 
 /* Each part's place is behind those before it. */

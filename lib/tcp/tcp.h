@@ -73,8 +73,9 @@ struct tcp_config {
 	uint32_t half_open_max; /* SYN received; beyond it cookies alone carry the handshake */
 	uint32_t time_wait_max; /* beyond it the oldest leaves early, counted */
 	uint32_t ranges_max;    /* sent or queued pieces of all connections together */
-	uint32_t blocks_max;    /* 256 bytes each: one per connection with data in flight, one per 15 segments of it;
-				 * 0: two per connection, but no more than pieces can use, and one per 15 ranges */
+	/* what is in flight, 256 bytes each: one per connection with data in flight and one per 15 segments of it.
+	 * 0: two per connection, but no more than ranges can use, and one per 15 ranges */
+	uint32_t blocks_max;
 	/* segment sizes: MTU minus IP and TCP headers of the egress interface, no options */
 	uint16_t mss_v4;
 	uint16_t mss_v6;

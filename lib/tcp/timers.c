@@ -81,10 +81,10 @@ retransmission_expired(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 	t->stats.rtos++;
 	if (c->backoff < UINT8_MAX)
 		c->backoff++;
-	if (!tcp_conn_is_synchronized(c)) {
-		if (c->retries < UINT8_MAX)
+	if (c->flight == NULL) {
+		if (!tcp_conn_is_synchronized(c) && c->retries < UINT8_MAX)
 			c->retries++;
-		c->snd_nxt = c->snd_una; /* the SYN again */
+		c->snd_nxt = c->snd_una; /* the SYN or the FIN again */
 		tcp_rto_arm(c, TCP_RTX_RTO, now_ns);
 		c->rtx_at_ns = earlier(c->rtx_at_ns, end_ns);
 	} else {

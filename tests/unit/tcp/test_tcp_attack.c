@@ -94,7 +94,7 @@ shred(tcp_conn_t conn, struct segment ack, uint32_t mss, uint32_t rounds)
 			ack.sack[ack.sacks++] = (struct segment_sack){ left, left + mss };
 		}
 		give(&ack);
-		assert_in_range(tcp_stats(world.stack.tcp)->ranges, 0, TCP_CONN_RANGES_MAX);
+		assert_in_range(tcp_stats(world.stack.tcp)->ranges, 0, world.stack.tcp->conn_ranges_max);
 		if (n % 16 == 0)
 			tcp_check(world.stack.tcp);
 		pass(5 * MS);
@@ -171,7 +171,7 @@ t10_sacks_that_move_about_change_nothing_but_the_sender(void **state)
 				edge = s.seq + (uint32_t)s.payload.len;
 		if (n % 64 == 0)
 			tcp_check(world.stack.tcp);
-		assert_in_range(tcp_stats(world.stack.tcp)->ranges, 0, TCP_CONN_RANGES_MAX);
+		assert_in_range(tcp_stats(world.stack.tcp)->ranges, 0, world.stack.tcp->conn_ranges_max);
 	}
 	/* One moment, nothing acknowledged: what SACKs alone bring out is at most what was queued, once more. */
 	assert_in_range(tcp_stats(world.stack.tcp)->segments_out - sent, 0, 2 * 200000 / 1460 + 2);

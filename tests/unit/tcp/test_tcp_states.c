@@ -453,6 +453,7 @@ read_pieces(uint64_t *read)
 }
 
 static struct pkt *kept;
+static uint64_t duplicates;
 
 /* One in a hundred arrives twice, the second time much later: an old duplicate. */
 static void
@@ -467,6 +468,7 @@ carry_with_old_duplicates(struct side *from, struct side *to)
 			if (kept != NULL) {
 				tcp_input(to->tcp, kept, pair.now_ns);
 				kept = NULL;
+				duplicates++;
 			} else if ((kept = pkt_alloc(&from->headers)) != NULL) {
 				uint32_t bytes = pkt_total(p);
 
@@ -514,7 +516,9 @@ a_transfer_longer_than_the_number_space(void **state)
 	kept = NULL;
 	assert_true(read > UINT32_MAX);
 	assert_int_equal(conn_at(&pair.b)->rcv_nxt, irs + 1 + (uint32_t)read);
-	assert_int_equal(tcp_stats(pair.b.tcp)->drops[ERR_TCP_PAWS], 0);
+	/* PAWS may drop those of an earlier millisecond, and nothing else. */
+	assert_in_range(tcp_stats(pair.b.tcp)->drops[ERR_TCP_PAWS], 0, duplicates);
+	assert_int_equal(tcp_stats(pair.a.tcp)->retransmits, 0);
 	pair_fini();
 }
 
