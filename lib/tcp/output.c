@@ -3,8 +3,8 @@
  * timers and calls change the state and touch the connection, and this file sends once per burst.
  *
  * Order: SYN; what was found lost; new data, with the FIN on the last piece: as far as windows, pacer, sender
- * SWS avoidance and the burst limit allow; a probe; a bare ACK if no other segment carried it. Whatever leaves carries the newest ACK and window,
- * and only here, through window.c, are rcv_adv and last_ack_sent written.
+ * SWS avoidance and the burst limit allow; a probe; a bare ACK if no other segment carried it. Whatever leaves
+ * carries the newest ACK and window, and only here, through window.c, are rcv_adv and last_ack_sent written.
  */
 #include "tcp/cc.h"
 #include "tcp/internal.h"
