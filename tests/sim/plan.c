@@ -193,6 +193,11 @@ plan_host(struct plan *plan, struct prng *r, uint32_t host)
 		c->cookie_key[i] = (uint8_t)prng_next(r);
 	if (one_in(r, 2))
 		c->isn_offset = (uint32_t)prng_next(r);
+	c->checksum_offload = one_in(r, 3);
+	if (one_in(r, 3)) {
+		c->tso_bytes_max = (uint32_t)log_between(r, 3000, 65535 - 120);
+		c->tso_pieces_max = (uint16_t)between(r, 1, 40);
+	}
 	/* Whether the patience of a minute is enough is luck; without faults it must be. */
 	if (one_in(r, 6))
 		plan->may_fail = true;
@@ -401,11 +406,12 @@ plan_print(const struct plan *plan)
 		const struct tcp_config *c = &plan->config[i];
 
 		printf("  host %u: conns %u, half open %u, time wait %u, ranges %u, mss %u/%u, recv %u, "
-		       "send %u, shift %u, pools %u/%u/%u%s/%u\n",
+		       "send %u, shift %u, pools %u/%u/%u%s/%u, tso %u in %u%s\n",
 		       i, c->conns_max, c->half_open_max, c->time_wait_max, c->ranges_max,
 		       c->mss_v4, c->mss_v6, c->recv_bytes_max, c->send_bytes_max, c->window_shift,
 		       plan->pools[i].headers, plan->pools[i].bare, plan->pools[i].receive,
-		       plan->is_watched[i] ? " watched" : "", plan->pools[i].payload);
+		       plan->is_watched[i] ? " watched" : "", plan->pools[i].payload, c->tso_bytes_max,
+		       c->tso_pieces_max, c->checksum_offload ? ", checksums" : "");
 		for (uint32_t j = 0; j < plan->hosts; j++)
 			if (j != i) {
 				printf("   link %u to %u:\n", i, j);

@@ -19,6 +19,7 @@
  *   app.c     what writes, reads, pauses, half-closes, aborts
  *   oracle.c  what a listener on the wire can tell about right and wrong
  *   watch.c   what a host may do at all, whatever the segments say: invariants 3, 7, 10, 11 and 12 of the design
+ *   card.c    what the engine leaves to the card: checksums and cutting
  *   router.c  what hops on the way report: the size that fits
  *
  * A seed fails by sim_fail(), which ends the process: the state of the world at that
@@ -28,6 +29,7 @@
 #define SIM_HOSTS_MAX 3
 #define SIM_PAIRS_MAX 64
 #define SIM_ENDS_MAX (2 * SIM_PAIRS_MAX)
+#define SIM_CARD_PACKETS 65536
 #define SIM_REPORTS_MAX 16 /* ICMP errors on their way to one host; routers limit them as well */
 
 /* --- what a seed chose ----------------------------------------------------------- */
@@ -194,6 +196,7 @@ struct host {
 	struct report report[SIM_REPORTS_MAX];
 	uint32_t reports;
 	struct budget budget;
+	struct pkt_pool card_pool;
 	struct pkt_queue forwarded; /* on the ring from another worker */
 };
 
@@ -274,6 +277,12 @@ void watch_turn(struct world *w, struct host *h);
 
 /* Basic blocks that the engine has run, where it was compiled to count them (tcp_sim_steps); else 0. */
 extern uint64_t sim_steps;
+
+/* --- card.c -------------------------------------------------------------------------- */
+
+bool card_is_needed(const struct pkt *p);
+/* The segments that p, which host h sends, becomes. p stays the caller's. */
+void card_finish(struct world *w, struct host *h, const struct pkt *p, struct pkt_queue *out);
 
 /* --- router.c ------------------------------------------------------------------------ */
 

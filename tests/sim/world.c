@@ -146,6 +146,7 @@ world_open(struct world *w)
 		config = plan->config[i];
 		if (plan->is_watched[i])
 			config.watched_pools[0].pool = &h->stack.pools[2]; /* what arrives */
+		pkt_pool_init(&h->card_pool, SIM_CARD_PACKETS);
 		stack_open(&h->stack, &config, &plan->pools[i], w->now_ns);
 		CHECK(tcp_listen(h->stack.tcp, &h->address, sim_port_of(i), i + 100) == ERR_OK);
 	}
@@ -316,36 +317,53 @@ ring_next_at(const struct world *w, const struct host *h)
 	return at_ns;
 }
 
+/* One segment onto the wire. */
+static void
+put(struct world *w, struct host *h, struct pkt *p)
+{
+	uint32_t to = 0;
+
+	while (to < w->hosts && memcmp(&w->host[to].address, &pkt_meta(p)->dst, 16) != 0)
+		to++;
+	if (to == w->hosts && !w->plan.is_hostile)
+		sim_fail(w, "host %u sends to an address that nobody has", h->index);
+	trace(w, p, h->index, to, "--");
+	oracle_sent(w, h, p);
+	watch_sent(w, h, p);
+	w->segments++;
+	if (to == w->hosts) {
+		pkt_free(p);
+		return;
+	}
+	pkt_ref(p);
+	if (!link_send(w->link[h->index][to], p, w->now_ns))
+		router_too_long(w, h, to, p);
+	pkt_free(p);
+}
+
 static void
 transmit(struct world *w, struct host *h)
 {
 	struct pkt *p;
 
 	for (uint32_t n = 0; n < w->plan.transmit_burst_max; n++) {
-		uint32_t to = 0;
+		struct pkt_queue segments = { 0 };
+		struct pkt *segment;
 
 		if (ring_is_full(w, h))
 			return;
 		p = tcp_transmit_next(h->stack.tcp);
 		if (p == NULL)
 			return;
-		while (to < w->hosts &&
-		       memcmp(&w->host[to].address, &pkt_meta(p)->dst, 16) != 0)
-			to++;
-		if (to == w->hosts && !w->plan.is_hostile)
-			sim_fail(w, "host %u sends to an address that nobody has", h->index);
-		trace(w, p, h->index, to, "--");
-		oracle_sent(w, h, p);
-		watch_sent(w, h, p);
-		w->segments++;
-		if (to == w->hosts) {
-			pkt_free(p);
+		if (!card_is_needed(p)) {
+			put(w, h, p);
 			continue;
 		}
-		pkt_ref(p);
-		if (!link_send(w->link[h->index][to], p, w->now_ns))
-			router_too_long(w, h, to, p);
-		pkt_free(p);
+		card_finish(w, h, p, &segments);
+		while ((segment = pkt_queue_get(&segments)) != NULL)
+			put(w, h, segment);
+		/* On any link: they hold alike. */
+		link_hold(w->link[h->index][h->index], p, w->now_ns);
 	}
 	h->turn_at_ns = w->now_ns;
 }

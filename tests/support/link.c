@@ -178,8 +178,8 @@ link_release(struct link *l, uint64_t now_ns)
 		release((struct held *)n);
 }
 
-static void
-hold(struct link *l, struct pkt *p, uint64_t now_ns)
+void
+link_hold(struct link *l, struct pkt *p, uint64_t now_ns)
 {
 	struct held *h = malloc(sizeof(*h));
 
@@ -241,7 +241,7 @@ link_send(struct link *l, struct pkt *p, uint64_t now_ns)
 	fate = impair_decide(&l->wire, &frame, now_ns, copies, &count);
 	for (uint32_t i = 0; i < count; i++)
 		launch(l, p, &copies[i]);
-	hold(l, p, now_ns);
+	link_hold(l, p, now_ns);
 	return fate != IMPAIR_TOO_BIG;
 }
 

@@ -77,6 +77,9 @@ void link_set_faults(struct link *l, const struct link_faults *faults);
 /* Takes p. False: it was too long for the link, and whoever finds that out may tell the sender. */
 bool link_send(struct link *l, struct pkt *p, uint64_t now_ns);
 
+/* Takes p as if it had been sent: its driver keeps it for a while. */
+void link_hold(struct link *l, struct pkt *p, uint64_t now_ns);
+
 /* Packets of the sender that its driver has not given back yet, and when the next one is due. */
 uint32_t link_held(const struct link *l);
 uint64_t link_release_at(const struct link *l);
