@@ -33,7 +33,7 @@
 #define TCP_MSS_DEFAULT_V6 1220u
 #define TCP_QUICK_ACKS 16u          /* first segments of a connection, acknowledged at once */
 #define TCP_SACK_BLOCKS_MAX 3u      /* what fits beside timestamps */
-#define TCP_RECV_BYTES_MAX (UINT32_C(16) << 20)
+#define TCP_RECV_BYTES_MAX (UINT32_C(32) << 20) /* a gigabit for 150 ms is 18.75 MB */
 #define TCP_TUNE_RTT_MS_MAX 10000 /* a longer round trip than any that a window is tuned to */
 
 /* RFC 5961 section 7: answers to suspicious segments without data, per connection. */

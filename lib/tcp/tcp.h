@@ -86,7 +86,7 @@ struct tcp_config {
 	uint32_t tso_bytes_max;
 	uint16_t tso_pieces_max;
 	/* per connection */
-	uint32_t recv_bytes_max; /* largest window, <= 16 MiB; it begins smaller */
+	uint32_t recv_bytes_max; /* largest window, <= 32 MiB; it begins smaller */
 	uint32_t send_bytes_max; /* tcp_send_room() at most: unsent + unacknowledged */
 	uint8_t window_shift;    /* RFC 7323 shift that we offer, <= 14 */
 	/* policy (tcp.md section 1.2); 0 means the default of the design */

@@ -360,6 +360,22 @@ run(struct flow *f)
 	return f->end[0].is_connected && !f->end[0].has_failed && !f->end[1].has_failed;
 }
 
+/* What the receiving engine dropped, by reason. */
+static void
+print_drops(const struct tcp_stats *stats)
+{
+	const char *comma = "";
+
+	printf(", \"drops\": {");
+	for (int i = 0; i < ERR_COUNT; i++) {
+		if (stats->drops[i] == 0)
+			continue;
+		printf("%s\"%s\": %" PRIu64, comma, err_name((enum err)i), stats->drops[i]);
+		comma = ", ";
+	}
+	printf("}");
+}
+
 static void
 print_result(const struct flow *f)
 {
@@ -367,9 +383,11 @@ print_result(const struct flow *f)
 	const char *comma = "";
 
 	printf("{\"received\": %" PRIu64 ", \"segments_out\": %" PRIu64 ", \"retransmits\": %" PRIu64
-	       ", \"rtos\": %" PRIu64 ", \"lost\": %" PRIu64 ", \"queue_full\": %" PRIu64 ", \"delays_ns\": [",
+	       ", \"rtos\": %" PRIu64 ", \"lost\": %" PRIu64 ", \"queue_full\": %" PRIu64,
 	       f->received_bytes, stats->segments_out, stats->retransmits, stats->rtos,
 	       f->lane[0].wire.stats.lost, f->lane[0].wire.stats.queue_full);
+	print_drops(tcp_stats(f->end[1].tcp));
+	printf(", \"delays_ns\": [");
 	for (uint32_t i = 0; i < f->arrived_count; i++, comma = ", ")
 		printf("%s%" PRIu64, comma, f->arrived_ns[i] - f->connected_ns - i * f->event_ms * NSEC_PER_MSEC);
 	printf("], \"samples\": [");
