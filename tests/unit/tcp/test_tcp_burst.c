@@ -14,7 +14,7 @@
 #include "tcp/internal.h"
 
 #define PORT 443
-#define CONNS 40u
+#define CONNS 100u
 #define SEGMENT_MAX 2048
 
 static const struct stack_pools plenty = { 4096, 4096, 4096, 4096 };
@@ -26,6 +26,7 @@ struct world {
 	tcp_conn_t conns[CONNS];
 	uint64_t now_ns;
 	struct prng prng;
+	uint32_t largest; /* burst */
 };
 
 static struct ip_addr
@@ -118,8 +119,9 @@ carry(struct world *w)
 	return count;
 }
 
+/* One connection opens, sends, or goes. */
 static void
-turn(struct world *w)
+act(struct world *w)
 {
 	uint32_t i = prng_below(&w->prng, CONNS);
 	struct tcp_tuple tuple = { v4(1), v4(9), 0, PORT };
@@ -137,9 +139,21 @@ turn(struct world *w)
 		if (tcp_send(w->client.tcp, w->conns[i], p, false) != ERR_OK)
 			pkt_free(p);
 	}
+}
+
+static void
+turn(struct world *w)
+{
+	uint32_t acts = prng_below(&w->prng, 4) == 0 ? CONNS : 2;
+	uint32_t count;
+
+	while (acts-- > 0)
+		act(w);
 	tcp_advance(w->client.tcp, w->now_ns);
 	tcp_output_ready(w->client.tcp, w->now_ns);
-	while (carry(w) > 0) {
+	while ((count = carry(w)) > 0) {
+		if (count > w->largest)
+			w->largest = count;
 		serve(&w->single);
 		serve(&w->burst);
 		tcp_check(w->burst.tcp);
@@ -191,11 +205,12 @@ a_burst_is_its_segments_one_by_one(void **state)
 	stack_open(&w.client, &config, &plenty, w.now_ns);
 	assert_int_equal(tcp_listen(w.single.tcp, &(struct ip_addr){ { 0 } }, PORT, 0), ERR_OK);
 	assert_int_equal(tcp_listen(w.burst.tcp, &(struct ip_addr){ { 0 } }, PORT, 0), ERR_OK);
-	for (uint32_t n = 0; n < 4000; n++) {
+	for (uint32_t n = 0; n < 1500; n++) {
 		turn(&w);
 		drain_client(&w);
 		w.now_ns += prng_below(&w.prng, 20) * NSEC_PER_MSEC;
 	}
+	assert_in_range(w.largest, TCP_INPUT_BURST_MAX - 4, TCP_INPUT_BURST_MAX);
 	assert_true(tcp_stats(w.burst.tcp)->accepted > 100);
 	assert_true(tcp_stats(w.burst.tcp)->drops[ERR_TCP_CHECKSUM] > 10);
 	assert_true(tcp_stats(w.burst.tcp)->drops[ERR_TCP_HALF_OPEN_EVICTED] > 0);

@@ -163,7 +163,8 @@ ask_all(struct clients *c, uint32_t count, uint32_t at_once)
 		}
 	}
 	qsort(waited_us, answered, sizeof(*waited_us), compare);
-	printf("{\"asked\": %u, \"answered\": %u, \"seconds\": %.3f, \"p50_us\": %u, \"p99_us\": %u}\n", asked, answered,
+	printf("{\"asked\": %u, \"answered\": %u, \"seconds\": %.3f, \"p50_us\": %u, \"p99_us\": %u}\n", asked,
+	       answered,
 	       (double)(clock_ns() - from_ns) / 1e9, answered == 0 ? 0 : waited_us[answered / 2],
 	       answered == 0 ? 0 : waited_us[answered - 1 - answered / 100]);
 	fflush(stdout);
