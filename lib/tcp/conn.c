@@ -107,7 +107,7 @@ tcp_conn_set_peer(struct tcp *t, struct tcp_conn *c, const struct tcphdr *syn, u
 	c->sack_ok = (syn->options & TCPHDR_HAS_SACK_OK) != 0;
 	if (c->ts_ok) {
 		c->ts_recent = syn->ts_value;
-		c->ts_recent_at_ns = now_ns;
+		c->ts_recent_at_s = (uint32_t)(now_ns / NSEC_PER_SEC);
 	}
 	if (syn->options & TCPHDR_HAS_SHIFT) {
 		c->snd_shift = (uint8_t)smaller(syn->shift, TCPHDR_SHIFT_MAX);
@@ -200,7 +200,7 @@ tcp_conn_end(struct tcp *t, struct tcp_conn *c, enum err reason)
 		return;
 	}
 	if (reason != ERR_OK) {
-		c->reason = reason;
+		c->reason = (uint16_t)reason;
 		tcp_conn_notify(t, c, TCP_EVENT_ERROR);
 	}
 }
@@ -530,7 +530,7 @@ tcp_conn_notify(struct tcp *t, struct tcp_conn *c, uint32_t bits)
 {
 	if (c->orphan)
 		return;
-	c->events |= bits;
+	c->events = (uint16_t)(c->events | bits);
 	if (!tcp_link_is_linked(&c->event_link))
 		tcp_link_append(t, &t->event_list, &c->event_link);
 }
@@ -562,9 +562,9 @@ tcp_event_next(struct tcp *t, struct tcp_event *event)
 	*event = (struct tcp_event){
 		.conn = pool_handle(&t->conns, c),
 		.user = c->user,
-		.listener_user = c->listener_user,
+		.listener_user = c->passive ? t->listeners[c->listener].user : 0,
 		.bits = c->events,
-		.reason = c->reason,
+		.reason = (enum err)c->reason,
 	};
 	c->events = 0;
 	return true;

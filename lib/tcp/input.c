@@ -11,8 +11,10 @@
 bool
 tcp_challenge_allowed(struct tcp_conn *c, uint64_t now_ns)
 {
-	if (now_ns - c->challenge_at_ns >= TCP_CHALLENGE_WINDOW_NS) {
-		c->challenge_at_ns = now_ns;
+	uint32_t now_ms = (uint32_t)(now_ns / NSEC_PER_MSEC);
+
+	if (now_ms - c->challenge_at_ms >= TCP_CHALLENGE_WINDOW_NS / NSEC_PER_MSEC) {
+		c->challenge_at_ms = now_ms;
 		c->challenges = 0;
 	}
 	if (c->challenges >= TCP_CHALLENGES_MAX)
@@ -122,7 +124,9 @@ input_syn_sent(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uint64_
 static bool
 is_timestamp_old(const struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns)
 {
-	return seq_lt(s->h.ts_value, c->ts_recent) && now_ns - c->ts_recent_at_ns <= TCP_PAWS_VALID_NS;
+	uint32_t age_s = (uint32_t)(now_ns / NSEC_PER_SEC) - c->ts_recent_at_s;
+
+	return seq_lt(s->h.ts_value, c->ts_recent) && age_s <= TCP_PAWS_VALID_NS / NSEC_PER_SEC;
 }
 
 static enum err
@@ -182,7 +186,7 @@ note_timestamp(struct tcp_conn *c, const struct tcp_segment *s, uint64_t now_ns)
 	if (seq_gt(s->seq, c->last_ack_sent) || is_timestamp_old(c, s, now_ns))
 		return;
 	c->ts_recent = s->h.ts_value;
-	c->ts_recent_at_ns = now_ns;
+	c->ts_recent_at_s = (uint32_t)(now_ns / NSEC_PER_SEC);
 }
 
 /* --- second and fourth: RST and SYN -------------------------------------------------- */

@@ -232,7 +232,7 @@ struct tcp_conn {
 	uint32_t snd_wnd_max;
 	uint32_t ts_recent;
 	uint32_t ts_offset;
-	uint64_t ts_recent_at_ns;
+	uint32_t ts_recent_at_s; /* worker's clock, modulo 2^32 */
 	uint32_t last_ack_sent; /* written by the emitter only */
 	uint32_t iss;
 	uint32_t irs;
@@ -264,6 +264,11 @@ struct tcp_conn {
 	bool notify : 1;
 	bool soft_error : 1;   /* an ICMP error was seen since the last progress */
 	bool syn_retried : 1;  /* one SYN was sent again at once after a bad ACK */
+	uint8_t challenges;
+	uint8_t quick_acks; /* segments still acknowledged at once */
+	uint8_t policy;     /* index of config.policies */
+	uint8_t run_count;
+	uint8_t listener;   /* index, of a passive one */
 
 	/* congestion control and loss */
 	struct tcp_flight *flight; /* NULL: nothing of the stream is in flight */
@@ -284,13 +289,11 @@ struct tcp_conn {
 	uint32_t rto_us; /* without backoff */
 	uint64_t progress_at_ns;   /* una moved, or the first byte went out */
 	uint64_t heard_at_ns;      /* last acceptable segment */
-	uint64_t sent_at_ns;       /* last data, for the restart after idle */
 	uint64_t rtx_at_ns;        /* rtx_kind's deadline */
 	uint64_t output_at_ns;     /* delayed ACK, or another try after an empty pool */
 	uint64_t idle_at_ns;       /* keep-alive, or the end of an orphan's FIN-WAIT-2 */
-	uint64_t challenge_at_ns;  /* begin of the window that challenges counts in */
-	uint8_t challenges;
-	uint8_t quick_acks; /* segments still acknowledged at once */
+	uint32_t sent_at_ms;       /* last data, for the restart after idle; worker's clock, modulo 2^32 */
+	uint32_t challenge_at_ms;  /* begin of the window that challenges counts in */
 	struct timer timer; /* at the earliest deadline, or before it */
 
 	/* queues */
@@ -303,8 +306,6 @@ struct tcp_conn {
 	uint32_t tune_at_us;     /* when that was: worker's clock, modulo 2^32 */
 	uint32_t tune_rtt_us;    /* the receiver's estimate of the round trip; 0: none */
 	uint32_t opened_ms;      /* worker's clock, modulo 2^32 */
-	uint8_t policy;          /* index of config.policies */
-	uint8_t run_count;
 	uint32_t rcv_unconsumed; /* in order, not yet tcp_consumed() */
 	uint32_t rcv_truesize;   /* memory of what is queued here, in order or not */
 	struct pkt_queue rcvq;
@@ -316,12 +317,11 @@ struct tcp_conn {
 
 	/* owner */
 	uint64_t user;
-	uint64_t listener_user;
 	uint32_t notify_below_bytes;
-	uint32_t events; /* enum tcp_event_bits collected */
-	enum err reason;
 	struct tcp_link output_link;
 	struct tcp_link event_link;
+	uint16_t events; /* enum tcp_event_bits collected */
+	uint16_t reason; /* enum err */
 };
 
 /* SYN received, SYN-ACK sent (RFC 4987 section 3.5). */
@@ -360,7 +360,8 @@ CHECK_STATIC(sizeof(struct tcp_chunk) <= TCP_BLOCK_BYTES, "a block");
 CHECK_STATIC(sizeof(struct tcp_flight) <= TCP_BLOCK_BYTES, "a block");
 CHECK_STATIC(sizeof(struct tcp_time_wait) == 64, "one cache line in TIME-WAIT");
 CHECK_STATIC(sizeof(struct tcp_half_open) <= 80, "with its share of pool and table, 96 half-open");
-CHECK_STATIC(sizeof(struct tcp_conn) <= 640, "an idle connection");
+CHECK_STATIC(sizeof(struct tcp_conn) <= 368, "with its share of pool and table, 384 for an idle connection");
+CHECK_STATIC(ERR_COUNT <= UINT16_MAX, "a reason");
 
 /* --- the table ----------------------------------------------------------------- */
 

@@ -275,7 +275,7 @@ complete(struct tcp *t, const struct tcp_half_open *h, const struct tcp_listener
 		syn.options |= TCPHDR_HAS_SACK_OK;
 	tcp_conn_set_peer(t, c, &syn, now_ns);
 	c->passive = true;
-	c->listener_user = l->user;
+	c->listener = (uint8_t)(l - t->listeners);
 	c->retries = h->retries;
 	c->snd_una = h->iss + 1;
 	c->snd_nxt = c->snd_una;

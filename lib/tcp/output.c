@@ -119,7 +119,7 @@ emit(struct tcp *t, struct tcp_conn *c, struct tcphdr *h, const struct tcp_range
 		return false;
 	}
 	if (len > 0)
-		c->sent_at_ns = now_ns;
+		c->sent_at_ms = (uint32_t)(now_ns / NSEC_PER_MSEC);
 	if (h->flags & TCPHDR_ACK)
 		acknowledged(c);
 	tcp_emit_queue(t, p);
@@ -427,8 +427,8 @@ output_synchronized(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 {
 	enum step step = STEP_SENT;
 
-	if (c->snd_una == c->snd_max && seq_lt(c->snd_nxt, c->snd_end) && c->sent_at_ns != 0 &&
-	    now_ns - c->sent_at_ns > (uint64_t)c->rto_us * NSEC_PER_USEC)
+	if (c->snd_una == c->snd_max && seq_lt(c->snd_nxt, c->snd_end) && c->sent_at_ms != 0 &&
+	    (uint32_t)(now_ns / NSEC_PER_MSEC) - c->sent_at_ms > c->rto_us / 1000)
 		tcp_cc_idle(c);
 	if (c->send_tail) {
 		if (!send_tail_probe(t, c, now_ns))
