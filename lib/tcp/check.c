@@ -136,11 +136,14 @@ tcp_check(const struct tcp *t)
 	uint32_t runs = 0;
 	uint64_t truesize = 0;
 
-	for (uint32_t i = 0; i < t->conns.count; i++) {
+	/* Pools lend what came back last, so those that are out are among the first. */
+	for (uint32_t i = 0, left = t->conns.count - t->conns.free; left > 0; i++) {
 		const struct tcp_conn *c = pool_at(&t->conns, i);
 
+		CHECK(i < t->conns.count);
 		if (!pool_is_lent(&t->conns, i))
 			continue;
+		left--;
 		check_conn(t, c);
 		in_table += c->in_table;
 		orphans += c->orphan;
@@ -148,20 +151,24 @@ tcp_check(const struct tcp *t)
 		runs += c->run_count;
 		truesize += c->rcv_truesize;
 	}
-	for (uint32_t i = 0; i < t->half_opens.count; i++) {
+	for (uint32_t i = 0, left = t->half_opens.count - t->half_opens.free; left > 0; i++) {
 		const struct tcp_half_open *h = pool_at(&t->half_opens, i);
 
+		CHECK(i < t->half_opens.count);
 		if (!pool_is_lent(&t->half_opens, i))
 			continue;
+		left--;
 		CHECK(tcp_table_find(t, &h->tuple) == tcp_ref_make(TCP_REF_HALF_OPEN, i));
 		CHECK(timer_is_armed(&h->timer));
 		in_table++;
 	}
-	for (uint32_t i = 0; i < t->time_waits.count; i++) {
+	for (uint32_t i = 0, left = t->time_waits.count - t->time_waits.free; left > 0; i++) {
 		const struct tcp_time_wait *w = pool_at(&t->time_waits, i);
 
+		CHECK(i < t->time_waits.count);
 		if (!pool_is_lent(&t->time_waits, i))
 			continue;
+		left--;
 		CHECK(tcp_table_find(t, &w->tuple) == tcp_ref_make(TCP_REF_TIME_WAIT, i));
 		in_table++;
 	}
