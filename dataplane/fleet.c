@@ -118,16 +118,6 @@ fill_source(const struct config *config, bool v4, struct ip_addr *source)
 
 /* --- one worker -------------------------------------------------------------------------- */
 
-/* Steering: tcp asks whether a port of an active open leads back here. */
-static bool
-is_mine(const struct tcp_tuple *tuple, void *owner)
-{
-	const struct net *net = owner;
-
-	return steering_owner(net->config.steering, &tuple->remote, &tuple->local, tuple->remote_port,
-			      tuple->local_port) == net->config.index;
-}
-
 /* Secrets that all workers of the process share. */
 struct secrets {
 	uint64_t hash_key;
@@ -180,8 +170,7 @@ open_tcp(struct fleet *fleet, uint32_t index, const struct worker_counts *counts
 	budget_tcp(fleet->config, counts, &tcp);
 	fill_tcp_offload(fleet, &tcp);
 	fill_tcp_pressure(fleet, &l->pools, &tcp);
-	tcp.is_mine = is_mine;
-	tcp.owner = &l->net;
+	net_serve_tcp(&l->net, &tcp);
 	memcpy(tcp.cookie_key, secrets->cookie_key, sizeof(tcp.cookie_key));
 	if (!random_bytes(tcp.hash_key, sizeof(tcp.hash_key)) ||
 	    !random_bytes(&tcp.seed, sizeof(tcp.seed)))

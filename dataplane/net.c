@@ -7,6 +7,55 @@
 #define MARK_OWNED 0
 #define MARK_LISTEN_ONLY 1
 
+/* --- what TCP asks --------------------------------------------------------------------------- */
+
+/* Steering: whether a port of an active open leads back here. */
+static bool
+is_mine(const struct tcp_tuple *tuple, void *owner)
+{
+	const struct net *net = owner;
+
+	return steering_owner(net->config.steering, &tuple->remote, &tuple->local, tuple->remote_port,
+			      tuple->local_port) == net->config.index;
+}
+
+static struct tcp_mtu
+mtu(const struct ip_addr *remote, uint64_t now_ns, void *owner)
+{
+	const struct net *net = owner;
+	struct ip_mtu to = ip_mtu_to(&net->ip, remote, now_ns);
+
+	return (struct tcp_mtu){ to.link_bytes, to.path_bytes };
+}
+
+static void
+path_narrowed(const struct ip_addr *remote, uint32_t mtu_bytes, uint64_t now_ns, void *owner)
+{
+	struct net *net = owner;
+
+	ip_path_narrowed(&net->ip, remote, mtu_bytes, now_ns);
+}
+
+static void
+path_works(const struct ip_addr *remote, uint64_t now_ns, void *owner)
+{
+	struct net *net = owner;
+
+	ip_confirm(&net->ip, remote, now_ns);
+}
+
+void
+net_serve_tcp(struct net *net, struct tcp_config *config)
+{
+	config->is_mine = is_mine;
+	config->mtu = mtu;
+	config->path_narrowed = path_narrowed;
+	config->path_works = path_works;
+	config->owner = net;
+}
+
+/* --- receive and send --------------------------------------------------------------------------- */
+
 void
 net_init(struct net *net, const struct net_config *config, uint64_t now_ns)
 {

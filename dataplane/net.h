@@ -40,6 +40,10 @@ struct net {
 	uint64_t frames_forwarded;
 };
 
+/* Gives config, from which net's TCP will be made, what TCP asks of the layers below: whose a flow is, and what
+ * its path carries. net is asked from net_init() on. */
+void net_serve_tcp(struct net *net, struct tcp_config *config);
+
 void net_init(struct net *net, const struct net_config *config, uint64_t now_ns);
 void net_fini(struct net *net);
 

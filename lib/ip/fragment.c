@@ -106,7 +106,7 @@ make_room(struct ip *ip, const struct ip_datagram *but, uint32_t buffers)
 static uint32_t
 end_of(const struct pkt *p)
 {
-	return pkt_meta(p)->seq + pkt_total(p);
+	return pkt_meta(p)->mark + pkt_total(p);
 }
 
 /* Where p belongs in the list; ERR_OK, or how p does not fit what is there. */
@@ -116,15 +116,15 @@ find_place(struct ip_datagram *d, const struct pkt *p, bool more, struct pkt ***
 	struct pkt **at = &d->pieces;
 	struct pkt *before = NULL;
 
-	while (*at != NULL && pkt_meta(*at)->seq < pkt_meta(p)->seq) {
+	while (*at != NULL && pkt_meta(*at)->mark < pkt_meta(p)->mark) {
 		before = *at;
 		at = &pkt_meta(*at)->queue_next;
 	}
 	*place = at;
-	if (*at != NULL && pkt_meta(*at)->seq == pkt_meta(p)->seq && pkt_total(*at) == pkt_total(p))
+	if (*at != NULL && pkt_meta(*at)->mark == pkt_meta(p)->mark && pkt_total(*at) == pkt_total(p))
 		return ERR_IP_FRAGMENT_DUPLICATE;
-	if ((before != NULL && end_of(before) > pkt_meta(p)->seq) ||
-	    (*at != NULL && end_of(p) > pkt_meta(*at)->seq) ||
+	if ((before != NULL && end_of(before) > pkt_meta(p)->mark) ||
+	    (*at != NULL && end_of(p) > pkt_meta(*at)->mark) ||
 	    (d->total_bytes != 0 && (!more || end_of(p) > d->total_bytes)))
 		return ERR_IP_FRAGMENT_OVERLAP;
 	return ERR_OK;
@@ -188,7 +188,7 @@ fragment_input(struct ip *ip, struct pkt *p, const struct fragment *f, uint64_t 
 		d = make(ip, meta, f, now_ns);
 	if (d->is_dead)
 		return ip_drop(ip, p, ERR_IP_FRAGMENT_OVERLAP);
-	meta->seq = f->offset;
+	meta->mark = f->offset;
 	if (d->count == IP_FRAGMENTS_MAX || end_of(p) > IP_DATAGRAM_BYTES_MAX)
 		return kill(ip, d, p, ERR_IP_FRAGMENT_LIMIT);
 	verdict = find_place(d, p, f->more, &place);

@@ -117,7 +117,7 @@ struct ip_datagram {
 	uint32_t total_bytes; /* of all pieces; 0: the last one is not here */
 	uint32_t have_bytes;
 	uint64_t until_ns;    /* 0: free */
-	struct pkt *pieces;   /* by offset, in meta.seq; linked by meta.queue_next */
+	struct pkt *pieces;   /* by offset, in meta.mark; linked by meta.queue_next */
 	/* of the first piece */
 	uint16_t eth_bytes;
 	uint16_t ip_bytes;  /* in front of it, a fragment header of IPv6 included */

@@ -52,6 +52,8 @@ new_ack(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, struct t
 	c->snd_nxt = seq_max(c->snd_nxt, ack);
 	c->soft_error = false;
 	c->progress_at_ns = now_ns;
+	if (t->config.path_works != NULL)
+		t->config.path_works(&c->tuple.remote, now_ns, t->config.owner);
 	sample_rtt(t, c, s, d, now_ns);
 	tcp_conn_notify_writable(t, c);
 }

@@ -46,10 +46,29 @@ tcp_address_is_usable(const struct ip_addr *a)
 	return a->byte[0] != 0xff && memcmp(a, &zero, sizeof(zero)) != 0;
 }
 
+/* The largest segment in a packet of that size, headers without options (RFC 6691). */
+static uint16_t
+mss_of(const struct ip_addr *remote, uint32_t mtu_bytes)
+{
+	CHECK(mtu_bytes >= 60 + TCP_MSS_MIN);
+	return (uint16_t)(mtu_bytes - (tcp_address_is_v4(remote) ? 40 : 60));
+}
+
 uint16_t
 tcp_conn_own_mss(const struct tcp *t, const struct ip_addr *remote)
 {
+	if (t->config.mtu != NULL)
+		return mss_of(remote, t->config.mtu(remote, t->now_ns, t->config.owner).link_bytes);
 	return tcp_address_is_v4(remote) ? t->config.mss_v4 : t->config.mss_v6;
+}
+
+/* What is known of the path when a connection begins. */
+static uint16_t
+first_path_mss(const struct tcp *t, const struct ip_addr *remote)
+{
+	if (t->config.mtu == NULL)
+		return tcp_conn_own_mss(t, remote);
+	return mss_of(remote, t->config.mtu(remote, t->now_ns, t->config.owner).path_bytes);
 }
 
 struct tcp_conn *
@@ -77,7 +96,7 @@ tcp_conn_open(struct tcp *t, const struct tcp_tuple *tuple, uint32_t iss, uint64
 	c->rcv_max = tcp_window_first(t, c->policy);
 	c->mss_seen = TCP_MSS_DEFAULT_V4;
 	c->timer.kind = TCP_TIMER_CONN;
-	tcp_conn_set_mss(c, tcp_conn_own_mss(t, &tuple->remote));
+	tcp_conn_set_mss(c, first_path_mss(t, &tuple->remote));
 	tcp_table_insert(t, tuple, tcp_ref_make(TCP_REF_CONN, pool_index(&t->conns, c)));
 	c->in_table = true;
 	t->stats.conns++;

@@ -298,6 +298,8 @@ shrink_path(struct tcp *t, struct tcp_conn *c, uint32_t mtu_bytes)
 	if (mss >= c->mss_path)
 		return;
 	tcp_conn_set_mss(c, mss);
+	if (t->config.path_narrowed != NULL)
+		t->config.path_narrowed(&c->tuple.remote, mss + headers, t->now_ns, t->config.owner);
 	/* What was too large is sent again smaller, at once; it is no sign of congestion. */
 	if (tcp_conn_is_synchronized(c))
 		tcp_loss_rewind(t, c);

@@ -67,6 +67,12 @@ enum tcp_congestion {
 	TCP_CONGESTION_NEWRENO, /* a yardstick for tests */
 };
 
+/* Bytes of an IP packet. */
+struct tcp_mtu {
+	uint16_t link_bytes;
+	uint16_t path_bytes; /* <= link_bytes */
+};
+
 struct tcp_config {
 	/* capacity */
 	uint32_t conns_max;     /* full connections */
@@ -115,6 +121,14 @@ struct tcp_config {
 	/* Steering: true if this worker will receive packets of the tuple. NULL: every tuple is ours.
 	 * Asked for each candidate port of an active open. */
 	bool (*is_mine)(const struct tcp_tuple *tuple, void *owner);
+	/* Paths, each NULL or the layer below. mtu: what the way to remote carries; its link decides the MSS that
+	 * we announce, all of it how large a new connection's segments are. NULL: mss_v4 and mss_v6 do both. */
+	struct tcp_mtu (*mtu)(const struct ip_addr *remote, uint64_t now_ns, void *owner);
+	/* Packets of more than mtu_bytes get lost on the way to remote: an error that quotes what is in flight
+	 * says so, or the silence that followed large segments only. */
+	void (*path_narrowed)(const struct ip_addr *remote, uint32_t mtu_bytes, uint64_t now_ns, void *owner);
+	/* What was sent to remote has arrived: for each acknowledgment of something new. */
+	void (*path_works)(const struct ip_addr *remote, uint64_t now_ns, void *owner);
 	void *owner;
 };
 

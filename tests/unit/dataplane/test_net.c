@@ -43,6 +43,7 @@ open_tcp(struct worker_of_test *w, uint64_t now_ns)
 		.seed = 7,
 	};
 
+	net_serve_tcp(&w->net, &config);
 	w->tcp_memory = aligned_alloc(CACHE_LINE_BYTES, (tcp_bytes(&config) + 63) & ~(size_t)63);
 	return tcp_init(w->tcp_memory, &config, &w->pool, &w->pool, now_ns);
 }
@@ -69,6 +70,7 @@ start(void)
 		config.ip.hash_key = 42;
 		port->mac = (struct eth_addr){ { 2, 0, 0, 0, 0, 1 } };
 		port->mtu_bytes = 1500;
+		port->gateway_v4 = frame_address("10.0.0.254");
 		port->address_count = 2;
 		port->addresses[0] = (struct ip_address){ frame_address("10.0.0.1"), 120 };
 		port->addresses[1] = (struct ip_address){ frame_address("fd00::1"), 64 };
@@ -246,6 +248,91 @@ an_error_ends_where_its_flow_does(void **state)
 	stop(fleet);
 }
 
+/* A datagram in pieces that come to different workers. */
+static void
+pieces_meet_and_what_they_make_ends_at_its_owner(void **state)
+{
+	struct fleet_of_test *fleet = start();
+	uint32_t out[COUNT];
+	struct frame whole, f;
+
+	(void)state;
+	for (uint32_t id = 0; id < 50; id++) {
+		uint16_t port = (uint16_t)(2000 + id);
+		uint64_t before = segments_in(fleet, owner_of(fleet, port));
+
+		frame_tcp(&whole, US, PEER, "10.0.0.2", port, "10.0.0.1", 443, 1980);
+		for (size_t i = 0; i < 2; i++) {
+			frame_fragment(&f, &whole, 0, 1000 * i, 1000, i == 0, id);
+			give(fleet, (int)((id + i) % COUNT), &f);
+			turn(fleet, out);
+			turn(fleet, out);
+		}
+		assert_int_equal(segments_in(fleet, owner_of(fleet, port)), before + 1);
+	}
+	stop(fleet);
+}
+
+/* An error about a SYN of ours, given to any worker, reaches the cache of who owns the connection. */
+static void
+a_narrow_path_is_learnt_from_an_error_about_what_is_in_flight(void **state)
+{
+	struct fleet_of_test *fleet = start();
+	struct ip_addr far = frame_address("192.0.2.1");
+	struct worker_of_test *w = &fleet->workers[1];
+	struct tcp_tuple tuple = { frame_address("10.0.0.1"), far, 0, 80 };
+	uint8_t header[8];
+	uint32_t out[COUNT];
+	struct pkt *syn;
+	struct frame f;
+	tcp_conn_t conn;
+
+	(void)state;
+	assert_int_equal(tcp_connect(w->net.tcp, &tuple, 0, &conn, fleet->now_ns), ERR_OK);
+	tcp_output_ready(w->net.tcp, fleet->now_ns);
+	syn = tcp_transmit_next(w->net.tcp);
+	assert_non_null(syn);
+	pkt_copy_out(syn, 0, header, sizeof(header));
+	pkt_free(syn);
+	for (int forged = 1; forged >= 0; forged--) {
+		frame_ethernet(&f, US, PEER, 0x0800);
+		frame_ip(&f, "10.0.0.254", "10.0.0.1", 1);
+		frame_append_hex(&f, "0304 0000 0000 0578 450005dc000040004006 0000 0a000001 c0000201");
+		header[4] ^= (uint8_t)(0x40 * forged); /* another number */
+		frame_append(&f, header, sizeof(header));
+		header[4] ^= (uint8_t)(0x40 * forged);
+		frame_end(&f);
+		give(fleet, 0, &f);
+		turn(fleet, out);
+		assert_int_equal(ip_mtu_to(&w->net.ip, &far, fleet->now_ns).path_bytes,
+				 forged ? 1500 : 1400);
+	}
+	assert_int_equal(w->net.config.index, 1);
+	stop(fleet);
+}
+
+static void
+what_tcp_says_of_progress_confirms_the_neighbour(void **state)
+{
+	struct fleet_of_test *fleet = start();
+	struct ip_addr peer = frame_address("10.0.0.2");
+	struct tcp_config config = { .owner = NULL };
+	struct worker_of_test *w = &fleet->workers[0];
+	uint32_t out[COUNT], reachable = 0;
+	struct frame f;
+
+	(void)state;
+	frame_arp(&f, ALL, 1, PEER, "10.0.0.2", "10.0.0.1");
+	give(fleet, 0, &f);
+	turn(fleet, out);
+	net_serve_tcp(&w->net, &config);
+	config.path_works(&peer, fleet->now_ns, config.owner);
+	for (uint32_t i = 0; i < IP_NEIGHBOURS; i++)
+		reachable += w->net.ip.neighbours[i].state == IP_NEIGHBOUR_REACHABLE;
+	assert_int_equal(reachable, 1);
+	stop(fleet);
+}
+
 static void
 a_neighbour_is_known_to_all_and_answered_once(void **state)
 {
@@ -354,6 +441,9 @@ main(void)
 		cmocka_unit_test(a_segment_ends_at_its_owner_whoever_gets_it),
 		cmocka_unit_test(t24_a_segment_at_the_wrong_worker_makes_no_second_connection),
 		cmocka_unit_test(an_error_ends_where_its_flow_does),
+		cmocka_unit_test(pieces_meet_and_what_they_make_ends_at_its_owner),
+		cmocka_unit_test(a_narrow_path_is_learnt_from_an_error_about_what_is_in_flight),
+		cmocka_unit_test(what_tcp_says_of_progress_confirms_the_neighbour),
 		cmocka_unit_test(a_neighbour_is_known_to_all_and_answered_once),
 		cmocka_unit_test(an_echo_is_answered_by_who_gets_it),
 		cmocka_unit_test(a_full_ring_drops_and_counts),

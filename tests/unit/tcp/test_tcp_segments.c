@@ -644,6 +644,79 @@ icmp_is_believed_only_about_what_is_in_flight(void **state)
 	pair_fini();
 }
 
+/* A layer below that knows of one narrow path, behind a link of 9000. */
+static struct below {
+	uint16_t path_bytes;
+	uint32_t narrowed_to;
+	uint32_t worked;
+} below;
+
+static struct tcp_mtu
+below_mtu(const struct ip_addr *remote, uint64_t now_ns, void *owner)
+{
+	const struct below *b = owner;
+
+	assert_true(tcp_address_is_v4(remote) && now_ns == pair.now_ns);
+	return (struct tcp_mtu){ 9000, b->path_bytes };
+}
+
+static void
+below_narrowed(const struct ip_addr *remote, uint32_t mtu_bytes, uint64_t now_ns, void *owner)
+{
+	struct below *b = owner;
+
+	assert_true(remote->byte[15] == 1 && now_ns == pair.now_ns);
+	b->narrowed_to = mtu_bytes;
+}
+
+static void
+below_works(const struct ip_addr *remote, uint64_t now_ns, void *owner)
+{
+	struct below *b = owner;
+
+	assert_true(remote->byte[15] == 1 && now_ns == pair.now_ns);
+	b->worked++;
+}
+
+static void
+paths_are_the_layers_below(void **state)
+{
+	struct tcp_config config = config_default();
+	struct tcp_tuple tuple = { v4(2), v4(1), SERVER_PORT, 5555 };
+	struct tcphdr h;
+
+	(void)state;
+	below = (struct below){ .path_bytes = 1300 };
+	config.mtu = below_mtu;
+	config.path_narrowed = below_narrowed;
+	config.path_works = below_works;
+	config.owner = &below;
+	listen_only();
+	pair_fini();
+	pair_init(&config);
+	assert_int_equal(tcp_listen(pair.b.tcp, &pair.b.address, SERVER_PORT, 0), ERR_OK);
+	h = handshake_syn(TCPHDR_HAS_SACK_OK);
+	assert_int_equal(h.mss, 8960); /* the link's, whatever the way from there is like (RFC 6691) */
+	assert_int_equal(send_flags(TCPHDR_ACK, 0, 0), ERR_OK);
+	assert_true(is_silent());
+	assert_int_equal(conn_at(&pair.b)->mss_path, 1260); /* the path's; the peer would take 1400 */
+	below.worked = 0;
+	write_stream(&pair.b, 1260, 1260);
+	assert_true(answer(&h));
+	tcp_icmp(pair.b.tcp, &tuple, peer.ack + 5000, false, 1200, pair.now_ns);
+	tcp_icmp(pair.b.tcp, &tuple, peer.ack, false, 1400, pair.now_ns);
+	assert_int_equal(below.narrowed_to, 0); /* not in flight; not narrower */
+	tcp_icmp(pair.b.tcp, &tuple, peer.ack, false, 1200, pair.now_ns);
+	assert_int_equal(below.narrowed_to, 1200);
+	assert_int_equal(below.worked, 0);
+	send_flags(TCPHDR_ACK, 0, 0); /* of nothing new */
+	assert_int_equal(below.worked, 0);
+	peer.ack += 1260;
+	send_flags(TCPHDR_ACK, 0, 0);
+	assert_int_equal(below.worked, 1);
+	pair_fini();
+}
+
 static void
 icmp_port_unreachable_ends_an_active_open(void **state)
 {
@@ -737,6 +810,7 @@ main(void)
 		cmocka_unit_test(time_wait_is_ended_by_the_exact_reset_only_and_never_answers_an_ack),
 		cmocka_unit_test(a_repeated_fin_starts_time_wait_again),
 		cmocka_unit_test(icmp_is_believed_only_about_what_is_in_flight),
+		cmocka_unit_test(paths_are_the_layers_below),
 		cmocka_unit_test(icmp_port_unreachable_ends_an_active_open),
 		cmocka_unit_test(the_peers_mss_is_obeyed_within_reason),
 	};
