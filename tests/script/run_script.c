@@ -238,7 +238,7 @@ run_input(struct runner *r, const struct script_segment *g)
 	s.ack = (s.flags & SEGMENT_ACK) != 0 ? talk->local_isn + (uint32_t)g->ack : 0;
 	s.window = g->any_win ? 65535 : (uint16_t)g->win_min;
 	if (g->ecr_last)
-		s.ts_ecr = talk->ts_last;
+		s.ts_ecr = talk->ts_last - s.ts_ecr;
 	for (uint32_t i = 0; i < s.sacks; i++) {
 		s.sack[i].left += talk->local_isn;
 		s.sack[i].right += talk->local_isn;

@@ -191,6 +191,10 @@ parse_ts(struct cursor *c, struct script_segment *g)
 		g->any_ts_ecr = true;
 	} else if (accept(c, "last")) {
 		g->ecr_last = true;
+		value = 0;
+		if (accept(c, "-") && !parse_number_up_to(c, UINT32_MAX, &value))
+			return "ecr last or last-N";
+		g->s.ts_ecr = (uint32_t)value;
 	} else {
 		if (!parse_number_up_to(c, UINT32_MAX, &value))
 			return "TS val N ecr N";

@@ -46,7 +46,7 @@ struct script_segment {
 	bool any_ts_val;
 	bool any_ts_ecr;
 	bool is_new;       /* a new ISN is learned from it */
-	bool ecr_last;     /* echo what came last */
+	bool ecr_last;     /* echo what came last, less s.ts_ecr */
 	bool bad_checksum;
 	uint8_t csum;      /* enum pkt_csum, of input */
 	int64_t seq;
