@@ -7,11 +7,11 @@
  *
  * step counts 64 s, mss is an index below. The MAC's key changes every TCP_COOKIE_KEY_STEPS steps. All workers
  * derive it from one secret and the clock, so they agree without a word, and the previous one stays valid for
- * as long as its last cookies. The window shift and SACK ride in the low bits of the
+ * as long as its last cookies. The window shift, SACK and ECN ride in the low bits of the
  * SYN-ACK's timestamp, which the client echoes:
  *
  *    31                    6 5  4 3       0
- *   | clock, rounded down   | 0|S| shift   |     shift 15: no window scaling
+ *   | clock, rounded down   | E|S| shift   |     shift 15: no window scaling
  */
 #include "tcp/internal.h"
 
@@ -20,6 +20,7 @@
 #define MAC_MASK UINT32_C(0xffffff)
 #define OPTION_MASK UINT32_C(0x3f)
 #define OPTION_SACK UINT32_C(0x10)
+#define OPTION_ECN UINT32_C(0x20)
 #define OPTION_SHIFT_NONE UINT32_C(0x0f)
 
 static const uint16_t mss_table[1 << MSS_BITS] = {
@@ -118,22 +119,25 @@ tcp_cookie_check(struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs, uin
 }
 
 uint32_t
-tcp_cookie_ts_make(uint32_t timestamp, bool has_shift, uint8_t shift, bool sack_ok)
+tcp_cookie_ts_make(uint32_t timestamp, bool has_shift, uint8_t shift, bool sack_ok, bool ecn_ok)
 {
 	uint32_t bits = has_shift ? shift : OPTION_SHIFT_NONE;
 	uint32_t value;
 
 	if (sack_ok)
 		bits |= OPTION_SACK;
+	if (ecn_ok)
+		bits |= OPTION_ECN;
 	value = (timestamp & ~OPTION_MASK) | bits;
 	/* Down, never up: what follows must not be older than this. */
 	return seq_gt(value, timestamp) ? value - (OPTION_MASK + 1) : value;
 }
 
 void
-tcp_cookie_ts_read(uint32_t echo, bool *has_shift, uint8_t *shift, bool *sack_ok)
+tcp_cookie_ts_read(uint32_t echo, bool *has_shift, uint8_t *shift, bool *sack_ok, bool *ecn_ok)
 {
 	*sack_ok = (echo & OPTION_SACK) != 0;
+	*ecn_ok = (echo & OPTION_ECN) != 0;
 	*has_shift = (echo & OPTION_SHIFT_NONE) != OPTION_SHIFT_NONE;
 	*shift = *has_shift ? (uint8_t)(echo & OPTION_SHIFT_NONE) : 0;
 }

@@ -29,6 +29,7 @@ segment_make(struct pkt *p, struct tcp_segment *s)
 	s->len = pkt_total(p) - s->h.header_bytes;
 	s->seq = s->h.seq;
 	s->fin = (s->h.flags & TCPHDR_FIN) != 0;
+	s->ecn = meta->ecn;
 	s->pkt = p;
 	if (s->len == 0) {
 		pkt_free(p);

@@ -97,6 +97,7 @@ input_syn_sent(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uint64_
 	if (!(s->h.flags & TCPHDR_SYN))
 		return ERR_TCP_BAD_FLAGS;
 	tcp_conn_set_peer(t, c, &s->h, now_ns);
+	c->ecn_ok = has_ack && t->config.ecn_connect && tcp_ecn_is_taken(&s->h);
 	c->heard_at_ns = now_ns;
 	if (!has_ack) {
 		tcp_conn_set_state(c, TCP_SYN_RCVD);
@@ -393,6 +394,7 @@ input_synchronized(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uin
 	    (verdict = check_ack(t, c, s, now_ns)) != ERR_OK)
 		return verdict;
 	note_timestamp(c, s, now_ns);
+	tcp_ecn_received(t, c, s);
 	c->heard_at_ns = now_ns;
 	if (c->keepalive_probes > 0) {
 		c->keepalive_probes = 0;

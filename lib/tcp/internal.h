@@ -171,11 +171,13 @@ struct tcp_flight {
 	uint32_t timeout_una; /* una at the last RTO */
 	uint32_t dupacks;
 	uint32_t limited_end; /* cwnd counts as used until this is acknowledged */
+	uint32_t ecn_end;     /* the window was reduced for all before this */
 	uint8_t mode;         /* enum tcp_flight_mode */
 	bool has_rack : 1;    /* the three are set */
 	bool dsack_seen : 1;  /* dsack_round is set */
 	bool can_undo : 1;    /* undo_cwnd is set */
 	bool has_resent : 1;  /* undo_ts is set */
+	bool ecn_seen : 1;    /* ecn_end is set */
 	bool cwnd_limited : 1;
 	/* HyStart++ (RFC 9406) */
 	uint8_t round_samples;
@@ -264,6 +266,9 @@ struct tcp_conn {
 	bool notify : 1;
 	bool soft_error : 1;   /* an ICMP error was seen since the last progress */
 	bool syn_retried : 1;  /* one SYN was sent again at once after a bad ACK */
+	bool ecn_ok : 1;       /* RFC 3168 was agreed on */
+	bool ecn_echo : 1;     /* a mark came in; said until the peer answers by CWR */
+	bool ecn_cwr : 1;      /* the window was reduced; the next new segment says so */
 	uint8_t challenges;
 	uint8_t quick_acks; /* segments still acknowledged at once */
 	uint8_t policy;     /* index of config.policies */
@@ -338,6 +343,7 @@ struct tcp_half_open {
 	bool ts_ok : 1;
 	bool sack_ok : 1;
 	bool acked : 1; /* the last ACK came, but there was no connection left */
+	bool ecn_ok : 1;
 	uint8_t challenges;
 	struct timer timer;
 	struct tcp_link age; /* oldest first */
@@ -451,6 +457,7 @@ struct tcp_segment {
 	uint32_t seq;           /* of the first byte still in pkt */
 	uint32_t len;           /* payload bytes still in pkt */
 	bool fin;               /* h.flags has it, and it was not trimmed off */
+	uint8_t ecn;            /* IP's field */
 };
 
 #define TCP_LINK_REACH_BYTES ((size_t)UINT32_MAX * 4)
@@ -688,8 +695,8 @@ uint32_t tcp_cookie_make(struct tcp *t, const struct tcp_tuple *tuple, uint32_t 
 bool tcp_cookie_check(struct tcp *t, const struct tcp_tuple *tuple, uint32_t irs,
 		      uint32_t iss, uint64_t now_ns, uint16_t *mss);
 /* A timestamp at most 64 ms in the past whose low bits tell shift and SACK. */
-uint32_t tcp_cookie_ts_make(uint32_t timestamp, bool has_shift, uint8_t shift, bool sack_ok);
-void tcp_cookie_ts_read(uint32_t echo, bool *has_shift, uint8_t *shift, bool *sack_ok);
+uint32_t tcp_cookie_ts_make(uint32_t timestamp, bool has_shift, uint8_t shift, bool sack_ok, bool ecn_ok);
+void tcp_cookie_ts_read(uint32_t echo, bool *has_shift, uint8_t *shift, bool *sack_ok, bool *ecn_ok);
 
 /* --- timewait.c ------------------------------------------------------------------- */
 
@@ -869,3 +876,20 @@ void tcp_rto_arm(struct tcp_conn *c, enum tcp_rtx_kind kind, uint64_t now_ns);
 void tcp_rtt_sample(const struct tcp *t, struct tcp_conn *c, uint64_t sample_us, uint64_t now_ns);
 /* With backoff. */
 uint64_t tcp_rto_ns(const struct tcp_conn *c);
+
+/* --- ecn.c ------------------------------------------------------------------- */
+
+bool tcp_ecn_is_offered(const struct tcphdr *syn);
+bool tcp_ecn_is_taken(const struct tcphdr *syn_ack);
+
+/* An acceptable segment: the path's mark, the peer's CWR. */
+void tcp_ecn_received(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s);
+
+/* An ACK says that something of the flight was marked, for which the window was not yet reduced. */
+bool tcp_ecn_wants_reduction(const struct tcp_conn *c, const struct tcp_segment *s);
+
+/* The window was reduced for all that is in flight, whatever the reason. */
+void tcp_ecn_reduced(struct tcp_conn *c);
+
+/* IP's field of a segment with payload; *h may get CWR, which has left then. */
+uint8_t tcp_ecn_of_data(const struct tcp_conn *c, struct tcphdr *h);

@@ -144,7 +144,7 @@ send_syn_ack(struct tcp *t, const struct tcp_half_open *h, uint64_t now_ns)
 	struct tcphdr out = {
 		.seq = h->iss,
 		.ack = h->irs + 1,
-		.flags = TCPHDR_SYN | TCPHDR_ACK,
+		.flags = TCPHDR_SYN | TCPHDR_ACK | (h->ecn_ok ? TCPHDR_ECE : 0),
 		.window = first_window(t),
 		.options = TCPHDR_HAS_MSS,
 		.mss = tcp_conn_own_mss(t, &h->tuple.remote),
@@ -152,7 +152,7 @@ send_syn_ack(struct tcp *t, const struct tcp_half_open *h, uint64_t now_ns)
 
 	if (h->ts_ok) {
 		out.options |= TCPHDR_HAS_TIMES;
-		out.ts_value = tcp_cookie_ts_make(clock, h->has_shift, h->shift, h->sack_ok);
+		out.ts_value = tcp_cookie_ts_make(clock, h->has_shift, h->shift, h->sack_ok, h->ecn_ok);
 		out.ts_echo = h->ts_recent;
 	}
 	if (h->has_shift) {
@@ -215,6 +215,7 @@ fill(struct tcp *t, struct tcp_half_open *h, const struct tcp_segment *s, uint64
 	h->has_shift = (s->h.options & TCPHDR_HAS_SHIFT) != 0;
 	h->shift = (uint8_t)smaller(s->h.shift, TCPHDR_SHIFT_MAX);
 	h->sack_ok = (s->h.options & TCPHDR_HAS_SACK_OK) != 0;
+	h->ecn_ok = tcp_ecn_is_offered(&s->h);
 }
 
 static enum err
@@ -276,6 +277,7 @@ complete(struct tcp *t, const struct tcp_half_open *h, const struct tcp_listener
 	tcp_conn_set_peer(t, c, &syn, now_ns);
 	c->passive = true;
 	c->listener = (uint8_t)(l - t->listeners);
+	c->ecn_ok = h->ecn_ok;
 	c->retries = h->retries;
 	c->snd_una = h->iss + 1;
 	c->snd_nxt = c->snd_una;
@@ -368,13 +370,14 @@ input_cookie(struct tcp *t, const struct tcp_listener *l, struct tcp_segment *s,
 		return ERR_POOL_EMPTY;
 	}
 	if (s->h.options & TCPHDR_HAS_TIMES) {
-		bool has_shift, sack_ok;
+		bool has_shift, sack_ok, ecn_ok;
 
-		tcp_cookie_ts_read(s->h.ts_echo, &has_shift, &h.shift, &sack_ok);
+		tcp_cookie_ts_read(s->h.ts_echo, &has_shift, &h.shift, &sack_ok, &ecn_ok);
 		h.ts_ok = true;
 		h.ts_recent = s->h.ts_value;
 		h.has_shift = has_shift;
 		h.sack_ok = sack_ok;
+		h.ecn_ok = ecn_ok;
 	}
 	t->stats.cookies_accepted++;
 	return complete(t, &h, l, s, 0, now_ns);

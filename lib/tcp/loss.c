@@ -229,6 +229,7 @@ enter(struct tcp *t, struct tcp_conn *c, enum tcp_flight_mode mode, uint32_t ack
 	f->prr_out = 0;
 	f->prr_flight = larger(flight - (f->sacked_bytes - sacked) + acked, 1);
 	tcp_cc_reduce(t, c, flight + acked);
+	tcp_ecn_reduced(c);
 }
 
 /* On each ACK of recovery that delivers something. safe: una moved and nothing more was lost. */
@@ -352,6 +353,11 @@ tcp_loss_acked(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, c
 		if (f->mode == TCP_FLIGHT_OPEN)
 			enter(t, c, TCP_FLIGHT_RECOVERY, acked, d->sacked_bytes);
 		f->mode = TCP_FLIGHT_RECOVERY;
+	}
+	if (f->mode == TCP_FLIGHT_OPEN && tcp_ecn_wants_reduction(c, s)) {
+		t->stats.ecn_reductions++;
+		enter(t, c, TCP_FLIGHT_REDUCED, acked, d->sacked_bytes);
+		f->can_undo = false;
 	}
 	if (f->mode == TCP_FLIGHT_RECOVERY || f->mode == TCP_FLIGHT_REDUCED)
 		reduce_rate(c, delivered, acked > 0 && !found);
@@ -493,6 +499,7 @@ tcp_loss_timeout(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 		tcp_flight_unsack(c);
 	lose_old(c, now_ns);
 	tcp_cc_timeout(t, c, c->snd_nxt - c->snd_una, first);
+	tcp_ecn_reduced(c);
 	/* The peer took its window back: what does not fit any more waits like what was never sent. */
 	if (seq_gt(tcp_sent_end(head), c->snd_una + c->snd_wnd))
 		tcp_loss_rewind(t, c);

@@ -23,7 +23,7 @@ header_make(const struct tcp_conn *c, uint32_t seq, uint8_t flags, uint64_t now_
 	struct tcphdr h = { .seq = seq, .flags = flags };
 
 	if (c->state != TCP_SYN_SENT) {
-		h.flags |= TCPHDR_ACK;
+		h.flags |= TCPHDR_ACK | (c->ecn_echo ? TCPHDR_ECE : 0);
 		h.ack = c->rcv_nxt;
 	}
 	if (c->ts_ok) {
@@ -106,6 +106,7 @@ emit(struct tcp *t, struct tcp_conn *c, struct tcphdr *h, const struct tcp_range
 {
 	bool syn = (h->flags & TCPHDR_SYN) != 0;
 	uint32_t adv = c->rcv_adv;
+	uint8_t ecn = len > 0 ? tcp_ecn_of_data(c, h) : 0;
 	struct pkt *p;
 
 	if (c->state == TCP_SYN_SENT)
@@ -118,6 +119,9 @@ emit(struct tcp *t, struct tcp_conn *c, struct tcphdr *h, const struct tcp_range
 		c->rcv_adv = adv;
 		return false;
 	}
+	pkt_meta(p)->ecn = ecn;
+	if (h->flags & TCPHDR_CWR && !syn)
+		c->ecn_cwr = false;
 	if (len > 0)
 		c->sent_at_ms = (uint32_t)(now_ns / NSEC_PER_MSEC);
 	if (h->flags & TCPHDR_ACK)
@@ -158,6 +162,9 @@ send_syn(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 			     (c->rcv_shift > 0 || c->snd_shift > 0 ? TCPHDR_HAS_SHIFT : 0);
 	if (first)
 		h.ts_value = tcp_conn_timestamp(c, now_ns);
+	/* A path that loses SYNs of this kind must not be mistaken for one that loses all (section 6.1.1.1). */
+	if (first && t->config.ecn_connect && c->retries == 0)
+		h.flags |= TCPHDR_ECE | TCPHDR_CWR;
 	h.shift = t->config.window_shift;
 	if (!emit(t, c, &h, NULL, 0, now_ns))
 		return false;

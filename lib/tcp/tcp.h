@@ -105,6 +105,7 @@ struct tcp_config {
 	enum tcp_congestion congestion;
 	uint16_t peer_mss_min;     /* a SYN that offers less is dropped (CVE-2019-11479): none, it counts as 48 */
 	uint32_t orphans_max;      /* closed here, not yet there; beyond it the oldest is reset: conns_max / 4 */
+	bool ecn_connect;          /* ask for ECN when we open (RFC 3168): not; who asks us gets it */
 	uint16_t ephemeral_port_min; /* 16384 */
 	uint16_t ephemeral_port_max; /* 65535 */
 	struct tcp_policy policies[TCP_POLICIES_MAX];
@@ -308,6 +309,8 @@ struct tcp_stats {
 	uint64_t retransmits;
 	uint64_t rtos;
 	uint64_t fast_retransmits;
+	uint64_t ecn_marks;      /* received */
+	uint64_t ecn_reductions; /* of our window */
 	uint64_t undone; /* times that a retransmission proved unnecessary */
 	uint64_t accepted;
 	uint64_t connected;

@@ -102,7 +102,7 @@ fail(const struct runner *r, const char *format, ...)
 	fprintf(stderr, "%s:%u: (%s, ISN %u%s, seed %" PRIu64 ", at %.6f s) ", r->file, r->line_number,
 		r->variant->is_v6 ? "IPv6" : "IPv4", r->variant->isn,
 		r->variant->offset == 0 ? " of the remote end" : "", r->seed,
-		(double)(r->now_ns - START_NS) / 1e9);
+		r->now_ns > START_NS ? (double)(r->now_ns - START_NS) / 1e9 : 0);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);
@@ -318,7 +318,7 @@ compare(const struct runner *r, const struct talk *talk, const struct script_seg
 		complain(r, talk, s, "other acknowledgment");
 	if (!g->any_win && (s->window < g->win_min || s->window > g->win_max))
 		complain(r, talk, s, "other window");
-	if (g->s.ecn != 0 && g->s.ecn != s->ecn)
+	if (g->has_ecn && g->s.ecn != s->ecn)
 		complain(r, talk, s, "other ECN field");
 	if (stream_match(KEY_LOCAL, position, s->payload.ptr, s->payload.len) != s->payload.len)
 		complain(r, talk, s, "other bytes than the stream has there");
@@ -663,6 +663,9 @@ expect_stat(struct runner *r, const struct script_line *line)
 		{ "half_open", s->half_open },
 		{ "time_wait", s->time_wait },
 		{ "ranges", s->ranges },
+		{ "undone", s->undone },
+		{ "ecn_marks", s->ecn_marks },
+		{ "ecn_reductions", s->ecn_reductions },
 	};
 
 	for (size_t i = 0; i < COUNT_OF(stats); i++) {
@@ -846,6 +849,8 @@ apply_option(struct runner *r, const struct script_line *line)
 		name = line->word[i];
 		if (strcmp(name, "mss") == 0)
 			c->mss_v4 = c->mss_v6 = (uint16_t)value;
+		else if (strcmp(name, "ecn") == 0)
+			c->ecn_connect = value != 0;
 		else if (strcmp(name, "shift") == 0)
 			c->window_shift = (uint8_t)value;
 		else

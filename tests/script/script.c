@@ -316,6 +316,7 @@ parse_segment_words(struct cursor *c, struct script_segment *g)
 			if (!parse_number_up_to(c, 3, &value))
 				return "ecn 0..3";
 			g->s.ecn = (uint8_t)value;
+			g->has_ecn = true;
 		} else if (accept(c, "csum")) {
 			if (!parse_number_up_to(c, PKT_CSUM_NONE, &value))
 				return "csum 0..3 (enum pkt_csum)";

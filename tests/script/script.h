@@ -48,6 +48,7 @@ struct script_segment {
 	bool is_new;       /* a new ISN is learned from it */
 	bool ecr_last;     /* echo what came last, less s.ts_ecr */
 	bool bad_checksum;
+	bool has_ecn;
 	uint8_t csum;      /* enum pkt_csum, of input */
 	int64_t seq;
 	uint32_t len;

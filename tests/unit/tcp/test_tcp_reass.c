@@ -428,16 +428,17 @@ a_cookie_timestamp_is_never_in_the_future(void **state)
 	(void)state;
 	for (uint32_t now = 0; now < 1000; now++) {
 		for (uint8_t shift = 0; shift <= 14; shift++) {
-			uint32_t value = tcp_cookie_ts_make(now - 500, true, shift, now & 1);
-			bool has_shift, sack_ok;
+			uint32_t value = tcp_cookie_ts_make(now - 500, true, shift, now & 1, now >> 1 & 1);
+			bool has_shift, sack_ok, ecn_ok;
 			uint8_t read;
 
 			assert_true(seq_le(value, now - 500));
 			assert_true(now - 500 - value < 64);
-			tcp_cookie_ts_read(value, &has_shift, &read, &sack_ok);
+			tcp_cookie_ts_read(value, &has_shift, &read, &sack_ok, &ecn_ok);
 			assert_true(has_shift);
 			assert_int_equal(read, shift);
 			assert_int_equal(sack_ok, now & 1);
+			assert_int_equal(ecn_ok, now >> 1 & 1);
 		}
 	}
 }
