@@ -19,6 +19,9 @@
 #define PROBE_LONE_US 200000u                       /* what a receiver may delay a lone segment's ACK */
 #define PROBE_MIN_US 2000u                          /* two ticks */
 #define PACE_AHEAD_NS (2 * NSEC_PER_MSEC)           /* sent at once; timers come a tick late */
+#define BLACK_HOLE_MSS_V4 1024u
+#define BLACK_HOLE_MSS_V6 1220u                     /* every IPv6 path carries this */
+#define TIMEOUTS_FOR_BLACK_HOLE 2u
 #define TIMEOUTS_FOR_RENEGING 2u                    /* then SACKs are not believed any more */
 
 static uint32_t
@@ -476,6 +479,22 @@ lose_old(struct tcp_conn *c, uint64_t now_ns)
 		}
 }
 
+/* A full segment that is lost again and again may be too large for a hop that does not say so: smaller ones are
+ * tried (RFC 4821 section 7.7, downwards only). True: the flight was cut anew. */
+static bool
+leave_black_hole(struct tcp *t, struct tcp_conn *c, const struct tcp_sent *head)
+{
+	uint32_t floor = tcp_address_is_v4(&c->tuple.remote) ? BLACK_HOLE_MSS_V4 : BLACK_HOLE_MSS_V6;
+
+	if (c->backoff < TIMEOUTS_FOR_BLACK_HOLE || head->len < c->mss || c->mss_path <= floor)
+		return false;
+	t->stats.black_holes++;
+	tcp_conn_set_mss(c, larger(c->mss_path / 2u, floor));
+	c->cwnd = c->mss; /* one segment, as after any timeout */
+	tcp_loss_rewind(t, c);
+	return true;
+}
+
 void
 tcp_loss_timeout(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 {
@@ -501,7 +520,8 @@ tcp_loss_timeout(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 	tcp_cc_timeout(t, c, c->snd_nxt - c->snd_una, first);
 	tcp_ecn_reduced(c);
 	/* The peer took its window back: what does not fit any more waits like what was never sent. */
-	if (seq_gt(tcp_sent_end(head), c->snd_una + c->snd_wnd))
+	if (!leave_black_hole(t, c, head) &&
+	    seq_gt(tcp_sent_end(head), c->snd_una + c->snd_wnd))
 		tcp_loss_rewind(t, c);
 }
 

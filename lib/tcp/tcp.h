@@ -311,6 +311,7 @@ struct tcp_stats {
 	uint64_t fast_retransmits;
 	uint64_t ecn_marks;      /* received */
 	uint64_t ecn_reductions; /* of our window */
+	uint64_t black_holes;    /* segments made smaller after timeouts */
 	uint64_t undone; /* times that a retransmission proved unnecessary */
 	uint64_t accepted;
 	uint64_t connected;

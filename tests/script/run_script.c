@@ -664,6 +664,7 @@ expect_stat(struct runner *r, const struct script_line *line)
 		{ "time_wait", s->time_wait },
 		{ "ranges", s->ranges },
 		{ "undone", s->undone },
+		{ "black_holes", s->black_holes },
 		{ "ecn_marks", s->ecn_marks },
 		{ "ecn_reductions", s->ecn_reductions },
 	};
