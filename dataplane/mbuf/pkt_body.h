@@ -66,6 +66,22 @@ pkt_attach(struct pkt_pool *pool, struct pkt *from, uint32_t offset, uint32_t le
 	return pkt_of_mbuf(m);
 }
 
+static inline bool
+pkt_extend(struct pkt *head, const struct pkt *from, uint32_t offset, uint32_t len)
+{
+	const struct rte_mbuf *source = pkt_mbuf(from);
+	struct rte_mbuf *last = rte_pktmbuf_lastseg(pkt_mbuf(head));
+
+	CHECK(offset + len <= source->data_len);
+	if (RTE_MBUF_DIRECT(last) || last->buf_addr != source->buf_addr ||
+	    last->data_off + last->data_len != source->data_off + offset ||
+	    last->data_len + len > UINT16_MAX)
+		return false;
+	last->data_len = (uint16_t)(last->data_len + len);
+	pkt_mbuf(head)->pkt_len += len;
+	return true;
+}
+
 static inline void
 pkt_ref(struct pkt *p)
 {

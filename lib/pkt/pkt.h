@@ -89,6 +89,9 @@ struct pkt_pool_stats {
  * struct pkt *pkt_attach(struct pkt_pool *pool, struct pkt *from, uint32_t offset, uint32_t len);
  *     A segment that shows len bytes of ONE segment `from` (offset inside it) and holds a
  *     reference on it. pool is a pool of bare headers. NULL when that pool is empty.
+ * bool pkt_extend(struct pkt *head, const struct pkt *from, uint32_t offset, uint32_t len);
+ *     If the last segment of the chain is attached to `from`'s bytes and shows the ones right before
+ *     offset, it shows len more: true, and no segment is needed.
  * void pkt_ref(struct pkt *p);            One more reference on every segment of the chain.
  * void pkt_free(struct pkt *p);           One reference less on every segment. NULL is fine.
  * uint32_t pkt_refs(const struct pkt *p); References on this segment.

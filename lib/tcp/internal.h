@@ -411,6 +411,15 @@ struct tcp_cookie_key {
 	struct siphash_key key;
 };
 
+/* The packet that a connection's output still adds segments to, for a port that cuts it (train.c). */
+struct tcp_train {
+	struct pkt *pkt; /* NULL: none; never outlives tcp_output() */
+	uint32_t seq_end;
+	uint32_t mss;   /* payload of each segment but the last */
+	uint32_t bytes; /* payload so far */
+	uint8_t flags;  /* of all segments, and PSH and FIN of the last */
+};
+
 struct tcp {
 	struct tcp_config config; /* defaults filled in */
 	struct pkt_pool *header_pool;
@@ -431,6 +440,7 @@ struct tcp {
 	struct pool blocks; /* flights and chunks */
 	uint32_t conn_ranges_max;
 	struct pkt_queue transmit;
+	struct tcp_train train;
 	struct tcp_link output_list;
 	struct tcp_link turn_list; /* those of output_list whose turn is now */
 	struct tcp_link event_list;
@@ -863,6 +873,21 @@ void tcp_emit_queue(struct tcp *t, struct pkt *p);
 /* A segment without payload and without a connection. */
 bool tcp_emit_bare(struct tcp *t, const struct tcp_tuple *tuple, struct tcphdr *h);
 bool tcp_checksum_is_good(const struct pkt *p);
+
+/* --- train.c -------------------------------------------------------------------------- */
+
+/* Chains len bytes of stream from seq, which lies in r, behind p by reference. False: pool empty; what was added
+ * hangs on p. */
+bool tcp_train_attach(struct tcp *t, struct pkt *p, const struct tcp_range *r, uint32_t seq, uint32_t len);
+/* Queues p, which holds the segment of h with len bytes of new data; or keeps it, if more segments of mss bytes may
+ * go into it. mss 0: they may not. */
+void tcp_train_begin(struct tcp *t, struct pkt *p, const struct tcphdr *h, uint32_t len, uint32_t mss);
+/* Adds a segment to what is kept: len bytes of stream from h->seq, which lies in r. False: it does not fit behind it,
+ * or a pool is empty; nothing changed. */
+bool tcp_train_add(struct tcp *t, const struct tcphdr *h, const struct tcp_range *r, uint32_t len, uint32_t mss,
+		   uint8_t ecn);
+/* Queues what is kept. */
+void tcp_train_end(struct tcp *t);
 
 /* --- timers.c ------------------------------------------------------------------------ */
 

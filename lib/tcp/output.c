@@ -77,21 +77,13 @@ pieces_fit(const struct tcp_range *r, uint32_t seq, uint32_t len)
 static bool
 add_payload(struct tcp *t, struct pkt *p, const struct tcp_range *r, uint32_t seq, uint32_t len)
 {
-	bool copy = len <= TCP_COPY_BYTES_MAX && len <= pkt_tailroom(p);
-
+	if (len > TCP_COPY_BYTES_MAX || len > pkt_tailroom(p))
+		return tcp_train_attach(t, p, r, seq, len);
 	while (len > 0) {
 		uint32_t skip = seq - r->seq;
 		uint32_t n = smaller(r->len - skip, len);
 
-		if (copy) {
-			pkt_copy_out(r->pkt, r->offset + skip, pkt_append(p, n), n);
-		} else {
-			struct pkt *piece = pkt_attach(t->bare_pool, r->pkt, r->offset + skip, n);
-
-			if (piece == NULL)
-				return false;
-			pkt_chain(p, piece);
-		}
+		pkt_copy_out(r->pkt, r->offset + skip, pkt_append(p, n), n);
 		seq += n;
 		len -= n;
 		r = r->next;
@@ -99,9 +91,10 @@ add_payload(struct tcp *t, struct pkt *p, const struct tcp_range *r, uint32_t se
 	return true;
 }
 
-/* Sends len bytes of stream from h->seq, which lies in r. False: a pool is empty, nothing was sent or changed. */
+/* Sends len bytes of stream from h->seq, which lies in r, in a packet of their own or, if the port cuts packets
+ * into segments of mss bytes, behind the segment before. False: a pool is empty, nothing was sent or changed. */
 static bool
-emit(struct tcp *t, struct tcp_conn *c, struct tcphdr *h, const struct tcp_range *r, uint32_t len,
+emit(struct tcp *t, struct tcp_conn *c, struct tcphdr *h, const struct tcp_range *r, uint32_t len, uint32_t mss,
      uint64_t now_ns)
 {
 	bool syn = (h->flags & TCPHDR_SYN) != 0;
@@ -109,6 +102,8 @@ emit(struct tcp *t, struct tcp_conn *c, struct tcphdr *h, const struct tcp_range
 	uint8_t ecn = len > 0 ? tcp_ecn_of_data(c, h) : 0;
 	struct pkt *p;
 
+	if (tcp_train_add(t, h, r, len, mss, ecn))
+		return true;
 	if (c->state == TCP_SYN_SENT)
 		h->window = (uint16_t)smaller(c->rcv_max, UINT16_MAX);
 	else
@@ -126,7 +121,7 @@ emit(struct tcp *t, struct tcp_conn *c, struct tcphdr *h, const struct tcp_range
 		c->sent_at_ms = (uint32_t)(now_ns / NSEC_PER_MSEC);
 	if (h->flags & TCPHDR_ACK)
 		acknowledged(c);
-	tcp_emit_queue(t, p);
+	tcp_train_begin(t, p, h, len, mss);
 	return true;
 }
 
@@ -166,7 +161,7 @@ send_syn(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 	if (first && t->config.ecn_connect && c->retries == 0)
 		h.flags |= TCPHDR_ECE | TCPHDR_CWR;
 	h.shift = t->config.window_shift;
-	if (!emit(t, c, &h, NULL, 0, now_ns))
+	if (!emit(t, c, &h, NULL, 0, 0, now_ns))
 		return false;
 	if (c->snd_max != c->iss)
 		t->stats.retransmits++;
@@ -204,7 +199,7 @@ send_again(struct tcp *t, struct tcp_conn *c, struct tcp_chunk *chunk, struct tc
 	/* SACK blocks would not fit beside a full segment. The next bare ACK has them. */
 	if (sent->len > 0 && sent->seq + sent->len == c->snd_end)
 		h.flags |= TCPHDR_PSH;
-	if (!emit(t, c, &h, r, sent->len, now_ns))
+	if (!emit(t, c, &h, r, sent->len, 0, now_ns))
 		return STEP_NO_PACKET;
 	t->stats.retransmits++;
 	tcp_flight_resent(c->flight, chunk, sent, now_ns);
@@ -304,7 +299,8 @@ send_next(struct tcp *t, struct tcp_conn *c, bool probe, uint64_t now_ns)
 {
 	struct tcphdr h = header_make(c, c->snd_nxt, 0, now_ns);
 	const struct tcp_range *r = c->send_next_range;
-	uint32_t limit = segment_limit(c, &h);
+	uint32_t mss = segment_limit(c, &h);
+	uint32_t limit = mss;
 	uint32_t unsent = tcp_conn_send_limit(c) - c->snd_nxt; /* the FIN counts */
 	int32_t usable = usable_window(c, probe);
 	uint32_t pieces = limit;
@@ -341,7 +337,7 @@ send_next(struct tcp *t, struct tcp_conn *c, bool probe, uint64_t now_ns)
 		return STEP_NOTHING;
 	}
 	is_lone_fin = len == 0 && c->flight == NULL;
-	if ((!is_lone_fin && !tcp_flight_reserve(t, c)) || !emit(t, c, &h, r, len, now_ns))
+	if ((!is_lone_fin && !tcp_flight_reserve(t, c)) || !emit(t, c, &h, r, len, mss, now_ns))
 		return STEP_NO_PACKET;
 	c->send_anyway = false;
 	if (is_lone_fin)
@@ -389,7 +385,7 @@ send_probe(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 
 	if (fin)
 		h.flags |= TCPHDR_FIN;
-	if (!emit(t, c, &h, c->send_head_range, byte && !fin ? 1 : 0, now_ns))
+	if (!emit(t, c, &h, c->send_head_range, byte && !fin ? 1 : 0, 0, now_ns))
 		return false;
 	if (byte)
 		c->snd_max = seq_max(c->snd_max, c->snd_una + 1);
@@ -405,7 +401,7 @@ send_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 	struct tcphdr h = header_make(c, seq_max(seq, c->snd_una), 0, now_ns);
 
 	add_sack(c, &h);
-	return emit(t, c, &h, NULL, 0, now_ns);
+	return emit(t, c, &h, NULL, 0, 0, now_ns);
 }
 
 /* Something waits for a window: one of the three kinds of the slot must watch it. */
@@ -485,6 +481,7 @@ tcp_output(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 		done = output_synchronized(t, c, now_ns);
 		break;
 	}
+	tcp_train_end(t);
 	if (!done && c->output_at_ns > now_ns + TCP_RETRY_NS)
 		c->output_at_ns = now_ns + TCP_RETRY_NS;
 	tcp_conn_arm(t, c);

@@ -126,7 +126,7 @@ struct tcp_config {
 	 * we announce, all of it how large a new connection's segments are. NULL: mss_v4 and mss_v6 do both. */
 	struct tcp_mtu (*mtu)(const struct ip_addr *remote, uint64_t now_ns, void *owner);
 	/* Packets of more than mtu_bytes get lost on the way to remote: an error that quotes what is in flight
-	 * says so, or the silence that followed large segments only. */
+	 * says so. Silence after large segments narrows their own connection only: it may have been an outage. */
 	void (*path_narrowed)(const struct ip_addr *remote, uint32_t mtu_bytes, uint64_t now_ns, void *owner);
 	/* What was sent to remote has arrived: for each acknowledgment of something new. */
 	void (*path_works)(const struct ip_addr *remote, uint64_t now_ns, void *owner);

@@ -39,6 +39,7 @@ enum tcphdr_options {
 
 #define TCPHDR_BYTES 20
 #define TCPHDR_BYTES_MAX 60
+#define TCPHDR_FLAGS_OFFSET 13
 #define TCPHDR_CHECKSUM_OFFSET 16
 #define TCPHDR_SACK_MAX 4
 #define TCPHDR_SHIFT_MAX 14

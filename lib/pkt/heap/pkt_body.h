@@ -101,6 +101,21 @@ pkt_attach(struct pkt_pool *pool, struct pkt *from, uint32_t offset, uint32_t le
 	return p;
 }
 
+static inline bool
+pkt_extend(struct pkt *head, const struct pkt *from, uint32_t offset, uint32_t len)
+{
+	struct pkt *last = head;
+
+	CHECK(offset <= from->len && len <= from->len - offset);
+	while (last->next != NULL)
+		last = last->next;
+	if (last->pool == NULL || last->buffer != from->buffer || last->data + last->len != from->data + offset)
+		return false;
+	last->len += len;
+	head->total += len;
+	return true;
+}
+
 static inline void
 pkt_ref(struct pkt *p)
 {

@@ -6,6 +6,7 @@
  */
 struct pkt *pkt_alloc(struct pkt_pool *pool);
 struct pkt *pkt_attach(struct pkt_pool *pool, struct pkt *from, uint32_t offset, uint32_t len);
+bool pkt_extend(struct pkt *head, const struct pkt *from, uint32_t offset, uint32_t len);
 void pkt_ref(struct pkt *p);
 void pkt_free(struct pkt *p);
 uint32_t pkt_refs(const struct pkt *p);

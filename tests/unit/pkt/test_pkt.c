@@ -85,6 +85,38 @@ an_attached_segment_outlives_what_it_shows(void **state)
 	assert_int_equal(bare.used, 0);
 }
 
+static void
+a_view_is_extended_by_what_follows_it_in_its_buffer_only(void **state)
+{
+	struct pkt_pool pool, bare;
+	struct pkt *head, *p, *other;
+
+	(void)state;
+	pkt_pool_init(&pool, 3);
+	pkt_pool_init(&bare, 1);
+	head = pkt_alloc(&pool);
+	p = pkt_alloc(&pool);
+	other = pkt_alloc(&pool);
+	memcpy(pkt_append(p, 6), "abcdef", 6);
+	memcpy(pkt_append(other, 6), "ghijkl", 6);
+	assert_false(pkt_extend(head, p, 0, 1)); /* its bytes are its own */
+	pkt_chain(head, pkt_attach(&bare, p, 1, 2));
+	assert_false(pkt_extend(head, p, 4, 1));
+	assert_false(pkt_extend(head, p, 2, 1));
+	assert_false(pkt_extend(head, other, 3, 1));
+	assert_true(pkt_extend(head, p, 3, 2));
+	assert_int_equal(pkt_total(head), 4);
+	assert_int_equal(pkt_segments(head), 2);
+	assert_memory_equal(pkt_data(pkt_next(head)), "bcde", 4);
+	pkt_trim(head, 3);
+	assert_int_equal(pkt_total(head), 1);
+	pkt_free(head);
+	pkt_free(p);
+	pkt_free(other);
+	assert_int_equal(pool.used, 0);
+	assert_int_equal(bare.used, 0);
+}
+
 int
 main(void)
 {
@@ -92,6 +124,7 @@ main(void)
 		cmocka_unit_test(a_chain_is_dropped_from_the_front_across_its_segments),
 		cmocka_unit_test(trimming_frees_what_becomes_empty_but_never_the_head),
 		cmocka_unit_test(an_attached_segment_outlives_what_it_shows),
+		cmocka_unit_test(a_view_is_extended_by_what_follows_it_in_its_buffer_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
