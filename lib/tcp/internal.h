@@ -879,11 +879,11 @@ bool tcp_checksum_is_good(const struct pkt *p);
 /* Chains len bytes of stream from seq, which lies in r, behind p by reference. False: pool empty; what was added
  * hangs on p. */
 bool tcp_train_attach(struct tcp *t, struct pkt *p, const struct tcp_range *r, uint32_t seq, uint32_t len);
-/* Queues p, which holds the segment of h with len bytes of new data; or keeps it, if more segments of mss bytes may
- * go into it. mss 0: they may not. */
+/* Queues p, which holds the segment of h with len bytes of new data; or keeps it, if more segments of mss
+ * bytes may go into it. mss 0: they may not. */
 void tcp_train_begin(struct tcp *t, struct pkt *p, const struct tcphdr *h, uint32_t len, uint32_t mss);
-/* Adds a segment to what is kept: len bytes of stream from h->seq, which lies in r. False: it does not fit behind it,
- * or a pool is empty; nothing changed. */
+/* Adds a segment to what is kept: len bytes of stream from h->seq, which lies in r. False: it does not fit
+ * behind it, or a pool is empty; nothing changed. */
 bool tcp_train_add(struct tcp *t, const struct tcphdr *h, const struct tcp_range *r, uint32_t len, uint32_t mss,
 		   uint8_t ecn);
 /* Queues what is kept. */

@@ -1,14 +1,14 @@
 /*
- * Several segments in one packet, for ports that cut packets (TSO). Everything before decides about one segment at a
- * time, and notes each: windows, the pacer and the scoreboard know nothing of this. Segments that one output call
- * makes, one right behind the other and with the same header but for the number, PSH and FIN, leave together; the
- * port, or dataplane/offload.c, makes the same segments of the packet that would have left without it.
+ * Several segments in one packet, for ports that cut packets (TSO). Everything before decides about one segment
+ * at a time, and notes each: windows, the pacer and the scoreboard know nothing of this. Segments that one output
+ * call makes, one right behind the other and with the same header but for the number, PSH and FIN, leave
+ * together; the port, or dataplane/offload.c, makes the same segments of the packet that would have left without.
  */
 #include "tcp/internal.h"
 
 #define AT_THE_END (TCPHDR_PSH | TCPHDR_FIN) /* flags that a cut packet has in its last segment only */
 
-/* What a packet can be asked to carry twice: a number of the stream's in each segment, nothing that is said once. */
+/* Each segment of a packet has the header of the first: so nothing that is said once. */
 static bool
 may_repeat(const struct tcphdr *h)
 {

@@ -190,7 +190,7 @@ bytes_of_one_buffer_are_shown_by_one_piece(void **state)
 {
 	(void)state;
 	lose_one_in = 0;
-	/* Each buffer of 1800 bytes is cut in the middle by most segments; 40,000 bytes lie in 23 or 24 of them. */
+	/* Most segments begin in the middle of a buffer of 1800 bytes; 40,000 bytes lie in 23 or 24 of them. */
 	compare(40000, 24, 1800);
 	assert_true(together.largest_bytes > 40000 - 1448);
 }
