@@ -222,6 +222,8 @@ open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, 
 		return false;
 	}
 	fill_ip(fleet, &net.ip);
+	for (uint32_t p = 0; p < fleet->port_count; p++)
+		net.kernel_queue[p] = config->ports[p].exception.queue;
 	net.ip.announce = index == 0;
 	net.ip.hash_key = secrets->hash_key;
 	net_init(&l->net, &net, clock_ns());
@@ -301,6 +303,39 @@ open_ports(struct fleet *fleet, const struct secrets *secrets, char *text, size_
 	return true;
 }
 
+static bool
+open_taps(struct fleet *fleet, char *text, size_t room)
+{
+	for (uint32_t p = 0; p < fleet->port_count; p++) {
+		const struct config_port *from = &fleet->config->ports[p];
+		struct tap_config tap = { .name = from->exception.tap,
+					  .mac = fleet->ports[p].mac,
+					  .vlan = (uint16_t)from->vlan,
+					  .mtu_bytes = (uint16_t)from->mtu,
+					  .port = (uint8_t)p,
+					  .rate = from->exception.rate,
+					  .queue = from->exception.queue,
+					  .workers = fleet->count,
+					  .pool = fleet->lcores[0].pools.payload };
+		struct tap *opened;
+
+		if (tap.name[0] == '\0')
+			continue;
+		opened = malloc(sizeof(*opened));
+		CHECK(opened != NULL);
+		if (!tap_open(opened, &tap, text, room)) {
+			free(opened);
+			return false;
+		}
+		fleet->taps[p] = opened;
+		/* The first worker sends for the kernel. */
+		fleet->lcores[0].taps[p] = opened;
+		for (uint32_t i = 0; i < fleet->count; i++)
+			fleet->lcores[i].net.kernel[p] = &opened->to_kernel[i];
+	}
+	return true;
+}
+
 bool
 fleet_open(struct fleet *fleet, const struct config *config, const struct shm *shm,
 	   struct tls_identity *identity, char *text, size_t room)
@@ -340,6 +375,8 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 		l->may_sleep = config->idle == CONFIG_IDLE_SLEEP;
 	}
 	link_rings(fleet);
+	if (!open_taps(fleet, text, room))
+		return false;
 	atomic_store(&shm->header->dataplane_epoch, epoch);
 	return true;
 }
@@ -379,9 +416,24 @@ fleet_stop(struct fleet *fleet)
 	eal_join();
 }
 
+static void
+close_taps(struct fleet *fleet)
+{
+	for (uint32_t p = 0; p < fleet->port_count; p++) {
+		if (fleet->taps[p] == NULL)
+			continue;
+		tap_close(fleet->taps[p]);
+		free(fleet->taps[p]);
+		for (uint32_t i = 0; i < fleet->count; i++)
+			fleet->lcores[i].net.kernel[p] = NULL;
+	}
+}
+
 void
 fleet_close(struct fleet *fleet)
 {
+	/* First: its thread reads the rings that net_fini() would empty. */
+	close_taps(fleet);
 	for (uint32_t i = 0; i < fleet->count; i++) {
 		struct lcore *l = &fleet->lcores[i];
 		struct tls_context *tls = l->worker->tls;

@@ -21,6 +21,7 @@ struct fleet {
 	struct tls_identity *identity;
 	uint32_t port_count;
 	struct port ports[CONFIG_PORTS_MAX];
+	struct tap *taps[CONFIG_PORTS_MAX]; /* NULL: not shared with the kernel */
 	struct steering steering;
 	struct pools_plan pools_plan;
 	uint32_t count;

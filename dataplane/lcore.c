@@ -9,6 +9,8 @@
 #define SLEEP_AFTER_TURNS 256
 #define SLEEP_NS_MAX (100 * NSEC_PER_USEC)
 
+#define KERNEL_FRAMES_PER_TURN 32
+
 static uint32_t
 receive(struct lcore *l, uint64_t now_ns)
 {
@@ -18,18 +20,36 @@ receive(struct lcore *l, uint64_t now_ns)
 	for (uint32_t p = 0; p < l->port_count; p++) {
 		uint32_t count = port_receive(&l->ports[p], l->queue, frames);
 
-		for (uint32_t i = 0; i < count; i++)
-			net_receive(&l->net, frames[i], now_ns);
+		net_receive_burst(&l->net, frames, count, now_ns);
 		total += count;
 	}
 	return total + net_receive_forwarded(&l->net, now_ns);
+}
+
+/* What the kernel sends by a shared port, at most KERNEL_FRAMES_PER_TURN of each. */
+static uint32_t
+transmit_for_kernel(struct lcore *l)
+{
+	uint32_t total = 0;
+
+	for (uint32_t p = 0; p < l->port_count; p++) {
+		struct pkt *frame;
+
+		for (uint32_t n = 0; l->taps[p] != NULL && n < KERNEL_FRAMES_PER_TURN &&
+				     (frame = ring_get(l->taps[p]->from_kernel)) != NULL;
+		     n++) {
+			port_transmit(&l->ports[p], l->queue, frame, &l->pools);
+			total++;
+		}
+	}
+	return total;
 }
 
 static uint32_t
 transmit(struct lcore *l)
 {
 	struct pkt *frame;
-	uint32_t total = 0;
+	uint32_t total = transmit_for_kernel(l);
 
 	while ((frame = net_transmit_next(&l->net)) != NULL) {
 		port_transmit(&l->ports[pkt_meta(frame)->port], l->queue, frame, &l->pools);
@@ -41,12 +61,31 @@ transmit(struct lcore *l)
 }
 
 static void
+publish_kernel(struct lcore *l)
+{
+	struct worker *w = l->worker;
+	uint64_t frames = 0, over_rate = 0, refused = 0;
+
+	for (uint32_t p = 0; p < l->port_count; p++) {
+		if (l->taps[p] == NULL)
+			continue;
+		frames += atomic_load_explicit(&l->taps[p]->frames_in, memory_order_relaxed);
+		over_rate += atomic_load_explicit(&l->taps[p]->over_rate, memory_order_relaxed);
+		refused += atomic_load_explicit(&l->taps[p]->refused, memory_order_relaxed);
+	}
+	w->counters[ERR_COUNT + COUNTER_FRAMES_FROM_KERNEL] = frames;
+	w->counters[ERR_EXCEPTION_RATE] = over_rate;
+	w->counters[ERR_EXCEPTION_REFUSED] = refused;
+}
+
+static void
 publish(struct lcore *l)
 {
 	struct worker *w = l->worker;
 
 	w->draining = atomic_load_explicit(&l->drain, memory_order_relaxed);
 	w->counters[ERR_COUNT + COUNTER_POOL_PACKETS_USED] = pools_used(&l->pools);
+	publish_kernel(l);
 	worker_publish_counters(w);
 	atomic_store_explicit(&l->in_flight, w->exchanges_used, memory_order_relaxed);
 }

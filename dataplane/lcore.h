@@ -7,6 +7,7 @@
 #include "dataplane/net.h"
 #include "dataplane/pools.h"
 #include "dataplane/port.h"
+#include "dataplane/tap.h"
 #include "dataplane/worker.h"
 
 /*
@@ -21,6 +22,7 @@ struct lcore {
 	struct pools pools;
 	struct port *ports;
 	uint32_t port_count;
+	struct tap *taps[IP_PORTS_MAX]; /* by port, of the worker that sends for the kernel; NULL: none */
 	uint16_t queue;      /* of every port */
 	bool may_sleep;      /* idle = "sleep" */
 	_Atomic bool stop;

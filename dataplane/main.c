@@ -205,7 +205,8 @@ say_port(const struct port *port, const struct config_port *config)
 	LOG_INFO("port", LOG_TEXT("name", port->name), LOG_TEXT("driver", port->driver),
 		 LOG_NUMBER("queues", port->queue_count),
 		 LOG_TEXT("steering", port->rss.count > 0 ? "card" : "software"),
-		 LOG_TEXT("offload", offload), LOG_NUMBER("mtu", config->mtu), LOG_NUMBER("vlan", config->vlan));
+		 LOG_TEXT("offload", offload), LOG_NUMBER("mtu", config->mtu), LOG_NUMBER("vlan", config->vlan),
+		 LOG_TEXT("tap", config->exception.tap));
 }
 
 static int

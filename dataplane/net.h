@@ -27,6 +27,8 @@ struct net_config {
 	struct ip_config ip;
 	struct tcp *tcp;
 	struct pkt_pool *pool; /* for what ip makes, and for copies */
+	/* Of a port that is shared with the kernel: frames that may wait for it; 0: not shared. */
+	uint32_t kernel_queue[IP_PORTS_MAX];
 };
 
 struct net {
@@ -38,6 +40,12 @@ struct net {
 	uint64_t frames_in;
 	uint64_t frames_out;
 	uint64_t frames_forwarded;
+	uint64_t frames_to_kernel;
+	uint64_t frames_missteered; /* the port's own hash says another worker than the one that got it */
+	struct ring *kernel[IP_PORTS_MAX]; /* by port: frames that are not ours (exception.h); NULL: not shared */
+	/* Segments of the burst being received; TCP gets them together. */
+	uint32_t segment_count;
+	struct pkt *segments[TCP_INPUT_BURST_MAX];
 };
 
 /* Gives config, from which net's TCP will be made, what TCP asks of the layers below: whose a flow is, and what
@@ -47,7 +55,8 @@ void net_serve_tcp(struct net *net, struct tcp_config *config);
 void net_init(struct net *net, const struct net_config *config, uint64_t now_ns);
 void net_fini(struct net *net);
 
-/* A frame from a port; takes it. */
+/* Frames from a port, in their order; takes them. */
+void net_receive_burst(struct net *net, struct pkt *const *frames, uint32_t count, uint64_t now_ns);
 void net_receive(struct net *net, struct pkt *frame, uint64_t now_ns);
 
 /* Frames that other workers have passed on, at most NET_FORWARDED_PER_TURN. Returns how many. */

@@ -45,3 +45,12 @@ steering_owner(const struct steering *s, const struct ip_addr *src, const struct
 		return s->rss.table[toeplitz_hash(&s->toeplitz, tuple, 2 * each + 4) % s->rss.count];
 	return (uint16_t)(siphash_1_3(&key, tuple, 2 * each + 4) % s->worker_count);
 }
+
+bool
+steering_queue_of(const struct steering *s, uint32_t hash, uint16_t *queue)
+{
+	if (s->rss.count == 0)
+		return false;
+	*queue = s->rss.table[hash % s->rss.count];
+	return true;
+}

@@ -40,3 +40,6 @@ void steering_follow(struct steering *s, const struct steering_rss *rss);
 /* The owner of a flow, as its received segments look. */
 uint16_t steering_owner(const struct steering *s, const struct ip_addr *src,
 			const struct ip_addr *dst, uint16_t src_port, uint16_t dst_port);
+
+/* The queue that a port's own hash of a frame leads to. False: no port says how it distributes. */
+bool steering_queue_of(const struct steering *s, uint32_t hash, uint16_t *queue);

@@ -374,6 +374,13 @@ worker_publish_counters(struct worker *w)
 	set_gauge(w, COUNTER_TCP_HALF_OPEN, tcp->half_open);
 	set_gauge(w, COUNTER_TCP_TIME_WAIT, tcp->time_wait);
 	set_gauge(w, COUNTER_TCP_RETRANSMITS, tcp->retransmits);
+	set_gauge(w, COUNTER_TCP_PRESSURE, tcp->pressure);
+	set_gauge(w, COUNTER_TCP_PRESSURE_RISES, tcp->pressure_rises);
+	set_gauge(w, COUNTER_TCP_SHED, tcp->shed);
+	set_gauge(w, COUNTER_TCP_RECEIVE_TRUESIZE, tcp->recv_truesize);
+	set_gauge(w, COUNTER_TCP_ORPHANS, tcp->orphans);
+	set_gauge(w, COUNTER_FRAMES_TO_KERNEL, net->frames_to_kernel);
+	set_gauge(w, COUNTER_FRAMES_MISSTEERED, net->frames_missteered);
 	set_gauge(w, COUNTER_FRAMES_IN, net->frames_in);
 	set_gauge(w, COUNTER_FRAMES_OUT, net->frames_out);
 	set_gauge(w, COUNTER_FRAMES_FORWARDED, net->frames_forwarded);

@@ -33,6 +33,14 @@ ring_put(struct ring *ring, void *what)
 	return true;
 }
 
+/* For the writer: at most this many are in it. */
+static inline uint32_t
+ring_count(const struct ring *ring)
+{
+	return atomic_load_explicit(&ring->written, memory_order_relaxed) -
+	       atomic_load_explicit(&ring->read, memory_order_acquire);
+}
+
 /* NULL when empty. */
 static inline void *
 ring_get(struct ring *ring)

@@ -87,8 +87,10 @@ static const struct key exception_keys[] = {
 	      "whose frames leave by this port; empty: such frames are dropped."),
 	VALUE("rate", KEY_COUNT, FIELD(struct config_port, exception.rate), 1, 10000000, "20000",
 	      KEY_RESTART, "Frames per second in each direction; more are dropped and counted."),
-	VALUE("queue", KEY_COUNT, FIELD(struct config_port, exception.queue), 1, 4096, "256",
-	      KEY_RESTART, "Frames that wait for the interface; more are dropped and counted."),
+	VALUE("queue", KEY_COUNT, FIELD(struct config_port, exception.queue), 1, 1024, "256",
+	      KEY_RESTART,
+	      "Frames of each worker that wait for the interface, and of the interface that wait "
+	      "for the port; more are dropped and counted."),
 	END,
 };
 

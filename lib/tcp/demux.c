@@ -140,3 +140,10 @@ tcp_input_burst(struct tcp *t, struct pkt *const *packets, uint32_t count, uint6
 		finish(t, &stages[i].s, stages[i].verdict);
 	}
 }
+
+bool
+tcp_owns(const struct tcp *t, const struct tcp_tuple *tuple)
+{
+	return tcp_listener_find(t, &tuple->local, tuple->local_port) != NULL ||
+	       tcp_table_find(t, tuple) != TCP_REF_NONE;
+}

@@ -675,7 +675,7 @@ bool tcp_challenge_allowed(struct tcp_conn *c, uint64_t now_ns);
 
 /* --- listen.c -------------------------------------------------------------------- */
 
-struct tcp_listener *tcp_listener_find(struct tcp *t, const struct ip_addr *local, uint16_t port);
+struct tcp_listener *tcp_listener_find(const struct tcp *t, const struct ip_addr *local, uint16_t port);
 /* A segment for no object of the table. */
 enum err tcp_input_listen(struct tcp *t, struct tcp_segment *s, uint64_t now_ns);
 enum err tcp_input_half_open(struct tcp *t, struct tcp_half_open *h, struct tcp_segment *s,

@@ -15,22 +15,22 @@ smaller(uint32_t a, uint32_t b)
 /* --- listeners --------------------------------------------------------------------- */
 
 struct tcp_listener *
-tcp_listener_find(struct tcp *t, const struct ip_addr *local, uint16_t port)
+tcp_listener_find(const struct tcp *t, const struct ip_addr *local, uint16_t port)
 {
 	static const struct ip_addr any;
-	struct tcp_listener *found = NULL;
+	const struct tcp_listener *found = NULL;
 
 	for (uint32_t i = 0; i < TCP_LISTENERS_MAX; i++) {
-		struct tcp_listener *l = &t->listeners[i];
+		const struct tcp_listener *l = &t->listeners[i];
 
 		if (!l->used || l->port != port)
 			continue;
 		if (memcmp(&l->local, local, sizeof(*local)) == 0)
-			return l;
+			return (struct tcp_listener *)l;
 		if (memcmp(&l->local, &any, sizeof(any)) == 0)
 			found = l;
 	}
-	return found;
+	return (struct tcp_listener *)found;
 }
 
 static struct tcp_listener *

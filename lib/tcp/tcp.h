@@ -264,6 +264,9 @@ bool tcp_is_live(const struct tcp *t, tcp_conn_t conn);
 
 void tcp_tuple_of(const struct tcp *t, tcp_conn_t conn, struct tcp_tuple *tuple);
 
+/* True if a segment of the tuple is ours to judge: a listener, or a connection in any state. */
+bool tcp_owns(const struct tcp *t, const struct tcp_tuple *tuple);
+
 /* --- events -------------------------------------------------------------- */
 
 enum tcp_event_bits {

@@ -26,7 +26,7 @@ usage()
 }
 
 # NAME DEVICE QUEUES HUGE-PAGES [KEY=VALUE…]; @ is the interface. vlan and mtu are those of the port and of the link,
-# offload.X is a key of the port.
+# offload.X is a key of the port; with tap the port is shared with a kernel.
 cases=(
 	"af-packet         net_af_packet0,iface=@,qpairs=1 1 no"
 	"af-packet-2       net_af_packet0,iface=@,qpairs=2 2 no"
@@ -41,6 +41,9 @@ cases=(
 	"tap-vlan          net_tap0,iface=@ 1 no vlan=77"
 	"jumbo             net_af_packet0,iface=@,qpairs=1,blocksz=36864,framesz=9216,framecnt=512 1 no mtu=9000"
 	"jumbo-vlan        net_af_packet0,iface=@,qpairs=1,blocksz=36864,framesz=9216,framecnt=512 1 no mtu=9000 vlan=77"
+	"shared            net_af_packet0,iface=@,qpairs=1 1 no tap=kernel0"
+	"shared-2          net_af_packet0,iface=@,qpairs=2 2 no tap=kernel0"
+	"shared-vlan       net_af_packet0,iface=@,qpairs=1 1 no tap=kernel0 vlan=77"
 	"af-xdp-huge       net_af_xdp0,iface=@,force_copy=1 1 yes"
 )
 
@@ -171,10 +174,12 @@ read_settings() # KEY=VALUE…
 	vlan=0
 	mtu=1500
 	offload=
+	tap=
 	for setting; do
 		case $setting in
 		vlan=*) vlan=${setting#*=} ;;
 		mtu=*) mtu=${setting#*=} ;;
+		tap=*) tap=${setting#*=} ;;
 		offload.*) setting=${setting#*.}; offload+=${offload:+, }"${setting%=*}: ${setting#*=}" ;;
 		*) echo "ports: unknown setting $setting" >&2; exit 1 ;;
 		esac
@@ -197,6 +202,7 @@ write_config() # DEVICE QUEUES HUGE-PAGES
 	    mtu: $mtu
 	    vlan: $vlan
 	    offload: {$offload}
+	    exception: {tap: "$tap"}
 	listeners:
 	  - port: 443
 	    certificates:
@@ -278,6 +284,79 @@ ask_from_other_vlan() # INTERFACE
 	grep -q 'verdict="ETH_NOT_OURS"} [1-9]' "$root/metrics" || { echo "a frame of VLAN 5 was taken"; return 1; }
 }
 
+# What an operator's kernel does at the other end of the TAP interface: our addresses and one of its own, a service
+# on a port that is not ours, and connections that it opens itself. In a namespace of its own, since the kernel
+# that has edge0 sees all frames, too.
+start_kernel()
+{
+	unshare --net sleep infinity &
+	kernel_holder=$!
+	until [ "$(readlink /proc/$kernel_holder/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done
+	kernel=(nsenter -t "$kernel_holder" -n)
+	"${edge[@]}" ip link set "$tap" netns "$kernel_holder" || return 1
+	"${kernel[@]}" ip link set "$tap" up
+	"${kernel[@]}" ip address add 10.77.0.2/24 dev "$tap"
+	"${kernel[@]}" ip address add 10.77.0.9/24 dev "$tap"
+	"${kernel[@]}" ip address add fd77::2/64 dev "$tap" nodad
+	"${kernel[@]}" ip address add fd77::9/64 dev "$tap" nodad
+	talk serve :: 2222 &
+	service=$!
+	until "${kernel[@]}" ss -Hlnt | grep -q :2222; do kill -0 $service || return 1; sleep 0.05; done
+}
+
+# serve ADDRESS PORT in the kernel's namespace: echoes. ask ADDRESS PORT, here: 200,000 bytes there and back.
+talk() # serve|ask ADDRESS PORT
+{
+	local where=()
+	[ "$1" = ask ] || where=("${kernel[@]}")
+	exec "${where[@]}" python3 - "$@" <<-'END'
+	import socket, sys, threading
+	what, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+	if what == 'serve':
+	    listener = socket.create_server((address, port), family=socket.AF_INET6, dualstack_ipv6=True)
+	    while True:
+	        peer, _ = listener.accept()
+	        with peer:
+	            while data := peer.recv(65536):
+	                peer.sendall(data)
+	data = bytes(range(250)) * 800
+	with socket.create_connection((address, port), timeout=5) as peer:
+	    threading.Thread(target=lambda: (peer.sendall(data), peer.shutdown(socket.SHUT_WR))).start()
+	    got = b''
+	    while piece := peer.recv(65536):
+	        got += piece
+	sys.exit(got != data)
+	END
+}
+
+ask_kernel()
+{
+	local host
+	start_kernel || { echo "the interface $tap cannot be used"; return 1; }
+	for host in 10.77.0.9 fd77::9; do
+		ping -q -c 3 -i 0.05 -W 2 $host || { echo "no answer to ping $host of the kernel's"; return 1; }
+	done
+	for host in 10.77.0.2 fd77::2 10.77.0.9 fd77::9; do
+		(talk ask $host 2222) || { echo "the kernel's service at $host does not answer"; return 1; }
+	done
+	# Both at once, at one address: ours while the kernel's is busy.
+	ask || return 1
+	for host in 10.77.0.1 fd77::1; do
+		"${kernel[@]}" ping -q -c 3 -i 0.05 -W 2 $host || { echo "the kernel's own ping of $host"; return 1; }
+	done
+	# A port of nobody is refused by the kernel, at once.
+	if curl -sS --max-time 2 http://10.77.0.2:81/; then
+		echo "port 81 answers"
+		return 1
+	elif [ $? != 7 ]; then
+		echo "port 81 is not refused"
+		return 1
+	fi
+	curl -sS -H "authorization: Bearer $(cat "$root/token")" http://127.0.0.1:9900/metrics >"$root/metrics"
+	grep -q 'frames_to_kernel.* [1-9]' "$root/metrics" || { echo "no frames_to_kernel is counted"; return 1; }
+	grep -q 'frames_from_kernel.* [1-9]' "$root/metrics" || { echo "no frames_from_kernel is counted"; return 1; }
+}
+
 stop() # NAME PID
 {
 	local code=0
@@ -309,9 +388,11 @@ try() # DEVICE QUEUES HUGE-PAGES FOLDER
 		if [ -n "$interface" ]; then
 			give_addresses $interface
 		fi
-		{ ask && ask_from_other_vlan "${interface:-host0}"; } >"$4/ask.log" 2>&1 || why=$(tail -n 1 "$4/ask.log")
+		{ ask && { [ -z "$tap" ] || ask_kernel; } && ask_from_other_vlan "${interface:-host0}"; } \
+			>"$4/ask.log" 2>&1 || why=$(tail -n 1 "$4/ask.log")
 	fi
 	[ $vlan = 0 ] || kill "$tagger"
+	[ -z "$tap" ] || kill "$service" "$kernel_holder"
 	stop dataplane $dataplane
 	stop control $control
 	[ -n "$interface" ] || ip link delete host0

@@ -432,12 +432,85 @@ what_waits_in_rings_is_freed_at_the_end(void **state)
 	stop(fleet);
 }
 
+/* A queue that got a frame although the card's own hash and table say another: what we were told is wrong. */
+static void
+a_card_that_does_not_keep_to_its_table_is_counted(void **state)
+{
+	struct fleet_of_test *fleet = start();
+	struct steering_rss rss = { .count = 64 };
+	struct frame f;
+	int counted = 0;
+
+	(void)state;
+	for (uint16_t i = 0; i < rss.count; i++)
+		rss.table[i] = i % COUNT;
+	steering_follow(&fleet->steering, &rss);
+	for (uint16_t port = 2000; port < 2016; port++) {
+		int owner = owner_of(fleet, port);
+		int at = (owner + 1) % COUNT;
+		struct pkt *p;
+
+		frame_tcp(&f, US, PEER, "10.0.0.2", port, "10.0.0.1", 443, 0);
+		for (int lies = 0; lies < 2; lies++) {
+			p = frame_to_pkt(&f, 0, &fleet->workers[at].pool);
+			/* The flow's hash in the wrong queue; or a hash of other fields in its own. */
+			pkt_meta(p)->rss_hash = lies ? 64u + (uint32_t)owner : 64u + (uint32_t)at;
+			net_receive(&fleet->workers[at].net, p, fleet->now_ns);
+			counted += lies;
+			assert_int_equal(fleet->workers[0].net.frames_missteered +
+						 fleet->workers[1].net.frames_missteered +
+						 fleet->workers[2].net.frames_missteered,
+					 counted);
+		}
+	}
+	stop(fleet);
+}
+
+/* Pieces hold no ports but in the first: they meet where their number leads, and go on as a whole. */
+static void
+pieces_of_a_segment_meet_and_end_at_its_owner(void **state)
+{
+	struct fleet_of_test *fleet = start();
+	uint32_t out[COUNT];
+	struct frame whole, piece;
+
+	(void)state;
+	for (uint16_t port = 2000; port < 2020; port++) {
+		int owner = owner_of(fleet, port);
+		uint64_t before = segments_in(fleet, owner);
+
+		frame_tcp(&whole, US, PEER, "10.0.0.2", port, "10.0.0.1", 443, 100);
+		for (int n = 0; n < 2; n++) {
+			struct pkt *p;
+			size_t from = n == 0 ? 0 : 64, bytes = n == 0 ? 64 : 56;
+
+			piece = whole;
+			memmove(piece.bytes + 34, whole.bytes + 34 + from, bytes);
+			piece.len = 34 + bytes;
+			piece.bytes[17] = (uint8_t)(20 + bytes);
+			piece.bytes[18] = (uint8_t)(port >> 8);
+			piece.bytes[19] = (uint8_t)port; /* identification */
+			piece.bytes[20] = n == 0 ? 0x20 : 0;
+			piece.bytes[21] = (uint8_t)(from / 8);
+			p = frame_to_pkt(&piece, 0, &fleet->workers[n].pool);
+			pkt_meta(p)->l3_csum = PKT_CSUM_GOOD; /* the card has seen to the header */
+			net_receive(&fleet->workers[n].net, p, fleet->now_ns);
+		}
+		turn(fleet, out);
+		turn(fleet, out);
+		assert_int_equal(segments_in(fleet, owner), before + 1);
+	}
+	stop(fleet);
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(everybody_owns_a_share_of_the_flows),
 		cmocka_unit_test(a_card_that_hashes_decides),
+		cmocka_unit_test(a_card_that_does_not_keep_to_its_table_is_counted),
+		cmocka_unit_test(pieces_of_a_segment_meet_and_end_at_its_owner),
 		cmocka_unit_test(a_segment_ends_at_its_owner_whoever_gets_it),
 		cmocka_unit_test(t24_a_segment_at_the_wrong_worker_makes_no_second_connection),
 		cmocka_unit_test(an_error_ends_where_its_flow_does),
