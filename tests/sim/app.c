@@ -229,6 +229,12 @@ app_abort_all(struct world *w)
 		}
 }
 
+static bool
+is_polite(const struct end *e)
+{
+	return e->plan->manner == END_POLITE || e->plan->manner == END_POLITE_LAST;
+}
+
 uint32_t
 app_abort_forgotten(struct world *w, bool all)
 {
@@ -239,9 +245,8 @@ app_abort_forgotten(struct world *w, bool all)
 			struct end *e = &w->pair[i].end[side];
 			struct end *peer = &w->pair[i].end[1 - side];
 
-			/* The only word of one who aborts may be lost. */
-			if (!e->is_open || peer->is_open ||
-			    (peer->is_settled && !all && peer->plan->manner != END_ABORTS))
+			/* The only word of one who aborts, or closes with something unread, may be lost. */
+			if (!e->is_open || peer->is_open || (peer->is_settled && !all && is_polite(peer)))
 				continue;
 			e->has_error = true;
 			e->reason = ERR_TCP_TIMEOUT;
@@ -614,12 +619,6 @@ judge_end(const struct world *w, const struct end *e)
 	if (!e->has_eof || e->received_bytes != peer->plan->total_bytes)
 		sim_fail(w, "pair %u: %s got %" PRIu64 " of %" PRIu64 " bytes", e->pair->index, name,
 			 e->received_bytes, peer->plan->total_bytes);
-}
-
-static bool
-is_polite(const struct end *e)
-{
-	return e->plan->manner == END_POLITE || e->plan->manner == END_POLITE_LAST;
 }
 
 void

@@ -69,6 +69,24 @@ settle_isn(struct flow *f, uint32_t number)
 	f->end = other + 1;
 }
 
+/* RFC 3168 section 6.1.1. Of two that open at once, each has offered before it answers. */
+static void
+see_syn_ecn(const struct world *w, struct pair *p, const struct segment *s, uint32_t side)
+{
+	const uint32_t flags = s->flags & (SEGMENT_ECE | SEGMENT_CWR);
+	bool is_answer = (s->flags & SEGMENT_ACK) != 0;
+
+	if (s->ecn != 0)
+		wrong(w, p, s, side, "its SYN may be marked");
+	if (is_answer && !p->plan->simultaneous && flags != 0 && flags != SEGMENT_ECE)
+		wrong(w, p, s, side, "answers ECN by more than ECE");
+	if (is_answer && flags != 0 && !p->flow[1 - side].has_ecn)
+		wrong(w, p, s, side, "takes ECN that was not offered");
+	if (!is_answer && flags != 0 && flags != (SEGMENT_ECE | SEGMENT_CWR))
+		wrong(w, p, s, side, "offers half of ECN");
+	p->flow[side].has_ecn |= flags != 0;
+}
+
 static void
 see_syn(struct world *w, struct pair *p, const struct segment *s, uint32_t side)
 {
@@ -101,6 +119,7 @@ see_syn(struct world *w, struct pair *p, const struct segment *s, uint32_t side)
 	f->wscale = s->wscale;
 	f->has_ts = s->has_ts;
 	f->has_sack_ok = s->has_sack_ok;
+	see_syn_ecn(w, p, s, side);
 	if ((s->flags & SEGMENT_ACK) != 0) {
 		const struct flow *g = &p->flow[1 - side];
 
@@ -177,6 +196,25 @@ see_options(struct world *w, struct pair *p, const struct segment *s, uint32_t s
 	}
 }
 
+/* RFC 3168 sections 6.1.2 to 6.1.6: before see_data(), which moves the end. */
+static void
+see_ecn(const struct world *w, const struct pair *p, const struct segment *s, uint32_t side)
+{
+	const struct flow *f = &p->flow[side];
+	const struct flow *g = &p->flow[1 - side];
+	bool is_new = s->payload.len > 0 && distance(s->seq, f->end) >= 0;
+	bool is_probe = g->has_edge && distance(s->seq + (uint32_t)s->payload.len, g->edge) > 0;
+
+	if ((s->ecn != 0 || (s->flags & (SEGMENT_ECE | SEGMENT_CWR)) != 0) && !(f->has_ecn && g->has_ecn))
+		wrong(w, p, s, side, "has ECN unlike negotiated");
+	if (s->ecn != 0 && (s->ecn != SEGMENT_ECT0 || !is_new || is_probe))
+		wrong(w, p, s, side, "may be marked, and is not new data");
+	if ((s->flags & SEGMENT_CWR) != 0 && !is_new)
+		wrong(w, p, s, side, "has CWR, and is not new data");
+	if ((s->flags & SEGMENT_ECE) != 0 && !f->has_ce)
+		wrong(w, p, s, side, "echoes a mark that never came");
+}
+
 static void
 see_data(struct world *w, struct pair *p, const struct segment *s, uint32_t side)
 {
@@ -243,5 +281,21 @@ oracle_sent(struct world *w, struct host *h, const struct pkt *p)
 		wrong(w, pair, &s, side, "speaks before its SYN");
 	see_ack(w, pair, &s, side);
 	see_options(w, pair, &s, side);
+	see_ecn(w, pair, &s, side);
 	see_data(w, pair, &s, side);
+}
+
+void
+oracle_arrived(struct world *w, const struct pkt *p)
+{
+	uint8_t flat[SEGMENT_BYTES_MAX];
+	struct segment s;
+	struct pair *pair;
+	uint32_t side;
+
+	if (pkt_meta(p)->ecn != SEGMENT_CE || !segment_parse_pkt(p, flat, &s))
+		return;
+	pair = pair_of(w, &s, &side);
+	if (pair != NULL)
+		pair->flow[1 - side].has_ce = true;
 }

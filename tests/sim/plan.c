@@ -338,6 +338,8 @@ plan_make(struct plan *plan, uint64_t seed)
 	plan_weather(plan, r);
 	if (one_in(r, 5))
 		plan_wrap(plan, r);
+	for (uint32_t i = 0; i < plan->hosts; i++)
+		plan->config[i].ecn_connect = one_in(r, 2);
 }
 
 void
@@ -406,12 +408,13 @@ plan_print(const struct plan *plan)
 		const struct tcp_config *c = &plan->config[i];
 
 		printf("  host %u: conns %u, half open %u, time wait %u, ranges %u, mss %u/%u, recv %u, "
-		       "send %u, shift %u, pools %u/%u/%u%s/%u, tso %u in %u%s\n",
+		       "send %u, shift %u, pools %u/%u/%u%s/%u, tso %u in %u%s%s\n",
 		       i, c->conns_max, c->half_open_max, c->time_wait_max, c->ranges_max,
 		       c->mss_v4, c->mss_v6, c->recv_bytes_max, c->send_bytes_max, c->window_shift,
 		       plan->pools[i].headers, plan->pools[i].bare, plan->pools[i].receive,
 		       plan->is_watched[i] ? " watched" : "", plan->pools[i].payload, c->tso_bytes_max,
-		       c->tso_pieces_max, c->checksum_offload ? ", checksums" : "");
+		       c->tso_pieces_max, c->checksum_offload ? ", checksums" : "",
+		       c->ecn_connect ? ", ECN" : "");
 		for (uint32_t j = 0; j < plan->hosts; j++)
 			if (j != i) {
 				printf("   link %u to %u:\n", i, j);

@@ -131,6 +131,8 @@ struct flow {
 	bool has_wscale;
 	bool has_ts;
 	bool has_sack_ok;
+	bool has_ecn; /* offered or taken */
+	bool has_ce;  /* a mark of congestion reached this side */
 	uint8_t wscale;
 };
 
@@ -258,6 +260,8 @@ void app_judge(struct world *w);
 
 /* A segment leaves a host. */
 void oracle_sent(struct world *w, struct host *h, const struct pkt *p);
+/* One reaches a host. */
+void oracle_arrived(struct world *w, const struct pkt *p);
 
 /* --- watch.c ------------------------------------------------------------------------ */
 

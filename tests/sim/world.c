@@ -237,6 +237,7 @@ receive(struct world *w, struct host *h)
 
 		while (count < budget && (p = link_receive(w->link[from][h->index], w->now_ns)) != NULL) {
 			trace(w, p, from, h->index, "->");
+			oracle_arrived(w, p);
 			if (happens(w, w->plan.wrong_core_ppm))
 				pkt_queue_put(&h->forwarded, p);
 			else
@@ -304,14 +305,16 @@ ring_is_full(const struct world *w, const struct host *h)
 	return held >= w->plan.ring_slots;
 }
 
-/* When a full ring has room again. */
+/* When a ring that was full has room for what waits: at once if its driver has given something back meanwhile. */
 static uint64_t
 ring_next_at(const struct world *w, const struct host *h)
 {
 	uint64_t at_ns = NEVER_NS;
 
-	if (h->stack.tcp->transmit.count == 0 || !ring_is_full(w, h))
+	if (h->stack.tcp->transmit.count == 0 || w->plan.ring_slots == 0)
 		return NEVER_NS;
+	if (!ring_is_full(w, h))
+		return w->now_ns;
 	for (uint32_t to = 0; to < w->hosts; to++)
 		at_ns = earlier(at_ns, link_release_at(w->link[h->index][to]));
 	return at_ns;
@@ -529,12 +532,38 @@ world_step(struct world *w)
 	return next_ns;
 }
 
+/* What an engine has to send or to send again must have a timer. */
+static bool
+owes_something(const struct world *w)
+{
+	for (uint32_t i = 0; i < w->hosts; i++) {
+		const struct tcp *t = w->host[i].stack.tcp;
+
+		for (uint32_t k = 0; k < t->conns.count; k++) {
+			const struct tcp_conn *c;
+
+			if (!pool_is_lent(&t->conns, k))
+				continue;
+			c = pool_at(&t->conns, k);
+			if (c->send_head_range != NULL || c->snd_una != c->snd_max)
+				return true;
+		}
+	}
+	return false;
+}
+
 /* Nothing is armed anywhere. That is legal for a client that was accepted as far as it knows, waits
- * for the server to speak, and the server has given up: without keep-alive it never learns. */
+ * for the server to speak, and the server has given up: without keep-alive it never learns. And a forged
+ * byte in the place of a FIN makes both wait for each other. */
 static bool
 is_stuck_resolved(struct world *w)
 {
-	return app_abort_forgotten(w, w->plan.may_fail) > 0;
+	if (app_abort_forgotten(w, w->plan.may_fail) > 0)
+		return true;
+	if (!w->plan.is_hostile || app_is_done(w) || owes_something(w))
+		return false;
+	app_abort_all(w);
+	return true;
 }
 
 void

@@ -25,6 +25,12 @@ enum segment_flags {
 	SEGMENT_CWR = 0x80,
 };
 
+/* struct segment.ecn, of the IP header (RFC 3168 section 5). */
+enum segment_ecn {
+	SEGMENT_ECT0 = 2,
+	SEGMENT_CE = 3,
+};
+
 #define SEGMENT_OPTION_BYTES_MAX 40
 #define SEGMENT_SACKS_MAX 4
 /* Header, options and a jumbo payload. */
