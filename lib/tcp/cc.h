@@ -7,8 +7,8 @@ struct tcp;
 struct tcp_conn;
 
 /*
- * cc: how much may be in flight. loss.c says what happened; only these calls and its recovery (PRR) write
- * cwnd, and only these write ssthresh.
+ * cc: how much may be in flight. loss.c says what happened. Only these calls and loss.c write cwnd and ssthresh:
+ * loss.c for recovery (PRR), for what proved unnecessary (undo), and after a probe that repaired a loss.
  *
  * Slow start with HyStart++, the restart after idle and the timeout are common (cc.c). What a loss costs and how
  * congestion avoidance grows is the algorithm's (struct tcp_cc): CUBIC, or NewReno as a yardstick for tests.

@@ -103,7 +103,7 @@ check_liveness(const struct tcp_conn *c)
 	      tcp_link_is_linked(&c->output_link));
 }
 
-/* 6 and 9 */
+/* 2, 6 and 9 */
 static void
 check_conn(const struct tcp *t, const struct tcp_conn *c)
 {

@@ -1,8 +1,8 @@
 /*
- * Segments come in: demultiplexing, then for connections the steps of RFC 9293 section 3.10.7.3
- * (SYN-SENT) and 3.10.7.4 (all others) in their order, with PAWS (RFC 7323 section 5) in front of
- * the first and the stricter rules of RFC 5961 inside. Nothing is sent here for a live connection:
- * flags say what tcp_output() has to do.
+ * Segments of connections come in (from demux.c): the steps of RFC 9293 section 3.10.7.3 (SYN-SENT) and
+ * 3.10.7.4 (all others) in their order, with PAWS (RFC 7323 section 5) in front of the first and the stricter
+ * rules of RFC 5961 inside; the fifth is ack.c. Nothing is sent here for a live connection: flags say what
+ * tcp_output() has to do.
  */
 #include "tcp/internal.h"
 

@@ -737,8 +737,8 @@ tcp_conn_unpin(struct tcp *t, struct tcp_conn *c, uint32_t bytes)
 	t->stats.recv_truesize -= bytes;
 }
 
-/* Payload inside the window: into rcvq, or beyond a hole. Takes s->pkt on ERR_OK. *filled: it
- * closed a hole or lies beyond one. */
+/* Payload inside the window: into rcvq, or beyond a hole. Takes s->pkt on ERR_OK. *out_of_order: it
+ * lies beyond a hole or in front of what does. */
 enum err tcp_reass_insert(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, bool *out_of_order);
 void tcp_reass_free(struct tcp *t, struct tcp_conn *c);
 /* Copies together what is queued for the owner, where a buffer has room for the next one's bytes. */

@@ -78,7 +78,7 @@ struct tcp_config {
 	uint32_t conns_max;     /* full connections */
 	uint32_t half_open_max; /* SYN received; beyond it cookies alone carry the handshake */
 	uint32_t time_wait_max; /* beyond it the oldest leaves early, counted */
-	uint32_t ranges_max;    /* sent or queued pieces of all connections together */
+	uint32_t ranges_max;    /* sent or queued pieces, and received runs, of all connections */
 	/* what is in flight, 256 bytes each: one per connection with data in flight and one per 15 segments of it.
 	 * 0: two per connection, but no more than ranges can use, and one per 15 ranges */
 	uint32_t blocks_max;
@@ -95,7 +95,7 @@ struct tcp_config {
 	uint32_t recv_bytes_max; /* largest window, <= 32 MiB; it begins smaller */
 	uint32_t send_bytes_max; /* tcp_send_room() at most: unsent + unacknowledged */
 	uint8_t window_shift;    /* RFC 7323 shift that we offer, <= 14 */
-	/* policy (tcp.md section 1.2); 0 means the default of the design */
+	/* policy; 0 means the default beside it */
 	uint64_t user_timeout_ns;  /* no ACK progress with data out: 30 s */
 	uint64_t delayed_ack_ns;   /* 25 ms */
 	uint64_t keepalive_ns;     /* idle before the first probe; 0 = off */

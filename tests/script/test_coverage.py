@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""COVERAGE.md and the threats of tests/README.md name tests that exist, and forget no rule.
+"""COVERAGE.md, the threats of tests/README.md and lib/tcp/README.md's FEATURES name tests that exist, and forget no rule.
 
 usage: test_coverage.py TESTS_FOLDER
 """
@@ -94,6 +94,20 @@ def threats(tests, names):
             yield f"{path.name}: T{threat} is in {seen.count(threat)} rows"
 
 
+def features(tests, names):
+    """lib/tcp/README.md: what is done of an RFC, and what happens instead of the rest, is shown by tests."""
+    path = tests.parent / "lib/tcp/README.md"
+    lines = path.read_text().splitlines()
+    begin = lines.index("## FEATURES") + 1
+    end = next(n for n, line in enumerate(lines) if n > begin and line.startswith("## "))
+    found = [(n, cells) for n, cells in rows(path, 5) if begin < n <= end and cells[0] != "RFC"]
+    if not found:
+        yield f"{path.name}: no rows in FEATURES"
+    for number, cells in found:
+        if cells[-1] != "`COVERAGE.md`, rule by rule":
+            yield from complaints_of_row(path, number, cells[0], cells[-1], names)
+
+
 def main():
     tests = pathlib.Path(sys.argv[1])
     names, wrong = set(), []
@@ -104,6 +118,7 @@ def main():
             names = found
     wrong += coverage(tests / "script/COVERAGE.md", names)
     wrong += threats(tests, names)
+    wrong += features(tests, names)
     for complaint in wrong:
         print(complaint)
     print(f"{len(names)} tests known, {len(wrong)} complaints")
