@@ -5,7 +5,9 @@
 
 #include "base/check.h"
 #include "base/ring.h"
+#include "dataplane/lcore.h"
 #include "dataplane/port.h"
+#include "dataplane/tap.h"
 
 /* The least that tcp.send may be: CLIENT_UNACKED_BYTES_HIGH, and in one step a gathered event and a full stage,
  * sealed. */
@@ -118,7 +120,7 @@ say(const struct sum *sum, const char *group, const char *name, uint64_t count, 
 {
 	char line[128];
 
-	snprintf(line, sizeof(line), "  %-8s %-16s %10llu x %8llu B %12llu KiB", group, name,
+	snprintf(line, sizeof(line), "  %-8s %-17s %10llu x %8llu B %12llu KiB", group, name,
 		 (unsigned long long)count, (unsigned long long)each_bytes, (unsigned long long)(bytes / KIB));
 	sum->to->line(sum->to->owner, line);
 }
@@ -180,11 +182,16 @@ budget_print(const struct config *config, const struct config_complaints *to)
 	add_sessions(&sum, config, &counts);
 	add(&sum, "tls", "arenas", counts.clients, BUDGET_TLS_BYTES_PER_CLIENT,
 	    (uint64_t)counts.clients * BUDGET_TLS_BYTES_PER_CLIENT);
+	add(&sum, "core", "neighbours, paths", 1, sizeof(struct lcore), sizeof(struct lcore));
 	say(&sum, "worker", "sum", 1, sum.bytes, sum.bytes);
 	to->line(to->owner, "memory of all:");
 	say(&sum, "workers", "", config->workers, sum.bytes, sum.bytes * config->workers);
 	sum.bytes *= config->workers;
 	add(&sum, "rings", "", rings, sizeof(struct ring), rings * sizeof(struct ring));
+	for (uint32_t p = 0; p < config->port_count; p++)
+		if (config->ports[p].exception.tap[0] != '\0')
+			add(&sum, "tap", config->ports[p].exception.tap, 1, tap_bytes(config->workers),
+			    tap_bytes(config->workers));
 	snprintf(line, sizeof(line), "  total %llu KiB", (unsigned long long)(sum.bytes / KIB));
 	to->line(to->owner, line);
 	return sum.bytes;

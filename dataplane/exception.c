@@ -57,9 +57,9 @@ judge_ip4(const struct ip *ip, const struct tcp *tcp, const struct pkt *frame, s
 	dst = ip_from_v4(header.dst);
 	if (!ip_is_local(ip, &dst))
 		return EXCEPTION_KERNEL;
-	/* Pieces of segments become one frame first, which is judged again. */
+	/* Pieces become one frame first, which is judged again. */
 	if (header.is_fragment)
-		return header.protocol == IP_TCP ? EXCEPTION_OURS : EXCEPTION_KERNEL;
+		return header.protocol == IP_TCP || header.protocol == IP_ICMP ? EXCEPTION_OURS : EXCEPTION_KERNEL;
 	upper = bytes_after(packet, header.header_bytes);
 	if (header.protocol == IP_ICMP && upper.len > 0 && upper.ptr[0] == ICMP4_ECHO)
 		return EXCEPTION_OURS;
@@ -98,7 +98,8 @@ judge_ip6(const struct ip *ip, const struct tcp *tcp, const struct pkt *frame, s
 	if (!ip_is_local(ip, &dst))
 		return EXCEPTION_KERNEL;
 	if (header.is_fragment)
-		return header.upper_protocol == IP_TCP ? EXCEPTION_OURS : EXCEPTION_KERNEL;
+		return header.upper_protocol == IP_TCP || header.upper_protocol == IP_ICMP6 ? EXCEPTION_OURS :
+											      EXCEPTION_KERNEL;
 	if (header.upper_protocol == IP_ICMP6 && upper.len > 0 && upper.ptr[0] == ICMP6_ECHO)
 		return EXCEPTION_OURS;
 	return header.upper_protocol == IP_TCP || header.upper_protocol == IP_ICMP6 ? judge_flow(tcp, frame) :

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "base/check.h"
+#include "config/log.h"
 #include "dataplane/budget.h"
 #include "dataplane/clock.h"
 #include "dataplane/eal.h"
@@ -16,6 +17,7 @@
 /* Payload of one packet that a port cuts; behind it the headers, and IP's length field ends at 65535. */
 #define TSO_BYTES_MAX (60 * 1024)
 #define TSO_PIECES_MAX 64
+#define LINKS_EVERY_NS (100 * NSEC_PER_MSEC)
 
 static bool
 random_bytes(void *to, size_t len)
@@ -389,6 +391,24 @@ fleet_start(struct fleet *fleet)
 	for (uint32_t i = 0; i < fleet->count; i++)
 		arguments[i] = &fleet->lcores[i];
 	return eal_launch(fleet->count, lcore_run, arguments);
+}
+
+void
+fleet_tend(struct fleet *fleet, uint64_t now_ns)
+{
+	if (now_ns < fleet->links_at_ns)
+		return;
+	fleet->links_at_ns = now_ns + LINKS_EVERY_NS;
+	for (uint32_t p = 0; p < fleet->port_count; p++) {
+		bool is_down = !port_is_up(&fleet->ports[p]);
+
+		if (is_down == fleet->is_down[p])
+			continue;
+		fleet->is_down[p] = is_down;
+		LOG_WARN(is_down ? "link_down" : "link_up", LOG_TEXT("name", fleet->ports[p].name));
+		for (uint32_t i = 0; i < fleet->count && !is_down; i++)
+			atomic_fetch_add(&fleet->lcores[i].links_up[p], 1);
+	}
 }
 
 void

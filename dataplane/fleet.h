@@ -21,6 +21,8 @@ struct fleet {
 	struct tls_identity *identity;
 	uint32_t port_count;
 	struct port ports[CONFIG_PORTS_MAX];
+	bool is_down[CONFIG_PORTS_MAX]; /* the port's link, when it was looked at last */
+	uint64_t links_at_ns;           /* when it is looked at next */
 	struct tap *taps[CONFIG_PORTS_MAX]; /* NULL: not shared with the kernel */
 	struct steering steering;
 	struct pools_plan pools_plan;
@@ -35,6 +37,9 @@ bool fleet_open(struct fleet *fleet, const struct config *config, const struct s
 		struct tls_identity *identity, char *text, size_t room);
 
 bool fleet_start(struct fleet *fleet);
+
+/* Looks at the links now and then and tells the workers of those that came up. */
+void fleet_tend(struct fleet *fleet, uint64_t now_ns);
 
 /* No new connections and requests; those under way go on. */
 void fleet_drain(struct fleet *fleet);

@@ -82,12 +82,30 @@ static void
 publish(struct lcore *l)
 {
 	struct worker *w = l->worker;
+	uint64_t send_drops = 0;
 
+	for (uint32_t p = 0; p < l->port_count; p++)
+		send_drops += port_send_drops(&l->ports[p], l->queue);
 	w->draining = atomic_load_explicit(&l->drain, memory_order_relaxed);
 	w->counters[ERR_COUNT + COUNTER_POOL_PACKETS_USED] = pools_used(&l->pools);
+	w->counters[ERR_COUNT + COUNTER_PORT_SEND_DROPS] = send_drops;
 	publish_kernel(l);
 	worker_publish_counters(w);
 	atomic_store_explicit(&l->in_flight, w->exchanges_used, memory_order_relaxed);
+}
+
+/* Behind another switch, or another router, others must hear of us again. */
+static void
+look_at_links(struct lcore *l, uint64_t now_ns)
+{
+	for (uint32_t p = 0; p < l->port_count; p++) {
+		uint32_t times = atomic_load_explicit(&l->links_up[p], memory_order_relaxed);
+
+		if (times == l->links_seen[p])
+			continue;
+		l->links_seen[p] = times;
+		ip_link_up(&l->net.ip, (uint8_t)p, now_ns);
+	}
 }
 
 static void
@@ -129,6 +147,7 @@ lcore_run(void *argument)
 		work += worker_turn(l->worker, now_ns);
 		work += transmit(l);
 		if (now_ns >= publish_at_ns) {
+			look_at_links(l, now_ns);
 			publish(l);
 			publish_at_ns = now_ns + PUBLISH_EVERY_NS;
 		}

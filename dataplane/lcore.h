@@ -13,8 +13,8 @@
 /*
  * lcore: the loop around one worker: ports in, worker's turn, ports out, and what it tells the main thread.
  *
- * Thread: lcore_run() is a core's whole life. The main thread writes `stop` and `drain`, and reads
- *         `in_flight`; the rest is the core's own.
+ * Thread: lcore_run() is a core's whole life. The main thread writes `stop`, `drain` and `links_up`,
+ *         and reads `in_flight`; the rest is the core's own.
  */
 struct lcore {
 	struct worker *worker;
@@ -27,6 +27,8 @@ struct lcore {
 	bool may_sleep;      /* idle = "sleep" */
 	_Atomic bool stop;
 	_Atomic bool drain;
+	_Atomic uint32_t links_up[IP_PORTS_MAX]; /* times that a port's link came up */
+	uint32_t links_seen[IP_PORTS_MAX];       /* of these, by the core */
 	_Atomic uint32_t in_flight; /* requests */
 };
 

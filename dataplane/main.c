@@ -150,6 +150,7 @@ tend(struct fleet *fleet)
 
 	if (spool_files_tend(&fleet->spool, text, sizeof(text)) != ERR_OK)
 		LOG_ERROR("spool_failing", LOG_TEXT("reason", text));
+	fleet_tend(fleet, clock_ns());
 	atomic_store_explicit(&fleet->shm.header->dataplane_beat_at_ns, clock_ns(),
 			      memory_order_relaxed);
 	pause_ns(TEND_EVERY_NS);

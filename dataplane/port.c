@@ -484,6 +484,20 @@ take_back(struct port *port, struct port_queue *q, const struct pools *pools)
 	queue_in_software(port, q, frame, pools);
 }
 
+bool
+port_is_up(const struct port *port)
+{
+	struct rte_eth_link link;
+
+	return rte_eth_link_get_nowait(port->id, &link) != 0 || link.link_status == RTE_ETH_LINK_UP;
+}
+
+uint64_t
+port_send_drops(const struct port *port, uint16_t queue)
+{
+	return port->queues[queue].dropped;
+}
+
 void
 port_flush(struct port *port, uint16_t queue, const struct pools *pools)
 {

@@ -92,5 +92,11 @@ uint32_t port_receive(struct port *port, uint16_t queue, struct pkt *frames[PORT
 void port_transmit(struct port *port, uint16_t queue, struct pkt *frame, const struct pools *pools);
 void port_flush(struct port *port, uint16_t queue, const struct pools *pools);
 
+/* Whether the link carries frames; true for devices that do not know. It may ask the kernel: main thread. */
+bool port_is_up(const struct port *port);
+
+/* Frames that were to be sent and were not: too many waited, or no packet was free to cut them. */
+uint64_t port_send_drops(const struct port *port, uint16_t queue);
+
 /* "receive ip tcp, send ip tcp tso4 tso6", for the log; what is missing is done in software. */
 void port_describe_offload(const struct port *port, char *text, size_t room);

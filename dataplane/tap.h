@@ -56,6 +56,13 @@ struct tap {
 	uint8_t frame[TAP_FRAME_BYTES_MAX];
 };
 
+/* What one takes, beside the packets that wait. */
+static inline uint64_t
+tap_bytes(uint32_t workers)
+{
+	return sizeof(struct tap) + sizeof(struct ring) * (workers + 1);
+}
+
 /* False: text says what failed and what to do. */
 bool tap_open(struct tap *tap, const struct tap_config *config, char *text, size_t room);
 

@@ -356,6 +356,34 @@ set_gauge(struct worker *w, enum counter counter, uint64_t value)
 	w->counters[ERR_COUNT + (unsigned int)counter] = value;
 }
 
+static void
+publish_tcp(struct worker *w, const struct tcp_stats *tcp)
+{
+	set_gauge(w, COUNTER_TCP_CONNECTIONS, tcp->conns);
+	set_gauge(w, COUNTER_TCP_HALF_OPEN, tcp->half_open);
+	set_gauge(w, COUNTER_TCP_TIME_WAIT, tcp->time_wait);
+	set_gauge(w, COUNTER_TCP_RETRANSMITS, tcp->retransmits);
+	set_gauge(w, COUNTER_TCP_PRESSURE, tcp->pressure);
+	set_gauge(w, COUNTER_TCP_PRESSURE_RISES, tcp->pressure_rises);
+	set_gauge(w, COUNTER_TCP_SHED, tcp->shed);
+	set_gauge(w, COUNTER_TCP_RECEIVE_TRUESIZE, tcp->recv_truesize);
+	set_gauge(w, COUNTER_TCP_ORPHANS, tcp->orphans);
+	set_gauge(w, COUNTER_TCP_SEGMENTS_IN, tcp->segments_in);
+	set_gauge(w, COUNTER_TCP_SEGMENTS_OUT, tcp->segments_out);
+	set_gauge(w, COUNTER_TCP_RTOS, tcp->rtos);
+	set_gauge(w, COUNTER_TCP_FAST_RETRANSMITS, tcp->fast_retransmits);
+	set_gauge(w, COUNTER_TCP_UNDONE, tcp->undone);
+	set_gauge(w, COUNTER_TCP_ECN_MARKS, tcp->ecn_marks);
+	set_gauge(w, COUNTER_TCP_ECN_REDUCTIONS, tcp->ecn_reductions);
+	set_gauge(w, COUNTER_TCP_BLACK_HOLES, tcp->black_holes);
+	set_gauge(w, COUNTER_TCP_CHALLENGE_ACKS, tcp->challenge_acks);
+	set_gauge(w, COUNTER_TCP_RESETS_OUT, tcp->resets_out);
+	set_gauge(w, COUNTER_TCP_COOKIES_SENT, tcp->cookies_sent);
+	set_gauge(w, COUNTER_TCP_COOKIES_ACCEPTED, tcp->cookies_accepted);
+	set_gauge(w, COUNTER_TCP_RANGES, tcp->ranges);
+	set_gauge(w, COUNTER_TCP_BLOCKS, tcp->blocks);
+}
+
 void
 worker_publish_counters(struct worker *w)
 {
@@ -370,15 +398,7 @@ worker_publish_counters(struct worker *w)
 	set_gauge(w, COUNTER_POOL_UPSTREAMS_IDLE, w->upstreams_idle);
 	set_gauge(w, COUNTER_POOL_HEADS_USED, w->heads_used);
 	set_gauge(w, COUNTER_POOL_BLOCKS_USED, w->bodies.used);
-	set_gauge(w, COUNTER_TCP_CONNECTIONS, tcp->conns);
-	set_gauge(w, COUNTER_TCP_HALF_OPEN, tcp->half_open);
-	set_gauge(w, COUNTER_TCP_TIME_WAIT, tcp->time_wait);
-	set_gauge(w, COUNTER_TCP_RETRANSMITS, tcp->retransmits);
-	set_gauge(w, COUNTER_TCP_PRESSURE, tcp->pressure);
-	set_gauge(w, COUNTER_TCP_PRESSURE_RISES, tcp->pressure_rises);
-	set_gauge(w, COUNTER_TCP_SHED, tcp->shed);
-	set_gauge(w, COUNTER_TCP_RECEIVE_TRUESIZE, tcp->recv_truesize);
-	set_gauge(w, COUNTER_TCP_ORPHANS, tcp->orphans);
+	publish_tcp(w, tcp);
 	set_gauge(w, COUNTER_FRAMES_TO_KERNEL, net->frames_to_kernel);
 	set_gauge(w, COUNTER_FRAMES_MISSTEERED, net->frames_missteered);
 	set_gauge(w, COUNTER_FRAMES_IN, net->frames_in);

@@ -10,7 +10,8 @@ usage()
 
 	Starts sluice-dataplane on each kind of port, without huge pages and with them, with one queue and,
 	where the driver can have two on a veth, with two. Pings it over IPv4 and IPv6, asks it for /healthz
-	over TLS, and sees that it takes nothing from another VLAN. Runs the cases whose names begin with one
+	over TLS, and sees that it takes nothing from another VLAN; where the driver knows its link, that it
+	announces itself when the link comes back. On a port shared with a kernel, asks services of both. Runs the cases whose names begin with one
 	of the NAMEs; without a NAME, all. Each prints "ok NAME", "not ok NAME: why" or "skip NAME: why"; the
 	last line is "N passed, N failed". Everything runs in network and mount namespaces of its own.
 
@@ -26,7 +27,7 @@ usage()
 }
 
 # NAME DEVICE QUEUES HUGE-PAGES [KEY=VALUE…]; @ is the interface. vlan and mtu are those of the port and of the link,
-# offload.X is a key of the port; with tap the port is shared with a kernel.
+# offload.X is a key of the port; with tap the port is shared with a kernel, which gets no more than rate.
 cases=(
 	"af-packet         net_af_packet0,iface=@,qpairs=1 1 no"
 	"af-packet-2       net_af_packet0,iface=@,qpairs=2 2 no"
@@ -44,6 +45,7 @@ cases=(
 	"shared            net_af_packet0,iface=@,qpairs=1 1 no tap=kernel0"
 	"shared-2          net_af_packet0,iface=@,qpairs=2 2 no tap=kernel0"
 	"shared-vlan       net_af_packet0,iface=@,qpairs=1 1 no tap=kernel0 vlan=77"
+	"shared-rate       net_af_packet0,iface=@,qpairs=1 1 no tap=kernel0 rate=2000"
 	"af-xdp-huge       net_af_xdp0,iface=@,force_copy=1 1 yes"
 )
 
@@ -175,11 +177,13 @@ read_settings() # KEY=VALUE…
 	mtu=1500
 	offload=
 	tap=
+	rate=
 	for setting; do
 		case $setting in
 		vlan=*) vlan=${setting#*=} ;;
 		mtu=*) mtu=${setting#*=} ;;
 		tap=*) tap=${setting#*=} ;;
+		rate=*) rate=${setting#*=} ;;
 		offload.*) setting=${setting#*.}; offload+=${offload:+, }"${setting%=*}: ${setting#*=}" ;;
 		*) echo "ports: unknown setting $setting" >&2; exit 1 ;;
 		esac
@@ -202,7 +206,7 @@ write_config() # DEVICE QUEUES HUGE-PAGES
 	    mtu: $mtu
 	    vlan: $vlan
 	    offload: {$offload}
-	    exception: {tap: "$tap"}
+	    exception: {tap: "$tap"${rate:+, rate: $rate}}
 	listeners:
 	  - port: 443
 	    certificates:
@@ -281,6 +285,7 @@ ask_from_other_vlan() # INTERFACE
 	END
 	sleep 0.2
 	curl -sS -H "authorization: Bearer $(cat "$root/token")" http://127.0.0.1:9900/metrics >"$root/metrics"
+	grep -q 'tcp_segments_out.* [1-9]' "$root/metrics" || { echo "no tcp_segments_out is counted"; return 1; }
 	grep -q 'verdict="ETH_NOT_OURS"} [1-9]' "$root/metrics" || { echo "a frame of VLAN 5 was taken"; return 1; }
 }
 
@@ -357,6 +362,66 @@ ask_kernel()
 	grep -q 'frames_from_kernel.* [1-9]' "$root/metrics" || { echo "no frames_from_kernel is counted"; return 1; }
 }
 
+# More than the kernel is to get: it gets no more, and we are served meanwhile.
+flood_kernel()
+{
+	local flood code=0
+	python3 - <<-'END' &
+	import socket, time
+	to = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+	until = time.monotonic() + 1.5
+	while time.monotonic() < until:
+	    for _ in range(50):
+	        to.sendto(b'flood', ('10.77.0.9', 9))
+	    time.sleep(0.002)
+	END
+	flood=$!
+	ask || code=1
+	wait $flood
+	[ $code = 0 ] || { echo "not served during a flood for the kernel"; return 1; }
+	sleep 0.2
+	curl -sS -H "authorization: Bearer $(cat "$root/token")" http://127.0.0.1:9900/metrics >"$root/metrics"
+	grep -q 'verdict="EXCEPTION_RATE"} [1-9]' "$root/metrics" || { echo "a flood for the kernel is not bounded"; return 1; }
+}
+
+# Whether our address is announced within SECONDS.
+hears_of_us() # INTERFACE SECONDS
+{
+	python3 - "$@" <<-'END'
+	import socket, sys, time
+	link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+	link.bind((sys.argv[1], 0))
+	ours = bytes([10, 77, 0, 2])
+	until = time.monotonic() + float(sys.argv[2])
+	while (rest := until - time.monotonic()) > 0:
+	    link.settimeout(rest)
+	    try:
+	        frame = link.recv(2000)
+	    except TimeoutError:
+	        break
+	    if frame[12:14] == b'\x81\x00':
+	        frame = frame[:12] + frame[16:]
+	    if frame[12:14] == b'\x08\x06' and frame[28:32] == ours and frame[38:42] == ours:
+	        sys.exit(0)
+	sys.exit(1)
+	END
+}
+
+# A link that was away and is back: others hear where we are.
+ask_after_link_loss() # INTERFACE FOLDER
+{
+	local turn
+	# Those of the start end first.
+	for ((turn = 0; turn < 10; turn++)); do
+		hears_of_us "$1" 1.5 || break
+	done
+	[ $turn -lt 10 ] || { echo "announcements do not end"; return 1; }
+	ip link set "$1" down
+	wait_for_line "$2/dataplane.log" '"link_down"' "$dataplane" || { echo "nobody saw the link go"; return 1; }
+	ip link set "$1" up
+	hears_of_us "$1" 5 || { echo "no announcement after the link came back"; return 1; }
+}
+
 stop() # NAME PID
 {
 	local code=0
@@ -388,7 +453,9 @@ try() # DEVICE QUEUES HUGE-PAGES FOLDER
 		if [ -n "$interface" ]; then
 			give_addresses $interface
 		fi
-		{ ask && { [ -z "$tap" ] || ask_kernel; } && ask_from_other_vlan "${interface:-host0}"; } \
+		{ ask && { [ -z "$tap" ] || ask_kernel; } && { [ -z "$rate" ] || flood_kernel; } &&
+			ask_from_other_vlan "${interface:-host0}" &&
+			{ [ -z "$interface" ] || ask_after_link_loss "$interface" "$4"; }; } \
 			>"$4/ask.log" 2>&1 || why=$(tail -n 1 "$4/ask.log")
 	fi
 	[ $vlan = 0 ] || kill "$tagger"

@@ -14,6 +14,7 @@
 
 /* The least that a file must say. */
 #define PORTS "ports: [{device: net_tap0, addresses: [192.0.2.1/24]}]\n"
+#define SHARED(keys) "ports: [{device: net_tap0, addresses: [192.0.2.1/24], exception: {" keys "}}]\n"
 #define LISTENERS "listeners: [{certificates: [{chain: c.pem, key: k.pem}]}]\n"
 
 struct heard {
@@ -359,8 +360,13 @@ a_window_that_shrinks_and_a_tap_without_a_name_are_refused(void **state)
 	(void)state;
 	refuses(PORTS LISTENERS "tcp:\n  clients:\n    receive_start: 1MiB\n    receive_max: 64KiB\n",
 		"5:20: error: receive_start: must not be larger than receive_max");
-	refuses("ports: [{device: net_tap0, addresses: [192.0.2.1/24], exception: {tap: a/b}}]\n" LISTENERS,
+	refuses(SHARED("tap: a/b") LISTENERS,
 		"1:72: error: tap: 'a/b' cannot be the name of an interface");
+	refuses(SHARED("tap: abcdefghijklmnop") LISTENERS, "1:72: error: tap: is longer than 15 characters");
+	refuses(SHARED("tap: k0, rate: 0") LISTENERS, "1:82: error: rate: 0 is out of bounds; write 1 to 10000000");
+	refuses(SHARED("tap: k0, queue: 1025") LISTENERS,
+		"1:83: error: queue: 1025 is out of bounds; write 1 to 1024");
+	refuses(SHARED("name: k0") LISTENERS, "1:67: error: unknown key 'name'; did you mean 'rate'?");
 	refuses("ports:\n"
 		"  - {device: net_tap0, addresses: [192.0.2.1/24], exception: {tap: k0}}\n"
 		"  - {device: net_tap1, addresses: [192.0.3.1/24], exception: {tap: k0}}\n" LISTENERS,

@@ -114,6 +114,14 @@ tcp_of_listeners_and_connections_is_ours(void **state)
 }
 
 static void
+put_tag(struct frame *f)
+{
+	memmove(f->bytes + 16, f->bytes + 12, f->len - 12);
+	memcpy(f->bytes + 12, "\x81\x00\x00\x4d", 4);
+	f->len += 4;
+}
+
+static void
 what_is_for_another_station_or_vlan_is_not_given_away(void **state)
 {
 	struct host *h = open_host(0);
@@ -128,12 +136,39 @@ what_is_for_another_station_or_vlan_is_not_given_away(void **state)
 	h = open_host(77);
 	frame_tcp(&f, US, PEER, "10.0.0.2", 5000, "10.0.0.1", 22, 0);
 	JUDGE(OURS);
-	memmove(f.bytes + 16, f.bytes + 12, f.len - 12);
-	memcpy(f.bytes + 12, "\x81\x00\x00\x4d", 4);
-	f.len += 4;
+	put_tag(&f);
 	JUDGE(KERNEL);
 	f.bytes[15] = 78;
 	JUDGE(OURS);
+	close_host(h);
+}
+
+/* The tag moves everything by four bytes, and nothing else changes. */
+static void
+a_tagged_port_is_shared_as_any_other(void **state)
+{
+	struct host *h = open_host(77);
+	struct frame f;
+
+	(void)state;
+	frame_tcp(&f, US, PEER, "10.0.0.2", 5000, "10.0.0.1", 443, 0);
+	put_tag(&f);
+	JUDGE(OURS);
+	frame_tcp(&f, US, PEER, "fd00::2", 5000, "fd00::1", 443, 0);
+	put_tag(&f);
+	JUDGE(OURS);
+	frame_tcp(&f, US, PEER, "fd00::2", 5000, "fd00::1", 22, 0);
+	put_tag(&f);
+	JUDGE(KERNEL);
+	frame_arp(&f, ALL, 1, PEER, "10.0.0.2", "10.0.0.1");
+	put_tag(&f);
+	JUDGE(OURS);
+	frame_arp(&f, US, 2, PEER, "10.0.0.2", "10.0.0.1");
+	put_tag(&f);
+	JUDGE(BOTH);
+	frame_echo(&f, US, PEER, "10.0.0.2", "10.0.0.9", 20);
+	put_tag(&f);
+	JUDGE(KERNEL);
 	close_host(h);
 }
 
@@ -169,6 +204,39 @@ other_protocols_are_the_kernels(void **state)
 	JUDGE(KERNEL);
 	f.bytes[14 + 9] = 6;
 	JUDGE(OURS);
+	f.bytes[14 + 9] = 1; /* a long ping, which we answer when it is whole */
+	JUDGE(OURS);
+	f.bytes[14 + 19] = 9; /* of the kernel's other address */
+	JUDGE(KERNEL);
+	close_host(h);
+}
+
+/* A fragment of IPv6 names in its own header what it is a piece of. */
+static void
+pieces_of_ip6_go_where_the_whole_would(void **state)
+{
+	static const struct {
+		uint8_t protocol;
+		const char *dst;
+		enum exception_owner owner;
+	} cases[] = {
+		{ 6, "fd00::1", EXCEPTION_OURS },   { 58, "fd00::1", EXCEPTION_OURS },
+		{ 17, "fd00::1", EXCEPTION_KERNEL }, { 6, "fd00::9", EXCEPTION_KERNEL },
+		{ 58, "fd00::9", EXCEPTION_KERNEL },
+	};
+	struct host *h = open_host(0);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct frame f;
+
+		frame_ethernet(&f, US, PEER, 0x86dd);
+		frame_ip(&f, "fd00::2", cases[i].dst, 44);
+		frame_append(&f, &cases[i].protocol, 1);
+		frame_append_hex(&f, "00 0009 00000007 0000000000000000"); /* at 8, more follow */
+		frame_end(&f);
+		assert_int_equal(judge(h, &f), cases[i].owner);
+	}
 	close_host(h);
 }
 
@@ -217,7 +285,22 @@ errors_follow_what_they_quote(void **state)
 		frame_append_hex(&f, ours ? "0fa0 0050 00000001" : "0fa1 0050 00000001");
 		frame_end(&f);
 		assert_int_equal(judge(h, &f), ours ? EXCEPTION_OURS : EXCEPTION_KERNEL);
+		/* IPv6: our listener's answer, and one of the kernel's, did not fit. */
+		frame_ethernet(&f, US, PEER, 0x86dd);
+		frame_ip(&f, "fd00::2", "fd00::1", 58);
+		frame_append_hex(&f, "0200 0000 00000500 60000000 0014 06 40");
+		frame_append_hex(&f, "fd000000000000000000000000000001 fd000000000000000000000000000002");
+		frame_append_hex(&f, ours ? "01bb 1388 00000001" : "0016 1388 00000001");
+		frame_end(&f);
+		assert_int_equal(judge(h, &f), ours ? EXCEPTION_OURS : EXCEPTION_KERNEL);
 	}
+	/* About a UDP datagram: the kernel's, since we send none. */
+	frame_ethernet(&f, US, PEER, 0x0800);
+	frame_ip(&f, "10.0.0.2", "10.0.0.1", 1);
+	frame_append_hex(&f, "0303 0000 00000000 4500 001c 0000 4000 4011 0000 0a000001 0a000002");
+	frame_append_hex(&f, "0fa0 0050 0008 0000");
+	frame_end(&f);
+	JUDGE(KERNEL);
 	close_host(h);
 }
 
@@ -304,7 +387,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tcp_of_listeners_and_connections_is_ours),
 		cmocka_unit_test(what_is_for_another_station_or_vlan_is_not_given_away),
+		cmocka_unit_test(a_tagged_port_is_shared_as_any_other),
 		cmocka_unit_test(other_protocols_are_the_kernels),
+		cmocka_unit_test(pieces_of_ip6_go_where_the_whole_would),
 		cmocka_unit_test(questions_about_us_are_ours_and_what_teaches_is_for_both),
 		cmocka_unit_test(errors_follow_what_they_quote),
 		cmocka_unit_test(frames_go_where_they_belong_byte_for_byte),
