@@ -363,7 +363,8 @@ a_window_that_shrinks_and_a_tap_without_a_name_are_refused(void **state)
 	refuses(SHARED("tap: a/b") LISTENERS,
 		"1:72: error: tap: 'a/b' cannot be the name of an interface");
 	refuses(SHARED("tap: abcdefghijklmnop") LISTENERS, "1:72: error: tap: is longer than 15 characters");
-	refuses(SHARED("tap: k0, rate: 0") LISTENERS, "1:82: error: rate: 0 is out of bounds; write 1 to 10000000");
+	refuses(SHARED("tap: k0, rate: 0") LISTENERS,
+		"1:82: error: rate: 0 is out of bounds; write 1 to 10000000");
 	refuses(SHARED("tap: k0, queue: 1025") LISTENERS,
 		"1:83: error: queue: 1025 is out of bounds; write 1 to 1024");
 	refuses(SHARED("name: k0") LISTENERS, "1:67: error: unknown key 'name'; did you mean 'rate'?");
