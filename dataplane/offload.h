@@ -7,7 +7,7 @@
 
 /*
  * offload: what a port would do to a frame if it could: the TCP checksum, and cutting a large packet into
- * segments (tcp.md section 2.7). For ports that lack it, and for frames that a port refuses.
+ * segments. For ports that lack it, and for frames that a port refuses.
  *
  * Owner:  none; pure functions over a frame of ours, with meta.l2_bytes, l3_bytes and l4_bytes, whose headers
  *         lie in its first segment.

@@ -21,7 +21,7 @@
  *
  * A chain is freed as a whole. Payload that is queued for retransmission never
  * changes again: a (re)transmission is a fresh header packet plus pkt_attach()
- * pieces, because a driver may still read the earlier one (tcp.md section 2.4).
+ * pieces, because a driver may still read the earlier one.
  */
 struct pkt;
 struct pkt_pool;

@@ -10,13 +10,13 @@ import sys
 
 # RFC 9293, appendix B: how many of each kind there are.
 RULES = {"MUST": 69, "SHLD": 31, "MAY": 18, "REC": 1}
-# reliability.md's rows about TCP and IP.
+# The threats against TCP and IP.
 THREATS = range(1, 28)
 
 
 def known_tests(tests):
     """Every name that a row may have."""
-    names = {"tcp_sim"}
+    names = {"tcp_sim", "tcp_model"}
     listed = (tests / "script/meson.build").read_text()
     for script in tests.glob("script/*.pkt"):
         if f"'{script.stem}'" not in listed:

@@ -1,6 +1,6 @@
 /*
  * Right and wrong as anybody can see it on the wire, without looking into an engine: what a
- * segment claims must agree with everything both sides said before (tcp.md section 4.8).
+ * segment claims must agree with everything both sides said before.
  */
 #include "sim.h"
 
