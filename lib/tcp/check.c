@@ -30,7 +30,7 @@ check_send_queue(const struct tcp *t, const struct tcp_conn *c)
 
 /* 3 and 4: the promise is ahead, runs are sorted, disjoint, apart, and inside of it. */
 static void
-check_receive_queues(const struct tcp_conn *c)
+check_receive_queues(const struct tcp *t, const struct tcp_conn *c)
 {
 	uint32_t edge = c->rcv_nxt;
 	uint32_t truesize = 0;
@@ -45,12 +45,13 @@ check_receive_queues(const struct tcp_conn *c)
 		queued += pkt_total(p);
 	}
 	CHECK(queued <= c->rcv_unconsumed);
-	for (const struct tcp_run *run = c->runs; run != NULL; run = run->next) {
+	for (const struct tcp_run *run = tcp_runs_first(t, c); run != NULL;
+	     run = tcp_runs_after(t, c, run->start)) {
 		uint32_t in_run = 0;
 
 		CHECK(seq_lt(edge, run->start) && seq_lt(run->start, run->end));
 		CHECK(seq_le(run->end, c->rcv_adv));
-		for (const struct pkt *p = run->pkts.head; p != NULL; p = pkt_meta(p)->queue_next) {
+		for (const struct pkt *p = run->head; p != NULL; p = pkt_meta(p)->queue_next) {
 			in_run += pkt_total(p);
 			truesize += pkt_truesize(p);
 		}
@@ -58,7 +59,8 @@ check_receive_queues(const struct tcp_conn *c)
 		edge = run->end;
 		count++;
 	}
-	CHECK(count == c->run_count && count <= TCP_RUNS_MAX);
+	CHECK(count == tcp_runs_count(t, c));
+	tcp_runs_check(t, c);
 	CHECK(truesize == c->rcv_truesize);
 }
 
@@ -111,7 +113,7 @@ check_conn(const struct tcp *t, const struct tcp_conn *c)
 
 	CHECK(c->state < TCP_TIME_WAIT);
 	CHECK(c->in_table == (c->state != TCP_CLOSED));
-	check_receive_queues(c);
+	check_receive_queues(t, c);
 	if (c->state == TCP_CLOSED) {
 		CHECK(!c->orphan && !timer_is_armed(&c->timer) && c->send_head_range == NULL);
 		CHECK(!tcp_link_is_linked(&c->output_link));
@@ -148,7 +150,7 @@ tcp_check(const struct tcp *t)
 		in_table += c->in_table;
 		orphans += c->orphan;
 		ranges += c->ranges;
-		runs += c->run_count;
+		runs += tcp_runs_count(t, c);
 		truesize += c->rcv_truesize;
 	}
 	for (uint32_t i = 0, left = t->half_opens.count - t->half_opens.free; left > 0; i++) {

@@ -25,7 +25,7 @@
 #define TCP_BURST_SEGMENTS_MAX 64u  /* one connection's segments per output call */
 #define TCP_TRANSMIT_QUEUE_MAX 4096u /* segments that wait for tcp_transmit_next() */
 #define TCP_CONN_RANGES_MIN 256u    /* queued pieces of one connection, or one per KiB of send_bytes_max */
-#define TCP_RUNS_MAX 64u            /* out-of-order runs of one connection */
+#define TCP_CONN_RUNS_MIN 64u       /* out-of-order runs of one connection, or one per KiB of its window */
 #define TCP_TIMERS_PER_ADVANCE 1024u /* timers that one tcp_advance() fires */
 #define TCP_PORT_TRIES_MAX 4096u    /* candidates of one active open */
 #define TCP_MSS_MIN 48u             /* a smaller offer is taken as this (as Linux) */
@@ -198,11 +198,17 @@ struct tcp_flight {
 
 /* A run of received bytes beyond a hole, lent from the same pool as ranges. */
 struct tcp_run {
-	struct tcp_run *next;
-	struct pkt_queue pkts;
+	struct pkt *head; /* its payload, through queue_next */
+	struct pkt *tail;
+	uint32_t pkts;
 	uint32_t start;
 	uint32_t end;
-	uint32_t stamp; /* larger: changed later (RFC 2018: newest block first) */
+	/* runs.c; places are indices of the pool + 1, and 0 is none */
+	uint32_t left;
+	uint32_t right;
+	uint32_t count; /* of runs: it and those below it */
+	uint32_t newer; /* changed after it */
+	uint32_t older;
 };
 
 /* What the retransmission slot waits for; they exclude each other. */
@@ -272,7 +278,6 @@ struct tcp_conn {
 	uint8_t challenges;
 	uint8_t quick_acks; /* segments still acknowledged at once */
 	uint8_t policy;     /* index of config.policies */
-	uint8_t run_count;
 	uint8_t listener;   /* index, of a passive one */
 
 	/* congestion control and loss */
@@ -314,8 +319,8 @@ struct tcp_conn {
 	uint32_t rcv_unconsumed; /* in order, not yet tcp_consumed() */
 	uint32_t rcv_truesize;   /* memory of what is queued here, in order or not */
 	struct pkt_queue rcvq;
-	struct tcp_run *runs;
-	uint32_t run_stamp;
+	uint32_t runs;       /* root of the out-of-order runs (runs.c) */
+	uint32_t newest_run; /* the one that changed last */
 	uint32_t fin_seq;
 	uint32_t dsack_start;
 	uint32_t dsack_end;
@@ -364,6 +369,7 @@ struct tcp_time_wait {
 CHECK_STATIC(sizeof(struct tcp_sent) == 16, "a segment in flight");
 CHECK_STATIC(sizeof(struct tcp_chunk) <= TCP_BLOCK_BYTES, "a block");
 CHECK_STATIC(sizeof(struct tcp_flight) <= TCP_BLOCK_BYTES, "a block");
+CHECK_STATIC(sizeof(struct tcp_run) == 48, "lent from one pool with ranges");
 CHECK_STATIC(sizeof(struct tcp_time_wait) == 64, "one cache line in TIME-WAIT");
 CHECK_STATIC(sizeof(struct tcp_half_open) <= 80, "with its share of pool and table, 96 half-open");
 CHECK_STATIC(sizeof(struct tcp_conn) <= 368, "with its share of pool and table, 384 for an idle connection");
@@ -744,7 +750,28 @@ void tcp_reass_free(struct tcp *t, struct tcp_conn *c);
 /* Copies together what is queued for the owner, where a buffer has room for the next one's bytes. */
 void tcp_reass_squeeze(struct tcp *t, struct tcp_conn *c);
 /* Fills h with up to max SACK blocks, a pending DSACK first (RFC 2018, RFC 2883). */
-void tcp_reass_sack(const struct tcp_conn *c, struct tcphdr *h, uint32_t max);
+void tcp_reass_sack(const struct tcp *t, const struct tcp_conn *c, struct tcphdr *h, uint32_t max);
+
+/* --- runs.c: nothing but the set; packets and counts are reass.c's ------------------- */
+
+uint32_t tcp_runs_count(const struct tcp *t, const struct tcp_conn *c);
+/* The lowest, the highest, and what starts at seq or is the last before it, or is the first after it; or NULL.
+ * Each in as many steps as the logarithm of their number. */
+struct tcp_run *tcp_runs_first(const struct tcp *t, const struct tcp_conn *c);
+struct tcp_run *tcp_runs_last(const struct tcp *t, const struct tcp_conn *c);
+struct tcp_run *tcp_runs_before(const struct tcp *t, const struct tcp_conn *c, uint32_t seq);
+struct tcp_run *tcp_runs_after(const struct tcp *t, const struct tcp_conn *c, uint32_t seq);
+/* In the order of the latest change. */
+struct tcp_run *tcp_runs_newest(const struct tcp *t, const struct tcp_conn *c);
+struct tcp_run *tcp_runs_older(const struct tcp *t, const struct tcp_run *run);
+/* Disjoint from all others; the pool must have one. It is the newest. */
+struct tcp_run *tcp_runs_add(struct tcp *t, struct tcp_conn *c, uint32_t start, uint32_t end);
+/* It is the newest. Whoever moves its ends keeps it disjoint from the others. */
+void tcp_runs_changed(struct tcp *t, struct tcp_conn *c, struct tcp_run *run);
+void tcp_runs_remove(struct tcp *t, struct tcp_conn *c, struct tcp_run *run);
+/* All of them. */
+void tcp_runs_forget(struct tcp *t, struct tcp_conn *c);
+void tcp_runs_check(const struct tcp *t, const struct tcp_conn *c);
 
 /* --- window.c ---------------------------------------------------------------------- */
 

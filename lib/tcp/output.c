@@ -36,16 +36,16 @@ header_make(const struct tcp_conn *c, uint32_t seq, uint8_t flags, uint64_t now_
 
 /* SACK blocks, as many as leave at least half of a segment to data. */
 static void
-add_sack(const struct tcp_conn *c, struct tcphdr *h)
+add_sack(const struct tcp *t, const struct tcp_conn *c, struct tcphdr *h)
 {
 	uint32_t max = TCP_SACK_BLOCKS_MAX;
 
-	if (!c->sack_ok || (c->runs == NULL && !c->dsack))
+	if (!c->sack_ok || (c->runs == 0 && !c->dsack))
 		return;
 	while (max > 0 && 12 + 4 + 8 * max > c->mss_path / 2u)
 		max--;
 	if (max > 0)
-		tcp_reass_sack(c, h, max);
+		tcp_reass_sack(t, c, h, max);
 }
 
 /* Everything that carries an ACK has now said it. */
@@ -173,11 +173,11 @@ send_syn(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 
 /* Payload bytes of the next segment at seq; *h gets its options. */
 static uint32_t
-segment_limit(const struct tcp_conn *c, struct tcphdr *h)
+segment_limit(const struct tcp *t, const struct tcp_conn *c, struct tcphdr *h)
 {
 	uint32_t options;
 
-	add_sack(c, h);
+	add_sack(t, c, h);
 	options = tcphdr_bytes(h) - TCPHDR_BYTES;
 	CHECK_HOT(options < c->mss_path);
 	return c->mss_path - options;
@@ -299,7 +299,7 @@ send_next(struct tcp *t, struct tcp_conn *c, bool probe, uint64_t now_ns)
 {
 	struct tcphdr h = header_make(c, c->snd_nxt, 0, now_ns);
 	const struct tcp_range *r = c->send_next_range;
-	uint32_t mss = segment_limit(c, &h);
+	uint32_t mss = segment_limit(t, c, &h);
 	uint32_t limit = mss;
 	uint32_t unsent = tcp_conn_send_limit(c) - c->snd_nxt; /* the FIN counts */
 	int32_t usable = usable_window(c, probe);
@@ -400,7 +400,7 @@ send_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 	uint32_t seq = seq_min(c->snd_max, c->snd_una + c->snd_wnd);
 	struct tcphdr h = header_make(c, seq_max(seq, c->snd_una), 0, now_ns);
 
-	add_sack(c, &h);
+	add_sack(t, c, &h);
 	return emit(t, c, &h, NULL, 0, 0, now_ns);
 }
 

@@ -1,7 +1,9 @@
 /*
- * Received payload: in order to rcvq, beyond a hole to a sorted list of disjoint runs. Runs are lent from the
- * pool of ranges, at most TCP_RUNS_MAX per connection and a quarter of the pool for all, and have three quarters
- * of the buffer, so neither a search nor the memory grows with what a peer sends (CVE-2018-5390). Payload of up to
+ * Received payload: in order to rcvq, beyond a hole to a sorted set of disjoint runs (runs.c). A sender that
+ * overshoots a long path loses every second segment of a window, and what is dropped here comes again for nothing:
+ * so a connection may have a run per KiB of its window, TCP_CONN_RUNS_MIN at least. Runs are lent from the pool of
+ * ranges, a quarter of it for all; what they pin counts against twice the window, like all that is queued. So memory
+ * has a bound that a peer can not move, and each search is logarithmic (CVE-2018-5390). Payload of up to
  * TCP_COPY_BYTES_MAX is copied into the packet before it, so that small segments do not pin large buffers.
  *
  * Where segments overlap, the first copy of a byte is the one that the owner reads: whoever sees the stream on its
@@ -102,75 +104,102 @@ queue_put_front(struct pkt_queue *q, struct pkt *p)
 
 /* --- runs ----------------------------------------------------------------------------- */
 
-/* link points at the run. Its packets must be gone, or are freed. */
-static void
-run_free(struct tcp *t, struct tcp_conn *c, struct tcp_run **link)
+static struct pkt_queue
+queue_of(const struct tcp_run *run)
 {
-	struct tcp_run *run = *link;
+	return (struct pkt_queue){ run->head, run->tail, run->pkts };
+}
+
+static void
+set_queue(struct tcp_run *run, const struct pkt_queue *q)
+{
+	run->head = q->head;
+	run->tail = q->tail;
+	run->pkts = q->count;
+}
+
+static void
+drop_packets(struct tcp *t, struct tcp_conn *c, struct tcp_run *run)
+{
+	struct pkt_queue q = queue_of(run);
 	struct pkt *p;
 
-	while ((p = pkt_queue_get(&run->pkts)) != NULL) {
+	while ((p = pkt_queue_get(&q)) != NULL) {
 		tcp_conn_unpin(t, c, pkt_truesize(p));
 		pkt_free(p);
 	}
-	c->run_count--;
-	*link = run->next;
-	pool_put(&t->ranges, run);
+}
+
+static void
+run_free(struct tcp *t, struct tcp_conn *c, struct tcp_run *run)
+{
+	drop_packets(t, c, run);
+	tcp_runs_remove(t, c, run);
 }
 
 void
 tcp_reass_free(struct tcp *t, struct tcp_conn *c)
 {
-	while (c->runs != NULL)
-		run_free(t, c, &c->runs);
+	for (struct tcp_run *run = tcp_runs_newest(t, c); run != NULL; run = tcp_runs_older(t, run))
+		drop_packets(t, c, run);
+	tcp_runs_forget(t, c);
 }
 
-/* At most TCP_RUNS_MAX steps. */
-static uint32_t
-run_bytes(const struct tcp_conn *c)
-{
-	uint32_t bytes = 0;
-
-	for (const struct tcp_run *run = c->runs; run != NULL; run = run->next)
-		bytes += run->end - run->start;
-	return bytes;
-}
-
-static void
-free_highest(struct tcp *t, struct tcp_conn *c)
-{
-	struct tcp_run **link = &c->runs;
-
-	while ((*link)->next != NULL)
-		link = &(*link)->next;
-	run_free(t, c, link);
-}
-
+/* One that has few may take the last of the quarter of the pool, one that has many may not: it would leave none
+ * for the holes of others. */
 static bool
 can_add_run(const struct tcp *t, const struct tcp_conn *c)
 {
-	/* The last three quarters of the pool are for sending. */
-	return c->run_count < TCP_RUNS_MAX && t->ranges.free > t->ranges.count / 4 * 3;
+	uint32_t count = tcp_runs_count(t, c);
+	uint32_t sixteenth = t->ranges.count / 16;
+
+	if (count < TCP_CONN_RUNS_MIN)
+		return t->ranges.free > 12 * sixteenth;
+	return count < c->rcv_max / KIB && t->ranges.free > 13 * sixteenth;
 }
 
-/* Joins the run at link with the one after it if they touch. */
+/* p's bytes follow the run's. Takes p. */
+static void
+run_append(struct tcp *t, struct tcp_conn *c, struct tcp_run *run, struct pkt *p)
+{
+	struct pkt_queue q = queue_of(run);
+
+	queue_payload(t, c, &q, p);
+	set_queue(run, &q);
+}
+
+static void
+run_put_front(struct tcp *t, struct tcp_conn *c, struct tcp_run *run, struct pkt *p)
+{
+	struct pkt_queue q = queue_of(run);
+
+	tcp_conn_pin(t, c, pkt_truesize(p));
+	queue_put_front(&q, p);
+	set_queue(run, &q);
+}
+
+/* Joins the run with the one after it if they touch. */
 static void
 run_join_next(struct tcp *t, struct tcp_conn *c, struct tcp_run *run)
 {
-	struct tcp_run *next = run->next;
+	struct tcp_run *next = tcp_runs_after(t, c, run->start);
+	struct pkt_queue q = queue_of(run);
+	struct pkt_queue more;
 
 	if (next == NULL || next->start != run->end)
 		return;
-	queue_join(&run->pkts, &next->pkts);
+	more = queue_of(next);
+	queue_join(&q, &more);
+	set_queue(run, &q);
 	run->end = next->end;
-	run_free(t, c, &run->next);
+	tcp_runs_remove(t, c, next);
 }
 
 /* n bytes of run from offset on. */
 static void
 run_copy_out(const struct tcp_run *run, uint32_t offset, uint8_t *to, uint32_t n)
 {
-	for (const struct pkt *p = run->pkts.head; n > 0; p = pkt_meta(p)->queue_next) {
+	for (const struct pkt *p = run->head; n > 0; p = pkt_meta(p)->queue_next) {
 		uint32_t total = pkt_total(p);
 		uint32_t part = total > offset ? smaller(total - offset, n) : 0;
 
@@ -217,13 +246,15 @@ cut_at(struct tcp_segment *s, uint32_t seq)
 	s->len = seq - s->seq;
 }
 
-/* Makes s say what the runs say already, from run on, the first that begins behind s->seq: those that s covers
- * are written over it, at one that reaches further it ends. A packet that others hold too ends before the first.
- * At most TCP_RUNS_MAX steps. */
+/* Makes s say what the runs say already that begin at s->seq or behind it: those that s covers are written over
+ * it, at one that reaches further it ends. A packet that others hold too ends before the first. Those covered are
+ * freed next, so the steps for them are paid for by the segments that brought them. */
 static void
-keep_first_copy(const struct tcp_run *run, struct tcp_segment *s)
+keep_first_copy(const struct tcp *t, const struct tcp_conn *c, struct tcp_segment *s)
 {
-	for (; run != NULL && seq_lt(run->start, s->seq + s->len); run = run->next) {
+	const struct tcp_run *run = tcp_runs_after(t, c, s->seq - 1);
+
+	for (; run != NULL && seq_lt(run->start, s->seq + s->len); run = tcp_runs_after(t, c, run->start)) {
 		if (seq_gt(run->end, s->seq + s->len) || !is_ours_alone(s->pkt)) {
 			cut_at(s, run->start);
 			return;
@@ -232,26 +263,34 @@ keep_first_copy(const struct tcp_run *run, struct tcp_segment *s)
 	}
 }
 
+/* The runs that s covers. */
+static uint32_t
+free_covered(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s)
+{
+	uint32_t n = 0;
+	struct tcp_run *run;
+
+	while ((run = tcp_runs_after(t, c, s->seq - 1)) != NULL && seq_le(run->end, s->seq + s->len)) {
+		run_free(t, c, run);
+		n++;
+	}
+	return n;
+}
+
 /* [s->seq, s->seq + s->len) beyond a hole. */
 static enum err
 insert_beyond(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 {
-	struct tcp_run **link = &c->runs;
-	struct tcp_run *before = NULL;
-	struct tcp_run *run;
+	struct tcp_run *before = tcp_runs_before(t, c, s->seq);
+	struct tcp_run *after;
 	uint32_t end = s->seq + s->len;
-	bool replaces = false;
+	bool replaces;
 
-	if (run_bytes(c) + s->len > c->rcv_max / 4 * 3)
-		return ERR_TCP_PRESSURE;
-	/* At most TCP_RUNS_MAX steps. */
-	while (*link != NULL && seq_le((*link)->start, s->seq)) {
-		before = *link;
-		link = &before->next;
-	}
 	if (before != NULL && seq_gt(before->end, s->seq)) {
 		uint32_t known = before->end - s->seq;
 
+		/* The run that has it is the block after the one that says so (RFC 2883 section 4). */
+		tcp_runs_changed(t, c, before);
 		c->dsack = true;
 		c->dsack_start = s->seq;
 		c->dsack_end = seq_min(before->end, end);
@@ -261,37 +300,28 @@ insert_beyond(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 		s->seq += known;
 		s->len -= known;
 	}
-	keep_first_copy(*link, s);
+	keep_first_copy(t, c, s);
+	replaces = free_covered(t, c, s) > 0;
 	end = s->seq + s->len;
-	while (*link != NULL && seq_le((*link)->end, end)) {
-		run_free(t, c, link);
-		replaces = true;
-	}
-	c->run_stamp++;
 	if (before != NULL && before->end == s->seq) {
-		queue_payload(t, c, &before->pkts, s->pkt);
+		run_append(t, c, before, s->pkt);
 		before->end = end;
-		before->stamp = c->run_stamp;
+		tcp_runs_changed(t, c, before);
 		s->pkt = NULL;
 		run_join_next(t, c, before);
 		return ERR_OK;
 	}
-	if (*link != NULL && (*link)->start == end) {
-		run = *link;
-		tcp_conn_pin(t, c, pkt_truesize(s->pkt));
-		queue_put_front(&run->pkts, s->pkt);
-		run->start = s->seq;
-		run->stamp = c->run_stamp;
+	after = tcp_runs_after(t, c, s->seq);
+	if (after != NULL && after->start == end) {
+		run_put_front(t, c, after, s->pkt);
+		after->start = s->seq;
+		tcp_runs_changed(t, c, after);
 		s->pkt = NULL;
 		return ERR_OK;
 	}
 	if (!replaces && !can_add_run(t, c))
 		return ERR_TCP_PRESSURE;
-	run = pool_get(&t->ranges);
-	*run = (struct tcp_run){ .next = *link, .start = s->seq, .end = end, .stamp = c->run_stamp };
-	*link = run;
-	c->run_count++;
-	queue_payload(t, c, &run->pkts, s->pkt);
+	run_append(t, c, tcp_runs_add(t, c, s->seq, end), s->pkt);
 	s->pkt = NULL;
 	return ERR_OK;
 }
@@ -301,16 +331,20 @@ insert_beyond(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s)
 static void
 take_runs(struct tcp *t, struct tcp_conn *c)
 {
-	while (c->runs != NULL && seq_le(c->runs->start, c->rcv_nxt)) {
-		struct tcp_run *run = c->runs;
+	struct tcp_run *run;
 
-		if (seq_gt(run->end, c->rcv_nxt)) {
-			CHECK_HOT(run->start == c->rcv_nxt);
-			c->rcv_unconsumed += run->end - c->rcv_nxt;
-			c->rcv_nxt = run->end;
-			queue_join(&c->rcvq, &run->pkts);
+	while ((run = tcp_runs_first(t, c)) != NULL && seq_le(run->start, c->rcv_nxt)) {
+		struct pkt_queue q = queue_of(run);
+
+		if (seq_le(run->end, c->rcv_nxt)) {
+			run_free(t, c, run);
+			continue;
 		}
-		run_free(t, c, &c->runs);
+		CHECK_HOT(run->start == c->rcv_nxt);
+		c->rcv_unconsumed += run->end - c->rcv_nxt;
+		c->rcv_nxt = run->end;
+		queue_join(&c->rcvq, &q);
+		tcp_runs_remove(t, c, run);
 	}
 }
 
@@ -323,14 +357,14 @@ tcp_reass_insert(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, bool 
 			return ERR_TCP_PRESSURE;
 		return insert_beyond(t, c, s);
 	}
-	*out_of_order = c->runs != NULL;
-	while (is_pressed(c, TRUESIZE_MAX) && c->runs != NULL)
-		free_highest(t, c);
+	*out_of_order = c->runs != 0;
+	while (is_pressed(c, TRUESIZE_MAX) && c->runs != 0)
+		run_free(t, c, tcp_runs_last(t, c));
 	/* Rounding has promised more than the buffer (window.c); full segments never meet this bound. */
 	if (is_pressed(c, TRUESIZE_MAX) ||
 	    c->rcv_unconsumed + s->len > c->rcv_max + c->rcv_max / 8 + (UINT32_C(2) << c->rcv_shift))
 		return ERR_TCP_PRESSURE;
-	keep_first_copy(c->runs, s);
+	keep_first_copy(t, c, s);
 	c->rcv_nxt += s->len;
 	c->rcv_unconsumed += s->len;
 	queue_payload(t, c, &c->rcvq, s->pkt);
@@ -341,32 +375,14 @@ tcp_reass_insert(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, bool 
 
 /* --- SACK -------------------------------------------------------------------------------- */
 
-/* The newest run below a stamp. */
-static const struct tcp_run *
-newest_before(const struct tcp_conn *c, uint32_t stamp)
-{
-	const struct tcp_run *found = NULL;
-
-	for (const struct tcp_run *run = c->runs; run != NULL; run = run->next)
-		if (seq_lt(run->stamp, stamp) && (found == NULL || seq_gt(run->stamp, found->stamp)))
-			found = run;
-	return found;
-}
-
 void
-tcp_reass_sack(const struct tcp_conn *c, struct tcphdr *h, uint32_t max)
+tcp_reass_sack(const struct tcp *t, const struct tcp_conn *c, struct tcphdr *h, uint32_t max)
 {
-	uint32_t stamp = c->run_stamp + 1;
+	const struct tcp_run *run = tcp_runs_newest(t, c);
 
 	h->sack_count = 0;
 	if (c->dsack)
 		h->sack[h->sack_count++] = (struct tcphdr_sack){ c->dsack_start, c->dsack_end };
-	while (h->sack_count < max) {
-		const struct tcp_run *run = newest_before(c, stamp);
-
-		if (run == NULL)
-			return;
+	for (; run != NULL && h->sack_count < max; run = tcp_runs_older(t, run))
 		h->sack[h->sack_count++] = (struct tcphdr_sack){ run->start, run->end };
-		stamp = run->stamp;
-	}
 }

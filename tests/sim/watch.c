@@ -190,21 +190,21 @@ hold_chain(const struct pkt *p, void *owner)
 }
 
 static void
-hold_queue(const struct pkt_queue *q)
+hold_queue(const struct pkt *head)
 {
-	for (const struct pkt *p = q->head; p != NULL; p = pkt_meta(p)->queue_next)
+	for (const struct pkt *p = head; p != NULL; p = pkt_meta(p)->queue_next)
 		hold_chain(p, NULL);
 }
 
 static void
-hold_conn(const struct tcp_conn *c)
+hold_conn(const struct tcp *t, const struct tcp_conn *c)
 {
 	for (const struct tcp_range *r = c->send_head_range; r != NULL; r = r->next)
 		if (holders.count < HOLDERS_MAX)
 			holders.held[holders.count++] = r->pkt; /* a range shows one segment of a chain */
-	hold_queue(&c->rcvq);
-	for (const struct tcp_run *run = c->runs; run != NULL; run = run->next)
-		hold_queue(&run->pkts);
+	hold_queue(c->rcvq.head);
+	for (const struct tcp_run *run = tcp_runs_newest(t, c); run != NULL; run = tcp_runs_older(t, run))
+		hold_queue(run->head);
 }
 
 static int
@@ -261,9 +261,9 @@ count_holders(struct world *w, struct host *h)
 	holders.count = 0;
 	for (uint32_t i = 0; i < t->conns.count; i++)
 		if (pool_is_lent(&t->conns, i))
-			hold_conn(pool_at(&t->conns, i));
-	hold_queue(&t->transmit);
-	hold_queue(&h->forwarded);
+			hold_conn(t, pool_at(&t->conns, i));
+	hold_queue(t->transmit.head);
+	hold_queue(h->forwarded.head);
 	for (uint32_t to = 0; to < w->hosts; to++)
 		link_visit_held(w->link[h->index][to], hold_chain, NULL);
 	for (const struct pkt *p = h->stolen; p != NULL; p = pkt_meta(p)->queue_next)

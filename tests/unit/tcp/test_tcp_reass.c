@@ -77,7 +77,7 @@ any_order_and_overlap_gives_the_stream(void **state)
 			take_all(&pair.b, pair.b.conn);
 			c->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt + WINDOW);
 		}
-		assert_int_equal(c->run_count, 0);
+		assert_int_equal(tcp_runs_count(pair.b.tcp, c), 0);
 		assert_int_equal(c->rcv_truesize, 0);
 		pair_fini();
 	}
@@ -156,7 +156,8 @@ the_first_copy_of_a_byte_wins(void **state)
 			for (uint32_t i = from; is_shared && i < from + len && copy_of[i] == 0; i++)
 				if (seq_lt(base + i, c->rcv_nxt))
 					copy_of[i] = copy;
-			for (const struct tcp_run *run = c->runs; is_shared && run != NULL; run = run->next)
+			for (const struct tcp_run *run = tcp_runs_newest(pair.b.tcp, c); is_shared && run != NULL;
+			     run = tcp_runs_older(pair.b.tcp, run))
 				for (uint32_t i = from; i < from + len; i++)
 					if (seq_ge(base + i, run->start) && seq_lt(base + i, run->end) &&
 					    copy_of[i] == 0)
@@ -216,13 +217,13 @@ every_second_byte_on_many_connections(void **state)
 			enum err verdict = tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order);
 
 			assert_true(verdict == ERR_OK || verdict == ERR_TCP_PRESSURE);
-			assert_in_range(c->run_count, 0, TCP_RUNS_MAX);
+			assert_in_range(tcp_runs_count(pair.b.tcp, c), 0, TCP_CONN_RUNS_MIN);
 			pkt_free(s.pkt);
 		}
 		assert_true(c->rcv_truesize <= 3 * c->rcv_max);
 	}
 	pinned = POOL_PACKETS - pkt_pool_stats(&pair.a.payload).free;
-	assert_in_range(pinned, TCP_RUNS_MAX, config.ranges_max / 4);
+	assert_in_range(pinned, TCP_CONN_RUNS_MIN, config.ranges_max / 4);
 	assert_true(pair.b.tcp->ranges.free >= config.ranges_max / 4 * 3);
 	tcp_check(pair.b.tcp);
 	/* In order: the first hole of the last one is filled. */
@@ -266,11 +267,11 @@ data_in_order_evicts_the_highest_run(void **state)
 	s = segment(c, c->rcv_nxt, last + 10, 1);
 	assert_int_equal(tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order), ERR_TCP_PRESSURE);
 	pkt_free(s.pkt);
-	assert_true(c->run_count >= 3);
+	assert_true(tcp_runs_count(pair.b.tcp, c) >= 3);
 	/* Packets that can not be copied together, until four times the window is pinned. */
-	for (int i = 0; i < 4 && c->run_count > 2; i++) {
-		uint32_t first = c->runs->start;
-		uint32_t runs = c->run_count;
+	for (int i = 0; i < 4 && tcp_runs_count(pair.b.tcp, c) > 2; i++) {
+		uint32_t first = tcp_runs_first(pair.b.tcp, c)->start;
+		uint32_t runs = tcp_runs_count(pair.b.tcp, c);
 		struct pkt *held;
 
 		s = segment(c, c->rcv_nxt, 0, 100);
@@ -279,8 +280,8 @@ data_in_order_evicts_the_highest_run(void **state)
 		assert_int_equal(tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order), ERR_OK);
 		pkt_free(held);
 		tcp_check(pair.b.tcp);
-		assert_int_equal(c->runs->start, first);
-		assert_true(c->run_count <= runs);
+		assert_int_equal(tcp_runs_first(pair.b.tcp, c)->start, first);
+		assert_true(tcp_runs_count(pair.b.tcp, c) <= runs);
 	}
 	pair_fini();
 }
@@ -295,19 +296,22 @@ more_runs_than_allowed_are_refused_and_in_order_data_never(void **state)
 
 	(void)state;
 	config.ranges_max = 100000;
-	config.policies[TCP_POLICY_ACCEPTED].recv_bytes_start = config.recv_bytes_max;
+	config.policies[TCP_POLICY_ACCEPTED].recv_bytes_start = 100 * KIB;
 	pair_init(&config);
 	establish();
 	c = conn_at(&pair.b);
 	base = c->rcv_nxt;
-	for (uint32_t i = 0; i < TCP_RUNS_MAX + 10; i++) {
+	/* One per KiB of the window, unless they pin twice of it before. */
+	for (uint32_t i = 0; i < 200; i++) {
 		struct tcp_segment s = segment(c, base, 2 + 3 * i, 1);
-		enum err expected = i < TCP_RUNS_MAX ? ERR_OK : ERR_TCP_PRESSURE;
+		bool full = tcp_runs_count(pair.b.tcp, c) == 100 || c->rcv_truesize / 2 > c->rcv_max;
+		enum err expected = full ? ERR_TCP_PRESSURE : ERR_OK;
 
 		assert_int_equal(tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order), expected);
 		assert_true(out_of_order);
 		pkt_free(s.pkt);
 	}
+	assert_in_range(tcp_runs_count(pair.b.tcp, c), TCP_CONN_RUNS_MIN + 1, 100);
 	for (uint32_t i = 0; i < 100; i++) {
 		struct tcp_segment s = segment(c, base, i, 1);
 
@@ -342,6 +346,184 @@ one_byte_segments_do_not_pin_a_buffer_each(void **state)
 	assert_in_range(c->rcvq.count, 1, 2);
 	take_all(&pair.b, pair.b.conn);
 	assert_int_equal(pair.b.received, 2000);
+	pair_fini();
+}
+
+/* --- the set of runs -------------------------------------------------------------------------- */
+
+#define SET_NUMBERS 3000u
+
+/* Where run i would lie: numbers wrap in the middle of them. */
+static uint32_t
+set_start(uint32_t i)
+{
+	return UINT32_C(0) - SET_NUMBERS * 5 + 10 * i;
+}
+
+static void
+assert_same_run(const struct tcp_run *run, const bool *here, uint32_t i)
+{
+	assert_int_equal(run != NULL, i < SET_NUMBERS && here[i]);
+	if (run != NULL)
+		assert_int_equal(run->start, set_start(i));
+}
+
+/* Against an array; it grows, in order or at random, and shrinks. tcp_runs_check() looks at the balance. */
+static void
+runs_agree_with_an_array(void **state)
+{
+	static bool here[SET_NUMBERS];
+	struct tcp_config config = config_default();
+	struct prng prng;
+	struct tcp_conn *c;
+	struct tcp *t;
+	uint32_t count = 0;
+	uint32_t newest = 0;
+
+	(void)state;
+	config.ranges_max = SET_NUMBERS;
+	pair_init(&config);
+	establish();
+	t = pair.b.tcp;
+	c = conn_at(&pair.b);
+	prng_init(&prng, 5);
+	memset(here, 0, sizeof(here));
+	for (uint32_t step = 0; step < 60000; step++) {
+		uint32_t i = step / 6000 % 3 == 0 ? step % SET_NUMBERS : prng_below(&prng, SET_NUMBERS);
+		bool grows = prng_below(&prng, 10) < (step / 6000 % 2 == 0 ? 9u : 2u);
+		uint32_t low = i;
+		uint32_t high = i + 1;
+
+		if (!here[i] && grows) {
+			tcp_runs_add(t, c, set_start(i), set_start(i) + 5);
+			newest = i;
+		} else if (here[i] && !grows) {
+			tcp_runs_remove(t, c, tcp_runs_before(t, c, set_start(i) + 3));
+			newest = SET_NUMBERS;
+		} else if (here[i]) {
+			tcp_runs_changed(t, c, tcp_runs_before(t, c, set_start(i)));
+			newest = i;
+		}
+		count += !here[i] && grows;
+		count -= here[i] && !grows;
+		here[i] = grows;
+		assert_int_equal(tcp_runs_count(t, c), count);
+		if (newest < SET_NUMBERS && here[newest])
+			assert_int_equal(tcp_runs_newest(t, c)->start, set_start(newest));
+		while (high < SET_NUMBERS && !here[high])
+			high++;
+		assert_same_run(tcp_runs_after(t, c, set_start(i)), here, high);
+		while (low > 0 && !here[low])
+			low--;
+		assert_same_run(tcp_runs_before(t, c, set_start(i) + 9), here, low);
+		if (step % 500 == 0)
+			tcp_runs_check(t, c);
+	}
+	assert_in_range(count, 1, SET_NUMBERS);
+	tcp_runs_forget(t, c);
+	assert_int_equal(tcp_runs_count(t, c), 0);
+	assert_int_equal(t->ranges.free, t->ranges.count);
+	pair_fini();
+}
+
+/* A sender overshoots: every second segment of a large window is missing. All others are kept, and with the last
+ * hole filled nothing has to come twice. */
+static void
+every_second_segment_of_a_large_window_is_kept(void **state)
+{
+	const uint32_t segments = 4000;
+	struct tcp_config config = config_default();
+	struct tcp_conn *c;
+	uint32_t base;
+	bool out_of_order;
+
+	(void)state;
+	config.ranges_max = 4 * 65536;
+	config.recv_bytes_max = 8 << 20;
+	config.window_shift = 8;
+	config.policies[TCP_POLICY_ACCEPTED].recv_bytes_start = config.recv_bytes_max;
+	pair_init(&config);
+	establish();
+	c = conn_at(&pair.b);
+	base = c->rcv_nxt;
+	for (uint32_t odd = 2; odd-- > 0;) {
+		for (uint32_t i = odd; i < segments; i += 2) {
+			struct tcp_segment s = segment(c, base, 1448 * i, 1448);
+
+			c->rcv_adv = seq_max(c->rcv_adv, base + 1448 * segments);
+			assert_int_equal(tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order), ERR_OK);
+		}
+		tcp_check(pair.b.tcp);
+		assert_int_equal(tcp_runs_count(pair.b.tcp, c), odd * segments / 2);
+	}
+	assert_int_equal(c->rcv_nxt - base, 1448 * segments);
+	take_all(&pair.b, pair.b.conn);
+	assert_int_equal(pair.b.received, 1448 * segments);
+	pair_fini();
+}
+
+/* One with a large window can not take the last of the runs' quarter of the pool. */
+static void
+a_greedy_window_leaves_runs_for_others(void **state)
+{
+	struct tcp_config config = config_default();
+	struct tcp_conn *c;
+	bool out_of_order;
+	uint32_t runs = 0;
+
+	(void)state;
+	config.ranges_max = 1600;
+	config.recv_bytes_max = 8 << 20;
+	config.window_shift = 8;
+	config.policies[TCP_POLICY_ACCEPTED].recv_bytes_start = config.recv_bytes_max;
+	pair_init(&config);
+	establish();
+	c = conn_at(&pair.b);
+	c->rcv_adv = c->rcv_nxt + (4 << 20);
+	for (uint32_t i = 0; i < 1000; i++) {
+		struct tcp_segment s = segment(c, c->rcv_nxt, 1 + 2 * i, 1);
+
+		runs += tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order) == ERR_OK;
+		pkt_free(s.pkt);
+	}
+	assert_int_equal(runs, 1600 / 16 * 3);
+	assert_int_equal(tcp_runs_count(pair.b.tcp, c), runs);
+	pair_fini();
+}
+
+/* RFC 2883 section 4: the block after the one that tells of a duplicate is the run that has it; then the others,
+ * the one that changed last first (RFC 2018). */
+static void
+blocks_are_reported_newest_first(void **state)
+{
+	static const uint32_t order[] = { 1, 5, 3, 7 };
+	struct tcp_config config = config_default();
+	struct tcphdr h = { 0 };
+	struct tcp_segment s;
+	struct tcp_conn *c;
+	bool out_of_order;
+
+	(void)state;
+	pair_init(&config);
+	establish();
+	c = conn_at(&pair.b);
+	for (size_t i = 0; i < COUNT_OF(order); i++) {
+		s = segment(c, c->rcv_nxt, 1000 * order[i], 900);
+		assert_int_equal(tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order), ERR_OK);
+	}
+	tcp_reass_sack(pair.b.tcp, c, &h, 3);
+	assert_int_equal(h.sack_count, 3);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(h.sack[i].start - c->rcv_nxt, 1000 * order[COUNT_OF(order) - 1 - i]);
+	s = segment(c, c->rcv_nxt, 5100, 200);
+	assert_int_equal(tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order), ERR_OK);
+	pkt_free(s.pkt);
+	tcp_reass_sack(pair.b.tcp, c, &h, 3);
+	assert_int_equal(h.sack_count, 3);
+	assert_int_equal(h.sack[0].start - c->rcv_nxt, 5100);
+	assert_int_equal(h.sack[0].end - c->rcv_nxt, 5300);
+	assert_int_equal(h.sack[1].start - c->rcv_nxt, 5000);
+	assert_int_equal(h.sack[2].start - c->rcv_nxt, 7000);
 	pair_fini();
 }
 
@@ -490,6 +672,10 @@ main(void)
 		cmocka_unit_test(data_in_order_evicts_the_highest_run),
 		cmocka_unit_test(more_runs_than_allowed_are_refused_and_in_order_data_never),
 		cmocka_unit_test(one_byte_segments_do_not_pin_a_buffer_each),
+		cmocka_unit_test(runs_agree_with_an_array),
+		cmocka_unit_test(every_second_segment_of_a_large_window_is_kept),
+		cmocka_unit_test(a_greedy_window_leaves_runs_for_others),
+		cmocka_unit_test(blocks_are_reported_newest_first),
 		cmocka_unit_test(the_table_agrees_with_an_array),
 		cmocka_unit_test(numbers_of_one_tuple_grow_and_of_two_have_nothing_in_common),
 		cmocka_unit_test(a_cookie_timestamp_is_never_in_the_future),
