@@ -459,6 +459,7 @@ struct tcp {
 	uint64_t syn_acks_full_at_ns;
 	uint64_t evicted_at_ns; /* last eviction of a half-open; 0: never */
 	uint64_t looked_at_ns; /* pressure.c: the latest look at the pools */
+	bool look_due;         /* something may have filled them since */
 	uint32_t walk_at;      /* the connection that its walk comes to next */
 	uint32_t walk_left;    /* connections to look at since the edges may move again */
 	struct tcp_listener listeners[TCP_LISTENERS_MAX];

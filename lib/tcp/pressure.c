@@ -63,6 +63,16 @@ used_percent(const struct tcp *t)
 	return most;
 }
 
+static bool
+is_watching(const struct tcp *t)
+{
+	bool watching = t->config.recv_truesize_max > 0;
+
+	for (uint32_t i = 0; i < TCP_WATCHED_POOLS_MAX; i++)
+		watching = watching || t->config.watched_pools[i].pool != NULL;
+	return watching;
+}
+
 static uint32_t
 level_for(uint32_t level, uint32_t percent)
 {
@@ -140,9 +150,13 @@ tcp_pressure_look(struct tcp *t, uint64_t now_ns)
 	uint32_t before = t->stats.pressure;
 	uint32_t level;
 
-	if (now_ns - t->looked_at_ns < LOOK_NS)
+	/* What came since the last look may have been the last that comes: without a buffer nothing else does. */
+	if (now_ns - t->looked_at_ns < LOOK_NS) {
+		t->look_due = is_watching(t);
 		return;
+	}
 	t->looked_at_ns = now_ns;
+	t->look_due = false;
 	level = level_for(before, used_percent(t));
 	t->stats.pressure = level;
 	if (level > before)
@@ -156,7 +170,7 @@ tcp_pressure_look(struct tcp *t, uint64_t now_ns)
 uint64_t
 tcp_pressure_next_at(const struct tcp *t)
 {
-	if (is_walking(t))
+	if (is_walking(t) || t->look_due)
 		return t->looked_at_ns + LOOK_NS;
 	return t->stats.pressure > TCP_PRESSURE_NONE ? t->looked_at_ns + LOOK_WHEN_STEADY_NS : NEVER_NS;
 }
