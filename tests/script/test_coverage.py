@@ -109,7 +109,7 @@ def features(tests, names):
 
 
 def main():
-    tests = pathlib.Path(sys.argv[1])
+    tests = pathlib.Path(sys.argv[1]).resolve()
     names, wrong = set(), []
     for complaint, found in known_tests(tests):
         if complaint is not None:
