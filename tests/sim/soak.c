@@ -28,7 +28,8 @@
 #define HAS_SANITIZER 0
 #endif
 #if HAS_SANITIZER
-#include <sanitizer/allocator_interface.h>
+/* Of sanitizer/allocator_interface.h, which gcc does not install. */
+size_t __sanitizer_get_current_allocated_bytes(void);
 /* What malloc counts as lent and has in its own hands. */
 #define CACHE_BYTES_MAX 0
 #else
