@@ -2,8 +2,8 @@
  * Received payload: in order to rcvq, beyond a hole to a sorted set of disjoint runs (runs.c). A sender that
  * overshoots a long path loses every second segment of a window, and what is dropped here comes again for nothing:
  * so a connection may have a run per KiB of its window, TCP_CONN_RUNS_MIN at least. Runs are lent from the pool of
- * ranges, a quarter of it for all; what they pin counts against twice the window, like all that is queued. So memory
- * has a bound that a peer can not move, and each search is logarithmic (CVE-2018-5390). Payload of up to
+ * ranges, a quarter of it for all; what they pin counts against twice the window, like all that is queued. So
+ * memory has a bound that a peer can not move, and each search is logarithmic (CVE-2018-5390). Payload of up to
  * TCP_COPY_BYTES_MAX is copied into the packet before it, so that small segments do not pin large buffers.
  *
  * Where segments overlap, the first copy of a byte is the one that the owner reads: whoever sees the stream on its

@@ -241,8 +241,8 @@ t11_every_second_byte_pins_a_bounded_number_of_buffers(void **state)
 #define RECEIVE_PACKETS 106u
 #define SMALL_BYTES 204u
 
-/* Runs pin the last buffer of the receive pool, so that what would fill the hole can not come in. They are given up,
- * though SACK has reported them (RFC 2018 section 8 allows that), and the stream arrives. */
+/* Runs pin the last buffer of the receive pool, so that what would fill the hole can not come in. They are given
+ * up, though SACK has reported them (RFC 2018 section 8 allows that), and the stream arrives. */
 static void
 t11_runs_that_pin_the_last_buffer_are_given_up(void **state)
 {
