@@ -28,6 +28,9 @@ tcp_ecn_received(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s)
 {
 	if (!c->ecn_ok)
 		return;
+	/* A flight may last for longer than numbers can be compared. */
+	if (c->flight != NULL && c->flight->ecn_seen && seq_gt(c->snd_una, c->flight->ecn_end))
+		c->flight->ecn_seen = false;
 	if (s->h.flags & TCPHDR_CWR)
 		c->ecn_echo = false;
 	if (s->ecn == ECN_CE && s->len > 0) {

@@ -183,6 +183,56 @@ t10_sacks_that_move_about_change_nothing_but_the_sender(void **state)
 	stack_close(&world.stack);
 }
 
+/* Between two gigabytes and four after a reduction its end would look as if it lay ahead, and the marks of all that
+ * time would be ignored. */
+static void
+an_ecn_reduction_is_forgotten_once_it_is_acknowledged(void **state)
+{
+	struct tcp_config config = stack_config();
+	struct segment peer = modern_peer(5, 1000);
+	struct segment last;
+	struct segment s;
+	struct tcp_conn *c;
+	uint64_t reductions;
+	tcp_conn_t conn;
+
+	(void)state;
+	world_open(&config);
+	conn = shake(&peer, &last);
+	c = pool_find(&world.stack.tcp->conns, conn);
+	c->ecn_ok = true;
+	assert_int_equal(write_bytes(conn, 200000, 1460), 200000);
+	assert_true(take_all() > 4);
+	last.flags |= SEGMENT_ECE;
+	for (uint32_t i = 0; i < 2; i++) {
+		last.ack += 1460;
+		give(&last);
+	}
+	reductions = tcp_stats(world.stack.tcp)->ecn_reductions;
+	assert_int_equal(reductions, 1);
+	assert_true(c->flight->ecn_seen);
+	last.flags = SEGMENT_ACK;
+	for (uint32_t i = 0; i < 40 && c->flight != NULL && c->flight->ecn_seen; i++) {
+		pass(10 * MS);
+		while (take(&s))
+			;
+		last.ack += 1460;
+		give(&last);
+	}
+	assert_non_null(c->flight);
+	assert_false(c->flight->ecn_seen);
+	/* As it was, half of all numbers later. */
+	c->flight->ecn_end = c->snd_una + UINT32_C(0x40000000);
+	c->ecn_cwr = false;
+	last.flags |= SEGMENT_ECE;
+	last.ack += 1460;
+	give(&last);
+	assert_int_equal(tcp_stats(world.stack.tcp)->ecn_reductions, reductions + 1);
+	tcp_abort(world.stack.tcp, conn);
+	take_all();
+	stack_close(&world.stack);
+}
+
 /* --- T11: out of order ------------------------------------------------------------------------ */
 
 #define SHREDDERS 40u
@@ -514,6 +564,7 @@ main(void)
 		cmocka_unit_test(t9_a_tiny_mss_can_be_refused),
 		cmocka_unit_test(t9_sack_holes_in_small_segments_stay_within_bounds),
 		cmocka_unit_test(t10_sacks_that_move_about_change_nothing_but_the_sender),
+		cmocka_unit_test(an_ecn_reduction_is_forgotten_once_it_is_acknowledged),
 		cmocka_unit_test(t11_every_second_byte_pins_a_bounded_number_of_buffers),
 		cmocka_unit_test(t11_runs_that_pin_the_last_buffer_are_given_up),
 		cmocka_unit_test(t20_a_window_of_zero_holds_no_more_than_was_queued_and_ends_when_told),
