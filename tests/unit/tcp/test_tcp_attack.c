@@ -183,8 +183,8 @@ t10_sacks_that_move_about_change_nothing_but_the_sender(void **state)
 	stack_close(&world.stack);
 }
 
-/* Between two gigabytes and four after a reduction its end would look as if it lay ahead, and the marks of all that
- * time would be ignored. */
+/* Between two gigabytes and four after a reduction its end would look as if it lay ahead, and the marks of all
+ * that time would be ignored. */
 static void
 an_ecn_reduction_is_forgotten_once_it_is_acknowledged(void **state)
 {
