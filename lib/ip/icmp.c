@@ -7,7 +7,6 @@
 #include "wire/order.h"
 
 #define HOP_LIMIT 64
-#define ND_HOP_LIMIT 255
 #define QUOTED_TCP_BYTES 8 /* ports and sequence number */
 
 static uint64_t

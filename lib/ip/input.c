@@ -291,7 +291,7 @@ peek_ip6(struct bytes packet, size_t packet_bytes, struct ip_peek *peek)
 		peek_flow(peek, upper);
 	else if (header.upper_protocol == IP_ICMP6 && upper.len > 0 && upper.ptr[0] < ICMP6_ECHO)
 		peek_quote(peek, upper, true);
-	else if (header.upper_protocol == IP_ICMP6 && upper.len > 0 &&
+	else if (header.upper_protocol == IP_ICMP6 && header.hop_limit == ND_HOP_LIMIT && upper.len > 0 &&
 		 (upper.ptr[0] == ICMP6_SOLICITATION || upper.ptr[0] == ICMP6_ADVERTISEMENT))
 		peek->kind = IP_PEEK_EVERYONE;
 }

@@ -137,6 +137,8 @@ const struct ip_addr *port_address(const struct ip *ip, uint8_t port, bool v4);
 struct ip_addr nd_group_of(const struct ip_addr *address);
 struct eth_addr nd_group_mac(const struct ip_addr *group);
 
+#define ND_HOP_LIMIT 255 /* routers make it less: who sent it is on this link (RFC 4861 section 6.1.1) */
+
 /* Discovery never passes a router and never comes in pieces (RFC 4861 section 6.1, RFC 6980). */
 bool icmp6_is_discovery(uint8_t type);
 

@@ -100,12 +100,21 @@ asks_everyone(const struct ip_neighbour *n)
 	return n->state == IP_NEIGHBOUR_INCOMPLETE || (n->is_doubted && n->tries > 1);
 }
 
+/* Those of whom we know, and gateways, are as many as the table has, and asked once a second each. Only for the
+ * others there is a rate, which strangers can use up: a source that says to be of our network makes one. */
+static bool
+may_ask(struct ip *ip, const struct ip_neighbour *n, uint64_t now_ns)
+{
+	return n->state != IP_NEIGHBOUR_INCOMPLETE || ip_is_gateway(ip, &n->address) ||
+	       ip_rate_allows(ip, &ip->questions_full_at_ns, now_ns);
+}
+
 static void
 ask(struct ip *ip, const struct ip_neighbour *n, uint64_t now_ns)
 {
 	const struct eth_addr *to = asks_everyone(n) ? NULL : &n->mac;
 
-	if (!ip_rate_allows(ip, &ip->questions_full_at_ns, now_ns))
+	if (!may_ask(ip, n, now_ns))
 		ip->drops[ERR_IP_NEIGHBOUR_RATE]++;
 	else if (ip_is_v4(&n->address))
 		arp_ask(ip, n->port, &n->address, to);

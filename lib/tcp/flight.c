@@ -50,6 +50,18 @@ begin(struct tcp *t, struct tcp_conn *c)
 	return true;
 }
 
+/* The last quarter of the pool is for first chunks: flights of many tiny segments, never acknowledged, leave to
+ * everyone else a flight of his own. */
+bool
+tcp_flight_may_grow(const struct tcp *t, const struct tcp_conn *c)
+{
+	const struct tcp_flight *f = c->flight;
+
+	if (f == NULL || f->tail == NULL || f->tail->stop < TCP_CHUNK_SENT)
+		return true;
+	return t->blocks.free > t->blocks.count / 4;
+}
+
 bool
 tcp_flight_reserve(struct tcp *t, struct tcp_conn *c)
 {

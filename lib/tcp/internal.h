@@ -825,6 +825,9 @@ struct tcp_delivery {
 	bool was_overtaken;  /* one sent once arrived behind a higher one: the path reorders */
 };
 
+/* Whether one more segment may be noted. False: others need the room more; what is in flight will be acknowledged,
+ * and there is some again. */
+bool tcp_flight_may_grow(const struct tcp *t, const struct tcp_conn *c);
 /* Room to note one more segment. False: the pool is empty. */
 bool tcp_flight_reserve(struct tcp *t, struct tcp_conn *c);
 /* Notes that [snd_nxt, snd_nxt + len) was sent now, and the FIN with it. Needs tcp_flight_reserve(). */

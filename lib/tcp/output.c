@@ -336,6 +336,8 @@ send_next(struct tcp *t, struct tcp_conn *c, bool probe, uint64_t now_ns)
 		note_limited(c);
 		return STEP_NOTHING;
 	}
+	if (!tcp_flight_may_grow(t, c))
+		return STEP_NOTHING;
 	is_lone_fin = len == 0 && c->flight == NULL;
 	if ((!is_lone_fin && !tcp_flight_reserve(t, c)) || !emit(t, c, &h, r, len, mss, now_ns))
 		return STEP_NO_PACKET;

@@ -10,6 +10,9 @@
  *                                also those queued already; what waits beyond holes is freed
  *   97 %   TCP_PRESSURE_SHED     connections that hold packets and go nowhere end, the youngest first
  *
+ * They end as well if 97 % of the descriptors for queued pieces are taken, which readers who stop can do with small
+ * pieces long before packets are short: nobody could send any more.
+ *
  * Used is the fullest of the watched pools, without what the rings of ports always hold, or what received data
  * pins, whichever is nearer to its end. A level is left five percent below where it begins, or each packet would
  * change it. Connections are walked a part per millisecond, so that no loop turn takes longer for a million of
@@ -85,6 +88,15 @@ level_for(uint32_t level, uint32_t percent)
 
 /* --- the walk ------------------------------------------------------------------------- */
 
+/* Only where pools are watched: who watches none wants no connection ended. */
+static bool
+is_shedding(const struct tcp *t)
+{
+	return t->stats.pressure == TCP_PRESSURE_SHED ||
+	       (t->config.watched_pools[0].pool != NULL &&
+		percent_of(t->ranges.count - t->ranges.free, t->ranges.count) >= enter_percent[TCP_PRESSURE_SHED]);
+}
+
 /* Whether c's end would free packets, and nobody would miss it soon: neither has the peer acknowledged nor the
  * owner consumed anything for a while. */
 static bool
@@ -123,7 +135,7 @@ walk(struct tcp *t, uint64_t now_ns)
 				squeeze(t, c);
 			else if (tcp_conn_is_synchronized(c) && tcp_window_update_due(t, c))
 				tcp_conn_touch(t, c); /* its edge had to wait */
-			if (t->stats.pressure == TCP_PRESSURE_SHED && is_stuck(c, now_ns) &&
+			if (is_shedding(t) && is_stuck(c, now_ns) &&
 			    is_younger(c, youngest))
 				youngest = c;
 		}
@@ -139,7 +151,7 @@ walk(struct tcp *t, uint64_t now_ns)
 static bool
 is_walking(const struct tcp *t)
 {
-	return t->stats.pressure >= TCP_PRESSURE_COOKIES || t->walk_left > 0;
+	return t->stats.pressure >= TCP_PRESSURE_COOKIES || t->walk_left > 0 || is_shedding(t);
 }
 
 /* --- each loop -------------------------------------------------------------------------- */

@@ -482,6 +482,8 @@ a_frame_tells_whose_it_is(void **state)
 	assert_int_equal(peek_at(&s, &f).kind, IP_PEEK_EVERYONE);
 	frame_nd(&f, US, PEER, "fd00::2", "fd00::1", 136, 0x60, "fd00::2", PEER);
 	assert_int_equal(peek_at(&s, &f).kind, IP_PEEK_EVERYONE);
+	f.bytes[21] = 254; /* it came through a router: nobody learns from it, so nobody else needs a copy */
+	assert_int_equal(peek_at(&s, &f).kind, IP_PEEK_LOCAL);
 	frame_nd(&f, US, PEER, "fd00::2", "fd00::1", 134, 0, "fd00::2", PEER); /* a router's */
 	assert_int_equal(peek_at(&s, &f).kind, IP_PEEK_LOCAL);
 	frame_echo(&f, US, PEER, "10.0.0.2", "10.0.0.1", 8);

@@ -342,6 +342,35 @@ an_answer_is_checked_after_a_while(void **state)
 	station_stop(&s);
 }
 
+/* Strangers who say that they are of our network have us ask for nobody. */
+static void
+who_is_known_and_gateways_are_asked_whatever_else_is_asked(void **state)
+{
+	struct station s;
+	struct frame f;
+	char nobody[32];
+
+	start(state, &s);
+	station_is_asked_by(&s, PEER, "10.0.0.2");
+	assert_string_equal(station_route(&s, "10.0.0.2"), PEER);
+	station_sleep(&s, 5 * SEC - 1);
+	for (int i = 0; i < 3000; i++) {
+		snprintf(nobody, sizeof(nobody), "fd00::%x:%x", i / 100 + 1, i % 100 + 16);
+		station_send(&s, nobody);
+	}
+	assert_true(s.ip.drops[ERR_IP_NEIGHBOUR_RATE] > 0);
+	while (*station_says(&s) != '\0')
+		;
+	station_send(&s, "192.0.2.1");
+	assert_string_equal(station_says(&s), "arp ask 10.0.0.1 about 10.0.0.254 to " ALL);
+	station_sleep(&s, 1);
+	assert_string_equal(station_says(&s), "arp ask 10.0.0.1 about 10.0.0.2 to " PEER);
+	frame_arp(&f, US, 2, PEER, "10.0.0.2", "10.0.0.1");
+	station_give(&s, &f);
+	assert_string_equal(station_route(&s, "10.0.0.2"), PEER);
+	station_stop(&s);
+}
+
 static void
 who_asks_us_is_known_at_once(void **state)
 {
@@ -611,6 +640,7 @@ main(void)
 		cmocka_unit_test(a_query_about_groups_is_answered_once_in_time),
 		cmocka_unit_test(a_query_from_elsewhere_or_about_others_is_not_answered),
 		cmocka_unit_test(an_answer_is_checked_after_a_while),
+		cmocka_unit_test(who_is_known_and_gateways_are_asked_whatever_else_is_asked),
 		cmocka_unit_test(who_asks_us_is_known_at_once),
 		cmocka_unit_test(unasked_answers_make_no_entries),
 		cmocka_unit_test(strangers_to_the_network_make_no_entries),

@@ -367,6 +367,125 @@ t11_runs_that_pin_the_last_buffer_are_given_up(void **state)
 	stack_close(&world.stack);
 }
 
+/* --- T9, T20: what many need ----------------------------------------------------------------- */
+
+#define HOGS 64u
+
+/* Readers who stop can take all descriptors by small pieces; they are taken back from who goes nowhere. */
+static void
+t20_readers_that_stop_give_their_descriptors_back(void **state)
+{
+	struct tcp_config config = stack_config();
+	static tcp_conn_t conns[HOGS];
+	struct segment peer = modern_peer(5 + HOGS, 1000);
+	struct segment last;
+	tcp_conn_t conn;
+
+	(void)state;
+	config.conns_max = HOGS + 1;
+	config.ranges_max = HOGS * 64;
+	world_open(&config);
+	world.stack.tcp->config.watched_pools[0].pool = world.stack.payload_pool;
+	for (uint32_t i = 0; i < HOGS; i++) {
+		struct segment hog = modern_peer(5 + i, 1000);
+		struct segment held_back;
+
+		hog.window = 0;
+		conns[i] = shake(&hog, &held_back);
+		take_all();
+	}
+	conn = shake(&peer, &last);
+	take_all();
+	for (uint32_t i = 0; i < HOGS; i++)
+		write_bytes(conns[i], 1 << 20, 10);
+	tcp_check(world.stack.tcp);
+	assert_int_equal(tcp_send_pieces(world.stack.tcp, conn), 0);
+	for (uint32_t i = 0; i < 1500; i++) {
+		pass(1 * MS);
+		take_all();
+	}
+	assert_in_range(tcp_stats(world.stack.tcp)->shed, 1, HOGS / 2);
+	assert_true(tcp_is_live(world.stack.tcp, conn));
+	assert_int_equal(write_bytes(conn, 40, 10), 40);
+	assert_in_range(take_all(), 1, 4);
+	assert_int_equal(tcp_unsent(world.stack.tcp, conn), 0);
+	stack_close(&world.stack);
+}
+
+/* Half of all descriptors in queues to send is no reason to drop what lies behind a hole. */
+static void
+t20_readers_that_stop_do_not_keep_others_from_having_holes(void **state)
+{
+	struct tcp_config config = stack_config();
+	struct segment peer = modern_peer(5 + HOGS, 1000);
+	struct segment last;
+
+	(void)state;
+	config.conns_max = HOGS + 1;
+	config.ranges_max = HOGS * 64;
+	world_open(&config);
+	for (uint32_t i = 0; i < HOGS; i++) {
+		struct segment hog = modern_peer(5 + i, 1000);
+		struct segment held_back;
+
+		hog.window = 0;
+		assert_int_equal(write_bytes(shake(&hog, &held_back), 320, 10), 320);
+		take_all();
+	}
+	shake(&peer, &last);
+	last.seq += 100;
+	last.payload = bytes_make("x", 1);
+	assert_int_equal(give(&last), ERR_OK);
+	take_all();
+	stack_close(&world.stack);
+}
+
+/* A few flights of tiny segments do not take all that flights are noted in. */
+static void
+t9_flights_of_tiny_segments_leave_blocks_to_others(void **state)
+{
+	struct tcp_config config = stack_config();
+	static tcp_conn_t conns[4];
+	static struct segment last[4];
+	struct segment peer = modern_peer(50, 1000);
+	struct segment ack;
+	struct segment s;
+	tcp_conn_t conn;
+
+	(void)state;
+	config.ranges_max = 8192;
+	config.blocks_max = 64;
+	world_open(&config);
+	for (uint32_t i = 0; i < 4; i++) {
+		struct segment hog = modern_peer(5 + i, 1000);
+
+		hog.mss = 64;
+		conns[i] = shake(&hog, &last[i]);
+	}
+	for (uint32_t i = 0; i < 4; i++)
+		write_bytes(conns[i], 1 << 20, 1000);
+	/* The windows open, and all is sent; then they say no more. */
+	for (uint32_t n = 0; n < 400; n++) {
+		while (take(&s)) {
+			uint32_t i = ((uint32_t)s.dst.byte[14] << 8 | s.dst.byte[15]) - 5;
+
+			if (n < 30)
+				last[i].ack = s.seq + (uint32_t)s.payload.len;
+		}
+		for (uint32_t i = 0; i < 4 && n < 30; i++)
+			give(&last[i]);
+		pass(MS / 4);
+	}
+	take_all();
+	tcp_check(world.stack.tcp);
+	conn = shake(&peer, &ack);
+	assert_int_equal(write_bytes(conn, 1000, 1000), 1000);
+	assert_in_range(take_all(), 1, 4);
+	assert_int_equal(tcp_unsent(world.stack.tcp, conn), 0);
+	assert_in_range(world.stack.tcp->blocks.free, 4, 64);
+	stack_close(&world.stack);
+}
+
 /* --- T20 to T22: peers that stop --------------------------------------------------------------- */
 
 #define HOLDERS 200u
@@ -567,6 +686,9 @@ main(void)
 		cmocka_unit_test(an_ecn_reduction_is_forgotten_once_it_is_acknowledged),
 		cmocka_unit_test(t11_every_second_byte_pins_a_bounded_number_of_buffers),
 		cmocka_unit_test(t11_runs_that_pin_the_last_buffer_are_given_up),
+		cmocka_unit_test(t20_readers_that_stop_give_their_descriptors_back),
+		cmocka_unit_test(t20_readers_that_stop_do_not_keep_others_from_having_holes),
+		cmocka_unit_test(t9_flights_of_tiny_segments_leave_blocks_to_others),
 		cmocka_unit_test(t20_a_window_of_zero_holds_no_more_than_was_queued_and_ends_when_told),
 		cmocka_unit_test(t21_divided_acks_bring_out_no_more_than_whole_ones),
 		cmocka_unit_test(t21_acks_of_what_was_never_sent_bring_out_nothing),
