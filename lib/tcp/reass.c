@@ -146,16 +146,19 @@ tcp_reass_free(struct tcp *t, struct tcp_conn *c)
 }
 
 /* One that has few may take the last of the quarter of the pool, one that has many may not: it would leave none
- * for the holes of others. */
+ * for the holes of others. What senders hold of the pool is no reason to drop. */
 static bool
 can_add_run(const struct tcp *t, const struct tcp_conn *c)
 {
 	uint32_t count = tcp_runs_count(t, c);
 	uint32_t sixteenth = t->ranges.count / 16;
+	uint32_t left = t->ranges.free + t->stats.ranges; /* by the runs of all */
 
+	if (t->ranges.free == 0)
+		return false;
 	if (count < TCP_CONN_RUNS_MIN)
-		return t->ranges.free > 12 * sixteenth;
-	return count < c->rcv_max / KIB && t->ranges.free > 13 * sixteenth;
+		return left > 12 * sixteenth;
+	return count < c->rcv_max / KIB && left > 13 * sixteenth;
 }
 
 /* p's bytes follow the run's. Takes p. */
