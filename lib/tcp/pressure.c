@@ -10,8 +10,8 @@
  *                                also those queued already; what waits beyond holes is freed
  *   97 %   TCP_PRESSURE_SHED     connections that hold packets and go nowhere end, the youngest first
  *
- * They end as well if 97 % of the descriptors for queued pieces are taken, which readers who stop can do with small
- * pieces long before packets are short: nobody could send any more.
+ * They end as well if 97 % of the descriptors for queued pieces are taken, which readers who stop can do with
+ * small pieces long before packets are short: nobody could send any more.
  *
  * Used is the fullest of the watched pools, without what the rings of ports always hold, or what received data
  * pins, whichever is nearer to its end. A level is left five percent below where it begins, or each packet would
