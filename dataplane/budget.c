@@ -91,6 +91,7 @@ budget_tcp(const struct config *config, const struct worker_counts *counts, stru
 		.send_bytes_max = (uint32_t)config->tcp.send_bytes,
 		.window_shift = WINDOW_SHIFT,
 		.peer_mss_min = (uint16_t)config->tcp.mss_min,
+		.ecn_connect = config->tcp.asks_for_ecn,
 	};
 	tcp->policies[TCP_POLICY_ACCEPTED] = policy_of(&config->tcp.clients);
 	tcp->policies[TCP_POLICY_CONNECTED] = policy_of(&config->tcp.backends);

@@ -129,6 +129,7 @@ struct config {
 		} clients, backends;
 		uint64_t send_bytes; /* queued per connection */
 		uint32_t mss_min; /* a SYN that offers less is dropped; 0: none is */
+		bool asks_for_ecn; /* where we open */
 		uint32_t half_open; /* all workers together; 0: by limits.clients */
 		uint32_t time_wait;
 		uint32_t orphans;

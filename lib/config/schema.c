@@ -192,6 +192,9 @@ static const struct key tcp_keys[] = {
 	      "Most that one connection has queued to send, unacknowledged data included."),
 	VALUE("mss_min", KEY_COUNT, CONFIG(tcp.mss_min), 0, 1280, "216", KEY_RESTART,
 	      "SYNs that offer smaller segments are dropped; 0: none are."),
+	VALUE("ecn", KEY_BOOL, CONFIG(tcp.asks_for_ecn), 0, 0, "no", KEY_RESTART,
+	      "Ask backends for explicit congestion notification (RFC 3168); clients that ask for it get it "
+	      "either way."),
 	VALUE("half_open", KEY_COUNT, CONFIG(tcp.half_open), 0, 10000000, "0", KEY_RESTART,
 	      "Handshakes remembered, all workers together; beyond it SYN cookies carry them; 0: a "
 	      "quarter of limits.clients and 1024 per worker."),

@@ -87,6 +87,7 @@ a_small_file_gets_every_default(void **state)
 	assert_int_equal(config.tcp.backends.user_timeout_ns, 30 * NSEC_PER_SEC);
 	assert_int_equal(config.tcp.send_bytes, 512 * KIB);
 	assert_int_equal(config.tcp.mss_min, 216);
+	assert_false(config.tcp.asks_for_ecn);
 	assert_false(config.ports[0].gateway4.is_set);
 	assert_int_equal(config.listener_count, 1);
 	assert_false(config.listeners[0].address.is_set);
@@ -340,8 +341,9 @@ what_a_port_does_and_whom_it_shares_with_can_be_said(void **state)
 					"write 4KiB to 16776960B\n");
 	assert_int_equal(parse("ports: [{device: net_tap0, addresses: [192.0.2.1/24], vlan: 77, mtu: 9000,\n"
 			       "  offload: {tso: off, tcp_checksum: on}, exception: {tap: sluice0, rate: 500}}]\n"
-			       "tcp: {clients: {keep_alive: 0s}, backends: {receive_max: 8MiB}}\n" LISTENERS),
+			       "tcp: {clients: {keep_alive: 0s}, backends: {receive_max: 8MiB}, ecn: yes}\n" LISTENERS),
 			 ERR_OK);
+	assert_true(config.tcp.asks_for_ecn);
 	assert_int_equal(config.ports[0].vlan, 77);
 	assert_int_equal(config.ports[0].mtu, 9000);
 	assert_int_equal(config.ports[0].offload.tso, CONFIG_OFFLOAD_OFF);
