@@ -23,6 +23,8 @@ ADDRESSES = {'left': ('10.7.0.1', 'fd07::1'), 'right': ('10.7.0.2', 'fd07::2')}
 # Buffers that never are the limit, and nothing remembered of the run before. CUBIC is chosen by the program.
 SYSCTLS = {'net.ipv4.tcp_rmem': '4096 131072 67108864', 'net.ipv4.tcp_wmem': '4096 131072 67108864',
            'net.ipv4.tcp_no_metrics_save': '1'}
+# The kernel's TCP works with the priority of whoever brings it a frame, ours with its own: both the same.
+FIRST = ['nice', '-n', '-15']
 ENTERED = 'SLUICE_BENCH_ENTERED'
 
 
@@ -79,17 +81,18 @@ class Path:
             if self.ends[side] == 'linux':
                 for name, value in SYSCTLS.items():
                     self.inside(side, 'sysctl', '-qw', f'{name}={value}')
+            if not self.v6 or self.ends[side] == 'sluice':
+                # No frames but the connection's, from the interface's first moment on: which are lost follows
+                # from their number.
+                self.inside(side, 'sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1')
         self.relay = subprocess.Popen(
-            ['nice', '-n', '-10', str(RELAY), *self.options, '--json',
+            [*FIRST, str(RELAY), *self.options, '--json',
              f'tap:t0@{self.space("left")}', f'tap:t0@{self.space("right")}'],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for side in ADDRESSES:
             self.wait_tap(side)
         for side, (v4, v6) in ADDRESSES.items():
             own = [v6 + '/64', 'dev', 't0', 'nodad'] if self.v6 else [v4 + '/24', 'dev', 't0']
-            if not self.v6 or self.ends[side] == 'sluice':
-                # No frames but the connection's: which are lost follows from their number.
-                self.inside(side, 'sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1')
             if self.ends[side] == 'linux':
                 ip('-n', self.space(side), 'address', 'add', *own)
             ip('-n', self.space(side), 'link', 'set', 'lo', 'up')
@@ -121,7 +124,7 @@ class Path:
         if self.ends[side] == 'sluice':
             v4, v6 = ADDRESSES[side]
             own = ['--interface', 't0', '--address', f'{v6}/64' if self.v6 else f'{v4}/24']
-        return subprocess.Popen(['ip', 'netns', 'exec', self.space(side), str(PROGRAMS[self.ends[side]]),
+        return subprocess.Popen(['ip', 'netns', 'exec', self.space(side), *FIRST, str(PROGRAMS[self.ends[side]]),
                                  *where, *own, *words],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
