@@ -341,7 +341,8 @@ what_a_port_does_and_whom_it_shares_with_can_be_said(void **state)
 					"write 4KiB to 16776960B\n");
 	assert_int_equal(parse("ports: [{device: net_tap0, addresses: [192.0.2.1/24], vlan: 77, mtu: 9000,\n"
 			       "  offload: {tso: off, tcp_checksum: on}, exception: {tap: sluice0, rate: 500}}]\n"
-			       "tcp: {clients: {keep_alive: 0s}, backends: {receive_max: 8MiB}, ecn: yes}\n" LISTENERS),
+			       "tcp: {clients: {keep_alive: 0s}, backends: {receive_max: 8MiB},\n"
+			       "  ecn: yes}\n" LISTENERS),
 			 ERR_OK);
 	assert_true(config.tcp.asks_for_ecn);
 	assert_int_equal(config.ports[0].vlan, 77);
