@@ -60,6 +60,7 @@ static void
 settle_isn(struct flow *f, uint32_t number)
 {
 	uint32_t other = f->isn_before;
+	bool has_ecn = f->has_ecn;
 
 	if (!f->has_before || f->end != f->isn + 1 ||
 	    (uint32_t)(number - other - 1) >= (uint32_t)(number - f->isn - 1))
@@ -67,6 +68,8 @@ settle_isn(struct flow *f, uint32_t number)
 	f->isn_before = f->isn;
 	f->isn = other;
 	f->end = other + 1;
+	f->has_ecn = f->has_ecn_before;
+	f->has_ecn_before = has_ecn;
 }
 
 /* RFC 3168 section 6.1.1. Of two that open at once, each has offered before it answers. */
@@ -101,7 +104,9 @@ see_syn(struct world *w, struct pair *p, const struct segment *s, uint32_t side)
 		/* A cookie changes with its clock, as long as nothing was built on it. */
 		if (side == 0 || p->plan->simultaneous || f->end != f->isn + 1)
 			wrong(w, p, s, side, "its SYN has another sequence number than before");
-		*f = (struct flow){ .has_before = true, .isn_before = f->isn };
+		*f = (struct flow){
+			.has_before = true, .isn_before = f->isn, .has_ecn_before = f->has_ecn
+		};
 	}
 	if (!f->is_known) {
 		f->is_known = true;

@@ -132,6 +132,7 @@ struct flow {
 	bool has_ts;
 	bool has_sack_ok;
 	bool has_ecn; /* offered or taken */
+	bool has_ecn_before; /* with isn_before */
 	bool has_ce;  /* a mark of congestion reached this side */
 	uint8_t wscale;
 };
