@@ -133,8 +133,11 @@ see_syn(struct world *w, struct pair *p, const struct segment *s, uint32_t side)
 		if ((s->has_wscale && !g->has_wscale) || (s->has_ts && !g->has_ts) ||
 		    (s->has_sack_ok && !g->has_sack_ok))
 			wrong(w, p, s, side, "answers with an option that was not offered");
-		f->ack = s->ack;
-		f->edge = s->ack + s->window;
+		/* An old SYN may be answered once more when everything is over: that promises nothing less. */
+		if (!f->has_edge || distance(s->ack + s->window, f->edge) > 0)
+			f->edge = s->ack + s->window;
+		if (!f->has_edge || distance(s->ack, f->ack) > 0)
+			f->ack = s->ack;
 		f->has_edge = true;
 	}
 }
