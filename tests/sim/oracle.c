@@ -105,7 +105,10 @@ see_syn(struct world *w, struct pair *p, const struct segment *s, uint32_t side)
 		if (side == 0 || p->plan->simultaneous || f->end != f->isn + 1)
 			wrong(w, p, s, side, "its SYN has another sequence number than before");
 		*f = (struct flow){
-			.has_before = true, .isn_before = f->isn, .has_ecn_before = f->has_ecn
+			.has_before = true,
+			.isn_before = f->isn,
+			.has_ecn_before = f->has_ecn,
+			.has_ce = f->has_ce,
 		};
 	}
 	if (!f->is_known) {
