@@ -120,10 +120,12 @@ tcp_cc_acked(const struct tcp *t, struct tcp_conn *c, uint32_t bytes, uint32_t r
 		return;
 	if (seq_gt(c->snd_una, f->limited_end))
 		f->cwnd_limited = false;
-	if (c->cwnd < c->ssthresh)
+	if (c->cwnd < c->ssthresh) {
 		slow_start(c, bytes, rtt_us);
-	else
+	} else {
+		f->round_end = c->snd_nxt; /* or the slow start after a timeout could meet one that is 2 GiB old */
 		t->cc->avoid(c, bytes, now_ns);
+	}
 }
 
 void

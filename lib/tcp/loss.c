@@ -89,9 +89,10 @@ note_duplicate(struct tcp_conn *c, const struct tcp_segment *s)
 {
 	struct tcp_flight *f = c->flight;
 
-	if (!tcp_loss_is_dsack(c, s) || c->is_probing)
-		return;
-	if (f->dsack_seen && seq_lt(c->snd_una, f->dsack_round))
+	/* On each ACK, not on each duplicate: a round that nobody ended would come back after 2 GiB. */
+	if (f->dsack_seen && seq_ge(c->snd_una, f->dsack_round))
+		f->dsack_seen = false;
+	if (!tcp_loss_is_dsack(c, s) || c->is_probing || f->dsack_seen)
 		return;
 	f->dsack_seen = true;
 	f->dsack_round = c->snd_nxt;
@@ -151,7 +152,8 @@ find_lost(struct tcp_conn *c, uint64_t now_ns, bool *found)
 				continue;
 			}
 			left_us = (int32_t)(sent->sent_us + patience_us - tcp_clock_us(now_ns));
-			if (left_us > 0) {
+			/* More than that is left only of what was sent before the clock's last half turn. */
+			if (left_us > 0 && (uint32_t)left_us <= patience_us) {
 				wait_us = larger(wait_us, (uint32_t)left_us);
 				continue;
 			}
@@ -376,7 +378,10 @@ tcp_loss_reorder_expired(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 	bool found = false;
 	uint32_t wait_us = find_lost(c, now_ns, &found);
 
-	if (found && f->mode == TCP_FLIGHT_OPEN) {
+	if (found && f->mode == TCP_FLIGHT_REDUCED) {
+		t->stats.fast_retransmits++;
+		f->mode = TCP_FLIGHT_RECOVERY;
+	} else if (found && f->mode == TCP_FLIGHT_OPEN) {
 		t->stats.fast_retransmits++;
 		enter(t, c, TCP_FLIGHT_RECOVERY, 0, 0);
 		reduce_rate(c, 0, false);
