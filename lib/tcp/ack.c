@@ -122,7 +122,7 @@ tcp_ack_process(struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, 
 	if (c->sack_ok)
 		for (uint32_t i = 0; i < s->h.sack_count; i++)
 			tcp_flight_sack(c, s->h.sack[i].start, s->h.sack[i].end, &d);
-	tcp_loss_probe_acked(t, c, s);
+	tcp_loss_probe_acked(t, c, s, c->snd_una - una);
 	if (c->flight != NULL && seq_ge(s->h.ack, una))
 		tcp_loss_acked(t, c, s, &d, c->snd_una - una, duplicate, now_ns);
 	if (c->snd_una == c->snd_nxt)

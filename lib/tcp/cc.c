@@ -144,6 +144,8 @@ tcp_cc_timeout(const struct tcp *t, struct tcp_conn *c, uint32_t flight, bool fi
 		tcp_cc_reduce(t, c, flight);
 	c->flight->in_epoch = false;
 	c->cwnd = c->mss;
+	/* RFC 9438 section 4.8: the curve begins anew where slow start ends, not below where it was lost. */
+	c->cwnd_top = c->ssthresh;
 }
 
 void

@@ -879,8 +879,8 @@ void tcp_loss_reorder_expired(struct tcp *t, struct tcp_conn *c, uint64_t now_ns
 void tcp_loss_arm(const struct tcp *t, struct tcp_conn *c, uint64_t now_ns);
 /* The RTO runs from now. */
 void tcp_loss_restart(struct tcp_conn *c, uint64_t now_ns);
-/* What an ACK means for a tail loss probe, in flight or not (RFC 8985 section 7.4). */
-void tcp_loss_probe_acked(const struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s);
+/* What an ACK that moved una by acked means for a tail loss probe, in flight or not (RFC 8985 section 7.4). */
+void tcp_loss_probe_acked(const struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint32_t acked);
 /* Whether the first SACK block reports a duplicate (RFC 2883). */
 bool tcp_loss_is_dsack(const struct tcp_conn *c, const struct tcp_segment *s);
 /* Whether the pacer lets a segment go; notes when it will. */

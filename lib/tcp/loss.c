@@ -417,7 +417,7 @@ probe_after_ns(const struct tcp_conn *c)
 }
 
 void
-tcp_loss_probe_acked(const struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s)
+tcp_loss_probe_acked(const struct tcp *t, struct tcp_conn *c, const struct tcp_segment *s, uint32_t acked)
 {
 	if (!c->is_probing || seq_lt(s->h.ack, c->probe_end))
 		return;
@@ -427,11 +427,11 @@ tcp_loss_probe_acked(const struct tcp *t, struct tcp_conn *c, const struct tcp_s
 		/* Both would have been answered. One was: the probe repaired a loss, and that was congestion. */
 		c->is_probing = false;
 		if (c->flight != NULL && c->flight->mode == TCP_FLIGHT_OPEN) {
-			tcp_cc_reduce(t, c, c->snd_nxt - c->snd_una);
+			tcp_cc_reduce(t, c, c->snd_nxt - c->snd_una + acked);
 			c->cwnd = c->ssthresh;
 		}
-	} else if (s->len == 0 && s->h.sack_count == 0 && s->h.ack == c->snd_una) {
-		c->is_probing = false;
+	} else if (acked == 0 && s->len == 0 && s->h.sack_count == 0) {
+		c->is_probing = false; /* both were answered, without a report */
 	}
 }
 

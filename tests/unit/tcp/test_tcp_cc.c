@@ -110,6 +110,25 @@ what_was_not_used_is_not_remembered(void **state)
 	assert_int_equal(conn.cwnd_top, 20 * MSS);
 }
 
+/* Section 4.8: K is 0, and the window at the begin of avoidance is the top. */
+static void
+after_a_timeout_the_curve_begins_where_slow_start_ended(void **state)
+{
+	struct tcp tcp = { .cc = &tcp_cc_cubic };
+	uint64_t now_ns = 5 * SEC;
+
+	(void)state;
+	start(400, 100);
+	tcp_cc_timeout(&tcp, &conn, conn.cwnd, true);
+	assert_int_equal(conn.cwnd, MSS);
+	assert_int_equal(conn.ssthresh, 280 * MSS);
+	conn.cwnd = conn.ssthresh;
+	for (uint32_t i = 0; i < 20; i++)
+		round_trip(&now_ns);
+	/* Two seconds, 0.4 * 2^3 segments; back to the old top it would be 77 by now. Reno's rate is larger. */
+	assert_near(conn.cwnd / (double)MSS, 280 + 20, 0.02);
+}
+
 /* Section 4.3: where the cubic is slower, 9/17 of a segment for each round trip, and a whole one above the top. */
 static void
 on_a_short_path_it_is_as_fast_as_reno(void **state)
@@ -245,6 +264,7 @@ main(void)
 		cmocka_unit_test(the_window_follows_the_curve),
 		cmocka_unit_test(a_loss_costs_three_tenths_and_a_second_one_gives_way),
 		cmocka_unit_test(what_was_not_used_is_not_remembered),
+		cmocka_unit_test(after_a_timeout_the_curve_begins_where_slow_start_ended),
 		cmocka_unit_test(on_a_short_path_it_is_as_fast_as_reno),
 		cmocka_unit_test(no_round_trip_brings_more_than_half_a_window),
 		cmocka_unit_test(slow_start_doubles_as_long_as_the_path_is_empty),
