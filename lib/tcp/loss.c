@@ -201,7 +201,7 @@ count_duplicates(struct tcp_conn *c, uint32_t delivered, uint32_t acked, bool du
 		f->duplicate_bytes += c->mss;
 		delivered += c->mss;
 	}
-	if (f->mode == TCP_FLIGHT_OPEN && f->dupacks >= DUPLICATES_FOR_LOSS)
+	if ((f->mode == TCP_FLIGHT_OPEN || f->mode == TCP_FLIGHT_REDUCED) && f->dupacks >= DUPLICATES_FOR_LOSS)
 		*found = lose_head(c) || *found;
 	return delivered;
 }
