@@ -91,7 +91,6 @@ tcp_conn_open(struct tcp *t, const struct tcp_tuple *tuple, uint32_t iss, uint64
 	c->idle_at_ns = NEVER_NS;
 	c->progress_at_ns = now_ns;
 	c->heard_at_ns = now_ns;
-	c->opened_ms = (uint32_t)(now_ns / NSEC_PER_MSEC);
 	c->quick_acks = TCP_QUICK_ACKS;
 	c->rcv_max = tcp_window_first(t, c->policy);
 	c->mss_seen = TCP_MSS_DEFAULT_V4;

@@ -275,6 +275,7 @@ struct tcp_conn {
 	bool ecn_ok : 1;       /* RFC 3168 was agreed on */
 	bool ecn_echo : 1;     /* a mark came in; said until the peer answers by CWR */
 	bool ecn_cwr : 1;      /* the window was reduced; the next new segment says so */
+	bool path_narrowed : 1; /* a router said that a segment was too large */
 	uint8_t challenges;
 	uint8_t quick_acks; /* segments still acknowledged at once */
 	uint8_t policy;     /* index of config.policies */
@@ -315,7 +316,7 @@ struct tcp_conn {
 	uint32_t tune_seq;       /* rcv_nxt when the round of measuring began */
 	uint32_t tune_at_us;     /* when that was: worker's clock, modulo 2^32 */
 	uint32_t tune_rtt_us;    /* the receiver's estimate of the round trip; 0: none */
-	uint32_t opened_ms;      /* worker's clock, modulo 2^32 */
+	uint32_t slow_since_ms;  /* when it began to wait for slow_end: worker's clock, modulo 2^32 */
 	uint32_t rcv_unconsumed; /* in order, not yet tcp_consumed() */
 	uint32_t rcv_truesize;   /* memory of what is queued here, in order or not */
 	struct pkt_queue rcvq;
@@ -324,6 +325,7 @@ struct tcp_conn {
 	uint32_t fin_seq;
 	uint32_t dsack_start;
 	uint32_t dsack_end;
+	uint32_t slow_end; /* what has to be acknowledged and consumed to be not slow (pressure.c) */
 
 	/* owner */
 	uint64_t user;
@@ -748,8 +750,9 @@ tcp_conn_unpin(struct tcp *t, struct tcp_conn *c, uint32_t bytes)
  * lies beyond a hole or in front of what does. */
 enum err tcp_reass_insert(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, bool *out_of_order);
 void tcp_reass_free(struct tcp *t, struct tcp_conn *c);
-/* Copies together what is queued for the owner, where a buffer has room for the next one's bytes. */
-void tcp_reass_squeeze(struct tcp *t, struct tcp_conn *c);
+/* Copies together what is queued for the owner, where a buffer has room for the next one's bytes. *steps: how many
+ * packets may be looked at; what is left of it. */
+void tcp_reass_squeeze(struct tcp *t, struct tcp_conn *c, uint32_t *steps);
 /* Fills h with up to max SACK blocks, a pending DSACK first (RFC 2018, RFC 2883). */
 void tcp_reass_sack(const struct tcp *t, const struct tcp_conn *c, struct tcphdr *h, uint32_t max);
 

@@ -15,7 +15,7 @@
  * window is given (window.c) and everything is copied together; beyond the second data is dropped. */
 #define TRUESIZE_COPY 2u
 #define TRUESIZE_MAX 4u
-#define SQUEEZE_STEPS_MAX 256u /* packets of one connection looked at in one go */
+#define SQUEEZE_STEPS_MAX 256u /* packets of one connection looked at in one go: from its head, each time */
 
 static uint32_t
 smaller(uint32_t a, uint32_t b)
@@ -55,11 +55,11 @@ queue_payload(struct tcp *t, struct tcp_conn *c, struct pkt_queue *q, struct pkt
 }
 
 void
-tcp_reass_squeeze(struct tcp *t, struct tcp_conn *c)
+tcp_reass_squeeze(struct tcp *t, struct tcp_conn *c, uint32_t *steps)
 {
 	struct pkt *p = c->rcvq.head;
 
-	for (uint32_t n = 0; p != NULL && n < SQUEEZE_STEPS_MAX; n++) {
+	for (uint32_t n = 0; p != NULL && n < SQUEEZE_STEPS_MAX && *steps > 0; n++, --*steps) {
 		struct pkt *next = pkt_meta(p)->queue_next;
 		uint32_t len = next != NULL ? pkt_total(next) : 0;
 

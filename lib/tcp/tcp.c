@@ -287,6 +287,19 @@ tcp_stats(const struct tcp *t)
 
 /* --- ICMP: RFC 5927, RFC 5461 ----------------------------------------------------------- */
 
+/* The first hop that says so is believed to the byte. Each further one takes an eighth at least: few paths become
+ * narrower again, but who sees a path, or guesses well, could say a byte less each time, and each time all that is
+ * in flight would go again. */
+static uint32_t
+narrower(const struct tcp_conn *c, uint32_t mss, uint32_t floor)
+{
+	uint32_t most = c->path_narrowed ? c->mss_path - c->mss_path / 8u : c->mss_path;
+
+	if (mss <= most)
+		return mss;
+	return most > floor ? most : floor;
+}
+
 static void
 shrink_path(struct tcp *t, struct tcp_conn *c, uint32_t mtu_bytes)
 {
@@ -297,7 +310,8 @@ shrink_path(struct tcp *t, struct tcp_conn *c, uint32_t mtu_bytes)
 
 	if (mss >= c->mss_path)
 		return;
-	tcp_conn_set_mss(c, mss);
+	tcp_conn_set_mss(c, narrower(c, mss, floor));
+	c->path_narrowed = true;
 	if (t->config.path_narrowed != NULL)
 		t->config.path_narrowed(&c->tuple.remote, mss + headers, t->now_ns, t->config.owner);
 	/* What was too large is sent again smaller, at once; it is no sign of congestion. */

@@ -18,16 +18,28 @@ smaller(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
+/* What may be promised beyond what was consumed. When memory is short, two segments: who fills it does not stop
+ * those whose data is consumed as it comes. */
+static uint32_t
+buffer_bytes(const struct tcp *t, const struct tcp_conn *c)
+{
+	uint32_t segment = c->mss_seen > c->mss_path ? c->mss_seen : c->mss_path;
+
+	if (t->stats.pressure < TCP_PRESSURE_EDGE)
+		return c->rcv_max;
+	return t->stats.pressure < TCP_PRESSURE_SHED ? smaller(2 * segment, c->rcv_max) : 0;
+}
+
 /* The right edge that the buffer allows, whatever was promised. Memory counts as well as bytes: when
  * small packets pin more than twice the window, no new edge is given. */
 static uint32_t
 edge_wanted(const struct tcp *t, const struct tcp_conn *c)
 {
-	if (t->stats.pressure >= TCP_PRESSURE_EDGE)
+	uint32_t bytes = buffer_bytes(t, c);
+
+	if (c->rcv_unconsumed >= bytes || c->rcv_truesize / 2 > bytes)
 		return c->rcv_nxt;
-	if (c->rcv_unconsumed >= c->rcv_max || c->rcv_truesize / 2 > c->rcv_max)
-		return c->rcv_nxt;
-	return c->rcv_nxt + (c->rcv_max - c->rcv_unconsumed);
+	return c->rcv_nxt + (bytes - c->rcv_unconsumed);
 }
 
 /* Receiver SWS avoidance (RFC 9293 section 3.8.6.2.2): the edge moves by a segment or half the

@@ -1,6 +1,6 @@
 /* Memory pressure, level by level: when each begins and ends, and what it does to connections. The watched pool
  * is a gauge that a test fills by hand, except where a peer does it. */
-#include "pair.h"
+#include "peer.h"
 
 #define GAUGE 100u
 
@@ -135,10 +135,10 @@ received_data_that_nobody_takes_is_pressure_of_its_own(void **state)
 	pair_fini();
 }
 
-/* --- 85 %: no new edge --------------------------------------------------------------------------- */
+/* --- 85 %: two segments ------------------------------------------------------------------------- */
 
 static void
-no_edge_moves_and_the_peer_hears_when_it_may_again(void **state)
+who_holds_nothing_goes_on_with_two_segments(void **state)
 {
 	uint32_t edge;
 
@@ -150,12 +150,55 @@ no_edge_moves_and_the_peer_hears_when_it_may_again(void **state)
 	fill_to(85);
 	edge = conn_at(&pair.b)->rcv_adv;
 	write_stream(&pair.a, 100000, 1400);
+	/* What was promised is still taken, to the last byte, and then a bit at a time. */
+	run_for(5 * SEC);
+	assert_true(seq_gt(conn_at(&pair.b)->rcv_nxt, edge));
+	assert_int_equal(pair.b.received, 110000);
+	assert_in_range(conn_at(&pair.a)->snd_wnd, 1460, 2 * 1460);
+	assert_int_equal(level(), TCP_PRESSURE_EDGE);
+	pressure_fini();
+}
+
+static void
+who_holds_more_gets_no_edge(void **state)
+{
+	uint32_t edge;
+
+	(void)state;
+	pressure_init(NULL);
+	establish();
+	fill_to(85);
+	pair.b.reading = false;
+	edge = conn_at(&pair.b)->rcv_adv;
+	write_stream(&pair.a, 100000, 1400);
+	run_for(2 * SEC);
+	assert_in_range(conn_at(&pair.b)->rcv_adv, edge, edge + 8); /* the header's unit */
+	assert_int_equal(conn_at(&pair.b)->rcv_nxt, conn_at(&pair.b)->rcv_adv);
+	assert_int_equal(conn_at(&pair.a)->snd_wnd, 0);
+	pressure_fini();
+}
+
+static void
+at_the_end_no_edge_moves_and_the_peer_hears_when_it_may_again(void **state)
+{
+	uint32_t edge;
+
+	(void)state;
+	pressure_init(NULL);
+	establish();
+	write_stream(&pair.a, 10000, 1400);
+	run_for(1 * MS);
+	fill_to(97);
+	edge = conn_at(&pair.b)->rcv_adv;
+	write_stream(&pair.a, 100000, 1400);
 	run_for(300 * MS); /* the sender's override timer for the last bit of the window */
-	/* What was promised is still taken, to the last byte. */
 	assert_int_equal(conn_at(&pair.b)->rcv_adv, edge);
 	assert_int_equal(conn_at(&pair.b)->rcv_nxt, edge);
 	assert_int_equal(conn_at(&pair.a)->snd_wnd, 0);
 	/* The walk tells it; the peer's next probe is farther away. */
+	fill_to(85);
+	run_for(3 * MS);
+	assert_in_range(conn_at(&pair.a)->snd_wnd, 1460, 2 * 1460);
 	fill_to(10);
 	run_for(3 * MS);
 	assert_int_equal(pair.b.received, 110000);
@@ -270,6 +313,50 @@ what_is_queued_already_is_copied_together_too(void **state)
 	pressure_fini();
 }
 
+#define PILES 90u
+#define PILE_PKTS 55u
+
+/* How many of b's connections have all packets that they got still one by one. */
+static uint32_t
+count_piles(void)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < pair.b.tcp->conns.count; i++) {
+		const struct tcp_conn *c = pool_at(&pair.b.tcp->conns, i);
+
+		count += pool_is_lent(&pair.b.tcp->conns, i) && c->rcvq.count == PILE_PKTS;
+	}
+	return count;
+}
+
+/* One turn of the loop looks at 4096 packets, whoever holds them, and the next one goes on from there. */
+static void
+a_step_of_the_walk_has_a_bound(void **state)
+{
+	struct tcp_config config = config_default();
+
+	(void)state;
+	config.conns_max = PILES;
+	pressure_init(&config);
+	pair.b.reading = false;
+	pair.a.payload.total = 2 * POOL_PACKETS;
+	assert_int_equal(tcp_listen(pair.b.tcp, &pair.b.address, SERVER_PORT, 0), ERR_OK);
+	for (uint32_t i = 0; i < PILES; i++) {
+		start_connect();
+		settle();
+		for (uint32_t k = 0; k < PILE_PKTS; k++)
+			assert_int_equal(insert(conn_at(&pair.b), 0, 900), ERR_OK);
+	}
+	assert_int_equal(count_piles(), PILES);
+	fill_to(92);
+	assert_in_range(count_piles(), PILES - 4096 / PILE_PKTS - 1, PILES - 4096 / PILE_PKTS + 1);
+	fill_to(92);
+	assert_int_equal(count_piles(), 0);
+	pair.a.payload.total = POOL_PACKETS;
+	pressure_fini();
+}
+
 /* --- 97 %: shedding ---------------------------------------------------------------------------------- */
 
 #define CONNS 6u
@@ -291,7 +378,7 @@ open_some(uint32_t count)
 }
 
 static void
-the_youngest_that_goes_nowhere_ends_first(void **state)
+who_went_nowhere_the_longest_ends_first(void **state)
 {
 	struct tcp_config config = config_default();
 
@@ -301,9 +388,10 @@ the_youngest_that_goes_nowhere_ends_first(void **state)
 	open_some(4);
 	/* 0 and 2 are sent more than they read, 1 holds nothing, 3 has just been written to. */
 	pair.a.reading = false;
-	pair.b.conn = servers[0];
-	write_stream(&pair.b, 20000, 1400);
 	pair.b.conn = servers[2];
+	write_stream(&pair.b, 20000, 1400);
+	run_for(1 * SEC);
+	pair.b.conn = servers[0];
 	write_stream(&pair.b, 20000, 1400);
 	run_for(2 * SEC);
 	pair.b.conn = servers[3];
@@ -356,6 +444,46 @@ a_connection_whose_owner_reads_is_not_shed(void **state)
 	fill_to(97);
 	assert_int_equal(tcp_stats(pair.b.tcp)->shed, 1);
 	pressure_fini();
+}
+
+/* The memory is full, the peer acknowledges so many bytes each 100 ms, and the owner goes on to send. Returns
+ * after how many of these the connection was shed; 0: not in six seconds. */
+static uint32_t
+trickle(uint32_t held, uint32_t acked, uint32_t sent)
+{
+	uint32_t shed_at = 0;
+
+	established();
+	pkt_pool_init(&gauge, GAUGE);
+	taken_count = 0;
+	pair.b.tcp->config.watched_pools[0].pool = &gauge;
+	write_stream(&pair.b, held, 1400);
+	assert_false(is_silent());
+	for (uint32_t i = 1; i <= 60 && shed_at == 0; i++) {
+		pair.now_ns += 99 * MS;
+		fill_to(97);
+		shed_at = tcp_stats(pair.b.tcp)->shed > 0 ? i : 0;
+		peer.ack += acked;
+		send_flags(TCPHDR_ACK, 0, 0);
+		write_stream(&pair.b, sent, 1400);
+		is_silent();
+	}
+	pressure_fini();
+	return shed_at;
+}
+
+static void
+a_byte_now_and_then_keeps_no_memory(void **state)
+{
+	(void)state;
+	assert_in_range(trickle(30000, 0, 0), 10, 12);
+	assert_in_range(trickle(30000, 1, 0), 20, 23);
+	assert_in_range(trickle(30000, 100, 0), 20, 23);
+	assert_in_range(trickle(30000, 180, 180), 20, 23);
+	/* Who is slow but reads, and who has all that there is for him, stays. */
+	assert_int_equal(trickle(30000, 300, 0), 0);
+	assert_int_equal(trickle(30000, 300, 300), 0);
+	assert_int_equal(trickle(100, 20, 20), 0);
 }
 
 /* --- T20 ------------------------------------------------------------------------------------------------ */
@@ -416,13 +544,17 @@ main(void)
 		cmocka_unit_test(the_pools_are_looked_at_once_in_a_millisecond),
 		cmocka_unit_test(the_fullest_pool_counts_without_what_rings_hold),
 		cmocka_unit_test(received_data_that_nobody_takes_is_pressure_of_its_own),
-		cmocka_unit_test(no_edge_moves_and_the_peer_hears_when_it_may_again),
+		cmocka_unit_test(who_holds_nothing_goes_on_with_two_segments),
+		cmocka_unit_test(who_holds_more_gets_no_edge),
+		cmocka_unit_test(at_the_end_no_edge_moves_and_the_peer_hears_when_it_may_again),
 		cmocka_unit_test(nothing_is_kept_beyond_a_hole),
 		cmocka_unit_test(handshakes_leave_nothing_but_cookies),
 		cmocka_unit_test(pieces_are_copied_together_and_what_waits_is_freed),
 		cmocka_unit_test(what_is_queued_already_is_copied_together_too),
-		cmocka_unit_test(the_youngest_that_goes_nowhere_ends_first),
+		cmocka_unit_test(a_step_of_the_walk_has_a_bound),
+		cmocka_unit_test(who_went_nowhere_the_longest_ends_first),
 		cmocka_unit_test(a_connection_whose_owner_reads_is_not_shed),
+		cmocka_unit_test(a_byte_now_and_then_keeps_no_memory),
 		cmocka_unit_test(zero_window_holders_do_not_keep_the_memory),
 	};
 
