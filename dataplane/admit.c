@@ -1,4 +1,4 @@
-/* The checks of api.md section 4, in their order, each a function that refuses or goes on. */
+/* The checks of admit.h, in their order, each a function that refuses or goes on. */
 #include "dataplane/admit.h"
 
 #include "base/check.h"
@@ -172,7 +172,7 @@ surface_of(const struct worker *w, struct bytes *path)
 		bytes_advance(path, prefix.len);
 		return (enum shm_surface)i;
 	}
-	/* The vendor's console lists the same models here (api.md section 2). */
+	/* The vendor's console lists the same models here. */
 	if (bytes_equal(*path, BYTES_LITERAL("/platform/models")))
 		bytes_advance(path, sizeof("/platform") - 1);
 	else

@@ -12,7 +12,23 @@
 
 /*
  * admit: who asks, for what, and whether they may. Reads shared-memory tables; takes one unit of the key's
- * request bucket; changes nothing else. The order of the checks is api.md section 4.
+ * request bucket; changes nothing else.
+ *
+ * The order of the checks is part of the API. It decides which refusal a request gets that deserves several,
+ * and who has no key learns nothing but that.
+ *
+ *   1   the head's grammar, which is the client's (client.c, http/h1.h)
+ *   2   the key: 401
+ *   3   the request limit: 429. A unit is taken, however the request ends.
+ *   4   path, method, declared size, coding: 404, 405, 413, 415
+ *   5   the body's fields: 400 (json/validate.h)
+ *   6   the model: 404
+ *   7   of an instance its owner and its credit: 401, 402
+ *   8   a price: 402
+ *   9   the balance: 402
+ *   10  room for the usage record: 503, for what is served is charged
+ *
+ * Owner: the worker. Memory: the caller's.
  */
 enum route_kind {
 	ROUTE_UNKNOWN,

@@ -5,7 +5,7 @@
 #include "dataplane/worker.h"
 
 /* How long a control process may be silent before the router calls itself not ready: three full
- * reconciliations (seed 002: every 10 s). */
+ * reconciliations (one each 10 s). */
 #define READY_STALE_NS (30 * NSEC_PER_SEC)
 
 static void

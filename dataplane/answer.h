@@ -5,7 +5,8 @@
 
 /* answer: answers of our own, and the fields that every answer carries. */
 
-/* Fields of api.md section 6 for this request; region may be empty. */
+/* The fields of every answer to this request: its id, rate limits if its key has some, region unless that is
+ * empty. */
 void answer_fields(struct worker *w, struct h1_writer *writer, const struct admission *admission,
 		   struct bytes region);
 

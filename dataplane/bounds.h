@@ -36,11 +36,12 @@ CHECK_STATIC(RECORD_PLAIN_BYTES + TLS_RECORD_OVERHEAD_MAX <= 2048, "a record fit
 #define CLIENT_PIECES_MIN ((EVENT_BYTES_MAX + TLS_RECORD_BYTES_MAX) / RECORD_PLAIN_BYTES + 4)
 CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors stays for what is in flight");
 
-/* What a client may still send after an early answer before the connection is closed (T50). */
+/* What a client may still send after an early answer before the connection is closed (RFC 9112
+ * section 9.6: closing at once could take the answer away from it). */
 #define DRAIN_BYTES_MAX (64 * 1024)
 
-#define TRIES_MAX 3          /* per request, api.md section 8 */
-#define INTERIM_HEADS_MAX 8  /* 1xx of one answer, T57 */
+#define TRIES_MAX 3          /* per request: more backends that fail than that are an outage */
+#define INTERIM_HEADS_MAX 8  /* 1xx of one answer: a backend that sends more is no backend */
 #define REQUESTS_PER_CONNECTION_MAX 1000
 #define EVENTS_PER_TURN_MAX 256   /* TCP events handled per loop turn */
 #define HANDSHAKE_STEPS_PER_TURN 1

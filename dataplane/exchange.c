@@ -76,7 +76,8 @@ emit_traceparent(struct h1_writer *writer, const struct h1_head *head, const str
 	h1_emit_field(writer, BYTES_LITERAL("traceparent"), bytes_make(made, sizeof(made)));
 }
 
-/* What a backend gets of the client's fields is this list and nothing else (T56, T91). */
+/* What a backend gets of the client's fields is this list and nothing else: fields that we do not know
+ * could frame the message anew, or speak for another client. */
 static void
 prepare_fields(struct exchange *x, const struct h1_request *request)
 {

@@ -7,7 +7,7 @@
 #include "shm/layout.h"
 
 /*
- * refusal: why a request gets an answer of our own, in the words of both surfaces (api.md section 5).
+ * refusal: why a request gets an answer of our own, in the words of both surfaces (refusal.def).
  */
 enum refusal_code {
 	REFUSAL_NONE,

@@ -13,7 +13,8 @@
  * upstream: one connection to a backend, and the worker's pool of kept-alive ones per pod.
  *
  * A connection serves one exchange at a time. It returns to the pool only after a complete, well-framed
- * answer with nothing behind it; anything else closes it (T57, T58).
+ * answer with nothing behind it; anything else closes it: what it said next could be taken for the
+ * answer to another client.
  *
  * Owner: the worker; lent to one exchange. Memory: a fixed pool; when it is full, the longest idle
  * connection of any pod is closed to make room.

@@ -46,7 +46,7 @@ struct worker_times {
 	uint64_t upstream_idle_ns;
 };
 
-/* The defaults of api.md sections 8 and 9. */
+/* What the configuration has if it says nothing. */
 extern const struct worker_times worker_times_default;
 
 #define WORKER_LISTENERS_MAX 8
@@ -57,10 +57,11 @@ struct listener {
 	bool tls;
 };
 
-/* One edge of the API (api.md section 1). Texts live as long as the worker. */
+/* One edge of the API: one prefix of paths, with its own form of keys and fields. Texts live as long as the
+ * worker. */
 struct worker_surface {
 	bool enabled;
-	bool validate_strict;      /* every field of api.md section 3, or only `model` */
+	bool validate_strict;      /* every field of json/validate.h, or only `model` and `stream` */
 	const char *prefix;        /* "/v1" */
 	const char *key_prefix;    /* "eco_" */
 	const char *header_prefix; /* "x-ecolink-" */

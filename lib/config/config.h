@@ -79,7 +79,7 @@ struct config_listener {
 		certificates[CONFIG_CERTIFICATES_MAX]; /* chosen by SNI; first is default */
 };
 
-/* What one edge of the API looks like (api.md section 1). */
+/* What one edge of the API looks like: one prefix of paths, with its own form of keys and fields. */
 struct config_surface {
 	bool enabled;
 	char prefix[CONFIG_NAME_BYTES]; /* "/v1" */

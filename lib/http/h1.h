@@ -8,8 +8,8 @@
 #include "base/err.h"
 
 /*
- * h1: HTTP/1.1 messages (RFC 9110, RFC 9112), one strict grammar. Ambiguous framing is refused,
- * never repaired (reliability.md T45-T60).
+ * h1: HTTP/1.1 messages (RFC 9110, RFC 9112), one strict grammar. What two parsers could read differently is
+ * refused, never repaired: request smuggling needs a difference (RFC 9112 section 11.2).
  *
  * A head is parsed out of one contiguous buffer that the caller grows; the result borrows from that
  * buffer. Bodies are decoded from any segmentation without a buffer.

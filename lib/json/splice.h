@@ -3,8 +3,8 @@
 #include "json/scan.h"
 
 /*
- * splice: a router's edits of a request body, as replacements of byte ranges, never a re-serialisation
- * (api.md section 6).
+ * splice: a router's edits of a request body, as replacements of byte ranges, never a re-serialisation:
+ * the backend sees the bytes that the client wrote.
  *
  * Owner: the caller. Memory: the struct; inserts borrow from it or are static.
  */

@@ -3,7 +3,7 @@
 #include "json/scan.h"
 
 /*
- * validate: what a chat request's fields must be (api.md section 3). A JSON null counts as absent.
+ * validate: what a chat request's fields must be (the rows of validate.c). A JSON null counts as absent.
  *
  * ERR_JSON_MISSING_FIELD or ERR_JSON_BAD_FIELD name *culprit and lend a *sentence (static memory).
  */

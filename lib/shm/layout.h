@@ -216,7 +216,7 @@ struct shm_pod {
 	uint16_t port;
 	uint8_t live;
 	uint8_t state; /* enum shm_pod_state */
-	uint8_t running_usage; /* 1: usage in every event may be asked for (api.md 6) */
+	uint8_t running_usage; /* 1: usage in every event may be asked for */
 	uint8_t reserved[3];
 	struct shm_short_name host; /* Host field; empty: address and port */
 	struct shm_name credential; /* Authorization value for this backend; empty: none */

@@ -16,10 +16,14 @@
  * per touched connection, tcp_event_next() then tells what happened.
  *
  * Owner:  one struct tcp per worker; all of it lives in the caller's memory.
- * Thread: that worker only.
- * Time:   now_ns is the worker's loop clock, monotonic.
+ * Thread: that worker only; the calls that struct tcp_config has for the layers below are made on it too.
+ * Time:   now_ns is the worker's loop clock, monotonic. Calls without it take that of the call before.
  * Memory: sized once from struct tcp_config (tcp_bytes); nothing is allocated later but
  *         packets, from the two pools given at start.
+ * Errors: calls return the verdicts named beside them; TCP_EVENT_ERROR has one of ERR_TCP_RESET, _REFUSED,
+ *         _TIMEOUT, _UNREACHABLE (as ICMP said) and _SHED. Everything else that is wrong
+ *         with a call is our mistake, and a CHECK.
+ * Limits: struct tcp_config, and the first part of internal.h; the table "Bounds" of README.md.
  */
 struct tcp;
 
@@ -45,7 +49,7 @@ struct tcp_policy {
 	uint64_t user_timeout_ns;
 	uint64_t keepalive_ns;
 	uint64_t keepalive_step_ns; /* between unanswered probes: 15 s */
-	uint32_t keepalive_probes;  /* unanswered ones that end the connection: 4 */
+	uint32_t keepalive_probes;  /* unanswered ones that end the connection: 4; at most 255 */
 };
 
 enum {
@@ -183,8 +187,9 @@ enum err tcp_input(struct tcp *t, struct pkt *p, uint64_t now_ns);
 #define TCP_INPUT_BURST_MAX 64
 void tcp_input_burst(struct tcp *t, struct pkt *const *packets, uint32_t count, uint64_t now_ns);
 
-/* An ICMP error quoting a segment of ours (addresses as we sent it). soft: unreachable and the like;
- * otherwise port/protocol unreachable. mtu_bytes: 0 or the path MTU that the error reports. */
+/* An ICMP error quoting a segment of ours (addresses as we sent it), believed if that is in flight (RFC 5927
+ * section 4.1). hard: port or protocol unreachable, which ends a connection in SYN-SENT; anything else is only
+ * remembered as the reason of a later timeout (RFC 5461). mtu_bytes: 0 or the path MTU that the error reports. */
 void tcp_icmp(struct tcp *t, const struct tcp_tuple *tuple, uint32_t quoted_seq, bool hard,
 	      uint32_t mtu_bytes, uint64_t now_ns);
 
@@ -204,13 +209,18 @@ uint64_t tcp_next_at(const struct tcp *t);
 /* --- connections --------------------------------------------------------- */
 
 /* Accepts connections to a local port on a local address (all zero: any). user comes back in
- * tcp_event.listener_user. At most TCP_LISTENERS_MAX. */
+ * tcp_event.listener_user. ERR_TCP_IN_USE: port 0, or one that is listened on there already. ERR_TCP_LISTENERS:
+ * there are TCP_LISTENERS_MAX. */
 #define TCP_LISTENERS_MAX 16
 enum err tcp_listen(struct tcp *t, const struct ip_addr *local, uint16_t port, uint64_t user);
+
+/* The end of that: handshakes that are not complete are given up, connections stay. ERR_TCP_NO_LISTENER. */
 enum err tcp_unlisten(struct tcp *t, const struct ip_addr *local, uint16_t port);
 
-/* Active open. tuple->local_port 0: a port is chosen (random, free, is_mine). On success *conn is
- * set; TCP_EVENT_CONNECTED or TCP_EVENT_ERROR follows. */
+/* Active open. tuple->local_port 0: a port is chosen (random, free, is_mine; RFC 6056). On success *conn is
+ * set; TCP_EVENT_CONNECTED or TCP_EVENT_ERROR follows. ERR_TCP_ADDRESS: an address that nobody can have, or
+ * port 0. ERR_TCP_IN_USE: that tuple is. ERR_TCP_NO_PORT: TCP_PORT_TRIES_MAX candidates are. ERR_POOL_EMPTY:
+ * there are conns_max. */
 enum err tcp_connect(struct tcp *t, const struct tcp_tuple *tuple, uint64_t user, tcp_conn_t *conn,
 		     uint64_t now_ns);
 
@@ -228,15 +238,17 @@ struct pkt *tcp_take(struct tcp *t, tcp_conn_t conn);
 /* n bytes taken earlier have been used; the window may open by as much. */
 void tcp_consumed(struct tcp *t, tcp_conn_t conn, uint32_t n);
 
-/* Queues a payload chain. Takes p only on ERR_OK. ERR_TCP_SEND_FULL: more than tcp_send_room().
+/* Queues a payload chain. Takes p only on ERR_OK. ERR_TCP_CLOSING: after tcp_shutdown(), or the connection has
+ * ended. ERR_TCP_SEND_FULL: more than tcp_send_room(), or than tcp_send_pieces() of this connection.
  * ERR_POOL_EMPTY: no range descriptor. more: another call follows in this loop turn, do not
  * push yet. */
 enum err tcp_send(struct tcp *t, tcp_conn_t conn, struct pkt *p, bool more);
 
+/* Bytes that tcp_send() would take now. */
 uint32_t tcp_send_room(const struct tcp *t, tcp_conn_t conn);
 
-/* Packets, counted as segments of chains, that tcp_send() would take now: each needs a descriptor until it is
- * acknowledged. */
+/* Pieces, which are segments of packet chains, that tcp_send() would take now: each needs a descriptor until it
+ * is acknowledged. */
 uint32_t tcp_send_pieces(const struct tcp *t, tcp_conn_t conn);
 
 /* Bytes queued and never yet sent. */
@@ -262,6 +274,7 @@ void tcp_abort(struct tcp *t, tcp_conn_t conn);
 /* False for a dead or stale handle; never a CHECK. */
 bool tcp_is_live(const struct tcp *t, tcp_conn_t conn);
 
+/* The addresses and ports of a connection, also of one that has ended. */
 void tcp_tuple_of(const struct tcp *t, tcp_conn_t conn, struct tcp_tuple *tuple);
 
 /* True if a segment of the tuple is ours to judge: a listener, or a connection in any state. */
@@ -308,32 +321,33 @@ enum tcp_pressure {
 
 struct tcp_stats {
 	uint64_t segments_in;
-	uint64_t segments_out;
-	uint64_t retransmits;
-	uint64_t rtos;
-	uint64_t fast_retransmits;
-	uint64_t ecn_marks;      /* received */
-	uint64_t ecn_reductions; /* of our window */
-	uint64_t black_holes;    /* segments made smaller after timeouts */
-	uint64_t undone; /* times that a retransmission proved unnecessary */
-	uint64_t accepted;
-	uint64_t connected;
-	uint64_t cookies_sent;
-	uint64_t cookies_accepted;
-	uint64_t challenge_acks;
+	uint64_t segments_out;     /* as on the wire: what a port cuts is several */
+	uint64_t retransmits;      /* of them: numbers sent before */
+	uint64_t rtos;             /* timeouts */
+	uint64_t fast_retransmits; /* recoveries that needed no timeout */
+	uint64_t ecn_marks;        /* received */
+	uint64_t ecn_reductions;   /* of our window */
+	uint64_t black_holes;      /* segments made smaller after timeouts */
+	uint64_t undone;           /* times that a retransmission proved unnecessary */
+	uint64_t accepted;         /* passive opens done */
+	uint64_t connected;        /* active opens done */
+	uint64_t cookies_sent;     /* SYN-ACKs: each is one */
+	uint64_t cookies_accepted; /* handshakes completed by nothing else */
+	uint64_t challenge_acks;   /* RFC 5961 */
 	uint64_t resets_out;
-	uint64_t pressure_rises; /* times that the level rose */
-	uint64_t shed;           /* connections ended for memory */
-	uint64_t drops[ERR_COUNT];
+	uint64_t pressure_rises;   /* times that the level rose */
+	uint64_t shed;             /* connections ended for memory */
+	uint64_t drops[ERR_COUNT]; /* by verdict, what was dropped or is worth a note */
 	/* gauges */
 	uint32_t conns;
 	uint32_t orphans; /* of conns */
 	uint32_t half_open;
 	uint32_t time_wait;
-	uint32_t ranges;
-	uint32_t blocks; /* of what is in flight */
+	uint32_t ranges;        /* queued to be sent; runs not counted */
+	uint32_t blocks;        /* of what is in flight */
 	uint32_t pressure;      /* enum tcp_pressure */
 	uint64_t recv_truesize; /* memory that received data pins until it is taken */
 };
 
+/* Of the moment; the pointer stays the same. */
 const struct tcp_stats *tcp_stats(const struct tcp *t);

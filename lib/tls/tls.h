@@ -12,8 +12,8 @@
  * tls: TLS 1.3 and 1.2 for one connection; ciphertext and plaintext in, plaintext and ciphertext
  * out.
  *
- * The handshake is mbedTLS (handshake.c); open and seal are the record layer, today mbedTLS's own,
- * later ours: nothing above this header sees the difference (tls.md, "The split").
+ * The handshake is mbedTLS (handshake.c), and so is the record layer behind open and seal (record.c): nothing
+ * above this header knows.
  *
  * Owner:  the caller's session. Thread: the worker that made the context.
  * Time:   now_s (Unix seconds) for certificates and tickets is set per worker by tls_set_time().

@@ -1,4 +1,4 @@
-"""Refusals as api.md fixes them: status, body, headers, order of checks; and what the backend is sent."""
+"""Refusals as refusal.def and admit.h have them: status, body, headers, order of checks; what the backend is sent."""
 import re
 
 from harness.backend import header
