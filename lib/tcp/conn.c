@@ -258,6 +258,14 @@ tcp_is_live(const struct tcp *t, tcp_conn_t conn)
 	return c != NULL && !c->orphan;
 }
 
+bool
+tcp_is_quiet(const struct tcp *t, tcp_conn_t conn)
+{
+	const struct tcp_conn *c = conn_of(t, conn);
+
+	return c->state == TCP_ESTABLISHED && c->rcvq.head == NULL;
+}
+
 void
 tcp_tuple_of(const struct tcp *t, tcp_conn_t conn, struct tcp_tuple *tuple)
 {

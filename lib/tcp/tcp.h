@@ -274,6 +274,10 @@ void tcp_abort(struct tcp *t, tcp_conn_t conn);
 /* False for a dead or stale handle; never a CHECK. */
 bool tcp_is_live(const struct tcp *t, tcp_conn_t conn);
 
+/* Open both ways, and nothing came that its owner has not taken. Who keeps connections for later asks before using
+ * one: the event that says it is of no use may still be behind the one that is handled now. */
+bool tcp_is_quiet(const struct tcp *t, tcp_conn_t conn);
+
 /* The addresses and ports of a connection, also of one that has ended. */
 void tcp_tuple_of(const struct tcp *t, tcp_conn_t conn, struct tcp_tuple *tuple);
 

@@ -446,6 +446,39 @@ room_and_queues_are_told_as_they_are(void **state)
 	pair_fini();
 }
 
+/* Whoever keeps connections is told by the call, events or not, that one has become useless. */
+static void
+a_kept_connection_is_quiet_until_the_peer_says_something(void **state)
+{
+	(void)state;
+	pair_init(NULL);
+	assert_int_equal(tcp_listen(pair.b.tcp, &pair.b.address, SERVER_PORT, 0), ERR_OK);
+	start_connect();
+	assert_false(tcp_is_quiet(pair.a.tcp, pair.a.conn)); /* not open yet */
+	settle();
+	assert_true(tcp_is_quiet(pair.a.tcp, pair.a.conn));
+	write_stream(&pair.b, 10, 10);
+	pair.a.reading = false;
+	settle();
+	assert_false(tcp_is_quiet(pair.a.tcp, pair.a.conn));
+	take_all(&pair.a, pair.a.conn);
+	assert_true(tcp_is_quiet(pair.a.tcp, pair.a.conn));
+	tcp_shutdown(pair.b.tcp, pair.b.conn);
+	side_output(&pair.b);
+	carry(&pair.b, &pair.a);
+	assert_false(tcp_is_quiet(pair.a.tcp, pair.a.conn));
+	settle();
+	assert_true(pair.a.events & TCP_EVENT_EOF);
+	pair_fini();
+	pair_init(NULL);
+	establish();
+	assert_true(tcp_is_quiet(pair.a.tcp, pair.a.conn));
+	tcp_abort(pair.b.tcp, pair.b.conn);
+	carry(&pair.b, &pair.a);
+	assert_false(tcp_is_quiet(pair.a.tcp, pair.a.conn));
+	pair_fini();
+}
+
 static void
 data_may_be_queued_before_the_connection_is_open(void **state)
 {
@@ -522,6 +555,7 @@ main(void)
 		cmocka_unit_test(many_open_at_once_and_each_is_accepted_once),
 		cmocka_unit_test(a_full_table_of_connections_refuses_and_recovers),
 		cmocka_unit_test(room_and_queues_are_told_as_they_are),
+		cmocka_unit_test(a_kept_connection_is_quiet_until_the_peer_says_something),
 		cmocka_unit_test(data_may_be_queued_before_the_connection_is_open),
 		cmocka_unit_test(keep_alive_finds_a_dead_peer_and_spares_a_silent_one),
 		cmocka_unit_test(without_keep_alive_silence_is_golden),
