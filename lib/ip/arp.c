@@ -90,7 +90,7 @@ arp_input(struct ip *ip, struct pkt *frame, const struct eth *eth, bool listen_o
 	neighbour_learn(ip, &claim, now_ns);
 	if (arp.operation != ARP_REQUEST || !for_us || listen_only)
 		return IP_NOTHING;
-	if (ip_rate_allows(ip, &ip->answers_full_at_ns, now_ns))
+	if (neighbour_may_be_answered(ip, port, &claim.address, &claim.mac, now_ns))
 		answer(ip, port, &arp);
 	else
 		ip->drops[ERR_IP_NEIGHBOUR_RATE]++;

@@ -50,6 +50,10 @@ void neighbour_send(struct ip *ip, uint8_t port, const struct ip_addr *next_hop,
 		    uint64_t now_ns);
 void neighbour_advance(struct ip *ip, uint64_t now_ns);
 
+/* Whether a question from address, which mac asks on the port, may be answered now. */
+bool neighbour_may_be_answered(struct ip *ip, uint8_t port, const struct ip_addr *address,
+			       const struct eth_addr *mac, uint64_t now_ns);
+
 /* What was sent over it has arrived. */
 void neighbour_confirm(struct ip *ip, const struct ip_addr *address, uint64_t now_ns);
 void neighbour_link_up(struct ip *ip, uint8_t port);

@@ -90,6 +90,7 @@ struct ip_neighbour {
 	uint64_t at_ns;   /* when the state's time is over; NEVER_NS: it has none */
 	uint64_t used_ns; /* last time a packet went there; 0: none did */
 	uint64_t believe_until_ns; /* other claims are not looked at before */
+	uint64_t answer_at_ns;     /* it is answered beside the rate from then on */
 	struct pkt_queue waiting;
 };
 

@@ -165,7 +165,7 @@ solicitation(struct ip *ip, struct neighbour_claim *claim, struct bytes options,
 	}
 	if (listen_only)
 		return;
-	if (ip_rate_allows(ip, &ip->answers_full_at_ns, now_ns))
+	if (neighbour_may_be_answered(ip, claim->port, &claim->address, src_mac, now_ns))
 		solicited(ip, claim->port, target, &claim->address, src_mac);
 	else
 		ip->drops[ERR_IP_NEIGHBOUR_RATE]++;

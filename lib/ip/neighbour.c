@@ -10,6 +10,8 @@
 #define DELAY_NS (5 * NSEC_PER_SEC)
 #define RETRY_NS NSEC_PER_SEC
 #define TRIES_MAX 3
+/* Whom we speak with is answered so often beside the rate. */
+#define ANSWER_NS (100 * NSEC_PER_MSEC)
 /* How long who has the entry may take to answer for itself, before everyone is asked. */
 #define DOUBT_NS (NSEC_PER_SEC / 2)
 /* How long who never answered is taken to be not there. */
@@ -107,6 +109,44 @@ may_ask(struct ip *ip, const struct ip_neighbour *n, uint64_t now_ns)
 {
 	return n->state != IP_NEIGHBOUR_INCOMPLETE || ip_is_gateway(ip, &n->address) ||
 	       ip_rate_allows(ip, &ip->questions_full_at_ns, now_ns);
+}
+
+/* Whom we speak with over n, as far as a question tells. */
+static bool
+is_asker(const struct ip *ip, const struct ip_neighbour *n, const struct eth_addr *mac)
+{
+	return n != NULL && eth_equal(&n->mac, mac) && (n->used_ns != 0 || ip_is_gateway(ip, &n->address));
+}
+
+/* A router may ask from any of its addresses (RFC 4861 section 7.2.2). */
+static struct ip_neighbour *
+find_asker(struct ip *ip, uint8_t port, const struct ip_addr *address, const struct eth_addr *mac)
+{
+	const struct ip_port *p = &ip->config.ports[port];
+	const struct ip_addr *from[] = { address, &p->gateway_v6, &p->gateway_v4 };
+
+	for (uint32_t i = 0; i < COUNT_OF(from); i++) {
+		struct ip_neighbour *n = ip_is_zero(from[i]) ? NULL : find(ip, from[i]);
+
+		if (is_asker(ip, n, mac))
+			return n;
+	}
+	return NULL;
+}
+
+/* The same the other way round: whom we speak with learns where we are, however much strangers ask. What only says
+ * to come from there takes of that one's share, and the answer goes to who has the MAC. */
+bool
+neighbour_may_be_answered(struct ip *ip, uint8_t port, const struct ip_addr *address,
+			  const struct eth_addr *mac, uint64_t now_ns)
+{
+	struct ip_neighbour *n = find_asker(ip, port, address, mac);
+
+	if (n != NULL && now_ns >= n->answer_at_ns) {
+		n->answer_at_ns = now_ns + ANSWER_NS;
+		return true;
+	}
+	return ip_rate_allows(ip, &ip->answers_full_at_ns, now_ns);
 }
 
 static void

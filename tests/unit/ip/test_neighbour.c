@@ -603,6 +603,76 @@ answers_and_questions_have_a_rate(void **state)
 	station_stop(&s);
 }
 
+/* Strangers who use up the rate do not keep whom we speak with, and the gateway, from finding us. */
+static void
+whom_we_speak_with_is_answered_whatever_strangers_ask(void **state)
+{
+	struct station s;
+	struct frame f;
+	uint32_t answers = 0;
+
+	start(state, &s);
+	station_is_asked_by(&s, PEER, "10.0.0.2");
+	assert_string_equal(station_route(&s, "10.0.0.2"), PEER);
+	for (uint32_t i = 0; i < 3000; i++) {
+		char address[16];
+
+		snprintf(address, sizeof(address), "10.0.0.%u", 10 + i % 200);
+		frame_arp(&f, ALL, 1, OTHER, address, "10.0.0.1");
+		station_give(&s, &f);
+		answers += *station_says(&s) != '\0';
+	}
+	assert_int_equal(answers, IP_RATE_PER_SECOND - 1); /* the peer's first took one */
+	station_is_asked_by(&s, PEER, "10.0.0.2");
+	station_is_asked_by(&s, GATEWAY, "10.0.0.254");
+	/* Who only says to be the peer or the gateway is a stranger; and there is a bound to it. */
+	frame_arp(&f, ALL, 1, OTHER, "10.0.0.254", "10.0.0.1");
+	station_give(&s, &f);
+	assert_string_equal(station_says(&s), "arp ask 10.0.0.1 about 10.0.0.254 to " GATEWAY);
+	assert_string_equal(station_says(&s), "");
+	frame_arp(&f, ALL, 1, PEER, "10.0.0.2", "10.0.0.1");
+	answers = 0;
+	for (uint32_t i = 0; i < 3000; i++) {
+		s.now_ns += SEC / 3000 / 1000; /* a millisecond in all */
+		station_give(&s, &f);
+		answers += *station_says(&s) != '\0';
+	}
+	assert_in_range(answers, 0, 1); /* the rate's own */
+	station_stop(&s);
+}
+
+/* The same over IPv6, where a router asks from any of its addresses. */
+static void
+a_router_is_answered_whatever_address_it_asks_from(void **state)
+{
+	struct station s;
+	struct frame f;
+
+	start(state, &s);
+	frame_nd(&f, US, GATEWAY, "fe80::254", "fd00::1", 135, 0, "fd00::1", GATEWAY);
+	station_give(&s, &f);
+	assert_string_equal(station_says(&s), "na fd00::1 > fe80::254 about fd00::1 to " GATEWAY
+					      " solicited override");
+	for (uint32_t i = 0; i < 3000; i++) {
+		frame_nd(&f, US, OTHER, "fd00::2", "fd00::1", 135, 0, "fd00::1", OTHER);
+		station_give(&s, &f);
+		station_says(&s);
+	}
+	assert_true(s.ip.drops[ERR_IP_NEIGHBOUR_RATE] > 0);
+	s.now_ns += 100 * NSEC_PER_MSEC;
+	for (uint32_t i = 0; i < 200; i++) {
+		station_give(&s, &f);
+		station_says(&s);
+	}
+	frame_nd(&f, US, GATEWAY, "fd00::fe", "fd00::1", 135, 0, "fd00::1", GATEWAY);
+	station_give(&s, &f);
+	assert_string_equal(station_says(&s), "na fd00::1 > fd00::fe about fd00::1 to " GATEWAY
+					      " solicited override");
+	station_give(&s, &f);
+	assert_string_equal(station_says(&s), "");
+	station_stop(&s);
+}
+
 static void
 an_empty_pool_is_counted_and_survived(void **state)
 {
@@ -650,6 +720,8 @@ main(void)
 		cmocka_unit_test(a_flood_of_claims_neither_grows_the_cache_nor_moves_the_gateway),
 		cmocka_unit_test(a_flood_of_stations_does_not_evict_who_is_used),
 		cmocka_unit_test(answers_and_questions_have_a_rate),
+		cmocka_unit_test(whom_we_speak_with_is_answered_whatever_strangers_ask),
+		cmocka_unit_test(a_router_is_answered_whatever_address_it_asks_from),
 		cmocka_unit_test(an_empty_pool_is_counted_and_survived),
 	};
 
