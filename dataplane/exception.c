@@ -79,6 +79,16 @@ judge_nd(const struct ip *ip, struct bytes message)
 	return ip_is_local(ip, &target) ? EXCEPTION_OURS : EXCEPTION_BOTH;
 }
 
+/* Options in front of the payload stand in the first piece, and only there it can be seen whose the packet is. So
+ * both get the later ones; who does not get the first one forgets them. */
+static enum exception_owner
+judge_piece6(const struct ip6 *header)
+{
+	if (header->upper_protocol == IP_TCP || header->upper_protocol == IP_ICMP6)
+		return EXCEPTION_OURS;
+	return ip6_is_extension(header->upper_protocol) ? EXCEPTION_BOTH : EXCEPTION_KERNEL;
+}
+
 static enum exception_owner
 judge_ip6(const struct ip *ip, const struct tcp *tcp, const struct pkt *frame, struct bytes packet,
 	  size_t packet_bytes)
@@ -98,8 +108,7 @@ judge_ip6(const struct ip *ip, const struct tcp *tcp, const struct pkt *frame, s
 	if (!ip_is_local(ip, &dst))
 		return EXCEPTION_KERNEL;
 	if (header.is_fragment)
-		return header.upper_protocol == IP_TCP || header.upper_protocol == IP_ICMP6 ? EXCEPTION_OURS :
-											      EXCEPTION_KERNEL;
+		return judge_piece6(&header);
 	if (header.upper_protocol == IP_ICMP6 && upper.len > 0 && upper.ptr[0] == ICMP6_ECHO)
 		return EXCEPTION_OURS;
 	return header.upper_protocol == IP_TCP || header.upper_protocol == IP_ICMP6 ? judge_flow(tcp, frame) :

@@ -97,8 +97,8 @@ take_extension(uint8_t kind, struct bytes head, size_t at, size_t next_at, struc
 	return ERR_OK;
 }
 
-static bool
-is_extension(uint8_t kind)
+bool
+ip6_is_extension(uint8_t kind)
 {
 	return kind == NEXT_HOP_BY_HOP || kind == NEXT_ROUTING || kind == NEXT_FRAGMENT ||
 	       kind == NEXT_OPTIONS;
@@ -120,7 +120,7 @@ walk(struct bytes head, struct ip6 *ip)
 	size_t used = IP6_HEADER_BYTES;
 	size_t next_at = NEXT_HEADER_AT;
 
-	for (int count = 0; is_extension(head.ptr[next_at]) && ip->fragment_offset == 0; count++) {
+	for (int count = 0; ip6_is_extension(head.ptr[next_at]) && ip->fragment_offset == 0; count++) {
 		uint8_t kind = head.ptr[next_at];
 		enum err verdict;
 		size_t len;
@@ -185,7 +185,7 @@ ip6_may_be_error(struct bytes head)
 	for (int count = 0; count <= IP6_EXTENSIONS_MAX; count++) {
 		uint8_t kind = head.ptr[next_at];
 
-		if (!is_extension(kind))
+		if (!ip6_is_extension(kind))
 			return kind == IP_ICMP6 && (at >= head.len || head.ptr[at] < ICMP6_ECHO);
 		if (head.len < at + EXTENSION_BYTES_MIN)
 			return true;

@@ -45,6 +45,9 @@ struct ip6 {
  * ERR_IP_HEADERS_SPLIT and ERR_IP_MALFORMED of the first 40 bytes. */
 enum err ip6_parse(struct bytes head, size_t packet_bytes, struct ip6 *ip);
 
+/* A next header that ip6_parse() walks over: behind a later fragment's it is not known what the packet is. */
+bool ip6_is_extension(uint8_t protocol);
+
 /* True unless head shows that the packet is no ICMPv6 error; options are not looked at. */
 bool ip6_may_be_error(struct bytes head);
 

@@ -222,7 +222,8 @@ pieces_of_ip6_go_where_the_whole_would(void **state)
 	} cases[] = {
 		{ 6, "fd00::1", EXCEPTION_OURS },   { 58, "fd00::1", EXCEPTION_OURS },
 		{ 17, "fd00::1", EXCEPTION_KERNEL }, { 6, "fd00::9", EXCEPTION_KERNEL },
-		{ 58, "fd00::9", EXCEPTION_KERNEL },
+		{ 58, "fd00::9", EXCEPTION_KERNEL }, { 60, "fd00::1", EXCEPTION_BOTH },
+		{ 60, "fd00::9", EXCEPTION_KERNEL },
 	};
 	struct host *h = open_host(0);
 
@@ -341,6 +342,57 @@ frames_go_where_they_belong_byte_for_byte(void **state)
 	close_host(h);
 }
 
+/* src's packet with destination options behind the fragment header, which only its first piece shows. */
+static void
+give_pieces_behind_options(struct host *h, const struct frame *whole)
+{
+	static const uint8_t options[7] = { 0, 1, 4 };
+	struct frame with = { 0 }, piece;
+
+	frame_append(&with, whole->bytes, 54);
+	frame_append(&with, whole->bytes + 14 + 6, 1);
+	frame_append(&with, options, sizeof(options));
+	frame_append(&with, whole->bytes + 54, whole->len - 54);
+	with.bytes[14 + 6] = 60;
+	with.bytes[14 + 5] = (uint8_t)(with.bytes[14 + 5] + 8);
+	frame_fragment(&piece, &with, 0, 0, 64, true, 7);
+	give(h, &piece);
+	frame_fragment(&piece, &with, 0, 64, with.len - 54 - 64, false, 7);
+	give(h, &piece);
+}
+
+static void
+pieces_behind_options_meet_at_who_gets_the_first(void **state)
+{
+	struct host *h = open_host(0);
+	struct pkt *p;
+	struct frame f;
+
+	(void)state;
+	frame_tcp(&f, US, PEER, "fd00::2", 5000, "fd00::1", 443, 100);
+	give_pieces_behind_options(h, &f);
+	assert_int_equal(tcp_stats(h->net.tcp)->segments_in, 1);
+	assert_int_equal(h->net.frames_to_kernel, 1); /* the later piece */
+	pkt_free(ring_get(&h->kernel));
+	/* Not of ours: the kernel gets the whole. */
+	frame_tcp(&f, US, PEER, "fd00::2", 5000, "fd00::1", 22, 100);
+	give_pieces_behind_options(h, &f);
+	assert_int_equal(tcp_stats(h->net.tcp)->segments_in, 1);
+	assert_int_equal(h->net.frames_to_kernel, 3);
+	while ((p = ring_get(&h->kernel)) != NULL)
+		pkt_free(p);
+	frame_ethernet(&f, US, PEER, 0x86dd);
+	frame_ip(&f, "fd00::2", "fd00::1", 17);
+	for (int i = 0; i < 100; i++)
+		frame_append_hex(&f, "00");
+	frame_end(&f);
+	give_pieces_behind_options(h, &f);
+	assert_int_equal(h->net.frames_to_kernel, 5);
+	while ((p = ring_get(&h->kernel)) != NULL)
+		pkt_free(p);
+	close_host(h);
+}
+
 static void
 a_kernel_that_does_not_come_gets_no_more_than_its_queue(void **state)
 {
@@ -393,6 +445,7 @@ main(void)
 		cmocka_unit_test(questions_about_us_are_ours_and_what_teaches_is_for_both),
 		cmocka_unit_test(errors_follow_what_they_quote),
 		cmocka_unit_test(frames_go_where_they_belong_byte_for_byte),
+		cmocka_unit_test(pieces_behind_options_meet_at_who_gets_the_first),
 		cmocka_unit_test(a_kernel_that_does_not_come_gets_no_more_than_its_queue),
 		cmocka_unit_test(an_unshared_port_gives_nothing),
 	};
