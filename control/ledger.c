@@ -17,9 +17,9 @@ static const char insert_sql[] =
 	"INSERT INTO ledger(node, epoch, worker, sequence, request_id, key_id, account_id, model_id,"
 	" instance_id, pod_id, region, price_id, price_version, status, outcome, source, stream,"
 	" suspect, prompt_tokens, completion_tokens, cost_nano, finished_at_ns, queue_us,"
-	" first_byte_us, total_us, request_bytes, response_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,"
-	" ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,"
-	" ?26, ?27) ON CONFLICT (node, epoch, worker, sequence) DO NOTHING";
+	" first_byte_us, total_us, request_bytes, response_bytes, unit, units) VALUES (?1, ?2, ?3, ?4,"
+	" ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,"
+	" ?24, ?25, ?26, ?27, ?28, ?29) ON CONFLICT (node, epoch, worker, sequence) DO NOTHING";
 
 enum err
 ledger_init(struct ledger *l, struct store *store, const char *node, const char *folder)
@@ -260,6 +260,8 @@ bind_record(struct ledger *l, const struct spool_header *header, const struct us
 	sqlite3_bind_int64(s, 25, (int64_t)r->total_us);
 	sqlite3_bind_int64(s, 26, (int64_t)r->request_bytes);
 	sqlite3_bind_int64(s, 27, (int64_t)r->response_bytes);
+	sqlite3_bind_int64(s, 28, r->unit);
+	sqlite3_bind_int64(s, 29, (int64_t)r->units);
 }
 
 static void

@@ -12,7 +12,7 @@
 #include "base/units.h"
 
 #define SQL_BYTES_MAX 2048
-#define NANO_MAX INT64_C(1000000000000000) /* a million dollars per million tokens */
+#define NANO_MAX INT64_C(1000000000000000) /* a million dollars per unit of a price */
 
 enum field_kind {
 	FIELD_TEXT,
@@ -148,6 +148,11 @@ static const struct field price_fields[] = {
 	  .flags = REQUIRED, .max = NANO_MAX },
 	{ .name = "output_nano_per_mtoken", .column = "output_nano_per_mtoken",
 	  .kind = FIELD_NUMBER, .flags = REQUIRED, .max = NANO_MAX },
+	NUMBER("request_nano", 0, NANO_MAX),
+	NUMBER("image_nano", 0, NANO_MAX),
+	NUMBER("second_nano", 0, NANO_MAX),
+	NUMBER("character_nano_per_million", 0, NANO_MAX),
+	NUMBER("byte_nano_per_million", 0, NANO_MAX),
 	SHOWN("version", "version"),
 	{ 0 },
 };

@@ -43,7 +43,9 @@ static const enum shm_section tables[NOUN_COUNT] = {
 static const char *const queries[NOUN_COUNT] = {
 	[NOUN_ACCOUNT] = "SELECT id, suspended, credited_nano, spent_nano FROM accounts",
 	[NOUN_PLAN] = "SELECT id, requests_per_minute, burst FROM plans",
-	[NOUN_PRICE] = "SELECT id, version, input_nano_per_mtoken, output_nano_per_mtoken FROM prices",
+	[NOUN_PRICE] =
+		"SELECT id, version, input_nano_per_mtoken, output_nano_per_mtoken, request_nano,"
+		" image_nano, second_nano, character_nano_per_million, byte_nano_per_million FROM prices",
 	[NOUN_REGION] = "SELECT id, name FROM regions",
 	[NOUN_POD] = "SELECT id, address, port, host, credential, state, running_usage FROM pods",
 	[NOUN_DEPLOYMENT] =
@@ -196,6 +198,11 @@ make_body(const struct publish *p, enum noun noun, sqlite3_stmt *row, union body
 		body->price.version = (uint32_t)sqlite3_column_int64(row, 1);
 		body->price.input_nano_per_mtoken = (uint64_t)sqlite3_column_int64(row, 2);
 		body->price.output_nano_per_mtoken = (uint64_t)sqlite3_column_int64(row, 3);
+		body->price.request_nano = (uint64_t)sqlite3_column_int64(row, 4);
+		body->price.image_nano = (uint64_t)sqlite3_column_int64(row, 5);
+		body->price.second_nano = (uint64_t)sqlite3_column_int64(row, 6);
+		body->price.character_nano_per_million = (uint64_t)sqlite3_column_int64(row, 7);
+		body->price.byte_nano_per_million = (uint64_t)sqlite3_column_int64(row, 8);
 		body->price.live = 1;
 		return true;
 	case NOUN_REGION:

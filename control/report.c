@@ -8,6 +8,7 @@
 
 #include "base/units.h"
 #include "clock.h"
+#include "meter/usage.h"
 #include "shm/counters.h"
 
 #define BEAT_FRESH_NS (2 * NSEC_PER_SEC) /* an older heartbeat means: not running */
@@ -179,14 +180,14 @@ static const char single_sql[] =
 	"SELECT lower(hex(request_id)) AS request_id, epoch, worker, sequence, key_id, account_id,"
 	" model_id, instance_id, pod_id, region, price_id, price_version, status, outcome, source,"
 	" stream, suspect, prompt_tokens, completion_tokens, cost_nano, finished_at_ns, queue_us,"
-	" first_byte_us, total_us, request_bytes, response_bytes FROM ledger"
+	" first_byte_us, total_us, request_bytes, response_bytes, unit, units FROM ledger"
 	" WHERE finished_at_ns >= ?1 AND finished_at_ns < ?2 AND (?3 = 0 OR account_id = ?3)"
 	" ORDER BY finished_at_ns LIMIT ?4";
 
 static sqlite3_stmt *
 prepare_usage(struct store *store, const char *by)
 {
-	char sql[1024];
+	char sql[1536];
 
 	if (strcmp(by, "request") == 0)
 		return store_prepare(store, single_sql);
@@ -196,11 +197,16 @@ prepare_usage(struct store *store, const char *by)
 		snprintf(sql, sizeof(sql),
 			 "SELECT %s AS \"%s\", %s AS name, count(*) AS requests,"
 			 " sum(status >= 400) AS failed, sum(prompt_tokens) AS prompt_tokens,"
-			 " sum(completion_tokens) AS completion_tokens, sum(cost_nano) AS cost_nano,"
+			 " sum(completion_tokens) AS completion_tokens,"
+			 " sum(CASE unit WHEN %d THEN units ELSE 0 END) AS images,"
+			 " sum(CASE unit WHEN %d THEN units ELSE 0 END) AS milliseconds,"
+			 " sum(CASE unit WHEN %d THEN units ELSE 0 END) AS characters,"
+			 " sum(CASE unit WHEN %d THEN units ELSE 0 END) AS bytes, sum(cost_nano) AS cost_nano,"
 			 " sum(source = 2) AS estimated FROM ledger"
 			 " WHERE finished_at_ns >= ?1 AND finished_at_ns < ?2"
 			 " AND (?3 = 0 OR account_id = ?3) GROUP BY 1 ORDER BY 1 LIMIT ?4",
-			 groups[i].group, by, groups[i].label);
+			 groups[i].group, by, groups[i].label, USAGE_IMAGES, USAGE_MILLISECONDS,
+			 USAGE_CHARACTERS, USAGE_BYTES);
 		return store_prepare(store, sql);
 	}
 	store_refuse(store, ERR_STORE_INVALID, "usage by \"%.32s\" is not known", by);

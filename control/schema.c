@@ -166,4 +166,37 @@ static const char version_1[] =
 	WATCH("instances", 8)
 	WATCH("keys", 9);
 
-const char *const schema_migrations[SCHEMA_VERSION] = { version_1 };
+/* What is not counted in tokens: a price has a rate for each unit, a record its unit (enum usage_unit). */
+#define RATES "request_nano, image_nano, second_nano, character_nano_per_million, byte_nano_per_million"
+#define NEW_RATES                                                                                  \
+	"NEW.request_nano, NEW.image_nano, NEW.second_nano, NEW.character_nano_per_million,"       \
+	" NEW.byte_nano_per_million"
+#define OLD_RATES                                                                                  \
+	"OLD.request_nano, OLD.image_nano, OLD.second_nano, OLD.character_nano_per_million,"       \
+	" OLD.byte_nano_per_million"
+#define ADD_RATE(table, rate) \
+	"ALTER TABLE " table " ADD COLUMN " rate " INTEGER NOT NULL DEFAULT 0;"
+#define ADD_RATES(table)                                                                           \
+	ADD_RATE(table, "request_nano") ADD_RATE(table, "image_nano") ADD_RATE(table, "second_nano") \
+	ADD_RATE(table, "character_nano_per_million") ADD_RATE(table, "byte_nano_per_million")
+
+static const char version_2[] =
+	ADD_RATES("prices") ADD_RATES("price_versions")
+	"DROP TRIGGER prices_first;"
+	"DROP TRIGGER prices_next;"
+	"CREATE TRIGGER prices_first AFTER INSERT ON prices BEGIN INSERT INTO price_versions"
+	"(price_id, version, input_nano_per_mtoken, output_nano_per_mtoken, " RATES ") VALUES"
+	" (NEW.id, NEW.version, NEW.input_nano_per_mtoken, NEW.output_nano_per_mtoken, " NEW_RATES ");"
+	" END;"
+	"CREATE TRIGGER prices_next AFTER UPDATE OF input_nano_per_mtoken, output_nano_per_mtoken, " RATES
+	" ON prices WHEN (OLD.input_nano_per_mtoken, OLD.output_nano_per_mtoken, " OLD_RATES ") <>"
+	" (NEW.input_nano_per_mtoken, NEW.output_nano_per_mtoken, " NEW_RATES ") BEGIN"
+	" UPDATE prices SET version = OLD.version + 1 WHERE id = NEW.id;"
+	" INSERT INTO price_versions"
+	"(price_id, version, input_nano_per_mtoken, output_nano_per_mtoken, " RATES ") VALUES"
+	" (NEW.id, OLD.version + 1, NEW.input_nano_per_mtoken, NEW.output_nano_per_mtoken, " NEW_RATES ");"
+	" END;"
+	"ALTER TABLE ledger ADD COLUMN unit INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE ledger ADD COLUMN units INTEGER NOT NULL DEFAULT 0;";
+
+const char *const schema_migrations[SCHEMA_VERSION] = { version_1, version_2 };

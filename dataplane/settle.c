@@ -7,14 +7,57 @@
 /* Bytes of a prompt that make a token, when the backend does not say (English text, BPE). */
 #define ESTIMATE_BYTES_PER_TOKEN 4
 
-int64_t
-settle_cost_nano(const struct shm_price *price, uint64_t prompt_tokens, uint64_t completion_tokens)
-{
-	unsigned __int128 cost = (unsigned __int128)price->input_nano_per_mtoken * prompt_tokens +
-				 (unsigned __int128)price->output_nano_per_mtoken * completion_tokens;
+#define PER 1000000 /* sums are kept in millionths of a nano-dollar until they are rounded */
 
-	cost = (cost + 500000) / 1000000;
-	return cost > INT64_MAX ? INT64_MAX : (int64_t)cost;
+/* Adds rate x count / per to a sum in millionths; stays at the largest sum if it does not fit. */
+static unsigned __int128
+add(unsigned __int128 sum, uint64_t rate, uint64_t count, uint64_t per)
+{
+	unsigned __int128 most = ~(unsigned __int128)0 - PER;
+	unsigned __int128 cost = (unsigned __int128)rate * count;
+
+	if (__builtin_mul_overflow(cost, (unsigned __int128)(PER / per), &cost) ||
+	    __builtin_add_overflow(sum, cost, &sum) || sum > most)
+		return most;
+	return sum;
+}
+
+/* What one unit costs, or `*per` of them. */
+static uint64_t
+rate_of(const struct shm_price *price, enum usage_unit unit, uint64_t *per)
+{
+	*per = 1;
+	switch (unit) {
+	case USAGE_REQUESTS:
+		return price->request_nano;
+	case USAGE_IMAGES:
+		return price->image_nano;
+	case USAGE_MILLISECONDS:
+		*per = MSEC_PER_SEC;
+		return price->second_nano;
+	case USAGE_CHARACTERS:
+		*per = PER;
+		return price->character_nano_per_million;
+	case USAGE_BYTES:
+		*per = PER;
+		return price->byte_nano_per_million;
+	default:
+		return 0;
+	}
+}
+
+int64_t
+settle_cost_nano(const struct shm_price *price, const struct settle_counts *counts)
+{
+	unsigned __int128 sum = 0;
+	uint64_t per;
+	uint64_t rate = rate_of(price, counts->unit, &per);
+
+	sum = add(sum, price->input_nano_per_mtoken, counts->prompt_tokens, PER);
+	sum = add(sum, price->output_nano_per_mtoken, counts->completion_tokens, PER);
+	sum = add(sum, rate, counts->units, per);
+	sum = (sum + PER / 2) / PER;
+	return sum > INT64_MAX ? INT64_MAX : (int64_t)sum;
 }
 
 static uint64_t
@@ -66,8 +109,9 @@ settle_exchange(struct worker *w, struct exchange *x, enum usage_outcome outcome
 	record.price_version = a->price.version;
 	record.status = x->status;
 	record.stream = x->is_events;
-	record.cost_nano =
-		settle_cost_nano(&a->price, record.prompt_tokens, record.completion_tokens);
+	record.cost_nano = settle_cost_nano(
+		&a->price, &(struct settle_counts){ record.prompt_tokens, record.completion_tokens,
+						    (enum usage_unit)record.unit, record.units });
 	record.finished_at_unix_ns = worker_unix_ns(w);
 	record.queue_us = since_us(x->admitted_at_ns, x->sent_at_ns);
 	record.first_byte_us = since_us(x->admitted_at_ns, x->first_byte_at_ns);

@@ -5,9 +5,16 @@
 
 /* settle: what a request cost, debited and written down, once. */
 
-/* tokens x price, rounded half up, saturated at INT64_MAX. */
-int64_t settle_cost_nano(const struct shm_price *price, uint64_t prompt_tokens,
-			 uint64_t completion_tokens);
+/* What was served, in what a price has rates for. */
+struct settle_counts {
+	uint64_t prompt_tokens;
+	uint64_t completion_tokens;
+	enum usage_unit unit;
+	uint64_t units;
+};
+
+/* Counts x rates, rounded half up once, saturated at INT64_MAX. */
+int64_t settle_cost_nano(const struct shm_price *price, const struct settle_counts *counts);
 
 /* Debits the balance and appends the usage record. Does nothing the second time, or when no backend got
  * a byte of the request. */

@@ -28,6 +28,17 @@ enum usage_source {
 	USAGE_ESTIMATED, /* counted events and an estimate of the prompt */
 };
 
+/* What a request is counted in beside tokens, by its endpoint (api.md section 2). */
+enum usage_unit {
+	USAGE_NO_UNIT, /* tokens only */
+	USAGE_REQUESTS,
+	USAGE_IMAGES,
+	USAGE_MILLISECONDS, /* of audio or video */
+	USAGE_CHARACTERS,   /* of text that was spoken */
+	USAGE_BYTES,        /* of audio whose length nobody told */
+	USAGE_UNIT_COUNT
+};
+
 struct usage_record {
 	uint32_t crc32c;      /* of everything behind it */
 	uint16_t record_bytes; /* USAGE_RECORD_BYTES */
@@ -57,7 +68,10 @@ struct usage_record {
 	uint16_t region_len;
 	char region[USAGE_NAME_BYTES - 2];
 	uint16_t worker;
-	uint8_t reserved[30];
+	uint8_t unit; /* enum usage_unit */
+	uint8_t reserved[5];
+	uint64_t units;
+	uint8_t reserved_at_end[16];
 };
 
 CHECK_STATIC(sizeof(struct usage_record) == USAGE_RECORD_BYTES, "usage record");

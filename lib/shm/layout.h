@@ -41,7 +41,7 @@
  */
 
 #define SHM_MAGIC UINT64_C(0x0000454349554c53) /* "SLUICE" little-endian */
-#define SHM_LAYOUT_VERSION 2
+#define SHM_LAYOUT_VERSION 3
 #define SHM_READ_TRIES_MAX 8
 #define SHM_WORKERS_MAX 64
 #define SHM_NONE UINT32_MAX /* no entry */
@@ -167,8 +167,14 @@ struct shm_price {
 	uint32_t version;
 	uint8_t live;
 	uint8_t reserved[3];
-	uint64_t input_nano_per_mtoken;  /* nano-dollars per million tokens */
+	/* nano-dollars */
+	uint64_t input_nano_per_mtoken; /* per million tokens */
 	uint64_t output_nano_per_mtoken;
+	uint64_t request_nano;
+	uint64_t image_nano;
+	uint64_t second_nano; /* of audio or video */
+	uint64_t character_nano_per_million;
+	uint64_t byte_nano_per_million;
 };
 
 enum shm_instance_state {
@@ -286,7 +292,7 @@ CHECK_STATIC(sizeof(struct shm_plan) == 40, "plan");
 CHECK_STATIC(sizeof(struct shm_target) == 40, "target");
 CHECK_STATIC(sizeof(struct shm_model) == 248, "model");
 CHECK_STATIC(sizeof(struct shm_alias) == 208, "alias");
-CHECK_STATIC(sizeof(struct shm_price) == 32, "price");
+CHECK_STATIC(sizeof(struct shm_price) == 72, "price");
 CHECK_STATIC(sizeof(struct shm_instance) == 248, "instance");
 CHECK_STATIC(sizeof(struct shm_region) == 64, "region");
 CHECK_STATIC(sizeof(struct shm_deployment) == 536, "deployment");

@@ -127,9 +127,12 @@ dump_price(FILE *out, const struct shm *shm, uint32_t entry)
 
 	if (shm_read_price(shm, entry, &price) != ERR_OK)
 		return;
-	fprintf(out, "prices[%u] id=%" PRIu64 " version=%u input=%" PRIu64 " output=%" PRIu64 "\n",
+	fprintf(out, "prices[%u] id=%" PRIu64 " version=%u input=%" PRIu64 " output=%" PRIu64
+		" request=%" PRIu64 " image=%" PRIu64 " second=%" PRIu64 " character=%" PRIu64
+		" byte=%" PRIu64 "\n",
 		entry, price.price_id, price.version, price.input_nano_per_mtoken,
-		price.output_nano_per_mtoken);
+		price.output_nano_per_mtoken, price.request_nano, price.image_nano, price.second_nano,
+		price.character_nano_per_million, price.byte_nano_per_million);
 }
 
 static void

@@ -21,6 +21,13 @@ static const struct word price_words[] = {
 	{ "input", "input_nano_per_mtoken", WORD_DOLLARS, "dollars per million prompt tokens" },
 	{ "output", "output_nano_per_mtoken", WORD_DOLLARS,
 	  "dollars per million completion tokens" },
+	{ "request", "request_nano", WORD_DOLLARS, "dollars per request" },
+	{ "image", "image_nano", WORD_DOLLARS, "dollars per image made" },
+	{ "second", "second_nano", WORD_DOLLARS, "dollars per second of audio or video" },
+	{ "characters", "character_nano_per_million", WORD_DOLLARS,
+	  "dollars per million characters spoken" },
+	{ "bytes", "byte_nano_per_million", WORD_DOLLARS,
+	  "dollars per million bytes of audio of unknown length" },
 	{ 0 },
 };
 

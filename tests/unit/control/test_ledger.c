@@ -37,6 +37,7 @@ record_of(int64_t account_id, int64_t cost_nano)
 {
 	return (struct usage_record){ .account_id = (uint64_t)account_id, .cost_nano = cost_nano,
 				      .status = 200, .prompt_tokens = 7, .completion_tokens = 11,
+				      .unit = USAGE_IMAGES, .units = 3,
 				      .finished_at_unix_ns = 1000, .region_len = 2,
 				      .region = "mv" };
 }
@@ -103,6 +104,7 @@ records_are_charged_to_their_accounts(void **state)
 	assert_int_equal(world_number(w, "SELECT spent_nano FROM accounts WHERE name = 'a'"), 204);
 	assert_int_equal(world_number(w, "SELECT spent_nano FROM accounts WHERE name = 'b'"), 306);
 	assert_int_equal(world_number(w, "SELECT sum(completion_tokens) FROM ledger"), 55);
+	assert_int_equal(world_number(w, "SELECT sum(units) FROM ledger WHERE unit = 2"), 15);
 	assert_int_equal(world_number(w, "SELECT count(*) FROM ledger WHERE region = 'mv'"), 5);
 	assert_int_equal(segment->drained, 5);
 	assert_true(is_there(w, 0)); /* not full: its worker goes on */

@@ -22,7 +22,9 @@ make_catalogue(struct world *w)
 	world_put(w, NOUN_ACCOUNT, "demo", "{}");
 	world_put(w, NOUN_PLAN, "std", "{\"requests_per_minute\":200}");
 	world_put(w, NOUN_PRICE, "small",
-		  "{\"input_nano_per_mtoken\":5,\"output_nano_per_mtoken\":9}");
+		  "{\"input_nano_per_mtoken\":5,\"output_nano_per_mtoken\":9,\"request_nano\":1,"
+		  "\"image_nano\":2,\"second_nano\":3,\"character_nano_per_million\":4,"
+		  "\"byte_nano_per_million\":6}");
 	world_put(w, NOUN_REGION, "mv", "{}");
 	world_put(w, NOUN_REGION, "fra", "{}");
 	world_put(w, NOUN_POD, "p1", "{\"address\":\"10.0.0.1\",\"port\":8000}");
@@ -78,6 +80,12 @@ a_model_leads_to_price_regions_and_pods(void **state)
 	assert_int_equal(shm_read_price(tables(w), model.target.price, &price), ERR_OK);
 	assert_int_equal(price.input_nano_per_mtoken, 5);
 	assert_int_equal(price.version, 1);
+	assert_int_equal(price.output_nano_per_mtoken, 9);
+	assert_int_equal(price.request_nano, 1);
+	assert_int_equal(price.image_nano, 2);
+	assert_int_equal(price.second_nano, 3);
+	assert_int_equal(price.character_nano_per_million, 4);
+	assert_int_equal(price.byte_nano_per_million, 6);
 	assert_int_equal(model.target.deployment_count, 2);
 	assert_int_equal(shm_read_deployment(tables(w), model.target.deployments[0], &near), ERR_OK);
 	assert_int_equal(shm_read_region(tables(w), near.region, &region), ERR_OK);

@@ -1,4 +1,5 @@
 /* The store: it migrates forward only, keeps its pepper, and counts money once. */
+#include "schema.h"
 #include "world.h"
 
 static void
@@ -7,7 +8,7 @@ a_new_store_has_the_newest_schema(void **state)
 	struct world *w = world_make();
 
 	(void)state;
-	assert_int_equal(world_number(w, "PRAGMA user_version"), 1);
+	assert_int_equal(world_number(w, "PRAGMA user_version"), SCHEMA_VERSION);
 	assert_int_equal(world_number(w, "PRAGMA synchronous"), 2); /* FULL */
 	assert_int_equal(world_number(w, "PRAGMA foreign_keys"), 1);
 	world_free(w);
@@ -24,6 +25,36 @@ a_store_of_a_newer_release_is_refused_and_untouched(void **state)
 	assert_int_equal(store_open(&store, w->store_path), ERR_STORE_NEWER);
 	assert_non_null(strstr(store.problem, "99"));
 	assert_int_equal(world_number(w, "PRAGMA user_version"), 99);
+	world_free(w);
+}
+
+static void
+a_store_of_the_first_release_keeps_its_prices_and_its_ledger(void **state)
+{
+	struct world *w = world_make();
+	struct world first = { 0 };
+	char path[300];
+	sqlite3 *old;
+
+	(void)state;
+	assert_true(snprintf(path, sizeof(path), "%s.old", w->store_path) < (int)sizeof(path));
+	assert_int_equal(sqlite3_open(path, &old), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(old, schema_migrations[0], NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(old, "PRAGMA user_version = 1; INSERT INTO prices(name,"
+					   " input_nano_per_mtoken, output_nano_per_mtoken)"
+					   " VALUES ('small', 5, 9); INSERT INTO ledger VALUES ('n', 1, 0,"
+					   " 1, x'00', 1, 1, 1, 0, 1, 'mv', 1, 1, 200, 0, 0, 0, 0, 7, 8,"
+					   " 9, 1, 1, 1, 1, 1, 1)",
+				      NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(old);
+	assert_int_equal(store_open(&first.control.store, path), ERR_OK);
+	assert_int_equal(world_number(&first, "SELECT output_nano_per_mtoken + image_nano FROM prices"), 9);
+	assert_int_equal(world_number(&first, "SELECT cost_nano + unit + units FROM ledger"), 9);
+	world_sql(&first, "UPDATE prices SET second_nano = 4");
+	assert_int_equal(world_number(&first, "SELECT max(version) FROM price_versions"), 2);
+	assert_int_equal(world_number(&first, "SELECT second_nano FROM price_versions WHERE version = 1"), 0);
+	store_close(&first.control.store);
+	unlink(path);
 	world_free(w);
 }
 
@@ -115,6 +146,11 @@ a_changed_price_is_a_new_version_and_the_old_one_is_kept(void **state)
 					 " WHERE version = 1"), 5);
 	assert_int_equal(world_number(w, "SELECT input_nano_per_mtoken FROM price_versions"
 					 " WHERE version = 2"), 6);
+	world_put(w, NOUN_PRICE, "small", "{\"image_nano\":7}");
+	world_put(w, NOUN_PRICE, "small", "{\"image_nano\":7}"); /* no change */
+	assert_int_equal(world_number(w, "SELECT max(version) FROM price_versions"), 3);
+	assert_int_equal(world_number(w, "SELECT image_nano FROM price_versions"
+					 " WHERE version = 3"), 7);
 	world_free(w);
 }
 
@@ -124,6 +160,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_new_store_has_the_newest_schema),
 		cmocka_unit_test(a_store_of_a_newer_release_is_refused_and_untouched),
+		cmocka_unit_test(a_store_of_the_first_release_keeps_its_prices_and_its_ledger),
 		cmocka_unit_test(the_pepper_is_made_once),
 		cmocka_unit_test(another_connections_commit_is_noticed_once),
 		cmocka_unit_test(a_top_up_with_a_reference_counts_once),

@@ -13,7 +13,17 @@ cost(uint64_t input_nano, uint64_t output_nano, uint64_t prompt, uint64_t comple
 	struct shm_price price = { .input_nano_per_mtoken = input_nano,
 				   .output_nano_per_mtoken = output_nano };
 
-	return settle_cost_nano(&price, prompt, completion);
+	return settle_cost_nano(&price, &(struct settle_counts){ prompt, completion, USAGE_NO_UNIT, 0 });
+}
+
+static int64_t
+unit_cost(enum usage_unit unit, uint64_t units, uint64_t prompt)
+{
+	struct shm_price price = { .input_nano_per_mtoken = 1, .request_nano = 500, .image_nano = 40000000,
+				   .second_nano = 100000, .character_nano_per_million = 15000000000,
+				   .byte_nano_per_million = 250000000 };
+
+	return settle_cost_nano(&price, &(struct settle_counts){ prompt, 0, unit, units });
 }
 
 static void
@@ -38,10 +48,27 @@ what_does_not_fit_is_the_largest_amount(void **state)
 	assert_int_equal(cost(UINT64_C(1) << 53, 0, 1000000, 0), INT64_C(1) << 53);
 }
 
+static void
+units_cost_what_their_rate_says(void **state)
+{
+	(void)state;
+	assert_int_equal(unit_cost(USAGE_REQUESTS, 1, 0), 500);
+	assert_int_equal(unit_cost(USAGE_IMAGES, 3, 0), 120000000);
+	assert_int_equal(unit_cost(USAGE_MILLISECONDS, 8470, 0), 847000);
+	assert_int_equal(unit_cost(USAGE_MILLISECONDS, 1, 0), 100);
+	assert_int_equal(unit_cost(USAGE_CHARACTERS, 33, 0), 495000);
+	assert_int_equal(unit_cost(USAGE_BYTES, 3, 0), 750);
+	assert_int_equal(unit_cost(USAGE_BYTES, 1, 500000), 251); /* 250 and a half, rounded once */
+	assert_int_equal(unit_cost(USAGE_NO_UNIT, 99, 0), 0);
+	assert_int_equal(unit_cost(USAGE_IMAGES, UINT64_MAX, 0), INT64_MAX);
+	assert_int_equal(unit_cost(USAGE_MILLISECONDS, UINT64_MAX, UINT64_MAX), INT64_MAX);
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(units_cost_what_their_rate_says),
 		cmocka_unit_test(cost_is_tokens_times_price_rounded_half_up),
 		cmocka_unit_test(what_does_not_fit_is_the_largest_amount),
 	};
