@@ -9,7 +9,7 @@ is_free(struct tcp *t, const struct tcp_tuple *tuple, uint64_t now_ns, uint32_t 
 	if (*ref == 0)
 		return true;
 	return tcp_ref_kind(*ref) == TCP_REF_TIME_WAIT &&
-	       tcp_time_wait_is_reusable(t, pool_at(&t->time_waits, tcp_ref_index(*ref)), now_ns);
+	       tcp_time_wait_is_reusable(pool_at(&t->time_waits, tcp_ref_index(*ref)), now_ns);
 }
 
 static bool

@@ -691,6 +691,8 @@ enum err tcp_input_half_open(struct tcp *t, struct tcp_half_open *h, struct tcp_
 			     uint64_t now_ns);
 void tcp_half_open_expired(struct tcp *t, struct tcp_half_open *h, uint64_t now_ns);
 void tcp_half_open_free(struct tcp *t, struct tcp_half_open *h);
+/* The number that a SYN-ACK for the SYN s has, as of now. */
+uint32_t tcp_syn_ack_iss(struct tcp *t, const struct tcp_segment *s, uint64_t now_ns);
 
 /* --- refuse.c -------------------------------------------------------------------- */
 
@@ -727,7 +729,7 @@ void tcp_time_wait_expired(struct tcp *t, uint64_t now_ns);
 enum err tcp_input_time_wait(struct tcp *t, struct tcp_time_wait *w, struct tcp_segment *s,
 			     uint64_t now_ns, bool *reopen);
 /* Whether an active open may take over the tuple now. */
-bool tcp_time_wait_is_reusable(const struct tcp *t, const struct tcp_time_wait *w, uint64_t now_ns);
+bool tcp_time_wait_is_reusable(const struct tcp_time_wait *w, uint64_t now_ns);
 
 /* --- reass.c ----------------------------------------------------------------------- */
 

@@ -202,13 +202,19 @@ peer_mss(const struct tcp *t, const struct tcp_segment *s)
 	return (uint16_t)smaller(mss, tcp_conn_own_mss(t, &s->tuple.remote));
 }
 
+uint32_t
+tcp_syn_ack_iss(struct tcp *t, const struct tcp_segment *s, uint64_t now_ns)
+{
+	return tcp_cookie_make(t, &s->tuple, s->h.seq, peer_mss(t, s), now_ns);
+}
+
 static void
 fill(struct tcp *t, struct tcp_half_open *h, const struct tcp_segment *s, uint64_t now_ns)
 {
 	h->tuple = s->tuple;
 	h->irs = s->h.seq;
 	h->mss = peer_mss(t, s);
-	h->iss = tcp_cookie_make(t, &s->tuple, h->irs, h->mss, now_ns);
+	h->iss = tcp_syn_ack_iss(t, s, now_ns);
 	h->window = s->h.window;
 	h->ts_ok = (s->h.options & TCPHDR_HAS_TIMES) != 0;
 	h->ts_recent = s->h.ts_value;

@@ -41,7 +41,7 @@ struct tcp_tuple {
 /*
  * What connections of one kind of peer are granted. Each connection has the number of one of these:
  * TCP_POLICY_ACCEPTED or TCP_POLICY_CONNECTED until tcp_set_policy() chooses another. 0 takes what struct
- * tcp_config says for all, or the default of the design.
+ * tcp_config says for all, or the default named there.
  */
 struct tcp_policy {
 	uint32_t recv_bytes_start; /* window at first: 64 KiB accepted, 256 KiB connected */

@@ -141,9 +141,8 @@ tcp_time_wait_expired(struct tcp *t, uint64_t now_ns)
 }
 
 bool
-tcp_time_wait_is_reusable(const struct tcp *t, const struct tcp_time_wait *w, uint64_t now_ns)
+tcp_time_wait_is_reusable(const struct tcp_time_wait *w, uint64_t now_ns)
 {
-	(void)t;
 	return w->ts_ok && (now_ms(now_ns) - w->entered_ms) * NSEC_PER_MSEC >= TCP_TIME_WAIT_REUSE_NS;
 }
 
@@ -155,15 +154,13 @@ is_new_incarnation(struct tcp *t, const struct tcp_time_wait *w, const struct tc
 		   uint64_t now_ns)
 {
 	bool has_times = (s->h.options & TCPHDR_HAS_TIMES) != 0;
-	uint32_t iss;
 
 	if (w->ts_ok && has_times)
 		return seq_gt(s->h.ts_value, w->ts_recent) ||
 		       (s->h.ts_value == w->ts_recent && seq_gt(s->h.seq, w->rcv_nxt));
 	if (seq_le(s->h.seq, w->rcv_nxt))
 		return false;
-	iss = tcp_cookie_make(t, &s->tuple, s->h.seq, s->h.mss, now_ns);
-	return seq_gt(iss, w->snd_nxt);
+	return seq_gt(tcp_syn_ack_iss(t, s, now_ns), w->snd_nxt);
 }
 
 enum err

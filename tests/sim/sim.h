@@ -18,7 +18,7 @@
  *   world.c   the hosts' loops and the clock
  *   app.c     what writes, reads, pauses, half-closes, aborts
  *   oracle.c  what a listener on the wire can tell about right and wrong
- *   watch.c   what a host may do at all, whatever the segments say: invariants 3, 7, 10, 11 and 12 of the design
+ *   watch.c   what a host may do at all, whatever the segments say
  *   card.c    what the engine leaves to the card: checksums and cutting
  *   router.c  what hops on the way report: the size that fits
  *
@@ -181,7 +181,7 @@ struct report {
 	uint32_t mtu_bytes;
 };
 
-/* Invariant 7: what a host may say follows from what it heard, was asked for and waited for. */
+/* What a host may say follows from what it heard, was asked for and waited for. */
 struct budget {
 	uint64_t acks_earned; /* by segments that take sequence numbers, by calls and by timers */
 	uint64_t acks_sent;   /* segments that only acknowledge */

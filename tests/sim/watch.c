@@ -1,11 +1,11 @@
 /*
- * What a host may do, whatever the segments say; the numbers are those of the list in the design of the stack.
+ * What a host may do, whatever the segments say:
  *
- *   3   payload that comes next and fits is taken, or the verdict says why not
- *   7   no self-excited traffic: every bare acknowledgment was earned
- *   10  a buffer has as many references as somebody holds
- *   11  a segment costs a bounded number of steps (in the build that counts them)
- *   12  a reset is not answered by a reset
+ *   taken    payload that comes next and fits is taken, or the verdict says why not
+ *   steps    a segment costs a bounded number of steps (in the build that counts them)
+ *   resets   a reset is not answered by a reset
+ *   earned   no self-excited traffic: every bare acknowledgment was earned
+ *   held     a buffer has as many references as somebody holds
  */
 #include "sim.h"
 
@@ -35,7 +35,7 @@ __sanitizer_cov_trace_pc(void)
 	sim_steps++;
 }
 
-/* --- 3, 11, 12: one segment in --------------------------------------------------------- */
+/* --- taken, steps, resets: one segment in ---------------------------------------------- */
 
 static uint8_t
 flags_of(const struct pkt *p)
@@ -133,7 +133,7 @@ watch_output(struct world *w, struct host *h)
 			 sim_steps - steps, reasons);
 }
 
-/* --- 7 --------------------------------------------------------------------------------- */
+/* --- earned ---------------------------------------------------------------------------- */
 
 void
 watch_call(struct host *h)
@@ -172,7 +172,7 @@ check_budget(const struct world *w, const struct host *h)
 			 h->budget.acks_sent, h->budget.acks_earned);
 }
 
-/* --- 10 -------------------------------------------------------------------------------- */
+/* --- held ------------------------------------------------------------------------------ */
 
 struct holders {
 	const struct pkt *held[HOLDERS_MAX]; /* one for each reference on a segment */

@@ -114,9 +114,9 @@ listen_only(void)
 }
 
 static inline struct tcphdr
-handshake_syn(uint8_t options)
+handshake_syn_of(uint8_t options, uint16_t mss)
 {
-	struct tcphdr syn = { .seq = peer.seq, .flags = TCPHDR_SYN, .mss = 1400, .shift = 2 };
+	struct tcphdr syn = { .seq = peer.seq, .flags = TCPHDR_SYN, .mss = mss, .shift = 2 };
 	struct tcphdr h = { 0 };
 
 	syn.options = options | TCPHDR_HAS_MSS;
@@ -128,6 +128,12 @@ handshake_syn(uint8_t options)
 	peer.ack = h.seq + 1;
 	peer.ts_echo = h.ts_value;
 	return h;
+}
+
+static inline struct tcphdr
+handshake_syn(uint8_t options)
+{
+	return handshake_syn_of(options, 1400);
 }
 
 static inline void
@@ -143,13 +149,13 @@ established(void)
 
 /* b has closed first and is in TIME-WAIT. */
 static inline void
-time_wait(bool times)
+time_wait_of(bool times, uint16_t mss)
 {
 	struct tcphdr h;
 
 	listen_only();
 	peer.times = times;
-	handshake_syn(0);
+	handshake_syn_of(0, mss);
 	send_flags(TCPHDR_ACK, 0, 0);
 	side_output(&pair.b);
 	tcp_close(pair.b.tcp, pair.b.conn);
@@ -162,4 +168,10 @@ time_wait(bool times)
 	assert_int_equal(h.ack, peer.seq);
 	assert_int_equal(tcp_stats(pair.b.tcp)->time_wait, 1);
 	assert_int_equal(tcp_stats(pair.b.tcp)->conns, 0);
+}
+
+static inline void
+time_wait(bool times)
+{
+	time_wait_of(times, 1400);
 }

@@ -564,6 +564,28 @@ time_wait_without_timestamps_never_goes_back_in_numbers(void **state)
 	}
 }
 
+/* The same of a client whose segments could be larger than ours: the cookie has what is agreed on. */
+static void
+time_wait_without_timestamps_judges_the_number_that_will_be_sent(void **state)
+{
+	uint32_t reopened = 0;
+
+	(void)state;
+	for (uint32_t step = 1; step < 40; step++) {
+		struct tcphdr syn = { .flags = TCPHDR_SYN, .mss = 8960, .options = TCPHDR_HAS_MSS };
+		struct tcphdr h;
+
+		time_wait_of(false, syn.mss);
+		syn.seq = peer.seq + step * 1000;
+		inject(&syn, 0);
+		assert_true(answer(&h));
+		assert_true(h.flags == TCPHDR_ACK || seq_gt(h.seq, peer.ack));
+		reopened += h.flags == (TCPHDR_SYN | TCPHDR_ACK);
+		pair_fini();
+	}
+	assert_in_range(reopened, 1, 38);
+}
+
 static void
 several_syns_in_one_burst_reopen_once(void **state)
 {
@@ -806,6 +828,7 @@ main(void)
 		cmocka_unit_test(group_and_zero_addresses_are_not_spoken_to),
 		cmocka_unit_test(time_wait_accepts_a_newer_incarnation_only),
 		cmocka_unit_test(time_wait_without_timestamps_never_goes_back_in_numbers),
+		cmocka_unit_test(time_wait_without_timestamps_judges_the_number_that_will_be_sent),
 		cmocka_unit_test(several_syns_in_one_burst_reopen_once),
 		cmocka_unit_test(time_wait_is_ended_by_the_exact_reset_only_and_never_answers_an_ack),
 		cmocka_unit_test(a_repeated_fin_starts_time_wait_again),
