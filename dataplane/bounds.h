@@ -36,6 +36,9 @@ CHECK_STATIC(RECORD_PLAIN_BYTES + TLS_RECORD_OVERHEAD_MAX <= 2048, "a record fit
 #define CLIENT_PIECES_MIN ((EVENT_BYTES_MAX + TLS_RECORD_BYTES_MAX) / RECORD_PLAIN_BYTES + 4)
 CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors stays for what is in flight");
 
+/* How often a client looks for descriptors that only others can give back. */
+#define CLIENT_STARVED_NS (50 * NSEC_PER_MSEC)
+
 /* What a client may still send after an early answer before the connection is closed (RFC 9112
  * section 9.6: closing at once could take the answer away from it). */
 #define DRAIN_BYTES_MAX (64 * 1024)

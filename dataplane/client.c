@@ -245,6 +245,15 @@ client_flush(struct worker *w, struct client *c)
 	w->stage.owner = NULL;
 }
 
+/* What is missing is not c's to give back. */
+static void
+starve(struct worker *w, struct client *c)
+{
+	CHECK(c->state == CLIENT_WAIT || c->state == CLIENT_LISTING);
+	c->starved = true;
+	set_timer(w, c, CLIENT_STARVED_NS);
+}
+
 bool
 client_has_room(struct worker *w, struct client *c)
 {
@@ -258,7 +267,11 @@ client_has_room(struct worker *w, struct client *c)
 		return false;
 	}
 	if (tcp_send_pieces(w->tcp, c->conn) < CLIENT_PIECES_MIN) {
-		tcp_notify_below(w->tcp, c->conn, unacked / 2);
+		/* With nothing under way TCP would say at once that it has sunk, again and again. */
+		if (unacked > 0)
+			tcp_notify_below(w->tcp, c->conn, unacked / 2);
+		else
+			starve(w, c);
 		return false;
 	}
 	return true;
@@ -292,6 +305,7 @@ client_wait(struct worker *w, struct client *c, enum client_state state)
 	CHECK(state == CLIENT_WAIT || state == CLIENT_LISTING);
 	c->progress_at_ns = w->now_ns;
 	c->acked_bytes = c->sent_bytes - tcp_unacked(w->tcp, c->conn);
+	c->starved = false;
 	set_state(w, c, state, w->config.times.stall_ns / STALL_LOOKS);
 }
 
@@ -845,6 +859,10 @@ client_timer_expired(struct worker *w, struct client *c)
 	case CLIENT_WAIT:
 	case CLIENT_LISTING:
 		look_for_stall(w, c);
+		if (c->state == CLIENT_FREE || !c->starved)
+			return;
+		c->starved = false;
+		client_writable(w, c);
 		return;
 	case CLIENT_HANDSHAKE:
 		worker_count_verdict(w, ERR_CLIENT_SLOW);

@@ -51,6 +51,7 @@ struct client {
 	bool is_ready;   /* on the ready list */
 	bool eof;        /* the peer sent FIN or close_notify */
 	bool broken;     /* output was lost for want of a packet: reset at the end of this turn */
+	bool starved;    /* others have the descriptors that it needs: the timer looks again */
 	bool close_after; /* the answer under way says Connection: close */
 	uint8_t minor_version;
 	uint32_t requests;
@@ -87,7 +88,7 @@ void client_flush(struct worker *w, struct client *c);
 void client_wait(struct worker *w, struct client *c, enum client_state state);
 
 /* True while the client takes its answer fast enough. If false, client_event() will resume the exchange
- * when the level has fallen. */
+ * when the level has fallen, or client_timer_expired() when others may have given descriptors back. */
 bool client_has_room(struct worker *w, struct client *c);
 
 /* The answer under way is complete and flushed: next request, drain, or close. */

@@ -1,7 +1,7 @@
 #pragma once
 
 /* Two stacks, a and b, and a wire without delay between them; time is a number. A test says which
- * segments the wire loses. Included by the tests of this folder only. */
+ * segments the wire loses. Included by the tests of this folder and of unit/dataplane. */
 
 #include <setjmp.h>
 #include <stdarg.h>
