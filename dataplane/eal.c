@@ -179,6 +179,13 @@ eal_start(const struct config *config, uint64_t packet_bytes, char *text, size_t
 	for (uint32_t i = 0; i < config->eal_extra_count; i++)
 		add(config->eal_extra[i]);
 	if (rte_eal_init(arguments.count, arguments.list) < 0) {
+		if (config->memory.huge_pages == CONFIG_HUGE_PAGES_YES && !has_huge_pages()) {
+			snprintf(text, room,
+				 "memory.huge_pages is yes, but this machine has no free ones: reserve %llu of "
+				 "2 MiB in /proc/sys/vm/nr_hugepages, or write huge_pages: auto",
+				 (unsigned long long)(packet_bytes / (2 * MIB) + packet_bytes / (16 * MIB) + 32));
+			return false;
+		}
 		snprintf(text, room, "DPDK does not start: %s; its arguments were: %s",
 			 rte_strerror(rte_errno), arguments.line);
 		return false;

@@ -38,7 +38,7 @@ on_signal(int signal)
 static void
 print_help(FILE *to)
 {
-	fprintf(to, "usage: sluice-dataplane --config FILE [--wait SECONDS] [--check]\n"
+	fprintf(to, "Usage: sluice-dataplane --config FILE [--wait SECONDS] [--check]\n"
 		    "\n"
 		    "Terminates TLS, admits requests and relays them to backends, on DPDK ports.\n"
 		    "\n"
@@ -197,6 +197,20 @@ print_line(void *owner, const char *text)
 	puts(text);
 }
 
+/* All of it is taken at start, and some only touched later: what cannot be had is said now, not by the kernel's
+ * OOM killer under load. */
+static bool
+fits_machine(uint64_t bytes, char *text, size_t room)
+{
+	uint64_t machine_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+
+	snprintf(text, room,
+		 "the sum of memory is %llu MiB, this machine has %llu MiB: lower limits.clients, limits.upstreams, "
+		 "limits.bodies or memory.size; --check prints each term",
+		 (unsigned long long)(bytes / MIB), (unsigned long long)(machine_bytes / MIB));
+	return bytes <= machine_bytes;
+}
+
 static void
 say_port(const struct port *port, const struct config_port *config)
 {
@@ -217,11 +231,12 @@ run(const struct config *config, struct tls_identity *identity, const struct opt
 	char text[TEXT_BYTES];
 	struct shm shm;
 
+	if (!fits_machine(budget_print(config, &(struct config_complaints){ log_sum, NULL }), text, sizeof(text)))
+		return fail("start_failed", text);
 	if (!wait_for_tables(config, options->wait_ns, &shm, text))
 		return fail("no_tables", text);
 	if (!fleet_open(&fleet, config, &shm, identity, text, sizeof(text)))
 		return fail("start_failed", text);
-	budget_print(config, &(struct config_complaints){ log_sum, NULL });
 	LOG_INFO("eal", LOG_TEXT("arguments", eal_line()));
 	if (!fleet_start(&fleet))
 		return fail("start_failed", "DPDK does not start the workers");
@@ -255,7 +270,10 @@ main(int argc, char **argv)
 		return fail("certificate_refused", text);
 	if (options.check_only) {
 		printf("%s: fine\n", options.config);
-		budget_print(&config, &(struct config_complaints){ print_line, NULL });
+		/* It may be another machine's file, so this is no error here. */
+		if (!fits_machine(budget_print(&config, &(struct config_complaints){ print_line, NULL }), text,
+				  sizeof(text)))
+			fprintf(stderr, "%s: warning: %s\n", options.config, text);
 		tls_identity_free(identity);
 		return EXIT_FINE;
 	}

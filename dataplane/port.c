@@ -36,6 +36,31 @@ failed(char *text, size_t room, const struct port *port, const char *what, int e
 	return false;
 }
 
+/* DPDK's error number says little (EPERM for an interface that is not there), so the usual mistakes are looked
+ * for; what the driver found is in the lines that DPDK wrote itself. */
+static void
+say_why(const struct port *port, const char *device, char *text, size_t room)
+{
+	const char *said = strstr(device, "iface=");
+	char interface[IFNAMSIZ] = "";
+
+	if (said != NULL)
+		snprintf(interface, sizeof(interface), "%.*s", (int)strcspn(said + strlen("iface="), ","),
+			 said + strlen("iface="));
+	if (interface[0] != '\0' && if_nametoindex(interface) == 0)
+		snprintf(text, room, "port %s: there is no interface %s; see ip link for those in this namespace",
+			 port->name, interface);
+	else if (strncmp(device, "net_af_", strlen("net_af_")) == 0 && interface[0] == '\0')
+		snprintf(text, room, "port %s: the device names no interface; write \"%s,iface=eth1\"", port->name,
+			 device);
+	else
+		snprintf(text, room,
+			 "port %s: DPDK cannot open \"%s\" (its reason is in the lines before this one); write "
+			 "a PCI address that has a DPDK driver (0000:81:00.0), or net_af_packet0,iface=eth1; "
+			 "net_af_xdp0,iface=eth1; net_tap0",
+			 port->name, device);
+}
+
 static bool
 find(struct port *port, const char *device, char *text, size_t room)
 {
@@ -46,10 +71,7 @@ find(struct port *port, const char *device, char *text, size_t room)
 		return true;
 	error = rte_dev_probe(device);
 	if (error != 0) {
-		snprintf(text, room,
-			 "port %s: cannot be opened: %s; check the device string \"%s\" and that its "
-			 "interface exists",
-			 port->name, strerror(-error), device);
+		say_why(port, device, text, room);
 		return false;
 	}
 	error = rte_eth_dev_get_port_by_name(port->name, &port->id);

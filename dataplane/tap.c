@@ -83,8 +83,14 @@ open_device(struct tap *tap, char *text, size_t room)
 	if (tap->fd < 0)
 		return failed(&tap->config, "open /dev/net/tun", text, room);
 	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", tap->config.name);
-	if (ioctl(tap->fd, TUNSETIFF, &request) < 0)
-		return failed(&tap->config, "make the interface", text, room);
+	if (ioctl(tap->fd, TUNSETIFF, &request) < 0) {
+		if (errno != EINVAL || if_nametoindex(tap->config.name) == 0)
+			return failed(&tap->config, "make the interface", text, room);
+		snprintf(text, room,
+			 "exception.tap %s: there is an interface of that name that is no TAP; write another name",
+			 tap->config.name);
+		return false;
+	}
 	return set_up(&tap->config, text, room);
 }
 

@@ -73,21 +73,31 @@ find_key(const struct key *table, const char *name)
 	return NULL;
 }
 
+/* "a, b, c"; names too, if it is not NULL. */
+static void
+list_keys(const struct key *table, char all[LINE_BYTES / 2], const char *names[KEYS_MAX])
+{
+	size_t count = 0;
+
+	all[0] = '\0';
+	for (; table->name != NULL; table++) {
+		CHECK(count + 1 < KEYS_MAX);
+		if (names != NULL)
+			names[count] = table->name;
+		snprintf(all + strlen(all), LINE_BYTES / 2 - strlen(all), "%s%s",
+			 count > 0 ? ", " : "", table->name);
+		count++;
+	}
+}
+
 static void
 complain_unknown(struct reader *r, struct place place, const struct key *table, const char *name)
 {
 	const char *names[KEYS_MAX] = { NULL };
-	char all[LINE_BYTES / 2] = "";
+	char all[LINE_BYTES / 2];
 	const char *nearest;
-	size_t count = 0;
 
-	for (; table->name != NULL; table++) {
-		CHECK(count + 1 < KEYS_MAX);
-		names[count] = table->name;
-		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s",
-			 count > 0 ? ", " : "", table->name);
-		count++;
-	}
+	list_keys(table, all, names);
 	nearest = value_nearest(name, names);
 	if (nearest != NULL)
 		complain(r, place, "unknown key '%s'; did you mean '%s'?", name, nearest);
@@ -137,8 +147,8 @@ read_scalar(struct reader *r, const struct key *key, struct fy_node *node, struc
 		complain(r, place, "%s: %s", key->name, complaint);
 }
 
-static void read_mapping(struct reader *r, const struct key *table, struct fy_node *node,
-			 struct place place, uint8_t *base);
+static void read_mapping(struct reader *r, const char *name, const struct key *table,
+			 struct fy_node *node, struct place place, uint8_t *base);
 
 static void
 read_list(struct reader *r, const struct key *key, struct fy_node *node, struct place near,
@@ -164,7 +174,7 @@ read_list(struct reader *r, const struct key *key, struct fy_node *node, struct 
 			return;
 		}
 		if (element.type == KEY_SECTION)
-			read_mapping(r, element.inside, item, near, field);
+			read_mapping(r, element.name, element.inside, item, near, field);
 		else
 			read_scalar(r, &element, item, near, field);
 		count++;
@@ -182,7 +192,7 @@ read_absent(struct reader *r, const struct key *key, struct place place, uint8_t
 	char complaint[VALUE_COMPLAINT_BYTES];
 
 	if (key->type == KEY_SECTION)
-		read_mapping(r, key->inside, NULL, place, base);
+		read_mapping(r, key->name, key->inside, NULL, place, base);
 	else if (key->fallback == NULL)
 		complain(r, place, "'%s' is missing; %s", key->name, key->help);
 	else if (key->type != KEY_LIST)
@@ -194,24 +204,27 @@ read_present(struct reader *r, const struct key *key, struct fy_node *node, stru
 	     uint8_t *base)
 {
 	if (key->type == KEY_SECTION)
-		read_mapping(r, key->inside, node, place, base);
+		read_mapping(r, key->name, key->inside, node, place, base);
 	else if (key->type == KEY_LIST)
 		read_list(r, key, node, place, base);
 	else
 		read_scalar(r, key, node, place, base + key->offset);
 }
 
-/* node NULL: the mapping is absent, and all its keys with it. */
+/* node NULL: the mapping is absent, and all its keys with it. What it is called is for complaints. */
 static void
-read_mapping(struct reader *r, const struct key *table, struct fy_node *node, struct place place,
-	     uint8_t *base)
+read_mapping(struct reader *r, const char *called, const struct key *table, struct fy_node *node,
+	     struct place place, uint8_t *base)
 {
+	char all[LINE_BYTES / 2];
 	uint64_t seen = 0;
 	struct fy_node_pair *pair;
 	void *cursor = NULL;
 
 	if (node != NULL && !fy_node_is_mapping(node)) {
-		complain(r, place_of(node, place), "expected a mapping of keys to values");
+		list_keys(table, all, NULL);
+		complain(r, place_of(node, place), "%s: expected a mapping of keys to values; keys here: %s",
+			 called, all);
 		return;
 	}
 	while (node != NULL && (pair = fy_node_mapping_iterate(node, &cursor)) != NULL) {
@@ -278,18 +291,99 @@ check_gateway(struct reader *r, struct fy_node *root, const struct config_port *
 			 "%s: is in none of the port's networks", name);
 }
 
+static bool
+is_same_address(const struct config_address *a, const struct config_address *b)
+{
+	return memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
+}
+
+/* RFC 1122 section 3.2.1.3: an IPv4 network's first and last address are no host's; RFC 3021 has /31 without. */
+static bool
+is_host(const struct config_address *address)
+{
+	uint32_t host = 0, mask = 0;
+
+	if (!address->is_ip4 || address->prefix_bits > 30)
+		return true;
+	mask = UINT32_MAX >> address->prefix_bits;
+	for (int i = 12; i < 16; i++)
+		host = host << 8 | address->ip[i];
+	return (host & mask) != 0 && (host & mask) != mask;
+}
+
+static void
+check_addresses(struct reader *r, struct fy_node *root, const struct config *config, uint32_t port)
+{
+	const struct config_port *late = &config->ports[port];
+
+	for (uint32_t i = 0; i < late->address_count; i++) {
+		struct place place =
+			place_at(root, "/ports/%" PRIu32 "/addresses/%" PRIu32, port, i);
+
+		if (!is_host(&late->addresses[i]))
+			complain(r, place,
+				 "addresses: is its network's own or broadcast address; write one "
+				 "between them");
+		for (uint32_t p = 0; p <= port; p++)
+			for (uint32_t j = 0; j < (p < port ? config->ports[p].address_count : i); j++)
+				if (is_same_address(&config->ports[p].addresses[j], &late->addresses[i]))
+					complain(r, place, "addresses: is there twice");
+	}
+}
+
+/* DPDK knows a port by what stands before the first comma. */
+static bool
+is_same_device(const char *a, const char *b)
+{
+	size_t len = strcspn(a, ",");
+
+	return len == strcspn(b, ",") && strncmp(a, b, len) == 0;
+}
+
+static void
+check_ports(struct reader *r, struct fy_node *root, const struct config *config)
+{
+	for (uint32_t i = 0; i < config->port_count; i++) {
+		const struct config_port *port = &config->ports[i];
+
+		check_gateway(r, root, port, i, &port->gateway4, "gateway4");
+		check_gateway(r, root, port, i, &port->gateway6, "gateway6");
+		check_addresses(r, root, config, i);
+		for (uint32_t j = 0; j < i; j++)
+			if (is_same_device(port->device, config->ports[j].device))
+				complain(r, place_at(root, "/ports/%" PRIu32 "/device", i),
+					 "device: an earlier port is %.*s; number them: net_tap0, "
+					 "net_tap1",
+					 (int)strcspn(port->device, ","), port->device);
+	}
+}
+
+static bool
+is_ours(const struct config *config, const struct config_address *address)
+{
+	for (uint32_t p = 0; p < config->port_count; p++)
+		for (uint32_t i = 0; i < config->ports[p].address_count; i++)
+			if (is_same_address(&config->ports[p].addresses[i], address))
+				return true;
+	return false;
+}
+
 static void
 check_listeners(struct reader *r, struct fy_node *root, const struct config *config)
 {
-	for (uint32_t i = 1; i < config->listener_count; i++) {
+	for (uint32_t i = 0; i < config->listener_count; i++) {
 		const struct config_listener *late = &config->listeners[i];
+
+		if (late->address.is_set && !is_ours(config, &late->address))
+			complain(r, place_at(root, "/listeners/%" PRIu32 "/address", i),
+				 "address: is no address of a port; write one of them, or any");
 
 		for (uint32_t j = 0; j < i; j++) {
 			const struct config_listener *early = &config->listeners[j];
 
 			if (late->port == early->port &&
 			    (!late->address.is_set || !early->address.is_set ||
-			     memcmp(late->address.ip, early->address.ip, 16) == 0))
+			     is_same_address(&late->address, &early->address)))
 				complain(r, place_at(root, "/listeners/%" PRIu32 "/port", i),
 					 "port: an earlier listener has port %u on this address",
 					 late->port);
@@ -337,12 +431,7 @@ check_surface(struct reader *r, struct fy_node *root, const struct config_surfac
 static void
 check_together(struct reader *r, struct fy_node *root, const struct config *config)
 {
-	for (uint32_t i = 0; i < config->port_count; i++) {
-		check_gateway(r, root, &config->ports[i], i, &config->ports[i].gateway4,
-			      "gateway4");
-		check_gateway(r, root, &config->ports[i], i, &config->ports[i].gateway6,
-			      "gateway6");
-	}
+	check_ports(r, root, config);
 	check_exceptions(r, root, config);
 	check_tcp(r, root, &config->tcp.clients, "clients");
 	check_tcp(r, root, &config->tcp.backends, "backends");
@@ -408,7 +497,7 @@ config_parse(struct config *config, const char *name, struct bytes text,
 		complain_syntax(&r, diag);
 		goto out;
 	}
-	read_mapping(&r, schema_root, fy_document_root(document), (struct place){ 0, 0 },
+	read_mapping(&r, "the file", schema_root, fy_document_root(document), (struct place){ 0, 0 },
 		     (uint8_t *)fresh);
 	if (r.complaint_count == 0)
 		check_together(&r, fy_document_root(document), fresh);

@@ -49,7 +49,6 @@ struct config_port {
 	struct config_address gateway4; /* prefix_bits is not used */
 	struct config_address gateway6;
 	uint32_t mtu;
-	uint32_t queues; /* 0: one per worker */
 	uint32_t vlan; /* tag of every frame, 1-4094; 0: untagged */
 	/* What the device does instead of us. */
 	struct {
@@ -103,7 +102,7 @@ struct config {
 	enum config_idle idle;
 	struct {
 		enum config_huge_pages huge_pages;
-		uint64_t bytes;
+		uint64_t bytes; /* of packets, all workers together */
 	} memory;
 	uint32_t eal_extra_count;
 	char eal_extra[CONFIG_EAL_EXTRA_MAX][CONFIG_TEXT_BYTES];

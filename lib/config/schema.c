@@ -61,7 +61,8 @@ static const struct key memory_keys[] = {
 	CHOICE("huge_pages", CONFIG(memory.huge_pages), huge_pages_choices, "auto", KEY_RESTART,
 	       "Huge pages: auto uses them when the machine has enough, yes fails without them."),
 	VALUE("size", KEY_SIZE, CONFIG(memory.bytes), 64 * MIB, 1024 * GIB, "512MiB", KEY_RESTART,
-	      "Memory that the dataplane takes for packets, connections and bodies."),
+	      "For packets, all workers together. Connections and bodies take more, by limits and tcp; "
+	      "the sum: sluice-dataplane --check."),
 	END,
 };
 
@@ -106,8 +107,6 @@ static const struct key port_keys[] = {
 	      KEY_RESTART, "Where IPv6 packets for other networks go."),
 	VALUE("mtu", KEY_COUNT, FIELD(struct config_port, mtu), 1280, 9000, "1500", KEY_RESTART,
 	      "Largest IP packet sent by this port."),
-	VALUE("queues", KEY_COUNT, FIELD(struct config_port, queues), 0, 64, "0", KEY_RESTART,
-	      "Receive queues; 0: one per worker."),
 	VALUE("vlan", KEY_COUNT, FIELD(struct config_port, vlan), 0, 4094, "0", KEY_RESTART,
 	      "VLAN tag of every frame of this port; 0: untagged."),
 	SECTION("offload", offload_keys, "What the device does instead of the processor."),

@@ -202,7 +202,6 @@ write_config() # DEVICE QUEUES HUGE-PAGES
 	ports:
 	  - device: "$1"
 	    addresses: [10.77.0.2/24, "fd77::2/64"]
-	    queues: $2
 	    mtu: $mtu
 	    vlan: $vlan
 	    offload: {$offload}

@@ -40,8 +40,7 @@ memory:
 ports:
   - device: "{device}"
     addresses: [{addresses}]
-{gateway}    queues: {workers}
-listeners:
+{gateway}listeners:
   - port: {port}
     certificates:
       - chain: {folder}/edge.pem

@@ -122,7 +122,6 @@ values_arrive_as_written(void **state)
 			       "      - 2001:db8::1/64\n"
 			       "    gateway4: 192.0.2.254\n"
 			       "    gateway6: fe80::1\n"
-			       "    queues: 2\n"
 			       "listeners:\n"
 			       "  - port: 8443\n"
 			       "    address: 2001:db8::1\n"
@@ -145,7 +144,6 @@ values_arrive_as_written(void **state)
 	assert_memory_equal(config.ports[0].addresses[1].ip, ip6, 16);
 	assert_int_equal(config.ports[0].addresses[1].prefix_bits, 64);
 	assert_true(config.ports[0].gateway6.is_set);
-	assert_int_equal(config.ports[0].queues, 2);
 	assert_int_equal(config.listeners[0].port, 8443);
 	assert_int_equal(config.listeners[0].certificate_count, 2);
 	assert_string_equal(config.listeners[0].certificates[0].chain, "etc/c.pem");
@@ -198,7 +196,8 @@ a_wrong_value_is_named_with_its_place_and_its_bounds(void **state)
 	refuses(PORTS LISTENERS "instance: \"a\\tb\"\n",
 		"3:12: error: instance: has a control character in it");
 	refuses(PORTS LISTENERS "instance: a/b\n", "3:11: error: instance: must not contain '/'");
-	refuses(PORTS LISTENERS "memory: 5\n", "3:9: error: expected a mapping of keys to values");
+	refuses(PORTS LISTENERS "memory: 5\n", 
+		"3:9: error: memory: expected a mapping of keys to values; keys here: huge_pages, size");
 }
 
 static void
@@ -255,6 +254,30 @@ missing_and_superfluous_elements_are_counted(void **state)
 	refuses(PORTS "listeners: [{certificates: [{chain: c.pem, key: k.pem}]},\n"
 		      "  {port: 443, certificates: [{chain: c.pem, key: k.pem}]}]\n",
 		"3:10: error: port: an earlier listener has port 443 on this address");
+}
+
+static void
+ports_and_listeners_have_hosts_addresses_each_once(void **state)
+{
+	(void)state;
+	refuses("ports: [{device: a, addresses: [192.0.2.0/24]}]\n" LISTENERS,
+		"1:33: error: addresses: is its network's own or broadcast address; write one "
+		"between them");
+	refuses("ports: [{device: a, addresses: [192.0.2.127/25]}]\n" LISTENERS,
+		"1:33: error: addresses: is its network's own or broadcast address; write one "
+		"between them");
+	assert_int_equal(parse("ports: [{device: a, addresses: [192.0.2.0/31]}]\n" LISTENERS), ERR_OK);
+	assert_int_equal(parse("ports: [{device: a, addresses: [192.0.3.0/23, 10.0.0.255/16, '2001:db8::/64']}]\n"
+			       LISTENERS),
+			 ERR_OK);
+	refuses("ports: [{device: a, addresses: [192.0.2.1/24]}, {device: b, addresses: [192.0.2.1/25]}]\n"
+		LISTENERS,
+		"1:73: error: addresses: is there twice");
+	refuses("ports: [{device: 'net_tap0,iface=x', addresses: [192.0.2.1/24]},"
+		" {device: 'net_tap0,iface=y', addresses: [192.0.3.1/24]}]\n" LISTENERS,
+		"1:76: error: device: an earlier port is net_tap0; number them: net_tap0, net_tap1");
+	refuses(PORTS "listeners: [{address: 192.0.2.77, certificates: [{chain: c.pem, key: k.pem}]}]\n",
+		"2:23: error: address: is no address of a port; write one of them, or any");
 }
 
 static void
@@ -390,6 +413,7 @@ main(void)
 		cmocka_unit_test(a_value_left_empty_is_a_complaint_not_a_default),
 		cmocka_unit_test(addresses_must_be_addresses),
 		cmocka_unit_test(missing_and_superfluous_elements_are_counted),
+		cmocka_unit_test(ports_and_listeners_have_hosts_addresses_each_once),
 		cmocka_unit_test(every_complaint_of_a_file_is_made_at_once),
 		cmocka_unit_test(broken_yaml_is_refused_with_its_place),
 		cmocka_unit_test(a_file_that_is_not_there_is_a_complaint),
