@@ -203,7 +203,8 @@ handle(void *owner, struct MHD_Connection *connection, const char *path, const c
 			return send_refusal(connection, MHD_HTTP_OK, "{\"status\":\"ok\"}");
 		return send_refusal(connection, MHD_HTTP_UNAUTHORIZED,
 				    "{\"error\":{\"code\":\"unauthorized\","
-				    "\"message\":\"the bearer token is missing or wrong\"}}");
+				    "\"message\":\"the bearer token is missing or wrong; "
+				    "the file of admin.token_file has it\"}}");
 	}
 	if (*piece_len > 0) {
 		bool taken = take_piece(upload, piece, *piece_len);

@@ -209,7 +209,8 @@ prepare_usage(struct store *store, const char *by)
 			 USAGE_CHARACTERS, USAGE_BYTES);
 		return store_prepare(store, sql);
 	}
-	store_refuse(store, ERR_STORE_INVALID, "usage by \"%.32s\" is not known", by);
+	store_refuse(store, ERR_STORE_INVALID, "usage by \"%.32s\" is not known; there are account, key, model, "
+		     "instance, region, pod, hour and request", by);
 	return NULL;
 }
 

@@ -205,8 +205,8 @@ fits_machine(uint64_t bytes, char *text, size_t room)
 	uint64_t machine_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 
 	snprintf(text, room,
-		 "the sum of memory is %llu MiB, this machine has %llu MiB: lower limits.clients, limits.upstreams, "
-		 "limits.bodies or memory.size; --check prints each term",
+		 "the sum of memory is %llu MiB, this machine has %llu MiB: lower limits.clients, "
+		 "limits.upstreams, limits.bodies or memory.size; --check prints each term",
 		 (unsigned long long)(bytes / MIB), (unsigned long long)(machine_bytes / MIB));
 	return bytes <= machine_bytes;
 }

@@ -290,10 +290,16 @@ def check_headers_alone(root, build, files):
 
 
 def main():
+    if sys.argv[1:] in (['--help'], ['-h']):
+        print(__doc__)
+        return 0
     if len(sys.argv) not in (2, 3):
         print(__doc__, file=sys.stderr)
         return 2
     root = Path(sys.argv[1]).resolve()
+    if not root.is_dir():
+        print(f'tidy: {sys.argv[1]} is no folder', file=sys.stderr)
+        return 2
     files = tracked_files(root)
     for path in files:
         suffix = Path(path).suffix

@@ -253,6 +253,14 @@ code=0; "$ctl" nonsense 2>/dev/null || code=$?; [ $code = 2 ] || fail "exit code
 code=0; "$ctl" plan rm none-such 2>/dev/null || code=$?; [ $code = 1 ] || fail "exit code of failure: $code"
 want 'sluice_ledger_records_total' curl -s --noproxy '*' -H "Authorization: Bearer $SLUICE_ADMIN_TOKEN" \
 	"$SLUICE_ADMIN_URL/metrics"
+want 'Usage records put into the ledger' "$ctl" metrics ledger records
+want_not 'sluice_probe' "$ctl" metrics ledger
+want '"sluice_ledger_records_total":' "$ctl" --json metrics ledger_records
+want "bearer token" "$ctl" --token wrong-wrong-wrong metrics
+want "no counter" "$ctl" metrics none-such
+code=0; "$ctl" --frob status 2>/dev/null || code=$?; [ $code = 2 ] || fail "exit code of a wrong option: $code"
+want "cannot be opened: No such file" "$ctl" apply "$folder/none-such.yaml"
+want "account, key, model" "$ctl" usage --by none-such
 
 # --- SIGTERM
 kill -TERM "$pid"

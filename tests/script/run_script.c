@@ -1016,9 +1016,13 @@ main(int argc, char **argv)
 	uint64_t seed = choose_seed();
 	uint32_t runs = 0;
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: [SLUICE_SEED=N] run_script FILE.pkt\n");
-		return 2;
+	if (argc != 2 || argv[1][0] == '-') {
+		bool asked = argc == 2 && strcmp(argv[1], "--help") == 0;
+
+		fputs("Usage: [SLUICE_SEED=N] run_script FILE.pkt\n"
+		      "What a script may say: tests/script/README.md.\n",
+		      asked ? stdout : stderr);
+		return asked ? 0 : 2;
 	}
 	if (!read_source(argv[1], &source))
 		return 1;

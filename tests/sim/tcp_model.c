@@ -639,8 +639,13 @@ main(int argc, char **argv)
 	if (argc == 3)
 		return replay_one((uint32_t)strtoul(argv[1], NULL, 10), argv[2]);
 	if (argc != 1) {
-		fprintf(stderr, "usage: tcp_model [--faults F] [SCENARIO CHOICES]\n");
-		return 2;
+		bool asked = argc == 2 && strcmp(argv[1], "--help") == 0;
+
+		fputs("Usage: tcp_model [--faults F] [SCENARIO CHOICES]\n"
+		      "  --faults F        at most F faults together (2)\n"
+		      "  SCENARIO CHOICES  one path again, with its packets: the numbers that a failure prints\n",
+		      asked ? stdout : stderr);
+		return asked ? 0 : 2;
 	}
 	for (uint32_t i = 0; i < COUNT_OF(scenarios); i++)
 		explore(&scenarios[i]);

@@ -32,13 +32,15 @@ main(int argc, char **argv)
 	uint64_t seed = 1;
 	uint64_t length;
 
+	if (argc == 2 && strcmp(argv[1], "--help") == 0)
+		printf("Usage: %s --soak-minutes N | --idle-days N, [--seed S]\n", argv[0]);
 	if (!soaks && !idles)
 		return seeds_main(argc, argv, world_run);
 	if (argc == 5 && strcmp(argv[3], "--seed") == 0)
 		seed = number(argv[4]);
 	length = argc == 3 || argc == 5 ? number(argv[2]) : 0;
 	if (length == 0 || seed == 0) {
-		fprintf(stderr, "usage: %s --soak-minutes N | --idle-days N, [--seed S]\n", argv[0]);
+		fprintf(stderr, "Usage: %s --soak-minutes N | --idle-days N, [--seed S]\n", argv[0]);
 		return 2;
 	}
 	return soaks ? soak_run(seed, (uint32_t)length) : idle_run(seed, (uint32_t)length);

@@ -560,9 +560,13 @@ main(int argc, char **argv)
 	uint32_t length = argc == 3 && !writes ? (uint32_t)strtoul(argv[2], NULL, 10) : LENGTH_DEFAULT;
 	uint64_t words = 0;
 
-	if (argc < 2 || argc > 3 || length < 1 || length > LENGTH_MAX) {
-		fprintf(stderr, "usage: tcp_words GOLDEN [LENGTH] | --write GOLDEN\n");
-		return 2;
+	if (argc < 2 || argc > 3 || length < 1 || length > LENGTH_MAX || (argv[1][0] == '-' && !writes)) {
+		bool asked = argc == 2 && strcmp(argv[1], "--help") == 0;
+
+		fputs("Usage: tcp_words GOLDEN [LENGTH] | --write GOLDEN\n"
+		      "Compares what the engine does with the golden table, or writes it anew.\n",
+		      asked ? stdout : stderr);
+		return asked ? 0 : 2;
 	}
 	for (uint32_t i = 0; i < COUNT_OF(starts); i++)
 		words += play_all(&starts[i], length);

@@ -64,12 +64,14 @@ struct crowd {
 };
 
 static int
-usage(const char *program)
+usage(const char *program, FILE *to)
 {
-	fprintf(stderr,
-		"usage: %s --seed N [--verbose] | --seeds A..B | --seeds N, [--jobs J] [--resume FILE]\n",
+	fprintf(to,
+		"Usage: %s --seed N [--verbose] | --seeds A..B | --seeds N, [--jobs J] [--resume FILE]\n"
+		"Without options: seeds 1 to SLUICE_SEEDS of the environment (1000), or SLUICE_SEED alone.\n"
+		"Exit codes: 0 all passed, 1 some failed, 2 wrong use.\n",
 		program);
-	return 2;
+	return to == stdout ? 0 : 2;
 }
 
 double
@@ -383,8 +385,10 @@ seeds_main(int argc, char **argv, seeds_run run)
 {
 	struct options o;
 
+	if (argc == 2 && strcmp(argv[1], "--help") == 0)
+		return usage(argv[0], stdout);
 	if (!parse_options(argc, argv, &o))
-		return usage(argv[0]);
+		return usage(argv[0], stderr);
 	if (o.first == o.last) {
 		prepare_process();
 		run(o.first, o.is_verbose);

@@ -48,14 +48,15 @@ fail(const char *what)
 }
 
 static int
-usage(void)
+usage(FILE *to)
 {
 	fputs("Usage: sluice-front [--listen ADDRESS:PORT=ADDRESS:PORT]... -- COMMAND...\n"
 	      "Runs COMMAND in user, network and mount namespaces of its own; connections to the\n"
 	      "first address of a pair end at the second one, inside. IPv6 addresses in "
-	      "brackets.\n",
-	      stderr);
-	return 2;
+	      "brackets.\n"
+	      "Exit codes: COMMAND's, 1 failed, 2 wrong use.\n",
+	      to);
+	return to == stdout ? 0 : 2;
 }
 
 /* "192.0.2.1:80" or "[2001:db8::1]:80". */
@@ -97,10 +98,10 @@ open_listener(char *text)
 
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(text, "="), text);
 	if (equals == NULL || listener_count == LISTENERS_MAX)
-		return usage();
+		return usage(stderr);
 	*equals = '\0';
 	if (!parse_endpoint(text, &here) || !parse_endpoint(equals + 1, &listener->target))
-		return usage();
+		return usage(stderr);
 	listener->fd = socket(here.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (here.ss_family == AF_INET6 && listener->fd < 0 && errno == EAFNOSUPPORT) {
 		fprintf(stderr, "sluice-front: no IPv6 here, not listening on %s\n", name);
@@ -262,13 +263,15 @@ main(int argc, char **argv)
 	int next = 1;
 	int rc = 0;
 
+	if (argc == 2 && strcmp(argv[1], "--help") == 0)
+		return usage(stdout);
 	for (; next + 1 < argc && strcmp(argv[next], "--listen") == 0; next += 2) {
 		rc = open_listener(argv[next + 1]);
 		if (rc != 0)
 			return rc;
 	}
 	if (next + 1 >= argc || strcmp(argv[next], "--") != 0)
-		return usage();
+		return usage(stderr);
 	rc = leave_host();
 	if (rc != 0)
 		return rc;

@@ -1,10 +1,12 @@
 #include "apply.h"
 
+#include <errno.h>
 #include <libfyaml.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "money.h"
 #include "words.h"
@@ -467,9 +469,14 @@ bool
 apply_file(struct client *client, const char *path, bool json)
 {
 	struct apply a = { .client = client, .path = path, .json = json };
-	struct fy_document *document = fy_document_build_from_file(NULL, path);
+	struct fy_document *document;
 	bool done;
 
+	if (access(path, R_OK) != 0) {
+		fprintf(stderr, "%s: error: cannot be opened: %s\n", path, strerror(errno));
+		return false;
+	}
+	document = fy_document_build_from_file(NULL, path);
 	if (document == NULL)
 		return complain(&a, NULL, "cannot be read as YAML");
 	a.made = yyjson_mut_doc_new(NULL);

@@ -56,16 +56,16 @@ client_fini(struct client *client)
 	curl_easy_cleanup(client->curl);
 }
 
-bool
-client_call(struct client *client, const char *method, const char *path, const char *body,
-	    struct client_answer *answer)
+/* path begins with a slash; text is the caller's to free, and ends with a NUL if it is not empty. */
+static bool
+fetch(struct client *client, const char *method, const char *path, const char *body,
+      struct text *text, long *status)
 {
 	char url[2048];
-	struct text text = { 0 };
 	CURL *curl = client->curl;
 	CURLcode code;
 
-	snprintf(url, sizeof(url), "%s/admin/v1/%s", client->url, path);
+	snprintf(url, sizeof(url), "%s%s", client->url, path);
 	curl_easy_reset(curl);
 	curl_easy_setopt(curl, CURLOPT_URL, url);
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
@@ -73,37 +73,76 @@ client_call(struct client *client, const char *method, const char *path, const c
 	curl_easy_setopt(curl, CURLOPT_TIMEOUT, TIMEOUT_S);
 	curl_easy_setopt(curl, CURLOPT_NOPROXY, "127.0.0.1,localhost,::1");
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
-	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &text);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, text);
 	if (body != NULL)
 		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
 	code = curl_easy_perform(curl);
 	if (code != CURLE_OK) {
-		fprintf(stderr, "sluicectl: %s: %s\n", client->url, curl_easy_strerror(code));
-		free(text.ptr);
+		fprintf(stderr, "sluicectl: %s: %s; does sluice-control run there? (--url, SLUICE_ADMIN_URL)\n",
+			client->url, curl_easy_strerror(code));
+		free(text->ptr);
 		return false;
 	}
-	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &answer->status);
+	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);
+	if (text->ptr != NULL)
+		text->ptr[text->len] = '\0';
+	return true;
+}
+
+bool
+client_call(struct client *client, const char *method, const char *path, const char *body,
+	    struct client_answer *answer)
+{
+	char whole[1536];
+	struct text text = { 0 };
+
+	snprintf(whole, sizeof(whole), "/admin/v1/%s", path);
+	if (!fetch(client, method, whole, body, &text, &answer->status))
+		return false;
 	answer->doc = text.len > 0 ? yyjson_read(text.ptr, text.len, 0) : NULL;
 	free(text.ptr);
 	return true;
+}
+
+static void
+say_refusal(const struct client *client, const struct client_answer *answer)
+{
+	yyjson_val *message = yyjson_ptr_get(yyjson_doc_get_root(answer->doc), "/error/message");
+
+	if (answer->doc != NULL && yyjson_is_str(message))
+		fprintf(stderr, "sluicectl: %s\n", yyjson_get_str(message));
+	else
+		fprintf(stderr, "sluicectl: %s answered %ld\n", client->url, answer->status);
 }
 
 yyjson_doc *
 client_get(struct client *client, const char *method, const char *path, const char *body)
 {
 	struct client_answer answer;
-	yyjson_val *message;
 
 	if (!client_call(client, method, path, body, &answer))
 		return NULL;
 	if (answer.status >= 200 && answer.status <= 299 && answer.doc != NULL)
 		return answer.doc;
-	message = yyjson_ptr_get(yyjson_doc_get_root(answer.doc), "/error/message");
-	if (answer.doc != NULL && yyjson_is_str(message))
-		fprintf(stderr, "sluicectl: %s\n", yyjson_get_str(message));
-	else
-		fprintf(stderr, "sluicectl: %s answered %ld\n", client->url, answer.status);
+	say_refusal(client, &answer);
 	yyjson_doc_free(answer.doc);
+	return NULL;
+}
+
+char *
+client_metrics(struct client *client)
+{
+	struct client_answer answer = { 0 };
+	struct text text = { 0 };
+
+	if (!fetch(client, "GET", "/metrics", NULL, &text, &answer.status))
+		return NULL;
+	if (answer.status == 200 && text.ptr != NULL)
+		return text.ptr;
+	answer.doc = text.ptr != NULL ? yyjson_read(text.ptr, text.len, 0) : NULL;
+	say_refusal(client, &answer);
+	yyjson_doc_free(answer.doc);
+	free(text.ptr);
 	return NULL;
 }
 

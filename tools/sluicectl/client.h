@@ -32,6 +32,9 @@ bool client_call(struct client *client, const char *method, const char *path, co
 yyjson_doc *client_get(struct client *client, const char *method, const char *path,
 		       const char *body);
 
+/* All counters as text for Prometheus, to be freed. NULL: none came, and why is on stderr. */
+char *client_metrics(struct client *client);
+
 /* "<plural>/<reference>" with everything escaped. False: it does not fit. */
 bool client_path(struct client *client, char *path, size_t size, const char *plural,
 		 const char *reference);

@@ -1,5 +1,6 @@
 /* sluicectl: the operator's command line. Words in, one call of the admin API, an answer to read. */
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -38,8 +39,11 @@ print_usage(FILE *to)
 	fputs("Usage: sluicectl [--url URL] [--token TOKEN | --token-file FILE] [--json] COMMAND…\n"
 	      "\n"
 	      "  sluicectl status\n"
+	      "  sluicectl metrics [WORD]…   counters that have each WORD in their names (tcp, pressure,\n"
+	      "                  TCP_SHED); without one, those that are not zero\n"
 	      "  sluicectl usage [--by account|key|model|instance|region|pod|hour|request]\n"
-	      "                  [--since 24h|UNIX-TIME] [--account NAME]\n"
+	      "                  [--since 24h|UNIX-TIME] [--until 1h|UNIX-TIME] [--account NAME]\n"
+	      "                  [--limit N]\n"
 	      "  sluicectl apply CATALOGUE.yaml\n"
 	      "  sluicectl config check SLUICE.yaml | config reference\n"
 	      "\n"
@@ -49,6 +53,7 @@ print_usage(FILE *to)
 	      "  sluicectl NOUN set NAME --MEMBER VALUE…    change it, or make it\n"
 	      "  sluicectl NOUN rm NAME\n"
 	      "  sluicectl NOUN --help\n"
+	      "  sluicectl --help | --version\n"
 	      "\n"
 	      "Nouns:\n",
 	      to);
@@ -107,7 +112,7 @@ read_token_file(struct command *c, const char *path)
 	FILE *file = fopen(path, "re");
 
 	if (file == NULL || fgets(c->token_text, sizeof(c->token_text), file) == NULL) {
-		fprintf(stderr, "sluicectl: %s cannot be read\n", path);
+		fprintf(stderr, "sluicectl: %s: %s\n", path, file == NULL ? strerror(errno) : "is empty");
 		if (file != NULL)
 			fclose(file);
 		return false;
@@ -131,6 +136,9 @@ parse(struct command *c, int argc, char **argv)
 			c->json = true;
 		} else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
 			c->help = true;
+		} else if (c->count == 0 && strcmp(argv[i], "--version") == 0) {
+			puts("sluicectl " SLUICE_VERSION);
+			return EXIT_FINE;
 		} else if (strcmp(argv[i], "--url") == 0 && value != NULL) {
 			c->url = value;
 			i++;
@@ -141,6 +149,10 @@ parse(struct command *c, int argc, char **argv)
 			if (!read_token_file(c, value))
 				return EXIT_FAILED;
 			i++;
+		} else if (c->count == 0 && argv[i][0] == '-') {
+			return wrong_use(value == NULL ? "no such option, or one without its value:" :
+							 "no such option:",
+					 argv[i]);
 		} else if (c->count == WORDS_MAX) {
 			return wrong_use("too many words", "");
 		} else {
@@ -308,6 +320,8 @@ top_up(struct command *c, const struct word_noun *noun)
 
 	if (c->count < 4 || !money_parse(c->words[3], &nano))
 		return wrong_use("top-up needs an amount of dollars", "");
+	if (c->count > 4 && (c->count > 6 || reference == NULL))
+		return wrong_use("unexpected word", c->words[4]);
 	doc = yyjson_mut_doc_new(NULL);
 	yyjson_mut_doc_set_root(doc, yyjson_mut_obj(doc));
 	yyjson_mut_obj_add_sint(doc, yyjson_mut_doc_get_root(doc), "amount_nano", nano);
@@ -391,7 +405,7 @@ usage(struct command *c)
 		const char *name = c->words[i], *value = i + 1 < c->count ? c->words[i + 1] : NULL;
 
 		if (strncmp(name, "--", 2) != 0 || value == NULL)
-			return wrong_use("unexpected word", name);
+			return wrong_use(value == NULL ? "a value is missing behind" : "unexpected word", name);
 		if (strcmp(name, "--since") == 0 || strcmp(name, "--until") == 0) {
 			if (!parse_since(value, since))
 				return wrong_use("neither a span nor a time:", value);
@@ -404,6 +418,21 @@ usage(struct command *c)
 			return wrong_use("too long:", value);
 	}
 	return finish(c, client_get(&c->client, "GET", path, NULL), show_list);
+}
+
+static int
+metrics(struct command *c)
+{
+	char *text = client_metrics(&c->client);
+	bool any;
+
+	if (text == NULL)
+		return EXIT_FAILED;
+	any = show_metrics(text, c->words + 1, c->count - 1, c->json);
+	free(text);
+	if (!any)
+		fputs("sluicectl: no counter has that name\n", stderr);
+	return any ? EXIT_FINE : EXIT_FAILED;
 }
 
 static void
@@ -439,11 +468,17 @@ run(struct command *c)
 
 	if (noun != NULL)
 		return run_noun(c, noun);
-	if (strcmp(first, "status") == 0 && c->count == 1)
+	if (strcmp(first, "metrics") == 0)
+		return metrics(c);
+	if (strcmp(first, "status") == 0 && c->count > 1)
+		return wrong_use("unexpected word", c->words[1]);
+	if (strcmp(first, "status") == 0)
 		return finish(c, client_get(&c->client, "GET", "status", NULL), show_status);
 	if (strcmp(first, "usage") == 0)
 		return usage(c);
-	if (strcmp(first, "apply") == 0 && c->count == 2)
+	if (strcmp(first, "apply") == 0 && c->count != 2)
+		return wrong_use("apply needs one FILE", "");
+	if (strcmp(first, "apply") == 0)
 		return apply_file(&c->client, c->words[1], c->json) ? EXIT_FINE : EXIT_FAILED;
 	return wrong_use("no such command:", first);
 }

@@ -187,6 +187,52 @@ show_status(yyjson_val *status)
 	show_table(yyjson_obj_get(status, "pods"));
 }
 
+static bool
+is_wanted(const char *name, const char *value, const char *const *words, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (strstr(name, words[i]) == NULL)
+			return false;
+	return count > 0 || strcmp(value, "0") != 0;
+}
+
+bool
+show_metrics(char *text, const char *const *words, int count, bool json)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	const char *help = "";
+	char *line, *out;
+	bool any = false;
+
+	yyjson_mut_doc_set_root(doc, yyjson_mut_obj(doc));
+	while ((line = strsep(&text, "\n")) != NULL) {
+		char *value = strrchr(line, ' ');
+
+		/* "# HELP name what it means" stands before "name{labels} value". */
+		if (strncmp(line, "# HELP ", 7) == 0) {
+			help = strchr(line + 7, ' ') != NULL ? strchr(line + 7, ' ') + 1 : "";
+			continue;
+		}
+		if (line[0] == '#' || value == NULL)
+			continue;
+		*value++ = '\0';
+		if (!is_wanted(line, value, words, count))
+			continue;
+		any = true;
+		if (json)
+			yyjson_mut_obj_add(yyjson_mut_doc_get_root(doc), yyjson_mut_strcpy(doc, line),
+					   yyjson_mut_rawcpy(doc, value));
+		else
+			printf("%-60s %12s  %s\n", line, value, help);
+	}
+	out = json ? yyjson_mut_write(doc, YYJSON_WRITE_PRETTY, NULL) : NULL;
+	if (out != NULL)
+		puts(out);
+	free(out);
+	yyjson_mut_doc_free(doc);
+	return any;
+}
+
 void
 show_json(yyjson_doc *doc)
 {

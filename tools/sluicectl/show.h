@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <yyjson.h>
 
 /* show: answers for people: a list as a table, one object as lines, money in dollars, times as UTC. */
@@ -7,6 +8,10 @@
 void show_table(yyjson_val *array);
 void show_object(yyjson_val *object);
 void show_status(yyjson_val *status);
+
+/* Counters with what they mean, from Prometheus text, which is cut into pieces: those with all of the words in
+ * their names and labels; without words, those that are not zero. As JSON: numbers by name. False: none. */
+bool show_metrics(char *text, const char *const *words, int count, bool json);
 
 /* The answer as it came, pretty-printed. */
 void show_json(yyjson_doc *doc);

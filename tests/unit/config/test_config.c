@@ -196,7 +196,7 @@ a_wrong_value_is_named_with_its_place_and_its_bounds(void **state)
 	refuses(PORTS LISTENERS "instance: \"a\\tb\"\n",
 		"3:12: error: instance: has a control character in it");
 	refuses(PORTS LISTENERS "instance: a/b\n", "3:11: error: instance: must not contain '/'");
-	refuses(PORTS LISTENERS "memory: 5\n", 
+	refuses(PORTS LISTENERS "memory: 5\n",
 		"3:9: error: memory: expected a mapping of keys to values; keys here: huge_pages, size");
 }
 

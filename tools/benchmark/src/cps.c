@@ -312,7 +312,7 @@ static const char usage_text[] =
 	"  --seed N   1\n"
 	"  --json     the numbers alone\n"
 	"\n"
-	"Exit codes: 0; 2 wrong use.\n";
+	"Exit codes: 0 fine (no goal is judged), 2 wrong use.\n";
 
 int
 main(int argc, char **argv)
