@@ -161,8 +161,8 @@ upstream_get(struct worker *w, struct exchange *x, uint32_t pod_entry, const str
 {
 	struct upstream *u = fresh_only ? NULL : w->pod_idle[pod_entry];
 
-	/* An entry of the table may have been given to another pod since the connection was made; and the backend may
-	 * have closed it, or spoken out of turn, in a segment of this very burst: that event is still to come. */
+	/* An entry of the table may have been given to another pod since the connection was made. And the backend
+	 * may have closed it, or spoken out of turn, in this very burst: that event is still to come. */
 	while (u != NULL && (u->pod_id != pod->pod_id || !tcp_is_quiet(w->tcp, u->conn))) {
 		close_gently(w, u);
 		u = w->pod_idle[pod_entry];

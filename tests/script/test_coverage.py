@@ -14,6 +14,12 @@ RULES = {"MUST": 69, "SHLD": 31, "MAY": 18, "REC": 1}
 THREATS = range(1, 28)
 
 
+def functions_of(source):
+    """The tests of a cmocka program."""
+    for function in re.findall(r"cmocka_unit_test(?:_\w+)?\(\s*(\w+)", source.read_text()):
+        yield f"{source.stem}:{function}"
+
+
 def known_tests(tests):
     """Every name that a row may have."""
     names = {"tcp_sim", "tcp_model"}
@@ -25,8 +31,11 @@ def known_tests(tests):
     for source in tests.glob("unit/**/test_*.c"):
         if f"'{source.name}'" not in (source.parent / "meson.build").read_text():
             yield f"{source.name} is not listed in the meson.build beside it", None
-        for function in re.findall(r"cmocka_unit_test(?:_\w+)?\(\s*(\w+)", source.read_text()):
-            names.add(f"{source.stem}:{function}")
+        names |= set(functions_of(source))
+    for source in tests.glob("sim/test_*.c"):
+        if f"'{source.name}'" not in (source.parent / "meson.build").read_text():
+            yield f"{source.name} is not listed in sim/meson.build", None
+        names |= set(functions_of(source))
     for source in tests.glob("fuzz/fuzz_*.c"):
         corpus = tests / "fuzz/corpus" / source.stem.removeprefix("fuzz_")
         if corpus.is_dir() and any(corpus.iterdir()):

@@ -331,9 +331,8 @@ next_at(const struct town *t)
 	return earlier(at_ns, conns_next_at(t));
 }
 
-/* Runs until `until_ns`, or until every request is over if stop_when_over. */
-static void
-run(struct town *t, uint64_t until_ns, bool stop_when_over)
+void
+town_go(struct town *t, uint64_t until_ns, bool stop_when_over)
 {
 	for (uint32_t i = 0; i < TURNS_MAX; i++) {
 		uint64_t at_ns;
@@ -429,37 +428,51 @@ judge_pools(struct town *t)
 }
 
 void
-town_run(uint64_t seed, bool is_verbose)
+town_open(struct town *t)
 {
-	static const struct link_faults calm;
-	struct town *t = calloc(1, sizeof(*t));
 	struct ip_addr any = { { 0 } };
 
-	CHECK(t != NULL);
-	t->is_verbose = is_verbose;
-	plan_make_town(t, seed);
 	router_open(t);
 	for (uint16_t i = 0; i < TOWN_BACKENDS; i++)
 		CHECK(tcp_listen(t->town_tcp, &any, (uint16_t)(TOWN_BACKEND_PORT + i), 0) == ERR_OK);
 	for (uint32_t i = 0; i < t->plan.client_count; i++)
 		client_begin(t, i);
-	run(t, t->plan.start_ns + TOWN_NS_MAX, true);
+}
+
+void
+town_finish(struct town *t)
+{
+	static const struct link_faults calm;
+
+	town_go(t, t->plan.start_ns + TOWN_NS_MAX, true);
 	if (t->over != t->plan.request_count)
 		town_fail(t, "%u of %u requests are not over", t->plan.request_count - t->over,
 			  t->plan.request_count);
 	link_set_faults(t->link[0], &calm);
 	link_set_faults(t->link[1], &calm);
-	run(t, t->now_ns + QUIET_NS, false);
+	town_go(t, t->now_ns + QUIET_NS, false);
 	for (uint32_t i = 0; i < TOWN_CONNS_MAX; i++) {
 		if (!t->conns[i].is_used)
 			continue;
 		tcp_abort(t->town_tcp, t->conns[i].conn);
 		conn_put(t, &t->conns[i]);
 	}
-	run(t, t->now_ns + QUIET_NS, false);
+	town_go(t, t->now_ns + QUIET_NS, false);
 	judge_usage(t);
 	judge_pools(t);
 	router_close(t);
+}
+
+void
+town_run(uint64_t seed, bool is_verbose)
+{
+	struct town *t = calloc(1, sizeof(*t));
+
+	CHECK(t != NULL);
+	t->is_verbose = is_verbose;
+	plan_make_town(t, seed);
+	town_open(t);
+	town_finish(t);
 	if (is_verbose)
 		printf("seed %" PRIu64 ": %u clients, %u requests, %s, %s%s, %.3f s\n", seed,
 		       t->plan.client_count, t->plan.request_count, t->plan.is_v6 ? "IPv6" : "IPv4",

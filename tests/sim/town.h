@@ -61,7 +61,10 @@ struct town_request {
 	bool chunked;         /* backend's framing of a JSON answer */
 	bool is_aborted;      /* the client leaves after abort_after_bytes of the answer */
 	uint32_t abort_after_bytes;
+	bool may_be_refused;  /* 503 without a try is an answer */
 	/* what happened */
+	uint64_t sent_ns;
+	uint64_t over_ns;
 	uint32_t tries;       /* seen by backends */
 	uint32_t served;      /* answers that a backend sent whole */
 	char id[32];          /* from the backend's view */
@@ -76,6 +79,7 @@ struct town_plan {
 	bool is_v6;
 	bool is_tls;
 	bool has_faults; /* of backends */
+	uint16_t ports;  /* that the router opens from, per backend; 0: as many as there are */
 	struct link_faults link[2];
 	uint32_t client_count;
 	uint32_t request_count;
@@ -136,7 +140,14 @@ struct town {
 	struct link *link[2]; /* 0: to the router, 1: from it */
 };
 
+/* A town by its seed, from its plan to its judgement. */
 void town_run(uint64_t seed, bool is_verbose);
+
+/* The same piece by piece, for a plan that was made by hand: t->plan, t->requests, t->prng and t->now_ns are set.
+ * town_go() runs until then, or until every request is over if stop_when_over; town_finish() judges and frees. */
+void town_open(struct town *t);
+void town_go(struct town *t, uint64_t until_ns, bool stop_when_over);
+void town_finish(struct town *t);
 void town_fail(const struct town *t, const char *format, ...)
 	__attribute__((format(printf, 2, 3), noreturn));
 

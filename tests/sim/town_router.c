@@ -158,6 +158,10 @@ open_tcp(struct town *t, bool of_router, struct pkt_pool *header, struct pkt_poo
 	};
 	size_t bytes = (tcp_bytes(&config) + 63) & ~(size_t)63;
 
+	if (of_router && t->plan.ports > 0) {
+		config.ephemeral_port_min = 20000;
+		config.ephemeral_port_max = (uint16_t)(20000 + t->plan.ports - 1);
+	}
 	*memory = aligned_alloc(CACHE_LINE_BYTES, bytes);
 	CHECK(*memory != NULL);
 	return tcp_init(*memory, &config, header, bare, t->now_ns);

@@ -87,7 +87,12 @@ echoes_for_groups_or_with_a_wrong_checksum_get_no_answer(void **state)
 	station_give(&s, &f);
 	frame_echo(&f, "33:33:00:00:00:01", PEER, "fd00::2", "ff02::1", 8);
 	station_give(&s, &f);
-	assert_int_equal(s.ip.drops[ERR_ICMP_NOT_ANSWERED], 2);
+	/* Nor what came to all stations of the link, whatever its IP header says. */
+	frame_echo(&f, ALL, PEER, "10.0.0.2", "10.0.0.1", 8);
+	station_give(&s, &f);
+	frame_echo(&f, "33:33:00:00:00:01", PEER, "fd00::2", "fd00::1", 8);
+	station_give(&s, &f);
+	assert_int_equal(s.ip.drops[ERR_ICMP_NOT_ANSWERED], 4);
 	frame_echo(&f, US, PEER, "10.0.0.2", "10.0.0.1", 8);
 	f.bytes[40] ^= 1;
 	station_give(&s, &f);
@@ -380,6 +385,11 @@ some_are_told_nothing(void **state)
 	f.bytes[19] = 16;
 	station_give(&s, &f);
 	assert_int_equal(s.ip.drops[ERR_IP_OPTION], 1);
+	/* An option that asks for silence towards groups is told to one station, and dropped unsaid for many. */
+	extended(&f, 60, "0600 c204 00010000");
+	f.bytes[38] = 0xff;
+	station_give(&s, &f);
+	assert_int_equal(s.ip.drops[ERR_IP_OPTION], 2);
 	extended(&f, 43, "0600 0001 00000000");
 	memcpy(f.bytes, "\x33\x33\0\0\0\1", 6); /* for many on the link */
 	station_give(&s, &f);
@@ -536,6 +546,17 @@ routers_and_redirects_change_nothing(void **state)
 	station_send(&s, "2001:db8::1");
 	assert_string_equal(station_says(&s),
 			    "ns fd00::1 > ff02::1:ff00:254 about fe80::254 to 33:33:ff:00:02:54");
+	frame_nd(&f, US, GATEWAY, "fe80::254", "fd00::1", 136, 0x60, "fe80::254", GATEWAY);
+	station_give(&s, &f);
+	station_says(&s);
+	/* In the gateway's name, about the gateway, with another's address: not even a question. */
+	for (int i = 0; i < 3; i++) {
+		frame_nd(&f, US, OTHER, "fe80::254", "fd00::1", types[i], 0x60, "fe80::254", OTHER);
+		station_give(&s, &f);
+		assert_string_equal(station_says(&s), "");
+	}
+	assert_string_equal(station_route(&s, "2001:db8::1"), GATEWAY);
+	assert_int_equal(s.ip.drops[ERR_ND_ROUTER], 6);
 	station_stop(&s);
 }
 

@@ -408,6 +408,32 @@ unasked_answers_make_no_entries(void **state)
 	station_stop(&s);
 }
 
+/* T16: in ARP's text a group, or another than in the frame around it. A switch would not see through that. */
+static void
+what_arp_says_of_its_sender_is_what_the_frame_says(void **state)
+{
+	struct station s;
+	struct frame f;
+
+	start(state, &s);
+	frame_arp(&f, US, 1, OTHER, "10.0.0.2", "10.0.0.1");
+	memcpy(f.bytes + 6, "\2\0\0\0\0\2", 6); /* PEER's frame, OTHER's text */
+	station_give(&s, &f);
+	frame_arp(&f, US, 1, "03:00:00:00:00:02", "10.0.0.2", "10.0.0.1");
+	memcpy(f.bytes + 6, "\2\0\0\0\0\2", 6);
+	station_give(&s, &f);
+	assert_int_equal(s.ip.drops[ERR_ARP_MALFORMED], 2);
+	for (uint32_t i = 0; i < IP_NEIGHBOURS; i++)
+		assert_int_equal(s.ip.neighbours[i].state, IP_NEIGHBOUR_FREE);
+	station_is_asked_by(&s, PEER, "10.0.0.2");
+	frame_arp(&f, US, 2, OTHER, "10.0.0.2", "10.0.0.1");
+	memcpy(f.bytes + 6, "\2\0\0\0\0\2", 6);
+	station_give(&s, &f);
+	assert_string_equal(station_says(&s), ""); /* not even asked about */
+	assert_string_equal(station_route(&s, "10.0.0.2"), PEER);
+	station_stop(&s);
+}
+
 static void
 strangers_to_the_network_make_no_entries(void **state)
 {
@@ -713,6 +739,7 @@ main(void)
 		cmocka_unit_test(who_is_known_and_gateways_are_asked_whatever_else_is_asked),
 		cmocka_unit_test(who_asks_us_is_known_at_once),
 		cmocka_unit_test(unasked_answers_make_no_entries),
+		cmocka_unit_test(what_arp_says_of_its_sender_is_what_the_frame_says),
 		cmocka_unit_test(strangers_to_the_network_make_no_entries),
 		cmocka_unit_test(a_claim_to_a_neighbours_address_is_asked_about_before_it_is_believed),
 		cmocka_unit_test(an_address_that_has_moved_is_followed),

@@ -250,7 +250,9 @@ data_in_order_evicts_the_highest_run(void **state)
 	struct tcp_config config = small_config();
 	struct tcp_segment s;
 	struct tcp_conn *c;
+	struct pkt *held[20] = { NULL };
 	bool out_of_order;
+	uint32_t evicted = 0;
 	uint32_t last = 0;
 
 	(void)state;
@@ -268,21 +270,25 @@ data_in_order_evicts_the_highest_run(void **state)
 	assert_int_equal(tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order), ERR_TCP_PRESSURE);
 	pkt_free(s.pkt);
 	assert_true(tcp_runs_count(pair.b.tcp, c) >= 3);
-	/* Packets that can not be copied together, until four times the window is pinned. */
-	for (int i = 0; i < 4 && tcp_runs_count(pair.b.tcp, c) > 2; i++) {
+	/* Packets that can not be copied together, until four times the window is pinned and far beyond. */
+	for (uint32_t i = 0; i < 20 && tcp_runs_count(pair.b.tcp, c) > 1; i++) {
 		uint32_t first = tcp_runs_first(pair.b.tcp, c)->start;
+		uint32_t highest = tcp_runs_last(pair.b.tcp, c)->start;
 		uint32_t runs = tcp_runs_count(pair.b.tcp, c);
-		struct pkt *held;
+		bool is_full = c->rcv_truesize / 4 > c->rcv_max;
 
-		s = segment(c, c->rcv_nxt, 0, 100);
-		held = s.pkt;
-		pkt_ref(held);
+		s = segment(c, c->rcv_nxt, 0, 10);
+		held[i] = s.pkt;
+		pkt_ref(held[i]);
 		assert_int_equal(tcp_reass_insert(pair.b.tcp, c, &s, &out_of_order), ERR_OK);
-		pkt_free(held);
 		tcp_check(pair.b.tcp);
 		assert_int_equal(tcp_runs_first(pair.b.tcp, c)->start, first);
-		assert_true(tcp_runs_count(pair.b.tcp, c) <= runs);
+		assert_int_equal(tcp_runs_last(pair.b.tcp, c)->start != highest, is_full);
+		evicted += runs - tcp_runs_count(pair.b.tcp, c);
 	}
+	assert_in_range(evicted, 2, 20);
+	for (uint32_t i = 0; i < COUNT_OF(held); i++)
+		pkt_free(held[i]);
 	pair_fini();
 }
 

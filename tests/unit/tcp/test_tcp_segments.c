@@ -492,15 +492,22 @@ the_port_may_vouch_for_the_checksum(void **state)
 static void
 group_and_zero_addresses_are_not_spoken_to(void **state)
 {
-	static const uint8_t bad[][4] = { { 224, 0, 0, 1 }, { 255, 255, 255, 255 }, { 0, 0, 0, 0 } };
+	static const struct ip_addr bad[] = {
+		{ { [10] = 0xff, [11] = 0xff, 224, 0, 0, 1 } },
+		{ { [10] = 0xff, [11] = 0xff, 255, 255, 255, 255 } },
+		{ { [10] = 0xff, [11] = 0xff } },
+		{ { 0xff, 2, [15] = 1 } },
+		{ { 0 } },
+	};
 
 	(void)state;
 	listen_only();
-	for (uint32_t i = 0; i < COUNT_OF(bad); i++) {
-		struct tcphdr h = { .seq = 1, .flags = TCPHDR_SYN };
+	for (uint32_t i = 0; i < 2 * COUNT_OF(bad); i++) {
+		struct tcphdr h = { .seq = 1, .flags = i % 3 == 0 ? TCPHDR_ACK : TCPHDR_SYN };
 		struct pkt *p = segment_make(&h, 0);
 
-		memcpy(pkt_meta(p)->src.byte + 12, bad[i], 4);
+		/* From one, and to one. */
+		*(i % 2 == 0 ? &pkt_meta(p)->src : &pkt_meta(p)->dst) = bad[i / 2];
 		pkt_meta(p)->l4_csum = PKT_CSUM_GOOD;
 		assert_int_equal(tcp_input(pair.b.tcp, p, pair.now_ns), ERR_TCP_ADDRESS);
 	}

@@ -258,6 +258,27 @@ nobody_is_called_at_a_group_or_at_nowhere(void **state)
 	pair_fini();
 }
 
+/* Our own open over a tuple that waits: timestamps protect it from what the old one's peer may still send, and its
+ * numbers lie beyond all that the old one can have used. */
+static void
+an_open_over_a_waiting_tuple_begins_beyond_its_numbers(void **state)
+{
+	struct tcp_tuple tuple = { v4(2), v4(1), SERVER_PORT, 5555 };
+	struct tcphdr h;
+	tcp_conn_t conn;
+
+	(void)state;
+	time_wait(true);
+	assert_int_equal(tcp_connect(pair.b.tcp, &tuple, 0, &conn, pair.now_ns), ERR_TCP_IN_USE);
+	pair.now_ns += 2 * SEC;
+	assert_int_equal(tcp_connect(pair.b.tcp, &tuple, 0, &conn, pair.now_ns), ERR_OK);
+	assert_int_equal(tcp_stats(pair.b.tcp)->time_wait, 0);
+	assert_true(answer(&h));
+	assert_int_equal(h.flags & (TCPHDR_SYN | TCPHDR_ACK), TCPHDR_SYN);
+	assert_int_equal(h.seq, peer.ack + 65537);
+	pair_fini();
+}
+
 /* RFC 6056: the place is random, not the next after the last. */
 static void
 ports_begin_anywhere(void **state)
@@ -529,6 +550,7 @@ main(void)
 		cmocka_unit_test(every_flag_in_every_state_keeps_the_rules),
 		cmocka_unit_test(push_and_urgent_change_nothing),
 		cmocka_unit_test(nobody_is_called_at_a_group_or_at_nowhere),
+		cmocka_unit_test(an_open_over_a_waiting_tuple_begins_beyond_its_numbers),
 		cmocka_unit_test(ports_begin_anywhere),
 		cmocka_unit_test(a_burst_is_answered_by_one_ack),
 		cmocka_unit_test(an_ack_may_end_anywhere),

@@ -202,6 +202,21 @@ the_walk_has_bounds(void **state)
 			 ERR_IP_MALFORMED);
 	f.bytes[14 + 40 + 7 * 8] = IP_TCP; /* eight */
 	assert_int_equal(ip6_parse(bytes_make(f.bytes + 14, f.len - 14), f.len - 14, &ip), ERR_OK);
+	/* Two of 128 bytes each are as much as there may be; 136 and 128 are too much. */
+	for (uint8_t units = 15; units <= 16; units++) {
+		make(&f, OPTIONS, "");
+		memset(more.bytes, 0, sizeof(more.bytes));
+		more.len = (units + 1u) * 8 + 128;
+		more.bytes[0] = OPTIONS;
+		more.bytes[1] = units;
+		more.bytes[(units + 1) * 8] = IP_TCP;
+		more.bytes[(units + 1) * 8 + 1] = 15;
+		frame_append(&f, more.bytes, more.len);
+		f.bytes[18] = (uint8_t)(more.len >> 8);
+		f.bytes[19] = (uint8_t)more.len;
+		assert_int_equal(ip6_parse(bytes_make(f.bytes + 14, f.len - 14), f.len - 14, &ip),
+				 units == 15 ? ERR_OK : ERR_IP_MALFORMED);
+	}
 	/* One of 264 bytes, and hop-by-hop options in the middle. */
 	assert_int_equal(verdict(OPTIONS, "0620 0104 00000000"), ERR_IP_MALFORMED);
 	assert_int_equal(verdict(OPTIONS, "0000 0104 00000000 0600 0104 00000000"), ERR_IP_MALFORMED);
