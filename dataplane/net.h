@@ -52,10 +52,14 @@ struct net {
  * its path carries. net is asked from net_init() on. */
 void net_serve_tcp(struct net *net, struct tcp_config *config);
 
+/* config is copied. Rings are the caller's, and set in net after this. */
 void net_init(struct net *net, const struct net_config *config, uint64_t now_ns);
+
+/* Frees what waits in the rings that are read here and for the kernel, and in ip. Other workers have stopped. */
 void net_fini(struct net *net);
 
-/* Frames from a port, in their order; takes them. */
+/* Frames from a port, in their order, meta.port set; takes them. Any number: TCP gets its segments in bursts of
+ * TCP_INPUT_BURST_MAX at most. */
 void net_receive_burst(struct net *net, struct pkt *const *frames, uint32_t count, uint64_t now_ns);
 void net_receive(struct net *net, struct pkt *frame, uint64_t now_ns);
 
@@ -69,4 +73,5 @@ void net_output(struct net *net, uint64_t now_ns);
 /* The next frame to send; NULL when there is none. The caller owns it. */
 struct pkt *net_transmit_next(struct net *net);
 
+/* When net_output() must run next for the neighbours' sake; NEVER_NS if nothing is due. */
 uint64_t net_next_at(const struct net *net);

@@ -15,8 +15,12 @@
  *
  * Owner:  one struct ip per worker, in the caller's memory. Workers do not share neighbours: a frame that
  *         teaches one is shown to all (ip_peek).
- * Time:   now_ns is the worker's loop clock.
- * Memory: fixed; packets wait for a neighbour in bounded queues.
+ * Thread: that worker only.
+ * Time:   now_ns is the worker's loop clock, monotonic.
+ * Memory: fixed, below; packets wait for a neighbour, and pieces of datagrams for each other, in bounded numbers.
+ *         What is made here comes from the pool given at start.
+ * Errors: none are returned. What is dropped is counted in drops[] by the name of the reason.
+ * Order:  addresses are in network order, as bytes; IPv4's are mapped (pkt.h). All numbers are in host order.
  */
 
 #define IP_PORTS_MAX 4
@@ -153,9 +157,11 @@ struct ip {
 	uint64_t drops[ERR_COUNT];
 };
 
+/* config is copied; it has at least one port. pool: for questions, answers and errors of ours, whose frames fit
+ * into one of its packets. */
 void ip_init(struct ip *ip, const struct ip_config *config, struct pkt_pool *pool, uint64_t now_ns);
 
-/* Frees the packets that wait. */
+/* Frees the packets that wait: to be sent, for a neighbour, for their other pieces. */
 void ip_fini(struct ip *ip);
 
 /* --- input --------------------------------------------------------------------------- */
@@ -176,6 +182,7 @@ struct ip_peek {
 	uint16_t dst_port;
 };
 
+/* Reads the first segment of frame. What does not parse is IP_PEEK_LOCAL: any worker may drop it. */
 void ip_peek(const struct pkt *frame, struct ip_peek *peek);
 
 enum ip_what {
@@ -219,12 +226,15 @@ void ip_confirm(struct ip *ip, const struct ip_addr *dst, uint64_t now_ns);
 /* A port's link came up, maybe to another switch: addresses are announced again, neighbours checked. */
 void ip_link_up(struct ip *ip, uint8_t port, uint64_t now_ns);
 
-/* Timers and announcements. */
+/* Timers and announcements; what they say follows in ip_transmit_next(). Once per loop. */
 void ip_advance(struct ip *ip, uint64_t now_ns);
+
+/* When ip_advance() must run next; NEVER_NS if nothing is due. */
 uint64_t ip_next_at(const struct ip *ip);
 
 /* --- questions --------------------------------------------------------------------------- */
 
+/* One of the addresses of our ports. */
 bool ip_is_local(const struct ip *ip, const struct ip_addr *address);
 
 /* The address of ours that a connection to dst starts from; false: no route. */

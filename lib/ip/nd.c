@@ -17,7 +17,6 @@
 #define OPTION_TARGET_MAC 2
 #define FLAG_SOLICITED 0x40
 #define FLAG_OVERRIDE 0x20
-#define HOP_LIMIT 255
 
 static const struct ip_addr all_nodes = { { 0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 } };
 
@@ -46,7 +45,7 @@ send(struct ip *ip, uint8_t port, const struct ip_addr *src, const struct ip_add
 {
 	uint32_t option_bytes = ip_is_zero(src) ? 0 : OPTION_BYTES;
 	uint32_t message_bytes = MESSAGE_BYTES + option_bytes;
-	struct ip6 header = { .hop_limit = HOP_LIMIT,
+	struct ip6 header = { .hop_limit = ND_HOP_LIMIT,
 			      .upper_protocol = IP_ICMP6,
 			      .total_bytes = (uint16_t)(IP6_HEADER_BYTES + message_bytes) };
 	struct pkt *p = pkt_alloc(ip->pool);

@@ -95,7 +95,7 @@ plan_link(struct plan *plan, struct prng *r, struct link_faults *f, uint32_t whi
 }
 
 static void
-plan_end(struct plan *plan, struct prng *r, struct end_plan *e, uint64_t bytes_max)
+plan_end(struct prng *r, struct end_plan *e, uint64_t bytes_max)
 {
 	*e = (struct end_plan){
 		.manner = one_in(r, 3) ? END_POLITE_LAST : END_POLITE,
@@ -122,7 +122,6 @@ plan_end(struct plan *plan, struct prng *r, struct end_plan *e, uint64_t bytes_m
 		e->manner = END_ABORTS;
 		e->abort_after_ns = log_between(r, 1, 3 * NSEC_PER_SEC);
 	}
-	(void)plan;
 }
 
 static void
@@ -145,8 +144,8 @@ plan_pairs(struct plan *plan, struct prng *r)
 			p->client_port = (uint16_t)(2000 + i);
 		else if (reuses_ports)
 			p->client_port = (uint16_t)(5000 + prng_below(r, 3));
-		plan_end(plan, r, &p->end[0], bytes_max);
-		plan_end(plan, r, &p->end[1], bytes_max);
+		plan_end(r, &p->end[0], bytes_max);
+		plan_end(r, &p->end[1], bytes_max);
 		if (one_in(r, 6)) {
 			p->end[0].talk_bytes = (uint32_t)log_between(r, 64, 8 * KIB);
 			p->end[1].talk_bytes = p->end[0].talk_bytes;

@@ -219,7 +219,6 @@ idle_run(uint64_t seed, uint32_t count)
 			world_step(w);
 		check_day(w, w->segments - before, day);
 	}
-	before = w->segments;
 	world_live(w);
 	world_close(w);
 	printf("idle, seed %" PRIu64 ": %u connections of %u days, %" PRIu64 " segments\n", seed, IDLE_PAIRS,

@@ -158,14 +158,6 @@ end_open(struct end *e, const char *text, char complaint[END_COMPLAINT_BYTES])
 	return is_open;
 }
 
-void
-end_close(struct end *e)
-{
-	if (e->fd >= 0)
-		close(e->fd);
-	e->fd = -1;
-}
-
 long
 end_receive(const struct end *e, void *to, size_t size)
 {

@@ -19,9 +19,8 @@ struct end {
 
 #define END_COMPLAINT_BYTES 200
 
-/* False: complaint says why. */
+/* False: complaint says why. An end is open until the process ends. */
 bool end_open(struct end *e, const char *text, char complaint[END_COMPLAINT_BYTES]);
-void end_close(struct end *e);
 
 /* One frame into `to`. Its length; 0: none is there; more than size: it was cut. -1: the interface is gone. */
 long end_receive(const struct end *e, void *to, size_t size);
