@@ -75,37 +75,13 @@ answer_fields(struct worker *w, struct h1_writer *writer, const struct admission
 		emit_rate_fields(w, writer, admission);
 }
 
-static void
-emit_connection(struct h1_writer *writer, const struct client *c)
-{
-	if (c->close_after)
-		h1_emit_field(writer, BYTES_LITERAL("connection"), BYTES_LITERAL("close"));
-	else if (c->minor_version == 0)
-		h1_emit_field(writer, BYTES_LITERAL("connection"), BYTES_LITERAL("keep-alive"));
-}
-
-static void
-count_status(struct worker *w, uint16_t status)
-{
-	worker_count(w, status < 300 ? COUNTER_ANSWERS_2XX :
-			status < 500 ? COUNTER_ANSWERS_4XX :
-				       COUNTER_ANSWERS_5XX);
-}
-
 /* A complete answer with a small JSON or text body. */
 static void
-send_whole(struct worker *w, struct client *c, struct h1_writer *writer, uint16_t status,
-	   struct bytes body)
+send_whole(struct worker *w, struct stream *s, struct h1_writer *writer, struct bytes body)
 {
-	h1_emit_field_number(writer, BYTES_LITERAL("content-length"), body.len);
-	emit_connection(writer, c);
-	h1_emit_end(writer);
-	h1_emit_text(writer, body);
-	CHECK(!writer->overflow);
-	count_status(w, status);
-	client_put(w, c, bytes_make(writer->ptr, writer->len));
-	client_flush(w, c);
-	client_answered(w, c);
+	stream_head_end(w, s, writer, body.len);
+	stream_payload(w, s, body);
+	stream_end(w, s);
 }
 
 /* --- refusals ------------------------------------------------------------------------ */
@@ -123,19 +99,14 @@ emit_retry_after(struct h1_writer *writer, uint64_t after_ns)
 }
 
 void
-answer_refusal(struct worker *w, struct client *c, const struct admission *admission,
-	       const struct refusal *refusal, bool body_pending)
+answer_refusal(struct worker *w, struct stream *s, const struct admission *admission,
+	       const struct refusal *refusal)
 {
-	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
-	uint16_t status = refusal_status(refusal->code, admission->surface);
+	struct h1_writer writer =
+		stream_head_begin(w, s, refusal_status(refusal->code, admission->surface));
 	uint8_t body[REFUSAL_BODY_BYTES_MAX];
 	uint32_t body_len = refusal_body(refusal, admission->surface, body, sizeof(body));
 
-	/* A body that is longer than what would be drained is not waited for. */
-	if (body_pending && (c->body_in.framing != H1_BODY_LENGTH ||
-			     c->body_in.left_bytes > DRAIN_BYTES_MAX))
-		c->close_after = true;
-	h1_emit_status(&writer, status);
 	h1_emit_field(&writer, BYTES_LITERAL("content-type"), BYTES_LITERAL("application/json"));
 	answer_fields(w, &writer, admission, BYTES_NONE);
 	if (refusal->retry_after_ns > 0)
@@ -144,38 +115,35 @@ answer_refusal(struct worker *w, struct client *c, const struct admission *admis
 		h1_emit_field(&writer, BYTES_LITERAL("x-should-retry"), BYTES_LITERAL("false"));
 	if (refusal->allow != NULL)
 		h1_emit_field(&writer, BYTES_LITERAL("allow"), bytes_from_text(refusal->allow));
-	if (!body_pending)
-		c->body_in.done = true;
-	send_whole(w, c, &writer, status, bytes_make(body, body_len));
+	send_whole(w, s, &writer, bytes_make(body, body_len));
 }
 
 /* --- health ------------------------------------------------------------------------------ */
 
 static void
-answer_text(struct worker *w, struct client *c, uint16_t status, struct bytes body)
+answer_text(struct worker *w, struct stream *s, uint16_t status, struct bytes body)
 {
-	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
+	struct h1_writer writer = stream_head_begin(w, s, status);
 
-	h1_emit_status(&writer, status);
 	h1_emit_field(&writer, BYTES_LITERAL("content-type"), BYTES_LITERAL("text/plain"));
 	h1_emit_field(&writer, BYTES_LITERAL("cache-control"), BYTES_LITERAL("no-store"));
-	send_whole(w, c, &writer, status, body);
+	send_whole(w, s, &writer, body);
 }
 
 static void
-answer_ready(struct worker *w, struct client *c)
+answer_ready(struct worker *w, struct stream *s)
 {
 	uint64_t reconciled_at_ns =
 		atomic_load_explicit(&w->shm.header->reconciled_at_ns, memory_order_relaxed);
 
 	if (w->draining)
-		answer_text(w, c, 503, BYTES_LITERAL("draining\n"));
+		answer_text(w, s, 503, BYTES_LITERAL("draining\n"));
 	else if (reconciled_at_ns == 0)
-		answer_text(w, c, 503, BYTES_LITERAL("no tables yet: start sluice-control\n"));
+		answer_text(w, s, 503, BYTES_LITERAL("no tables yet: start sluice-control\n"));
 	else if (w->now_ns > reconciled_at_ns && w->now_ns - reconciled_at_ns > READY_STALE_NS)
-		answer_text(w, c, 200, BYTES_LITERAL("ready; tables are stale: sluice-control is silent\n"));
+		answer_text(w, s, 200, BYTES_LITERAL("ready; tables are stale: sluice-control is silent\n"));
 	else
-		answer_text(w, c, 200, BYTES_LITERAL("ready\n"));
+		answer_text(w, s, 200, BYTES_LITERAL("ready\n"));
 }
 
 /* --- models -------------------------------------------------------------------------------- */
@@ -212,9 +180,9 @@ emit_model(struct h1_writer *writer, const struct shm_model *model)
 }
 
 static void
-answer_model(struct worker *w, struct client *c, const struct admission *admission)
+answer_model(struct worker *w, struct stream *s, const struct admission *admission)
 {
-	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
+	struct h1_writer writer;
 	uint8_t body[SHM_NAME_BYTES * 6 + 128];
 	struct h1_writer body_writer = h1_writer_make(body, sizeof(body));
 	struct bytes name = admission->path_rest;
@@ -226,101 +194,81 @@ answer_model(struct worker *w, struct client *c, const struct admission *admissi
 					   .param = "model",
 					   .subject = name.len <= SHM_NAME_BYTES ? name : BYTES_NONE };
 
-		answer_refusal(w, c, admission, &refusal, !c->body_in.done);
+		answer_refusal(w, s, admission, &refusal);
 		return;
 	}
 	emit_model(&body_writer, &model);
 	CHECK(!body_writer.overflow);
-	h1_emit_status(&writer, 200);
+	writer = stream_head_begin(w, s, 200);
 	h1_emit_field(&writer, BYTES_LITERAL("content-type"), BYTES_LITERAL("application/json"));
 	answer_fields(w, &writer, admission, BYTES_NONE);
-	send_whole(w, c, &writer, 200, bytes_make(body_writer.ptr, body_writer.len));
+	send_whole(w, s, &writer, bytes_make(body_writer.ptr, body_writer.len));
 }
 
 /* The list may be long: it leaves in pieces, as the client takes them. */
 static void
-put_piece(struct worker *w, struct client *c, struct bytes piece)
+begin_listing(struct worker *w, struct stream *s, const struct admission *admission)
 {
-	uint8_t chunk_head[H1_CHUNK_HEAD_BYTES_MAX];
+	struct h1_writer writer = stream_head_begin(w, s, 200);
 
-	if (c->minor_version == 0) {
-		client_put(w, c, piece);
-		return;
-	}
-	client_put(w, c, bytes_make(chunk_head, h1_emit_chunk_head(chunk_head, piece.len)));
-	client_put(w, c, piece);
-	client_put(w, c, BYTES_LITERAL("\r\n"));
-}
-
-static void
-begin_listing(struct worker *w, struct client *c, const struct admission *admission)
-{
-	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
-
-	h1_emit_status(&writer, 200);
 	h1_emit_field(&writer, BYTES_LITERAL("content-type"), BYTES_LITERAL("application/json"));
 	answer_fields(w, &writer, admission, BYTES_NONE);
-	if (c->minor_version == 0)
-		c->close_after = true;
-	else
-		h1_emit_field(&writer, BYTES_LITERAL("transfer-encoding"), BYTES_LITERAL("chunked"));
-	emit_connection(&writer, c);
-	h1_emit_end(&writer);
-	CHECK(!writer.overflow);
-	client_put(w, c, bytes_make(writer.ptr, writer.len));
-	put_piece(w, c, BYTES_LITERAL("{\"object\":\"list\",\"data\":["));
-	c->listing_cursor = 0;
-	c->listing_begun = false;
-	client_wait(w, c, CLIENT_LISTING);
-	answer_listing(w, c);
+	stream_head_end(w, s, &writer, STREAM_BYTES_UNKNOWN);
+	stream_payload(w, s, BYTES_LITERAL("{\"object\":\"list\",\"data\":["));
+	s->listing = true;
+	s->listing_cursor = 0;
+	s->listing_begun = false;
+	stream_wait(w, s);
+	answer_listing(w, s);
 }
 
 void
-answer_listing(struct worker *w, struct client *c)
+answer_listing(struct worker *w, struct stream *s)
 {
 	struct shm_model model;
+	size_t put_bytes = 0;
 
-	while (client_has_room(w, c)) {
+	while (stream_has_room(w, s)) {
 		uint8_t line[SHM_NAME_BYTES * 6 + 128];
 		struct h1_writer writer = h1_writer_make(line, sizeof(line));
 
-		if (!shm_next_model(&w->shm, &c->listing_cursor, &model)) {
-			put_piece(w, c, BYTES_LITERAL("]}"));
-			if (c->minor_version > 0)
-				client_put(w, c, BYTES_LITERAL("0\r\n\r\n"));
-			client_flush(w, c);
-			count_status(w, 200);
-			client_answered(w, c);
+		if (!shm_next_model(&w->shm, &s->listing_cursor, &model)) {
+			stream_payload(w, s, BYTES_LITERAL("]}"));
+			stream_end(w, s);
 			return;
 		}
-		if (c->listing_begun)
+		if (s->listing_begun)
 			emit(&writer, ",");
-		c->listing_begun = true;
+		s->listing_begun = true;
 		emit_model(&writer, &model);
 		CHECK(!writer.overflow);
-		put_piece(w, c, bytes_make(writer.ptr, writer.len));
-		if (w->stage.len >= RECORD_PLAIN_BYTES)
-			client_flush(w, c);
+		stream_payload(w, s, bytes_make(writer.ptr, writer.len));
+		put_bytes += writer.len;
+		/* Room is judged by what TCP holds, so that what was put goes there first. */
+		if (put_bytes >= RECORD_PLAIN_BYTES) {
+			stream_flush(w, s);
+			put_bytes = 0;
+		}
 	}
-	client_flush(w, c);
+	stream_flush(w, s);
 }
 
 void
-answer_local(struct worker *w, struct client *c, const struct admission *admission)
+answer_local(struct worker *w, struct stream *s, const struct admission *admission)
 {
 	switch (admission->route) {
 	case ROUTE_HEALTH:
-		answer_text(w, c, 200, BYTES_LITERAL("ok\n"));
+		answer_text(w, s, 200, BYTES_LITERAL("ok\n"));
 		return;
 	case ROUTE_READY:
-		answer_ready(w, c);
+		answer_ready(w, s);
 		return;
 	case ROUTE_MODEL:
-		answer_model(w, c, admission);
+		answer_model(w, s, admission);
 		return;
 	default:
 		CHECK(admission->route == ROUTE_MODELS);
-		begin_listing(w, c, admission);
+		begin_listing(w, s, admission);
 		return;
 	}
 }

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "dataplane/admit.h"
-#include "dataplane/client.h"
+#include "dataplane/stream.h"
 
 /* answer: answers of our own, and the fields that every answer carries. */
 
@@ -10,13 +10,12 @@
 void answer_fields(struct worker *w, struct h1_writer *writer, const struct admission *admission,
 		   struct bytes region);
 
-/* Sends the refusal. body_pending: the request's body was not read to its end; the client drains or
- * closes. admission may be of an unauthenticated request. */
-void answer_refusal(struct worker *w, struct client *c, const struct admission *admission,
-		    const struct refusal *refusal, bool body_pending);
+/* Sends the refusal. admission may be of an unauthenticated request. */
+void answer_refusal(struct worker *w, struct stream *s, const struct admission *admission,
+		    const struct refusal *refusal);
 
 /* Health, readiness, one model, the list of models. */
-void answer_local(struct worker *w, struct client *c, const struct admission *admission);
+void answer_local(struct worker *w, struct stream *s, const struct admission *admission);
 
 /* Goes on with the list of models. */
-void answer_listing(struct worker *w, struct client *c);
+void answer_listing(struct worker *w, struct stream *s);

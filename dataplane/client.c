@@ -5,8 +5,8 @@
  * tcp or tls: events and timers come in from the worker's turn.
  *
  * The one timer means, by state: HANDSHAKE the whole handshake; HEAD idle time, or the time for a head once
- * its first byte is there; BODY and DRAIN the time between bytes; WAIT and LISTING the next look at whether
- * the client takes its answer; LINGER and ABORTING the end of patience.
+ * its first byte is there; BODY and DRAIN the time between bytes; WAIT the next look at whether the client
+ * takes its answer; LINGER and ABORTING the end of patience.
  */
 #include "dataplane/client.h"
 
@@ -71,6 +71,7 @@ client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
 		return NULL;
 	}
 	c->conn = conn;
+	c->stream.client = c;
 	if (listener->tls) {
 		c->tls = tls_accept(w->tls);
 		if (c->tls == NULL) {
@@ -93,11 +94,7 @@ client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
 static void
 release(struct worker *w, struct client *c)
 {
-	struct exchange *x = c->exchange;
-
-	c->exchange = NULL;
-	if (x != NULL)
-		exchange_cancel(w, x);
+	stream_cancel(w, &c->stream);
 	if (w->stage.owner == c) {
 		w->stage.owner = NULL;
 		w->stage.len = 0;
@@ -249,7 +246,7 @@ client_flush(struct worker *w, struct client *c)
 static void
 starve(struct worker *w, struct client *c)
 {
-	CHECK(c->state == CLIENT_WAIT || c->state == CLIENT_LISTING);
+	CHECK(c->state == CLIENT_WAIT);
 	c->starved = true;
 	set_timer(w, c, CLIENT_STARVED_NS);
 }
@@ -300,19 +297,18 @@ end(struct worker *w, struct client *c)
 }
 
 void
-client_wait(struct worker *w, struct client *c, enum client_state state)
+client_wait(struct worker *w, struct client *c)
 {
-	CHECK(state == CLIENT_WAIT || state == CLIENT_LISTING);
 	c->progress_at_ns = w->now_ns;
 	c->acked_bytes = c->sent_bytes - tcp_unacked(w->tcp, c->conn);
 	c->starved = false;
-	set_state(w, c, state, w->config.times.stall_ns / STALL_LOOKS);
+	set_state(w, c, CLIENT_WAIT, w->config.times.stall_ns / STALL_LOOKS);
 }
 
 void
 client_answered(struct worker *w, struct client *c)
 {
-	CHECK(c->exchange == NULL && w->stage.owner != c);
+	CHECK(c->stream.exchange == NULL && w->stage.owner != c);
 	if (c->broken)
 		return;
 	c->requests++;
@@ -333,7 +329,7 @@ client_answered(struct worker *w, struct client *c)
 void
 client_cut(struct worker *w, struct client *c)
 {
-	CHECK(c->exchange == NULL);
+	CHECK(c->stream.exchange == NULL);
 	if (tcp_unacked(w->tcp, c->conn) == 0) {
 		client_abort(w, c);
 		return;
@@ -497,48 +493,33 @@ refuse_framing(struct worker *w, struct client *c, enum err verdict)
 	admit_begin(w, &admission);
 	c->close_after = true;
 	c->body_in.done = true;
-	answer_refusal(w, c, &admission, &refusal, false);
+	answer_refusal(w, &c->stream, &admission, &refusal);
 }
 
 static void
 send_continue(struct worker *w, struct client *c)
 {
+	c->owes_continue = false;
 	client_put(w, c, BYTES_LITERAL("HTTP/1.1 100 Continue\r\n\r\n"));
 	client_flush(w, c);
 }
 
-/* A complete head: admits it, answers it, or opens an exchange for its body. */
+/* A complete head: answered, or an exchange collects its body. */
 static void
 head_complete(struct worker *w, struct client *c)
 {
 	struct h1_request *request = &w->request;
-	struct admission admission;
-	struct refusal refusal = { 0 };
-	bool body_pending = request->head.framing != H1_BODY_NONE;
 
-	worker_count(w, COUNTER_REQUESTS);
 	c->minor_version = request->head.minor_version;
 	c->close_after = !request->head.keep_alive;
 	h1_body_init(&c->body_in, &request->head);
-	if (!admit_head(w, request, &admission, &refusal)) {
-		/* Whether the body will follow an unmet 100-continue is the client's choice. */
-		if (request->expect_continue)
-			c->close_after = true;
-		answer_refusal(w, c, &admission, &refusal, body_pending);
+	c->owes_continue = request->expect_continue && !c->body_in.done;
+	if (!stream_request(w, &c->stream, request))
 		return;
-	}
-	if (admission.route != ROUTE_CHAT && admission.route != ROUTE_JSON) {
-		answer_local(w, c, &admission);
-		return;
-	}
-	c->exchange = exchange_open(w, c, &admission, request);
-	if (c->exchange == NULL) {
-		refusal = (struct refusal){ .code = REFUSAL_OVERLOADED, .retry_after_ns = NSEC_PER_SEC };
-		answer_refusal(w, c, &admission, &refusal, body_pending);
-		return;
-	}
-	if (request->expect_continue && body_pending && request->head.head_bytes == c->head->len)
+	/* Who sends the body without waiting for it needs no word. */
+	if (c->owes_continue && request->head.head_bytes == c->head->len)
 		send_continue(w, c);
+	c->owes_continue = false;
 	set_state(w, c, CLIENT_BODY, w->config.times.body_ns);
 }
 
@@ -616,24 +597,11 @@ feed_body(struct worker *w, struct client *c, struct bytes *input, struct refusa
 			worker_count_verdict(w, verdict);
 			return BODY_BROKEN;
 		}
-		if (c->exchange != NULL && payload.len > 0 &&
-		    !exchange_body(w, c->exchange, payload, refusal))
+		if (c->stream.exchange != NULL && payload.len > 0 &&
+		    !exchange_body(w, c->stream.exchange, payload, refusal))
 			return BODY_REFUSED;
 	}
 	return BODY_COMPLETE;
-}
-
-/* The exchange refuses: its answer is ours. */
-static void
-refuse_exchange(struct worker *w, struct client *c, const struct refusal *refusal, bool body_pending)
-{
-	struct exchange *x = c->exchange;
-
-	/* The refusal may show what the exchange holds, so it is closed last. */
-	c->exchange = NULL;
-	x->client = NULL;
-	answer_refusal(w, c, &x->admission, refusal, body_pending);
-	exchange_close(w, x);
 }
 
 static enum step
@@ -648,17 +616,17 @@ body_fed(struct worker *w, struct client *c, enum body_end how, const struct ref
 	case BODY_BROKEN:
 		c->close_after = true;
 		c->body_in.done = true;
-		refuse_exchange(w, c, refusal, false);
+		exchange_refuse(w, c->stream.exchange, refusal);
 		return STEP_GONE;
 	case BODY_REFUSED:
-		refuse_exchange(w, c, refusal, !c->body_in.done);
+		exchange_refuse(w, c->stream.exchange, refusal);
 		return STEP_GONE;
 	case BODY_COMPLETE:
 		break;
 	}
-	client_wait(w, c, CLIENT_WAIT);
-	if (!exchange_start(w, c->exchange, &late))
-		refuse_exchange(w, c, &late, false);
+	client_wait(w, c);
+	if (!exchange_start(w, c->stream.exchange, &late))
+		exchange_refuse(w, c->stream.exchange, &late);
 	return STEP_GONE;
 }
 
@@ -795,10 +763,8 @@ client_run(struct worker *w, struct client *c)
 static void
 client_writable(struct worker *w, struct client *c)
 {
-	if (c->state == CLIENT_WAIT && c->exchange != NULL)
-		exchange_resume(w, c->exchange);
-	else if (c->state == CLIENT_LISTING)
-		answer_listing(w, c);
+	if (c->state == CLIENT_WAIT)
+		stream_resume(w, &c->stream);
 	else if (c->state == CLIENT_ABORTING)
 		client_abort(w, c);
 }
@@ -815,7 +781,7 @@ client_event(struct worker *w, struct client *c, const struct tcp_event *event)
 		c->eof = true;
 		/* A client that ends its side while it waits has left (nginx's default as well): whether it could
 		 * still read is not worth a GPU. */
-		if (c->state == CLIENT_WAIT || c->state == CLIENT_LISTING) {
+		if (c->state == CLIENT_WAIT) {
 			client_abort(w, c);
 			return;
 		}
@@ -857,7 +823,6 @@ client_timer_expired(struct worker *w, struct client *c)
 {
 	switch (c->state) {
 	case CLIENT_WAIT:
-	case CLIENT_LISTING:
 		look_for_stall(w, c);
 		if (c->state == CLIENT_FREE || !c->starved)
 			return;

@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/timer.h"
+#include "dataplane/stream.h"
 #include "http/h1.h"
 #include "tcp/tcp.h"
 #include "tls/tls.h"
@@ -23,15 +24,13 @@ enum client_state {
 	CLIENT_HANDSHAKE, /* TLS */
 	CLIENT_HEAD,      /* between requests, or in a head */
 	CLIENT_BODY,      /* the exchange collects the body */
-	CLIENT_WAIT,      /* the exchange runs; nothing is read */
-	CLIENT_LISTING,   /* our own list of models is being sent */
+	CLIENT_WAIT,      /* the answer is made and sent; nothing is read */
 	CLIENT_DRAIN,     /* answered early: the rest of the body is read and dropped */
 	CLIENT_LINGER,    /* our side is closed; what comes is dropped until EOF or the timer */
 	CLIENT_ABORTING,  /* an answer was cut: reset as soon as what was said is acknowledged */
 	CLIENT_STATE_COUNT
 };
 
-struct exchange;
 struct worker;
 
 struct head_buffer {
@@ -45,7 +44,7 @@ struct client {
 	struct tls_conn *tls; /* NULL on a clear-text listener */
 	struct pkt *received; /* taken from TCP and not used up */
 	struct head_buffer *head;
-	struct exchange *exchange;
+	struct stream stream;
 	struct client *next; /* in the free list or the ready list */
 	enum client_state state;
 	bool is_ready;   /* on the ready list */
@@ -53,10 +52,9 @@ struct client {
 	bool broken;     /* output was lost for want of a packet: reset at the end of this turn */
 	bool starved;    /* others have the descriptors that it needs: the timer looks again */
 	bool close_after; /* the answer under way says Connection: close */
+	bool owes_continue; /* the client waits for 100 before it sends its body */
 	uint8_t minor_version;
 	uint32_t requests;
-	uint32_t listing_cursor;
-	bool listing_begun;
 	uint64_t drain_bytes;
 	uint64_t sent_bytes;  /* given to TCP since the connection began */
 	uint64_t acked_bytes; /* as the stall check saw it last */
@@ -77,7 +75,7 @@ void client_timer_expired(struct worker *w, struct client *c);
 void client_run(struct worker *w, struct client *c);
 void client_make_ready(struct worker *w, struct client *c);
 
-/* --- output, for the exchange and the answers --------------------------------------- */
+/* --- output, for the stream ---------------------------------------------------------- */
 
 /* Collects plaintext in the worker's stage; records leave as it fills. client_flush() sends the rest. A
  * client whose output was lost is marked broken and reset when it runs next, never inside these calls. */
@@ -85,9 +83,9 @@ void client_put(struct worker *w, struct client *c, struct bytes plain);
 void client_flush(struct worker *w, struct client *c);
 
 /* Nothing is read from now on; the timer watches whether the client takes what it is sent. */
-void client_wait(struct worker *w, struct client *c, enum client_state state);
+void client_wait(struct worker *w, struct client *c);
 
-/* True while the client takes its answer fast enough. If false, client_event() will resume the exchange
+/* True while the client takes its answer fast enough. If false, client_event() will resume the stream
  * when the level has fallen, or client_timer_expired() when others may have given descriptors back. */
 bool client_has_room(struct worker *w, struct client *c);
 

@@ -9,10 +9,10 @@
 
 #include "base/check.h"
 #include "dataplane/answer.h"
-#include "dataplane/client.h"
 #include "dataplane/relay.h"
 #include "dataplane/route.h"
 #include "dataplane/settle.h"
+#include "dataplane/stream.h"
 #include "dataplane/upstream.h"
 #include "dataplane/worker.h"
 
@@ -100,7 +100,7 @@ prepare_fields(struct exchange *x, const struct h1_request *request)
 }
 
 struct exchange *
-exchange_open(struct worker *w, struct client *c, const struct admission *admission,
+exchange_open(struct worker *w, struct stream *s, const struct admission *admission,
 	      const struct h1_request *request)
 {
 	struct exchange *x = w->exchange_free;
@@ -112,7 +112,8 @@ exchange_open(struct worker *w, struct client *c, const struct admission *admiss
 	w->exchange_free = x->next_free;
 	memset(x, 0, sizeof(*x));
 	w->exchanges_used++;
-	x->client = c;
+	x->stream = s;
+	s->exchange = x;
 	x->state = EXCHANGE_BODY;
 	x->admission = *admission;
 	x->method = request->method;
@@ -154,8 +155,8 @@ void
 exchange_close(struct worker *w, struct exchange *x)
 {
 	CHECK(x->upstream == NULL && x->state != EXCHANGE_FREE);
-	if (x->client != NULL)
-		x->client->exchange = NULL;
+	if (x->stream != NULL)
+		x->stream->exchange = NULL;
 	timer_cancel(&w->timers, &x->timer);
 	body_clear(&w->bodies, &x->body);
 	body_clear(&w->bodies, &x->event);
@@ -180,7 +181,7 @@ drop_upstream(struct worker *w, struct exchange *x)
 void
 exchange_cancel(struct worker *w, struct exchange *x)
 {
-	x->client = NULL;
+	x->stream = NULL;
 	drop_upstream(w, x);
 	if (x->state != EXCHANGE_BODY && !x->settled)
 		worker_count(w, COUNTER_CLIENT_ABORTS);
@@ -189,17 +190,28 @@ exchange_cancel(struct worker *w, struct exchange *x)
 }
 
 void
+exchange_refuse(struct worker *w, struct exchange *x, const struct refusal *refusal)
+{
+	struct stream *s = x->stream;
+
+	/* The refusal may show what the exchange holds, so it is closed last. */
+	s->exchange = NULL;
+	x->stream = NULL;
+	answer_refusal(w, s, &x->admission, refusal);
+	exchange_close(w, x);
+}
+
+void
 exchange_finished(struct worker *w, struct exchange *x)
 {
-	struct client *c = x->client;
+	struct stream *s = x->stream;
 	struct upstream *u = x->upstream;
 
 	x->upstream = NULL;
 	if (u != NULL)
 		upstream_put(w, u);
-	client_flush(w, c);
 	exchange_close(w, x);
-	client_answered(w, c);
+	stream_end(w, s);
 }
 
 /* --- tries ------------------------------------------------------------------------------------ */
@@ -300,7 +312,6 @@ report_pod(struct worker *w, const struct exchange *x, enum try_end how, bool wa
 static void
 give_up(struct worker *w, struct exchange *x)
 {
-	struct client *c = x->client;
 	struct refusal refusal = { .code = REFUSAL_NO_HEALTHY_REGION, .retry_after_ns = NSEC_PER_SEC };
 
 	if (x->timed_out)
@@ -311,10 +322,7 @@ give_up(struct worker *w, struct exchange *x)
 		worker_count(w, COUNTER_REFUSED_REGION);
 	x->status = refusal_status(refusal.code, x->admission.surface);
 	settle_exchange(w, x, x->timed_out ? USAGE_TIMEOUT : USAGE_UPSTREAM_ERROR);
-	c->exchange = NULL;
-	x->client = NULL;
-	answer_refusal(w, c, &x->admission, &refusal, false);
-	exchange_close(w, x);
+	exchange_refuse(w, x, &refusal);
 }
 
 void
@@ -541,7 +549,7 @@ exchange_timer_expired(struct worker *w, struct exchange *x)
 	if (relay_keep_alive(w, x))
 		return;
 	/* While the client takes nothing, the backend is not to blame for its silence. */
-	if (x->state == EXCHANGE_RELAY && !client_has_room(w, x->client)) {
+	if (x->state == EXCHANGE_RELAY && !stream_has_room(w, x->stream)) {
 		set_timer(w, x, w->config.times.between_events_ns);
 		return;
 	}

@@ -16,7 +16,7 @@
  * exchange: one request from its admitted head to its settled answer: collects the body, picks pods, tries
  * them, relays the answer, settles once.
  *
- * Owner: the client it answers. Memory: a fixed pool; none left is a 503.
+ * Owner: the stream it answers on. Memory: a fixed pool; none left is a 503.
  */
 enum exchange_state {
 	EXCHANGE_FREE,
@@ -27,12 +27,9 @@ enum exchange_state {
 	EXCHANGE_STATE_COUNT
 };
 
-struct client;
+struct stream;
 struct upstream;
 struct worker;
-
-/* How the answer's body is framed towards the client. */
-enum answer_framing { ANSWER_LENGTH, ANSWER_CHUNKED, ANSWER_UNTIL_CLOSE };
 
 /* What of a stream's usage the client must not see, because it did not ask for it. */
 enum usage_hiding {
@@ -42,7 +39,7 @@ enum usage_hiding {
 };
 
 struct exchange {
-	struct client *client;
+	struct stream *stream; /* where the answer goes; NULL: the client is gone */
 	struct upstream *upstream;
 	struct exchange *next_free;
 	struct timer timer;
@@ -79,7 +76,6 @@ struct exchange {
 	bool answered; /* the client has a byte of it */
 	bool is_events;
 	bool settled;
-	enum answer_framing framing;
 	uint16_t status;
 	struct json_usage usage;
 	struct json_usage_scan usage_scan;
@@ -99,7 +95,7 @@ struct exchange {
 };
 
 /* A request with a body (or none) was admitted by its head. NULL: the pool is empty. */
-struct exchange *exchange_open(struct worker *w, struct client *c, const struct admission *admission,
+struct exchange *exchange_open(struct worker *w, struct stream *s, const struct admission *admission,
 			       const struct h1_request *request);
 
 /* A piece of the body. False: refused; *refusal says why. */
@@ -108,13 +104,16 @@ bool exchange_body(struct worker *w, struct exchange *x, struct bytes piece, str
 /* The body is complete: admits it and starts trying. False: refused. */
 bool exchange_start(struct worker *w, struct exchange *x, struct refusal *refusal);
 
+/* The request is refused while its body comes, or at its end: answers, and closes. */
+void exchange_refuse(struct worker *w, struct exchange *x, const struct refusal *refusal);
+
 /* The client is gone: resets the backend, settles what was served. */
 void exchange_cancel(struct worker *w, struct exchange *x);
 
 /* The client has room again. */
 void exchange_resume(struct worker *w, struct exchange *x);
 
-/* Lets go of everything; the client's pointer is cleared. */
+/* Lets go of everything; the stream's pointer is cleared. */
 void exchange_close(struct worker *w, struct exchange *x);
 
 void exchange_timer_expired(struct worker *w, struct exchange *x);
@@ -133,5 +132,5 @@ void exchange_upstream_lost(struct worker *w, struct exchange *x, enum err reaso
 enum try_end { TRY_REFUSED, TRY_RESET, TRY_TIMED_OUT, TRY_BUSY, TRY_BAD_STATUS, TRY_BAD_ANSWER };
 void exchange_try_failed(struct worker *w, struct exchange *x, enum try_end end);
 
-/* The answer is complete: the upstream goes back to its pool, the client goes on. */
+/* The answer is complete: the upstream goes back to its pool, the stream ends. */
 void exchange_finished(struct worker *w, struct exchange *x);

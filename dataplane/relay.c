@@ -1,5 +1,5 @@
 /*
- * The answer on its way: head once, then payload, framed anew for the client.
+ * The answer on its way: head once, then payload, which the stream frames anew for the client.
  *
  * Of an event stream whole events are passed on; what has begun and not ended waits in blocks, so that a
  * lost backend leaves the client between two events, where an error event can follow. Order at the end:
@@ -9,9 +9,9 @@
 
 #include "base/check.h"
 #include "dataplane/answer.h"
-#include "dataplane/client.h"
 #include "dataplane/route.h"
 #include "dataplane/settle.h"
+#include "dataplane/stream.h"
 #include "dataplane/upstream.h"
 #include "dataplane/worker.h"
 
@@ -36,19 +36,8 @@ arm(struct worker *w, struct exchange *x)
 static void
 put_payload(struct worker *w, struct exchange *x, struct bytes payload)
 {
-	uint8_t chunk_head[H1_CHUNK_HEAD_BYTES_MAX];
-
-	if (payload.len == 0)
-		return;
 	x->payload_bytes += payload.len;
-	if (x->framing != ANSWER_CHUNKED) {
-		client_put(w, x->client, payload);
-		return;
-	}
-	client_put(w, x->client,
-		   bytes_make(chunk_head, h1_emit_chunk_head(chunk_head, payload.len)));
-	client_put(w, x->client, payload);
-	client_put(w, x->client, BYTES_LITERAL("\r\n"));
+	stream_payload(w, x->stream, payload);
 }
 
 /* Fields of a backend's answer that a client may see; the rest stays inside. */
@@ -67,49 +56,22 @@ may_pass(struct bytes name)
 	return false;
 }
 
-static void
-choose_framing(struct exchange *x, const struct h1_response *response)
+/* What the backend said of its length holds for the client, unless events are edited on their way. */
+static uint64_t
+payload_bytes_of(const struct exchange *x, const struct h1_response *response)
 {
-	struct client *c = x->client;
-
-	if (response->head.framing == H1_BODY_NONE ||
-	    (response->head.framing == H1_BODY_LENGTH && !x->is_events))
-		x->framing = ANSWER_LENGTH;
-	else if (c->minor_version >= 1)
-		x->framing = ANSWER_CHUNKED;
-	else
-		x->framing = ANSWER_UNTIL_CLOSE;
-	if (x->framing == ANSWER_UNTIL_CLOSE)
-		c->close_after = true;
-}
-
-static void
-emit_framing(struct exchange *x, const struct h1_response *response, struct h1_writer *writer)
-{
-	if (x->framing == ANSWER_CHUNKED)
-		h1_emit_field(writer, BYTES_LITERAL("transfer-encoding"), BYTES_LITERAL("chunked"));
-	else if (x->framing == ANSWER_LENGTH && response->status != 204 && response->status != 304)
-		h1_emit_field_number(writer, BYTES_LITERAL("content-length"),
-				     response->head.content_length);
-	if (x->client->close_after)
-		h1_emit_field(writer, BYTES_LITERAL("connection"), BYTES_LITERAL("close"));
-}
-
-static void
-count_answer(struct worker *w, uint16_t status)
-{
-	worker_count(w, status < 300 ? COUNTER_ANSWERS_2XX :
-			status < 400 ? COUNTER_ANSWERS_3XX :
-			status < 500 ? COUNTER_ANSWERS_4XX :
-				       COUNTER_ANSWERS_5XX);
+	if (response->head.framing == H1_BODY_NONE)
+		return response->status == 204 || response->status == 304 ? STREAM_BYTES_NONE : 0;
+	if (response->head.framing == H1_BODY_LENGTH && !x->is_events)
+		return response->head.content_length;
+	return STREAM_BYTES_UNKNOWN;
 }
 
 static void
 put_head(struct worker *w, struct exchange *x, const struct h1_response *response)
 {
-	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
+	struct h1_writer writer = stream_head_begin(w, x->stream, response->status);
 
-	h1_emit_status(&writer, response->status);
 	for (uint32_t i = 0; i < response->head.field_count; i++) {
 		const struct h1_field *field = &response->head.fields[i];
 
@@ -119,12 +81,7 @@ put_head(struct worker *w, struct exchange *x, const struct h1_response *respons
 	if (x->is_events && h1_find(&response->head, BYTES_LITERAL("cache-control")) == NULL)
 		h1_emit_field(&writer, BYTES_LITERAL("cache-control"), BYTES_LITERAL("no-store"));
 	answer_fields(w, &writer, &x->admission, bytes_make(x->region.text, x->region.len));
-	emit_framing(x, response, &writer);
-	h1_emit_end(&writer);
-	/* A head of at most H1_HEAD_BYTES_MAX came in, a part of it goes out. */
-	CHECK(!writer.overflow);
-	client_put(w, x->client, bytes_make(writer.ptr, writer.len));
-	count_answer(w, response->status);
+	stream_head_end(w, x->stream, &writer, payload_bytes_of(x, response));
 }
 
 /* --- the head -------------------------------------------------------------------------- */
@@ -167,13 +124,13 @@ begin_answer(struct worker *w, struct exchange *x, const struct h1_response *res
 	x->answered = true;
 	x->status = response->status;
 	x->first_byte_at_ns = w->now_ns;
-	x->is_events = response->status < 300 && is_event_stream(&response->head);
+	x->is_events = response->status < 300 && response->head.framing != H1_BODY_NONE &&
+		       is_event_stream(&response->head);
 	h1_body_init(&u->body_in, &response->head);
 	u->reusable = response->head.keep_alive && x->request_sent &&
 		      response->head.framing != H1_BODY_UNTIL_CLOSE;
 	sse_init(&x->sse);
 	json_usage_init(&x->usage_scan);
-	choose_framing(x, response);
 	put_head(w, x, response);
 	return true;
 }
@@ -234,33 +191,30 @@ put_range(struct worker *w, struct exchange *x, const struct event *event, uint6
 	struct body_reader reader;
 
 	if (event->gathered == NULL) {
-		client_put(w, x->client, bytes_make(event->piece.ptr + from, to - from));
+		stream_put(w, x->stream, bytes_make(event->piece.ptr + from, to - from));
 		return;
 	}
 	body_rewind(event->gathered, &reader);
 	while (reader.offset < from)
 		body_read(&w->bodies, event->gathered, &reader, from - reader.offset);
 	while (reader.offset < to)
-		client_put(w, x->client,
+		stream_put(w, x->stream,
 			   body_read(&w->bodies, event->gathered, &reader, to - reader.offset));
 }
 
 static void
 put_event(struct worker *w, struct exchange *x, const struct event *event, const struct cut *cut)
 {
-	uint8_t chunk_head[H1_CHUNK_HEAD_BYTES_MAX];
 	uint64_t n = event->bytes - (cut->end - cut->start) + cut->instead.len;
 
 	if (n == 0)
 		return;
 	x->payload_bytes += n;
-	if (x->framing == ANSWER_CHUNKED)
-		client_put(w, x->client, bytes_make(chunk_head, h1_emit_chunk_head(chunk_head, n)));
+	stream_piece_begin(w, x->stream, n);
 	put_range(w, x, event, 0, cut->start);
-	client_put(w, x->client, cut->instead);
+	stream_put(w, x->stream, cut->instead);
 	put_range(w, x, event, cut->end, event->bytes);
-	if (x->framing == ANSWER_CHUNKED)
-		client_put(w, x->client, BYTES_LITERAL("\r\n"));
+	stream_piece_end(w, x->stream);
 }
 
 static bool
@@ -431,8 +385,6 @@ end_answer(struct worker *w, struct exchange *x)
 	/* A stream may end without an empty line: what is left is the client's as well. */
 	if (x->event.bytes > 0)
 		pass_gathered(w, x);
-	if (x->framing == ANSWER_CHUNKED)
-		client_put(w, x->client, BYTES_LITERAL("0\r\n\r\n"));
 	if ((u->head != NULL && u->head->len > 0) || upstream_peek(w, u).len > 0) {
 		u->reusable = false;
 		worker_count_verdict(w, ERR_UPSTREAM_EXTRA_BYTES);
@@ -589,7 +541,7 @@ void
 relay_run(struct worker *w, struct exchange *x)
 {
 	struct upstream *u = x->upstream;
-	struct client *c = x->client;
+	struct stream *s = x->stream;
 
 	/* A request is not answered before it was sent. */
 	if (x->state != EXCHANGE_HEAD && x->state != EXCHANGE_RELAY)
@@ -599,7 +551,7 @@ relay_run(struct worker *w, struct exchange *x)
 		size_t offered;
 		enum feed_end how;
 
-		if (x->state == EXCHANGE_RELAY && !client_has_room(w, c))
+		if (x->state == EXCHANGE_RELAY && !stream_has_room(w, s))
 			break;
 		input = upstream_peek(w, u);
 		if (input.len == 0) {
@@ -624,9 +576,9 @@ relay_run(struct worker *w, struct exchange *x)
 			return;
 		}
 		/* Room is judged by what TCP holds, so that what was staged goes there first. */
-		client_flush(w, c);
+		stream_flush(w, s);
 	}
-	client_flush(w, c);
+	stream_flush(w, s);
 	if (x->state == EXCHANGE_RELAY)
 		arm(w, x);
 }
@@ -639,9 +591,9 @@ relay_keep_alive(struct worker *w, struct exchange *x)
 
 	if (!waits)
 		return false;
-	if (x->event.bytes == 0 && !x->event_passing && client_has_room(w, x->client)) {
+	if (x->event.bytes == 0 && !x->event_passing && stream_has_room(w, x->stream)) {
 		put_payload(w, x, BYTES_LITERAL(": keep-alive\n\n"));
-		client_flush(w, x->client);
+		stream_flush(w, x->stream);
 	}
 	arm(w, x);
 	return true;
@@ -667,13 +619,12 @@ put_error_event(struct worker *w, struct exchange *x)
 void
 relay_cut(struct worker *w, struct exchange *x)
 {
-	struct client *c = x->client;
+	struct stream *s = x->stream;
 
 	settle_exchange(w, x, x->timed_out ? USAGE_TIMEOUT : USAGE_UPSTREAM_ERROR);
 	worker_count(w, COUNTER_STREAMS_CUT);
-	if (x->is_events && !x->event_passing && x->framing != ANSWER_LENGTH)
+	if (x->is_events && !x->event_passing)
 		put_error_event(w, x);
-	client_flush(w, c);
 	exchange_close(w, x);
-	client_cut(w, c);
+	stream_cut(w, s);
 }

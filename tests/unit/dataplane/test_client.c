@@ -34,7 +34,9 @@ world_open(void)
 	timer_wheel_init(&world.worker.timers, &world, pair.now_ns);
 	world.client.conn = pair.b.conn;
 	world.client.state = CLIENT_HEAD;
-	client_wait(&world.worker, &world.client, CLIENT_LISTING);
+	world.client.stream.client = &world.client;
+	world.client.stream.listing = true;
+	client_wait(&world.worker, &world.client);
 }
 
 static void
@@ -93,7 +95,7 @@ descriptors_that_others_have_are_waited_for_by_the_clock(void **state)
 	assert_true(expires_in(CLIENT_STARVED_NS));
 	assert_false(is_told());
 	/* A relay that ended meanwhile is not resumed, and who takes what he is sent is watched as ever. */
-	c->state = CLIENT_WAIT;
+	c->stream.listing = false;
 	client_timer_expired(w, c);
 	assert_true(expires_in(STALL_NS / 4));
 	assert_true(c->state == CLIENT_WAIT);

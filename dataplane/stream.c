@@ -1,0 +1,197 @@
+/* A request's place on an HTTP/1.1 connection: one at a time, framed as RFC 9112 sections 6 and 7 say. */
+#include "dataplane/stream.h"
+
+#include "base/check.h"
+#include "dataplane/answer.h"
+#include "dataplane/client.h"
+#include "dataplane/worker.h"
+
+bool
+stream_request(struct worker *w, struct stream *s, const struct h1_request *request)
+{
+	struct admission admission;
+	struct refusal refusal = { 0 };
+
+	worker_count(w, COUNTER_REQUESTS);
+	s->payload_unwanted = request->method == H1_HEAD;
+	if (!admit_head(w, request, &admission, &refusal)) {
+		answer_refusal(w, s, &admission, &refusal);
+		return false;
+	}
+	if (admission.route != ROUTE_CHAT && admission.route != ROUTE_JSON) {
+		answer_local(w, s, &admission);
+		return false;
+	}
+	if (exchange_open(w, s, &admission, request) != NULL)
+		return true;
+	refusal = (struct refusal){ .code = REFUSAL_OVERLOADED, .retry_after_ns = NSEC_PER_SEC };
+	answer_refusal(w, s, &admission, &refusal);
+	return false;
+}
+
+static void
+count_answer(struct worker *w, uint16_t status)
+{
+	worker_count(w, status < 300 ? COUNTER_ANSWERS_2XX :
+			status < 400 ? COUNTER_ANSWERS_3XX :
+			status < 500 ? COUNTER_ANSWERS_4XX :
+				       COUNTER_ANSWERS_5XX);
+}
+
+struct h1_writer
+stream_head_begin(struct worker *w, struct stream *s, uint16_t status)
+{
+	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
+
+	s->status = status;
+	h1_emit_status(&writer, status);
+	return writer;
+}
+
+static void
+emit_framing(struct stream *s, struct h1_writer *writer, uint64_t payload_bytes)
+{
+	struct client *c = s->client;
+
+	s->chunked = payload_bytes == STREAM_BYTES_UNKNOWN && c->minor_version >= 1;
+	if (s->chunked)
+		h1_emit_field(writer, BYTES_LITERAL("transfer-encoding"), BYTES_LITERAL("chunked"));
+	else if (payload_bytes == STREAM_BYTES_UNKNOWN)
+		c->close_after = true;
+	else if (payload_bytes != STREAM_BYTES_NONE)
+		h1_emit_field_number(writer, BYTES_LITERAL("content-length"), payload_bytes);
+}
+
+static void
+emit_connection(const struct client *c, struct h1_writer *writer)
+{
+	if (c->close_after)
+		h1_emit_field(writer, BYTES_LITERAL("connection"), BYTES_LITERAL("close"));
+	else if (c->minor_version == 0)
+		h1_emit_field(writer, BYTES_LITERAL("connection"), BYTES_LITERAL("keep-alive"));
+}
+
+void
+stream_head_end(struct worker *w, struct stream *s, struct h1_writer *writer, uint64_t payload_bytes)
+{
+	struct client *c = s->client;
+
+	/* A request body that is longer than what would be drained is not waited for; and whether it will follow an
+	 * unmet 100-continue is the client's choice. */
+	if (!c->body_in.done &&
+	    (c->owes_continue || c->body_in.framing != H1_BODY_LENGTH ||
+	     c->body_in.left_bytes > DRAIN_BYTES_MAX))
+		c->close_after = true;
+	emit_framing(s, writer, payload_bytes);
+	emit_connection(c, writer);
+	h1_emit_end(writer);
+	/* A head of at most H1_HEAD_BYTES_MAX came in, a part of it goes out. */
+	CHECK(!writer->overflow);
+	client_put(w, c, bytes_make(writer->ptr, writer->len));
+	count_answer(w, s->status);
+}
+
+void
+stream_piece_begin(struct worker *w, struct stream *s, uint64_t bytes)
+{
+	uint8_t chunk_head[H1_CHUNK_HEAD_BYTES_MAX];
+
+	if (s->chunked && !s->payload_unwanted)
+		client_put(w, s->client,
+			   bytes_make(chunk_head, h1_emit_chunk_head(chunk_head, bytes)));
+}
+
+void
+stream_put(struct worker *w, struct stream *s, struct bytes run)
+{
+	if (!s->payload_unwanted)
+		client_put(w, s->client, run);
+}
+
+void
+stream_piece_end(struct worker *w, struct stream *s)
+{
+	if (s->chunked && !s->payload_unwanted)
+		client_put(w, s->client, BYTES_LITERAL("\r\n"));
+}
+
+void
+stream_payload(struct worker *w, struct stream *s, struct bytes payload)
+{
+	/* A chunk of no bytes would be the last one. */
+	if (payload.len == 0)
+		return;
+	stream_piece_begin(w, s, payload.len);
+	stream_put(w, s, payload);
+	stream_piece_end(w, s);
+}
+
+void
+stream_flush(struct worker *w, struct stream *s)
+{
+	client_flush(w, s->client);
+}
+
+bool
+stream_has_room(struct worker *w, struct stream *s)
+{
+	return client_has_room(w, s->client);
+}
+
+void
+stream_wait(struct worker *w, struct stream *s)
+{
+	client_wait(w, s->client);
+}
+
+/* Ready for the connection's next request. */
+static void
+forget_answer(struct stream *s)
+{
+	CHECK(s->exchange == NULL);
+	s->chunked = false;
+	s->listing = false;
+	s->payload_unwanted = false;
+}
+
+void
+stream_end(struct worker *w, struct stream *s)
+{
+	struct client *c = s->client;
+
+	if (s->chunked && !s->payload_unwanted)
+		client_put(w, c, BYTES_LITERAL("0\r\n\r\n"));
+	client_flush(w, c);
+	forget_answer(s);
+	client_answered(w, c);
+}
+
+void
+stream_cut(struct worker *w, struct stream *s)
+{
+	struct client *c = s->client;
+
+	client_flush(w, c);
+	forget_answer(s);
+	client_cut(w, c);
+}
+
+void
+stream_resume(struct worker *w, struct stream *s)
+{
+	if (s->exchange != NULL)
+		exchange_resume(w, s->exchange);
+	else if (s->listing)
+		answer_listing(w, s);
+}
+
+void
+stream_cancel(struct worker *w, struct stream *s)
+{
+	struct exchange *x = s->exchange;
+
+	s->exchange = NULL;
+	s->listing = false;
+	if (x != NULL)
+		exchange_cancel(w, x);
+}
