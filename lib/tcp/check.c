@@ -90,6 +90,7 @@ check_liveness(const struct tcp_conn *c)
 	CHECK(!waiting || flying || c->rtx_kind != TCP_RTX_NONE || turn);
 	CHECK(!c->ack_pending || turn);
 	CHECK(!c->ack_now || turn);
+	CHECK(!c->ack_each || c->ack_now);
 	CHECK(!c->send_tail || turn);
 	CHECK(!c->send_probe || turn);
 	if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RCVD || c->state == TCP_FIN_WAIT_1 ||

@@ -1,8 +1,8 @@
 /*
  * Segments of connections come in (from demux.c): the steps of RFC 9293 section 3.10.7.3 (SYN-SENT) and
  * 3.10.7.4 (all others) in their order, with PAWS (RFC 7323 section 5) in front of the first and the stricter
- * rules of RFC 5961 inside; the fifth is ack.c. Nothing is sent here for a live connection: flags say what
- * tcp_output() has to do.
+ * rules of RFC 5961 inside; the fifth is ack.c. Nothing is sent here for a live connection but one ACK for each
+ * segment out of order: flags say what tcp_output() has to do.
  */
 #include "tcp/internal.h"
 
@@ -291,6 +291,7 @@ process_payload(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uint64
 		/* The sender has few segments out now: a delayed ACK of the odd one would cost it a part of each
 		 * round trip. */
 		c->quick_acks = TCP_QUICK_ACKS;
+		c->ack_each = true;
 		ack_at_once(t, c);
 	} else {
 		schedule_ack(t, c, now_ns);
@@ -386,6 +387,10 @@ input_synchronized(struct tcp *t, struct tcp_conn *c, struct tcp_segment *s, uin
 {
 	enum err verdict;
 
+	/* RFC 5681 section 4.2: one ACK for each segment out of order, in a burst as well. A sender repairs at the
+	 * rate at which they come. */
+	if (c->ack_each && s->len > 0)
+		tcp_output_ack(t, c, now_ns);
 	forget_known_syn(t, c, s);
 	if ((verdict = check_paws(t, c, s, now_ns)) != ERR_OK ||
 	    (verdict = check_sequence(t, c, s, now_ns)) != ERR_OK ||

@@ -261,6 +261,7 @@ struct tcp_conn {
 	bool fin_done : 1;     /* and reached */
 	bool more : 1;         /* the last tcp_send() said so */
 	bool ack_now : 1;
+	bool ack_each : 1;     /* ack_now for a segment out of order: not together with the next one's */
 	bool ack_pending : 1;
 	bool dsack : 1;        /* dsack_start and dsack_end wait to be reported */
 	bool send_anyway : 1;  /* override timer fired: send less than a segment */
@@ -897,8 +898,10 @@ void tcp_loss_rewind(struct tcp *t, struct tcp_conn *c);
 
 /* --- output.c ----------------------------------------------------------------------- */
 
-/* Sends what is due: the only emitter of live connections. */
+/* Sends what is due. It and tcp_output_ack() are the only emitters of live connections. */
 void tcp_output(struct tcp *t, struct tcp_conn *c, uint64_t now_ns);
+/* Sends the ACK that ack_each asked for, before the next segment is looked at; without a packet it stays due. */
+void tcp_output_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_ns);
 
 /* --- emit.c -------------------------------------------------------------------------- */
 

@@ -54,6 +54,7 @@ acknowledged(struct tcp_conn *c)
 {
 	c->last_ack_sent = c->rcv_nxt;
 	c->ack_now = false;
+	c->ack_each = false;
 	c->ack_pending = false;
 	c->output_at_ns = NEVER_NS;
 	c->dsack = false;
@@ -404,6 +405,13 @@ send_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 
 	add_sack(t, c, &h);
 	return emit(t, c, &h, NULL, 0, 0, now_ns);
+}
+
+void
+tcp_output_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
+{
+	if (send_ack(t, c, now_ns))
+		tcp_conn_arm(t, c);
 }
 
 /* Something waits for a window: one of the three kinds of the slot must watch it. */

@@ -11,9 +11,10 @@
 /*
  * tcp: the connection engine of one worker (RFC 9293 and the list in README.md).
  *
- * Segments and time come in, segments and events come out. Input never sends
- * and never calls up: consequences are collected, tcp_output_ready() sends once
- * per touched connection, tcp_event_next() then tells what happened.
+ * Segments and time come in, segments and events come out. Input never sends,
+ * but an ACK for each segment out of order, and never calls up: consequences are
+ * collected, tcp_output_ready() sends once per touched connection,
+ * tcp_event_next() then tells what happened.
  *
  * Owner:  one struct tcp per worker; all of it lives in the caller's memory.
  * Thread: that worker only; the calls that struct tcp_config has for the layers below are made on it too.

@@ -300,6 +300,7 @@ t11_runs_that_pin_the_last_buffer_are_given_up(void **state)
 	struct tcp_config config = stack_config();
 	struct segment peer = modern_peer(5, 1000);
 	uint32_t taken = 0;
+	uint32_t sacks = 0;
 	uint32_t end = SMALL_BYTES; /* of what was sent; the first segment was lost */
 	uint8_t payload[SMALL_BYTES];
 	struct segment last;
@@ -331,9 +332,9 @@ t11_runs_that_pin_the_last_buffer_are_given_up(void **state)
 		assert_int_equal(give(&s), ERR_OK);
 	}
 	assert_int_equal(pkt_pool_stats(world.stack.receive_pool).free, 0);
-	assert_true(take(&s));
-	assert_int_equal(s.sacks, 3);
-	take_all();
+	while (take(&s))
+		sacks = s.sacks;
+	assert_int_equal(sacks, 3);
 	pass(0);
 	assert_int_equal(pkt_pool_stats(world.stack.receive_pool).free, 0);
 	/* Nothing comes in any more; who sleeps until the engine wants a turn must be told of one. */

@@ -422,10 +422,10 @@ the_edge_moves_in_steps_that_are_worth_a_segment(void **state)
 
 /* --- acknowledging ------------------------------------------------------------------------------ */
 
-/* MUST-58, MUST-59: what has arrived is worked through before it is acknowledged, and one ACK is for all of it,
- * in the first 16 segments, behind them, and with a hole in it. */
+/* MUST-58, MUST-59: what has arrived is worked through before it is acknowledged, and one ACK is for all of it, in
+ * the first 16 segments and behind them. RFC 5681 section 4.2: but each segment beyond a hole has its own. */
 static void
-a_burst_is_acknowledged_once(void **state)
+a_burst_is_acknowledged_once_up_to_a_hole(void **state)
 {
 	struct tcp_config config = wide_config();
 
@@ -441,11 +441,11 @@ a_burst_is_acknowledged_once(void **state)
 			sender.nxt += MSS;
 		}
 		collect();
-		assert_int_equal(sender.sent - before, 1);
+		assert_int_equal(sender.sent - before, burst == 3 ? 24 : 1);
 		assert_int_equal(sender.replies[(sender.tail - 1) % REPLIES].ack, burst == 3 ? hole : sender.nxt);
 		pair.now_ns += 50 * MS;
 		collect();
-		assert_int_equal(sender.sent - before, 1);
+		assert_int_equal(sender.sent - before, burst == 3 ? 24 : 1);
 	}
 	pair_fini();
 }
@@ -464,7 +464,7 @@ main(void)
 		cmocka_unit_test(a_policy_raises_the_window_and_never_lowers_it),
 		cmocka_unit_test(each_kind_of_peer_begins_with_its_own_window),
 		cmocka_unit_test(the_edge_moves_in_steps_that_are_worth_a_segment),
-		cmocka_unit_test(a_burst_is_acknowledged_once),
+		cmocka_unit_test(a_burst_is_acknowledged_once_up_to_a_hole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
