@@ -52,7 +52,13 @@ static const char *const field_names[JSON_FIELD_COUNT] = {
 	[JSON_FIELD_RESPONSE_FORMAT] = "response_format",
 	[JSON_FIELD_TOOLS] = "tools",
 	[JSON_FIELD_TOOL_CHOICE] = "tool_choice",
+	[JSON_FIELD_PROMPT] = "prompt",
+	[JSON_FIELD_INPUT] = "input",
+	[JSON_FIELD_SIZE] = "size",
+	[JSON_FIELD_SECONDS] = "seconds",
+	[JSON_FIELD_DURATION] = "duration",
 };
+CHECK_STATIC(JSON_FIELD_COUNT <= 32, "json_scan.seen has a bit for each");
 
 const char *
 json_field_name(enum json_field field)
@@ -312,12 +318,36 @@ number_begins(struct json_scan *s, uint8_t c)
 /* --- strings --------------------------------------------------------------------------- */
 
 static bool
-is_captured(const struct json_scan *s)
+is_value_of(const struct json_scan *s, enum json_field field)
 {
-	return s->is_key ? s->depth <= 2 : s->value == &s->result.field[JSON_FIELD_MODEL];
+	return !s->is_key && s->value == &s->result.field[field];
 }
 
-/* A decoded byte of a key or of the model's name. */
+static bool
+is_captured(const struct json_scan *s)
+{
+	return s->is_key ? s->depth <= 2 :
+			   is_value_of(s, JSON_FIELD_MODEL) || is_value_of(s, JSON_FIELD_SECONDS);
+}
+
+/* Characters of a string that were decoded. */
+static void
+count_characters(struct json_scan *s, size_t n)
+{
+	if (is_value_of(s, JSON_FIELD_INPUT))
+		s->result.input_characters += n;
+}
+
+/* A decoded byte of "8", as OpenAI's video API spells a length. */
+static void
+capture_digit(struct json_value *value, uint8_t c)
+{
+	value->integer = value->integer && c >= '0' && c <= '9' && value->number < INT32_MAX;
+	if (value->integer)
+		value->number = value->number * 10 + (c - '0');
+}
+
+/* A decoded byte of a key, of the model's name or of a length. */
 static enum err
 capture(struct json_scan *s, uint8_t c)
 {
@@ -328,6 +358,10 @@ capture(struct json_scan *s, uint8_t c)
 			s->key_is_other = true;
 		else
 			s->key[s->key_len++] = c;
+		return ERR_OK;
+	}
+	if (is_value_of(s, JSON_FIELD_SECONDS)) {
+		capture_digit(s->value, c);
 		return ERR_OK;
 	}
 	if (s->result.model_len == JSON_MODEL_BYTES_MAX) {
@@ -345,6 +379,7 @@ capture_code_point(struct json_scan *s, uint32_t point)
 	uint32_t count = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
 	static const uint8_t lead[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
 
+	count_characters(s, 1);
 	for (uint32_t i = count; i-- > 1; point >>= 6)
 		encoded[i] = (uint8_t)(0x80 | (point & 0x3f));
 	encoded[0] = (uint8_t)(lead[count] | point);
@@ -367,6 +402,8 @@ string_begins(struct json_scan *s, bool is_key)
 		s->key_is_other = false;
 	} else {
 		value_begins(s, JSON_STRING);
+		if (is_value_of(s, JSON_FIELD_SECONDS))
+			s->value->integer = true;
 	}
 }
 
@@ -406,6 +443,7 @@ utf8_lead(struct json_scan *s, uint8_t c)
 	} else {
 		return ERR_JSON_BAD_UTF8;
 	}
+	count_characters(s, 1);
 	return capture(s, c);
 }
 
@@ -435,7 +473,10 @@ string_octet(struct json_scan *s, uint8_t c)
 	}
 	if (c < 0x20)
 		return ERR_JSON_CONTROL;
-	return c < 0x80 ? capture(s, c) : utf8_lead(s, c);
+	if (c >= 0x80)
+		return utf8_lead(s, c);
+	count_characters(s, 1);
+	return capture(s, c);
 }
 
 static enum err
@@ -457,6 +498,7 @@ escape_octet(struct json_scan *s, uint8_t c)
 	if (s->high_surrogate != 0)
 		return ERR_JSON_LONE_SURROGATE;
 	s->lexeme = LEXEME_STRING;
+	count_characters(s, 1);
 	return capture(s, (uint8_t)to[at - from]);
 }
 
@@ -696,6 +738,7 @@ json_scan_feed(struct json_scan *s, struct bytes piece)
 		    !is_captured(s)) {
 			size_t n = plain_run(piece);
 
+			count_characters(s, n);
 			s->offset += n;
 			bytes_advance(&piece, n);
 			if (piece.len == 0)

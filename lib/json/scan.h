@@ -39,6 +39,11 @@ enum json_field {
 	JSON_FIELD_RESPONSE_FORMAT,
 	JSON_FIELD_TOOLS,
 	JSON_FIELD_TOOL_CHOICE,
+	JSON_FIELD_PROMPT,
+	JSON_FIELD_INPUT,
+	JSON_FIELD_SIZE,
+	JSON_FIELD_SECONDS,
+	JSON_FIELD_DURATION,
 	JSON_FIELD_COUNT
 };
 
@@ -51,10 +56,11 @@ enum json_type { JSON_ABSENT, JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JS
 struct json_value {
 	enum json_type type;
 	bool boolean;
-	bool integer;         /* NUMBER: no fraction, no exponent, fits int64 */
+	bool integer;         /* NUMBER: no fraction, no exponent, fits int64; of JSON_FIELD_SECONDS also a
+			       * STRING of digits */
 	bool empty;           /* ARRAY, OBJECT: nothing inside */
 	bool all_strings;     /* ARRAY: every element is a string */
-	int64_t number;       /* NUMBER with integer */
+	int64_t number;       /* with integer */
 	int64_t number_milli; /* NUMBER: value * 1000 away from zero, saturated (for range checks) */
 	uint64_t start;       /* first byte of the value */
 	uint64_t end;         /* behind its last byte */
@@ -67,6 +73,7 @@ struct json_result {
 	uint32_t model_len;
 	struct json_value include_usage; /* stream_options.include_usage */
 	struct json_value continuous_usage; /* stream_options.continuous_usage_stats */
+	uint64_t input_characters; /* code points of `input`, if it is a string */
 	uint64_t object_start;           /* offset of the top-level '{' */
 	uint64_t object_end;             /* behind its '}' */
 	enum json_field culprit;         /* the field that an error is about, or JSON_FIELD_COUNT */
@@ -125,7 +132,9 @@ enum err json_scan_end(struct json_scan *s);
 
 /* --- the answer's side ---------------------------------------------------------- */
 
-/* `usage` of a response object or a stream's event, as the backend said it. */
+#define JSON_ID_BYTES_MAX 256 /* of an answer's id */
+
+/* `usage` of a response object or a stream's event, as the backend said it, and what else is billed by. */
 struct json_usage {
 	bool present;       /* the field is there and is an object */
 	bool has_prompt, has_completion, has_total; /* explicit zero differs from missing */
@@ -139,6 +148,16 @@ struct json_usage {
 	uint64_t member_start; /* its name's opening quote */
 	uint64_t value_start;
 	uint64_t value_end;
+	/* `duration` or `seconds` at the top level, as a number or a string of one, or `seconds` in usage */
+	bool has_length;
+	uint64_t milliseconds; /* cut, not rounded */
+	uint32_t data_count;   /* objects in `data` at the top level */
+	/* `id` at the top level: a string without escapes that fits */
+	bool has_id;
+	uint64_t id_start;     /* behind its opening quote */
+	uint64_t id_end;
+	uint32_t id_len;
+	char id[JSON_ID_BYTES_MAX];
 };
 
 /* Resumable reader of one document; lenient: a broken document gives what was read so far. Private but
@@ -153,7 +172,11 @@ struct json_usage_scan {
 	uint8_t key;          /* at depth 1 or in usage: whose value follows */
 	uint8_t key_len;
 	bool in_usage;
+	bool in_data;
 	bool number_is_odd;
+	bool number_is_quoted;
+	uint8_t fraction_digits; /* behind the point, and 1; 0: before it */
+	uint16_t fraction_milli;
 	bool first_of_choices;
 	char key_text[JSON_KEY_BYTES_MAX];
 };

@@ -1,5 +1,6 @@
 /*
- * Of an answer only two members of the top level matter: usage and choices. Strings are recognised, so that
+ * Of an answer only a few members of the top level matter: usage, choices, how long what was made is, how
+ * many of it there are, and the id of a job. Strings are recognised, so that
  * nothing inside one can pass for a member; the rest of the grammar is the backend's affair.
  */
 #include "json/scan.h"
@@ -12,13 +13,26 @@ enum usage_state {
 	USAGE_STRING_ESCAPE,
 	USAGE_KEY, /* a string that may be a key: at depth 1 or in usage */
 	USAGE_KEY_ESCAPE,
-	USAGE_NUMBER, /* of a counter */
+	USAGE_NUMBER, /* of a counter, or a length */
+	USAGE_ID,     /* inside the id's string */
 };
 
-enum usage_key { KEY_NONE, KEY_USAGE, KEY_CHOICES, KEY_PROMPT, KEY_COMPLETION, KEY_TOTAL };
+enum usage_key {
+	KEY_NONE,
+	KEY_USAGE,
+	KEY_CHOICES,
+	KEY_DATA,
+	KEY_ID,
+	KEY_LENGTH,
+	KEY_PROMPT,
+	KEY_COMPLETION,
+	KEY_TOTAL
+};
 
 /* Beyond it a double no longer counts in ones, and no answer is that long. */
 #define USAGE_TOKENS_MAX (UINT64_C(1) << 53)
+/* A year: nothing that is made in one request lasts longer. */
+#define LENGTH_SECONDS_MAX UINT64_C(31557600)
 
 void
 json_usage_init(struct json_usage_scan *s)
@@ -36,6 +50,11 @@ key_of(const struct json_usage_scan *s)
 	} known[] = {
 		{ "usage", KEY_USAGE, false },
 		{ "choices", KEY_CHOICES, false },
+		{ "data", KEY_DATA, false },
+		{ "id", KEY_ID, false },
+		{ "duration", KEY_LENGTH, false },
+		{ "seconds", KEY_LENGTH, false },
+		{ "seconds", KEY_LENGTH, true },
 		{ "prompt_tokens", KEY_PROMPT, true },
 		{ "completion_tokens", KEY_COMPLETION, true },
 		{ "total_tokens", KEY_TOTAL, true },
@@ -51,13 +70,36 @@ key_of(const struct json_usage_scan *s)
 	return KEY_NONE;
 }
 
+/* What usage says of itself goes before what stands beside it. */
+static void
+length_complete(struct json_usage_scan *s)
+{
+	struct json_usage *usage = &s->usage;
+	uint64_t milli = s->fraction_milli;
+
+	for (uint8_t digits = s->fraction_digits > 0 ? s->fraction_digits - 1 : 0; digits < 3; digits++)
+		milli *= 10;
+	if (s->number_is_odd || s->number > LENGTH_SECONDS_MAX) {
+		usage->suspect = true;
+		return;
+	}
+	if ((usage->has_length && !s->in_usage) || (s->number_is_quoted && s->offset == s->key_start + 1))
+		return;
+	usage->has_length = true;
+	usage->milliseconds = s->number * 1000 + milli;
+}
+
 static void
 number_complete(struct json_usage_scan *s)
 {
 	struct json_usage *usage = &s->usage;
 
 	s->state = USAGE_BETWEEN;
-	if (s->number_is_odd || s->number > USAGE_TOKENS_MAX) {
+	if (s->key == KEY_LENGTH) {
+		length_complete(s);
+		return;
+	}
+	if (s->number_is_odd || s->fraction_digits > 0 || s->number > USAGE_TOKENS_MAX) {
 		usage->suspect = true;
 		return;
 	}
@@ -89,6 +131,10 @@ opens(struct json_usage_scan *s, uint8_t c)
 		s->usage.value_start = s->offset;
 	}
 	s->first_of_choices = s->depth == 1 && c == '[' && s->key == KEY_CHOICES;
+	if (s->depth == 1)
+		s->in_data = c == '[' && s->key == KEY_DATA;
+	if (s->depth == 2 && c == '{' && s->in_data && s->usage.data_count < UINT32_MAX)
+		s->usage.data_count++;
 	s->depth++;
 	s->key = KEY_NONE;
 }
@@ -122,7 +168,39 @@ is_null(struct json_usage_scan *s)
 static bool
 counts(const struct json_usage_scan *s)
 {
-	return s->in_usage && s->depth == 2 && s->key >= KEY_PROMPT;
+	return (s->in_usage && s->depth == 2 && s->key >= KEY_LENGTH) ||
+	       (s->depth == 1 && s->key == KEY_LENGTH);
+}
+
+static void
+number_begins(struct json_usage_scan *s, bool is_quoted)
+{
+	s->state = USAGE_NUMBER;
+	s->number = 0;
+	s->fraction_digits = 0;
+	s->fraction_milli = 0;
+	s->number_is_odd = false;
+	s->number_is_quoted = is_quoted;
+}
+
+/* The quote of a string: a key, a value that matters, or one that does not. */
+static void
+quote(struct json_usage_scan *s)
+{
+	if (at_key_depth(s) && s->key == KEY_NONE) {
+		s->state = USAGE_KEY;
+		s->key_len = 0;
+		s->key_start = s->offset;
+	} else if (s->depth == 1 && s->key == KEY_LENGTH) {
+		number_begins(s, true);
+		s->key_start = s->offset;
+	} else if (s->depth == 1 && s->key == KEY_ID && !s->usage.has_id) {
+		s->state = USAGE_ID;
+		s->usage.id_start = s->offset + 1;
+		s->usage.id_len = 0;
+	} else {
+		s->state = USAGE_STRING;
+	}
 }
 
 static void
@@ -142,16 +220,23 @@ between_octet(struct json_usage_scan *s, uint8_t c)
 	if (c == ',') {
 		s->key = KEY_NONE;
 	} else if (c == '"') {
-		s->state = at_key_depth(s) && s->key == KEY_NONE ? USAGE_KEY : USAGE_STRING;
-		s->key_len = 0;
-		s->key_start = s->offset;
+		quote(s);
 	} else if (c == 'n' && s->depth == 1 && s->key == KEY_USAGE && !s->usage.is_null) {
 		is_null(s);
 	} else if (counts(s) && ((c >= '0' && c <= '9') || c == '-')) {
-		s->state = USAGE_NUMBER;
+		number_begins(s, false);
 		s->number_is_odd = c == '-';
 		s->number = c == '-' ? 0 : (uint64_t)(c - '0');
 	}
+}
+
+static void
+fraction_digit(struct json_usage_scan *s, uint8_t c)
+{
+	if (s->fraction_digits > 3)
+		return;
+	s->fraction_milli = (uint16_t)(s->fraction_milli * 10 + (c - '0'));
+	s->fraction_digits++;
 }
 
 /* False: the byte behind the number is still to be read. */
@@ -159,8 +244,19 @@ static bool
 number_octet(struct json_usage_scan *s, uint8_t c)
 {
 	if (c >= '0' && c <= '9') {
-		if (s->number <= USAGE_TOKENS_MAX)
+		if (s->fraction_digits > 0)
+			fraction_digit(s, c);
+		else if (s->number <= USAGE_TOKENS_MAX)
 			s->number = s->number * 10 + (uint64_t)(c - '0');
+		return true;
+	}
+	if (c == '.' && s->fraction_digits == 0) {
+		s->fraction_digits = 1;
+		return true;
+	}
+	if (s->number_is_quoted && c != '"') {
+		/* Words, or an escape: no length. Read on as the string that it is. */
+		s->state = c == '\\' ? USAGE_STRING_ESCAPE : USAGE_STRING;
 		return true;
 	}
 	if (c == '.' || c == 'e' || c == 'E' || c == '+' || c == '-') {
@@ -168,7 +264,34 @@ number_octet(struct json_usage_scan *s, uint8_t c)
 		return true;
 	}
 	number_complete(s);
-	return false;
+	return s->number_is_quoted;
+}
+
+static void
+id_octet(struct json_usage_scan *s, uint8_t c)
+{
+	struct json_usage *usage = &s->usage;
+
+	if (c == '"') {
+		s->state = USAGE_BETWEEN;
+		usage->id_end = s->offset;
+		usage->has_id = usage->id_len > 0;
+	} else if (c == '\\' || usage->id_len == JSON_ID_BYTES_MAX) {
+		s->state = c == '\\' ? USAGE_STRING_ESCAPE : USAGE_STRING;
+	} else {
+		usage->id[usage->id_len++] = (char)c;
+	}
+}
+
+/* Bytes of a string up to the next one that may end it: most of an answer is the inside of strings. */
+static size_t
+string_run(struct bytes piece)
+{
+	const uint8_t *quote_at = memchr(piece.ptr, '"', piece.len);
+	size_t n = quote_at != NULL ? (size_t)(quote_at - piece.ptr) : piece.len;
+	const uint8_t *backslash = memchr(piece.ptr, '\\', n);
+
+	return backslash != NULL ? (size_t)(backslash - piece.ptr) : n;
 }
 
 static void
@@ -192,6 +315,15 @@ json_usage_feed(struct json_usage_scan *s, struct bytes piece)
 	for (size_t i = 0; i < piece.len; i++, s->offset++) {
 		uint8_t c = piece.ptr[i];
 
+		if (s->state == USAGE_STRING) {
+			size_t n = string_run(bytes_after(piece, i));
+
+			i += n;
+			s->offset += n;
+			if (i == piece.len)
+				return;
+			c = piece.ptr[i];
+		}
 		switch ((enum usage_state)s->state) {
 		case USAGE_NUMBER:
 			if (number_octet(s, c))
@@ -214,6 +346,9 @@ json_usage_feed(struct json_usage_scan *s, struct bytes piece)
 			break;
 		case USAGE_KEY_ESCAPE:
 			s->state = USAGE_KEY;
+			break;
+		case USAGE_ID:
+			id_octet(s, c);
 			break;
 		}
 	}

@@ -4,52 +4,67 @@
 #include "base/units.h"
 
 #define KIND(type) (1u << (type))
+#define FOR(path) (1u << JSON_PATH_##path)
+#define FOR_EVERY (~0u)
 
 /* Further conditions of a row. */
-enum demand { DEMAND_NONE, DEMAND_RANGE, DEMAND_INTEGER, DEMAND_POSITIVE, DEMAND_NOT_EMPTY, DEMAND_STRINGS };
+enum demand { DEMAND_NONE, DEMAND_RANGE, DEMAND_INTEGER, DEMAND_POSITIVE, DEMAND_NOT_EMPTY, DEMAND_STRINGS,
+	      DEMAND_LENGTH };
 
 static const struct row {
 	enum json_field field;
 	bool required;
-	bool for_every_path; /* not only chat */
+	uint32_t paths;
 	uint32_t kinds;
 	enum demand demand;
 	int64_t low_milli;
 	int64_t high_milli;
 	const char *sentence;
 } rows[] = {
-	{ JSON_FIELD_MODEL, true, true, KIND(JSON_STRING), DEMAND_NONE, 0, 0,
+	{ JSON_FIELD_MODEL, true, FOR_EVERY, KIND(JSON_STRING), DEMAND_NONE, 0, 0,
 	  "`model` must be a string." },
-	{ JSON_FIELD_MESSAGES, true, false, KIND(JSON_ARRAY), DEMAND_NOT_EMPTY, 0, 0,
+	{ JSON_FIELD_MESSAGES, true, FOR(CHAT), KIND(JSON_ARRAY), DEMAND_NOT_EMPTY, 0, 0,
 	  "`messages` must be an array with at least one message." },
-	{ JSON_FIELD_STREAM, false, true, KIND(JSON_BOOL), DEMAND_NONE, 0, 0,
+	{ JSON_FIELD_STREAM, false, FOR_EVERY, KIND(JSON_BOOL), DEMAND_NONE, 0, 0,
 	  "`stream` must be true or false." },
-	{ JSON_FIELD_STREAM_OPTIONS, false, true, KIND(JSON_OBJECT), DEMAND_NONE, 0, 0,
+	{ JSON_FIELD_STREAM_OPTIONS, false, FOR_EVERY, KIND(JSON_OBJECT), DEMAND_NONE, 0, 0,
 	  "`stream_options` must be an object." },
-	{ JSON_FIELD_MAX_TOKENS, false, false, KIND(JSON_NUMBER), DEMAND_POSITIVE, 0, 0,
+	{ JSON_FIELD_MAX_TOKENS, false, FOR(CHAT), KIND(JSON_NUMBER), DEMAND_POSITIVE, 0, 0,
 	  "`max_tokens` must be an integer of at least 1." },
-	{ JSON_FIELD_MAX_COMPLETION_TOKENS, false, false, KIND(JSON_NUMBER), DEMAND_POSITIVE, 0, 0,
+	{ JSON_FIELD_MAX_COMPLETION_TOKENS, false, FOR(CHAT), KIND(JSON_NUMBER), DEMAND_POSITIVE, 0, 0,
 	  "`max_completion_tokens` must be an integer of at least 1." },
-	{ JSON_FIELD_N, false, false, KIND(JSON_NUMBER), DEMAND_POSITIVE, 0, 0,
+	{ JSON_FIELD_N, false, FOR(CHAT) | FOR(IMAGES) | FOR(VIDEO), KIND(JSON_NUMBER), DEMAND_POSITIVE, 0, 0,
 	  "`n` must be an integer of at least 1." },
-	{ JSON_FIELD_TEMPERATURE, false, false, KIND(JSON_NUMBER), DEMAND_RANGE, 0, 2000,
+	{ JSON_FIELD_TEMPERATURE, false, FOR(CHAT), KIND(JSON_NUMBER), DEMAND_RANGE, 0, 2000,
 	  "`temperature` must be a number from 0 to 2." },
-	{ JSON_FIELD_TOP_P, false, false, KIND(JSON_NUMBER), DEMAND_RANGE, 0, 1000,
+	{ JSON_FIELD_TOP_P, false, FOR(CHAT), KIND(JSON_NUMBER), DEMAND_RANGE, 0, 1000,
 	  "`top_p` must be a number from 0 to 1." },
-	{ JSON_FIELD_PRESENCE_PENALTY, false, false, KIND(JSON_NUMBER), DEMAND_RANGE, -2000, 2000,
+	{ JSON_FIELD_PRESENCE_PENALTY, false, FOR(CHAT), KIND(JSON_NUMBER), DEMAND_RANGE, -2000, 2000,
 	  "`presence_penalty` must be a number from -2 to 2." },
-	{ JSON_FIELD_FREQUENCY_PENALTY, false, false, KIND(JSON_NUMBER), DEMAND_RANGE, -2000, 2000,
+	{ JSON_FIELD_FREQUENCY_PENALTY, false, FOR(CHAT), KIND(JSON_NUMBER), DEMAND_RANGE, -2000, 2000,
 	  "`frequency_penalty` must be a number from -2 to 2." },
-	{ JSON_FIELD_STOP, false, false, KIND(JSON_STRING) | KIND(JSON_ARRAY), DEMAND_STRINGS, 0, 0,
+	{ JSON_FIELD_STOP, false, FOR(CHAT), KIND(JSON_STRING) | KIND(JSON_ARRAY), DEMAND_STRINGS, 0, 0,
 	  "`stop` must be a string or an array of strings." },
-	{ JSON_FIELD_SEED, false, false, KIND(JSON_NUMBER), DEMAND_INTEGER, 0, 0,
+	{ JSON_FIELD_SEED, false, FOR(CHAT), KIND(JSON_NUMBER), DEMAND_INTEGER, 0, 0,
 	  "`seed` must be an integer." },
-	{ JSON_FIELD_RESPONSE_FORMAT, false, false, KIND(JSON_OBJECT), DEMAND_NONE, 0, 0,
+	{ JSON_FIELD_RESPONSE_FORMAT, false, FOR(CHAT), KIND(JSON_OBJECT), DEMAND_NONE, 0, 0,
 	  "`response_format` must be an object." },
-	{ JSON_FIELD_TOOLS, false, false, KIND(JSON_ARRAY), DEMAND_NONE, 0, 0,
+	{ JSON_FIELD_TOOLS, false, FOR(CHAT), KIND(JSON_ARRAY), DEMAND_NONE, 0, 0,
 	  "`tools` must be an array." },
-	{ JSON_FIELD_TOOL_CHOICE, false, false, KIND(JSON_STRING) | KIND(JSON_OBJECT), DEMAND_NONE, 0, 0,
+	{ JSON_FIELD_TOOL_CHOICE, false, FOR(CHAT), KIND(JSON_STRING) | KIND(JSON_OBJECT), DEMAND_NONE, 0, 0,
 	  "`tool_choice` must be a string or an object." },
+	{ JSON_FIELD_PROMPT, true, FOR(IMAGES), KIND(JSON_STRING), DEMAND_NONE, 0, 0,
+	  "`prompt` must be a string." },
+	{ JSON_FIELD_SIZE, false, FOR(IMAGES) | FOR(VIDEO), KIND(JSON_STRING), DEMAND_NONE, 0, 0,
+	  "`size` must be a string." },
+	{ JSON_FIELD_INPUT, true, FOR(SPEECH), KIND(JSON_STRING), DEMAND_NONE, 0, 0,
+	  "`input` must be a string." },
+	{ JSON_FIELD_RESPONSE_FORMAT, false, FOR(IMAGES) | FOR(SPEECH), KIND(JSON_STRING), DEMAND_NONE, 0, 0,
+	  "`response_format` must be a string." },
+	{ JSON_FIELD_SECONDS, false, FOR(VIDEO), KIND(JSON_NUMBER) | KIND(JSON_STRING), DEMAND_LENGTH, 0, 0,
+	  "`seconds` must be a number above 0." },
+	{ JSON_FIELD_DURATION, false, FOR(VIDEO), KIND(JSON_NUMBER), DEMAND_LENGTH, 0, 0,
+	  "`duration` must be a number above 0." },
 };
 
 static bool
@@ -68,6 +83,9 @@ meets(const struct row *row, const struct json_value *value)
 		return !value->empty;
 	case DEMAND_STRINGS:
 		return value->type == JSON_STRING || value->all_strings;
+	case DEMAND_LENGTH:
+		return value->type == JSON_STRING ? value->integer && value->number > 0 :
+						    value->number_milli > 0;
 	case DEMAND_NONE:
 		break;
 	}
@@ -80,9 +98,9 @@ is_flag(const struct json_value *value)
 	return value->type == JSON_ABSENT || value->type == JSON_NULL || value->type == JSON_BOOL;
 }
 
-static enum err
-validate(const struct json_result *result, bool every_field, enum json_field *culprit,
-	 const char **sentence)
+enum err
+json_validate(const struct json_result *result, enum json_path path, enum json_field *culprit,
+	      const char **sentence)
 {
 	if (!is_flag(&result->include_usage) || !is_flag(&result->continuous_usage)) {
 		*culprit = JSON_FIELD_STREAM_OPTIONS;
@@ -93,7 +111,7 @@ validate(const struct json_result *result, bool every_field, enum json_field *cu
 		const struct json_value *value = &result->field[rows[i].field];
 		bool absent = value->type == JSON_ABSENT || value->type == JSON_NULL;
 
-		if (!every_field && !rows[i].for_every_path)
+		if ((rows[i].paths & 1u << path) == 0)
 			continue;
 		if (absent ? !rows[i].required : meets(&rows[i], value))
 			continue;
@@ -102,16 +120,4 @@ validate(const struct json_result *result, bool every_field, enum json_field *cu
 		return absent ? ERR_JSON_MISSING_FIELD : ERR_JSON_BAD_FIELD;
 	}
 	return ERR_OK;
-}
-
-enum err
-json_validate_chat(const struct json_result *result, enum json_field *culprit, const char **sentence)
-{
-	return validate(result, true, culprit, sentence);
-}
-
-enum err
-json_validate_model(const struct json_result *result, enum json_field *culprit, const char **sentence)
-{
-	return validate(result, false, culprit, sentence);
 }

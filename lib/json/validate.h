@@ -3,13 +3,16 @@
 #include "json/scan.h"
 
 /*
- * validate: what a chat request's fields must be (the rows of validate.c). A JSON null counts as absent.
- *
- * ERR_JSON_MISSING_FIELD or ERR_JSON_BAD_FIELD name *culprit and lend a *sentence (static memory).
+ * validate: what the fields of a request must be (api.md section 3). A JSON null counts as absent.
  */
-enum err json_validate_chat(const struct json_result *result, enum json_field *culprit,
-			    const char **sentence);
+enum json_path {
+	JSON_PATH_ANY, /* only what the router itself reads: model, stream */
+	JSON_PATH_CHAT,
+	JSON_PATH_IMAGES,
+	JSON_PATH_SPEECH,
+	JSON_PATH_VIDEO,
+};
 
-/* Only what the router itself reads: model, stream. */
-enum err json_validate_model(const struct json_result *result, enum json_field *culprit,
-			     const char **sentence);
+/* ERR_JSON_MISSING_FIELD or ERR_JSON_BAD_FIELD name *culprit and lend a *sentence (static memory). */
+enum err json_validate(const struct json_result *result, enum json_path path, enum json_field *culprit,
+		       const char **sentence);

@@ -87,6 +87,14 @@ check_usage(struct bytes input)
 	CHECK(whole.usage.prompt_tokens == cut.usage.prompt_tokens);
 	CHECK(whole.usage.completion_tokens == cut.usage.completion_tokens);
 	CHECK(whole.usage.prompt_tokens <= UINT64_C(1) << 53);
+	CHECK(whole.usage.has_length == cut.usage.has_length);
+	CHECK(whole.usage.milliseconds == cut.usage.milliseconds);
+	CHECK(whole.usage.data_count == cut.usage.data_count);
+	CHECK(whole.usage.has_id == cut.usage.has_id);
+	if (!whole.usage.has_id)
+		return;
+	CHECK(whole.usage.id_end - whole.usage.id_start == whole.usage.id_len && whole.usage.id_end < input.len);
+	CHECK(memcmp(input.ptr + whole.usage.id_start, cut.usage.id, whole.usage.id_len) == 0);
 }
 
 int
@@ -106,8 +114,9 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	check_usage(input);
 	if (verdict != ERR_OK)
 		return 0;
-	json_validate_chat(&whole.result, &culprit, &sentence);
-	if (json_validate_model(&whole.result, &culprit, &sentence) != ERR_OK)
+	for (int path = JSON_PATH_CHAT; path <= JSON_PATH_VIDEO; path++)
+		json_validate(&whole.result, (enum json_path)path, &culprit, &sentence);
+	if (json_validate(&whole.result, JSON_PATH_ANY, &culprit, &sentence) != ERR_OK)
 		return 0;
 	for (int ask = JSON_ASK_NOTHING; ask <= JSON_ASK_RUNNING; ask++)
 		check_edits(&whole.result, input, (enum json_ask)ask);

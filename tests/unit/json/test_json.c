@@ -122,7 +122,7 @@ valid(const char *fields)
 
 	snprintf(text, sizeof(text), "{\"model\":\"m\",\"messages\":[1]%s}", fields);
 	assert_int_equal(scan(text), ERR_OK);
-	return json_validate_chat(&scanned.result, &culprit, &sentence);
+	return json_validate(&scanned.result, JSON_PATH_CHAT, &culprit, &sentence);
 }
 
 static void
@@ -223,6 +223,99 @@ usage_is_read_where_it_stands_and_nowhere_else(void **state)
 	assert_int_equal(usage_of("{\"usage\":{\"input_tokens\":3,\"output_tokens\":4}}").completion_tokens, 4);
 }
 
+static void
+lengths_are_read_to_the_millisecond(void **state)
+{
+	struct json_usage usage;
+
+	(void)state;
+	usage = usage_of("{\"task\":\"duration\",\"duration\":8.470000267028809,\"text\":\"\\\"seconds\\\":9\"}");
+	assert_true(usage.has_length && !usage.suspect);
+	assert_int_equal(usage.milliseconds, 8470);
+	assert_int_equal(usage_of("{\"duration\":\"12.5\"}").milliseconds, 12500);
+	assert_int_equal(usage_of("{\"seconds\":\"8\",\"x\":1}").milliseconds, 8000);
+	assert_int_equal(usage_of("{\"duration\":8.4,\"usage\":{\"type\":\"duration\",\"seconds\":9}}").milliseconds,
+			 9000);
+	assert_int_equal(usage_of("{\"usage\":{\"seconds\":9},\"duration\":8.4}").milliseconds, 9000);
+	assert_false(usage_of("{\"duration\":\"\"}").has_length);
+	assert_false(usage_of("{\"duration\":\"long\"}").has_length);
+	assert_false(usage_of("{\"duration\":\"1\\u0030\"}").has_length);
+	assert_false(usage_of("{\"segments\":[{\"duration\":5}]}").has_length);
+	assert_true(usage_of("{\"duration\":-1}").suspect);
+	assert_true(usage_of("{\"duration\":1e9}").suspect);
+	assert_true(usage_of("{\"duration\":99999999999}").suspect);
+	assert_true(usage_of("{\"usage\":{\"prompt_tokens\":1.5}}").suspect);
+}
+
+static void
+what_was_made_is_counted_and_named(void **state)
+{
+	struct json_usage usage;
+
+	(void)state;
+	usage = usage_of("{\"created\":1,\"data\":[{\"b64_json\":\"{\\\"{\"},{\"url\":{\"a\":[{}]}}],\"usage\":"
+			 "{\"input_tokens\":3,\"data\":[{}]}}");
+	assert_int_equal(usage.data_count, 2);
+	assert_int_equal(usage.prompt_tokens, 3);
+	assert_int_equal(usage_of("{\"x\":{\"data\":[{}]},\"data\":{\"y\":{}}}").data_count, 0);
+	usage = usage_of("{\"object\":\"id\",\"x\":{\"id\":\"no\"},\"id\" : \"job-7\",\"status\":\"queued\"}");
+	assert_true(usage.has_id);
+	assert_int_equal(usage.id_len, 5);
+	assert_memory_equal(usage.id, "job-7", 5);
+	assert_int_equal(usage.id_start, 37);
+	assert_int_equal(usage.id_end, 42);
+	assert_false(usage_of("{\"id\":7}").has_id);
+	assert_false(usage_of("{\"id\":\"\"}").has_id);
+	assert_false(usage_of("{\"id\":\"a\\u0062\"}").has_id);
+}
+
+static enum err
+valid_for(enum json_path path, const char *fields, const char *param)
+{
+	enum json_field culprit = JSON_FIELD_COUNT;
+	const char *sentence = NULL;
+	char text[256];
+	enum err verdict;
+
+	snprintf(text, sizeof(text), "{\"model\":\"m\"%s}", fields);
+	assert_int_equal(scan(text), ERR_OK);
+	verdict = json_validate(&scanned.result, path, &culprit, &sentence);
+	if (verdict != ERR_OK)
+		assert_string_equal(json_field_name(culprit), param);
+	return verdict;
+}
+
+static void
+each_path_has_fields_of_its_own(void **state)
+{
+	(void)state;
+	assert_int_equal(valid_for(JSON_PATH_IMAGES, ",\"prompt\":\"p\",\"n\":2,\"size\":\"1x1\","
+				   "\"response_format\":\"url\"", ""), ERR_OK);
+	assert_int_equal(valid_for(JSON_PATH_IMAGES, "", "prompt"), ERR_JSON_MISSING_FIELD);
+	assert_int_equal(valid_for(JSON_PATH_IMAGES, ",\"prompt\":\"p\",\"n\":0", "n"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid_for(JSON_PATH_IMAGES, ",\"prompt\":\"p\",\"size\":1", "size"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid_for(JSON_PATH_SPEECH, ",\"input\":[\"a\"]", "input"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid_for(JSON_PATH_SPEECH, ",\"input\":\"a\",\"response_format\":{}", "response_format"),
+			 ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid_for(JSON_PATH_VIDEO, ",\"seconds\":\"8\",\"duration\":0.5", ""), ERR_OK);
+	assert_int_equal(scanned.result.field[JSON_FIELD_SECONDS].number, 8);
+	assert_int_equal(valid_for(JSON_PATH_VIDEO, ",\"seconds\":\"8s\"", "seconds"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid_for(JSON_PATH_VIDEO, ",\"seconds\":\"\"", "seconds"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid_for(JSON_PATH_VIDEO, ",\"duration\":0", "duration"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid_for(JSON_PATH_ANY, ",\"input\":[1],\"n\":0", ""), ERR_OK);
+}
+
+static void
+spoken_characters_are_counted_as_decoded(void **state)
+{
+	(void)state;
+	assert_int_equal(scan("{\"input\":\"abcdefghijklmnop\\n\\u00e9\\ud83d\\ude00\xc3\xa9\xf0\x9f\x8c\x8a\",\"x\":\"y\"}"),
+			 ERR_OK);
+	assert_int_equal(scanned.result.input_characters, 16 + 5);
+	assert_int_equal(scan("{\"input\":[\"abc\"],\"x\":{\"input\":\"abc\"}}"), ERR_OK);
+	assert_int_equal(scanned.result.input_characters, 0);
+}
+
 int
 main(void)
 {
@@ -233,6 +326,10 @@ main(void)
 		cmocka_unit_test(chat_fields_are_held_to_the_contract),
 		cmocka_unit_test(edits_replace_bytes_and_nothing_else),
 		cmocka_unit_test(usage_is_read_where_it_stands_and_nowhere_else),
+		cmocka_unit_test(lengths_are_read_to_the_millisecond),
+		cmocka_unit_test(what_was_made_is_counted_and_named),
+		cmocka_unit_test(each_path_has_fields_of_its_own),
+		cmocka_unit_test(spoken_characters_are_counted_as_decoded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
