@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "dataplane/worker.h"
+#include "http/urlpath.h"
 #include "json/validate.h"
 #include "tls/keyhash.h"
 
@@ -14,17 +15,27 @@ static const struct route {
 	const char *upstream_path;
 	bool is_prefix;
 	enum route_kind kind;
+	enum body_kind body_kind;
 	enum h1_method method;
 	const char *allow;
 } routes[] = {
-	{ "/chat/completions", "/v1/chat/completions", false, ROUTE_CHAT, H1_POST, "POST" },
-	{ "/completions", "/v1/completions", false, ROUTE_JSON, H1_POST, "POST" },
-	{ "/responses", "/v1/responses", false, ROUTE_JSON, H1_POST, "POST" },
-	{ "/embeddings", "/v1/embeddings", false, ROUTE_JSON, H1_POST, "POST" },
-	{ "/rerank", "/v1/rerank", false, ROUTE_JSON, H1_POST, "POST" },
-	{ "/models", "", false, ROUTE_MODELS, H1_GET, "GET" },
-	{ "/models/", "", true, ROUTE_MODEL, H1_GET, "GET" },
+	{ "/chat/completions", "/v1/chat/completions", false, ROUTE_CHAT, BODY_IS_JSON, H1_POST, "POST" },
+	{ "/completions", "/v1/completions", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST" },
+	{ "/responses", "/v1/responses", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST" },
+	{ "/embeddings", "/v1/embeddings", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST" },
+	{ "/rerank", "/v1/rerank", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST" },
+	{ "/images/generations", "/v1/images/generations", false, ROUTE_IMAGES, BODY_IS_JSON, H1_POST, "POST" },
+	{ "/audio/speech", "/v1/audio/speech", false, ROUTE_SPEECH, BODY_IS_JSON, H1_POST, "POST" },
+	{ "/audio/transcriptions", "/v1/audio/transcriptions", false, ROUTE_TRANSCRIPTION, BODY_IS_FORM, H1_POST,
+	  "POST" },
+	{ "/video/generations", "/v1/video/generations", false, ROUTE_VIDEO, BODY_IS_JSON, H1_POST, "POST" },
+	{ "/video/generations/", "/v1/video/generations/", true, ROUTE_VIDEO_JOB, BODY_IS_NONE, H1_GET, "GET" },
+	{ "/models", "", false, ROUTE_MODELS, BODY_IS_NONE, H1_GET, "GET" },
+	{ "/models/", "", true, ROUTE_MODEL, BODY_IS_NONE, H1_GET, "GET" },
 };
+
+/* Methods of the pass-through; CONNECT and TRACE would make a tunnel or an echo of it (T51). */
+#define PROXY_METHODS "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 struct bucket *
 admit_request_bucket(const struct shm *shm, uint32_t key_entry)
@@ -136,12 +147,40 @@ find_route(struct bytes path)
 }
 
 static bool
+check_size(const struct h1_request *request, const struct admission *a, struct refusal *refusal)
+{
+	if (request->head.framing == H1_BODY_LENGTH &&
+	    request->head.content_length > a->body_bytes_max)
+		return refuse(refusal, REFUSAL_PAYLOAD_TOO_LARGE);
+	return true;
+}
+
+/* What the body is said to be must be what is read of it. */
+static bool
+check_type(const struct h1_request *request, const struct admission *a, struct refusal *refusal)
+{
+	const struct h1_field *type = h1_find(&request->head, BYTES_LITERAL("content-type"));
+	struct bytes boundary;
+
+	if (h1_find(&request->head, BYTES_LITERAL("content-encoding")) != NULL)
+		return refuse(refusal, REFUSAL_UNSUPPORTED_MEDIA_TYPE);
+	if (a->body_kind != BODY_IS_FORM)
+		return true;
+	if (type == NULL || type->value.len > CONTENT_TYPE_BYTES_MAX ||
+	    multipart_boundary(type->value, &boundary) != ERR_OK) {
+		refusal->message = err_sentence(ERR_MULTIPART_TYPE);
+		return refuse(refusal, REFUSAL_UNSUPPORTED_MEDIA_TYPE);
+	}
+	return true;
+}
+
+static bool
 check_path(struct worker *w, const struct h1_request *request, struct bytes path,
 	   struct admission *a, struct refusal *refusal)
 {
+	const struct worker_surface *surface = &w->config.surfaces[a->surface];
 	const struct route *route = find_route(path);
 
-	a->body_bytes_max = w->config.surfaces[a->surface].body_bytes_max;
 	if (route == NULL)
 		return refuse(refusal, REFUSAL_NOT_FOUND);
 	if (request->method != route->method) {
@@ -149,14 +188,33 @@ check_path(struct worker *w, const struct h1_request *request, struct bytes path
 		return refuse(refusal, REFUSAL_METHOD_NOT_ALLOWED);
 	}
 	a->route = route->kind;
+	a->body_kind = route->body_kind;
 	a->upstream_path = bytes_from_text(route->upstream_path);
 	a->path_rest = bytes_after(path, strlen(route->path));
-	if (request->head.framing == H1_BODY_LENGTH &&
-	    request->head.content_length > a->body_bytes_max)
-		return refuse(refusal, REFUSAL_PAYLOAD_TOO_LARGE);
-	if (h1_find(&request->head, BYTES_LITERAL("content-encoding")) != NULL)
-		return refuse(refusal, REFUSAL_UNSUPPORTED_MEDIA_TYPE);
-	return true;
+	a->body_bytes_max = a->body_kind == BODY_IS_FORM ? surface->upload_bytes_max : surface->body_bytes_max;
+	return check_size(request, a, refusal) && check_type(request, a, refusal);
+}
+
+/* A path that leads to an instance's own API, whatever method and body. */
+static bool
+check_proxy_path(struct worker *w, const struct h1_request *request, struct admission *a,
+		 struct refusal *refusal)
+{
+	if (request->method == H1_CONNECT || request->method == H1_TRACE ||
+	    request->method_text.len > PROXY_METHOD_BYTES_MAX) {
+		refusal->allow = PROXY_METHODS;
+		return refuse(refusal, REFUSAL_METHOD_NOT_ALLOWED);
+	}
+	if (h1_find(&request->head, BYTES_LITERAL("upgrade")) != NULL) {
+		refusal->message = "Upgrade is not offered: the pass-through carries HTTP requests only.";
+		refusal->param = "upgrade";
+		return refuse(refusal, REFUSAL_INVALID_VALUE);
+	}
+	a->route = ROUTE_PROXY;
+	a->body_kind = BODY_IS_RAW;
+	a->never_resend = true;
+	a->body_bytes_max = w->config.proxy_bytes_max;
+	return check_size(request, a, refusal);
 }
 
 /* The surface whose prefix the path has, which is taken off; a path of none gets the first one's answers. */
@@ -212,6 +270,9 @@ admit_head(struct worker *w, const struct h1_request *request, struct admission 
 		worker_count(w, COUNTER_REFUSED_RATE);
 		return false;
 	}
+	if (w->config.surfaces[admission->surface].enabled &&
+	    urlpath_split_proxy(request->path, &admission->instance_id, &admission->path_rest))
+		return check_proxy_path(w, request, admission, refusal);
 	return check_path(w, request, path, admission, refusal);
 }
 
@@ -226,16 +287,40 @@ admit_refuse_json(enum err verdict, const struct json_result *json, struct refus
 		refusal->param = json_field_name(json->culprit);
 }
 
+void
+admit_refuse_form(enum err verdict, const struct multipart_result *form, struct refusal *refusal)
+{
+	refusal->code = verdict == ERR_MULTIPART_DUPLICATE ? REFUSAL_DUPLICATE_FIELD : REFUSAL_INVALID_VALUE;
+	refusal->message = err_sentence(verdict);
+	if (form->culprit < MULTIPART_READ_COUNT)
+		refusal->param = multipart_part_name(form->culprit);
+}
+
+static enum json_path
+rules_of(enum route_kind route)
+{
+	switch (route) {
+	case ROUTE_CHAT:
+		return JSON_PATH_CHAT;
+	case ROUTE_IMAGES:
+		return JSON_PATH_IMAGES;
+	case ROUTE_SPEECH:
+		return JSON_PATH_SPEECH;
+	case ROUTE_VIDEO:
+		return JSON_PATH_VIDEO;
+	default:
+		return JSON_PATH_ANY;
+	}
+}
+
 static bool
 check_fields(struct worker *w, const struct json_result *json, struct admission *a,
 	     struct refusal *refusal)
 {
 	enum json_field culprit = JSON_FIELD_COUNT;
 	const char *sentence = NULL;
-	bool strict = a->route == ROUTE_CHAT &&
-		      w->config.surfaces[a->surface].validate_strict;
-	enum err verdict = strict ? json_validate_chat(json, &culprit, &sentence) :
-				    json_validate_model(json, &culprit, &sentence);
+	bool strict = w->config.surfaces[a->surface].validate_strict;
+	enum err verdict = json_validate(json, strict ? rules_of(a->route) : JSON_PATH_ANY, &culprit, &sentence);
 
 	if (verdict == ERR_OK)
 		return true;
@@ -265,6 +350,7 @@ split_instance(struct bytes model, struct bytes *name, uint64_t *instance_id)
 	return true;
 }
 
+/* name: BYTES_NONE where the path tells the id alone. */
 static bool
 check_instance(struct worker *w, struct bytes name, uint64_t instance_id, struct admission *a,
 	       struct refusal *refusal)
@@ -273,7 +359,7 @@ check_instance(struct worker *w, struct bytes name, uint64_t instance_id, struct
 	uint32_t entry;
 
 	if (shm_find_instance(&w->shm, instance_id, &instance, &entry) != ERR_OK ||
-	    !bytes_equal(name, bytes_make(instance.name.text, instance.name.len)) ||
+	    (name.ptr != NULL && !bytes_equal(name, bytes_make(instance.name.text, instance.name.len))) ||
 	    instance.state == SHM_INSTANCE_STOPPED)
 		return refuse(refusal, REFUSAL_MODEL_NOT_FOUND);
 	if (instance.account != a->account_entry)
@@ -318,30 +404,87 @@ check_money(struct worker *w, struct admission *a, struct refusal *refusal)
 	return true;
 }
 
-bool
-admit_body(struct worker *w, const struct json_result *json, struct admission *admission,
-	   struct refusal *refusal)
+/* A record must be writable for everything that is let in. */
+static bool
+check_spool(struct worker *w, struct refusal *refusal)
 {
-	struct bytes model = bytes_make(json->model, json->model_len);
+	if (spool_room(w->spool) > w->config.counts.exchanges)
+		return true;
+	refusal->retry_after_ns = NSEC_PER_SEC;
+	worker_count_verdict(w, ERR_SPOOL_FULL);
+	return refuse(refusal, REFUSAL_OVERLOADED);
+}
 
-	if (!check_fields(w, json, admission, refusal))
-		return false;
-	if (!check_model(w, model, admission, refusal)) {
-		refusal->param = "model";
-		refusal->subject = model;
+/* What is left once the target is known, or is not. */
+static bool
+check_rest(struct worker *w, bool is_known, struct admission *a, struct refusal *refusal)
+{
+	if (!is_known) {
 		if (refusal->code == REFUSAL_CREDIT_DEPLETED)
 			worker_count(w, COUNTER_REFUSED_MONEY);
 		return false;
 	}
-	if (!check_money(w, admission, refusal)) {
+	if (!check_money(w, a, refusal)) {
 		worker_count(w, COUNTER_REFUSED_MONEY);
 		return false;
 	}
-	/* A record must be writable for everything that is let in. */
-	if (spool_room(w->spool) <= w->config.counts.exchanges) {
-		refusal->retry_after_ns = NSEC_PER_SEC;
-		worker_count_verdict(w, ERR_SPOOL_FULL);
-		return refuse(refusal, REFUSAL_OVERLOADED);
+	return check_spool(w, refusal);
+}
+
+static bool
+check_named(struct worker *w, struct bytes model, struct admission *a, struct refusal *refusal)
+{
+	bool is_known = check_model(w, model, a, refusal);
+
+	if (!is_known) {
+		refusal->param = "model";
+		refusal->subject = model;
 	}
-	return true;
+	return check_rest(w, is_known, a, refusal);
+}
+
+bool
+admit_body(struct worker *w, const struct json_result *json, struct admission *admission,
+	   struct refusal *refusal)
+{
+	return check_fields(w, json, admission, refusal) &&
+	       check_named(w, bytes_make(json->model, json->model_len), admission, refusal);
+}
+
+bool
+admit_form(struct worker *w, const struct multipart_result *form, struct admission *admission,
+	   struct refusal *refusal)
+{
+	if (!form->has_model) {
+		refusal->param = "model";
+		refusal->message = "The form has no part `model`.";
+		return refuse(refusal, REFUSAL_MISSING_FIELD);
+	}
+	return check_named(w, bytes_make(form->model, form->model_len), admission, refusal);
+}
+
+bool
+admit_proxy(struct worker *w, struct admission *admission, struct refusal *refusal)
+{
+	bool is_known = check_instance(w, BYTES_NONE, admission->instance_id, admission, refusal);
+
+	return check_rest(w, is_known, admission, refusal);
+}
+
+bool
+admit_job(struct worker *w, const struct job *job, struct admission *admission, struct refusal *refusal)
+{
+	struct refusal unused = { 0 };
+	bool is_known = job->account_id == admission->account_id &&
+			(job->model.len > 0 ?
+				 check_model(w, job->model, admission, &unused) :
+				 check_instance(w, BYTES_NONE, job->instance_id, admission, &unused));
+
+	if (!is_known) {
+		refusal->param = "id";
+		refusal->message = "There is no such video job.";
+		return refuse(refusal, REFUSAL_NOT_FOUND);
+	}
+	admission->job_pod_id = job->pod_id;
+	return check_spool(w, refusal);
 }

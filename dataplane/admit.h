@@ -4,8 +4,10 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "dataplane/job.h"
 #include "dataplane/refusal.h"
 #include "http/h1.h"
+#include "http/multipart.h"
 #include "json/scan.h"
 #include "limit/bucket.h"
 #include "shm/table.h"
@@ -32,13 +34,34 @@
  */
 enum route_kind {
 	ROUTE_UNKNOWN,
-	ROUTE_CHAT,   /* JSON, validated whole */
-	ROUTE_JSON,   /* JSON, `model` read; the rest is the backend's affair */
-	ROUTE_MODELS, /* our own list */
-	ROUTE_MODEL,  /* one of it */
+	ROUTE_CHAT,          /* JSON, validated whole */
+	ROUTE_JSON,          /* JSON, `model` read; the rest is the backend's affair */
+	ROUTE_IMAGES,        /* JSON; counted in images */
+	ROUTE_SPEECH,        /* JSON; counted in seconds or characters; audio comes back */
+	ROUTE_TRANSCRIPTION, /* a form; counted in seconds or bytes */
+	ROUTE_VIDEO,         /* JSON; a job's id comes back, ours instead of the backend's */
+	ROUTE_VIDEO_JOB,     /* a question about a job, to the pod that has it */
+	ROUTE_PROXY,         /* an instance's own API, verbatim */
+	ROUTE_MODELS,        /* our own list */
+	ROUTE_MODEL,         /* one of it */
 	ROUTE_HEALTH,
 	ROUTE_READY,
 };
+
+/* What a request's body is to us. */
+enum body_kind {
+	BODY_IS_NONE, /* dropped: nothing of it is needed */
+	BODY_IS_JSON, /* collected, scanned, edited */
+	BODY_IS_FORM, /* scanned; goes on as soon as the model is known and the length was told */
+	BODY_IS_RAW,  /* passed on as it comes */
+};
+
+/* True if the answer is our own. */
+static inline bool
+route_is_local(enum route_kind route)
+{
+	return route >= ROUTE_MODELS;
+}
 
 #define REQUEST_ID_TEXT_BYTES 32
 
@@ -50,7 +73,9 @@ struct admission {
 	char request_id_text[REQUEST_ID_TEXT_BYTES];
 	struct bytes upstream_path; /* static memory: what a plain backend serves */
 	struct bytes path_rest;     /* behind a route that is a prefix; borrows from the head */
+	enum body_kind body_kind;
 	uint64_t body_bytes_max;
+	bool never_resend; /* a try of which a byte was sent is not sent again */
 	/* the key */
 	uint32_t key_entry;
 	uint32_t account_entry;
@@ -63,6 +88,7 @@ struct admission {
 	uint64_t instance_id;
 	struct shm_target target;
 	struct shm_name target_name; /* what is served under, unless the deployment says otherwise */
+	uint64_t job_pod_id;         /* the only pod that can answer; 0: any */
 	struct shm_price price;
 };
 
@@ -75,11 +101,19 @@ void admit_begin(struct worker *w, struct admission *admission);
 bool admit_head(struct worker *w, const struct h1_request *request, struct admission *admission,
 		struct refusal *refusal);
 
-/* Checks 5-10 of a complete body. */
+/* Checks 5-10 of a complete JSON body, of a form of which the model is known or which is complete, of a
+ * pass-through. */
 bool admit_body(struct worker *w, const struct json_result *json, struct admission *admission,
 		struct refusal *refusal);
+bool admit_form(struct worker *w, const struct multipart_result *form, struct admission *admission,
+		struct refusal *refusal);
+bool admit_proxy(struct worker *w, struct admission *admission, struct refusal *refusal);
+
+/* The same for a question about a job, by its id. Asking costs nothing, so that money is not looked at. */
+bool admit_job(struct worker *w, const struct job *job, struct admission *admission, struct refusal *refusal);
 
 /* The refusal for a verdict of the JSON scanner. */
 void admit_refuse_json(enum err verdict, const struct json_result *json, struct refusal *refusal);
+void admit_refuse_form(enum err verdict, const struct multipart_result *form, struct refusal *refusal);
 
 struct bucket *admit_request_bucket(const struct shm *shm, uint32_t key_entry);

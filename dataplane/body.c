@@ -111,6 +111,7 @@ body_clear(struct body_store *store, struct body *body)
 void
 body_rewind(const struct body *body, struct body_reader *reader)
 {
+	CHECK(body->bytes == 0 || body->first != BODY_NONE);
 	reader->block = body->first;
 	reader->offset = 0;
 }
@@ -129,9 +130,23 @@ body_read(const struct body_store *store, const struct body *body, struct body_r
 		n = max;
 	if (n == 0)
 		return BYTES_NONE;
+	/* Only now: the block may have come since the last one was read to its end. */
+	if (in_block == 0)
+		reader->block = reader->offset == 0 ? body->first : store->next[reader->block];
 	run = bytes_make(block_at(store, reader->block) + in_block, n);
 	reader->offset += n;
-	if (reader->offset % BODY_BLOCK_BYTES == 0)
-		reader->block = store->next[reader->block];
 	return run;
+}
+
+void
+body_drop_read(struct body_store *store, struct body *body, const struct body_reader *reader)
+{
+	if (reader->offset == 0)
+		return;
+	while (body->first != reader->block) {
+		uint32_t next = store->next[body->first];
+
+		block_put(store, body->first);
+		body->first = next;
+	}
 }

@@ -41,9 +41,9 @@ enum err body_append(struct body_store *store, struct body *body, struct bytes p
 /* Gives every block back; the body is empty after it. */
 void body_clear(struct body_store *store, struct body *body);
 
-/* Where a reader of a body is. Zero offset with block = body.first to start. */
+/* Where a reader of a body is. body_rewind() to start; more may be appended while it reads. */
 struct body_reader {
-	uint32_t block;
+	uint32_t block;  /* of the byte before */
 	uint64_t offset; /* of the body */
 };
 
@@ -52,3 +52,7 @@ void body_rewind(const struct body *body, struct body_reader *reader);
 /* The next run of at most max bytes at the reader; moves on. Empty at the end. Valid until body_clear. */
 struct bytes body_read(const struct body_store *store, const struct body *body,
 		       struct body_reader *reader, uint64_t max);
+
+/* Gives back the blocks that the reader has left behind. The body cannot be rewound after it; its length
+ * still counts them. */
+void body_drop_read(struct body_store *store, struct body *body, const struct body_reader *reader);

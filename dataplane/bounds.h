@@ -53,5 +53,9 @@ CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors s
 #define TIMERS_PER_TURN_MAX 256
 #define UPSTREAMS_IDLE_PER_POD_MAX 64
 #define UPSTREAM_FIELDS_BYTES 1536 /* prepared request fields of one exchange */
+#define CONTENT_TYPE_BYTES_MAX 256 /* a longer one is not passed on, but for the pass-through */
+#define PROXY_METHOD_BYTES_MAX 24  /* a longer one gets 405 */
+/* What of a request body that passes through waits for its backend before the client is not read any more. */
+#define BODY_UNSENT_BYTES_MAX (128 * 1024)
 #define ANSWER_BYTES_MAX 4096      /* an answer of our own: head, and body */
 #define ANSWER_HEAD_BYTES_MAX (H1_HEAD_BYTES_MAX + 2048)

@@ -604,15 +604,28 @@ feed_body(struct worker *w, struct client *c, struct bytes *input, struct refusa
 	return BODY_COMPLETE;
 }
 
+/* What came of the body goes on, or the exchange begins. */
+static enum step
+push_body(struct worker *w, struct client *c, bool complete)
+{
+	struct exchange *x = c->stream.exchange;
+	struct refusal refusal = { 0 };
+
+	if (!exchange_push(w, x, complete, &refusal)) {
+		exchange_refuse(w, x, &refusal);
+		return STEP_GONE;
+	}
+	/* It may be over, and this client with it. */
+	return c->stream.exchange == x && c->state == CLIENT_BODY ? STEP_AGAIN : STEP_GONE;
+}
+
 static enum step
 body_fed(struct worker *w, struct client *c, enum body_end how, const struct refusal *refusal)
 {
-	struct refusal late = { 0 };
-
 	switch (how) {
 	case BODY_GOES_ON:
 		set_timer(w, c, w->config.times.body_ns);
-		return STEP_AGAIN;
+		return push_body(w, c, false);
 	case BODY_BROKEN:
 		c->close_after = true;
 		c->body_in.done = true;
@@ -625,9 +638,7 @@ body_fed(struct worker *w, struct client *c, enum body_end how, const struct ref
 		break;
 	}
 	client_wait(w, c);
-	if (!exchange_start(w, c->stream.exchange, &late))
-		exchange_refuse(w, c->stream.exchange, &late);
-	return STEP_GONE;
+	return push_body(w, c, true);
 }
 
 /* The next input of a body: what stands behind the head, or a fresh piece. */
@@ -647,10 +658,14 @@ step_body(struct worker *w, struct client *c)
 		return body_fed(w, c, how, &refusal);
 	}
 	if (!c->body_in.done) {
-		enum err verdict = read_plain(w, c, &input);
+		enum err verdict;
 
-		if (verdict == ERR_MORE && !c->eof)
+		if (!exchange_takes_body(c->stream.exchange))
 			return STEP_WAIT;
+		verdict = read_plain(w, c, &input);
+		/* A request that passes as it comes begins with its head. */
+		if (verdict == ERR_MORE && !c->eof)
+			return push_body(w, c, false) == STEP_AGAIN ? STEP_WAIT : STEP_GONE;
 		if (verdict != ERR_OK) {
 			if (verdict != ERR_MORE)
 				worker_count_verdict(w, verdict);
@@ -763,7 +778,7 @@ client_run(struct worker *w, struct client *c)
 static void
 client_writable(struct worker *w, struct client *c)
 {
-	if (c->state == CLIENT_WAIT)
+	if (c->state == CLIENT_WAIT || c->state == CLIENT_BODY)
 		stream_resume(w, &c->stream);
 	else if (c->state == CLIENT_ABORTING)
 		client_abort(w, c);
@@ -839,6 +854,12 @@ client_timer_expired(struct worker *w, struct client *c)
 		end(w, c);
 		return;
 	case CLIENT_BODY:
+		/* The backend takes nothing: its own timer ends that. */
+		if (!exchange_takes_body(c->stream.exchange)) {
+			set_timer(w, c, w->config.times.body_ns);
+			return;
+		}
+		/* fallthrough */
 	case CLIENT_DRAIN:
 		worker_count_verdict(w, ERR_CLIENT_SLOW);
 		client_abort(w, c);

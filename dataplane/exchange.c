@@ -1,5 +1,9 @@
 /*
- * A request's life: body, tries, answer, one settlement. The answer's bytes are relay.c's.
+ * A request's life: body, tries, answer, one settlement. The backend's bytes are request.c's, the answer's
+ * relay.c's.
+ *
+ * A try may begin before the body is complete: where it passes as it comes, and where all that is wanted of it
+ * is known. What still comes is then pushed on.
  *
  * A try is one backend connection. As long as the client has no byte of an answer, a failed try is followed
  * by another one at a pod that has not failed, at most TRIES_MAX in all; a kept-alive connection that
@@ -10,15 +14,12 @@
 #include "base/check.h"
 #include "dataplane/answer.h"
 #include "dataplane/relay.h"
+#include "dataplane/request.h"
 #include "dataplane/route.h"
 #include "dataplane/settle.h"
 #include "dataplane/stream.h"
 #include "dataplane/upstream.h"
 #include "dataplane/worker.h"
-
-#define USER_AGENT_BYTES_MAX 256
-#define CONTENT_TYPE_BYTES_MAX 128
-#define TRACEPARENT_BYTES 55
 
 static void
 set_timer(struct worker *w, struct exchange *x, uint64_t after_ns)
@@ -36,67 +37,20 @@ set_state(struct exchange *x, enum exchange_state state)
 
 /* --- begin ---------------------------------------------------------------------------- */
 
-/* A traceparent (W3C Trace Context, version 00) that is well-formed is kept. */
-static bool
-is_traceparent(struct bytes text)
-{
-	static const uint8_t dashes[] = { 2, 35, 52 };
-
-	if (text.len != TRACEPARENT_BYTES || text.ptr[0] != '0' || text.ptr[1] != '0')
-		return false;
-	for (size_t i = 0, dash = 0; i < text.len; i++) {
-		uint8_t c = text.ptr[i];
-
-		if (dash < sizeof(dashes) && i == dashes[dash]) {
-			if (c != '-')
-				return false;
-			dash++;
-		} else if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) {
-			return false;
-		}
-	}
-	return true;
-}
-
 static void
-emit_traceparent(struct h1_writer *writer, const struct h1_head *head, const struct admission *a)
+begin_scan(struct exchange *x, const struct h1_request *request)
 {
-	const struct h1_field *given = h1_find(head, BYTES_LITERAL("traceparent"));
-	char made[TRACEPARENT_BYTES];
+	struct bytes boundary;
 
-	if (given != NULL && is_traceparent(given->value)) {
-		h1_emit_field(writer, BYTES_LITERAL("traceparent"), given->value);
-		return;
+	if (x->admission.body_kind == BODY_IS_JSON) {
+		json_scan_init(&x->json);
+	} else if (x->admission.body_kind == BODY_IS_FORM) {
+		const struct h1_field *type = h1_find(&request->head, BYTES_LITERAL("content-type"));
+
+		/* Admission has looked at it. */
+		CHECK(type != NULL && multipart_boundary(type->value, &boundary) == ERR_OK);
+		multipart_init(&x->form, boundary);
 	}
-	memcpy(made, "00-", 3);
-	memcpy(made + 3, a->request_id_text, 32);
-	made[35] = '-';
-	memcpy(made + 36, a->request_id_text + 16, 16);
-	memcpy(made + 52, "-01", 3);
-	h1_emit_field(writer, BYTES_LITERAL("traceparent"), bytes_make(made, sizeof(made)));
-}
-
-/* What a backend gets of the client's fields is this list and nothing else: fields that we do not know
- * could frame the message anew, or speak for another client. */
-static void
-prepare_fields(struct exchange *x, const struct h1_request *request)
-{
-	struct h1_writer writer = h1_writer_make(x->fields, sizeof(x->fields));
-	const struct h1_field *agent = h1_find(&request->head, BYTES_LITERAL("user-agent"));
-	const struct h1_field *type = h1_find(&request->head, BYTES_LITERAL("content-type"));
-	const struct admission *a = &x->admission;
-
-	if (type != NULL && type->value.len <= CONTENT_TYPE_BYTES_MAX)
-		h1_emit_field(&writer, BYTES_LITERAL("content-type"), type->value);
-	else
-		h1_emit_field(&writer, BYTES_LITERAL("content-type"), BYTES_LITERAL("application/json"));
-	if (agent != NULL && agent->value.len <= USER_AGENT_BYTES_MAX)
-		h1_emit_field(&writer, BYTES_LITERAL("user-agent"), agent->value);
-	h1_emit_field(&writer, BYTES_LITERAL("x-request-id"),
-		      bytes_make(a->request_id_text, sizeof(a->request_id_text)));
-	emit_traceparent(&writer, &request->head, a);
-	CHECK(!writer.overflow);
-	x->fields_len = (uint32_t)writer.len;
 }
 
 struct exchange *
@@ -119,10 +73,58 @@ exchange_open(struct worker *w, struct stream *s, const struct admission *admiss
 	x->method = request->method;
 	x->body = BODY_EMPTY;
 	x->event = BODY_EMPTY;
+	x->kept = BODY_EMPTY;
 	x->admitted_at_ns = w->now_ns;
-	json_scan_init(&x->json);
-	prepare_fields(x, request);
+	begin_scan(x, request);
+	if (!request_prepare(w, x, request)) {
+		worker_count_verdict(w, ERR_BODY_STORE_FULL);
+		exchange_close(w, x);
+		return NULL;
+	}
 	return x;
+}
+
+static bool
+is_scanned(struct worker *w, struct exchange *x, enum err verdict, struct refusal *refusal)
+{
+	if (verdict == ERR_OK)
+		return true;
+	worker_count_verdict(w, verdict);
+	if (x->admission.body_kind == BODY_IS_JSON)
+		admit_refuse_json(verdict, &x->json.result, refusal);
+	else
+		admit_refuse_form(verdict, &x->form.result, refusal);
+	return false;
+}
+
+static bool
+scan_piece(struct worker *w, struct exchange *x, struct bytes piece, struct refusal *refusal)
+{
+	switch (x->admission.body_kind) {
+	case BODY_IS_JSON:
+		return is_scanned(w, x, json_scan_feed(&x->json, piece), refusal);
+	case BODY_IS_FORM:
+		return is_scanned(w, x, multipart_feed(&x->form, piece), refusal);
+	case BODY_IS_NONE:
+	case BODY_IS_RAW:
+		break;
+	}
+	return true;
+}
+
+static bool
+scan_end(struct worker *w, struct exchange *x, struct refusal *refusal)
+{
+	switch (x->admission.body_kind) {
+	case BODY_IS_JSON:
+		return is_scanned(w, x, json_scan_end(&x->json), refusal);
+	case BODY_IS_FORM:
+		return is_scanned(w, x, multipart_end(&x->form), refusal);
+	case BODY_IS_NONE:
+	case BODY_IS_RAW:
+		break;
+	}
+	return true;
 }
 
 bool
@@ -134,12 +136,10 @@ exchange_body(struct worker *w, struct exchange *x, struct bytes piece, struct r
 		refusal->code = REFUSAL_PAYLOAD_TOO_LARGE;
 		return false;
 	}
-	verdict = json_scan_feed(&x->json, piece);
-	if (verdict != ERR_OK) {
-		worker_count_verdict(w, verdict);
-		admit_refuse_json(verdict, &x->json.result, refusal);
+	if (x->admission.body_kind == BODY_IS_NONE)
+		return true;
+	if (!scan_piece(w, x, piece, refusal))
 		return false;
-	}
 	verdict = body_append(&w->bodies, &x->body, piece);
 	if (verdict != ERR_OK) {
 		worker_count_verdict(w, verdict);
@@ -160,6 +160,7 @@ exchange_close(struct worker *w, struct exchange *x)
 	timer_cancel(&w->timers, &x->timer);
 	body_clear(&w->bodies, &x->body);
 	body_clear(&w->bodies, &x->event);
+	body_clear(&w->bodies, &x->kept);
 	x->state = EXCHANGE_FREE;
 	x->next_free = w->exchange_free;
 	w->exchange_free = x;
@@ -194,6 +195,15 @@ exchange_refuse(struct worker *w, struct exchange *x, const struct refusal *refu
 {
 	struct stream *s = x->stream;
 
+	drop_upstream(w, x);
+	if (!x->answered)
+		x->status = refusal_status(refusal->code, x->admission.surface);
+	settle_exchange(w, x, USAGE_CLIENT_ABORT);
+	if (x->answered) {
+		exchange_close(w, x);
+		stream_cut(w, s);
+		return;
+	}
 	/* The refusal may show what the exchange holds, so it is closed last. */
 	s->exchange = NULL;
 	x->stream = NULL;
@@ -216,53 +226,20 @@ exchange_finished(struct worker *w, struct exchange *x)
 
 /* --- tries ------------------------------------------------------------------------------------ */
 
-/* What the stream is asked to tell for the bill's sake, and so what must be hidden from the client. */
-static enum json_ask
-plan_usage(struct exchange *x, bool pod_can_run)
-{
-	const struct json_result *json = &x->json.result;
-
-	x->hiding = HIDE_NOTHING;
-	if (!x->is_stream)
-		return JSON_ASK_NOTHING;
-	if (!json_wants_usage(json))
-		x->hiding = HIDE_ALL;
-	else if (pod_can_run && !json_wants_running(json))
-		x->hiding = HIDE_RUNNING;
-	if (x->hiding == HIDE_NOTHING)
-		return JSON_ASK_NOTHING;
-	return pod_can_run ? JSON_ASK_RUNNING : JSON_ASK_USAGE;
-}
-
-/* What `model` becomes for this deployment, and the wish for a usage event in a stream. */
-static bool
-plan_edits(struct exchange *x, const struct route_pick *pick)
-{
-	const struct json_result *json = &x->json.result;
-	const struct shm_name *served = pick->deployment.served_name.len > 0 ?
-						&pick->deployment.served_name :
-						&x->admission.target_name;
-	struct bytes name = bytes_make(served->text, served->len);
-
-	if (bytes_equal(name, bytes_make(json->model, json->model_len)))
-		name = BYTES_NONE;
-	return json_plan_splices(json, name, plan_usage(x, pick->pod.running_usage != 0),
-				 &x->splices) == ERR_OK;
-}
-
 /* Takes the first pod that a connection can be had to. False: none is left. */
 static bool
 try_next(struct worker *w, struct exchange *x, bool fresh_only)
 {
 	struct route_pick pick;
 
-	while (x->tries < TRIES_MAX && route_pick(w, x, &pick)) {
+	while (x->tries < TRIES_MAX && (x->admission.job_pod_id != 0 ? route_pick_pod(w, x, &pick) :
+								       route_pick(w, x, &pick))) {
 		x->tries++;
 		x->pod_entry = pick.pod_entry;
 		x->pod_id = pick.pod.pod_id;
 		x->region = pick.region;
 		set_state(x, EXCHANGE_CONNECT);
-		if (plan_edits(x, &pick))
+		if (request_plan(x, &pick))
 			x->upstream = upstream_get(w, x, pick.pod_entry, &pick.pod, fresh_only);
 		if (x->upstream == NULL) {
 			x->tried[x->tried_count++] = pick.pod_entry;
@@ -277,26 +254,108 @@ try_next(struct worker *w, struct exchange *x, bool fresh_only)
 	return false;
 }
 
-bool
-exchange_start(struct worker *w, struct exchange *x, struct refusal *refusal)
+/* What is asked about is the job's id in the path. */
+static bool
+admit_question(struct worker *w, struct exchange *x, struct refusal *refusal)
 {
-	enum err verdict = json_scan_end(&x->json);
+	uint8_t scratch[JOB_BYTES_MAX];
+	struct job job = { 0 };
 
-	if (verdict != ERR_OK) {
-		worker_count_verdict(w, verdict);
-		admit_refuse_json(verdict, &x->json.result, refusal);
-		return false;
+	if (!job_open(w->shm.header->pepper, request_job_text(w, x), scratch, &job))
+		job.account_id = 0; /* nobody's */
+	return admit_job(w, &job, &x->admission, refusal);
+}
+
+static bool
+admit(struct worker *w, struct exchange *x, struct refusal *refusal)
+{
+	switch (x->admission.body_kind) {
+	case BODY_IS_JSON:
+		x->is_stream = x->json.result.field[JSON_FIELD_STREAM].type == JSON_BOOL &&
+			       x->json.result.field[JSON_FIELD_STREAM].boolean;
+		return admit_body(w, &x->json.result, &x->admission, refusal);
+	case BODY_IS_FORM:
+		x->is_stream = x->form.result.streams;
+		return admit_form(w, &x->form.result, &x->admission, refusal);
+	case BODY_IS_RAW:
+		return admit_proxy(w, &x->admission, refusal);
+	case BODY_IS_NONE:
+		break;
 	}
-	if (!admit_body(w, &x->json.result, &x->admission, refusal))
+	return admit_question(w, x, refusal);
+}
+
+/* Whether all that a try needs to know of the body is known. */
+static bool
+may_begin(const struct exchange *x)
+{
+	return x->body_complete || x->admission.body_kind == BODY_IS_RAW ||
+	       (x->admission.body_kind == BODY_IS_FORM && x->form.result.has_model &&
+		x->declared_bytes != BYTES_NOT_DECLARED);
+}
+
+static bool
+begin(struct worker *w, struct exchange *x, struct refusal *refusal)
+{
+	if (!admit(w, x, refusal))
 		return false;
-	x->is_stream = x->json.result.field[JSON_FIELD_STREAM].type == JSON_BOOL &&
-		       x->json.result.field[JSON_FIELD_STREAM].boolean;
-	if (try_next(w, x, false))
+	x->begun = true;
+	/* A kept connection may turn out to be dead, which is one try more than these have. */
+	if (try_next(w, x, x->admission.never_resend))
 		return true;
 	worker_count(w, COUNTER_REFUSED_REGION);
 	*refusal = (struct refusal){ .code = REFUSAL_NO_HEALTHY_REGION,
 				     .retry_after_ns = NSEC_PER_SEC };
 	return false;
+}
+
+static bool
+has_body_room(const struct exchange *x)
+{
+	return !x->admission.never_resend || x->body.bytes - x->reader.offset < BODY_UNSENT_BYTES_MAX;
+}
+
+bool
+exchange_takes_body(struct exchange *x)
+{
+	x->body_waits = !has_body_room(x);
+	return !x->body_waits;
+}
+
+/* An answer that came before the request was out needs no more of it, unless the request was still coming: then
+ * it may be made of what comes. */
+static bool
+takes_more(const struct exchange *x)
+{
+	return x->state == EXCHANGE_HEAD ||
+	       (x->state == EXCHANGE_RELAY && x->admission.body_kind != BODY_IS_JSON);
+}
+
+/* What there is of the body goes to the backend. x may be gone after it. */
+static void
+push_body(struct worker *w, struct exchange *x)
+{
+	if (!request_send(w, x)) {
+		exchange_try_failed(w, x, TRY_BUSY);
+		return;
+	}
+	if (x->body_waits && has_body_room(x)) {
+		x->body_waits = false;
+		stream_take_body(w, x->stream);
+	}
+}
+
+bool
+exchange_push(struct worker *w, struct exchange *x, bool complete, struct refusal *refusal)
+{
+	x->body_complete = complete;
+	if (complete && !scan_end(w, x, refusal))
+		return false;
+	if (!x->begun)
+		return !may_begin(x) || begin(w, x, refusal);
+	if (takes_more(x))
+		push_body(w, x);
+	return true;
 }
 
 static void
@@ -345,169 +404,30 @@ exchange_try_failed(struct worker *w, struct exchange *x, enum try_end how)
 	}
 	if (was_fresh || how != TRY_RESET)
 		x->tried[x->tried_count++] = x->pod_entry;
-	if (x->tries < TRIES_MAX)
-		worker_count(w, COUNTER_UPSTREAM_RETRIES);
-	if (!try_next(w, x, !was_fresh))
+	if (x->admission.never_resend && x->any_sent) {
+		/* Whatever it did with the request, it was asked once. */
+		x->backend_spoke = true;
 		give_up(w, x);
-}
-
-/* --- sending the request -------------------------------------------------------------------------- */
-
-static void
-emit_v4(struct h1_writer *writer, const uint8_t v4[4])
-{
-	for (int i = 0; i < 4; i++) {
-		if (i > 0)
-			h1_emit_text(writer, BYTES_LITERAL("."));
-		h1_emit_number(writer, v4[i]);
-	}
-}
-
-/* RFC 3986 3.2.2: in brackets; every group is written out. */
-static void
-emit_v6(struct h1_writer *writer, const uint8_t v6[16])
-{
-	static const char digits[] = "0123456789abcdef";
-
-	for (int i = 0; i < 16; i++) {
-		h1_emit_text(writer, i == 0 ? BYTES_LITERAL("[") :
-				     i % 2 == 0 ? BYTES_LITERAL(":") :
-						  BYTES_NONE);
-		h1_emit_text(writer, bytes_make(&digits[v6[i] >> 4], 1));
-		h1_emit_text(writer, bytes_make(&digits[v6[i] & 15], 1));
-	}
-	h1_emit_text(writer, BYTES_LITERAL("]"));
-}
-
-static void
-emit_host(struct h1_writer *writer, const struct shm_pod *pod)
-{
-	struct ip_addr address = ip_from_v6(pod->address);
-
-	if (pod->host.len > 0) {
-		h1_emit_field(writer, BYTES_LITERAL("host"),
-			      bytes_make(pod->host.text, pod->host.len));
 		return;
 	}
-	h1_emit_text(writer, BYTES_LITERAL("host: "));
-	if (ip_is_v4(&address))
-		emit_v4(writer, pod->address + 12);
-	else
-		emit_v6(writer, pod->address);
-	h1_emit_text(writer, BYTES_LITERAL(":"));
-	h1_emit_number(writer, pod->port);
-	h1_emit_text(writer, BYTES_LITERAL("\r\n"));
-}
-
-/* The tables are read again: between pick and connect they may have changed, and a head must not mix. */
-static bool
-emit_request_head(struct worker *w, struct exchange *x, struct h1_writer *writer)
-{
-	const struct shm_target *target = &x->admission.target;
-	struct shm_deployment deployment;
-	struct shm_pod pod;
-
-	if (shm_read_pod(&w->shm, x->pod_entry, &pod) != ERR_OK || pod.pod_id != x->pod_id)
-		return false;
-	deployment.base_path.len = 0;
-	for (uint32_t i = 0; i < target->deployment_count && i < SHM_TARGET_DEPLOYMENTS_MAX; i++) {
-		if (shm_read_deployment(&w->shm, target->deployments[i], &deployment) != ERR_OK)
-			continue;
-		for (uint32_t p = 0; p < deployment.pod_count && p < SHM_DEPLOYMENT_PODS_MAX; p++)
-			if (deployment.pods[p] == x->pod_entry)
-				goto found;
-	}
-	return false;
-found:
-	h1_emit_text(writer, BYTES_LITERAL("POST "));
-	h1_emit_text(writer, bytes_make(deployment.base_path.text, deployment.base_path.len));
-	h1_emit_text(writer, x->admission.upstream_path);
-	h1_emit_text(writer, BYTES_LITERAL(" HTTP/1.1\r\n"));
-	emit_host(writer, &pod);
-	h1_emit_text(writer, bytes_make(x->fields, x->fields_len));
-	h1_emit_field(writer, BYTES_LITERAL("accept"),
-		      x->is_stream ? BYTES_LITERAL("text/event-stream") :
-				     BYTES_LITERAL("application/json"));
-	if (pod.credential.len > 0)
-		h1_emit_field(writer, BYTES_LITERAL("authorization"),
-			      bytes_make(pod.credential.text, pod.credential.len));
-	h1_emit_field_number(writer, BYTES_LITERAL("content-length"),
-			     x->body.bytes + (uint64_t)x->splices.grown_bytes);
-	h1_emit_end(writer);
-	return !writer->overflow;
-}
-
-/* The next run of the edited body; empty at its end. */
-static struct bytes
-next_run(struct worker *w, struct exchange *x)
-{
-	uint64_t max = UINT64_MAX;
-
-	if (x->insert.len == 0 && x->splice_next < x->splices.count &&
-	    x->splices.splice[x->splice_next].offset == x->reader.offset) {
-		const struct json_splice *splice = &x->splices.splice[x->splice_next++];
-		uint64_t cut = splice->cut_bytes;
-
-		x->insert = splice->insert;
-		while (cut > 0)
-			cut -= body_read(&w->bodies, &x->body, &x->reader, cut).len;
-	}
-	if (x->insert.len > 0) {
-		struct bytes run = x->insert;
-
-		x->insert = BYTES_NONE;
-		return run;
-	}
-	if (x->splice_next < x->splices.count)
-		max = x->splices.splice[x->splice_next].offset - x->reader.offset;
-	return body_read(&w->bodies, &x->body, &x->reader, max);
-}
-
-/* As much of the body as the backend's connection has room for. False: the try has failed. */
-static bool
-send_body(struct worker *w, struct exchange *x)
-{
-	struct upstream *u = x->upstream;
-
-	while (!x->request_sent) {
-		struct bytes run;
-
-		if (!upstream_has_room(w, u)) {
-			tcp_notify_below(w->tcp, u->conn, UPSTREAM_UNACKED_BYTES_LOW);
-			return true;
-		}
-		run = next_run(w, x);
-		if (run.len == 0) {
-			x->request_sent = true;
-			return true;
-		}
-		if (!upstream_send(w, u, run, x->reader.offset < x->body.bytes))
-			return false;
-	}
-	return true;
+	if (x->tries < TRIES_MAX)
+		worker_count(w, COUNTER_UPSTREAM_RETRIES);
+	if (!try_next(w, x, !was_fresh || x->admission.never_resend))
+		give_up(w, x);
 }
 
 void
 exchange_connected(struct worker *w, struct exchange *x)
 {
-	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
+	enum try_end how;
 
 	set_state(x, EXCHANGE_HEAD);
 	set_timer(w, x, w->config.times.response_head_ns);
-	body_rewind(&x->body, &x->reader);
-	x->splice_next = 0;
-	x->insert = BYTES_NONE;
-	x->request_sent = false;
-	if (!emit_request_head(w, x, &writer)) {
-		exchange_try_failed(w, x, TRY_REFUSED);
+	if (!request_begin(w, x, &how)) {
+		exchange_try_failed(w, x, how);
 		return;
 	}
-	x->any_sent = true;
-	if (x->sent_at_ns == 0)
-		x->sent_at_ns = w->now_ns;
-	if (!upstream_send(w, x->upstream, bytes_make(writer.ptr, writer.len), true) ||
-	    !send_body(w, x))
-		exchange_try_failed(w, x, TRY_BUSY);
+	push_body(w, x);
 }
 
 /* --- events and the timer ---------------------------------------------------------------------------- */
@@ -515,12 +435,10 @@ exchange_connected(struct worker *w, struct exchange *x)
 void
 exchange_writable(struct worker *w, struct exchange *x)
 {
-	/* An answer that came before the request was out needs no more of it. */
-	if (x->state != EXCHANGE_HEAD)
-		return;
-	set_timer(w, x, w->config.times.response_head_ns);
-	if (!send_body(w, x))
-		exchange_try_failed(w, x, TRY_BUSY);
+	if (x->state == EXCHANGE_HEAD)
+		set_timer(w, x, w->config.times.response_head_ns);
+	if (takes_more(x))
+		push_body(w, x);
 }
 
 void
@@ -551,6 +469,11 @@ exchange_timer_expired(struct worker *w, struct exchange *x)
 	/* While the client takes nothing, the backend is not to blame for its silence. */
 	if (x->state == EXCHANGE_RELAY && !stream_has_room(w, x->stream)) {
 		set_timer(w, x, w->config.times.between_events_ns);
+		return;
+	}
+	/* Nor while the client sends nothing: that is the client's own timer. */
+	if (x->state == EXCHANGE_HEAD && !x->body_complete && x->reader.offset == x->body.bytes) {
+		set_timer(w, x, w->config.times.response_head_ns);
 		return;
 	}
 	worker_count_verdict(w, ERR_UPSTREAM_TIMED_OUT);

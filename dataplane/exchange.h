@@ -38,6 +38,8 @@ enum usage_hiding {
 	HIDE_ALL,     /* the event at the end, and the member in all others */
 };
 
+#define BYTES_NOT_DECLARED UINT64_MAX
+
 struct exchange {
 	struct stream *stream; /* where the answer goes; NULL: the client is gone */
 	struct upstream *upstream;
@@ -48,9 +50,17 @@ struct exchange {
 
 	/* the request */
 	enum h1_method method;
-	struct json_scan json;
+	union { /* by admission.body_kind */
+		struct json_scan json;
+		struct multipart form;
+	};
 	struct body body;
 	struct body_reader reader;
+	uint64_t declared_bytes; /* of the body, as the head says; BYTES_NOT_DECLARED */
+	bool body_complete;
+	bool body_waits; /* the client is not read until the backend has taken more */
+	bool begun;      /* admitted; tries have begun */
+	bool sends_chunks;
 	struct json_splices splices;
 	uint32_t splice_next;
 	struct bytes insert;     /* what is left of the splice being sent */
@@ -59,6 +69,10 @@ struct exchange {
 	bool is_stream;
 	uint8_t fields[UPSTREAM_FIELDS_BYTES];
 	uint32_t fields_len;
+	struct body kept; /* the end of the target, then, of the pass-through, fields */
+	uint32_t kept_target_bytes;
+	char method_text[PROXY_METHOD_BYTES_MAX];
+	uint8_t method_len; /* 0: by the route */
 
 	/* tries */
 	uint32_t tries;
@@ -75,6 +89,8 @@ struct exchange {
 	/* the answer */
 	bool answered; /* the client has a byte of it */
 	bool is_events;
+	bool reads_answer; /* for what it was billed by */
+	bool wraps_id;     /* the answer is gathered, and its id is replaced */
 	bool settled;
 	uint16_t status;
 	struct json_usage usage;
@@ -94,17 +110,21 @@ struct exchange {
 	uint64_t first_byte_at_ns;
 };
 
-/* A request with a body (or none) was admitted by its head. NULL: the pool is empty. */
+/* A request with a body (or none) was admitted by its head. NULL: there is no room for it. */
 struct exchange *exchange_open(struct worker *w, struct stream *s, const struct admission *admission,
 			       const struct h1_request *request);
 
 /* A piece of the body. False: refused; *refusal says why. */
 bool exchange_body(struct worker *w, struct exchange *x, struct bytes piece, struct refusal *refusal);
 
-/* The body is complete: admits it and starts trying. False: refused. */
-bool exchange_start(struct worker *w, struct exchange *x, struct refusal *refusal);
+/* Pieces have come, or the body is complete: admits the request as soon as it can be, starts trying, sends
+ * on what there is. False: refused. True: it goes on, or it is over and stream->exchange is not x any more. */
+bool exchange_push(struct worker *w, struct exchange *x, bool complete, struct refusal *refusal);
 
-/* The request is refused while its body comes, or at its end: answers, and closes. */
+/* True if a piece of the body may be read. If not, stream_take_body() tells when it may. */
+bool exchange_takes_body(struct exchange *x);
+
+/* The refusal is the answer, or what was answered already is cut. x is gone after it. */
 void exchange_refuse(struct worker *w, struct exchange *x, const struct refusal *refusal);
 
 /* The client is gone: resets the backend, settles what was served. */

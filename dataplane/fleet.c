@@ -59,6 +59,7 @@ fill_surface(const struct config_surface *from, struct worker_surface *to)
 	to->key_prefix = from->key_prefix;
 	to->header_prefix = from->header_prefix;
 	to->body_bytes_max = from->body_bytes_max;
+	to->upload_bytes_max = from->upload_bytes_max;
 }
 
 static void
@@ -233,6 +234,7 @@ open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, 
 	fill_listeners(config, &worker);
 	fill_surface(&config->surfaces.ecolink, &worker.surfaces[SHM_SURFACE_ECOLINK]);
 	fill_surface(&config->surfaces.infer, &worker.surfaces[SHM_SURFACE_INFER]);
+	worker.proxy_bytes_max = config->limits.proxy_bytes_max;
 	fill_source(config, true, &worker.source_v4);
 	fill_source(config, false, &worker.source_v6);
 	worker.shm = fleet->shm;

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "dataplane/answer.h"
+#include "dataplane/request.h"
 #include "dataplane/route.h"
 #include "dataplane/settle.h"
 #include "dataplane/stream.h"
@@ -56,13 +57,44 @@ may_pass(struct bytes name)
 	return false;
 }
 
-/* What the backend said of its length holds for the client, unless events are edited on their way. */
+/*
+ * Fields of a verbatim answer that stay here: those of the connection, those that we write, and those by which
+ * an instance would speak for every other path of this host.
+ */
+static bool
+stays_here(const struct h1_head *head, struct bytes name)
+{
+	static const char *const kept[] = {
+		"alt-svc",    "clear-site-data", "content-length", "set-cookie", "strict-transport-security",
+		"trailer",    "transfer-encoding", "x-request-id",
+	};
+	static const char *const families[] = { "x-ecolink-", "x-infer-", "x-ratelimit-", "x-sluice-", "proxy-" };
+
+	if (h1_is_hop_by_hop(head, name))
+		return true;
+	for (size_t i = 0; i < COUNT_OF(kept); i++)
+		if (bytes_equal_nocase(name, bytes_from_text(kept[i])))
+			return true;
+	for (size_t i = 0; i < COUNT_OF(families); i++) {
+		struct bytes family = bytes_from_text(families[i]);
+
+		if (name.len >= family.len && bytes_equal_nocase(bytes_make(name.ptr, family.len), family))
+			return true;
+	}
+	return false;
+}
+
+/* What the backend said of its length holds for the client, unless the payload is edited on its way. */
 static uint64_t
 payload_bytes_of(const struct exchange *x, const struct h1_response *response)
 {
+	bool is_told = h1_find(&response->head, BYTES_LITERAL("content-length")) != NULL;
+
+	if (x->method == H1_HEAD)
+		return is_told ? response->head.content_length : STREAM_BYTES_NONE;
 	if (response->head.framing == H1_BODY_NONE)
 		return response->status == 204 || response->status == 304 ? STREAM_BYTES_NONE : 0;
-	if (response->head.framing == H1_BODY_LENGTH && !x->is_events)
+	if (response->head.framing == H1_BODY_LENGTH && !x->is_events && !x->wraps_id)
 		return response->head.content_length;
 	return STREAM_BYTES_UNKNOWN;
 }
@@ -75,7 +107,8 @@ put_head(struct worker *w, struct exchange *x, const struct h1_response *respons
 	for (uint32_t i = 0; i < response->head.field_count; i++) {
 		const struct h1_field *field = &response->head.fields[i];
 
-		if (may_pass(field->name))
+		if (x->admission.route == ROUTE_PROXY ? !stays_here(&response->head, field->name) :
+							may_pass(field->name))
 			h1_emit_field(&writer, field->name, field->value);
 	}
 	if (x->is_events && h1_find(&response->head, BYTES_LITERAL("cache-control")) == NULL)
@@ -87,14 +120,30 @@ put_head(struct worker *w, struct exchange *x, const struct h1_response *respons
 /* --- the head -------------------------------------------------------------------------- */
 
 static bool
-is_event_stream(const struct h1_head *head)
+is_of_type(const struct h1_head *head, const char *wanted)
 {
-	static const char type[] = "text/event-stream";
+	struct bytes type = bytes_from_text(wanted);
 	const struct h1_field *field = h1_find(head, BYTES_LITERAL("content-type"));
 
-	return field != NULL && field->value.len >= sizeof(type) - 1 &&
-	       bytes_equal_nocase(bytes_make(field->value.ptr, sizeof(type) - 1),
-				  BYTES_LITERAL("text/event-stream"));
+	return field != NULL && field->value.len >= type.len &&
+	       bytes_equal_nocase(bytes_make(field->value.ptr, type.len), type);
+}
+
+/* How the answer passes: as events, verbatim, or read for what it is billed by. What is no JSON is not read:
+ * a transcript that says "usage" is none. */
+static void
+choose_reading(struct exchange *x, const struct h1_response *response)
+{
+	const struct h1_head *head = &response->head;
+	enum route_kind route = x->admission.route;
+	bool is_good = response->status < 300 && head->framing != H1_BODY_NONE;
+	bool is_json = is_of_type(head, "application/json");
+
+	if (route == ROUTE_PROXY)
+		return;
+	x->is_events = is_good && is_of_type(head, "text/event-stream");
+	x->reads_answer = is_json || route == ROUTE_CHAT || route == ROUTE_JSON;
+	x->wraps_id = is_good && is_json && (route == ROUTE_VIDEO || route == ROUTE_VIDEO_JOB);
 }
 
 /* A status that says more of the pod than of the request: another pod may do better. */
@@ -112,7 +161,7 @@ begin_answer(struct worker *w, struct exchange *x, const struct h1_response *res
 	struct upstream *u = x->upstream;
 	enum try_end how;
 
-	if (wants_another_pod(response->status, &how)) {
+	if (!x->admission.never_resend && wants_another_pod(response->status, &how)) {
 		exchange_try_failed(w, x, how);
 		return false;
 	}
@@ -124,8 +173,7 @@ begin_answer(struct worker *w, struct exchange *x, const struct h1_response *res
 	x->answered = true;
 	x->status = response->status;
 	x->first_byte_at_ns = w->now_ns;
-	x->is_events = response->status < 300 && response->head.framing != H1_BODY_NONE &&
-		       is_event_stream(&response->head);
+	choose_reading(x, response);
 	h1_body_init(&u->body_in, &response->head);
 	u->reusable = response->head.keep_alive && x->request_sent &&
 		      response->head.framing != H1_BODY_UNTIL_CLOSE;
@@ -263,14 +311,26 @@ plan_cut(struct worker *w, struct exchange *x, const struct event *event,
 	return cut;
 }
 
+/* Of a stream the last word counts, of lengths and numbers each by itself. */
 static void
 take_usage(struct exchange *x, const struct json_usage *usage)
 {
-	bool was_suspect = x->usage.suspect;
+	struct json_usage *all = &x->usage;
 
-	if (usage->present)
-		x->usage = *usage;
-	x->usage.suspect = was_suspect || usage->suspect;
+	if (usage->present) {
+		all->present = true;
+		all->has_prompt = usage->has_prompt;
+		all->has_completion = usage->has_completion;
+		all->prompt_tokens = usage->prompt_tokens;
+		all->completion_tokens = usage->completion_tokens;
+	}
+	if (usage->has_length) {
+		all->has_length = true;
+		all->milliseconds = usage->milliseconds;
+	}
+	if (usage->data_count > 0)
+		all->data_count = usage->data_count;
+	all->suspect = all->suspect || usage->suspect;
 }
 
 /* A whole event: read for usage already; passed on, unless it is the one that only we asked for. */
@@ -373,6 +433,61 @@ relay_events(struct worker *w, struct exchange *x, struct bytes payload)
 	return true;
 }
 
+/* --- video jobs ------------------------------------------------------------------------------ */
+
+/* The id that the client knows the job by. Empty: the backend's cannot be part of one. */
+static struct bytes
+wrapped_id(struct worker *w, struct exchange *x, char text[JOB_TEXT_BYTES_MAX])
+{
+	const struct admission *a = &x->admission;
+	const struct json_usage *found = &x->usage_scan.usage;
+	struct job job = { .account_id = a->account_id,
+			   .pod_id = x->pod_id,
+			   .instance_id = a->instance_id,
+			   .id = bytes_make(found->id, found->id_len) };
+
+	if (a->route == ROUTE_VIDEO_JOB)
+		return request_job_text(w, x);
+	if (a->instance_id == 0)
+		job.model = bytes_make(a->target_name.text, a->target_name.len);
+	return bytes_make(text, job_seal(w->shm.header->pepper, &job, text));
+}
+
+/* What was gathered of an answer about a job, with our id in place of the backend's. */
+static void
+pass_job(struct worker *w, struct exchange *x)
+{
+	struct event event = { .gathered = &x->event, .bytes = x->event.bytes };
+	const struct json_usage *found = &x->usage_scan.usage;
+	char text[JOB_TEXT_BYTES_MAX];
+	struct cut cut = { 0 };
+
+	if (found->has_id && found->id_end <= event.bytes) {
+		cut.instead = wrapped_id(w, x, text);
+		if (cut.instead.len > 0) {
+			cut.start = found->id_start;
+			cut.end = found->id_end;
+		}
+	}
+	put_event(w, x, &event, &cut);
+	body_clear(&w->bodies, &x->event);
+	x->event_passing = true;
+}
+
+/* Gathers an answer about a job, which is short; of a long one what follows passes as it comes. */
+static void
+relay_job(struct worker *w, struct exchange *x, struct bytes payload)
+{
+	json_usage_feed(&x->usage_scan, payload);
+	if (!x->event_passing && (x->event.bytes + payload.len > EVENT_BYTES_MAX ||
+				  body_append(&w->bodies, &x->event, payload) != ERR_OK))
+		pass_job(w, x);
+	if (x->event_passing)
+		put_payload(w, x, payload);
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
 /* The answer is complete: settle, last bytes, next. x is gone after it. */
 static void
 end_answer(struct worker *w, struct exchange *x)
@@ -383,7 +498,9 @@ end_answer(struct worker *w, struct exchange *x)
 		take_usage(x, &x->usage_scan.usage);
 	settle_exchange(w, x, USAGE_OK);
 	/* A stream may end without an empty line: what is left is the client's as well. */
-	if (x->event.bytes > 0)
+	if (x->wraps_id && x->event.bytes > 0)
+		pass_job(w, x);
+	else if (x->event.bytes > 0)
 		pass_gathered(w, x);
 	if ((u->head != NULL && u->head->len > 0) || upstream_peek(w, u).len > 0) {
 		u->reusable = false;
@@ -398,7 +515,12 @@ end_answer(struct worker *w, struct exchange *x)
 static void
 relay_plain(struct worker *w, struct exchange *x, struct bytes payload, bool last)
 {
-	json_usage_feed(&x->usage_scan, payload);
+	if (x->wraps_id) {
+		relay_job(w, x, payload);
+		return;
+	}
+	if (x->reads_answer)
+		json_usage_feed(&x->usage_scan, payload);
 	if (last) {
 		take_usage(x, &x->usage_scan.usage);
 		settle_exchange(w, x, USAGE_OK);

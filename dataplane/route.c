@@ -94,6 +94,40 @@ route_pick(struct worker *w, struct exchange *x, struct route_pick *pick)
 	return pick_sound(w, x, SOUND_DOWN, pick);
 }
 
+/* True: the deployment is in pick, and has the pod. */
+static bool
+find_pod_in(struct worker *w, const struct exchange *x, struct route_pick *pick)
+{
+	for (uint32_t i = 0; i < pick->deployment.pod_count && i < SHM_DEPLOYMENT_PODS_MAX; i++) {
+		pick->pod_entry = pick->deployment.pods[i];
+		if (pick->pod_entry < w->pod_capacity && !was_tried(x, pick->pod_entry) &&
+		    shm_read_pod(&w->shm, pick->pod_entry, &pick->pod) == ERR_OK &&
+		    pick->pod.pod_id == x->admission.job_pod_id && pick->pod.state != SHM_POD_MAINT)
+			return true;
+	}
+	return false;
+}
+
+bool
+route_pick_pod(struct worker *w, struct exchange *x, struct route_pick *pick)
+{
+	const struct shm_target *target = &x->admission.target;
+
+	for (uint32_t i = 0; i < target->deployment_count && i < SHM_TARGET_DEPLOYMENTS_MAX; i++) {
+		struct shm_region region;
+
+		if (target->deployments[i] >= w->deployment_capacity ||
+		    shm_read_deployment(&w->shm, target->deployments[i], &pick->deployment) != ERR_OK ||
+		    !find_pod_in(w, x, pick))
+			continue;
+		pick->region = (struct shm_short_name){ 0 };
+		if (shm_read_region(&w->shm, pick->deployment.region, &region) == ERR_OK)
+			pick->region = region.name;
+		return true;
+	}
+	return false;
+}
+
 void
 route_pod_good(struct worker *w, uint32_t pod_entry)
 {

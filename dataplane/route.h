@@ -24,6 +24,10 @@ struct route_pick {
  * probe may be older than the pod's recovery. */
 bool route_pick(struct worker *w, struct exchange *x, struct route_pick *pick);
 
+/* The pod of a job, wherever it is deployed for x's target, unless it was tried. A pod that drains has its
+ * jobs still. */
+bool route_pick_pod(struct worker *w, struct exchange *x, struct route_pick *pick);
+
 /* What a try told about its pod. Neutral ends (busy, 4xx) report nothing. */
 void route_pod_good(struct worker *w, uint32_t pod_entry);
 void route_pod_bad(struct worker *w, uint32_t pod_entry);

@@ -7,6 +7,10 @@
 /* Bytes of a prompt that make a token, when the backend does not say (English text, BPE). */
 #define ESTIMATE_BYTES_PER_TOKEN 4
 
+/* What a request asked for is billed up to here; no backend makes more at once. */
+#define WANTED_COUNT_MAX 1000
+#define WANTED_MILLISECONDS_MAX (24 * 3600 * MSEC_PER_SEC)
+
 #define PER 1000000 /* sums are kept in millionths of a nano-dollar until they are rounded */
 
 /* Adds rate x count / per to a sum in millionths; stays at the largest sum if it does not fit. */
@@ -66,6 +70,98 @@ since_us(uint64_t from_ns, uint64_t to_ns)
 	return from_ns != 0 && to_ns > from_ns ? (to_ns - from_ns) / NSEC_PER_USEC : 0;
 }
 
+static bool
+is_counted_in_tokens(enum route_kind route)
+{
+	return route == ROUTE_CHAT || route == ROUTE_JSON;
+}
+
+static void
+set_units(struct usage_record *record, enum usage_unit unit, uint64_t units)
+{
+	record->unit = (uint8_t)unit;
+	record->units = units;
+}
+
+/* How many the request asked for. */
+static uint64_t
+wanted_count(const struct exchange *x)
+{
+	const struct json_value *n = &x->json.result.field[JSON_FIELD_N];
+
+	if (n->type != JSON_NUMBER || !n->integer || n->number < 1)
+		return 1;
+	return n->number < WANTED_COUNT_MAX ? (uint64_t)n->number : WANTED_COUNT_MAX;
+}
+
+/* Milliseconds of video that the request asked for; 0: it does not say. */
+static uint64_t
+wanted_milliseconds(const struct exchange *x)
+{
+	const struct json_value *seconds = &x->json.result.field[JSON_FIELD_SECONDS];
+
+	uint64_t milliseconds = 0;
+
+	if (seconds->type == JSON_STRING && seconds->integer && seconds->number > 0) {
+		milliseconds = (uint64_t)seconds->number * MSEC_PER_SEC;
+	} else {
+		if (seconds->type != JSON_NUMBER)
+			seconds = &x->json.result.field[JSON_FIELD_DURATION];
+		if (seconds->type == JSON_NUMBER && seconds->number_milli > 0)
+			milliseconds = (uint64_t)seconds->number_milli;
+	}
+	return milliseconds < WANTED_MILLISECONDS_MAX ? milliseconds : WANTED_MILLISECONDS_MAX;
+}
+
+/* A video is paid when its job is made; what nobody told the length of is one request. */
+static void
+count_video(const struct exchange *x, struct usage_record *record)
+{
+	uint64_t milliseconds = wanted_milliseconds(x);
+
+	if (x->usage.has_length)
+		set_units(record, USAGE_MILLISECONDS, x->usage.milliseconds);
+	else if (milliseconds == 0)
+		set_units(record, USAGE_REQUESTS, 1);
+	else
+		set_units(record, USAGE_MILLISECONDS, milliseconds * wanted_count(x));
+	if (!x->usage.has_length)
+		record->source = USAGE_ESTIMATED;
+}
+
+/* What is not counted in tokens: by the backend's word where it gives one, else by what was asked for. */
+static void
+count_units(const struct exchange *x, struct usage_record *record)
+{
+	switch (x->admission.route) {
+	case ROUTE_IMAGES:
+		if (x->usage.data_count == 0 && !x->usage.present)
+			record->source = USAGE_ESTIMATED;
+		set_units(record, USAGE_IMAGES, x->usage.data_count > 0 ? x->usage.data_count : wanted_count(x));
+		break;
+	case ROUTE_SPEECH:
+		if (x->usage.has_length)
+			set_units(record, USAGE_MILLISECONDS, x->usage.milliseconds);
+		else
+			set_units(record, USAGE_CHARACTERS, x->json.result.input_characters);
+		break;
+	case ROUTE_TRANSCRIPTION:
+		if (x->usage.has_length)
+			set_units(record, USAGE_MILLISECONDS, x->usage.milliseconds);
+		else
+			set_units(record, USAGE_BYTES, x->form.result.file_bytes);
+		break;
+	case ROUTE_VIDEO:
+		count_video(x, record);
+		break;
+	case ROUTE_PROXY:
+		set_units(record, USAGE_REQUESTS, 1);
+		break;
+	default:
+		break;
+	}
+}
+
 /* What was served, by the best word there is: the backend's own, else a count of events and an estimate
  * of the prompt. A try that ended without an answer for the client is never billed. */
 static void
@@ -78,7 +174,7 @@ count_tokens(const struct exchange *x, enum usage_outcome outcome, struct usage_
 		record->source = outcome == USAGE_OK ? USAGE_FINAL : USAGE_RUNNING;
 		record->prompt_tokens = x->usage.prompt_tokens;
 		record->completion_tokens = x->usage.completion_tokens;
-	} else if (is_error) {
+	} else if (is_error || !is_counted_in_tokens(x->admission.route)) {
 		record->source = USAGE_FINAL;
 	} else {
 		record->source = USAGE_ESTIMATED;
@@ -86,6 +182,8 @@ count_tokens(const struct exchange *x, enum usage_outcome outcome, struct usage_
 		record->completion_tokens =
 			x->is_events ? x->events : x->payload_bytes / ESTIMATE_BYTES_PER_TOKEN;
 	}
+	if (x->answered && !is_error)
+		count_units(x, record);
 }
 
 void

@@ -18,7 +18,7 @@ stream_request(struct worker *w, struct stream *s, const struct h1_request *requ
 		answer_refusal(w, s, &admission, &refusal);
 		return false;
 	}
-	if (admission.route != ROUTE_CHAT && admission.route != ROUTE_JSON) {
+	if (route_is_local(admission.route)) {
 		answer_local(w, s, &admission);
 		return false;
 	}
@@ -142,6 +142,12 @@ void
 stream_wait(struct worker *w, struct stream *s)
 {
 	client_wait(w, s->client);
+}
+
+void
+stream_take_body(struct worker *w, struct stream *s)
+{
+	client_make_ready(w, s->client);
 }
 
 /* Ready for the connection's next request. */

@@ -58,6 +58,9 @@ bool stream_has_room(struct worker *w, struct stream *s);
 /* Nothing of the client is read from now on but its end; what answers is waited for. */
 void stream_wait(struct worker *w, struct stream *s);
 
+/* A piece of the request's body may be read again. */
+void stream_take_body(struct worker *w, struct stream *s);
+
 /* The answer is complete; nothing answers on this stream any more. The client may be gone after it. */
 void stream_end(struct worker *w, struct stream *s);
 

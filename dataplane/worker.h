@@ -65,7 +65,8 @@ struct worker_surface {
 	const char *prefix;        /* "/v1" */
 	const char *key_prefix;    /* "eco_" */
 	const char *header_prefix; /* "x-ecolink-" */
-	uint64_t body_bytes_max;
+	uint64_t body_bytes_max;   /* JSON */
+	uint64_t upload_bytes_max; /* forms */
 };
 
 struct worker_config {
@@ -83,6 +84,7 @@ struct worker_config {
 	struct ip_addr source_v4;      /* of connections to backends; all zero: none */
 	struct ip_addr source_v6;
 	struct worker_surface surfaces[SHM_SURFACE_COUNT];
+	uint64_t proxy_bytes_max; /* bodies of the verbatim pass-through */
 	uint8_t id_key[16];            /* request ids; random per worker and start */
 	int64_t unix_minus_monotonic_ns;
 };

@@ -85,6 +85,7 @@ struct config_surface {
 	char key_prefix[CONFIG_NAME_BYTES]; /* "eco_" */
 	char header_prefix[CONFIG_NAME_BYTES]; /* "x-ecolink-" */
 	uint64_t body_bytes_max; /* of a JSON request */
+	uint64_t upload_bytes_max; /* of a form */
 	enum config_validate validate;
 };
 
@@ -115,6 +116,7 @@ struct config {
 		uint32_t clients; /* connections, all workers together */
 		uint32_t upstreams; /* connections to backends, all workers together */
 		uint64_t bodies_bytes; /* request bodies kept for a resend, all workers together */
+		uint64_t proxy_bytes_max; /* of one request of the pass-through */
 	} limits;
 	/* TCP's policy, by what the peer is. */
 	struct {

@@ -155,6 +155,9 @@ static const struct key limits_keys[] = {
 	      KEY_RESTART,
 	      "Request bodies kept until the first byte of the answer, all workers "
 	      "together; when it is full, new requests get 503."),
+	VALUE("proxy_body", KEY_SIZE, CONFIG(limits.proxy_bytes_max), 1 * KIB, 1024 * GIB, "1GiB",
+	      KEY_RESTART,
+	      "Longest request body that is passed to an instance's own API; it streams through."),
 	END,
 };
 
@@ -247,6 +250,9 @@ static const struct key timeouts_keys[] = {
 			VALUE("body_max", KEY_SIZE, CONFIG(surface.body_bytes_max), 1 * KIB, \
 			      1 * GIB, body, KEY_RESTART, \
 			      "Longest JSON request body; a longer one gets 413."), \
+			VALUE("upload_max", KEY_SIZE, CONFIG(surface.upload_bytes_max), 1 * KIB, \
+			      1 * GIB, "26MiB", KEY_RESTART, \
+			      "Longest form, which is a file of audio and what is said about it."), \
 			CHOICE("validate", CONFIG(surface.validate), validate_choices, "strict", \
 			       KEY_RESTART, \
 			       "Which fields of a request are checked: all that have rules, or " \

@@ -3,7 +3,7 @@
 #include "json/scan.h"
 
 /*
- * validate: what the fields of a request must be (api.md section 3). A JSON null counts as absent.
+ * validate: what the fields of a request must be. A JSON null counts as absent.
  */
 enum json_path {
 	JSON_PATH_ANY, /* only what the router itself reads: model, stream */

@@ -28,7 +28,7 @@ enum usage_source {
 	USAGE_ESTIMATED, /* counted events and an estimate of the prompt */
 };
 
-/* What a request is counted in beside tokens, by its endpoint (api.md section 2). */
+/* What a request is counted in beside tokens, by its endpoint. */
 enum usage_unit {
 	USAGE_NO_UNIT, /* tokens only */
 	USAGE_REQUESTS,

@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "media.h"
+
 /* A date that never moves: answers must not depend on the clock. */
 #define CREATED 1776391234
 
@@ -131,6 +133,8 @@ answer_next_event(struct answer *answer, struct buffer *to)
 							     "text_completion";
 	bool fine;
 
+	if (answer->ask->kind == ASK_TRANSCRIPT)
+		return media_next_event(answer, to);
 	if (answer->at == ANSWER_END)
 		return false;
 	if (answer->at == ANSWER_DONE)
@@ -227,6 +231,12 @@ answer_whole(struct answer *answer, struct buffer *to)
 	switch (answer->ask->kind) {
 	case ASK_EMBEDDING:
 		return whole_embedding(answer, to);
+	case ASK_IMAGE:
+	case ASK_SPEECH:
+	case ASK_TRANSCRIPT:
+	case ASK_VIDEO:
+	case ASK_JOB:
+		return media_whole(answer, to);
 	case ASK_MODELS:
 		return buffer_add_text(to, "{\"object\":\"list\",\"data\":[{\"id\":\"sim\","
 					   "\"object\":\"model\",\"owned_by\":\"sluice\"}]}");

@@ -1,8 +1,10 @@
 /* One walk over the members of the request; the rest of it is nobody's business here. */
 #include "ask.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "form.h"
 #include "json.h"
 
 static bool
@@ -24,6 +26,16 @@ ask_kind_of(const char *method, const char *path)
 		return ASK_COMPLETION;
 	if (posts && path_ends_with(path, "/v1/embeddings"))
 		return ASK_EMBEDDING;
+	if (posts && path_ends_with(path, "/v1/images/generations"))
+		return ASK_IMAGE;
+	if (posts && path_ends_with(path, "/v1/audio/speech"))
+		return ASK_SPEECH;
+	if (posts && path_ends_with(path, "/v1/audio/transcriptions"))
+		return ASK_TRANSCRIPT;
+	if (posts && path_ends_with(path, "/v1/video/generations"))
+		return ASK_VIDEO;
+	if (gets && strstr(path, "/v1/video/generations/"))
+		return ASK_JOB;
 	if (gets && path_ends_with(path, "/v1/models"))
 		return ASK_MODELS;
 	if (gets && path_ends_with(path, "/health"))
@@ -156,6 +168,12 @@ read_encoding(struct ask *ask, struct bytes value)
 	return NULL;
 }
 
+static const char *
+read_n(struct ask *ask, struct bytes value)
+{
+	return json_number(value, &ask->n) && ask->n <= 100 ? NULL : "must be a whole number up to 100";
+}
+
 static const struct {
 	const char *name;
 	const char *(*read)(struct ask *ask, struct bytes value);
@@ -169,6 +187,7 @@ static const struct {
 	{ "prompt", read_input },
 	{ "input", read_input },
 	{ "encoding_format", read_encoding },
+	{ "n", read_n },
 };
 
 const char *
@@ -195,6 +214,39 @@ ask_read(struct ask *ask, struct bytes body, const char **param)
 		wrong = "is missing";
 	}
 	return wrong;
+}
+
+const char *
+ask_read_form(struct ask *ask, struct bytes content_type, struct bytes body)
+{
+	const char *wrong = NULL;
+	struct form_walk walk;
+
+	if (!form_begin(&walk, content_type, body))
+		return "the body is no form";
+	while (!wrong && form_next(&walk)) {
+		if (bytes_equal(walk.name, BYTES_LITERAL("file"))) {
+			ask->file_bytes = walk.value.len;
+		} else if (bytes_equal(walk.name, BYTES_LITERAL("model"))) {
+			snprintf(ask->model, sizeof(ask->model), "%.*s", (int)walk.value.len,
+				 (const char *)walk.value.ptr);
+		} else if (bytes_equal(walk.name, BYTES_LITERAL("stream"))) {
+			ask->streams = bytes_equal(walk.value, BYTES_LITERAL("true"));
+		} else if (bytes_equal(walk.name, BYTES_LITERAL("prompt"))) {
+			wrong = read_text(ask, walk.value);
+		}
+	}
+	if (walk.wrong)
+		return "a part of the form is malformed";
+	return wrong || ask->model[0] ? wrong : "the form has no model";
+}
+
+void
+ask_read_job(struct ask *ask, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	snprintf(ask->job, sizeof(ask->job), "%s", slash ? slash + 1 : "");
 }
 
 uint64_t

@@ -12,7 +12,19 @@
  * A prefix before /v1 does not matter: region gateways have one. A path that is none of the API's is
  * echoed.
  */
-enum ask_kind { ASK_ECHO, ASK_HEALTH, ASK_MODELS, ASK_CHAT, ASK_COMPLETION, ASK_EMBEDDING };
+enum ask_kind {
+	ASK_ECHO,
+	ASK_HEALTH,
+	ASK_MODELS,
+	ASK_JOB,        /* about a video job */
+	ASK_TRANSCRIPT, /* a form */
+	ASK_CHAT,       /* from here on: JSON */
+	ASK_COMPLETION,
+	ASK_EMBEDDING,
+	ASK_IMAGE,
+	ASK_SPEECH,
+	ASK_VIDEO
+};
 
 #define ASK_MODEL_BYTES_MAX 256
 
@@ -27,6 +39,10 @@ struct ask {
 	uint64_t token_limit; /* max_completion_tokens or max_tokens */
 	uint64_t prompt_bytes;
 	uint32_t input_count; /* of an embedding */
+	uint64_t n;           /* images wanted */
+	uint64_t file_bytes;  /* of a form */
+	uint16_t port;        /* of this server: names its jobs */
+	char job[ASK_MODEL_BYTES_MAX]; /* that is asked about */
 	struct script script;
 };
 
@@ -37,6 +53,12 @@ enum ask_kind ask_kind_of(const char *method, const char *path);
  * NULL, or what is wrong in words; then *param is the field's name or NULL.
  */
 const char *ask_read(struct ask *ask, struct bytes body, const char **param);
+
+/* The same out of a form. */
+const char *ask_read_form(struct ask *ask, struct bytes content_type, struct bytes body);
+
+/* The id behind the last '/' of the path of ASK_JOB. */
+void ask_read_job(struct ask *ask, const char *path);
 
 /* Completion tokens of the whole answer, and whether the request's limit cut it there. */
 uint64_t ask_tokens(const struct ask *ask, bool *is_cut);

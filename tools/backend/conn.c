@@ -18,6 +18,7 @@
 
 #include "crc.h"
 #include "log.h"
+#include "media.h"
 
 #define READ_TICK_NS (50 * NSEC_PER_MSEC)
 #define RESET_LOOK_NS NSEC_PER_MSEC
@@ -237,6 +238,7 @@ add_head(struct conn *c)
 	const struct script *s = &c->ask.script;
 	const char *type = c->ask.streams && c->status == 200 ? "text/event-stream" :
 			   c->ask.kind == ASK_ECHO	      ? "application/octet-stream" :
+			   c->ask.kind == ASK_SPEECH && c->status == 200 ? "audio/mpeg" :
 								"application/json";
 
 	if (s->bad_head) {
@@ -402,9 +404,15 @@ read_ask(struct conn *c)
 		c->ask.script = c->server->options->script;
 	if (c->request.has_script && !script_parse(&c->ask.script, c->request.script, &wrong))
 		c->refusal = "x-sim-script has a word that is none";
+	c->ask.n = 1;
+	c->ask.port = c->server->options->port;
 	if (!c->refusal && c->ask.kind >= ASK_CHAT)
 		c->refusal = ask_read(&c->ask, buffer_bytes(&c->body), &param);
-	if (c->ask.kind == ASK_EMBEDDING)
+	else if (!c->refusal && c->ask.kind == ASK_TRANSCRIPT)
+		c->refusal = ask_read_form(&c->ask, c->request.content_type, buffer_bytes(&c->body));
+	if (c->ask.kind == ASK_JOB)
+		ask_read_job(&c->ask, c->request.path);
+	if (c->ask.kind >= ASK_EMBEDDING)
 		c->ask.streams = false;
 }
 
@@ -417,6 +425,8 @@ begin_answer(struct conn *c)
 	if (c->request.method[0] && !c->refusal)
 		read_ask(c);
 	c->status = c->refusal ? 400 : s->error != SCRIPT_NONE ? s->error : 200;
+	if (c->ask.kind == ASK_JOB && c->status == 200 && !media_has_job(&c->ask))
+		c->status = 404;
 	c->jitter = (struct random){ ~s->seed };
 	c->informational_left = s->informational;
 	c->step = CONN_STEP_INFORMATIONAL;

@@ -48,6 +48,7 @@ add_numbers(struct buffer *line, const struct conn *c)
 			   c->status) &&
 	       buffer_addf(line, "\"stream\":%s,\"include_usage\":%s,",
 			   c->ask.streams ? "true" : "false", c->ask.wants_usage ? "true" : "false") &&
+	       buffer_addf(line, "\"file_bytes\":%" PRIu64 ",", c->ask.file_bytes) &&
 	       buffer_addf(line, "\"request_bytes\":%zu,\"request_crc32\":\"%08" PRIx32 "\",",
 			   c->body.len, crc_add(0, buffer_bytes(&c->body))) &&
 	       buffer_addf(line,

@@ -134,6 +134,8 @@ parse_field(struct request *request, struct bytes name, struct bytes value, uint
 	} else if (bytes_equal_nocase(name, BYTES_LITERAL("x-request-id"))) {
 		if (!copy(request->id, sizeof(request->id), value))
 			return "x-request-id";
+	} else if (bytes_equal_nocase(name, BYTES_LITERAL("content-type"))) {
+		request->content_type = value;
 	} else if (bytes_equal_nocase(name, BYTES_LITERAL("x-sim-script"))) {
 		request->script = value;
 		request->has_script = true;

@@ -21,6 +21,7 @@ struct request {
 	char path[REQUEST_PATH_BYTES_MAX]; /* with its query */
 	char id[REQUEST_ID_BYTES_MAX];     /* x-request-id, else empty */
 	struct bytes script;               /* x-sim-script; borrowed from the head */
+	struct bytes content_type;         /* borrowed from the head; may be empty */
 	bool has_script;
 	bool keeps_alive;
 	bool expects_continue;

@@ -120,9 +120,14 @@ class Client:
         return part
 
     def read_exactly(self, size):
-        while len(self.buffer) < size:
-            self.buffer += self.receive()
-        part, self.buffer = self.buffer[:size], self.buffer[size:]
+        pieces, have = [self.buffer], len(self.buffer)
+        try:
+            while have < size:
+                pieces.append(self.receive())
+                have += len(pieces[-1])
+        finally:
+            whole = self.buffer = b''.join(pieces)
+        part, self.buffer = whole[:size], whole[size:]
         return part
 
     def read_head(self):

@@ -82,12 +82,50 @@ a_piece_that_does_not_fit_is_refused_whole(void **state)
 	assert_int_equal(store.used_max, BLOCKS);
 }
 
+/* A body that passes through: appended, read and dropped by turns, in a store that could not hold it. */
+static void
+a_body_longer_than_the_store_passes_through(void **state)
+{
+	struct body_store store = store_new();
+	struct body body = BODY_EMPTY;
+	struct body_reader reader;
+	size_t at = 0, read = 0;
+
+	(void)state;
+	body_rewind(&body, &reader);
+	assert_int_equal(body_read(&store, &body, &reader, 1).len, 0);
+	body_drop_read(&store, &body, &reader);
+	for (int round = 0; round < 40; round++) {
+		size_t n = (size_t)(round * 997) % (2 * BODY_BLOCK_BYTES);
+		struct bytes run;
+
+		if (round % 7 == 0)
+			n = BODY_BLOCK_BYTES - at % BODY_BLOCK_BYTES; /* to the very end of a block */
+		if (at % sizeof(content) + n > sizeof(content))
+			n = sizeof(content) - at % sizeof(content);
+		assert_int_equal(body_append(&store, &body, bytes_make(content + at % sizeof(content), n)), ERR_OK);
+		at += n;
+		while ((run = body_read(&store, &body, &reader, 5000)).len > 0) {
+			for (size_t i = 0; i < run.len; i++)
+				assert_int_equal(run.ptr[i], content[(read + i) % sizeof(content)]);
+			read += run.len;
+			body_drop_read(&store, &body, &reader);
+		}
+		assert_int_equal(read, at);
+		assert_true(store.used <= 1);
+	}
+	assert_true(at > 2 * sizeof(content));
+	body_clear(&store, &body);
+	assert_int_equal(store.used, 0);
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_appended_in_pieces_is_read_in_runs),
 		cmocka_unit_test(a_piece_that_does_not_fit_is_refused_whole),
+		cmocka_unit_test(a_body_longer_than_the_store_passes_through),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

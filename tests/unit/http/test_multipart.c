@@ -117,8 +117,8 @@ a_value_that_is_too_long_is_refused_before_its_end(void **state)
 
 	(void)state;
 	memset(body + at, 'x', 256);
-	memcpy(body + at + 256, "\r\n" END, 8);
-	body[at + 264] = '\0';
+	memcpy(body + at + 256, "\r\n" END, 9);
+	body[at + 265] = '\0';
 	assert_int_equal(parse(body), ERR_OK);
 	assert_int_equal(m.result.model_len, 256);
 	memset(body + at, 'x', 257);

@@ -262,8 +262,8 @@ what_was_made_is_counted_and_named(void **state)
 	assert_true(usage.has_id);
 	assert_int_equal(usage.id_len, 5);
 	assert_memory_equal(usage.id, "job-7", 5);
-	assert_int_equal(usage.id_start, 37);
-	assert_int_equal(usage.id_end, 42);
+	assert_int_equal(usage.id_start, 39);
+	assert_int_equal(usage.id_end, 44);
 	assert_false(usage_of("{\"id\":7}").has_id);
 	assert_false(usage_of("{\"id\":\"\"}").has_id);
 	assert_false(usage_of("{\"id\":\"a\\u0062\"}").has_id);
