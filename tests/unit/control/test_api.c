@@ -286,10 +286,12 @@ status_and_usage_tell_what_is(void **state)
 	assert_int_equal(number_at("/tables/accounts/used"), 1);
 	assert_int_equal(number_at("/tables/accounts/capacity"), 8);
 	world_sql(w, "INSERT INTO ledger VALUES ('test', 1, 0, 1, x'00ff', 1, 1, 1, 0, 1, 'mv', 1, 1,"
-		     " 200, 0, 0, 1, 0, 10, 20, 55, 5000000000, 1, 2, 3, 4, 5)");
+		     " 200, 0, 0, 1, 0, 10, 20, 55, 5000000000, 1, 2, 3, 4, 5, 2, 6)");
 	assert_int_equal(call(w, "GET", "/admin/v1/usage", ""), 200);
 	assert_string_equal(text_at("/data/0/name"), "demo");
 	assert_int_equal(number_at("/data/0/cost_nano"), 55);
+	assert_int_equal(number_at("/data/0/images"), 6);
+	assert_int_equal(number_at("/data/0/milliseconds"), 0);
 	assert_int_equal(call(w, "GET", "/admin/v1/usage?since=6", ""), 200);
 	assert_int_equal(yyjson_arr_size(yyjson_ptr_get(yyjson_doc_get_root(last), "/data")), 0);
 	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=request", ""), 200);
