@@ -126,7 +126,8 @@ job_seal(const uint8_t pepper[32], const struct job *job, char text[JOB_TEXT_BYT
 	make_mac(pepper, bytes_make(plain, len), mac);
 	memcpy(end, mac, MAC_BYTES);
 	memcpy(text, prefix, sizeof(prefix) - 1);
-	return (uint32_t)sizeof(prefix) - 1 + encode(bytes_make(plain, len + MAC_BYTES), text + sizeof(prefix) - 1);
+	return (uint32_t)sizeof(prefix) - 1 +
+	       encode(bytes_make(plain, len + MAC_BYTES), text + sizeof(prefix) - 1);
 }
 
 /* In a time that tells nothing about where they differ. */
@@ -149,7 +150,8 @@ job_open(const uint8_t pepper[32], struct bytes text, uint8_t scratch[JOB_BYTES_
 	uint32_t len;
 
 	if (!bytes_starts_with(text, BYTES_LITERAL("video_")) ||
-	    !decode(bytes_after(text, sizeof(prefix) - 1), scratch, JOB_BYTES_MAX, &len) || len < 26 + 1 + MAC_BYTES)
+	    !decode(bytes_after(text, sizeof(prefix) - 1), scratch, JOB_BYTES_MAX, &len) ||
+	    len < 26 + 1 + MAC_BYTES)
 		return false;
 	plain = bytes_make(scratch, len - MAC_BYTES);
 	if (!has_mac(pepper, plain, scratch + plain.len))

@@ -63,7 +63,8 @@ add_words(struct answer *answer, struct buffer *to, uint64_t count)
 	bool fine = true;
 
 	for (uint64_t i = 0; fine && i < count; i++)
-		fine = buffer_addf(to, "%sword%" PRIu32, answer->tokens++ ? " " : "", random_below(&answer->text, 100));
+		fine = buffer_addf(to, "%sword%" PRIu32, answer->tokens++ ? " " : "",
+				   random_below(&answer->text, 100));
 	return fine;
 }
 
@@ -97,8 +98,8 @@ whole_job(struct answer *answer, struct buffer *to)
 	char job[64];
 
 	write_job(answer->ask, job, sizeof(job));
-	return buffer_addf(to, "{\"object\":\"video\",\"id\":\"%s\",\"status\":\"%s\"", is_new ? job : answer->ask->job,
-			   is_new ? "queued" : "completed") &&
+	return buffer_addf(to, "{\"object\":\"video\",\"id\":\"%s\",\"status\":\"%s\"",
+			   is_new ? job : answer->ask->job, is_new ? "queued" : "completed") &&
 	       add_duration(answer, to, "seconds") &&
 	       (is_new || buffer_add_text(to, ",\"video\":{\"url\":\"https://example.com/v.mp4\"}")) &&
 	       buffer_add_text(to, "}");

@@ -103,7 +103,8 @@ a_body_longer_than_the_store_passes_through(void **state)
 			n = BODY_BLOCK_BYTES - at % BODY_BLOCK_BYTES; /* to the very end of a block */
 		if (at % sizeof(content) + n > sizeof(content))
 			n = sizeof(content) - at % sizeof(content);
-		assert_int_equal(body_append(&store, &body, bytes_make(content + at % sizeof(content), n)), ERR_OK);
+		assert_int_equal(body_append(&store, &body, bytes_make(content + at % sizeof(content), n)),
+				 ERR_OK);
 		at += n;
 		while ((run = body_read(&store, &body, &reader, 5000)).len > 0) {
 			for (size_t i = 0; i < run.len; i++)

@@ -63,7 +63,8 @@ the_way_to_an_instance_is_exact(void **state)
 	assert_true(urlpath_split_proxy(BYTES_LITERAL("/inference-instances/142/proxy/a/b"), &id, &rest));
 	assert_int_equal(id, 142);
 	assert_true(bytes_equal(rest, BYTES_LITERAL("a/b")));
-	assert_true(urlpath_split_proxy(BYTES_LITERAL("/inference-instances/123456789012345678/proxy/"), &id, &rest));
+	assert_true(urlpath_split_proxy(BYTES_LITERAL("/inference-instances/123456789012345678/proxy/"), &id,
+					&rest));
 	assert_int_equal(id, 123456789012345678);
 	assert_int_equal(rest.len, 0);
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
