@@ -164,6 +164,11 @@ see_ack(struct world *w, struct pair *p, const struct segment *s, uint32_t side)
 		wrong(w, p, s, side, "has no ACK");
 	if (!g->is_known || distance(s->ack, g->isn) < 1 || distance(s->ack, g->end) > 0)
 		wrong(w, p, s, side, "acknowledges what was never sent");
+	if (side == 1 && p->end[1].is_over && f->has_edge && distance(s->ack, f->ack) < 0) {
+		/* Over, and an old SYN or a cookie's old ACK opens it again, with the number that it had. */
+		p->is_watched = false;
+		return;
+	}
 	if (f->has_edge && distance(s->ack, f->ack) < 0)
 		wrong(w, p, s, side, "takes an acknowledgment back");
 	/* Behind the other side's FIN nothing can come: the window says nothing any more. */
