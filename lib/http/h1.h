@@ -18,8 +18,8 @@
  */
 
 #define H1_HEAD_BYTES_MAX (32 * 1024)   /* start line and fields: 431 beyond it */
-#define H1_LINE_BYTES_MAX 4096          /* request line: 414 beyond it */
-#define H1_FIELD_BYTES_MAX 8192         /* one field line: 431 beyond it */
+#define H1_LINE_BYTES_MAX 4096          /* request line without its CRLF: 414 beyond it */
+#define H1_FIELD_BYTES_MAX 8192         /* one field line without its CRLF: 431 beyond it */
 #define H1_FIELDS_MAX 100               /* 431 beyond it */
 #define H1_CHUNK_EXTENSION_BYTES_MAX 256 /* of one body, all chunks together */
 
@@ -98,12 +98,17 @@ bool h1_is_hop_by_hop(const struct h1_head *head, struct bytes name);
 
 /* --- bodies ------------------------------------------------------------------ */
 
+/* The longest name that a trailer must not have: transfer-encoding. */
+#define H1_TRAILER_NAME_BYTES 17
+
 /* The decoder of one body. */
 struct h1_body {
 	enum h1_framing framing;
 	uint8_t state;
 	uint8_t digits;
 	bool done;
+	uint8_t name_len; /* of a trailer, as far as it is kept; one more than fits: too long to matter */
+	uint8_t name[H1_TRAILER_NAME_BYTES];
 	uint32_t extension_bytes;
 	uint32_t trailer_bytes;
 	uint64_t left_bytes; /* of the message (length) or of the chunk */
@@ -115,7 +120,8 @@ void h1_body_init(struct h1_body *body, const struct h1_head *head);
  * Takes wire bytes from the front of *input, up to the next piece of payload, which it lends in
  * *payload (a part of input; maybe empty). ERR_OK: *payload is valid, call again while input is
  * left and body->done is false. ERR_MORE: input is used up. Errors condemn the connection.
- * Bytes after the end of the body stay in *input. Trailers are checked, bounded and dropped.
+ * Bytes after the end of the body stay in *input. Chunk extensions are checked, bounded and ignored, trailers
+ * likewise and dropped; one that would frame a message is refused.
  */
 enum err h1_body_feed(struct h1_body *body, struct bytes *input, struct bytes *payload);
 

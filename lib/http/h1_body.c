@@ -2,6 +2,7 @@
 #include "http/h1.h"
 
 #include "base/check.h"
+#include "http/h1_octet.h"
 
 /* Hex digits of a chunk size: 2^60 at most, so that no sum wraps. */
 #define CHUNK_DIGITS_MAX 15
@@ -9,13 +10,20 @@
 
 enum chunk_state {
 	CHUNK_SIZE,      /* before or in the digits */
-	CHUNK_EXTENSION, /* behind them, up to CR */
+	EXTENSION_START, /* behind a semicolon */
+	EXTENSION_NAME,
+	EXTENSION_VALUE_START, /* behind the equals sign */
+	EXTENSION_VALUE,
+	EXTENSION_QUOTED,
+	EXTENSION_ESCAPE, /* behind a backslash in quotes */
+	EXTENSION_END,    /* behind the closing quote */
 	CHUNK_SIZE_LF,
 	CHUNK_DATA,
 	CHUNK_DATA_CR,
 	CHUNK_DATA_LF,
 	TRAILER_START, /* of a line */
-	TRAILER_LINE,
+	TRAILER_NAME,
+	TRAILER_VALUE,
 	TRAILER_LF,
 	TRAILER_END_LF, /* of the empty line */
 };
@@ -56,38 +64,122 @@ size_octet(struct h1_body *body, uint8_t c)
 	if (c == '\r')
 		body->state = CHUNK_SIZE_LF;
 	else if (c == ';')
-		body->state = CHUNK_EXTENSION;
+		body->state = EXTENSION_START;
 	else
 		return ERR_HTTP_BAD_CHUNK;
 	return ERR_OK;
 }
 
+/* Between extensions, or at the end of the line. */
 static enum err
-extension_octet(struct h1_body *body, uint8_t c)
+extension_ends(struct h1_body *body, uint8_t c)
 {
-	if (c == '\r') {
-		body->state = CHUNK_SIZE_LF;
-		return ERR_OK;
-	}
-	if ((c < 0x20 && c != '\t') || c >= 0x7f ||
-	    ++body->extension_bytes > H1_CHUNK_EXTENSION_BYTES_MAX)
+	if (c != ';' && c != '\r')
 		return ERR_HTTP_BAD_CHUNK;
+	body->state = c == ';' ? EXTENSION_START : CHUNK_SIZE_LF;
 	return ERR_OK;
 }
 
+/*
+ * RFC 9112 7.1.1: ";" token [ "=" ( token / quoted-string ) ]. Nobody here reads them; but what is no
+ * extension may be the line's end to another parser. White space around the signs is refused ("bad").
+ */
+static enum err
+extension_octet(struct h1_body *body, uint8_t c)
+{
+	uint8_t next = body->state;
+
+	if (c != '\r' && ++body->extension_bytes > H1_CHUNK_EXTENSION_BYTES_MAX)
+		return ERR_HTTP_BAD_CHUNK;
+	switch ((enum chunk_state)body->state) {
+	case EXTENSION_NAME:
+		if (c == '=')
+			next = EXTENSION_VALUE_START;
+		else if (!h1_octet_is_tchar(c))
+			return extension_ends(body, c);
+		break;
+	case EXTENSION_VALUE:
+		if (!h1_octet_is_tchar(c))
+			return extension_ends(body, c);
+		break;
+	case EXTENSION_QUOTED:
+		if (c == '"')
+			next = EXTENSION_END;
+		else if (c == '\\')
+			next = EXTENSION_ESCAPE;
+		else if (!h1_octet_is_value(c))
+			return ERR_HTTP_BAD_CHUNK;
+		break;
+	case EXTENSION_ESCAPE:
+		if (!h1_octet_is_value(c))
+			return ERR_HTTP_BAD_CHUNK;
+		next = EXTENSION_QUOTED;
+		break;
+	case EXTENSION_END:
+		return extension_ends(body, c);
+	case EXTENSION_VALUE_START:
+		if (c == '"')
+			next = EXTENSION_QUOTED;
+		else if (h1_octet_is_tchar(c))
+			next = EXTENSION_VALUE;
+		else
+			return ERR_HTTP_BAD_CHUNK;
+		break;
+	default: /* EXTENSION_START */
+		if (!h1_octet_is_tchar(c))
+			return ERR_HTTP_BAD_CHUNK;
+		next = EXTENSION_NAME;
+		break;
+	}
+	body->state = next;
+	return ERR_OK;
+}
+
+/* A trailer's name is complete. Its value is dropped, but a name that would frame this message or end the
+ * connection is a trap for who does not drop it (RFC 9110 6.5.1). */
+static enum err
+trailer_named(struct h1_body *body)
+{
+	struct bytes name = bytes_make(body->name, body->name_len);
+
+	if (body->name_len <= H1_TRAILER_NAME_BYTES &&
+	    (bytes_equal_nocase(name, BYTES_LITERAL("content-length")) ||
+	     bytes_equal_nocase(name, BYTES_LITERAL("transfer-encoding")) ||
+	     bytes_equal_nocase(name, BYTES_LITERAL("connection"))))
+		return ERR_HTTP_BAD_CHUNK;
+	body->state = TRAILER_VALUE;
+	return ERR_OK;
+}
+
+/* Field lines by the grammar of heads, as far as one octet at a time can tell: and that is all of it. */
 static enum err
 trailer_octet(struct h1_body *body, uint8_t c)
 {
 	if (++body->trailer_bytes > TRAILER_BYTES_MAX)
 		return ERR_HTTP_BAD_CHUNK;
-	if (c == '\r') {
-		body->state = body->state == TRAILER_START ? TRAILER_END_LF : TRAILER_LF;
+	if (body->state == TRAILER_VALUE) {
+		if (c == '\r')
+			body->state = TRAILER_LF;
+		else if (!h1_octet_is_value(c))
+			return ERR_HTTP_BAD_CHUNK;
 		return ERR_OK;
 	}
-	/* Dropped unread, but nothing that could end a line elsewhere. */
-	if ((c < 0x20 && c != '\t') || c >= 0x7f)
+	if (body->state == TRAILER_START) {
+		body->name_len = 0;
+		if (c == '\r') {
+			body->state = TRAILER_END_LF;
+			return ERR_OK;
+		}
+		body->state = TRAILER_NAME;
+	} else if (c == ':') {
+		return trailer_named(body);
+	}
+	if (!h1_octet_is_tchar(c))
 		return ERR_HTTP_BAD_CHUNK;
-	body->state = TRAILER_LINE;
+	if (body->name_len < H1_TRAILER_NAME_BYTES)
+		body->name[body->name_len] = c;
+	if (body->name_len <= H1_TRAILER_NAME_BYTES)
+		body->name_len++;
 	return ERR_OK;
 }
 
@@ -109,7 +201,13 @@ framing_octet(struct h1_body *body, uint8_t c)
 	switch ((enum chunk_state)body->state) {
 	case CHUNK_SIZE:
 		return size_octet(body, c);
-	case CHUNK_EXTENSION:
+	case EXTENSION_START:
+	case EXTENSION_NAME:
+	case EXTENSION_VALUE_START:
+	case EXTENSION_VALUE:
+	case EXTENSION_QUOTED:
+	case EXTENSION_ESCAPE:
+	case EXTENSION_END:
 		return extension_octet(body, c);
 	case CHUNK_SIZE_LF:
 		return expect(body, c, '\n', body->left_bytes > 0 ? CHUNK_DATA : TRAILER_START);
@@ -119,7 +217,8 @@ framing_octet(struct h1_body *body, uint8_t c)
 		body->digits = 0;
 		return expect(body, c, '\n', CHUNK_SIZE);
 	case TRAILER_START:
-	case TRAILER_LINE:
+	case TRAILER_NAME:
+	case TRAILER_VALUE:
 		return trailer_octet(body, c);
 	case TRAILER_LF:
 		return expect(body, c, '\n', TRAILER_START);

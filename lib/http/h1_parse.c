@@ -6,32 +6,12 @@
 
 #include "base/check.h"
 #include "base/units.h"
+#include "http/h1_octet.h"
 
 /* Empty lines that may stand before a request line (RFC 9112 2.2). */
 #define EMPTY_LINES_MAX 2
 
 /* --- octets ------------------------------------------------------------------------ */
-
-/* RFC 9110 5.6.2: tchar. */
-static bool
-is_tchar(uint8_t c)
-{
-	static const uint64_t allowed[2] = {
-		/* ! # $ % & ' * + - . 0-9 */
-		UINT64_C(0x03ff6cfa00000000),
-		/* A-Z ^ _ ` a-z | ~ */
-		UINT64_C(0x57ffffffc7fffffe),
-	};
-
-	return c < 128 && (allowed[c >> 6] >> (c & 63) & 1) != 0;
-}
-
-/* RFC 9110 5.5: field-vchar, SP, HTAB; obs-text is refused, since parsers disagree on its meaning. */
-static bool
-is_value_octet(uint8_t c)
-{
-	return (c >= 0x20 && c < 0x7f) || c == '\t';
-}
 
 static bool
 is_token(struct bytes text)
@@ -39,7 +19,7 @@ is_token(struct bytes text)
 	if (text.len == 0)
 		return false;
 	for (size_t i = 0; i < text.len; i++)
-		if (!is_tchar(text.ptr[i]))
+		if (!h1_octet_is_tchar(text.ptr[i]))
 			return false;
 	return true;
 }
@@ -68,10 +48,12 @@ find_end(struct bytes input, struct h1_scan *scan, bool is_request, uint32_t *he
 		uint8_t c = input.ptr[scan->scanned_bytes++];
 
 		if (c != '\n') {
-			scan->line_bytes++;
-			if (scan->line_count == 0 && scan->line_bytes > H1_LINE_BYTES_MAX)
+			/* A line's bound is that of its text: the CR may be one more. */
+			uint32_t text_bytes = ++scan->line_bytes - (c == '\r');
+
+			if (scan->line_count == 0 && text_bytes > H1_LINE_BYTES_MAX)
 				return is_request ? ERR_HTTP_LINE_TOO_LONG : ERR_HTTP_HEAD_TOO_LARGE;
-			if (scan->line_bytes > H1_FIELD_BYTES_MAX)
+			if (text_bytes > H1_FIELD_BYTES_MAX)
 				return ERR_HTTP_HEAD_TOO_LARGE;
 			continue;
 		}
@@ -103,6 +85,16 @@ take_line(struct bytes *rest)
 
 /* --- fields ------------------------------------------------------------------------------- */
 
+/* Fields that say where a message ends. A tab around their value is white space (RFC 9110 5.6.3) to us and a
+ * part of the value to others, who then see another framing. */
+static bool
+is_framing(struct bytes name)
+{
+	return bytes_equal_nocase(name, BYTES_LITERAL("content-length")) ||
+	       bytes_equal_nocase(name, BYTES_LITERAL("transfer-encoding")) ||
+	       bytes_equal_nocase(name, BYTES_LITERAL("connection"));
+}
+
 static enum err
 parse_field(struct bytes line, struct h1_field *field)
 {
@@ -118,8 +110,11 @@ parse_field(struct bytes line, struct h1_field *field)
 		return ERR_HTTP_BAD_FIELD;
 	field->value = bytes_after(line, field->name.len + 1);
 	for (size_t i = 0; i < field->value.len; i++)
-		if (!is_value_octet(field->value.ptr[i]))
+		if (!h1_octet_is_value(field->value.ptr[i]))
 			return ERR_HTTP_BAD_FIELD;
+	if (is_framing(field->name) && field->value.len > 0 &&
+	    memchr(field->value.ptr, '\t', field->value.len) != NULL)
+		return ERR_HTTP_BAD_FIELD;
 	field->value = trim(field->value);
 	return ERR_OK;
 }
@@ -305,6 +300,9 @@ parse_request_line(struct bytes line, struct h1_request *request)
 	request->method_text = bytes_make(line.ptr, (size_t)(space - line.ptr));
 	if (!is_token(request->method_text))
 		return ERR_HTTP_BAD_START_LINE;
+	/* Reserved for the preface of HTTP/2 (RFC 9113 3.4), which is not spoken in this form. */
+	if (bytes_equal(request->method_text, BYTES_LITERAL("PRI")))
+		return ERR_HTTP_BAD_START_LINE;
 	request->method = method_of(request->method_text);
 	rest = bytes_after(line, request->method_text.len + 1);
 	space = memchr(rest.ptr, ' ', rest.len);
@@ -353,14 +351,18 @@ parse_host(struct h1_request *request)
 static enum err
 parse_expect(struct h1_request *request)
 {
-	const struct h1_field *field = h1_find(&request->head, BYTES_LITERAL("expect"));
-
 	request->expect_continue = false;
-	if (field == NULL || request->head.minor_version == 0)
+	if (request->head.minor_version == 0)
 		return ERR_OK;
-	if (!bytes_equal_nocase(field->value, BYTES_LITERAL("100-continue")))
-		return ERR_HTTP_EXPECTATION;
-	request->expect_continue = true;
+	for (uint32_t i = 0; i < request->head.field_count; i++) {
+		const struct h1_field *field = &request->head.fields[i];
+
+		if (!bytes_equal_nocase(field->name, BYTES_LITERAL("expect")))
+			continue;
+		if (!bytes_equal_nocase(field->value, BYTES_LITERAL("100-continue")))
+			return ERR_HTTP_EXPECTATION;
+		request->expect_continue = true;
+	}
 	return ERR_OK;
 }
 
@@ -443,7 +445,7 @@ parse_status_line(struct bytes line, struct h1_response *response)
 		return ERR_HTTP_BAD_START_LINE;
 	response->reason = bytes_after(line, 13);
 	for (size_t i = 0; i < response->reason.len; i++)
-		if (!is_value_octet(response->reason.ptr[i]))
+		if (!h1_octet_is_value(response->reason.ptr[i]))
 			return ERR_HTTP_BAD_START_LINE;
 	return ERR_OK;
 }
@@ -458,6 +460,11 @@ finish_response(struct h1_response *response, enum h1_method request_method)
 
 	if (verdict != ERR_OK)
 		return verdict;
+	/* RFC 9110 8.6, RFC 9112 6.1: these must not say how long a body is, since they have none. Some
+	 * parsers would wait for it. A length of zero is no lie. */
+	if ((response->status < 200 || response->status == 204) &&
+	    (is_chunked || (has_length && head->content_length > 0)))
+		return ERR_HTTP_AMBIGUOUS_FRAMING;
 	if (response->status < 200 || response->status == 204 || response->status == 304 ||
 	    request_method == H1_HEAD)
 		head->framing = H1_BODY_NONE;

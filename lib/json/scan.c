@@ -21,6 +21,10 @@ enum expect {
 
 enum lexeme { LEXEME_NONE, LEXEME_STRING, LEXEME_ESCAPE, LEXEME_HEX, LEXEME_LITERAL, LEXEME_NUMBER };
 
+/* Decimal exponents of the leading digit of the smallest and the largest double. */
+#define DOUBLE_EXPONENT_MIN (-324)
+#define DOUBLE_EXPONENT_MAX 308
+
 /* RFC 8259 section 6. */
 enum number_part {
 	NUMBER_MINUS,
@@ -196,32 +200,65 @@ scaled(uint64_t mantissa, int64_t power, bool rest)
 	return value + rest;
 }
 
-static void
+/*
+ * False: parsers disagree on what such a number is. An integer that 64 bits do not hold is exact to some, a
+ * double to others and an error to the rest; a double beyond the largest is an error or infinity, one below
+ * the smallest an error or zero.
+ */
+static bool
+is_in_range(const struct json_scan *s, int64_t power)
+{
+	/* The largest double, to 20 digits. */
+	const unsigned __int128 largest = (unsigned __int128)UINT64_C(17976931348623157081);
+	unsigned __int128 digits = s->mantissa;
+	int64_t leading = power;
+
+	if (s->mantissa == 0)
+		return true;
+	if (s->is_integer)
+		return s->scale == 0 && (!s->negative || s->mantissa <= UINT64_C(1) << 63);
+	for (uint64_t rest = s->mantissa; rest >= 10; rest /= 10)
+		leading++;
+	if (leading < DOUBLE_EXPONENT_MIN || leading > DOUBLE_EXPONENT_MAX)
+		return false;
+	while (digits < UINT64_C(10000000000000000000))
+		digits *= 10;
+	return leading < DOUBLE_EXPONENT_MAX || digits <= largest;
+}
+
+static enum err
 number_complete(struct json_scan *s)
 {
 	int64_t power = (int64_t)s->scale + (s->exponent_negative ? -s->exponent : s->exponent);
 
+	if (!is_in_range(s, power))
+		return ERR_JSON_BAD_NUMBER;
 	if (s->value != NULL) {
 		struct json_value *value = s->value;
-		bool fits = s->scale == 0 && s->mantissa <= INT64_MAX;
 
-		value->integer = s->is_integer && fits;
+		value->integer = s->is_integer && s->mantissa <= (uint64_t)INT64_MAX + s->negative;
 		value->number = value->integer ? saturate(s->negative, s->mantissa) : 0;
 		value->number_milli = saturate(s->negative, scaled(s->mantissa, power + 3, s->lost_digits));
 	}
 	s->lexeme = LEXEME_NONE;
 	value_ends(s, s->offset);
+	return ERR_OK;
 }
 
+/* As many digits as fit; from the first that does not, they only count. */
 static void
 number_digit(struct json_scan *s, uint8_t c)
 {
-	bool has_room = s->mantissa < UINT64_C(1000000000000000000);
+	uint64_t mantissa;
+	bool has_room = !s->is_full && !__builtin_mul_overflow(s->mantissa, 10, &mantissa) &&
+			!__builtin_add_overflow(mantissa, (uint64_t)(c - '0'), &mantissa);
 
-	if (has_room)
-		s->mantissa = s->mantissa * 10 + (uint64_t)(c - '0');
-	else
+	if (has_room) {
+		s->mantissa = mantissa;
+	} else {
+		s->is_full = true;
 		s->lost_digits = s->lost_digits || c != '0';
+	}
 	if (s->number_part == NUMBER_FRACTION)
 		s->scale -= has_room;
 	else
@@ -271,7 +308,7 @@ take_digit(struct json_scan *s, uint8_t c)
 	return false;
 }
 
-/* ERR_MORE: the byte belongs to the number. ERR_OK: the number ended before it. */
+/* ERR_MORE: the byte belongs to the number. ERR_OK: the number ended before it. Else it is none, or too large. */
 static enum err
 number_octet(struct json_scan *s, uint8_t c)
 {
@@ -294,8 +331,7 @@ number_octet(struct json_scan *s, uint8_t c)
 	}
 	if (!number_may_end(s))
 		return ERR_JSON_BAD_NUMBER;
-	number_complete(s);
-	return ERR_OK;
+	return number_complete(s);
 }
 
 static void
@@ -308,6 +344,7 @@ number_begins(struct json_scan *s, uint8_t c)
 	s->exponent_negative = false;
 	s->is_integer = true;
 	s->lost_digits = false;
+	s->is_full = false;
 	s->mantissa = 0;
 	s->scale = 0;
 	s->exponent = 0;

@@ -10,10 +10,10 @@
 /*
  * scan: what a router must know of a request body, out of a body that arrives in pieces.
  *
- * The whole document is validated (RFC 8259, UTF-8, depth, no lone surrogates, nothing behind the
- * value). Of the top-level object the fields in enum json_field are read; a duplicate of one is an
- * error, since two parsers may disagree on which one wins. Escaped names ("mod\u0065l") count as the
- * field. The result is the same however the body is cut.
+ * The whole document is validated (RFC 8259, UTF-8, depth, no lone surrogates, no numbers that 64 bits or a
+ * double do not hold, nothing behind the value). Of the top-level object the fields in enum json_field are
+ * read; a duplicate of one is an error, since two parsers may disagree on which one wins. Escaped names
+ * ("mod\u0065l") count as the field. The result is the same however the body is cut.
  *
  * Owner: the caller. Time: none. Memory: the struct only, bounded, whatever the body.
  */
@@ -71,8 +71,9 @@ struct json_result {
 	struct json_value field[JSON_FIELD_COUNT];
 	uint8_t model[JSON_MODEL_BYTES_MAX]; /* decoded */
 	uint32_t model_len;
-	struct json_value include_usage; /* stream_options.include_usage */
-	struct json_value continuous_usage; /* stream_options.continuous_usage_stats */
+	/* Of stream_options; of an array or an object, which is no flag, only the type. */
+	struct json_value include_usage;
+	struct json_value continuous_usage; /* continuous_usage_stats */
 	uint64_t input_characters; /* code points of `input`, if it is a string */
 	uint64_t object_start;           /* offset of the top-level '{' */
 	uint64_t object_end;             /* behind its '}' */
@@ -115,6 +116,7 @@ struct json_scan {
 	bool negative;
 	bool exponent_negative;
 	bool is_integer;
+	bool is_full;     /* a digit did not fit the mantissa */
 	bool lost_digits; /* digits that are not 0 did not fit the mantissa */
 	uint64_t mantissa;
 	int32_t scale;    /* power of ten to apply to mantissa, exponent apart */

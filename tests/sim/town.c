@@ -412,8 +412,8 @@ judge_usage(struct town *t)
 		town_fail(t, "the balance is not what the records say");
 }
 
-static void
-judge_pools(struct town *t)
+void
+town_judge_pools(struct town *t)
 {
 	const struct worker *w = t->worker;
 
@@ -459,7 +459,7 @@ town_finish(struct town *t)
 	}
 	town_go(t, t->now_ns + QUIET_NS, false);
 	judge_usage(t);
-	judge_pools(t);
+	town_judge_pools(t);
 	router_close(t);
 }
 

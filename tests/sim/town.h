@@ -148,6 +148,8 @@ void town_run(uint64_t seed, bool is_verbose);
 void town_open(struct town *t);
 void town_go(struct town *t, uint64_t until_ns, bool stop_when_over);
 void town_finish(struct town *t);
+/* Nothing of a request may be left in the worker. */
+void town_judge_pools(struct town *t);
 void town_fail(const struct town *t, const char *format, ...)
 	__attribute__((format(printf, 2, 3), noreturn));
 

@@ -3,9 +3,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/units.h"
 #include "http/h1.h"
 #include "http/sse.h"
 
@@ -83,6 +85,11 @@ lines_and_fields_out_of_the_grammar_are_refused(void **state)
 	assert_int_equal(parse(HEAD("A: b\rc\r\n")), ERR_HTTP_BAD_FIELD);
 	assert_int_equal(parse(HEAD("A: b\x01\r\n")), ERR_HTTP_BAD_FIELD);
 	assert_int_equal(parse(HEAD("A: \xc3\xa9\r\n")), ERR_HTTP_BAD_FIELD);
+	assert_int_equal(parse(HEAD("A: b\t\r\n")), ERR_OK);
+	assert_int_equal(parse(HEAD("Content-Length: 5\t\r\n")), ERR_HTTP_BAD_FIELD);
+	assert_int_equal(parse(HEAD("Transfer-Encoding:\tchunked\r\n")), ERR_HTTP_BAD_FIELD);
+	assert_int_equal(parse(HEAD("Connection: keep-alive,\tclose\r\n")), ERR_HTTP_BAD_FIELD);
+	assert_int_equal(parse(HEAD("Expect: 100-continue\r\nExpect: x\r\n")), ERR_HTTP_EXPECTATION);
 	assert_int_equal(parse("GET / HTTP/1.1\r\n\r\n"), ERR_HTTP_BAD_HOST);
 	assert_int_equal(parse(HEAD("Host: a\r\n")), ERR_HTTP_BAD_HOST);
 	assert_int_equal(parse("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n"), ERR_HTTP_BAD_HOST);
@@ -92,6 +99,7 @@ lines_and_fields_out_of_the_grammar_are_refused(void **state)
 	assert_int_equal(parse("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), ERR_HTTP_VERSION);
 	assert_int_equal(parse("G(T / HTTP/1.1\r\nHost: a\r\n\r\n"), ERR_HTTP_BAD_START_LINE);
 	assert_int_equal(parse(HEAD("Expect: 200-ok\r\n")), ERR_HTTP_EXPECTATION);
+	assert_int_equal(parse("PRI / HTTP/1.1\r\nHost: a\r\n\r\n"), ERR_HTTP_BAD_START_LINE);
 	assert_int_equal(parse("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"), ERR_OK);
 }
 
@@ -124,8 +132,14 @@ answers_are_framed_by_status_method_and_fields(void **state)
 	(void)state;
 	assert_int_equal(parse_answer("HTTP/1.1 200 OK\r\n\r\n"), ERR_OK);
 	assert_int_equal(response.head.framing, H1_BODY_UNTIL_CLOSE);
-	assert_int_equal(parse_answer("HTTP/1.1 204 \r\nContent-Length: 3\r\n\r\n"), ERR_OK);
+	assert_int_equal(parse_answer("HTTP/1.1 204 \r\nContent-Length: 0\r\n\r\n"), ERR_OK);
 	assert_int_equal(response.head.framing, H1_BODY_NONE);
+	assert_int_equal(parse_answer("HTTP/1.1 304 \r\nContent-Length: 3\r\n\r\n"), ERR_OK);
+	assert_int_equal(response.head.framing, H1_BODY_NONE);
+	assert_int_equal(parse_answer("HTTP/1.1 204 \r\nContent-Length: 3\r\n\r\n"),
+			 ERR_HTTP_AMBIGUOUS_FRAMING);
+	assert_int_equal(parse_answer("HTTP/1.1 103 \r\nTransfer-Encoding: chunked\r\n\r\n"),
+			 ERR_HTTP_AMBIGUOUS_FRAMING);
 	assert_int_equal(parse_answer("HTTP/1.1 100\r\n\r\n"), ERR_OK);
 	assert_int_equal(response.status, 100);
 	assert_int_equal(parse_answer("HTTP/1.1 099 x\r\n\r\n"), ERR_HTTP_BAD_START_LINE);
@@ -200,6 +214,61 @@ chunks_come_out_the_same_however_they_were_cut(void **state)
 }
 
 static void
+extensions_and_trailers_keep_to_their_grammar(void **state)
+{
+	static const char *const good[] = {
+		"1;a\r\nx\r\n0\r\n\r\n",
+		"1;a=b;c=\"d\\\" ;e\";f\r\nx\r\n0;z\r\n\r\n",
+		"1\r\nx\r\n0\r\na:\r\nb-c: d\te\r\n\r\n",
+		"1\r\nx\r\n0\r\ncontent-length-x: 1\r\ntransfer-encodin: 2\r\n\r\n",
+	};
+	static const char *const bad[] = {
+		"1;\r\nx",	  "1; a\r\nx",     "1;a b\r\nx",	  "1;a =b\r\nx",
+		"1;a= b\r\nx",	  "1;a=\r\nx",     "1;a=\"b\r\nx",    "1;a=\"b\"c\r\nx",
+		"1;a=\"\x01\"\r\nx", "1;;a\r\nx",     "1;a\nx",	  "1;a=\"\\\x01\"\r\nx",
+		"0\r\n a: b\r\n\r\n", "0\r\nab\r\n\r\n", "0\r\na : b\r\n\r\n", "0\r\n:b\r\n\r\n",
+		"0\r\na: \x01\r\n\r\n", "0\r\na: b\n\r\n", "0\r\nContent-Length: 1\r\n\r\n",
+		"0\r\na: b\r\nTransfer-Encoding: chunked\r\n\r\n", "0\r\nconnection: close\r\n\r\n",
+	};
+	char text[64];
+	size_t left;
+
+	(void)state;
+	for (size_t step = 1; step < 40; step++) {
+		for (size_t i = 0; i < COUNT_OF(good); i++) {
+			assert_int_equal(decode(good[i], step, text, &left), ERR_OK);
+			assert_string_equal(text, "x");
+			assert_int_equal(left, 0);
+		}
+		for (size_t i = 0; i < COUNT_OF(bad); i++)
+			assert_int_equal(decode(bad[i], step, text, &left), ERR_HTTP_BAD_CHUNK);
+	}
+}
+
+static void
+a_lines_bound_is_that_of_its_text(void **state)
+{
+	static char text[H1_FIELD_BYTES_MAX + 64];
+	struct { int target_bytes, field_bytes; enum err verdict; } rows[] = {
+		{ H1_LINE_BYTES_MAX - 13, 8, ERR_OK },
+		{ H1_LINE_BYTES_MAX - 12, 8, ERR_HTTP_LINE_TOO_LONG },
+		{ 1, H1_FIELD_BYTES_MAX - 2, ERR_OK },
+		{ 1, H1_FIELD_BYTES_MAX - 1, ERR_HTTP_HEAD_TOO_LARGE },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		int len = snprintf(text, sizeof(text), "GET /%0*d HTTP/1.1\r\nHost: a\r\n",
+				   rows[i].target_bytes - 1, 0);
+
+		if (rows[i].target_bytes == 1)
+			len = snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nHost: a\r\n");
+		snprintf(text + len, sizeof(text) - (size_t)len, "a:%0*d\r\n\r\n", rows[i].field_bytes, 0);
+		assert_int_equal(parse(text), rows[i].verdict);
+	}
+}
+
+static void
 events_end_at_empty_lines_of_any_kind(void **state)
 {
 	static const char *const streams[] = { "data: a\n\ndata:b\ndata: c\n\n: x\n\n",
@@ -264,6 +333,8 @@ main(void)
 		cmocka_unit_test(bounds_hold_for_heads_that_never_end),
 		cmocka_unit_test(answers_are_framed_by_status_method_and_fields),
 		cmocka_unit_test(chunks_come_out_the_same_however_they_were_cut),
+		cmocka_unit_test(extensions_and_trailers_keep_to_their_grammar),
+		cmocka_unit_test(a_lines_bound_is_that_of_its_text),
 		cmocka_unit_test(events_end_at_empty_lines_of_any_kind),
 		cmocka_unit_test(what_is_emitted_is_what_was_meant),
 	};
