@@ -246,7 +246,7 @@ client_flush(struct worker *w, struct client *c)
 static void
 starve(struct worker *w, struct client *c)
 {
-	CHECK(c->state == CLIENT_WAIT);
+	CHECK(c->state == CLIENT_WAIT || c->state == CLIENT_BODY);
 	c->starved = true;
 	set_timer(w, c, CLIENT_STARVED_NS);
 }
@@ -624,7 +624,8 @@ body_fed(struct worker *w, struct client *c, enum body_end how, const struct ref
 {
 	switch (how) {
 	case BODY_GOES_ON:
-		set_timer(w, c, w->config.times.body_ns);
+		if (!c->starved)
+			set_timer(w, c, w->config.times.body_ns);
 		return push_body(w, c, false);
 	case BODY_BROKEN:
 		c->close_after = true;
@@ -833,6 +834,22 @@ look_for_stall(struct worker *w, struct client *c)
 	set_timer(w, c, w->config.times.stall_ns / STALL_LOOKS);
 }
 
+/* True if it is not the client that is slow with its body: its answer waited for descriptors, or the backend
+ * takes nothing, which its own timer ends. */
+static bool
+body_may_wait(struct worker *w, struct client *c)
+{
+	bool was_starved = c->starved;
+
+	if (c->stream.exchange == NULL || (!was_starved && exchange_takes_body(c->stream.exchange)))
+		return false;
+	set_timer(w, c, w->config.times.body_ns);
+	c->starved = false;
+	if (was_starved)
+		client_writable(w, c);
+	return true;
+}
+
 void
 client_timer_expired(struct worker *w, struct client *c)
 {
@@ -854,11 +871,8 @@ client_timer_expired(struct worker *w, struct client *c)
 		end(w, c);
 		return;
 	case CLIENT_BODY:
-		/* The backend takes nothing: its own timer ends that. */
-		if (!exchange_takes_body(c->stream.exchange)) {
-			set_timer(w, c, w->config.times.body_ns);
+		if (body_may_wait(w, c))
 			return;
-		}
 		/* fallthrough */
 	case CLIENT_DRAIN:
 		worker_count_verdict(w, ERR_CLIENT_SLOW);

@@ -132,7 +132,8 @@ exchange_body(struct worker *w, struct exchange *x, struct bytes piece, struct r
 {
 	enum err verdict;
 
-	if (x->body.bytes + piece.len > x->admission.body_bytes_max) {
+	x->received_bytes += piece.len;
+	if (x->received_bytes > x->admission.body_bytes_max) {
 		refusal->code = REFUSAL_PAYLOAD_TOO_LARGE;
 		return false;
 	}

@@ -57,6 +57,7 @@ struct exchange {
 	struct body body;
 	struct body_reader reader;
 	uint64_t declared_bytes; /* of the body, as the head says; BYTES_NOT_DECLARED */
+	uint64_t received_bytes;
 	bool body_complete;
 	bool body_waits; /* the client is not read until the backend has taken more */
 	bool begun;      /* admitted; tries have begun */

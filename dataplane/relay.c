@@ -175,7 +175,8 @@ begin_answer(struct worker *w, struct exchange *x, const struct h1_response *res
 	x->first_byte_at_ns = w->now_ns;
 	choose_reading(x, response);
 	h1_body_init(&u->body_in, &response->head);
-	u->reusable = response->head.keep_alive && x->request_sent &&
+	/* What is sent once has a connection of its own: kept, it would only push others out. */
+	u->reusable = response->head.keep_alive && x->request_sent && !x->admission.never_resend &&
 		      response->head.framing != H1_BODY_UNTIL_CLOSE;
 	sse_init(&x->sse);
 	json_usage_init(&x->usage_scan);

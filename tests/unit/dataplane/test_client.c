@@ -7,11 +7,13 @@
 
 #define RANGES 300u
 #define STALL_NS (60 * NSEC_PER_SEC)
+#define BODY_NS (30 * NSEC_PER_SEC)
 
 /* A worker with two connections of clients: what one has queued, the other lacks. */
 static struct world {
 	struct worker worker;
 	struct client client;
+	struct exchange exchange;
 } world;
 
 static tcp_conn_t other;
@@ -122,12 +124,46 @@ descriptors_of_its_own_are_waited_for_by_their_acknowledgment(void **state)
 	pair_fini();
 }
 
+/* A request may be answered while its body still comes. */
+static void
+a_body_is_not_slow_while_others_are(void **state)
+{
+	struct worker *w = &world.worker;
+	struct client *c = &world.client;
+
+	(void)state;
+	world_open();
+	w->config.times.body_ns = BODY_NS;
+	world.exchange.state = EXCHANGE_HEAD;
+	c->stream.listing = false;
+	c->stream.exchange = &world.exchange;
+	c->state = CLIENT_BODY;
+	queue_pieces(other, RANGES - CLIENT_PIECES_MIN + 1);
+	assert_false(has_room());
+	assert_true(expires_in(CLIENT_STARVED_NS));
+	client_timer_expired(w, c);
+	assert_true(c->state == CLIENT_BODY);
+	assert_true(expires_in(BODY_NS));
+	/* The backend takes nothing. */
+	world.exchange.admission.never_resend = true;
+	world.exchange.body.bytes = BODY_UNSENT_BYTES_MAX;
+	client_timer_expired(w, c);
+	assert_true(c->state == CLIENT_BODY);
+	assert_true(world.exchange.body_waits);
+	assert_true(expires_in(BODY_NS));
+	world.exchange.reader.offset = 1;
+	assert_true(exchange_takes_body(&world.exchange));
+	assert_false(world.exchange.body_waits);
+	pair_fini();
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(descriptors_that_others_have_are_waited_for_by_the_clock),
 		cmocka_unit_test(descriptors_of_its_own_are_waited_for_by_their_acknowledgment),
+		cmocka_unit_test(a_body_is_not_slow_while_others_are),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
