@@ -159,21 +159,24 @@ see_ack(struct world *w, struct pair *p, const struct segment *s, uint32_t side)
 	struct flow *f = &p->flow[side];
 	const struct flow *g = &p->flow[1 - side];
 	uint32_t edge = s->ack + window_of(f, g, s);
+	bool ack_back;
+	bool edge_back;
 
 	if ((s->flags & SEGMENT_ACK) == 0)
 		wrong(w, p, s, side, "has no ACK");
 	if (!g->is_known || distance(s->ack, g->isn) < 1 || distance(s->ack, g->end) > 0)
 		wrong(w, p, s, side, "acknowledges what was never sent");
-	if (side == 1 && p->end[1].is_over && f->has_edge && distance(s->ack, f->ack) < 0) {
+	/* Behind the other side's FIN nothing can come: the window says nothing any more. */
+	ack_back = f->has_edge && distance(s->ack, f->ack) < 0;
+	edge_back = f->has_edge && distance(edge, f->edge) < 0 && !(g->fin_known && s->ack == g->fin_seq + 1);
+	if (side == 1 && p->end[1].is_over && (ack_back || edge_back)) {
 		/* Over, and an old SYN or a cookie's old ACK opens it again, with the number that it had. */
 		p->is_watched = false;
 		return;
 	}
-	if (f->has_edge && distance(s->ack, f->ack) < 0)
+	if (ack_back)
 		wrong(w, p, s, side, "takes an acknowledgment back");
-	/* Behind the other side's FIN nothing can come: the window says nothing any more. */
-	if (f->has_edge && distance(edge, f->edge) < 0 &&
-	    !(g->fin_known && s->ack == g->fin_seq + 1))
+	if (edge_back)
 		wrong(w, p, s, side, "takes offered window back");
 	f->ack = s->ack;
 	f->edge = edge;
