@@ -417,7 +417,7 @@ capture_code_point(struct json_scan *s, uint32_t point)
 	static const uint8_t lead[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
 
 	count_characters(s, 1);
-	for (uint32_t i = count; i-- > 1; point >>= 6)
+	for (uint32_t i = count - 1; i > 0; i--, point >>= 6)
 		encoded[i] = (uint8_t)(0x80 | (point & 0x3f));
 	encoded[0] = (uint8_t)(lead[count] | point);
 	for (uint32_t i = 0; i < count; i++) {
