@@ -76,8 +76,8 @@ stream_head_end(struct worker *w, struct stream *s, struct h1_writer *writer, ui
 {
 	struct client *c = s->client;
 
-	/* A request body that is longer than what would be drained is not waited for; and whether it will follow an
-	 * unmet 100-continue is the client's choice. */
+	/* A request body that is longer than what would be drained is not waited for; and whether it will follow
+	 * an unmet 100-continue is the client's choice. */
 	if (!c->body_in.done &&
 	    (c->owes_continue || c->body_in.framing != H1_BODY_LENGTH ||
 	     c->body_in.left_bytes > DRAIN_BYTES_MAX))
