@@ -118,7 +118,14 @@ is_cut_of(struct bytes whole, struct bytes event)
 	while (back < event.len && back < whole.len &&
 	       whole.ptr[whole.len - 1 - back] == event.ptr[event.len - 1 - back])
 		back++;
-	return event.len <= whole.len && front + back + strlen("null") >= event.len;
+	if (event.len > whole.len)
+		return false;
+	if (front + back >= event.len)
+		return true;
+	for (size_t at = 0; at <= front && at + 4 <= event.len; at++)
+		if (memcmp(event.ptr + at, "null", 4) == 0 && event.len - at - 4 <= back)
+			return true;
+	return false;
 }
 
 /* Rule 2. */

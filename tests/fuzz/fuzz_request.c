@@ -10,6 +10,7 @@
  * 2. What the client gets are answers that llhttp can read, with statuses that the contract knows.
  * 3. Neither depends on how the bytes were cut.
  */
+#include <llhttp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <yyjson.h>
@@ -48,6 +49,20 @@ static struct bytes
 head_of(const struct h1_reading *reading, const struct reading_message *m)
 {
 	return bytes_make(reading->text + m->text_start, m->head_len);
+}
+
+/* Answers to a HEAD are heads alone: the reader of answers would have to know which they are. */
+static bool
+has_head_request(void)
+{
+	for (uint32_t i = 0; i < asked.count; i++) {
+		struct bytes head = head_of(&asked, &asked.message[i]);
+
+		if (bytes_starts_with(head, BYTES_LITERAL("HEAD ")) ||
+		    memmem(head.ptr, head.len, "\nHEAD ", 6) != NULL)
+			return true;
+	}
+	return false;
 }
 
 static bool
@@ -196,8 +211,10 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		return 0;
 	wire.input = bytes_make(bytes + 1, len - 1);
 	h1_reading_llhttp(&wire, &asked);
-	if (asked.count == READING_MESSAGES_MAX)
-		return 0; /* more than it reads */
+	/* More than it reads; methods that it does not know and that are only 405 to us. */
+	if (asked.count == READING_MESSAGES_MAX || asked.llhttp_errno == HPE_INVALID_METHOD ||
+	    has_head_request())
+		return 0;
 	play(wire.input, 1400, &whole);
 	play(wire.input, 1 + (bytes[0] & 15), &cut);
 	CHECK(whole.count == cut.count && whole.requests == cut.requests &&
