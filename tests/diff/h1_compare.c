@@ -140,12 +140,25 @@ speaks_another_protocol(const struct dispute *d)
 	       (has_text(line, " RTSP/") || has_text(line, " ICE/"));
 }
 
+/* The short form of HTTP/0.9, of which llhttp tells no version as long as it waits for more. */
+static bool
+ends_without_version(const struct dispute *d)
+{
+	struct bytes line = first_line(d);
+	const uint8_t *end = memchr(line.ptr, '\n', line.len);
+
+	return !d->wire->is_response && end != NULL &&
+	       !has_text(bytes_make(line.ptr, (size_t)(end - line.ptr)), " HTTP/");
+}
+
 static bool
 has_another_version(const struct dispute *d)
 {
 	struct bytes version = word_of(d, d->wire->is_response ? 0 : 2);
 
-	return version.len > 0 && !bytes_equal(version, BYTES_LITERAL("1.1")) &&
+	if (version.len == 0)
+		return ends_without_version(d);
+	return !bytes_equal(version, BYTES_LITERAL("1.1")) &&
 	       !bytes_equal(version, BYTES_LITERAL("1.0"));
 }
 
