@@ -182,8 +182,8 @@ all_pairs_of_framing_fields(void)
 		"Transfer-Encoding:\r\n",
 		"Transfer-Encoding: \tchunked \r\n",
 		"Transfer-Encoding: \vchunked\r\n",
-		"Transfer-Encoding: \xa0"
-		"chunked\r\n",
+		("Transfer-Encoding: \xa0"
+		"chunked\r\n"),
 		"Transfer-Encoding: \"chunked\"\r\n",
 		"Transfer-Encoding: chunked;q=1\r\n",
 		"Transfer-Encoding : chunked\r\n",

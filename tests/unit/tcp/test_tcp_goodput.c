@@ -164,8 +164,8 @@ transfer_ns(const struct link_faults *faults, uint64_t seed, uint64_t bytes, boo
 	return begin_ns;
 }
 
-/* tailscale#9707: a scoreboard must not cost more than it brings. At 3 % both repair at the rate of ACKs; a twentieth
- * is what 60 seeds leave to chance. */
+/* tailscale#9707: a scoreboard must not cost more than it brings. At 3 % both repair at the rate of ACKs; a
+ * twentieth is what 60 seeds leave to chance. */
 static void
 sack_is_no_slower_than_none(void **state)
 {
