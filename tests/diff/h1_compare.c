@@ -60,6 +60,13 @@ is_odd_in_target(uint8_t c)
 	return c <= 0x20 || c >= 0x7f || c == '#';
 }
 
+/* Nothing has no address, and memchr() must not be asked about none. */
+static const uint8_t *
+find_octet(struct bytes in, uint8_t octet)
+{
+	return in.len > 0 ? memchr(in.ptr, octet, in.len) : NULL;
+}
+
 /* The n-th value of a field, counted from 0. */
 static bool
 value_of(const struct dispute *d, const char *name, uint32_t n, struct bytes *value)
@@ -67,10 +74,10 @@ value_of(const struct dispute *d, const char *name, uint32_t n, struct bytes *va
 	struct bytes rest = d->fields;
 
 	while (rest.len > 0) {
-		const uint8_t *end = memchr(rest.ptr, '\n', rest.len);
+		const uint8_t *end = find_octet(rest, '\n');
 		struct bytes line =
 			bytes_make(rest.ptr, end == NULL ? rest.len : (size_t)(end - rest.ptr));
-		const uint8_t *colon = memchr(line.ptr, ':', line.len);
+		const uint8_t *colon = find_octet(line, ':');
 
 		bytes_advance(&rest, end == NULL ? rest.len : line.len + 1);
 		if (colon == NULL ||
@@ -92,7 +99,7 @@ word_of(const struct dispute *d, uint32_t n)
 	struct bytes rest = d->start;
 
 	for (;;) {
-		const uint8_t *space = memchr(rest.ptr, ' ', rest.len);
+		const uint8_t *space = find_octet(rest, ' ');
 		size_t len = space == NULL ? rest.len : (size_t)(space - rest.ptr);
 
 		if (n-- == 0)
@@ -145,7 +152,7 @@ static bool
 ends_without_version(const struct dispute *d)
 {
 	struct bytes line = first_line(d);
-	const uint8_t *end = memchr(line.ptr, '\n', line.len);
+	const uint8_t *end = find_octet(line, '\n');
 
 	return !d->wire->is_response && end != NULL &&
 	       !has_text(bytes_make(line.ptr, (size_t)(end - line.ptr)), " HTTP/");
@@ -330,7 +337,7 @@ trailer_frames(const struct dispute *d)
 		at == NULL ? BYTES_NONE : bytes_after(d->raw, (size_t)(at - d->raw.ptr));
 
 	while (rest.len > 0) {
-		const uint8_t *end = memchr(rest.ptr, '\n', rest.len);
+		const uint8_t *end = find_octet(rest, '\n');
 		size_t len = end == NULL ? rest.len : (size_t)(end - rest.ptr) + 1;
 
 		for (size_t i = 0; i < COUNT_OF(names); i++)
@@ -370,7 +377,7 @@ framing_field_has_tab(const struct dispute *d)
 	struct bytes rest = d->raw;
 
 	while (rest.len > 0) {
-		const uint8_t *end = memchr(rest.ptr, '\n', rest.len);
+		const uint8_t *end = find_octet(rest, '\n');
 		struct bytes line =
 			bytes_make(rest.ptr, end == NULL ? rest.len : (size_t)(end - rest.ptr));
 
@@ -379,7 +386,7 @@ framing_field_has_tab(const struct dispute *d)
 
 			if (line.len > len &&
 			    strncasecmp((const char *)line.ptr, names[i], len) == 0 &&
-			    memchr(line.ptr, '\t', line.len) != NULL)
+			    find_octet(line, '\t') != NULL)
 				return true;
 		}
 		rest = bytes_after(rest, line.len + 1);
@@ -404,7 +411,7 @@ method_is_unknown(const struct dispute *d)
 	static const char *const common[] = { "GET",   "HEAD",	  "POST",    "PUT",  "DELETE",
 					      "PATCH", "OPTIONS", "CONNECT", "TRACE" };
 	struct bytes line = first_line(d);
-	const uint8_t *space = memchr(line.ptr, ' ', line.len);
+	const uint8_t *space = find_octet(line, ' ');
 
 	if (d->wire->is_response || space == NULL)
 		return false;
