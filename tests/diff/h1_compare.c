@@ -104,6 +104,8 @@ word_of(const struct dispute *d, uint32_t n)
 
 		if (n-- == 0)
 			return bytes_make(rest.ptr, len);
+		if (space == NULL)
+			return BYTES_NONE;
 		rest = bytes_after(rest, len + 1);
 	}
 }

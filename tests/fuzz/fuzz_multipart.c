@@ -1,6 +1,6 @@
 /*
- * Bytes into the multipart parser: verdict and findings must be the same however the body was cut, and what
- * it says of `model` must be what stands in the body.
+ * Bytes into the multipart parser: whether it is refused, and what is found, must be the same however the body was
+ * cut, and what it says of `model` must be what stands in the body. Of two faults a cut may show the other one first.
  *
  *   | content type, up to LF | body |
  */
@@ -49,7 +49,9 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	verdict = parse(&whole, boundary, body, body.len + 1);
 	check_findings(&whole.result, body);
 	for (size_t step = 1; step <= 7; step += 3) {
-		CHECK(parse(&cut, boundary, body, step) == verdict);
+		CHECK((parse(&cut, boundary, body, step) == ERR_OK) == (verdict == ERR_OK));
+		if (verdict != ERR_OK)
+			continue;
 		CHECK(cut.offset == whole.offset);
 		CHECK(cut.result.has_model == whole.result.has_model);
 		CHECK(cut.result.model_start == whole.result.model_start);
@@ -57,8 +59,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		CHECK(cut.result.has_file == whole.result.has_file);
 		CHECK(cut.result.streams == whole.result.streams);
 		CHECK(cut.result.culprit == whole.result.culprit);
-		if (verdict == ERR_OK)
-			CHECK(cut.result.file_bytes == whole.result.file_bytes);
+		CHECK(cut.result.file_bytes == whole.result.file_bytes);
 	}
 	return 0;
 }
