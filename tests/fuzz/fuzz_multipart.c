@@ -1,6 +1,7 @@
 /*
- * Bytes into the multipart parser: whether it is refused, and what is found, must be the same however the body was
- * cut, and what it says of `model` must be what stands in the body. Of two faults a cut may show the other one first.
+ * Bytes into the multipart parser: whether it is refused, and what is found, must be the same however the body
+ * was cut, and what it says of `model` must be what stands in the body. Of two faults a cut may show the other
+ * one first.
  *
  *   | content type, up to LF | body |
  */
