@@ -2,6 +2,7 @@
 any pieces. It uses Python's ssl, so OpenSSL is the other side of the router's TLS.
 """
 import json
+import select
 import socket
 import ssl
 import struct
@@ -51,6 +52,9 @@ class Client:
         self.socket = plain
         self.host = name or host
         self.buffer = b''
+        self.outgoing = None  # the pieces of pour() that are left
+        self.unsent = b''
+        self.sent = 0  # bytes of pour()
         if ca and connect_tls:
             context = context or tls_context(ca, versions)
             self.socket = context.wrap_socket(plain, server_hostname=name, session=session)
@@ -72,9 +76,61 @@ class Client:
     def send(self, data):
         self.socket.sendall(data)
 
+    def pour(self, pieces):
+        """What is received from now on is received while these pieces are sent: a connection of OpenSSL is one
+        thread's, so both ways at once is one loop."""
+        self.outgoing = iter(pieces)
+
+    def pump(self, seconds):
+        """Sends what is poured and reads nothing. Returns the bytes that were taken."""
+        clock, before = elapsed(), self.sent
+        while self.outgoing and clock() < seconds:
+            if not self.send_some():
+                select.select([], [self.socket], [], max(0, seconds - clock()))
+        return self.sent - before
+
+    def send_some(self):
+        """False when the connection takes nothing now."""
+        timeout = self.socket.gettimeout()
+        self.socket.setblocking(False)
+        try:
+            if not self.unsent:
+                self.unsent = next(self.outgoing, b'')
+                if not self.unsent:
+                    self.outgoing = None
+                    return True
+            sent = self.socket.send(self.unsent)
+            self.unsent = self.unsent[sent:]
+            self.sent += sent
+            return True
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        finally:
+            self.socket.settimeout(timeout)
+
+    def receive_pouring(self, size):
+        """Sends until something can be received; None when all is sent."""
+        clock = elapsed()
+        while self.outgoing:
+            timeout = self.socket.gettimeout()
+            self.socket.setblocking(False)
+            try:
+                return self.socket.recv(size)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                pass
+            finally:
+                self.socket.settimeout(timeout)
+            if not self.send_some():
+                if clock() > timeout:
+                    raise TimeoutError('nothing was taken and nothing came')
+                select.select([self.socket], [self.socket], [], timeout)
+        return None
+
     def receive(self, size=65536):
         try:
-            data = self.socket.recv(size)
+            data = self.receive_pouring(size)
+            if data is None:
+                data = self.socket.recv(size)
         except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as why:
             raise Closed(type(why).__name__) from why
         if not data:
