@@ -391,6 +391,9 @@ capture(struct json_scan *s, uint8_t c)
 	if (!is_captured(s))
 		return ERR_OK;
 	if (s->is_key) {
+		/* "model\u0000" is `model` to who keeps names as C strings. */
+		if (c == 0)
+			return ERR_JSON_BAD_ESCAPE;
 		if (s->key_len == JSON_KEY_BYTES_MAX || c >= 0x80)
 			s->key_is_other = true;
 		else

@@ -100,6 +100,12 @@ model_is_long(const struct dispute *d)
 	return yyjson_get_len(yyjson_obj_get(d->root, "model")) > JSON_MODEL_BYTES_MAX;
 }
 
+static bool
+has_escaped_nul(const struct dispute *d)
+{
+	return memmem(d->text.ptr, d->text.len, "\\u0000", 6) != NULL;
+}
+
 /* The number that begins at `at` is long, large, or has an exponent that may make it so. */
 static bool
 is_extreme(struct bytes text, size_t at)

@@ -10,8 +10,8 @@ import sys
 
 # RFC 9293, appendix B: how many of each kind there are.
 RULES = {"MUST": 69, "SHLD": 31, "MAY": 18, "REC": 1}
-# The threats against TCP and IP.
-THREATS = range(1, 28)
+# The threats against TCP and IP, HTTP/1.1, and bodies.
+THREATS = (*range(1, 28), *range(45, 64), 76, 77, 79)
 
 
 def functions_of(source):
@@ -40,6 +40,9 @@ def known_tests(tests):
         corpus = tests / "fuzz/corpus" / source.stem.removeprefix("fuzz_")
         if corpus.is_dir() and any(corpus.iterdir()):
             names.add(source.stem)
+    for suite in tests.glob("e2e/suites/*.py"):
+        names.update(re.findall(r"^@test\('([\w.-]+)'", suite.read_text(), re.M))
+    names.update(source.stem for source in tests.glob("diff/*_diff.c"))
     yield None, names
 
 
@@ -77,12 +80,12 @@ def coverage(path, names):
 
 
 def is_known_threat_test(tests, names, name):
-    """tests/README.md names scripts as files, with globs, and functions without their file."""
+    """tests/README.md names scripts as files, with globs, functions without their file, and tests of e2e."""
     if name.endswith(".pkt"):
         return any(tests.glob(f"script/{name}"))
     if "/" in name:
         return name.startswith("tools/bench ") or (tests / name).exists() or (tests / f"{name}.c").exists()
-    return any(known.endswith(f":{name}") for known in names)
+    return name in names or any(known.endswith(f":{name}") for known in names)
 
 
 def threats(tests, names):

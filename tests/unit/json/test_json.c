@@ -138,6 +138,7 @@ fields_are_found_by_their_decoded_names_once(void **state)
 	assert_int_equal(scan("{\"model\":\"a\",\"model\":\"b\"}"), ERR_JSON_DUPLICATE);
 	assert_int_equal(scanned.result.culprit, JSON_FIELD_MODEL);
 	assert_int_equal(scan("{\"n\":1,\"\\u006e\":2}"), ERR_JSON_DUPLICATE);
+	assert_int_equal(scan("{\"n\":1,\"n\\u0000\":2}"), ERR_JSON_BAD_ESCAPE);
 	assert_int_equal(scan("{\"Model\":\"a\",\"model\":\"b\",\"other\":1,\"other\":2}"), ERR_OK);
 }
 
