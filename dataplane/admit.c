@@ -189,6 +189,8 @@ check_path(struct worker *w, const struct h1_request *request, struct bytes path
 	}
 	a->route = route->kind;
 	a->body_kind = route->body_kind;
+	/* Elsewhere a strict backend would refuse a member that it does not know. */
+	a->asks_usage = route->kind == ROUTE_CHAT || bytes_equal(path, BYTES_LITERAL("/completions"));
 	a->upstream_path = bytes_from_text(route->upstream_path);
 	a->path_rest = bytes_after(path, strlen(route->path));
 	a->body_bytes_max = a->body_kind == BODY_IS_FORM ? surface->upload_bytes_max : surface->body_bytes_max;

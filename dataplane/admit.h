@@ -74,6 +74,7 @@ struct admission {
 	struct bytes upstream_path; /* static memory: what a plain backend serves */
 	struct bytes path_rest;     /* behind a route that is a prefix; borrows from the head */
 	enum body_kind body_kind;
+	bool asks_usage; /* a stream may be asked for its usage: the API has stream_options here */
 	uint64_t body_bytes_max;
 	bool never_resend; /* a try of which a byte was sent is not sent again */
 	/* the key */

@@ -177,7 +177,7 @@ plan_usage(struct exchange *x, bool pod_can_run)
 	const struct json_result *json = &x->json.result;
 
 	x->hiding = HIDE_NOTHING;
-	if (!x->is_stream || (x->admission.route != ROUTE_CHAT && x->admission.route != ROUTE_JSON))
+	if (!x->is_stream || !x->admission.asks_usage)
 		return JSON_ASK_NOTHING;
 	if (!json_wants_usage(json))
 		x->hiding = HIDE_ALL;

@@ -73,6 +73,12 @@ def usage_is_asked_for(cluster):
         assert b'"usage"' not in answer.body, f'{more}: {answer.body[-400:]}'
         assert answer.body.endswith(b'data: [DONE]\n\n')
         assert answer.body.count(b'data: ') == 7
+    backend = cluster.backends['solo']
+    backend.mark()
+    with cluster.client() as client:  # an API that has no such member
+        body = json.dumps({'model': 'solo', 'input': 'x', 'stream': True}).encode()
+        assert client.request('POST', '/v1/responses', cluster.key, body).status == 200
+    assert backend.wait_served()[0]['request_crc32'] == crc(body), 'something was added'
     asked = {'stream_options': {'include_usage': True}}
     answer, _ = sent_to(cluster, chat(sim('tokens=4'), model='solo', stream=True, **asked))
     assert b'"completion_tokens":4' in answer.body
