@@ -13,6 +13,7 @@ import suites  # noqa: E402
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--build', required=True)
+    parser.add_argument('--queue', required=True)
     parser.add_argument('--keep', action='store_true')
     parser.add_argument('--direct', action='store_true')
     parser.add_argument('--list', action='store_true')
@@ -21,13 +22,13 @@ def main():
 
     suites.load()
     chosen = suite.choose(options.names)
+    if not chosen:
+        print(f'e2e: no test is called {" or ".join(options.names)}', file=sys.stderr)
+        return 2
     if options.list:
         for test in chosen:
             print(test.name)
         return 0
-    if not chosen:
-        print(f'e2e: no test is called {" or ".join(options.names)}', file=sys.stderr)
-        return 2
     net.set_up()
     return suite.run(chosen, options)
 

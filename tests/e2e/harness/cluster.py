@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 import ssl
-import time
+import tempfile
 
 from harness import net
 from harness.admin import Admin
@@ -88,8 +88,8 @@ def words_of(members):
 class Cluster:
     def __init__(self, build, folder, layout):
         self.build = os.path.abspath(build)
-        self.root = os.path.join(folder, f'{layout}-{int(time.monotonic() * 1000)}')
-        os.makedirs(os.path.join(self.root, 'spool'))
+        self.root = tempfile.mkdtemp(prefix=f'{layout}-', dir=folder)
+        os.mkdir(os.path.join(self.root, 'spool'))
         self.layout = layout
         self.workers = 1 if layout == 'one-worker' else 2
         self.is_direct = layout == 'direct'

@@ -1,6 +1,6 @@
 """Tests by name, the clusters they share, and the lines that they print."""
+import fcntl
 import os
-import shutil
 import signal
 import sys
 import time
@@ -9,6 +9,7 @@ import traceback
 from harness.cluster import Cluster
 
 TESTS = []
+SHARE = 5  # tests that one row takes at a time: a cluster takes seconds to start, a suite may take minutes
 
 
 class Skip(Exception):
@@ -23,6 +24,9 @@ class Test:
         self.seconds = seconds
         self.direct = direct
 
+    def is_like(self, other):
+        return self.layout == other.layout and self.function.__module__ == other.function.__module__
+
 
 def test(name, layout='two-workers', seconds=60, direct=False):
     """layout: which cluster; direct: makes sense without a router too; seconds: a hang is a failure."""
@@ -36,6 +40,24 @@ def choose(names):
     return [t for t in TESTS if not names or any(t.name.startswith(name) for name in names)]
 
 
+def tell(*lines):
+    """In one write: rows of tests that run side by side share the terminal."""
+    sys.stdout.write(''.join(f'{line}\n' for line in lines))
+    sys.stdout.flush()
+
+
+def take(queue, tests):
+    """The next tests that nobody has taken: of one suite, for one cluster, at most SHARE."""
+    with open(queue, 'r+') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        first = last = int(file.read())
+        while last < len(tests) and last - first < SHARE and tests[last].is_like(tests[first]):
+            last += 1
+        file.seek(0)
+        file.write(str(last))
+    return tests[first:last]
+
+
 class Runner:
     def __init__(self, options):
         self.options = options
@@ -43,11 +65,6 @@ class Runner:
         self.cluster = None
         self.layout = None
         self.passed = self.failed = self.skipped = 0
-        for name in os.listdir(self.folder) if os.path.isdir(self.folder) else ():
-            if name != 'npm.log':
-                path = os.path.join(self.folder, name)
-                shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
-        os.makedirs(self.folder, exist_ok=True)
 
     def cluster_for(self, test):
         layout = 'direct' if self.options.direct and test.layout else test.layout
@@ -83,34 +100,29 @@ class Runner:
             seconds = self.run_one(test)
         except Skip as why:
             self.skipped += 1
-            print(f'skip {test.name}: {why}')
+            tell(f'skip {test.name}: {why}')
         except KeyboardInterrupt:
             raise
         except BaseException as why:
             self.failed += 1
             text = ' '.join(str(why).split()) or type(why).__name__
-            print(f'not ok {test.name}: {text[:400]}')
-            self.explain(why)
+            tell(f'not ok {test.name}: {text[:400]}', *self.explanation(why))
             self.drop_after_failure()
         else:
             self.passed += 1
-            print(f'ok {test.name} ({seconds:.1f} s)')
-        sys.stdout.flush()
+            tell(f'ok {test.name} ({seconds:.1f} s)')
 
-    def explain(self, why):
-        lines = traceback.format_tb(why.__traceback__)[-3:]
-        for line in ''.join(lines).splitlines():
-            print(f'    {line}')
-        if self.cluster:
-            for line in self.cluster.last_words():
-                print(f'    | {line}')
+    def explanation(self, why):
+        lines = ''.join(traceback.format_tb(why.__traceback__)[-3:]).splitlines()
+        words = self.cluster.last_words() if self.cluster else []
+        return [f'    {line}' for line in lines] + [f'    | {line}' for line in words]
 
     def drop_after_failure(self):
         """The next test must not suffer for this one."""
         try:
             self.drop_cluster()
         except Exception as why:
-            print(f'    and then: {why}')
+            tell(f'    and then: {why}')
 
 
 def time_is_up(_number, _frame):
@@ -120,15 +132,14 @@ def time_is_up(_number, _frame):
 def run(tests, options):
     signal.signal(signal.SIGALRM, time_is_up)
     runner = Runner(options)
-    for test in tests:
-        if not options.direct or test.direct:
-            runner.report(test)
+    while share := take(options.queue, tests):
+        for test in share:
+            if not options.direct or test.direct:
+                runner.report(test)
     try:
         runner.drop_cluster()
     except AssertionError as why:
         runner.failed += 1
-        print(f'not ok stop: {why}')
-    if not runner.failed and not options.keep:
-        shutil.rmtree(runner.folder, ignore_errors=True)
-    print(f'{runner.passed} passed, {runner.failed} failed')
+        tell(f'not ok stop: {why}')
+    tell(f'{runner.passed} passed, {runner.failed} failed')
     return 1 if runner.failed or not runner.passed else 0
