@@ -44,6 +44,16 @@ bytes_lower(uint8_t c)
 	return c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : c;
 }
 
+/* The value of a hexadecimal digit of either case; -1: c is none. */
+static inline int
+bytes_hex_digit(uint8_t c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c = bytes_lower(c);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 /* ASCII case-insensitive (RFC 9110 field names). */
 static inline bool
 bytes_equal_nocase(struct bytes a, struct bytes b)

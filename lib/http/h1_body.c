@@ -38,19 +38,10 @@ h1_body_init(struct h1_body *body, const struct h1_head *head)
 		     (head->framing == H1_BODY_LENGTH && head->content_length == 0);
 }
 
-static int
-hex_digit(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = bytes_lower(c);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static enum err
 size_octet(struct h1_body *body, uint8_t c)
 {
-	int digit = hex_digit(c);
+	int digit = bytes_hex_digit(c);
 
 	if (digit >= 0) {
 		if (body->digits == CHUNK_DIGITS_MAX)

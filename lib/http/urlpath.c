@@ -12,15 +12,6 @@ is_pchar(uint8_t c)
 	       (c != '\0' && memchr("-._~!$&'()*+,;=:@", c, 17) != NULL);
 }
 
-static int
-hex_digit(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = bytes_lower(c);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* The octet of the escape at the front of *path. False: it is none. */
 static bool
 take_escape(struct bytes *path, uint8_t *octet)
@@ -29,8 +20,8 @@ take_escape(struct bytes *path, uint8_t *octet)
 
 	if (path->len < 3 || path->ptr[0] != '%')
 		return false;
-	high = hex_digit(path->ptr[1]);
-	low = hex_digit(path->ptr[2]);
+	high = bytes_hex_digit(path->ptr[1]);
+	low = bytes_hex_digit(path->ptr[2]);
 	if (high < 0 || low < 0)
 		return false;
 	*octet = (uint8_t)(high << 4 | low);
