@@ -3,6 +3,7 @@ import fcntl
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 
@@ -61,7 +62,7 @@ def take(queue, tests):
 class Runner:
     def __init__(self, options):
         self.options = options
-        self.folder = os.path.join(os.path.abspath(options.build), 'e2e')
+        self.folder = tempfile.mkdtemp(prefix='row-', dir=os.path.join(os.path.abspath(options.build), 'e2e'))
         self.cluster = None
         self.layout = None
         self.passed = self.failed = self.skipped = 0
