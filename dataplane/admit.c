@@ -2,6 +2,7 @@
 #include "dataplane/admit.h"
 
 #include "base/check.h"
+#include "dataplane/cors.h"
 #include "dataplane/worker.h"
 #include "http/urlpath.h"
 #include "json/validate.h"
@@ -174,6 +175,13 @@ check_type(const struct h1_request *request, const struct admission *a, struct r
 	return true;
 }
 
+/* They stand behind no prefix, and are answered before the key if the method is right. */
+static bool
+is_health_path(struct bytes path)
+{
+	return bytes_equal(path, BYTES_LITERAL("/healthz")) || bytes_equal(path, BYTES_LITERAL("/readyz"));
+}
+
 static bool
 check_path(struct worker *w, const struct h1_request *request, struct bytes path,
 	   struct admission *a, struct refusal *refusal)
@@ -181,10 +189,10 @@ check_path(struct worker *w, const struct h1_request *request, struct bytes path
 	const struct worker_surface *surface = &w->config.surfaces[a->surface];
 	const struct route *route = find_route(path);
 
-	if (route == NULL)
+	if (route == NULL && !is_health_path(request->path))
 		return refuse(refusal, REFUSAL_NOT_FOUND);
-	if (request->method != route->method) {
-		refusal->allow = route->allow;
+	if (route == NULL || request->method != route->method) {
+		refusal->allow = route == NULL ? "GET" : route->allow;
 		return refuse(refusal, REFUSAL_METHOD_NOT_ALLOWED);
 	}
 	a->route = route->kind;
@@ -264,6 +272,11 @@ admit_head(struct worker *w, const struct h1_request *request, struct admission 
 		return true;
 	}
 	admission->surface = surface_of(w, &path);
+	admission->cors_origin = cors_origin(w->config.surfaces[admission->surface].cors, &request->head);
+	if (admission->cors_origin.len > 0 && cors_is_preflight(request)) {
+		admission->route = ROUTE_PREFLIGHT;
+		return true;
+	}
 	if (!check_key(w, &request->head, admission, refusal)) {
 		worker_count(w, COUNTER_REFUSED_KEY);
 		return false;
@@ -334,9 +347,8 @@ check_fields(struct worker *w, const struct json_result *json, struct admission 
 
 /* --- checks 6-10: the target and the money ----------------------------------------------------- */
 
-/* The digits behind the last ':'. False: the name has no such form. */
-static bool
-split_instance(struct bytes model, struct bytes *name, uint64_t *instance_id)
+bool
+admit_split_instance(struct bytes model, struct bytes *name, uint64_t *instance_id)
 {
 	size_t at = model.len;
 	uint64_t id = 0;
@@ -388,7 +400,7 @@ check_model(struct worker *w, struct bytes model, struct admission *a, struct re
 		a->target_name = found.name;
 		return true;
 	}
-	if (split_instance(model, &name, &instance_id))
+	if (admit_split_instance(model, &name, &instance_id))
 		return check_instance(w, name, instance_id, a, refusal);
 	return refuse(refusal, REFUSAL_MODEL_NOT_FOUND);
 }

@@ -20,6 +20,7 @@
  * and who has no key learns nothing but that.
  *
  *   1   the head's grammar, which is the client's (client.c, http/h1.h)
+ *       health, and a browser's preflight where CORS is configured, are answered here
  *   2   the key: 401
  *   3   the request limit: 429. A unit is taken, however the request ends.
  *   4   path, method, declared size, coding: 404, 405, 413, 415
@@ -44,6 +45,7 @@ enum route_kind {
 	ROUTE_PROXY,         /* an instance's own API, verbatim */
 	ROUTE_MODELS,        /* our own list */
 	ROUTE_MODEL,         /* one of it */
+	ROUTE_PREFLIGHT,     /* what a page may ask for (cors.h) */
 	ROUTE_HEALTH,
 	ROUTE_READY,
 };
@@ -69,6 +71,7 @@ struct admission {
 	enum shm_surface surface;
 	enum route_kind route;
 	bool authenticated;
+	struct bytes cors_origin; /* what the page that asks is told; the worker's memory; empty: nothing */
 	uint8_t request_id[16];
 	char request_id_text[REQUEST_ID_TEXT_BYTES];
 	struct bytes upstream_path; /* static memory: what a plain backend serves */
@@ -116,5 +119,8 @@ bool admit_job(struct worker *w, const struct job *job, struct admission *admiss
 /* The refusal for a verdict of the JSON scanner. */
 void admit_refuse_json(enum err verdict, const struct json_result *json, struct refusal *refusal);
 void admit_refuse_form(enum err verdict, const struct multipart_result *form, struct refusal *refusal);
+
+/* `<name>:<id>`, the id being the digits behind the last ':'. False: it has no such form. */
+bool admit_split_instance(struct bytes model, struct bytes *name, uint64_t *instance_id);
 
 struct bucket *admit_request_bucket(const struct shm *shm, uint32_t key_entry);

@@ -2,6 +2,7 @@
 #include "dataplane/answer.h"
 
 #include "base/check.h"
+#include "dataplane/cors.h"
 #include "dataplane/worker.h"
 
 /* How long a control process may be silent before the router calls itself not ready: three full
@@ -73,6 +74,8 @@ answer_fields(struct worker *w, struct h1_writer *writer, const struct admission
 	}
 	if (admission->authenticated && admission->limit.ns_per_unit > 0)
 		emit_rate_fields(w, writer, admission);
+	if (admission->cors_origin.len > 0)
+		cors_emit(writer, admission->cors_origin);
 }
 
 /* A complete answer with a small JSON or text body. */
@@ -146,14 +149,25 @@ answer_ready(struct worker *w, struct stream *s)
 		answer_text(w, s, 200, BYTES_LITERAL("ready\n"));
 }
 
+static void
+answer_preflight(struct worker *w, struct stream *s, const struct admission *admission)
+{
+	struct h1_writer writer = stream_head_begin(w, s, 204);
+
+	answer_fields(w, &writer, admission, BYTES_NONE);
+	cors_emit_preflight(&writer);
+	stream_head_end(w, s, &writer, STREAM_BYTES_NONE);
+	stream_end(w, s);
+}
+
 /* --- models -------------------------------------------------------------------------------- */
 
+/* As much of a JSON string. */
 static void
 emit_json_text(struct h1_writer *writer, struct bytes text)
 {
 	static const char digits[] = "0123456789abcdef";
 
-	emit(writer, "\"");
 	for (size_t i = 0; i < text.len; i++) {
 		uint8_t c = text.ptr[i];
 
@@ -168,15 +182,89 @@ emit_json_text(struct h1_writer *writer, struct bytes text)
 			emit(writer, "\\");
 		h1_emit_text(writer, bytes_make(&c, 1));
 	}
-	emit(writer, "\"");
 }
 
 static void
-emit_model(struct h1_writer *writer, const struct shm_model *model)
+emit_model(struct h1_writer *writer, struct bytes name)
 {
-	emit(writer, "{\"id\":");
-	emit_json_text(writer, bytes_make(model->name.text, model->name.len));
-	emit(writer, ",\"object\":\"model\",\"created\":0,\"owned_by\":\"platform\"}");
+	emit(writer, "{\"id\":\"");
+	emit_json_text(writer, name);
+	emit(writer, "\",\"object\":\"model\",\"created\":0,\"owned_by\":\"platform\"}");
+}
+
+static void
+emit_instance(struct h1_writer *writer, const struct shm_instance *instance)
+{
+	emit(writer, "{\"id\":\"");
+	emit_json_text(writer, bytes_make(instance->name.text, instance->name.len));
+	emit(writer, ":");
+	h1_emit_number(writer, instance->instance_id);
+	emit(writer, "\",\"object\":\"model\",\"created\":0,\"owned_by\":\"user\"}");
+}
+
+/* Instances are there for the account that owns them, while they run. */
+static bool
+is_listed(const struct shm_instance *instance, uint32_t account_entry)
+{
+	return instance->account == account_entry && instance->state == SHM_INSTANCE_RUNNING;
+}
+
+/* One of either kind by its name. */
+static bool
+emit_named(struct worker *w, struct h1_writer *writer, struct bytes name, uint32_t account_entry)
+{
+	struct shm_model model;
+	struct shm_instance instance;
+	struct bytes front;
+	uint64_t instance_id;
+	uint32_t entry;
+
+	if (shm_find_model(&w->shm, name, &model, &entry) == ERR_OK) {
+		emit_model(writer, bytes_make(model.name.text, model.name.len));
+		return true;
+	}
+	if (!admit_split_instance(name, &front, &instance_id) ||
+	    shm_find_instance(&w->shm, instance_id, &instance, &entry) != ERR_OK ||
+	    !bytes_equal(front, bytes_make(instance.name.text, instance.name.len)) ||
+	    !is_listed(&instance, account_entry))
+		return false;
+	emit_instance(writer, &instance);
+	return true;
+}
+
+static int
+hex_value(uint8_t c)
+{
+	return c >= '0' && c <= '9' ? c - '0' :
+	       c >= 'a' && c <= 'f' ? c - 'a' + 10 :
+	       c >= 'A' && c <= 'F' ? c - 'A' + 10 :
+				      -1;
+}
+
+/* A name as it stands in a path: SDKs write its '/' and ':' as %2F and %3A. Of one that is too long or wrong
+ * nothing is left, and so no model has it. */
+static struct bytes
+decode_name(struct bytes text, uint8_t name[SHM_NAME_BYTES])
+{
+	size_t len = 0;
+
+	for (; text.len > 0; bytes_advance(&text, 1)) {
+		uint8_t c = text.ptr[0];
+
+		if (c == '%') {
+			int high = text.len > 2 ? hex_value(text.ptr[1]) : -1;
+			int low = text.len > 2 ? hex_value(text.ptr[2]) : -1;
+
+			if (high < 0 || low < 0)
+				return BYTES_NONE;
+			c = (uint8_t)(high << 4 | low);
+			bytes_advance(&text, 2);
+		}
+		if (len == SHM_NAME_BYTES)
+			return BYTES_NONE;
+		name[len++] = c;
+	}
+	return bytes_make(name, len);
 }
 
 static void
@@ -185,19 +273,15 @@ answer_model(struct worker *w, struct stream *s, const struct admission *admissi
 	struct h1_writer writer;
 	uint8_t body[SHM_NAME_BYTES * 6 + 128];
 	struct h1_writer body_writer = h1_writer_make(body, sizeof(body));
-	struct bytes name = admission->path_rest;
-	struct shm_model model;
-	uint32_t entry;
+	uint8_t name_bytes[SHM_NAME_BYTES];
+	struct bytes name = decode_name(admission->path_rest, name_bytes);
 
-	if (shm_find_model(&w->shm, name, &model, &entry) != ERR_OK) {
-		struct refusal refusal = { .code = REFUSAL_MODEL_NOT_FOUND,
-					   .param = "model",
-					   .subject = name.len <= SHM_NAME_BYTES ? name : BYTES_NONE };
+	if (!emit_named(w, &body_writer, name, admission->account_entry)) {
+		struct refusal refusal = { .code = REFUSAL_MODEL_NOT_FOUND, .param = "model", .subject = name };
 
 		answer_refusal(w, s, admission, &refusal);
 		return;
 	}
-	emit_model(&body_writer, &model);
 	CHECK(!body_writer.overflow);
 	writer = stream_head_begin(w, s, 200);
 	h1_emit_field(&writer, BYTES_LITERAL("content-type"), BYTES_LITERAL("application/json"));
@@ -216,31 +300,51 @@ begin_listing(struct worker *w, struct stream *s, const struct admission *admiss
 	stream_head_end(w, s, &writer, STREAM_BYTES_UNKNOWN);
 	stream_payload(w, s, BYTES_LITERAL("{\"object\":\"list\",\"data\":["));
 	s->listing = true;
-	s->listing_cursor = 0;
+	s->listing_models = 0;
+	s->listing_instances = 0;
+	s->listing_account = admission->account_entry;
 	s->listing_begun = false;
 	stream_wait(w, s);
 	answer_listing(w, s);
 }
 
+/* False: there are no more. */
+static bool
+emit_next(struct worker *w, struct stream *s, struct h1_writer *writer)
+{
+	struct shm_instance instance;
+	struct shm_model model;
+
+	if (shm_next_model(&w->shm, &s->listing_models, &model)) {
+		emit_model(writer, bytes_make(model.name.text, model.name.len));
+		return true;
+	}
+	while (shm_next_instance(&w->shm, &s->listing_instances, &instance)) {
+		if (!is_listed(&instance, s->listing_account))
+			continue;
+		emit_instance(writer, &instance);
+		return true;
+	}
+	return false;
+}
+
 void
 answer_listing(struct worker *w, struct stream *s)
 {
-	struct shm_model model;
 	size_t put_bytes = 0;
 
 	while (stream_has_room(w, s)) {
 		uint8_t line[SHM_NAME_BYTES * 6 + 128];
 		struct h1_writer writer = h1_writer_make(line, sizeof(line));
 
-		if (!shm_next_model(&w->shm, &s->listing_cursor, &model)) {
+		if (s->listing_begun)
+			emit(&writer, ",");
+		if (!emit_next(w, s, &writer)) {
 			stream_payload(w, s, BYTES_LITERAL("]}"));
 			stream_end(w, s);
 			return;
 		}
-		if (s->listing_begun)
-			emit(&writer, ",");
 		s->listing_begun = true;
-		emit_model(&writer, &model);
 		CHECK(!writer.overflow);
 		stream_payload(w, s, bytes_make(writer.ptr, writer.len));
 		put_bytes += writer.len;
@@ -262,6 +366,9 @@ answer_local(struct worker *w, struct stream *s, const struct admission *admissi
 		return;
 	case ROUTE_READY:
 		answer_ready(w, s);
+		return;
+	case ROUTE_PREFLIGHT:
+		answer_preflight(w, s, admission);
 		return;
 	case ROUTE_MODEL:
 		answer_model(w, s, admission);

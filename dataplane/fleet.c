@@ -60,6 +60,7 @@ fill_surface(const struct config_surface *from, struct worker_surface *to)
 	to->header_prefix = from->header_prefix;
 	to->body_bytes_max = from->body_bytes_max;
 	to->upload_bytes_max = from->upload_bytes_max;
+	to->cors = from->cors;
 }
 
 static void

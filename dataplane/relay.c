@@ -57,6 +57,14 @@ may_pass(struct bytes name)
 	return false;
 }
 
+static bool
+is_of_family(struct bytes name, const char *prefix)
+{
+	struct bytes family = bytes_from_text(prefix);
+
+	return name.len >= family.len && bytes_equal_nocase(bytes_make(name.ptr, family.len), family);
+}
+
 /*
  * Fields of a verbatim answer that stay here: those of the connection, those that we write, and those by which
  * an instance would speak for every other path of this host.
@@ -75,12 +83,9 @@ stays_here(const struct h1_head *head, struct bytes name)
 	for (size_t i = 0; i < COUNT_OF(kept); i++)
 		if (bytes_equal_nocase(name, bytes_from_text(kept[i])))
 			return true;
-	for (size_t i = 0; i < COUNT_OF(families); i++) {
-		struct bytes family = bytes_from_text(families[i]);
-
-		if (name.len >= family.len && bytes_equal_nocase(bytes_make(name.ptr, family.len), family))
+	for (size_t i = 0; i < COUNT_OF(families); i++)
+		if (is_of_family(name, families[i]))
 			return true;
-	}
 	return false;
 }
 
@@ -107,6 +112,9 @@ put_head(struct worker *w, struct exchange *x, const struct h1_response *respons
 	for (uint32_t i = 0; i < response->head.field_count; i++) {
 		const struct h1_field *field = &response->head.fields[i];
 
+		/* Where pages are told what they may read, an instance does not tell them otherwise. */
+		if (x->admission.cors_origin.len > 0 && is_of_family(field->name, "access-control-"))
+			continue;
 		if (x->admission.route == ROUTE_PROXY ? !stays_here(&response->head, field->name) :
 							may_pass(field->name))
 			h1_emit_field(&writer, field->name, field->value);

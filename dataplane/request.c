@@ -11,13 +11,29 @@
 
 /* --- what is kept of the client's head ------------------------------------------------------ */
 
-/* A traceparent (W3C Trace Context, version 00) that is well-formed is kept. */
+static bool
+is_zeros(struct bytes text)
+{
+	while (text.len > 0 && text.ptr[0] == '0')
+		bytes_advance(&text, 1);
+	return text.len == 0;
+}
+
+/* A field that is meant for the backend too: Connection does not name it (RFC 9110 7.6.1). */
+static const struct h1_field *
+find_end_to_end(const struct h1_head *head, struct bytes name)
+{
+	return h1_is_hop_by_hop(head, name) ? NULL : h1_find(head, name);
+}
+
+/* A traceparent (W3C Trace Context, version 00) that is well-formed is kept; ids of zeros are not. */
 static bool
 is_traceparent(struct bytes text)
 {
 	static const uint8_t dashes[] = { 2, 35, 52 };
 
-	if (text.len != TRACEPARENT_BYTES || text.ptr[0] != '0' || text.ptr[1] != '0')
+	if (text.len != TRACEPARENT_BYTES || text.ptr[0] != '0' || text.ptr[1] != '0' ||
+	    is_zeros(bytes_make(text.ptr + 3, 32)) || is_zeros(bytes_make(text.ptr + 36, 16)))
 		return false;
 	for (size_t i = 0, dash = 0; i < text.len; i++) {
 		uint8_t c = text.ptr[i];
@@ -36,7 +52,7 @@ is_traceparent(struct bytes text)
 static void
 emit_traceparent(struct h1_writer *writer, const struct h1_head *head, const struct admission *a)
 {
-	const struct h1_field *given = h1_find(head, BYTES_LITERAL("traceparent"));
+	const struct h1_field *given = find_end_to_end(head, BYTES_LITERAL("traceparent"));
 	char made[TRACEPARENT_BYTES];
 
 	if (given != NULL && is_traceparent(given->value)) {
@@ -67,7 +83,7 @@ static void
 prepare_fields(struct exchange *x, const struct h1_request *request)
 {
 	struct h1_writer writer = h1_writer_make(x->fields, sizeof(x->fields));
-	const struct h1_field *agent = h1_find(&request->head, BYTES_LITERAL("user-agent"));
+	const struct h1_field *agent = find_end_to_end(&request->head, BYTES_LITERAL("user-agent"));
 	const struct h1_field *type = h1_find(&request->head, BYTES_LITERAL("content-type"));
 
 	if (x->admission.body_kind != BODY_IS_NONE) {

@@ -29,7 +29,9 @@ struct stream {
 	bool payload_unwanted;     /* the request was HEAD */
 	bool listing;              /* our list of models is on its way, as the client takes it */
 	bool listing_begun;
-	uint32_t listing_cursor;
+	uint32_t listing_models;    /* how far it is in the models, */
+	uint32_t listing_instances; /* then in the instances */
+	uint32_t listing_account;   /* of this account */
 };
 
 /* A complete request head (which may borrow). True: s->exchange was opened for its body. False: answered, or

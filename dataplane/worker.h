@@ -67,6 +67,7 @@ struct worker_surface {
 	const char *header_prefix; /* "x-ecolink-" */
 	uint64_t body_bytes_max;   /* JSON */
 	uint64_t upload_bytes_max; /* forms */
+	const char *cors;          /* origins that may read answers, or "*"; "", NULL: none */
 };
 
 struct worker_config {

@@ -416,6 +416,33 @@ check_tcp(struct reader *r, struct fy_node *root, const struct config_tcp_peer *
 			 "receive_start: must not be larger than receive_max");
 }
 
+/* As browsers write them: scheme, host, perhaps a port; no path. */
+static bool
+is_origin(const char *text, size_t len)
+{
+	const char *colon = memchr(text, ':', len);
+	size_t host_at = colon != NULL ? (size_t)(colon - text) + 3 : len;
+
+	return host_at < len && memcmp(colon, "://", 3) == 0 && colon > text &&
+	       memchr(text + host_at, '/', len - host_at) == NULL;
+}
+
+static bool
+are_origins(const char *text)
+{
+	size_t len = strcspn(text, " ");
+
+	if (text[0] == '\0' || strcmp(text, "*") == 0)
+		return true;
+	while (is_origin(text, len)) {
+		if (text[len] == '\0')
+			return true;
+		text += len + 1;
+		len = strcspn(text, " ");
+	}
+	return false;
+}
+
 static void
 check_surface(struct reader *r, struct fy_node *root, const struct config_surface *surface,
 	      const char *name)
@@ -425,6 +452,9 @@ check_surface(struct reader *r, struct fy_node *root, const struct config_surfac
 	if (surface->prefix[0] != '/' || surface->prefix[len - 1] == '/')
 		complain(r, place_at(root, "/surfaces/%s/prefix", name),
 			 "prefix: must start with '/' and not end with one");
+	if (!are_origins(surface->cors))
+		complain(r, place_at(root, "/surfaces/%s/cors", name),
+			 "cors: must be *, or origins such as https://console.example with single spaces between");
 }
 
 /* What no single value shows. Runs only over values that are each fine. */

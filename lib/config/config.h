@@ -87,6 +87,7 @@ struct config_surface {
 	uint64_t body_bytes_max; /* of a JSON request */
 	uint64_t upload_bytes_max; /* of a form */
 	enum config_validate validate;
+	char cors[CONFIG_PATH_BYTES]; /* origins with spaces between, "*", or "" */
 };
 
 struct config {

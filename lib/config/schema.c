@@ -257,6 +257,9 @@ static const struct key timeouts_keys[] = {
 			       KEY_RESTART, \
 			       "Which fields of a request are checked: all that have rules, or " \
 			       "model."), \
+			VALUE("cors", KEY_TEXT, CONFIG(surface.cors), 0, PATH_MAX_LEN, "", KEY_RESTART, \
+			      "Origins of web pages that may read answers, with a space between two " \
+			      "(https://console.example), or *; empty: none. Credentials are never allowed."), \
 			END, \
 	}
 static const struct key ecolink_keys[] =

@@ -317,6 +317,15 @@ shm_next_model(const struct shm *shm, uint32_t *cursor, struct shm_model *out)
 	return false;
 }
 
+bool
+shm_next_instance(const struct shm *shm, uint32_t *cursor, struct shm_instance *out)
+{
+	while (*cursor < shm->header->capacity.count[SHM_INSTANCES])
+		if (shm_read_instance(shm, (*cursor)++, out) == ERR_OK)
+			return true;
+	return false;
+}
+
 /* --- hot cells --------------------------------------------------------------------------- */
 
 static void *

@@ -198,10 +198,10 @@ router_open(struct town *t)
 	worker.times.idle_ns = 300 * NSEC_PER_SEC;
 	worker.times.connect_ns = 40 * NSEC_PER_SEC;
 	worker.surfaces[SHM_SURFACE_ECOLINK] = (struct worker_surface){
-		true, true, "/v1", "eco_", "x-ecolink-", 32 * MIB, 26 * MIB
+		true, true, "/v1", "eco_", "x-ecolink-", 32 * MIB, 26 * MIB, ""
 	};
 	worker.surfaces[SHM_SURFACE_INFER] = (struct worker_surface){
-		true, true, "/api/v1", "sk-infer-", "x-infer-", MIB, 26 * MIB
+		true, true, "/api/v1", "sk-infer-", "x-infer-", MIB, 26 * MIB, ""
 	};
 	worker.shm = t->shm;
 	worker.net = &t->router_net;

@@ -129,7 +129,8 @@ values_arrive_as_written(void **state)
 			       "      - {chain: c.pem, key: /etc/k.pem}\n"
 			       "      - {chain: d.pem, key: e.pem}\n"
 			       "timeouts: {idle: 2min, connect: 250ms}\n"
-			       "surfaces: {infer: {enabled: no, validate: model-only}}\n"),
+			       "surfaces: {infer: {enabled: no, validate: model-only, "
+			       "cors: https://a.example http://localhost:3000}}\n"),
 			 ERR_OK);
 	assert_string_equal(config.instance, "edge");
 	assert_int_equal(config.workers, 4);
@@ -153,6 +154,23 @@ values_arrive_as_written(void **state)
 	assert_int_equal(config.timeouts.connect_ns, 250 * NSEC_PER_MSEC);
 	assert_false(config.surfaces.infer.enabled);
 	assert_int_equal(config.surfaces.infer.validate, CONFIG_VALIDATE_MODEL_ONLY);
+	assert_string_equal(config.surfaces.infer.cors, "https://a.example http://localhost:3000");
+	assert_string_equal(config.surfaces.ecolink.cors, "");
+}
+
+static void
+origins_are_written_as_browsers_write_them(void **state)
+{
+	static const char complaint[] = "3:26: error: cors: must be *, or origins such as "
+					"https://console.example with single spaces between";
+
+	(void)state;
+	refuses(PORTS LISTENERS "surfaces: {infer: {cors: console.example}}\n", complaint);
+	refuses(PORTS LISTENERS "surfaces: {infer: {cors: https://a.example/}}\n", complaint);
+	refuses(PORTS LISTENERS "surfaces: {infer: {cors: https://a.example  https://b.example}}\n", complaint);
+	refuses(PORTS LISTENERS "surfaces: {infer: {cors: '* https://a.example'}}\n", complaint);
+	refuses(PORTS LISTENERS "surfaces: {infer: {cors: '://a'}}\n", complaint);
+	assert_int_equal(parse(PORTS LISTENERS "surfaces: {infer: {cors: '*'}}\n"), ERR_OK);
 }
 
 static void
@@ -408,6 +426,7 @@ main(void)
 		cmocka_unit_test(values_arrive_as_written),
 		cmocka_unit_test(what_a_port_does_and_whom_it_shares_with_can_be_said),
 		cmocka_unit_test(a_window_that_shrinks_and_a_tap_without_a_name_are_refused),
+		cmocka_unit_test(origins_are_written_as_browsers_write_them),
 		cmocka_unit_test(an_unknown_key_gets_the_nearest_known_one),
 		cmocka_unit_test(a_wrong_value_is_named_with_its_place_and_its_bounds),
 		cmocka_unit_test(a_value_left_empty_is_a_complaint_not_a_default),

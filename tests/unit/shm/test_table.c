@@ -194,7 +194,7 @@ an_instance_is_found_by_its_number(void **state)
 {
 	struct shm shm = make_shm(&small);
 	struct shm_instance found;
-	uint32_t entry;
+	uint32_t entry, cursor = 0;
 	bool changed;
 
 	(void)state;
@@ -208,6 +208,13 @@ an_instance_is_found_by_its_number(void **state)
 	assert_int_equal(entry, 2);
 	assert_int_equal(shm_find_instance(&shm, 139, &found, &entry), ERR_SHM_NOT_FOUND);
 	assert_int_equal(shm_find_instance(&shm, 156, &found, &entry), ERR_SHM_NOT_FOUND);
+	found.live = 0;
+	assert_int_equal(shm_put_instance(&shm, 2, &found, &changed), ERR_OK);
+	for (uint32_t i = 0; i < 15; i++) {
+		assert_true(shm_next_instance(&shm, &cursor, &found));
+		assert_int_equal(found.instance_id, 140 + i + (i >= 2));
+	}
+	assert_false(shm_next_instance(&shm, &cursor, &found));
 	free(shm.header);
 }
 
