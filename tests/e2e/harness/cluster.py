@@ -48,6 +48,11 @@ ports:
 limits:
   clients: 2048
   upstreams: 2048
+surfaces:
+  ecolink:
+    cors: https://console.example http://localhost:3000
+  infer:
+    cors: "*"
 timeouts:
   head: 3s
   body: 3s

@@ -1,7 +1,7 @@
 """The suites, in the order in which they run."""
 import importlib
 
-NAMES = ('backend', 'sdk', 'transport', 'errors', 'bodies', 'streams', 'endpoints', 'hostile', 'attacks',
+NAMES = ('backend', 'sdk', 'transport', 'errors', 'contract', 'bodies', 'streams', 'endpoints', 'hostile', 'attacks',
          'limits', 'workers', 'failover', 'crash', 'usage', 'leak', 'llama')
 
 
