@@ -330,6 +330,8 @@ take_usage(struct exchange *x, const struct json_usage *usage)
 		all->present = true;
 		all->has_prompt = usage->has_prompt;
 		all->has_completion = usage->has_completion;
+		all->odd_prompt = usage->odd_prompt;
+		all->odd_completion = usage->odd_completion;
 		all->prompt_tokens = usage->prompt_tokens;
 		all->completion_tokens = usage->completion_tokens;
 	}
@@ -342,6 +344,15 @@ take_usage(struct exchange *x, const struct json_usage *usage)
 	all->suspect = all->suspect || usage->suspect;
 }
 
+/* The event that only we asked for. One without usage and choices can also be a backend's word on the prompt,
+ * which comes before all others. */
+static bool
+is_only_ours(const struct exchange *x, const struct json_usage *usage)
+{
+	return x->hiding == HIDE_ALL && usage->choices_empty &&
+	       (usage->present || (usage->is_null && x->events > 0));
+}
+
 /* A whole event: read for usage already; passed on, unless it is the one that only we asked for. */
 static void
 event_complete(struct worker *w, struct exchange *x, const struct event *event, bool has_data)
@@ -350,7 +361,7 @@ event_complete(struct worker *w, struct exchange *x, const struct event *event, 
 	struct cut cut;
 
 	take_usage(x, &usage);
-	if (has_data && x->hiding == HIDE_ALL && usage.present && usage.choices_empty)
+	if (has_data && is_only_ours(x, &usage))
 		return;
 	if (is_done_mark(w, event)) {
 		settle_exchange(w, x, USAGE_OK);
@@ -530,11 +541,12 @@ relay_plain(struct worker *w, struct exchange *x, struct bytes payload, bool las
 	}
 	if (x->reads_answer)
 		json_usage_feed(&x->usage_scan, payload);
+	x->payload_bytes += payload.len; /* before the bill, which may be estimated by it */
 	if (last) {
 		take_usage(x, &x->usage_scan.usage);
 		settle_exchange(w, x, USAGE_OK);
 	}
-	put_payload(w, x, payload);
+	stream_payload(w, x->stream, payload);
 }
 
 enum feed_end { FEED_MORE, FEED_ENDED };
@@ -653,13 +665,23 @@ take_head(struct worker *w, struct exchange *x, struct bytes input)
 
 /* --- the loop ---------------------------------------------------------------------------------- */
 
+/* Whether a body that only the end of the connection ends is all there: a crash looks the same, so that the
+ * body itself must say it. */
+static bool
+is_whole(const struct exchange *x)
+{
+	if (x->admission.route != ROUTE_CHAT || x->status >= 300)
+		return true;
+	return x->is_events ? x->settled : x->usage_scan.offset > 0 && x->usage_scan.depth == 0;
+}
+
 /* The backend ended its side, and all that it sent was read. */
 static void
 ended(struct worker *w, struct exchange *x)
 {
 	struct upstream *u = x->upstream;
 
-	if (x->state == EXCHANGE_RELAY && h1_body_can_end(&u->body_in)) {
+	if (x->state == EXCHANGE_RELAY && h1_body_can_end(&u->body_in) && is_whole(x)) {
 		u->reusable = false;
 		end_answer(w, x);
 		return;

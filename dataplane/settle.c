@@ -162,6 +162,20 @@ count_units(const struct exchange *x, struct usage_record *record)
 	}
 }
 
+static void
+estimate_prompt(const struct exchange *x, struct usage_record *record)
+{
+	record->source = USAGE_ESTIMATED;
+	record->prompt_tokens = x->body.bytes / ESTIMATE_BYTES_PER_TOKEN;
+}
+
+static void
+estimate_completion(const struct exchange *x, struct usage_record *record)
+{
+	record->source = USAGE_ESTIMATED;
+	record->completion_tokens = x->is_events ? x->events : x->payload_bytes / ESTIMATE_BYTES_PER_TOKEN;
+}
+
 /* What was served, by the best word there is: the backend's own, else a count of events and an estimate
  * of the prompt. A try that ended without an answer for the client is never billed. */
 static void
@@ -174,13 +188,15 @@ count_tokens(const struct exchange *x, enum usage_outcome outcome, struct usage_
 		record->source = outcome == USAGE_OK ? USAGE_FINAL : USAGE_RUNNING;
 		record->prompt_tokens = x->usage.prompt_tokens;
 		record->completion_tokens = x->usage.completion_tokens;
+		if (x->usage.odd_prompt)
+			estimate_prompt(x, record);
+		if (x->usage.odd_completion)
+			estimate_completion(x, record);
 	} else if (is_error || !is_counted_in_tokens(x->admission.route)) {
 		record->source = USAGE_FINAL;
 	} else {
-		record->source = USAGE_ESTIMATED;
-		record->prompt_tokens = x->body.bytes / ESTIMATE_BYTES_PER_TOKEN;
-		record->completion_tokens =
-			x->is_events ? x->events : x->payload_bytes / ESTIMATE_BYTES_PER_TOKEN;
+		estimate_prompt(x, record);
+		estimate_completion(x, record);
 	}
 	if (x->answered && !is_error)
 		count_units(x, record);

@@ -101,6 +101,8 @@ number_complete(struct json_usage_scan *s)
 	}
 	if (s->number_is_odd || s->fraction_digits > 0 || s->number > USAGE_TOKENS_MAX) {
 		usage->suspect = true;
+		usage->odd_prompt = usage->odd_prompt || s->key == KEY_PROMPT;
+		usage->odd_completion = usage->odd_completion || s->key == KEY_COMPLETION;
 		return;
 	}
 	if (s->key == KEY_PROMPT) {

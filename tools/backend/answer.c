@@ -18,6 +18,14 @@ static const char *const words[] = {
 	" [DONE]", " {}", " usage",
 };
 
+/* As words, but what they say is no member, no event and no end: a string holds them. */
+static const char *const decoys[] = {
+	" {\\\"usage\\\":{\\\"prompt_tokens\\\":900000,\\\"completion_tokens\\\":900000}}",
+	"\\n\\ndata: [DONE]\\n\\n",
+	"\\\\\\\",\\\"usage\\\":{\\\"prompt_tokens\\\":7}",
+	" data: {\\\"choices\\\":[],\\\"usage\\\":null}",
+};
+
 static const char *
 id_prefix(const struct ask *ask)
 {
@@ -32,6 +40,14 @@ answer_init(struct answer *answer, const struct ask *ask)
 	answer->at = ask->kind == ASK_CHAT ? ANSWER_ROLE : ANSWER_TEXT;
 }
 
+static const char *
+next_word(struct answer *answer)
+{
+	if (answer->ask->script.decoys)
+		return decoys[random_below(&answer->text, COUNT_OF(decoys))];
+	return words[random_below(&answer->text, COUNT_OF(words))];
+}
+
 /* Text of the next tokens, at most one event's worth; true if it fitted. */
 static bool
 add_text(struct answer *answer, struct buffer *to, uint64_t tokens)
@@ -42,7 +58,7 @@ add_text(struct answer *answer, struct buffer *to, uint64_t tokens)
 	for (uint64_t i = 0; fine && bytes && i < bytes; i++)
 		fine = buffer_addf(to, "%c", 'a' + (int)random_below(&answer->text, 26));
 	for (uint64_t i = 0; fine && !bytes && i < tokens; i++)
-		fine = buffer_add_text(to, words[random_below(&answer->text, COUNT_OF(words))]);
+		fine = buffer_add_text(to, next_word(answer));
 	answer->tokens += tokens;
 	return fine;
 }
@@ -55,15 +71,24 @@ tokens_of_event(const struct answer *answer)
 	return left < answer->ask->script.chunk ? left : answer->ask->script.chunk;
 }
 
+/* The value of usage: what was counted, or what the script makes of it. */
 static bool
-add_usage(const struct answer *answer, struct buffer *to)
+add_usage(const struct answer *answer, struct buffer *to, uint64_t tokens)
 {
+	const struct script *script = &answer->ask->script;
 	uint64_t prompt = ask_prompt_tokens(answer->ask);
+	const char *odd = script->usage_negative ? "-1" : script->usage_huge ? "9223372036854775808" :
+			  script->usage_zero ? "0" : NULL;
 
+	if (script->usage_null)
+		return buffer_add_text(to, "null");
+	if (odd != NULL)
+		return buffer_addf(to, "{\"prompt_tokens\":%s,\"completion_tokens\":%s,\"total_tokens\":%s}",
+				   odd, odd, odd);
 	return buffer_addf(to,
-			   "{\"prompt_tokens\":%" PRIu64 ",\"completion_tokens\":%" PRIu64
+			   "{\"prompt_tokens\":%" PRIu64 ",\"completion_tokens\":%s%" PRIu64
 			   ",\"total_tokens\":%" PRIu64 "}",
-			   prompt, answer->tokens, prompt + answer->tokens);
+			   prompt, script->usage_half ? "-" : "", tokens, prompt + tokens);
 }
 
 static bool
@@ -102,28 +127,45 @@ static bool
 add_event_usage(const struct answer *answer, struct buffer *to)
 {
 	const struct ask *ask = answer->ask;
+	bool is_early = ask->script.usage_early && answer->at == ANSWER_ROLE;
 
 	if (!ask->wants_usage || ask->script.no_usage)
 		return true;
-	if (answer->at == ANSWER_USAGE || ask->wants_running_usage)
-		return buffer_add_text(to, ",\"usage\":") && add_usage(answer, to);
+	if (is_early || answer->at == ANSWER_USAGE || answer->at == ANSWER_LATE_USAGE || ask->wants_running_usage)
+		return buffer_add_text(to, ",\"usage\":") &&
+		       add_usage(answer, to, is_early ? answer->tokens_total : answer->tokens);
 	return ask->script.no_usage_null || buffer_add_text(to, ",\"usage\":null");
+}
+
+/* Whether an answer comes to this place. */
+static bool
+has(const struct answer *answer, unsigned int at)
+{
+	const struct script *script = &answer->ask->script;
+	bool has_usage = answer->ask->wants_usage && !script->no_usage && !script->usage_early;
+
+	switch (at) {
+	case ANSWER_TEXT:
+		return answer->tokens_total > 0;
+	case ANSWER_USAGE:
+		return has_usage && !script->usage_late;
+	case ANSWER_DONE:
+		return !script->no_done;
+	case ANSWER_LATE_USAGE:
+		return has_usage && script->usage_late;
+	default:
+		return true;
+	}
 }
 
 static void
 go_on(struct answer *answer)
 {
-	const struct ask *ask = answer->ask;
-
 	if (answer->at == ANSWER_TEXT && answer->tokens < answer->tokens_total)
 		return;
-	answer->at++;
-	if (answer->at == ANSWER_TEXT && answer->tokens_total == 0)
+	do
 		answer->at++;
-	if (answer->at == ANSWER_USAGE && (!ask->wants_usage || ask->script.no_usage))
-		answer->at++;
-	if (answer->at == ANSWER_DONE && ask->script.no_done)
-		answer->at++;
+	while (!has(answer, answer->at));
 }
 
 bool
@@ -221,7 +263,7 @@ whole_text(struct answer *answer, struct buffer *to)
 	fine = fine && buffer_addf(to, "\"%s,\"finish_reason\":\"%s\"}]", is_chat ? "}" : "",
 				   answer->is_cut ? "length" : "stop");
 	if (fine && !answer->ask->script.no_usage)
-		fine = buffer_add_text(to, ",\"usage\":") && add_usage(answer, to);
+		fine = buffer_add_text(to, ",\"usage\":") && add_usage(answer, to, answer->tokens);
 	return fine && buffer_add_text(to, "}");
 }
 

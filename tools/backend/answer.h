@@ -19,7 +19,7 @@ struct answer {
 	uint64_t tokens_total;
 	bool is_cut; /* by the request's token limit */
 
-	enum { ANSWER_ROLE, ANSWER_TEXT, ANSWER_FINISH, ANSWER_USAGE, ANSWER_DONE, ANSWER_END } at;
+	enum { ANSWER_ROLE, ANSWER_TEXT, ANSWER_FINISH, ANSWER_USAGE, ANSWER_DONE, ANSWER_LATE_USAGE, ANSWER_END } at;
 	uint64_t tokens; /* made so far */
 	uint64_t events; /* made so far */
 };

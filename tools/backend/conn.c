@@ -225,11 +225,15 @@ add_framing_field(struct conn *c)
 	if (is_stream || s->chunked) {
 		c->is_chunked = true;
 		buffer_add_text(&c->output, "transfer-encoding: chunked\r\n");
+		if (s->both_framings)
+			buffer_add_text(&c->output, "content-length: 5\r\n");
 		return;
 	}
 	buffer_addf(&c->output, "content-length: %" PRIu64 "\r\n",
 		    c->payload.len + s->long_length -
 			    (s->short_length < c->payload.len ? s->short_length : c->payload.len));
+	if (s->two_lengths)
+		buffer_addf(&c->output, "content-length: %zu\r\n", c->payload.len + 1);
 }
 
 static void
@@ -319,9 +323,14 @@ send_event(struct conn *c)
 static void
 send_whole(struct conn *c)
 {
+	size_t part = c->ask.script.part_bytes;
+
+	if (part > c->payload.len)
+		part = c->payload.len;
+	add_body(c, bytes_make(buffer_bytes(&c->payload).ptr, part));
 	if (stop_as_scripted(c))
 		return;
-	add_body(c, buffer_bytes(&c->payload));
+	add_body(c, bytes_after(buffer_bytes(&c->payload), part));
 	end_body(c);
 }
 
@@ -410,6 +419,8 @@ read_ask(struct conn *c)
 		c->refusal = ask_read(&c->ask, buffer_bytes(&c->body), &param);
 	else if (!c->refusal && c->ask.kind == ASK_TRANSCRIPT)
 		c->refusal = ask_read_form(&c->ask, c->request.content_type, buffer_bytes(&c->body));
+	if (c->ask.script.only_port != SCRIPT_NONE && c->ask.script.only_port != c->ask.port)
+		c->ask.script = c->server->options->script;
 	if (c->ask.kind == ASK_JOB)
 		ask_read_job(&c->ask, c->request.path);
 	if (c->ask.kind >= ASK_EMBEDDING)

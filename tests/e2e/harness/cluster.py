@@ -1,7 +1,7 @@
 """A whole Sluice: certificate, configuration, control, dataplane, backends and what is for sale.
 
-Layouts: "two-workers" and "one-worker" on AF_PACKET, "tap" with two queues of a TAP device, and "direct",
-where clients speak to a backend without a router.
+Layouts: "two-workers" and "one-worker" on AF_PACKET, "short-timers" as the first but with little patience,
+"tap" with two queues of a TAP device, and "direct", where clients speak to a backend without a router.
 """
 import json
 import os
@@ -56,10 +56,10 @@ surfaces:
 timeouts:
   head: 3s
   body: 3s
-  response_head: 3s
-  first_event: 3s
-  between_events: 3s
-  keep_alive: 1s
+  response_head: {patience}ms
+  first_event: {patience}ms
+  between_events: {patience}ms
+  keep_alive: {keep_alive}ms
   drain: 2s
 spool:
   path: {folder}/spool
@@ -71,7 +71,7 @@ admin:
   port: {admin_port}
   token_file: {folder}/admin.token
 probes:
-  interval: 200ms
+  interval: {probe}ms
   timeout: 200ms
   rise: 1
   fall: 2
@@ -233,7 +233,14 @@ class Cluster:
         os.chmod(os.path.join(self.root, 'admin.token'), 0o600)
         with open(self.config, 'w', encoding='ascii') as config:
             config.write(CONFIG.format(workers=self.workers, device=device, addresses=addresses, port=PORT,
-                                       gateway=gateway, folder=self.root, admin_port=ADMIN_PORT))
+                                       gateway=gateway, folder=self.root, admin_port=ADMIN_PORT,
+                                       **self.timers()))
+
+    def timers(self):
+        """In milliseconds. Where timers are short, pods are many, and their probes would be the load."""
+        if self.layout == 'short-timers':
+            return {'patience': 1000, 'keep_alive': 300, 'probe': 5000}
+        return {'patience': 3000, 'keep_alive': 1000, 'probe': 200}
 
     def ctl(self, *words):
         """sluicectl, as an operator types it; what it says as an object."""

@@ -250,6 +250,10 @@ usage_is_read_where_it_stands_and_nowhere_else(void **state)
 	assert_true(usage_of("{\"usage\":{\"prompt_tokens\":1e9}}").suspect);
 	assert_true(usage_of("{\"usage\":{\"prompt_tokens\":99999999999999999999}}").suspect);
 	assert_int_equal(usage_of("{\"usage\":{\"input_tokens\":3,\"output_tokens\":4}}").completion_tokens, 4);
+	usage = usage_of("{\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":-4}}");
+	assert_true(usage.has_prompt && !usage.odd_prompt && usage.odd_completion && !usage.has_completion);
+	usage = usage_of("{\"usage\":{\"prompt_tokens\":9223372036854775808,\"completion_tokens\":4,\"total_tokens\":-1}}");
+	assert_true(usage.odd_prompt && !usage.odd_completion && usage.has_completion && !usage.has_prompt);
 }
 
 static void
