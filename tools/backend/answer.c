@@ -48,6 +48,31 @@ next_word(struct answer *answer)
 	return words[random_below(&answer->text, COUNT_OF(words))];
 }
 
+static bool
+calls(const struct answer *answer)
+{
+	return answer->ask->kind == ASK_CHAT && answer->ask->script.calls;
+}
+
+static bool
+is_object(const struct answer *answer)
+{
+	return calls(answer) || (answer->ask->kind == ASK_CHAT && answer->ask->script.json);
+}
+
+/* A JSON object inside a JSON string, in as many pieces as there are events. */
+static bool
+add_object(struct answer *answer, struct buffer *to, uint64_t tokens)
+{
+	bool fine = answer->tokens > 0 ||
+		    buffer_addf(to, "{\\\"%s\\\":\\\"", answer->ask->script.calls ? "city" : "summary");
+
+	for (uint64_t i = 0; fine && i < tokens * 4; i++)
+		fine = buffer_addf(to, "%c", 'a' + (int)random_below(&answer->text, 26));
+	answer->tokens += tokens;
+	return fine && (answer->tokens < answer->tokens_total || buffer_add_text(to, "\\\"}"));
+}
+
 /* Text of the next tokens, at most one event's worth; true if it fitted. */
 static bool
 add_text(struct answer *answer, struct buffer *to, uint64_t tokens)
@@ -55,6 +80,8 @@ add_text(struct answer *answer, struct buffer *to, uint64_t tokens)
 	uint64_t bytes = answer->ask->script.event_bytes;
 	bool fine = true;
 
+	if (is_object(answer))
+		return add_object(answer, to, tokens);
 	for (uint64_t i = 0; fine && bytes && i < bytes; i++)
 		fine = buffer_addf(to, "%c", 'a' + (int)random_below(&answer->text, 26));
 	for (uint64_t i = 0; fine && !bytes && i < tokens; i++)
@@ -99,25 +126,57 @@ add_opening(const struct answer *answer, struct buffer *to, const char *object)
 	       buffer_add_json(to, bytes_from_text(answer->ask->model));
 }
 
+/* The beginning of a call, up to its arguments. */
+static bool
+add_call(const struct answer *answer, struct buffer *to)
+{
+	return buffer_addf(to, "[{\"index\":0,\"id\":\"call_%016" PRIx64 "\",\"type\":\"function\","
+			   "\"function\":{\"name\":\"get_weather\",\"arguments\":\"", answer->ask->script.seed);
+}
+
+static bool
+add_role(const struct answer *answer, struct buffer *to)
+{
+	bool fine = buffer_add_text(to, "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":");
+
+	if (calls(answer))
+		fine = fine && buffer_add_text(to, "null,\"tool_calls\":") && add_call(answer, to) &&
+		       buffer_add_text(to, "\"}}]");
+	else
+		fine = fine && buffer_add_text(to, "\"\"");
+	return fine && buffer_add_text(to, "},\"finish_reason\":null}");
+}
+
+static bool
+add_piece(struct answer *answer, struct buffer *to)
+{
+	bool is_chat = answer->ask->kind == ASK_CHAT;
+	const char *before = calls(answer) ? "\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"" :
+			     is_chat ? "\"delta\":{\"content\":\"" : "\"text\":\"";
+
+	return buffer_addf(to, "{\"index\":0,%s", before) && add_text(answer, to, tokens_of_event(answer)) &&
+	       buffer_addf(to, "\"%s,\"finish_reason\":null}", calls(answer) ? "}}]}" : is_chat ? "}" : "");
+}
+
+static const char *
+finish_of(const struct answer *answer)
+{
+	return answer->is_cut ? "length" : calls(answer) ? "tool_calls" : "stop";
+}
+
 static bool
 add_choice(struct answer *answer, struct buffer *to)
 {
 	bool is_chat = answer->ask->kind == ASK_CHAT;
-	const char *finish = answer->is_cut ? "length" : "stop";
 
 	switch (answer->at) {
 	case ANSWER_ROLE:
-		return buffer_add_text(to, "{\"index\":0,\"delta\":{\"role\":\"assistant\","
-					   "\"content\":\"\"},\"finish_reason\":null}");
+		return add_role(answer, to);
 	case ANSWER_TEXT:
-		return buffer_add_text(to, is_chat ? "{\"index\":0,\"delta\":{\"content\":\"" :
-						     "{\"index\":0,\"text\":\"") &&
-		       add_text(answer, to, tokens_of_event(answer)) &&
-		       buffer_add_text(to, is_chat ? "\"},\"finish_reason\":null}" :
-						     "\",\"finish_reason\":null}");
+		return add_piece(answer, to);
 	case ANSWER_FINISH:
 		return buffer_addf(to, "{\"index\":0,%s,\"finish_reason\":\"%s\"}",
-				   is_chat ? "\"delta\":{}" : "\"text\":\"\"", finish);
+				   is_chat ? "\"delta\":{}" : "\"text\":\"\"", finish_of(answer));
 	default:
 		return true; /* choices: [] of the usage event */
 	}
@@ -254,14 +313,18 @@ whole_text(struct answer *answer, struct buffer *to)
 {
 	bool is_chat = answer->ask->kind == ASK_CHAT;
 	bool fine = add_opening(answer, to, is_chat ? "chat.completion" : "text_completion") &&
-		    buffer_add_text(to, ",\"choices\":[{\"index\":0,") &&
-		    buffer_add_text(to, is_chat ? "\"message\":{\"role\":\"assistant\",\"content\":\"" :
-						  "\"text\":\"");
+		    buffer_add_text(to, ",\"choices\":[{\"index\":0,");
 
+	if (calls(answer))
+		fine = fine && buffer_add_text(to, "\"message\":{\"role\":\"assistant\",\"content\":null,"
+						   "\"tool_calls\":") && add_call(answer, to);
+	else
+		fine = fine && buffer_add_text(to, is_chat ? "\"message\":{\"role\":\"assistant\",\"content\":\"" :
+							     "\"text\":\"");
 	while (fine && answer->tokens < answer->tokens_total)
 		fine = add_text(answer, to, tokens_of_event(answer));
-	fine = fine && buffer_addf(to, "\"%s,\"finish_reason\":\"%s\"}]", is_chat ? "}" : "",
-				   answer->is_cut ? "length" : "stop");
+	fine = fine && buffer_addf(to, "\"%s,\"finish_reason\":\"%s\"}]",
+				   calls(answer) ? "}}]}" : is_chat ? "}" : "", finish_of(answer));
 	if (fine && !answer->ask->script.no_usage)
 		fine = buffer_add_text(to, ",\"usage\":") && add_usage(answer, to, answer->tokens);
 	return fine && buffer_add_text(to, "}");
