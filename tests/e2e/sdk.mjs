@@ -1,7 +1,7 @@
 // The official SDK as a user has it: `node sdk.mjs TEST`, told by the environment where and as whom.
 // Throws, and so ends with 1, where something is not as the SDK's users expect it.
 import assert from 'node:assert/strict'
-import OpenAI from 'openai'
+import OpenAI, { toFile } from 'openai'
 
 const given = JSON.parse(process.env.SLUICE_E2E)
 const MODEL = given.model ?? 'sim'
@@ -71,6 +71,79 @@ const tests = {
     assert.equal(chunks, 10)
   },
 
+  // A call of a function, whole and put together from a stream.
+  async tools() {
+    const tools = [{
+      type: 'function',
+      function: {
+        name: 'get_weather',
+        description: 'Get current weather for a city',
+        parameters: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
+      },
+    }]
+    const whole = await client().chat.completions.create(ask('calls tokens=6', { tools, tool_choice: 'auto' }))
+    const [call] = whole.choices[0].message.tool_calls
+    assert.equal(whole.choices[0].finish_reason, 'tool_calls')
+    assert.equal(call.function.name, 'get_weather')
+    const { city } = JSON.parse(call.function.arguments)
+    assert.match(city, /^[a-z]{24}$/)
+
+    const stream = await client().chat.completions.create(ask('calls tokens=6', { tools, stream: true }))
+    let name = '', given = '', finish
+    for await (const chunk of stream) {
+      const [part] = chunk.choices[0].delta.tool_calls ?? []
+      name += part?.function.name ?? ''
+      given += part?.function.arguments ?? ''
+      finish = chunk.choices[0].finish_reason ?? finish
+    }
+    assert.equal(name, 'get_weather')
+    assert.equal(given, call.function.arguments)
+    assert.equal(finish, 'tool_calls')
+  },
+
+  async json() {
+    const body = ask('json tokens=9', { response_format: { type: 'json_object' } })
+    const answer = await client().chat.completions.create(body)
+    assert.match(JSON.parse(answer.choices[0].message.content).summary, /^[a-z]{36}$/)
+  },
+
+  // A data URL of megabytes; that all of it arrived is in the backend's log.
+  async vision() {
+    const url = `data:image/jpeg;base64,${'QUJD'.repeat(given.megabytes * 2 ** 18)}`
+    const content = [{ type: 'text', text: 'What is in this image? [[sim tokens=5]]' },
+      { type: 'image_url', image_url: { url } }]
+    const body = { model: MODEL, messages: [{ role: 'user', content }] }
+    const answer = await client().chat.completions.create(body)
+    assert.equal(answer.usage.completion_tokens, 5)
+    let chunks = 0
+    for await (const chunk of await client().chat.completions.create({ ...body, stream: true })) {
+      assert.equal(chunk.choices.length, 1)
+      chunks++
+    }
+    assert.equal(chunks, 7)
+  },
+
+  async images() {
+    const answer = await client().images.generate({
+      model: MODEL, prompt: 'a retriever in a top hat [[sim bytes=200000]]', n: 2, size: '1024x1024',
+    })
+    assert.deepEqual(answer.data.map((image) => image.b64_json.length), [200000, 200000])
+  },
+
+  async speech() {
+    const answer = await client().audio.speech.create({
+      model: MODEL, voice: 'alloy', input: 'say it [[sim bytes=100000]]',
+    })
+    assert.equal(answer.headers.get('content-type'), 'audio/mpeg')
+    assert.equal((await answer.arrayBuffer()).byteLength, 100000)
+  },
+
+  async transcription() {
+    const file = await toFile(new Uint8Array(given.file_bytes).fill(7), 'recording.mp3', { type: 'audio/mpeg' })
+    const answer = await client().audio.transcriptions.create({ model: MODEL, file, language: 'en' })
+    assert.match(answer.text, /^word\d+( word\d+)*$/)
+  },
+
   async embeddings() {
     const answer = await client().embeddings.create({ model: MODEL, input: ['one', 'two'] })
     assert.equal(answer.data.length, 2)
@@ -133,6 +206,50 @@ const tests = {
     }
     const param = await thrown(client().chat.completions.create({ model: MODEL }))
     assert.equal(param.param, 'messages')
+  },
+
+  // What has no answer, too late an answer or a broken one, arrives as a class of its own.
+  async lost() {
+    const nobody = client({ baseURL: given.url.replace(/:\d+\/v1$/, ':1/v1'), timeout: 3000 })
+    assert.ok(await thrown(nobody.models.list()) instanceof OpenAI.APIConnectionError)
+    const late = await thrown(client({ timeout: 300 }).chat.completions.create(ask('ttft=10s')))
+    assert.ok(late instanceof OpenAI.APIConnectionTimeoutError, late)
+    const aborts = new AbortController()
+    setTimeout(() => aborts.abort(), 200)
+    const aborted = await thrown(client().chat.completions.create(ask('ttft=10s'), { signal: aborts.signal }))
+    assert.ok(aborted instanceof OpenAI.APIUserAbortError, aborted)
+
+    // A stream that is cut throws; it never ends as if it were whole.
+    const stream = await client().chat.completions.create(
+      ask('tokens=50 reset_after=9', { model: 'fault', stream: true }))
+    let chunks = 0
+    const cut = await thrown((async () => {
+      for await (const chunk of stream) chunks += chunk.choices.length
+    })())
+    assert.equal(chunks, 9)
+    assert.ok(cut instanceof OpenAI.APIError, cut)
+    assert.equal(cut.code, 'upstream_failed')
+  },
+
+  // An error that a repeat cannot help is not repeated, though its status says it may be; the backend's log
+  // has the count.
+  async repeats() {
+    const openai = client({ maxRetries: 2 })
+    for (const [words, status] of [['error=502', 502], ['reset', 502], ['hang', 504]]) {
+      const error = await thrown(openai.chat.completions.create(ask(words, { model: given.alone })))
+      assert.equal(error.status, status, words)
+      assert.equal(error.headers.get('x-should-retry'), 'false', words)
+    }
+  },
+
+  // A 503 is tried again, and not before retry-after-ms has passed.
+  async pauses() {
+    const began = Date.now()
+    const error = await thrown(client({ maxRetries: 1 }).chat.completions.create(ask('', { model: 'dead' })))
+    assert.ok(error instanceof OpenAI.InternalServerError)
+    assert.equal(error.status, 503)
+    const pause = Number(error.headers.get('retry-after-ms'))
+    assert.ok(pause >= 1 && Date.now() - began >= pause, `tried again after ${Date.now() - began} ms, not ${pause}`)
   },
 
   // A 429 of the router is tried again by the SDK when it says; the second try passes.

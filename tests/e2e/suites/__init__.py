@@ -1,8 +1,9 @@
 """The suites, in the order in which they run."""
 import importlib
 
-NAMES = ('backend', 'sdk', 'transport', 'errors', 'contract', 'bodies', 'streams', 'endpoints', 'hostile',
-         'attacks', 'limits', 'workers', 'failover', 'crash', 'usage', 'faults', 'leak', 'llama')
+NAMES = ('backend', 'sdk', 'examples', 'transport', 'errors', 'contract', 'bodies', 'streams', 'endpoints',
+         'hostile', 'attacks', 'limits', 'workers', 'failover', 'crash', 'usage', 'faults', 'canary', 'leak',
+         'llama')
 
 
 def load():

@@ -59,6 +59,74 @@ def abort(cluster):
         assert served[0]['end'] == 'peer_reset', 'the router closed politely where it had to reset'
 
 
+@test('sdk.tools', direct=True)
+def tools(cluster):
+    node(cluster, 'tools')
+
+
+@test('sdk.json', direct=True)
+def json_mode(cluster):
+    node(cluster, 'json')
+
+
+@test('sdk.vision', direct=True)
+def vision(cluster):
+    """Megabytes in one field; both requests reach a backend whole."""
+    backends = [cluster.backends['mv-a'], cluster.backends['mv-b']]
+    for backend in backends:
+        backend.mark()
+    node(cluster, 'vision', megabytes=6)
+    served = wait_for(lambda: two_of(backends), 5, 'the backends have not served two')
+    for entry in served:
+        assert entry['request_bytes'] > 6 << 20 and entry['end'] == 'complete', entry['request_bytes']
+
+
+def two_of(backends):
+    served = [entry for backend in backends for entry in backend.new_served()]
+    return served if len(served) == 2 else None
+
+
+@test('sdk.images', direct=True)
+def images(cluster):
+    node(cluster, 'images')
+
+
+@test('sdk.speech', direct=True)
+def speech(cluster):
+    node(cluster, 'speech')
+
+
+@test('sdk.transcription', direct=True)
+def transcription(cluster):
+    backends = [cluster.backends['mv-a'], cluster.backends['mv-b']]
+    for backend in backends:
+        backend.mark()
+    node(cluster, 'transcription', file_bytes=3 << 20)
+    served = wait_for(lambda: [e for b in backends for e in b.new_served()], 5, 'no backend got it')
+    assert len(served) == 1 and served[0]['request_bytes'] > 3 << 20, served
+
+
+@test('sdk.lost')
+def lost(cluster):
+    node(cluster, 'lost')
+
+
+@test('sdk.repeats-what-can-help')
+def repeats(cluster):
+    """One region, one pod: what fails there fails for good, and the SDK is told so."""
+    solo = cluster.backends['solo']
+    cluster.put('pod', 'alone', address=solo.listen, port=solo.port)
+    cluster.model('alone', mv=['alone'])
+    wait_for(lambda: cluster.pod_is_up('alone'), 5, 'the pod is not up')
+    with cluster.client() as client:
+        wait_for(lambda: 'alone' in str(client.request('GET', '/v1/models', cluster.key).json()), 5)
+    solo.mark()
+    node(cluster, 'repeats', alone='alone')
+    served = solo.wait_served(3)
+    assert len(served) == 3, f'three requests were tried {len(served)} times'
+    node(cluster, 'pauses')
+
+
 @test('sdk.embeddings', direct=True)
 def embeddings(cluster):
     node(cluster, 'embeddings')

@@ -1,0 +1,195 @@
+"""No byte of one request in another (T87): every request and every answer carries a mark of its own.
+
+A request's mark stands in its prompt, an answer's in the id of every event and of a whole answer: it is the seed
+that the request gave. Whatever a client receives, whole or cut, is searched for marks; what a backend has received
+and sent is compared with what the client has sent and received, byte for byte by its CRC. Meanwhile
+clients leave in the middle, and backends are killed.
+
+SLUICE_CANARIES=100000 tests/e2e/run canary: that many requests instead of as many as 20 seconds allow.
+"""
+import json
+import multiprocessing
+import os
+import random
+import re
+import ssl
+import time
+import zlib
+
+from harness.client import CHAT, Client, Closed, chat, sim
+from harness.cluster import NAME, PORT
+from harness.proc import wait_for
+from harness.suite import test
+from suites.usage import plain
+
+PROCESSES = 4
+SECONDS = 20
+LEAST = 1000  # requests, below which a run proves nothing
+MARKS = re.compile(rb'chatcmpl-([0-9a-f]{16})')
+BACKENDS = ('mv-a', 'mv-b', 'tx-c')
+
+
+def crc(data):
+    return f'{zlib.crc32(data):08x}'
+
+
+class Asker:
+    """One process: requests one after the other, on connections that live for some of them."""
+
+    def __init__(self, address, ca, key, number, count, until):
+        self.address = address
+        self.ca = ca
+        self.key = key
+        self.count = count
+        self.until = until
+        self.chance = random.Random(number)
+        self.base = number << 40  # no mark of one process is another's
+        self.asked = self.left = self.cut = self.refused = 0
+        self.whole = []    # (request id, CRC of what was sent, CRC of what came or None)
+        self.foreign = []  # what must stay empty
+        self.client = None
+
+    def run(self):
+        while self.asked < self.count and time.monotonic() < self.until:
+            self.asked += 1
+            mark = self.base | self.asked << 8 | self.chance.randrange(256)
+            try:
+                if self.client is None or self.chance.randrange(30) == 0:
+                    self.renew()
+                self.one(mark)
+            except (OSError, ssl.SSLError, Closed):
+                self.cut += 1
+                self.drop()
+        self.drop()
+        return {name: getattr(self, name) for name in ('asked', 'left', 'cut', 'refused', 'whole', 'foreign')}
+
+    def drop(self):
+        if self.client:
+            self.client.close()
+        self.client = None
+
+    def renew(self):
+        self.drop()
+        self.client = Client(self.address, PORT, ca=self.ca, name=NAME, timeout=30)
+
+    def body(self, mark):
+        """A fourth streams with usage, a fourth without, the rest is whole; lengths differ widely."""
+        kind = self.chance.randrange(4)
+        tokens, frame = int(2 ** self.chance.uniform(0, 8)), self.chance.choice((0, 0, 5, 900))
+        words = f'tokens={tokens} seed={mark} frame={frame}'
+        if self.chance.randrange(8) == 0:
+            words += ' tps=2000'
+        filler = 'x' * int(2 ** self.chance.uniform(0, 13))
+        more = {'stream': True} if kind < 2 else {}
+        if kind == 0:
+            more['stream_options'] = {'include_usage': True}
+        return kind, json.dumps(chat(sim(words, f'mark {mark:016x} {filler}'), **more)).encode()
+
+    def one(self, mark):
+        kind, data = self.body(mark)
+        leaves = self.chance.randrange(10) == 0
+        self.client.send(self.client.head('POST', CHAT, self.key, length=len(data)) + data)
+        if leaves and self.chance.randrange(3) == 0:
+            self.leave()
+            return
+        answer = self.client.read_head()
+        name = answer.field('x-request-id')
+        try:
+            self.read(answer, kind, leaves)
+        finally:
+            self.search(mark, answer)
+        if leaves and not answer.complete:
+            self.leave()
+        elif answer.status != 200:
+            self.refused += 1
+        else:
+            # Of a stream without usage an event was taken out, and the wish for it put in.
+            edited = kind == 1
+            self.whole.append((plain(name), None if edited else crc(data), None if edited else crc(answer.body)))
+
+    def leave(self):
+        self.left += 1
+        self.client.reset()
+        self.client = None
+
+    def read(self, answer, kind, leaves):
+        if kind < 2 and answer.status == 200:
+            for at, _ in enumerate(self.client.read_events(answer)):
+                if leaves and at == 3:
+                    return
+        else:
+            self.client.read_body(answer)
+
+    def search(self, mark, answer):
+        """Every mark in what came, also behind it, must be this request's."""
+        found = {int(text, 16) for text in MARKS.findall(answer.body + self.client.buffer)}
+        if not found <= {mark} or (answer.complete and answer.status == 200 and found != {mark}):
+            self.foreign.append(f'{mark:016x}: {[f"{one:016x}" for one in found]} {answer!r}')
+
+
+def ask(given):
+    return Asker(*given).run()
+
+
+def kill_in_turn(cluster, work):
+    """Kills and restarts the first region's backends in turn, once a second, until the work is done."""
+    pair = [cluster.backends['mv-a'], cluster.backends['mv-b']]
+    kills = 0
+    try:
+        while not work.ready():
+            work.wait(0.7)
+            pair[kills % 2].process.kill()
+            work.wait(0.3)
+            pair[kills % 2].start()
+            kills += 1
+    finally:
+        for backend in pair:
+            if not backend.process.is_alive():
+                backend.start()
+    return kills
+
+
+def compare(cluster, reports, kills):
+    """What backends say of each whole request against what its client says; the number compared. A backend that is
+    killed between its last byte and its log owes a line; one killed before its bytes left has a line too many.
+    """
+    served = {}
+    for name in BACKENDS:
+        for entry in cluster.backends[name].new_served():
+            served.setdefault(plain(entry['id']), []).append(entry)
+    compared = owed = 0
+    for name, sent, received in (one for report in reports for one in report['whole']):
+        ends = [entry for entry in served.get(name, ()) if entry['end'] == 'complete']
+        for entry in served.get(name, ()) if sent else ():
+            assert entry['request_crc32'] == sent, f'{name}: the backend got another body'
+        owed += not ends
+        if received and ends:
+            assert received in [entry['body_crc32'] for entry in ends], f'{name}: the client got another body'
+            compared += 1
+    assert owed <= kills, f'no backend knows {owed} requests that were answered'
+    return compared
+
+
+@test('canary.marks', seconds=900)
+def marks(cluster):
+    wanted = int(os.environ.get('SLUICE_CANARIES', '0'))
+    until = time.monotonic() + (800 if wanted else SECONDS)
+    count = -(-wanted // PROCESSES) if wanted else 1 << 30
+    for name in BACKENDS:
+        cluster.backends[name].mark()
+    given = [(cluster.host4, cluster.ca, cluster.key, number + 1, count, until) for number in range(PROCESSES)]
+    with multiprocessing.get_context('fork').Pool(PROCESSES) as pool:
+        work = pool.map_async(ask, given, chunksize=1)
+        kills = kill_in_turn(cluster, work)
+        reports = work.get(60)
+    total = {name: sum(report[name] for report in reports) for name in ('asked', 'left', 'cut', 'refused')}
+    foreign = [text for report in reports for text in report['foreign']]
+    wait_for(lambda: cluster.counter('pool_exchanges_used') == 0, 15, 'requests stay behind')
+    compared = compare(cluster, reports, kills)
+    print(f'# {total["asked"]} requests, {compared} compared byte for byte, {total["left"]} left by their client, '
+          f'{total["cut"]} cut, {total["refused"]} refused, {kills} kills')
+    assert not foreign, f'{len(foreign)} answers have something of another request: {foreign[:3]}'
+    assert total['asked'] >= (wanted or LEAST) and kills > 5, f'{total}, {kills} kills'
+    assert total['left'] > total['asked'] // 50 and compared > total['asked'] // 3, f'{total}, {compared} compared'
+    assert total['refused'] <= total['asked'] // 100, f'{total["refused"]} were refused'
+    wait_for(lambda: all(cluster.pod_is_up(name) for name in ('mv-a', 'mv-b')), 10, 'the pods are not up again')
