@@ -320,13 +320,14 @@ plan_cut(struct worker *w, struct exchange *x, const struct event *event,
 	return cut;
 }
 
-/* Of a stream the last word counts, of lengths and numbers each by itself. */
+/* Of a stream the last word counts, of lengths and numbers each by itself. A usage that was torn off may lack what
+ * it says last. */
 static void
 take_usage(struct exchange *x, const struct json_usage *usage)
 {
 	struct json_usage *all = &x->usage;
 
-	if (usage->present) {
+	if (usage->present && usage->is_complete) {
 		all->present = true;
 		all->has_prompt = usage->has_prompt;
 		all->has_completion = usage->has_completion;
@@ -353,9 +354,10 @@ is_only_ours(const struct exchange *x, const struct json_usage *usage)
 	       (usage->present || (usage->is_null && x->events > 0));
 }
 
-/* A whole event: read for usage already; passed on, unless it is the one that only we asked for. */
+/* A whole event, `last`: of the stream; read for usage already; passed on, unless it is the one that only we asked
+ * for. */
 static void
-event_complete(struct worker *w, struct exchange *x, const struct event *event, bool has_data)
+event_complete(struct worker *w, struct exchange *x, const struct event *event, bool has_data, bool last)
 {
 	struct json_usage usage = x->usage_scan.usage;
 	struct cut cut;
@@ -369,6 +371,8 @@ event_complete(struct worker *w, struct exchange *x, const struct event *event, 
 		x->events++;
 		worker_count(w, COUNTER_SSE_EVENTS);
 	}
+	if (last)
+		settle_exchange(w, x, USAGE_OK);
 	cut = plan_cut(w, x, event, &usage);
 	put_event(w, x, event, &cut);
 }
@@ -414,7 +418,7 @@ end_event(struct worker *w, struct exchange *x, struct bytes part, bool has_data
 		take_usage(x, &x->usage_scan.usage);
 		x->events += has_data;
 	} else {
-		event_complete(w, x, &event, has_data);
+		event_complete(w, x, &event, has_data, false);
 	}
 	json_usage_init(&x->usage_scan);
 	body_clear(&w->bodies, &x->event);
@@ -508,20 +512,31 @@ relay_job(struct worker *w, struct exchange *x, struct bytes payload)
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
+/* The last event of a stream may lack its empty line, and the line its end: it is an event like the others. */
+static void
+end_open_event(struct worker *w, struct exchange *x)
+{
+	struct event event = { .gathered = &x->event, .bytes = x->event.bytes };
+	bool has_data = x->event_data_at > 0;
+
+	x->event_lines += sse_in_data(&x->sse);
+	event_complete(w, x, &event, has_data, true);
+	body_clear(&w->bodies, &x->event);
+}
+
 /* The answer is complete: settle, last bytes, next. x is gone after it. */
 static void
 end_answer(struct worker *w, struct exchange *x)
 {
 	struct upstream *u = x->upstream;
 
-	if (!x->is_events)
+	if (!x->is_events || x->event_passing)
 		take_usage(x, &x->usage_scan.usage);
+	else if (x->event.bytes > 0)
+		end_open_event(w, x);
 	settle_exchange(w, x, USAGE_OK);
-	/* A stream may end without an empty line: what is left is the client's as well. */
 	if (x->wraps_id && x->event.bytes > 0)
 		pass_job(w, x);
-	else if (x->event.bytes > 0)
-		pass_gathered(w, x);
 	if ((u->head != NULL && u->head->len > 0) || upstream_peek(w, u).len > 0) {
 		u->reusable = false;
 		worker_count_verdict(w, ERR_UPSTREAM_EXTRA_BYTES);

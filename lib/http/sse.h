@@ -43,5 +43,8 @@ void sse_init(struct sse *s);
  */
 enum err sse_feed(struct sse *s, struct bytes *input, enum sse_what *what, struct bytes *piece);
 
+/* True inside a data line whose end has not come. */
+bool sse_in_data(const struct sse *s);
+
 /* True between events: nothing of an unfinished event was seen. */
 bool sse_at_boundary(const struct sse *s);

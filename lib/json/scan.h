@@ -138,7 +138,8 @@ enum err json_scan_end(struct json_scan *s);
 
 /* `usage` of a response object or a stream's event, as the backend said it, and what else is billed by. */
 struct json_usage {
-	bool present;       /* the field is there and is an object */
+	bool present;       /* the field is there and is an object, or that of `response` is (/v1/responses) */
+	bool is_complete;   /* and it has ended */
 	bool has_prompt, has_completion, has_total; /* explicit zero differs from missing */
 	uint64_t prompt_tokens;
 	uint64_t completion_tokens;
@@ -147,7 +148,7 @@ struct json_usage {
 	bool odd_prompt, odd_completion; /* which of them */
 	bool choices_empty; /* "choices":[] at the top level */
 	bool is_null;       /* "usage":null */
-	/* where the member lies in the document, if present or is_null and complete (end > 0) */
+	/* where the top level's member lies in the document, if it has ended (value_end > 0) */
 	uint64_t member_start; /* its name's opening quote */
 	uint64_t value_start;
 	uint64_t value_end;
@@ -176,6 +177,8 @@ struct json_usage_scan {
 	uint8_t key_len;
 	bool in_usage;
 	bool in_data;
+	bool in_response;
+	bool usage_is_nested;
 	bool number_is_odd;
 	bool number_is_quoted;
 	uint8_t fraction_digits; /* behind the point, and 1; 0: before it */

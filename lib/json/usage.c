@@ -1,7 +1,8 @@
 /*
  * Of an answer only a few members of the top level matter: usage, choices, how long what was made is, how
- * many of it there are, and the id of a job. Strings are recognised, so that
- * nothing inside one can pass for a member; the rest of the grammar is the backend's affair.
+ * many of it there are, and the id of a job; and, of an event of /v1/responses, the usage of its `response`.
+ * Strings are recognised, so that nothing inside one can pass for a member; the rest of the grammar is the
+ * backend's affair.
  */
 #include "json/scan.h"
 
@@ -22,6 +23,7 @@ enum usage_key {
 	KEY_USAGE,
 	KEY_CHOICES,
 	KEY_DATA,
+	KEY_RESPONSE,
 	KEY_ID,
 	KEY_LENGTH,
 	KEY_PROMPT,
@@ -51,6 +53,7 @@ key_of(const struct json_usage_scan *s)
 		{ "usage", KEY_USAGE, false },
 		{ "choices", KEY_CHOICES, false },
 		{ "data", KEY_DATA, false },
+		{ "response", KEY_RESPONSE, false },
 		{ "id", KEY_ID, false },
 		{ "duration", KEY_LENGTH, false },
 		{ "seconds", KEY_LENGTH, false },
@@ -117,24 +120,51 @@ number_complete(struct json_usage_scan *s)
 	}
 }
 
+/* Where the member `usage` is looked for. */
+static uint32_t
+usage_depth(const struct json_usage_scan *s)
+{
+	return s->in_response ? 2 : 1;
+}
+
 static bool
 at_key_depth(const struct json_usage_scan *s)
 {
-	return s->depth == 1 || (s->depth == 2 && s->in_usage);
+	return s->depth == usage_depth(s) || (s->in_usage && s->depth == usage_depth(s) + 1);
+}
+
+/* The top level's own usage goes before the one of its `response`. */
+static void
+usage_opens(struct json_usage_scan *s)
+{
+	struct json_usage *usage = &s->usage;
+
+	if (usage->present && (s->in_response || !s->usage_is_nested))
+		return;
+	s->in_usage = true;
+	s->usage_is_nested = s->in_response;
+	usage->present = true;
+	usage->is_complete = false;
+	usage->has_prompt = usage->has_completion = usage->has_total = false;
+	usage->odd_prompt = usage->odd_completion = false;
+	usage->prompt_tokens = usage->completion_tokens = usage->total_tokens = 0;
+	if (s->in_response)
+		return;
+	usage->member_start = s->key_start;
+	usage->value_start = s->offset;
+	usage->value_end = 0;
 }
 
 static void
 opens(struct json_usage_scan *s, uint8_t c)
 {
-	if (s->depth == 1 && c == '{' && s->key == KEY_USAGE && !s->usage.present) {
-		s->in_usage = true;
-		s->usage.present = true;
-		s->usage.member_start = s->key_start;
-		s->usage.value_start = s->offset;
-	}
+	if (s->depth == usage_depth(s) && c == '{' && s->key == KEY_USAGE)
+		usage_opens(s);
 	s->first_of_choices = s->depth == 1 && c == '[' && s->key == KEY_CHOICES;
-	if (s->depth == 1)
+	if (s->depth == 1) {
 		s->in_data = c == '[' && s->key == KEY_DATA;
+		s->in_response = c == '{' && s->key == KEY_RESPONSE;
+	}
 	if (s->depth == 2 && c == '{' && s->in_data && s->usage.data_count < UINT32_MAX)
 		s->usage.data_count++;
 	s->depth++;
@@ -149,11 +179,14 @@ closes(struct json_usage_scan *s, uint8_t c)
 	s->first_of_choices = false;
 	if (s->depth > 0)
 		s->depth--;
-	if (s->depth == 1) {
-		if (s->in_usage)
-			s->usage.value_end = s->offset + 1;
+	if (s->in_usage && s->depth == usage_depth(s)) {
 		s->in_usage = false;
+		s->usage.is_complete = true;
+		if (!s->in_response)
+			s->usage.value_end = s->offset + 1;
 	}
+	if (s->depth == 1)
+		s->in_response = false;
 	s->key = KEY_NONE;
 }
 
@@ -170,7 +203,7 @@ is_null(struct json_usage_scan *s)
 static bool
 counts(const struct json_usage_scan *s)
 {
-	return (s->in_usage && s->depth == 2 && s->key >= KEY_LENGTH) ||
+	return (s->in_usage && s->depth == usage_depth(s) + 1 && s->key >= KEY_LENGTH) ||
 	       (s->depth == 1 && s->key == KEY_LENGTH);
 }
 

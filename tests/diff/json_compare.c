@@ -636,7 +636,8 @@ is_same_usage(const struct json_usage *a, const struct json_usage *b)
 	       a->prompt_tokens == b->prompt_tokens &&
 	       a->completion_tokens == b->completion_tokens && a->total_tokens == b->total_tokens &&
 	       a->suspect == b->suspect && a->choices_empty == b->choices_empty &&
-	       a->is_null == b->is_null && a->member_start == b->member_start &&
+	       a->is_null == b->is_null && a->is_complete == b->is_complete &&
+	       a->member_start == b->member_start &&
 	       a->value_start == b->value_start && a->value_end == b->value_end;
 }
 
@@ -645,6 +646,8 @@ static void
 compare_usage(struct dispute *d)
 {
 	yyjson_val *usage = yyjson_obj_get(d->root, "usage");
+	yyjson_val *response = yyjson_obj_get(d->root, "response");
+	yyjson_val *nested = yyjson_obj_get(response, "usage");
 	yyjson_val *choices = yyjson_obj_get(d->root, "choices");
 	struct json_usage_scan s, cut;
 	const struct json_usage *ours = &s.usage;
@@ -656,13 +659,15 @@ compare_usage(struct dispute *d)
 		json_usage_feed(&cut, bytes_make(d->text.ptr + i, 1));
 	blame(d, is_same_usage(ours, &cut.usage), "usage depends on the cut");
 	if (memchr(d->text.ptr, '\\', d->text.len) != NULL || count_of(d->root, "usage") > 1 ||
-	    count_of(d->root, "choices") > 1)
+	    count_of(d->root, "choices") > 1 || count_of(d->root, "response") > 1 ||
+	    count_of(response, "usage") > 1)
 		return;
-	blame(d, ours->present == yyjson_is_obj(usage), "usage to one of them only");
+	blame(d, ours->present == (yyjson_is_obj(usage) || yyjson_is_obj(nested)), "usage to one of them only");
+	blame(d, ours->is_complete == ours->present, "usage has no end");
 	blame(d, ours->is_null == yyjson_is_null(usage), "null usage to one of them only");
 	blame(d, ours->choices_empty == (yyjson_is_arr(choices) && yyjson_arr_size(choices) == 0),
 	      "empty choices to one of them only");
-	if (ours->present || ours->is_null) {
+	if (yyjson_is_obj(usage) || ours->is_null) {
 		compare_place(d, ours->value_start, ours->value_end, usage);
 		blame(d,
 		      ours->member_start < ours->value_start &&
@@ -672,6 +677,8 @@ compare_usage(struct dispute *d)
 	}
 	if (!ours->present)
 		return;
+	if (!yyjson_is_obj(usage))
+		usage = nested;
 	compare_counter(d, usage, "prompt_tokens", "input_tokens", ours->has_prompt,
 			ours->prompt_tokens);
 	compare_counter(d, usage, "completion_tokens", "output_tokens", ours->has_completion,

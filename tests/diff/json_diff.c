@@ -174,6 +174,11 @@ static const char *const requests[] = {
 	"{\"choices\":[ ],\"x\":[],\"usage\" : { \"total_tokens\" : 7 } }",
 	"{\"choices\":{}}",
 	"[{\"usage\":{\"total_tokens\":1}}]",
+	"{\"response\":{\"usage\":{\"input_tokens\":3,\"output_tokens\":4}},\"usage\":null}",
+	"{\"response\":{\"x\":{\"usage\":{}},\"usage\":{\"a\":{\"output_tokens\":1},\"total_tokens\":-1}}}",
+	"{\"usage\":{\"prompt_tokens\":1},\"response\":{\"usage\":{\"input_tokens\":3}}}",
+	"{\"response\":{\"usage\":{\"input_tokens\":3,\"output_tokens\":-4}},\"usage\":{\"prompt_tokens\":1}}",
+	"{\"response\":[{\"usage\":{\"input_tokens\":3}}],\"choices\":[]}",
 };
 
 static void

@@ -5,9 +5,7 @@
 #include <stdlib.h>
 
 #include "media.h"
-
-/* A date that never moves: answers must not depend on the clock. */
-#define CREATED 1776391234
+#include "response.h"
 
 /* As they stand inside a JSON string: plain words, UTF-8 of each length, and escapes. */
 static const char *const words[] = {
@@ -37,7 +35,7 @@ answer_init(struct answer *answer, const struct ask *ask)
 {
 	*answer = (struct answer){ .ask = ask, .text = { ask->script.seed } };
 	answer->tokens_total = ask_tokens(ask, &answer->is_cut);
-	answer->at = ask->kind == ASK_CHAT ? ANSWER_ROLE : ANSWER_TEXT;
+	answer->at = ask->kind == ASK_CHAT || ask->kind == ASK_RESPONSE ? ANSWER_ROLE : ANSWER_TEXT;
 }
 
 static const char *
@@ -73,9 +71,8 @@ add_object(struct answer *answer, struct buffer *to, uint64_t tokens)
 	return fine && (answer->tokens < answer->tokens_total || buffer_add_text(to, "\\\"}"));
 }
 
-/* Text of the next tokens, at most one event's worth; true if it fitted. */
-static bool
-add_text(struct answer *answer, struct buffer *to, uint64_t tokens)
+bool
+answer_add_text(struct answer *answer, struct buffer *to, uint64_t tokens)
 {
 	uint64_t bytes = answer->ask->script.event_bytes;
 	bool fine = true;
@@ -90,19 +87,20 @@ add_text(struct answer *answer, struct buffer *to, uint64_t tokens)
 	return fine;
 }
 
-static uint64_t
-tokens_of_event(const struct answer *answer)
+uint64_t
+answer_event_tokens(const struct answer *answer)
 {
 	uint64_t left = answer->tokens_total - answer->tokens;
 
 	return left < answer->ask->script.chunk ? left : answer->ask->script.chunk;
 }
 
-/* The value of usage: what was counted, or what the script makes of it. */
-static bool
-add_usage(const struct answer *answer, struct buffer *to, uint64_t tokens)
+bool
+answer_add_usage(const struct answer *answer, struct buffer *to, uint64_t tokens)
 {
 	const struct script *script = &answer->ask->script;
+	bool is_response = answer->ask->kind == ASK_RESPONSE;
+	const char *in = is_response ? "input" : "prompt", *out = is_response ? "output" : "completion";
 	uint64_t prompt = ask_prompt_tokens(answer->ask);
 	const char *odd = script->usage_negative ? "-1" : script->usage_huge ? "9223372036854775808" :
 			  script->usage_zero ? "0" : NULL;
@@ -110,19 +108,19 @@ add_usage(const struct answer *answer, struct buffer *to, uint64_t tokens)
 	if (script->usage_null)
 		return buffer_add_text(to, "null");
 	if (odd != NULL)
-		return buffer_addf(to, "{\"prompt_tokens\":%s,\"completion_tokens\":%s,\"total_tokens\":%s}",
-				   odd, odd, odd);
+		return buffer_addf(to, "{\"%s_tokens\":%s,\"%s_tokens\":%s,\"total_tokens\":%s}", in, odd, out,
+				   odd, odd);
 	return buffer_addf(to,
-			   "{\"prompt_tokens\":%" PRIu64 ",\"completion_tokens\":%s%" PRIu64
+			   "{\"%s_tokens\":%" PRIu64 ",\"%s_tokens\":%s%" PRIu64
 			   ",\"total_tokens\":%" PRIu64 "}",
-			   prompt, script->usage_half ? "-" : "", tokens, prompt + tokens);
+			   in, prompt, out, script->usage_half ? "-" : "", tokens, prompt + tokens);
 }
 
 static bool
 add_opening(const struct answer *answer, struct buffer *to, const char *object)
 {
 	return buffer_addf(to, "{\"id\":\"%s-%016" PRIx64 "\",\"object\":\"%s\",\"created\":%d,\"model\":",
-			   id_prefix(answer->ask), answer->ask->script.seed, object, CREATED) &&
+			   id_prefix(answer->ask), answer->ask->script.seed, object, ANSWER_CREATED) &&
 	       buffer_add_json(to, bytes_from_text(answer->ask->model));
 }
 
@@ -151,10 +149,12 @@ static bool
 add_piece(struct answer *answer, struct buffer *to)
 {
 	bool is_chat = answer->ask->kind == ASK_CHAT;
-	const char *before = calls(answer) ? "\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"" :
+	const char *before = calls(answer) ? "\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{"
+					     "\"arguments\":\"" :
 			     is_chat ? "\"delta\":{\"content\":\"" : "\"text\":\"";
 
-	return buffer_addf(to, "{\"index\":0,%s", before) && add_text(answer, to, tokens_of_event(answer)) &&
+	return buffer_addf(to, "{\"index\":0,%s", before) &&
+	       answer_add_text(answer, to, answer_event_tokens(answer)) &&
 	       buffer_addf(to, "\"%s,\"finish_reason\":null}", calls(answer) ? "}}]}" : is_chat ? "}" : "");
 }
 
@@ -192,7 +192,7 @@ add_event_usage(const struct answer *answer, struct buffer *to)
 		return true;
 	if (is_early || answer->at == ANSWER_USAGE || answer->at == ANSWER_LATE_USAGE || ask->wants_running_usage)
 		return buffer_add_text(to, ",\"usage\":") &&
-		       add_usage(answer, to, is_early ? answer->tokens_total : answer->tokens);
+		       answer_add_usage(answer, to, is_early ? answer->tokens_total : answer->tokens);
 	return ask->script.no_usage_null || buffer_add_text(to, ",\"usage\":null");
 }
 
@@ -203,6 +203,8 @@ has(const struct answer *answer, unsigned int at)
 	const struct script *script = &answer->ask->script;
 	bool has_usage = answer->ask->wants_usage && !script->no_usage && !script->usage_early;
 
+	if (answer->ask->kind == ASK_RESPONSE && at > ANSWER_FINISH)
+		return at == ANSWER_END;
 	switch (at) {
 	case ANSWER_TEXT:
 		return answer->tokens_total > 0;
@@ -232,13 +234,16 @@ answer_next_event(struct answer *answer, struct buffer *to)
 {
 	const char *object = answer->ask->kind == ASK_CHAT ? "chat.completion.chunk" :
 							     "text_completion";
+	size_t torn = answer->ask->script.torn, before = to->len;
 	bool fine;
 
 	if (answer->ask->kind == ASK_TRANSCRIPT)
 		return media_next_event(answer, to);
 	if (answer->at == ANSWER_END)
 		return false;
-	if (answer->at == ANSWER_DONE)
+	if (answer->ask->kind == ASK_RESPONSE)
+		fine = response_add_event(answer, to);
+	else if (answer->at == ANSWER_DONE)
 		fine = buffer_add_text(to, "data: [DONE]\n\n");
 	else
 		fine = buffer_add_text(to, "data: ") && add_opening(answer, to, object) &&
@@ -247,6 +252,8 @@ answer_next_event(struct answer *answer, struct buffer *to)
 		       buffer_add_text(to, "}\n\n");
 	answer->events++;
 	go_on(answer);
+	if (fine && answer->at == ANSWER_END)
+		to->len -= torn < to->len - before ? torn : to->len - before;
 	return fine;
 }
 
@@ -322,11 +329,11 @@ whole_text(struct answer *answer, struct buffer *to)
 		fine = fine && buffer_add_text(to, is_chat ? "\"message\":{\"role\":\"assistant\",\"content\":\"" :
 							     "\"text\":\"");
 	while (fine && answer->tokens < answer->tokens_total)
-		fine = add_text(answer, to, tokens_of_event(answer));
+		fine = answer_add_text(answer, to, answer_event_tokens(answer));
 	fine = fine && buffer_addf(to, "\"%s,\"finish_reason\":\"%s\"}]",
 				   calls(answer) ? "}}]}" : is_chat ? "}" : "", finish_of(answer));
 	if (fine && !answer->ask->script.no_usage)
-		fine = buffer_add_text(to, ",\"usage\":") && add_usage(answer, to, answer->tokens);
+		fine = buffer_add_text(to, ",\"usage\":") && answer_add_usage(answer, to, answer->tokens);
 	return fine && buffer_add_text(to, "}");
 }
 
@@ -342,6 +349,8 @@ answer_whole(struct answer *answer, struct buffer *to)
 	case ASK_VIDEO:
 	case ASK_JOB:
 		return media_whole(answer, to);
+	case ASK_RESPONSE:
+		return response_whole(answer, to);
 	case ASK_MODELS:
 		return buffer_add_text(to, "{\"object\":\"list\",\"data\":[{\"id\":\"sim\","
 					   "\"object\":\"model\",\"owned_by\":\"sluice\"}]}");

@@ -24,6 +24,8 @@ ask_kind_of(const char *method, const char *path)
 		return ASK_CHAT;
 	if (posts && path_ends_with(path, "/v1/completions"))
 		return ASK_COMPLETION;
+	if (posts && path_ends_with(path, "/v1/responses"))
+		return ASK_RESPONSE;
 	if (posts && path_ends_with(path, "/v1/embeddings"))
 		return ASK_EMBEDDING;
 	if (posts && path_ends_with(path, "/v1/images/generations"))
@@ -102,7 +104,7 @@ read_messages(struct ask *ask, struct bytes messages)
 	return walk.wrong ? "messages must be an array" : wrong;
 }
 
-/* A string, or an array of strings or of token numbers. */
+/* A string, or an array of strings, of token numbers or, of a response, of messages. */
 static const char *
 read_input(struct ask *ask, struct bytes input)
 {
@@ -113,6 +115,8 @@ read_input(struct ask *ask, struct bytes input)
 	if (is_string(input))
 		return read_text(ask, inside_quotes(input));
 	ask->input_count = 0;
+	if (ask->kind == ASK_RESPONSE)
+		return read_messages(ask, input);
 	walk = json_elements(input);
 	while (!wrong && json_next(&walk)) {
 		ask->input_count++;
@@ -183,6 +187,7 @@ static const struct {
 	{ "stream_options", read_stream_options },
 	{ "max_tokens", read_token_limit },
 	{ "max_completion_tokens", read_token_limit },
+	{ "max_output_tokens", read_token_limit },
 	{ "messages", read_messages },
 	{ "prompt", read_input },
 	{ "input", read_input },

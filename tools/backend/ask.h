@@ -20,6 +20,7 @@ enum ask_kind {
 	ASK_TRANSCRIPT, /* a form */
 	ASK_CHAT,       /* from here on: JSON */
 	ASK_COMPLETION,
+	ASK_RESPONSE,
 	ASK_EMBEDDING,
 	ASK_IMAGE,
 	ASK_SPEECH,
@@ -36,7 +37,7 @@ struct ask {
 	bool wants_running_usage; /* stream_options.continuous_usage_stats */
 	bool wants_base64;        /* encoding_format of an embedding */
 	bool has_token_limit;
-	uint64_t token_limit; /* max_completion_tokens or max_tokens */
+	uint64_t token_limit; /* max_completion_tokens, max_tokens or max_output_tokens */
 	uint64_t prompt_bytes;
 	uint32_t input_count; /* of an embedding */
 	uint64_t n;           /* images wanted */

@@ -66,6 +66,8 @@ read_print_word(struct ask *ask, char *word)
 		memcpy(ask->model, word + 6, strlen(word + 6) + 1);
 	else if (strcmp(word, "kind=completion") == 0)
 		ask->kind = ASK_COMPLETION;
+	else if (strcmp(word, "kind=response") == 0)
+		ask->kind = ASK_RESPONSE;
 	else if (strcmp(word, "kind=chat") == 0)
 		ask->kind = ASK_CHAT;
 	else if (strcmp(word, "usage") == 0)

@@ -6,15 +6,17 @@ region is well; the words of a fault are for the backend of the first region onl
 own, so that no row suffers for another one's bad reputation, and so all rows can run at once.
 """
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 from harness import net
 from harness.backend import expected
-from harness.client import Closed, chat, sim
+from harness.client import CHAT, Closed, chat, sim
 from harness.proc import wait_for
 from harness.suite import test
 from suites.usage import cost_of, plain, rows_of
 
+RESPONSES = '/v1/responses'
 TOKENS = 16
 AT_ONCE = 24
 SICK, WELL = 'fault', 'fault2'  # the backends of region mv and tx
@@ -125,22 +127,50 @@ FAULTS = (  # words, whole, stream
     ('usage_early', None, Whole()),
     ('usage_early no_usage_null', None, Whole()),
     ('usage_late', None, Whole('estimated')),
+    # the end
+    ('torn=1', None, Whole()),
+    ('no_done torn=1', None, Whole()),
+    ('no_done torn=2', None, Whole()),
+    ('no_done torn=1 frame=5', None, Whole()),
+    ('no_done torn=20', None, Whole('estimated')),
+    ('usage_late torn=1', None, Whole('estimated')),
+)
+
+RESPONSE_FAULTS = (  # of /v1/responses, whose streams end with their usage and have no data: [DONE]
+    ('', Whole(), Whole()),
+    ('frame=1', None, Whole()),
+    ('event_bytes=3000', Whole(), Whole()),
+    ('torn=1', None, Whole()),
+    ('torn=20', None, Whole('estimated')),
+    ('no_usage', Whole('estimated'), Whole('estimated')),
+    ('usage_null', Whole('estimated'), Whole('estimated')),
+    ('usage_zero', Whole('free'), Whole('free')),
+    ('usage_negative', Whole('suspect'), Whole('suspect')),
+    ('usage_half', Whole('half'), Whole('half')),
+    ('decoys', Whole(), Whole()),
+    ('error=429', BUSY, BUSY),
+    ('error=500', Error(500), Error(500)),
+    ('reset', LOST, LOST),
+    ('hang', SILENT, SILENT),
+    ('reset_after=5', None, Cut(5)),
+    ('part_bytes=50 reset_after=0', Cut(), None),
 )
 
 
 class Row:
     """One request of the table; its checks raise AssertionError."""
 
-    def __init__(self, cluster, number, words, want, stream, regions, wants_usage=False):
+    def __init__(self, cluster, number, words, want, stream, regions, wants_usage=False, path=CHAT):
         self.cluster = cluster
         self.words = words
         self.want = want
         self.stream = stream
         self.regions = regions
         self.wants_usage = wants_usage
+        self.path = path
         self.model = f'row-{number}' if isinstance(number, int) else number
         self.request_id = self.again_id = self.request_bytes = None
-        self.name = f'{words or "well"}, {"stream" if stream else "whole"}' \
+        self.name = f'{path} {words or "well"}, {"stream" if stream else "whole"}' \
             f'{" with usage" if wants_usage else ""}, {regions} regions'
 
     def sell(self):
@@ -161,25 +191,26 @@ class Row:
         more = {'stream': True} if self.stream else {}
         if self.wants_usage:
             more['stream_options'] = {'include_usage': True}
+        if self.path == RESPONSES:
+            return {'model': self.model, 'input': sim(self.sick_words()), **more}
         return chat(sim(self.sick_words()), model=self.model, **more)
 
     def wanted_body(self, words):
-        content = len(self.body()['messages'][0]['content'])
-        usage = ' usage' if self.wants_usage else ''
-        return expected(self.cluster.sim, f'tokens={TOKENS} {words} model={self.model}{usage} '
-                        f'prompt_bytes={content}', self.stream)
+        if not self.wants_usage and self.path == CHAT and ('no_done' in words or 'usage_late' in words):
+            words = re.sub(r'torn=\d+', '', words)  # what is torn is the event that the client must not see
+        words += ' kind=response' if self.path == RESPONSES else ' usage' if self.wants_usage else ''
+        return expected(self.cluster.sim, f'tokens={TOKENS} {words} model={self.model} '
+                        f'prompt_bytes={len(sim(self.sick_words()))}', self.stream)
 
     def ask(self):
         self.request_bytes = len(json.dumps(self.body()))
         with self.cluster.client(timeout=15) as client:
-            answer = client.begin(self.cluster.key, self.body())
+            answer = client.start('POST', self.path, self.cluster.key, self.body())
             self.request_id = answer.field('x-request-id')
             assert self.request_id, 'an answer has no id'
+            assert self.is_event_stream(answer) == (self.stream and answer.status == 200), answer.fields
             try:
-                for _ in client.read_events(answer) if self.is_event_stream(answer) else ():
-                    pass
-                if not self.is_event_stream(answer):
-                    client.read_body(answer)
+                client.read_body(answer)
             except Closed:
                 pass
             answer.body += b'' if answer.complete else self.rest(client, answer)
@@ -281,7 +312,7 @@ class Row:
         else:
             count = row['completion_tokens']
             prompt = sick[0]['prompt_tokens'] if want.bill == 'half' else self.request_bytes // 4
-            assert count >= TOKENS and (not self.stream or count <= TOKENS + 3), row
+            assert count >= TOKENS and (not self.stream or count <= TOKENS + 3), row  # events, not tokens
             self.check_row(row, 200, OK, ESTIMATED, prompt, count)
         assert bool(row['suspect']) == (isinstance(want, Whole) and want.bill in ('suspect', 'half')), row
 
@@ -291,14 +322,20 @@ class Row:
         assert has == wanted, f'the ledger has {has}, not {wanted}'
 
 
+def kinds_of_row():
+    """(words, want, is a stream, regions, asks for usage, path) of each row."""
+    for path, faults in ((CHAT, FAULTS), (RESPONSES, RESPONSE_FAULTS)):
+        for words, whole, stream in faults:
+            for want, streams in ((whole, False), (stream, True)):
+                may_ask = streams and path == CHAT and isinstance(want, Whole)
+                for regions in (1, 2) if want else ():
+                    for wants_usage in (False, True) if may_ask else (False,):
+                        yield words, want, streams, regions, wants_usage, path
+
+
 def rows_of_table(cluster):
-    number = 0
-    for words, whole, stream in FAULTS:
-        for want, streams in ((whole, False), (stream, True)):
-            for regions in (1, 2) if want else ():
-                for wants_usage in (False, True) if streams and isinstance(want, Whole) else (False,):
-                    yield Row(cluster, number, words, want, streams, regions, wants_usage)
-                    number += 1
+    for number, kind in enumerate(kinds_of_row()):
+        yield Row(cluster, number, *kind)
 
 
 class Failures:

@@ -252,8 +252,52 @@ usage_is_read_where_it_stands_and_nowhere_else(void **state)
 	assert_int_equal(usage_of("{\"usage\":{\"input_tokens\":3,\"output_tokens\":4}}").completion_tokens, 4);
 	usage = usage_of("{\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":-4}}");
 	assert_true(usage.has_prompt && !usage.odd_prompt && usage.odd_completion && !usage.has_completion);
-	usage = usage_of("{\"usage\":{\"prompt_tokens\":9223372036854775808,\"completion_tokens\":4,\"total_tokens\":-1}}");
+	usage = usage_of("{\"usage\":{\"prompt_tokens\":9223372036854775808,\"completion_tokens\":4,"
+			 "\"total_tokens\":-1}}");
 	assert_true(usage.odd_prompt && !usage.odd_completion && usage.has_completion && !usage.has_prompt);
+}
+
+static void
+usage_of_a_response_is_read_from_its_last_event(void **state)
+{
+	struct json_usage usage;
+
+	(void)state;
+	usage = usage_of("{\"type\":\"response.completed\",\"response\":{\"id\":\"resp_1\",\"output\":[{\"usage\":"
+			 "{\"input_tokens\":9}}],\"usage\":{\"input_tokens\":3,\"input_tokens_details\":"
+			 "{\"cached_tokens\":1,\"output_tokens\":8},\"output_tokens\":4,\"total_tokens\":7}},"
+			 "\"sequence_number\":5}");
+	assert_true(usage.present && usage.is_complete && usage.has_prompt && usage.has_completion);
+	assert_false(usage.suspect);
+	assert_int_equal(usage.prompt_tokens, 3);
+	assert_int_equal(usage.completion_tokens, 4);
+	assert_int_equal(usage.total_tokens, 7);
+	assert_false(usage.has_id);
+	assert_int_equal(usage.value_end, 0);
+	usage = usage_of("{\"response\":{\"usage\":null,\"duration\":5,\"data\":[{}]},"
+			 "\"x\":{\"response\":{\"usage\":{}}}}");
+	assert_false(usage.present || usage.is_null || usage.has_length || usage.data_count > 0);
+	assert_false(usage_of("{\"response\":[{\"usage\":{\"input_tokens\":3}}]}").present);
+	assert_false(usage_of("{\"response\":{\"a\":{\"usage\":{\"input_tokens\":3}}}}").present);
+	/* The top level's own goes before it, wherever it stands. */
+	usage = usage_of("{\"response\":{\"usage\":{\"input_tokens\":3,\"output_tokens\":-4}},"
+			 "\"usage\":{\"prompt_tokens\":5}}");
+	assert_true(usage.has_prompt && !usage.has_completion && !usage.odd_completion);
+	assert_int_equal(usage.prompt_tokens, 5);
+	assert_int_equal(usage.member_start, 60);
+	usage = usage_of("{\"usage\":{\"prompt_tokens\":5},\"response\":{\"usage\":{\"input_tokens\":3}}}");
+	assert_int_equal(usage.prompt_tokens, 5);
+	assert_int_equal(usage.value_end, 28);
+}
+
+static void
+usage_that_is_torn_off_is_not_complete(void **state)
+{
+	(void)state;
+	assert_false(usage_of("{\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":12").is_complete);
+	assert_false(usage_of("{\"response\":{\"usage\":{\"input_tokens\":5,\"x\":{}").is_complete);
+	assert_true(usage_of("{\"usage\":{\"prompt_tokens\":5}").is_complete);
+	assert_true(usage_of("{\"response\":{\"usage\":{\"input_tokens\":5}").is_complete);
 }
 
 static void
@@ -362,6 +406,8 @@ main(void)
 		cmocka_unit_test(chat_fields_are_held_to_the_contract),
 		cmocka_unit_test(edits_replace_bytes_and_nothing_else),
 		cmocka_unit_test(usage_is_read_where_it_stands_and_nowhere_else),
+		cmocka_unit_test(usage_of_a_response_is_read_from_its_last_event),
+		cmocka_unit_test(usage_that_is_torn_off_is_not_complete),
 		cmocka_unit_test(lengths_are_read_to_the_millisecond),
 		cmocka_unit_test(what_was_made_is_counted_and_named),
 		cmocka_unit_test(each_path_has_fields_of_its_own),
