@@ -19,8 +19,18 @@ class Response:
     def __init__(self, status, fields):
         self.status = status
         self.fields = fields  # as (name, value), names in lower case
-        self.body = b''
+        self.pieces = []      # of the body: it is joined when somebody wants to see it
         self.complete = False
+
+    @property
+    def body(self):
+        if len(self.pieces) != 1:
+            self.pieces = [b''.join(self.pieces)]
+        return self.pieces[0]
+
+    @body.setter
+    def body(self, whole):
+        self.pieces = [whole]
 
     def field(self, name):
         for field, value in self.fields:
@@ -51,7 +61,7 @@ class Client:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = plain
         self.host = name or host
-        self.buffer = b''
+        self.buffer = bytearray()  # what is received and not read
         self.outgoing = None  # the pieces of pour() that are left
         self.unsent = b''
         self.sent = 0  # bytes of pour()
@@ -170,20 +180,17 @@ class Client:
     # ---- answers
 
     def read_until(self, mark):
-        while mark not in self.buffer:
+        while (end := self.buffer.find(mark)) < 0:
             self.buffer += self.receive()
-        part, self.buffer = self.buffer.split(mark, 1)
+        part = self.read_exactly(end)
+        del self.buffer[:len(mark)]
         return part
 
     def read_exactly(self, size):
-        pieces, have = [self.buffer], len(self.buffer)
-        try:
-            while have < size:
-                pieces.append(self.receive())
-                have += len(pieces[-1])
-        finally:
-            whole = self.buffer = b''.join(pieces)
-        part, self.buffer = whole[:size], whole[size:]
+        while len(self.buffer) < size:
+            self.buffer += self.receive()
+        part = bytes(self.buffer[:size])
+        del self.buffer[:size]
         return part
 
     def read_head(self):
@@ -215,7 +222,7 @@ class Client:
             response.complete = True
         elif response.field('transfer-encoding') == 'chunked':
             for chunk in self.chunks(response):
-                response.body += chunk
+                response.pieces.append(chunk)
         else:
             length = response.field('content-length')
             assert length is not None, 'neither length nor chunks'
@@ -227,7 +234,7 @@ class Client:
         rest = b''
         for chunk in self.chunks(response):
             rest += chunk
-            response.body += chunk
+            response.pieces.append(chunk)
             while b'\n\n' in rest:
                 event, rest = rest.split(b'\n\n', 1)
                 yield event + b'\n\n'

@@ -213,7 +213,8 @@ class Row:
                 client.read_body(answer)
             except Closed:
                 pass
-            answer.body += b'' if answer.complete else self.rest(client, answer)
+            if not answer.complete:
+                answer.pieces.append(self.rest(client, answer))
             self.check_answer(answer)
             if isinstance(self.want, Whole) and self.regions == 1:
                 again = client.begin(self.cluster.key, chat(sim('tokens=1'), model=self.model))
@@ -228,7 +229,7 @@ class Row:
     @staticmethod
     def rest(client, answer):
         """What of a cut answer with a length has come."""
-        return client.buffer if answer.field('content-length') else b''
+        return bytes(client.buffer) if answer.field('content-length') else b''
 
     def check_answer(self, answer):
         want = self.want

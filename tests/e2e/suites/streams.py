@@ -102,8 +102,11 @@ def slow_but_whole(cluster):
     with cluster.client(window=4096, timeout=30) as client:
         response = client.begin(cluster.key, body)
         time.sleep(1.5)
-        for _ in client.read_events(response):
-            pass
+        try:
+            for _ in client.read_events(response):
+                pass
+        except Closed as how:
+            raise AssertionError(f'{how} behind {len(response.body)} bytes: {response.body[-300:]}') from how
     assert response.body == expected(cluster.sim, 'tokens=20000 seed=5 model=sim')
 
 
