@@ -14,7 +14,7 @@
 #include "dataplane/answer.h"
 #include "dataplane/worker.h"
 
-/* Patience for a cut answer's last bytes to be acknowledged. */
+/* Patience for more of a cut answer's last bytes to be acknowledged. */
 #define ABORTING_NS (5 * NSEC_PER_SEC)
 /* How often a stalled answer is looked at, as parts of the stall time. */
 #define STALL_LOOKS 4
@@ -335,6 +335,7 @@ client_cut(struct worker *w, struct client *c)
 		return;
 	}
 	tcp_notify_below(w->tcp, c->conn, 0);
+	c->acked_bytes = c->sent_bytes - tcp_unacked(w->tcp, c->conn);
 	set_state(w, c, CLIENT_ABORTING, ABORTING_NS);
 }
 
@@ -834,6 +835,20 @@ look_for_stall(struct worker *w, struct client *c)
 	set_timer(w, c, w->config.times.stall_ns / STALL_LOOKS);
 }
 
+/* A slow client gets the end of a cut answer, which says why it was cut, as long as it takes some of it. */
+static void
+look_for_last_bytes(struct worker *w, struct client *c)
+{
+	uint64_t acked_bytes = c->sent_bytes - tcp_unacked(w->tcp, c->conn);
+
+	if (acked_bytes == c->acked_bytes) {
+		client_abort(w, c);
+		return;
+	}
+	c->acked_bytes = acked_bytes;
+	set_timer(w, c, ABORTING_NS);
+}
+
 /* True if it is not the client that is slow with its body: its answer waited for descriptors, or the backend
  * takes nothing, which its own timer ends. */
 static bool
@@ -877,6 +892,9 @@ client_timer_expired(struct worker *w, struct client *c)
 	case CLIENT_DRAIN:
 		worker_count_verdict(w, ERR_CLIENT_SLOW);
 		client_abort(w, c);
+		return;
+	case CLIENT_ABORTING:
+		look_for_last_bytes(w, c);
 		return;
 	default:
 		client_abort(w, c);

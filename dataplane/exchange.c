@@ -467,9 +467,9 @@ exchange_timer_expired(struct worker *w, struct exchange *x)
 {
 	if (relay_keep_alive(w, x))
 		return;
-	/* While the client takes nothing, the backend is not to blame for its silence. */
-	if (x->state == EXCHANGE_RELAY && !stream_has_room(w, x->stream)) {
-		set_timer(w, x, w->config.times.between_events_ns);
+	/* While the client takes little, the backend is not to blame for its silence: it is not read. */
+	if (x->state == EXCHANGE_RELAY && x->waits_for_client) {
+		relay_run(w, x);
 		return;
 	}
 	/* Nor while the client sends nothing: that is the client's own timer. */

@@ -92,6 +92,7 @@ struct exchange {
 	bool is_events;
 	bool reads_answer; /* for what it was billed by */
 	bool wraps_id;     /* the answer is gathered, and its id is replaced */
+	bool waits_for_client; /* what the backend sends is not read until the client has taken more */
 	bool settled;
 	uint16_t status;
 	struct json_usage usage;

@@ -21,7 +21,7 @@ arm(struct worker *w, struct exchange *x)
 {
 	uint64_t at_ns = w->now_ns + w->config.times.between_events_ns;
 
-	if (x->is_events && x->events == 0) {
+	if (x->is_events && x->events == 0 && !x->waits_for_client) {
 		if (x->silent_until_ns == 0)
 			x->silent_until_ns = w->now_ns + w->config.times.first_event_ns;
 		at_ns = w->now_ns + w->config.times.keep_alive_ns;
@@ -714,13 +714,16 @@ relay_run(struct worker *w, struct exchange *x)
 	/* A request is not answered before it was sent. */
 	if (x->state != EXCHANGE_HEAD && x->state != EXCHANGE_RELAY)
 		return;
+	x->waits_for_client = false;
 	for (;;) {
 		struct bytes input;
 		size_t offered;
 		enum feed_end how;
 
-		if (x->state == EXCHANGE_RELAY && !stream_has_room(w, s))
+		if (x->state == EXCHANGE_RELAY && !stream_has_room(w, s)) {
+			x->waits_for_client = true;
 			break;
+		}
 		input = upstream_peek(w, u);
 		if (input.len == 0) {
 			if (u->eof) {

@@ -1,6 +1,7 @@
 """Answers event by event: whole streams, slow readers, and streams that break on either side."""
 import json
 import time
+from contextlib import suppress
 
 from harness.backend import expected
 from harness.client import CHAT, Closed, chat, elapsed, sim
@@ -108,6 +109,28 @@ def slow_but_whole(cluster):
         except Closed as how:
             raise AssertionError(f'{how} behind {len(response.body)} bytes: {response.body[-300:]}') from how
     assert response.body == expected(cluster.sim, 'tokens=20000 seed=5 model=sim')
+
+
+@test('streams.slow-but-steady-readers', seconds=60)
+def slow_but_steady(cluster):
+    """Who takes a little all the time is not cut by the timer between events, which is the backend's; and of a stream
+    that its backend cut long ago takes all that came before, and the reason."""
+    wait_fault_pod(cluster)
+    words = 'tokens=20000 seed=6'
+    with cluster.client(window=4096, timeout=30) as client, cluster.client(window=4096, timeout=30) as other:
+        response = client.begin(cluster.key, chat(sim(words), stream=True))
+        broken_off = other.begin(cluster.key, chat(sim(f'{words} reset_after=600'), model='fault', stream=True))
+        for _ in range(26):
+            client.buffer += client.receive(2000)
+            other.buffer += other.receive(2000)
+            time.sleep(0.3)
+        client.read_body(response)
+        with suppress(Closed):
+            other.read_body(broken_off)
+    assert response.complete and response.body == expected(cluster.sim, f'{words} model=sim')
+    events = broken_off.body.split(b'\n\n')
+    assert len(events) > 100 and events[-2].startswith(b'data: {"error":'), broken_off.body[-400:]
+    assert not broken_off.complete and 'upstream_failed' in str(events[-2]), events[-2]
 
 
 @test('streams.client-gone')
