@@ -27,6 +27,7 @@ LIB_LAYERS = {
     'lib/http': {'base', 'http'},
     'lib/json': {'base', 'json'},
     'lib/limit': {'base', 'limit'},
+    'lib/spread': {'base', 'spread'},
     'lib/meter': {'base', 'meter'},
     'lib/shm': {'base', 'shm'},
     'lib/config': {'base', 'config'},
