@@ -116,6 +116,8 @@ check_field_value(struct bytes text)
 static const char *const surfaces[] = { "ecolink", "infer", NULL };
 static const char *const instance_states[] = { "running", "stopped", "credit_depleted", NULL };
 static const char *const pod_states[] = { "ready", "drain", "maint", NULL };
+static const char *const policies[] = { "round-robin", "least-loaded", "prefix", NULL };
+static const char *const resends[] = { "until-first-byte", "never-sent", NULL };
 
 #define NAME(bytes)                                                                                \
 	{ .name = "name", .column = "name", .kind = FIELD_TEXT, .flags = REQUIRED, .max = (bytes), \
@@ -124,6 +126,15 @@ static const char *const pod_states[] = { "ready", "drain", "maint", NULL };
 	{ .name = field, .column = expression, .kind = FIELD_NUMBER, .flags = READ_ONLY }
 #define NUMBER(field, low, high)                                                                   \
 	{ .name = field, .column = field, .kind = FIELD_NUMBER, .min = (low), .max = (high) }
+/* How requests for a model or an instance are routed. Timers of 0: as configured. */
+#define ROUTING                                                                                    \
+	{ .name = "policy", .column = "policy", .kind = FIELD_CHOICE, .choices = policies },       \
+	{ .name = "resend", .column = "resend", .kind = FIELD_CHOICE, .choices = resends },        \
+	{ .name = "retry_percent", .column = "retry_percent", .kind = FIELD_NUMBER,                \
+	  .flags = NULLABLE, .max = 100 },                                                         \
+	NUMBER("connect_ms", 0, 3600000), NUMBER("response_head_ms", 0, 86400000),                 \
+	NUMBER("first_event_ms", 0, 86400000), NUMBER("between_events_ms", 0, 86400000),           \
+	NUMBER("request_ms", 0, 86400000)
 
 static const struct field account_fields[] = {
 	NAME(64),
@@ -200,6 +211,7 @@ static const struct field model_fields[] = {
 	NAME(190),
 	{ .name = "price", .column = "price_id", .kind = FIELD_REFERENCE, .flags = NULLABLE,
 	  .target = NOUN_PRICE },
+	ROUTING,
 	SHOWN("created_at", "created_at"),
 	{ 0 },
 };
@@ -219,6 +231,7 @@ static const struct field instance_fields[] = {
 	{ .name = "price", .column = "price_id", .kind = FIELD_REFERENCE, .flags = NULLABLE,
 	  .target = NOUN_PRICE },
 	{ .name = "state", .column = "state", .kind = FIELD_CHOICE, .choices = instance_states },
+	ROUTING,
 	SHOWN("created_at", "created_at"),
 	{ 0 },
 };

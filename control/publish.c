@@ -39,6 +39,12 @@ static const enum shm_section tables[NOUN_COUNT] = {
 	[NOUN_INSTANCE] = SHM_INSTANCES, [NOUN_KEY] = SHM_KEYS,
 };
 
+/* Columns TARGET_ROUTING and on of what can be asked for; TARGET_PRICE and TARGET_DEPLOYMENTS stand before. */
+#define ROUTING                                                                                    \
+	" policy, resend, ifnull(retry_percent, 65535), connect_ms, response_head_ms, first_event_ms," \
+	" between_events_ms, request_ms"
+enum { TARGET_PRICE = 2, TARGET_DEPLOYMENTS, TARGET_ROUTING, TARGET_END = TARGET_ROUTING + 8 };
+
 /* Column 0 is the id. Lists come as comma-separated ids, in order. */
 static const char *const queries[NOUN_COUNT] = {
 	[NOUN_ACCOUNT] = "SELECT id, suspended, credited_nano, spent_nano FROM accounts",
@@ -54,13 +60,13 @@ static const char *const queries[NOUN_COUNT] = {
 		" ORDER BY position, pod_id)) FROM deployments",
 	[NOUN_MODEL] =
 		"SELECT id, name, ifnull(price_id, 0), (SELECT group_concat(d) FROM"
-		" (SELECT id AS d FROM deployments WHERE model_id = models.id ORDER BY position, id))"
-		" FROM models",
+		" (SELECT id AS d FROM deployments WHERE model_id = models.id ORDER BY position, id)),"
+		ROUTING " FROM models",
 	[NOUN_ALIAS] = "SELECT id, name, model_id FROM aliases",
 	[NOUN_INSTANCE] =
-		"SELECT id, name, account_id, ifnull(price_id, 0), state, (SELECT group_concat(d) FROM"
+		"SELECT id, name, ifnull(price_id, 0), (SELECT group_concat(d) FROM"
 		" (SELECT id AS d FROM deployments WHERE instance_id = instances.id"
-		" ORDER BY position, id)) FROM instances",
+		" ORDER BY position, id))," ROUTING ", account_id, state FROM instances",
 	[NOUN_KEY] = "SELECT id, hash, account_id, plan_id, revoked, surface FROM keys",
 };
 
@@ -155,12 +161,32 @@ make_pod(struct shm_pod *pod, sqlite3_stmt *row)
 	       copy_name(&pod->credential, store_column_text(row, 4));
 }
 
-static void
-make_target(const struct publish *p, struct shm_target *target, int64_t price_id, struct bytes ids)
+static uint32_t
+column_ms(sqlite3_stmt *row, int at)
 {
-	target->price = refer(p, NOUN_PRICE, price_id);
-	target->deployment_count = refer_list(p, NOUN_DEPLOYMENT, ids, target->deployments,
-					      SHM_TARGET_DEPLOYMENTS_MAX);
+	int64_t value = sqlite3_column_int64(row, at);
+
+	return value < 0 ? 0 : value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
+}
+
+static void
+make_target(const struct publish *p, struct shm_target *target, sqlite3_stmt *row)
+{
+	int at = TARGET_ROUTING;
+
+	CHECK_STATIC(SHM_RETRY_AS_CONFIGURED == 65535, "as the queries say");
+	target->price = refer(p, NOUN_PRICE, sqlite3_column_int64(row, TARGET_PRICE));
+	target->deployment_count =
+		refer_list(p, NOUN_DEPLOYMENT, store_column_text(row, TARGET_DEPLOYMENTS),
+			   target->deployments, SHM_TARGET_DEPLOYMENTS_MAX);
+	target->policy = (uint8_t)sqlite3_column_int(row, at++);
+	target->resend = (uint8_t)sqlite3_column_int(row, at++);
+	target->retry_percent = (uint16_t)sqlite3_column_int(row, at++);
+	target->connect_ms = column_ms(row, at++);
+	target->response_head_ms = column_ms(row, at++);
+	target->first_event_ms = column_ms(row, at++);
+	target->between_events_ms = column_ms(row, at++);
+	target->request_ms = column_ms(row, at);
 }
 
 static bool
@@ -225,8 +251,7 @@ make_body(const struct publish *p, enum noun noun, sqlite3_stmt *row, union body
 	case NOUN_MODEL:
 		body->model.model_id = id;
 		body->model.live = 1;
-		make_target(p, &body->model.target, sqlite3_column_int64(row, 2),
-			    store_column_text(row, 3));
+		make_target(p, &body->model.target, row);
 		return copy_name(&body->model.name, store_column_text(row, 1));
 	case NOUN_ALIAS:
 		body->alias.alias_id = id;
@@ -236,11 +261,10 @@ make_body(const struct publish *p, enum noun noun, sqlite3_stmt *row, union body
 		       copy_name(&body->alias.name, store_column_text(row, 1));
 	case NOUN_INSTANCE:
 		body->instance.instance_id = id;
-		body->instance.account = refer(p, NOUN_ACCOUNT, sqlite3_column_int64(row, 2));
-		body->instance.state = (uint8_t)sqlite3_column_int(row, 4);
+		body->instance.account = refer(p, NOUN_ACCOUNT, sqlite3_column_int64(row, TARGET_END));
+		body->instance.state = (uint8_t)sqlite3_column_int(row, TARGET_END + 1);
 		body->instance.live = 1;
-		make_target(p, &body->instance.target, sqlite3_column_int64(row, 3),
-			    store_column_text(row, 5));
+		make_target(p, &body->instance.target, row);
 		return body->instance.account != SHM_NONE &&
 		       copy_name(&body->instance.name, store_column_text(row, 1));
 	case NOUN_KEY:
@@ -344,9 +368,13 @@ make_cells(struct publish *p, enum noun noun, uint32_t entry, sqlite3_stmt *row)
 
 		atomic_store(&health->probe_state, SHM_PROBE_UNKNOWN);
 		atomic_store(&health->probe_latency_us, 0);
-		atomic_store(&health->in_flight, 0);
-		atomic_store(&health->consecutive_errors, 0);
 		atomic_store(&health->eject_until_ns, 0);
+		atomic_store(&health->eject_errors, 0);
+		atomic_store(&health->eject_row, 0);
+		atomic_store(&health->eject_prober, 0);
+		atomic_store(&health->in_flight, 0);
+		atomic_store(&health->busy_until_ns, 0);
+		atomic_store(&health->first_token, 0);
 	}
 }
 

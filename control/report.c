@@ -65,24 +65,53 @@ describe_tables(const struct publish *publish, yyjson_mut_doc *doc)
 }
 
 struct pod_counts {
-	uint32_t by_state[SHM_PROBE_DOWN + 1];
+	uint32_t by_probe[SHM_PROBE_DOWN + 1];
+	uint32_t by_state[SHM_POD_MAINT + 1];
+	uint32_t ejected; /* half open ones included */
+	uint32_t busy;
 };
 
 static struct pod_counts
-count_pods(const struct publish *publish)
+count_pods(const struct publish *publish, uint64_t now_ns)
 {
 	const struct entries *entries = &publish->entries[NOUN_POD];
 	struct pod_counts counts = { 0 };
 
 	for (uint32_t entry = 0; entry < entries->fresh; entry++) {
-		uint32_t state;
+		const struct shm_pod_health *health;
+		struct shm_pod pod;
+		uint32_t probe;
 
-		if (entries->id_of[entry] == 0)
+		if (entries->id_of[entry] == 0 || shm_read_pod(&publish->shm, entry, &pod) != ERR_OK)
 			continue;
-		state = atomic_load(&shm_pod_health(&publish->shm, entry)->probe_state);
-		counts.by_state[state <= SHM_PROBE_DOWN ? state : SHM_PROBE_UNKNOWN]++;
+		health = shm_pod_health(&publish->shm, entry);
+		probe = atomic_load(&health->probe_state);
+		counts.by_probe[probe <= SHM_PROBE_DOWN ? probe : SHM_PROBE_UNKNOWN]++;
+		counts.by_state[pod.state <= SHM_POD_MAINT ? pod.state : SHM_POD_READY]++;
+		counts.ejected += atomic_load(&health->eject_until_ns) != 0;
+		counts.busy += atomic_load(&health->busy_until_ns) > now_ns;
 	}
 	return counts;
+}
+
+/* The mean of the last answers, without its age (lib/spread). */
+static uint32_t
+first_token_us(const struct shm_pod_health *health)
+{
+	return (uint32_t)atomic_load(&health->first_token);
+}
+
+/* What its answers say: lib/spread/eject.h, and whether it asked for a pause. */
+static const char *
+passive_name(const struct shm_pod_health *health, uint64_t now_ns)
+{
+	uint64_t until_ns = atomic_load(&health->eject_until_ns);
+
+	if (until_ns > now_ns)
+		return "ejected";
+	if (until_ns != 0)
+		return "half-open";
+	return atomic_load(&health->busy_until_ns) > now_ns ? "busy" : "in";
 }
 
 /* Every pod by name with what probes and workers know of it; at most 1000. */
@@ -91,8 +120,10 @@ describe_pods(struct control *control, yyjson_mut_doc *doc)
 {
 	static const char *const states[] = { "unknown", "up", "down" };
 	yyjson_mut_val *pods = yyjson_mut_arr(doc);
+	static const char *const manners[] = { "ready", "drain", "maint" };
+	uint64_t now_ns = clock_now_ns();
 	sqlite3_stmt *row = store_prepare(&control->store,
-					  "SELECT id, name FROM pods ORDER BY id LIMIT 1000");
+					  "SELECT id, name, state FROM pods ORDER BY id LIMIT 1000");
 
 	while (row != NULL && sqlite3_step(row) == SQLITE_ROW) {
 		uint32_t entry = entries_find(&control->publish.entries[NOUN_POD],
@@ -100,6 +131,7 @@ describe_pods(struct control *control, yyjson_mut_doc *doc)
 		const struct shm_pod_health *health;
 		yyjson_mut_val *pod;
 		uint32_t state;
+		int manner = sqlite3_column_int(row, 2);
 
 		if (entry == ENTRIES_NONE)
 			continue;
@@ -109,13 +141,14 @@ describe_pods(struct control *control, yyjson_mut_doc *doc)
 		yyjson_mut_obj_add_sint(doc, pod, "id", sqlite3_column_int64(row, 0));
 		yyjson_mut_obj_add_strcpy(doc, pod, "name",
 					  (const char *)sqlite3_column_text(row, 1));
+		yyjson_mut_obj_add_str(doc, pod, "state",
+				       manners[manner >= 0 && manner < (int)COUNT_OF(manners) ? manner : 0]);
 		yyjson_mut_obj_add_str(doc, pod, "probe", states[state <= SHM_PROBE_DOWN ? state : 0]);
 		yyjson_mut_obj_add_uint(doc, pod, "probe_us", atomic_load(&health->probe_latency_us));
 		yyjson_mut_obj_add_uint(doc, pod, "in_flight", atomic_load(&health->in_flight));
-		yyjson_mut_obj_add_uint(doc, pod, "errors",
-					atomic_load(&health->consecutive_errors));
-		yyjson_mut_obj_add_bool(doc, pod, "ejected",
-					atomic_load(&health->eject_until_ns) > clock_now_ns());
+		yyjson_mut_obj_add_uint(doc, pod, "first_token_us", first_token_us(health));
+		yyjson_mut_obj_add_uint(doc, pod, "errors", atomic_load(&health->eject_errors));
+		yyjson_mut_obj_add_str(doc, pod, "passive", passive_name(health, now_ns));
 		yyjson_mut_arr_append(pods, pod);
 	}
 	sqlite3_finalize(row);
@@ -358,7 +391,7 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	const struct publish *publish = &control->publish;
 	const struct ledger *ledger = &control->ledger;
 	const struct probe *probe = &control->probe;
-	struct pod_counts pods = count_pods(publish);
+	struct pod_counts pods = count_pods(publish, now_ns);
 
 	one(out, "control_uptime_seconds", "gauge", "Since control started.",
 	    (now_ns - control->started_at_ns) / NSEC_PER_SEC);
@@ -388,9 +421,15 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	one(out, "probe_transitions_total", "counter", "Pods that came up or went down.",
 	    probe->transitions);
 	describe(out, "pods", "gauge", "Pods by what their probes say.");
-	fprintf(out, "sluice_pods{probe=\"unknown\"} %u\n", pods.by_state[SHM_PROBE_UNKNOWN]);
-	fprintf(out, "sluice_pods{probe=\"up\"} %u\n", pods.by_state[SHM_PROBE_UP]);
-	fprintf(out, "sluice_pods{probe=\"down\"} %u\n", pods.by_state[SHM_PROBE_DOWN]);
+	fprintf(out, "sluice_pods{probe=\"unknown\"} %u\n", pods.by_probe[SHM_PROBE_UNKNOWN]);
+	fprintf(out, "sluice_pods{probe=\"up\"} %u\n", pods.by_probe[SHM_PROBE_UP]);
+	fprintf(out, "sluice_pods{probe=\"down\"} %u\n", pods.by_probe[SHM_PROBE_DOWN]);
+	describe(out, "pods_by_state", "gauge", "Pods by what the operator wants of them.");
+	fprintf(out, "sluice_pods_by_state{state=\"ready\"} %u\n", pods.by_state[SHM_POD_READY]);
+	fprintf(out, "sluice_pods_by_state{state=\"drain\"} %u\n", pods.by_state[SHM_POD_DRAIN]);
+	fprintf(out, "sluice_pods_by_state{state=\"maint\"} %u\n", pods.by_state[SHM_POD_MAINT]);
+	one(out, "pods_ejected", "gauge", "Pods that are ejected or half open.", pods.ejected);
+	one(out, "pods_busy", "gauge", "Pods that asked for a pause.", pods.busy);
 }
 
 char *

@@ -199,4 +199,17 @@ static const char version_2[] =
 	"ALTER TABLE ledger ADD COLUMN unit INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE ledger ADD COLUMN units INTEGER NOT NULL DEFAULT 0;";
 
-const char *const schema_migrations[SCHEMA_VERSION] = { version_1, version_2 };
+/* How requests for a target are routed. Null and 0: as sluice.yaml says. */
+#define ADD_ROUTING(table)                                                                         \
+	"ALTER TABLE " table " ADD COLUMN policy INTEGER NOT NULL DEFAULT 0;"                      \
+	"ALTER TABLE " table " ADD COLUMN resend INTEGER NOT NULL DEFAULT 0;"                      \
+	"ALTER TABLE " table " ADD COLUMN retry_percent INTEGER;"                                  \
+	"ALTER TABLE " table " ADD COLUMN connect_ms INTEGER NOT NULL DEFAULT 0;"                  \
+	"ALTER TABLE " table " ADD COLUMN response_head_ms INTEGER NOT NULL DEFAULT 0;"            \
+	"ALTER TABLE " table " ADD COLUMN first_event_ms INTEGER NOT NULL DEFAULT 0;"              \
+	"ALTER TABLE " table " ADD COLUMN between_events_ms INTEGER NOT NULL DEFAULT 0;"           \
+	"ALTER TABLE " table " ADD COLUMN request_ms INTEGER NOT NULL DEFAULT 0;"
+
+static const char version_3[] = ADD_ROUTING("models") ADD_ROUTING("instances");
+
+const char *const schema_migrations[SCHEMA_VERSION] = { version_1, version_2, version_3 };

@@ -41,7 +41,7 @@
  */
 
 #define SHM_MAGIC UINT64_C(0x0000454349554c53) /* "SLUICE" little-endian */
-#define SHM_LAYOUT_VERSION 3
+#define SHM_LAYOUT_VERSION 4
 #define SHM_READ_TRIES_MAX 8
 #define SHM_WORKERS_MAX 64
 #define SHM_NONE UINT32_MAX /* no entry */
@@ -139,11 +139,32 @@ struct shm_plan {
 
 #define SHM_TARGET_DEPLOYMENTS_MAX 8
 
+/* Which pod of a deployment gets a request (lib/spread). */
+enum shm_policy { SHM_POLICY_ROUND_ROBIN, SHM_POLICY_LEAST_LOADED, SHM_POLICY_PREFIX, SHM_POLICY_COUNT };
+
+/* When a failed try may be followed by another one (api.md section 8). */
+enum shm_resend {
+	SHM_RESEND_UNTIL_FIRST_BYTE, /* until the client has a byte of the answer */
+	SHM_RESEND_NEVER_SENT,       /* only if no byte of the request went to a backend */
+	SHM_RESEND_COUNT
+};
+
+#define SHM_RETRY_AS_CONFIGURED UINT16_MAX
+
 /* Something that can be asked for: what a model and an instance have in common. */
 struct shm_target {
 	uint32_t price; /* entry of SHM_PRICES or SHM_NONE: model_not_priced */
 	uint32_t deployment_count;
 	uint32_t deployments[SHM_TARGET_DEPLOYMENTS_MAX]; /* in order of preference of region */
+	uint8_t policy; /* enum shm_policy */
+	uint8_t resend; /* enum shm_resend */
+	uint16_t retry_percent; /* further tries per hundred requests, or SHM_RETRY_AS_CONFIGURED */
+	/* 0: as configured */
+	uint32_t connect_ms;
+	uint32_t response_head_ms;
+	uint32_t first_event_ms;
+	uint32_t between_events_ms;
+	uint32_t request_ms; /* all of it */
 };
 
 struct shm_model {
@@ -267,9 +288,13 @@ struct shm_pod_health {
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t probe_state; /* enum shm_probe_state */
 	_Atomic uint32_t probe_latency_us;
 	/* by workers */
-	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t in_flight;
-	_Atomic uint32_t consecutive_errors;
-	_Atomic uint64_t eject_until_ns; /* passive ejection; 0: none */
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t eject_until_ns; /* these four: spread/eject.h */
+	_Atomic uint32_t eject_errors;
+	_Atomic uint32_t eject_row;
+	_Atomic uint32_t eject_prober;
+	_Atomic uint32_t in_flight;
+	_Atomic uint64_t busy_until_ns; /* it said so itself (429, 503) */
+	_Atomic uint64_t first_token;   /* spread_latency_add() */
 };
 
 #define SHM_COUNTERS_MAX 448
@@ -289,11 +314,11 @@ CHECK_STATIC(sizeof(struct shm_header) % CACHE_LINE_BYTES == 0, "sections follow
 CHECK_STATIC(sizeof(struct shm_key) == 56, "key");
 CHECK_STATIC(sizeof(struct shm_account) == 16, "account");
 CHECK_STATIC(sizeof(struct shm_plan) == 40, "plan");
-CHECK_STATIC(sizeof(struct shm_target) == 40, "target");
-CHECK_STATIC(sizeof(struct shm_model) == 248, "model");
+CHECK_STATIC(sizeof(struct shm_target) == 64, "target");
+CHECK_STATIC(sizeof(struct shm_model) == 272, "model");
 CHECK_STATIC(sizeof(struct shm_alias) == 208, "alias");
 CHECK_STATIC(sizeof(struct shm_price) == 72, "price");
-CHECK_STATIC(sizeof(struct shm_instance) == 248, "instance");
+CHECK_STATIC(sizeof(struct shm_instance) == 272, "instance");
 CHECK_STATIC(sizeof(struct shm_region) == 64, "region");
 CHECK_STATIC(sizeof(struct shm_deployment) == 536, "deployment");
 CHECK_STATIC(sizeof(struct shm_pod) == 272, "pod");

@@ -46,12 +46,15 @@ put_list(FILE *out, const char *label, const uint32_t *entries, uint32_t count, 
 static void
 put_target(FILE *out, const struct shm_target *target)
 {
+	static const char *const policies[] = { "round-robin", "least-loaded", "prefix" };
+
 	if (target->price == SHM_NONE)
 		fputs(" price=none", out);
 	else
 		fprintf(out, " price=%u", target->price);
 	put_list(out, "deployments", target->deployments, target->deployment_count,
 		 SHM_TARGET_DEPLOYMENTS_MAX);
+	fprintf(out, " policy=%s", target->policy < SHM_POLICY_COUNT ? policies[target->policy] : "?");
 }
 
 static void

@@ -87,7 +87,7 @@ print_noun_usage(FILE *to, const struct word_noun *noun)
 		      to);
 	if (strcmp(noun->name, "pod") == 0)
 		fputs("  sluicectl pod drain NAME   no new requests; running ones finish\n"
-		      "  sluicectl pod maint NAME   neither requests nor probes\n"
+		      "  sluicectl pod maint NAME   no requests at all, running ones end now; no probes\n"
 		      "  sluicectl pod ready NAME\n",
 		      to);
 	if (noun->words[0].name != NULL)

@@ -48,8 +48,21 @@ static const struct word pod_words[] = {
 	{ 0 },
 };
 
+#define ROUTING_WORDS                                                                              \
+	{ "policy", "policy", WORD_TEXT, "round-robin, least-loaded or prefix" },                  \
+	{ "resend", "resend", WORD_TEXT,                                                           \
+	  "after a failed try: until-first-byte of the answer, or never-sent" },                   \
+	{ "retry-percent", "retry_percent", WORD_NUMBER,                                           \
+	  "further tries per hundred requests; none: as configured" },                             \
+	{ "connect-ms", "connect_ms", WORD_NUMBER, "to connect to a pod; 0: as configured" },      \
+	{ "response-head-ms", "response_head_ms", WORD_NUMBER, "to its answer's head; 0: as configured" }, \
+	{ "first-event-ms", "first_event_ms", WORD_NUMBER, "to a stream's first event; 0: as configured" }, \
+	{ "between-events-ms", "between_events_ms", WORD_NUMBER, "between two of them; 0: as configured" }, \
+	{ "request-ms", "request_ms", WORD_NUMBER, "for a whole request; 0: as configured" }
+
 static const struct word model_words[] = {
 	{ "price", "price", WORD_TEXT, "name of a price; none: answered 402" },
+	ROUTING_WORDS,
 	{ 0 },
 };
 
@@ -63,6 +76,7 @@ static const struct word instance_words[] = {
 	{ "account", "account", WORD_TEXT, "its owner" },
 	{ "price", "price", WORD_TEXT, "name of a price; none: answered 402" },
 	{ "state", "state", WORD_TEXT, "running, stopped or credit_depleted" },
+	ROUTING_WORDS,
 	{ 0 },
 };
 

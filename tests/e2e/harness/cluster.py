@@ -48,6 +48,7 @@ ports:
 limits:
   clients: 2048
   upstreams: 2048
+  handshakes: 64
 surfaces:
   ecolink:
     cors: https://console.example http://localhost:3000
@@ -56,6 +57,8 @@ surfaces:
 timeouts:
   head: 3s
   body: 3s
+  body_grace: 4s
+  stall: 60s
   response_head: {patience}ms
   first_event: {patience}ms
   between_events: {patience}ms
@@ -352,7 +355,7 @@ class Cluster:
 
     def pod_is_up(self, name):
         pods = {pod['name']: pod for pod in self.admin.call('GET', 'status')['pods']}
-        return pods[name]['probe'] == 'up' and not pods[name]['ejected']
+        return pods[name]['probe'] == 'up' and pods[name]['passive'] in ('in', 'half-open')
 
     def dataplane_rss_bytes(self):
         """nsenter replaces itself by the program, so its process is the dataplane's."""

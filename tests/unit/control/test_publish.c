@@ -104,6 +104,45 @@ a_model_leads_to_price_regions_and_pods(void **state)
 }
 
 static void
+a_target_says_how_it_is_routed(void **state)
+{
+	struct world *w = world_make();
+	struct shm_instance instance;
+	struct shm_target target;
+	uint32_t entry;
+
+	(void)state;
+	make_catalogue(w);
+	target = find_model(w, "llama").target;
+	assert_int_equal(target.policy, SHM_POLICY_ROUND_ROBIN);
+	assert_int_equal(target.resend, SHM_RESEND_UNTIL_FIRST_BYTE);
+	assert_int_equal(target.retry_percent, SHM_RETRY_AS_CONFIGURED);
+	assert_int_equal(target.connect_ms, 0);
+	world_put(w, NOUN_MODEL, "llama",
+		  "{\"policy\":\"prefix\",\"resend\":\"never-sent\",\"retry_percent\":0,\"connect_ms\":1,"
+		  "\"response_head_ms\":2,\"first_event_ms\":3,\"between_events_ms\":4,\"request_ms\":5}");
+	target = find_model(w, "llama").target;
+	assert_int_equal(target.policy, SHM_POLICY_PREFIX);
+	assert_int_equal(target.resend, SHM_RESEND_NEVER_SENT);
+	assert_int_equal(target.retry_percent, 0);
+	assert_int_equal(target.connect_ms, 1);
+	assert_int_equal(target.response_head_ms, 2);
+	assert_int_equal(target.first_event_ms, 3);
+	assert_int_equal(target.between_events_ms, 4);
+	assert_int_equal(target.request_ms, 5);
+	world_put(w, NOUN_MODEL, "llama", "{\"retry_percent\":null}");
+	assert_int_equal(find_model(w, "llama").target.retry_percent, SHM_RETRY_AS_CONFIGURED);
+	assert_int_equal(find_model(w, "llama").target.deployment_count, 2);
+	world_sql(w, "UPDATE instances SET policy = 1, request_ms = 7");
+	assert_int_equal(publish_changes(&w->control.publish, w->now_ns), ERR_OK);
+	assert_int_equal(shm_find_instance(tables(w), 1, &instance, &entry), ERR_OK);
+	assert_int_equal(instance.target.policy, SHM_POLICY_LEAST_LOADED);
+	assert_int_equal(instance.target.request_ms, 7);
+	assert_int_equal(instance.state, SHM_INSTANCE_RUNNING);
+	world_free(w);
+}
+
+static void
 a_plan_becomes_nanoseconds_per_request(void **state)
 {
 	struct world *w = world_make();
@@ -337,6 +376,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_model_leads_to_price_regions_and_pods),
+		cmocka_unit_test(a_target_says_how_it_is_routed),
 		cmocka_unit_test(a_plan_becomes_nanoseconds_per_request),
 		cmocka_unit_test(one_change_touches_one_entry),
 		cmocka_unit_test(a_deleted_deployment_leaves_its_model_before_it_goes),
