@@ -381,6 +381,7 @@ check_instance(struct worker *w, struct bytes name, uint64_t instance_id, struct
 	if (instance.state == SHM_INSTANCE_CREDIT_DEPLETED)
 		return refuse(refusal, REFUSAL_CREDIT_DEPLETED);
 	a->instance_id = instance_id;
+	a->target_entry = entry;
 	a->target = instance.target;
 	a->target_name = instance.name;
 	return true;
@@ -396,7 +397,8 @@ check_model(struct worker *w, struct bytes model, struct admission *a, struct re
 
 	if (shm_find_model(&w->shm, model, &found, &entry) == ERR_OK) {
 		a->model_id = found.model_id;
-		a->target = found.target;
+		a->target_entry = entry;
+	a->target = found.target;
 		a->target_name = found.name;
 		return true;
 	}

@@ -88,6 +88,7 @@ struct admission {
 	struct bucket_limit limit; /* ns_per_unit 0: none */
 	uint64_t requests_per_minute;
 	/* the target, from admit_body() */
+	uint32_t target_entry; /* of the model, or of the instance if instance_id is set */
 	uint64_t model_id;
 	uint64_t instance_id;
 	struct shm_target target;

@@ -43,14 +43,15 @@ CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors s
  * section 9.6: closing at once could take the answer away from it). */
 #define DRAIN_BYTES_MAX (64 * 1024)
 
-#define TRIES_MAX 3          /* per request: more backends that fail than that are an outage */
+#define TRIES_MAX 8          /* of routing.tries: room for what a request remembers */
+#define STALE_RESET_NS_MAX (1 * NSEC_PER_SEC) /* a kept connection that is reset later than this was not stale */
 #define INTERIM_HEADS_MAX 8  /* 1xx of one answer: a backend that sends more is no backend */
-#define REQUESTS_PER_CONNECTION_MAX 1000
 #define EVENTS_PER_TURN_MAX 256   /* TCP events handled per loop turn */
 #define HANDSHAKE_STEPS_PER_TURN 1
 #define CLIENT_STEPS_PER_TURN 64  /* pieces of plaintext of one client per turn */
 #define READY_PER_TURN_MAX 64
 #define TIMERS_PER_TURN_MAX 256
+#define SWEEPS_PER_TURN_MAX 32    /* backend connections looked at after a change of the tables */
 #define UPSTREAMS_IDLE_PER_POD_MAX 64
 #define UPSTREAM_FIELDS_BYTES 1536 /* prepared request fields of one exchange */
 #define CONTENT_TYPE_BYTES_MAX 256 /* a longer one is not passed on, but for the pass-through */

@@ -162,8 +162,12 @@ static void
 add_sessions(struct sum *sum, const struct config *config, const struct worker_counts *counts)
 {
 	struct worker_part parts[WORKER_PARTS];
+	struct shm_capacity tables = { .count = { [SHM_PODS] = config->capacity.pods,
+						  [SHM_DEPLOYMENTS] = config->capacity.deployments,
+						  [SHM_MODELS] = config->capacity.models,
+						  [SHM_INSTANCES] = config->capacity.instances } };
 
-	worker_parts(counts, config->capacity.pods, config->capacity.deployments, parts);
+	worker_parts(counts, &tables, parts);
 	for (int i = 0; i < WORKER_PARTS; i++)
 		add(sum, "sessions", parts[i].name, parts[i].count, parts[i].each_bytes, parts[i].bytes);
 }

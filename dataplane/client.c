@@ -35,9 +35,27 @@ set_timer(struct worker *w, struct client *c, uint64_t after_ns)
 }
 
 static void
+handshake_ended(struct worker *w, struct client *c)
+{
+	if (c->earlier != NULL)
+		c->earlier->later = c->later;
+	else
+		w->handshake_oldest = c->later;
+	if (c->later != NULL)
+		c->later->earlier = c->earlier;
+	else
+		w->handshake_newest = c->earlier;
+	c->earlier = NULL;
+	c->later = NULL;
+	w->handshakes--;
+}
+
+static void
 set_state(struct worker *w, struct client *c, enum client_state state, uint64_t timer_after_ns)
 {
 	CHECK(c->state != CLIENT_FREE || state == CLIENT_HANDSHAKE || state == CLIENT_HEAD);
+	if (c->state == CLIENT_HANDSHAKE)
+		handshake_ended(w, c);
 	c->state = state;
 	set_timer(w, c, timer_after_ns);
 }
@@ -59,27 +77,69 @@ client_make_ready(struct worker *w, struct client *c)
 
 /* --- begin and end ------------------------------------------------------------------ */
 
+static void
+handshake_begun(struct worker *w, struct client *c)
+{
+	if (w->handshakes == w->config.limits.handshakes) {
+		worker_count_verdict(w, ERR_HANDSHAKES_FULL);
+		client_abort(w, w->handshake_oldest);
+	}
+	c->earlier = w->handshake_newest;
+	if (c->earlier != NULL)
+		c->earlier->later = c;
+	else
+		w->handshake_oldest = c;
+	w->handshake_newest = c;
+	w->handshakes++;
+}
+
+/* A session for the connection, counted for its network. */
+static struct client *
+take_session(struct worker *w, tcp_conn_t conn)
+{
+	struct tcp_tuple tuple;
+	uint64_t source;
+	struct client *c;
+
+	tcp_tuple_of(w->tcp, conn, &tuple);
+	source = sources_of(tuple.remote.byte);
+	if (!sources_take(&w->sources, source, w->config.limits.per_source)) {
+		worker_count_verdict(w, ERR_SOURCE_FULL);
+		return NULL;
+	}
+	c = worker_client_get(w);
+	if (c == NULL) {
+		worker_count_verdict(w, ERR_CLIENTS_FULL);
+		sources_give(&w->sources, source);
+		return NULL;
+	}
+	c->source = source;
+	return c;
+}
+
 struct client *
 client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
 {
 	const struct listener *listener = &w->config.listeners[listener_user];
-	struct client *c = worker_client_get(w);
+	struct client *c = take_session(w, conn);
 
 	if (c == NULL) {
-		worker_count_verdict(w, ERR_CLIENTS_FULL);
 		tcp_abort(w->tcp, conn);
 		return NULL;
 	}
 	c->conn = conn;
 	c->stream.client = c;
+	c->scan.limits = &w->config.limits.head;
 	if (listener->tls) {
 		c->tls = tls_accept(w->tls);
 		if (c->tls == NULL) {
 			worker_count_verdict(w, ERR_CLIENTS_FULL);
 			tcp_abort(w->tcp, conn);
+			sources_give(&w->sources, c->source);
 			worker_client_put(w, c);
 			return NULL;
 		}
+		handshake_begun(w, c);
 	}
 	tcp_set_user(w->tcp, conn, worker_user(USER_CLIENT, client_index(w, c)));
 	worker_count(w, COUNTER_CLIENTS_ACCEPTED);
@@ -107,6 +167,9 @@ release(struct worker *w, struct client *c)
 	worker_head_put(w, c->head);
 	c->head = NULL;
 	worker_count(w, COUNTER_CLIENTS_CLOSED);
+	sources_give(&w->sources, c->source);
+	if (c->state == CLIENT_HANDSHAKE)
+		handshake_ended(w, c);
 	/* On the ready list the object is still linked; run_ready() returns it to the pool. */
 	c->state = CLIENT_FREE;
 	if (!c->is_ready)
@@ -312,11 +375,11 @@ client_answered(struct worker *w, struct client *c)
 	if (c->broken)
 		return;
 	c->requests++;
-	if (c->close_after || w->draining || c->requests >= REQUESTS_PER_CONNECTION_MAX) {
+	if (c->close_after || w->draining || c->requests >= w->config.limits.requests) {
 		end(w, c);
 		return;
 	}
-	c->scan = (struct h1_scan){ 0 };
+	c->scan = (struct h1_scan){ .limits = &w->config.limits.head };
 	if (c->body_in.done) {
 		set_state(w, c, CLIENT_HEAD, w->config.times.idle_ns);
 	} else {
@@ -512,7 +575,8 @@ head_complete(struct worker *w, struct client *c)
 	struct h1_request *request = &w->request;
 
 	c->minor_version = request->head.minor_version;
-	c->close_after = !request->head.keep_alive;
+	c->close_after = !request->head.keep_alive || w->draining ||
+			 c->requests + 1 >= w->config.limits.requests;
 	h1_body_init(&c->body_in, &request->head);
 	c->owes_continue = request->expect_continue && !c->body_in.done;
 	if (!stream_request(w, &c->stream, request))

@@ -46,6 +46,9 @@ struct client {
 	struct head_buffer *head;
 	struct stream stream;
 	struct client *next; /* in the free list or the ready list */
+	struct client *later;   /* of the clients in a handshake */
+	struct client *earlier;
+	uint64_t source; /* its network (limit/sources.h) */
 	enum client_state state;
 	bool is_ready;   /* on the ready list */
 	bool eof;        /* the peer sent FIN or close_notify */

@@ -6,8 +6,8 @@
  * is known. What still comes is then pushed on.
  *
  * A try is one backend connection. As long as the client has no byte of an answer, a failed try is followed
- * by another one at a pod that has not failed, at most TRIES_MAX in all; a kept-alive connection that
- * turns out to be dead is nobody's fault and does not rule its pod out.
+ * by another one at a pod that has not failed, as far as routing.tries and the target's budget go; a kept-alive
+ * connection that turns out to be dead is nobody's fault and does not rule its pod out.
  */
 #include "dataplane/exchange.h"
 
@@ -24,8 +24,20 @@
 static void
 set_timer(struct worker *w, struct exchange *x, uint64_t after_ns)
 {
+	exchange_set_timer(w, x, w->now_ns + after_ns);
+}
+
+void
+exchange_set_timer(struct worker *w, struct exchange *x, uint64_t at_ns)
+{
 	x->timer.kind = TIMER_EXCHANGE;
-	timer_set(&w->timers, &x->timer, w->now_ns + after_ns);
+	timer_set(&w->timers, &x->timer, at_ns < x->deadline_ns ? at_ns : x->deadline_ns);
+}
+
+uint64_t
+exchange_time_ns(uint32_t target_ms, uint64_t configured_ns)
+{
+	return target_ms > 0 ? target_ms * NSEC_PER_MSEC : configured_ns;
 }
 
 static void
@@ -38,12 +50,13 @@ set_state(struct exchange *x, enum exchange_state state)
 /* --- begin ---------------------------------------------------------------------------- */
 
 static void
-begin_scan(struct exchange *x, const struct h1_request *request)
+begin_scan(const struct worker *w, struct exchange *x, const struct h1_request *request)
 {
 	struct bytes boundary;
 
 	if (x->admission.body_kind == BODY_IS_JSON) {
 		json_scan_init(&x->json);
+		json_scan_bound(&x->json, w->config.limits.json_depth, w->config.limits.json_keys);
 	} else if (x->admission.body_kind == BODY_IS_FORM) {
 		const struct h1_field *type = h1_find(&request->head, BYTES_LITERAL("content-type"));
 
@@ -51,6 +64,30 @@ begin_scan(struct exchange *x, const struct h1_request *request)
 		CHECK(type != NULL && multipart_boundary(type->value, &boundary) == ERR_OK);
 		multipart_init(&x->form, boundary);
 	}
+}
+
+/* A body may take timeouts.body_grace, and a second more for each limits.body_rate bytes that have come. One that
+ * passes through comes as fast as its backend takes it. */
+static uint64_t
+body_due_at_ns(const struct worker *w, const struct exchange *x)
+{
+	uint64_t rate_bytes = w->config.limits.body_rate_bytes;
+	uint64_t at_ns = x->admitted_at_ns + w->config.times.body_total_ns;
+	uint64_t by_rate_ns = x->admitted_at_ns + w->config.times.body_grace_ns;
+
+	if (x->admission.never_resend)
+		return UINT64_MAX;
+	if (rate_bytes == 0)
+		return at_ns;
+	by_rate_ns += x->received_bytes / rate_bytes * NSEC_PER_SEC +
+		      x->received_bytes % rate_bytes * NSEC_PER_SEC / rate_bytes;
+	return by_rate_ns < at_ns ? by_rate_ns : at_ns;
+}
+
+static void
+wait_for_body(struct worker *w, struct exchange *x)
+{
+	exchange_set_timer(w, x, body_due_at_ns(w, x));
 }
 
 struct exchange *
@@ -75,12 +112,14 @@ exchange_open(struct worker *w, struct stream *s, const struct admission *admiss
 	x->event = BODY_EMPTY;
 	x->kept = BODY_EMPTY;
 	x->admitted_at_ns = w->now_ns;
-	begin_scan(x, request);
+	x->deadline_ns = w->now_ns + w->config.times.request_ns;
+	begin_scan(w, x, request);
 	if (!request_prepare(w, x, request)) {
 		worker_count_verdict(w, ERR_BODY_STORE_FULL);
 		exchange_close(w, x);
 		return NULL;
 	}
+	wait_for_body(w, x);
 	return x;
 }
 
@@ -156,6 +195,7 @@ void
 exchange_close(struct worker *w, struct exchange *x)
 {
 	CHECK(x->upstream == NULL && x->state != EXCHANGE_FREE);
+	route_release(w, x);
 	if (x->stream != NULL)
 		x->stream->exchange = NULL;
 	timer_cancel(&w->timers, &x->timer);
@@ -227,29 +267,71 @@ exchange_finished(struct worker *w, struct exchange *x)
 
 /* --- tries ------------------------------------------------------------------------------------ */
 
+/* Whether what has happened leaves the request free to go to another pod (api.md section 8). */
+static bool
+may_resend(const struct exchange *x)
+{
+	bool never_sent_only =
+		x->admission.never_resend || x->admission.target.resend == SHM_RESEND_NEVER_SENT;
+
+	return !x->answered && !x->is_over_time && !(never_sent_only && x->any_sent);
+}
+
+/* Picks for the next try, if there may be one. */
+static bool
+may_try(struct worker *w, struct exchange *x, struct route_pick *pick)
+{
+	bool can_pay = route_budget_can_take(w, x);
+	bool is_insured;
+
+	if (x->tries >= w->config.routing.tries || x->tried_count == TRIES_MAX || !may_resend(x))
+		return false;
+	if (x->tries > 0 && !can_pay) {
+		worker_count(w, COUNTER_RETRIES_DENIED);
+		return false;
+	}
+	/* Whether a try behind this one could be paid for as well is close enough. */
+	is_insured = can_pay && !x->admission.never_resend && x->tries + 1 < w->config.routing.tries;
+	return x->admission.job_pod_id != 0 ? route_pick_pod(w, x, pick) : route_pick(w, x, is_insured, pick);
+}
+
+/* A request's first try is free, each further one is paid for from the target's budget. */
+static void
+pay_for_try(struct worker *w, struct exchange *x)
+{
+	if (x->tries++ > 0) {
+		route_budget_take(w, x);
+		worker_count(w, COUNTER_UPSTREAM_RETRIES);
+	}
+	worker_count(w, COUNTER_UPSTREAM_TRIES);
+}
+
 /* Takes the first pod that a connection can be had to. False: none is left. */
 static bool
 try_next(struct worker *w, struct exchange *x, bool fresh_only)
 {
 	struct route_pick pick;
 
-	while (x->tries < TRIES_MAX && (x->admission.job_pod_id != 0 ? route_pick_pod(w, x, &pick) :
-								       route_pick(w, x, &pick))) {
-		x->tries++;
+	while (may_try(w, x, &pick)) {
+		x->deployment_entry = pick.deployment_entry;
 		x->pod_entry = pick.pod_entry;
 		x->pod_id = pick.pod.pod_id;
 		x->region = pick.region;
+		x->holds_probe = pick.is_probe;
 		set_state(x, EXCHANGE_CONNECT);
 		if (request_plan(x, &pick))
 			x->upstream = upstream_get(w, x, pick.pod_entry, &pick.pod, fresh_only);
 		if (x->upstream == NULL) {
 			x->tried[x->tried_count++] = pick.pod_entry;
+			route_report(w, x, ROUTE_NEUTRAL, 0);
 			continue;
 		}
+		pay_for_try(w, x);
 		if (x->upstream->state == UPSTREAM_BUSY)
 			exchange_connected(w, x);
 		else
-			set_timer(w, x, w->config.times.connect_ns);
+			set_timer(w, x, exchange_time_ns(x->admission.target.connect_ms,
+							 w->config.times.connect_ns));
 		return true;
 	}
 	return false;
@@ -301,6 +383,9 @@ begin(struct worker *w, struct exchange *x, struct refusal *refusal)
 	if (!admit(w, x, refusal))
 		return false;
 	x->begun = true;
+	x->deadline_ns = x->admitted_at_ns +
+			 exchange_time_ns(x->admission.target.request_ms, w->config.times.request_ns);
+	route_budget_open(w, x);
 	/* A kept connection may turn out to be dead, which is one try more than these have. */
 	if (try_next(w, x, x->admission.never_resend))
 		return true;
@@ -337,7 +422,7 @@ static void
 push_body(struct worker *w, struct exchange *x)
 {
 	if (!request_send(w, x)) {
-		exchange_try_failed(w, x, TRY_BUSY);
+		exchange_try_failed(w, x, TRY_LOCAL);
 		return;
 	}
 	if (x->body_waits && has_body_room(x)) {
@@ -359,30 +444,70 @@ exchange_push(struct worker *w, struct exchange *x, bool complete, struct refusa
 	return true;
 }
 
-static void
-report_pod(struct worker *w, const struct exchange *x, enum try_end how, bool was_fresh)
+/* A kept connection that its backend had closed when the request came: nobody's fault. A backend that takes its
+ * time and then dies is another matter. */
+static bool
+is_race(const struct worker *w, const struct exchange *x, enum try_end how, bool was_fresh)
 {
-	bool is_race = how == TRY_RESET && !was_fresh;
+	return how == TRY_RESET && !was_fresh && !x->answered &&
+	       w->now_ns - x->try_sent_at_ns < STALE_RESET_NS_MAX;
+}
 
-	if (how != TRY_BUSY && !is_race)
-		route_pod_bad(w, x->pod_entry);
+static enum route_outcome
+outcome_of(enum try_end how)
+{
+	switch (how) {
+	case TRY_BUSY:
+		return ROUTE_BUSY;
+	case TRY_LOCAL:
+	case TRY_MAINT:
+	case TRY_OVER_TIME:
+		return ROUTE_NEUTRAL;
+	default:
+		return ROUTE_BAD;
+	}
+}
+
+/* What the tries came to: the answer, when no other is left. */
+static struct refusal
+refusal_of_tries(struct worker *w, const struct exchange *x)
+{
+	if (x->timed_out)
+		return (struct refusal){ .code = REFUSAL_UPSTREAM_TIMEOUT };
+	if (x->backend_spoke)
+		return (struct refusal){ .code = REFUSAL_UPSTREAM_FAILED };
+	if (x->busy_tries > 0)
+		return (struct refusal){
+			.code = REFUSAL_OVERLOADED,
+			.message = "The backends of this model are busy. Retry as retry-after says.",
+			.retry_after_ns = x->pause_ns_min,
+		};
+	worker_count(w, COUNTER_REFUSED_REGION);
+	return (struct refusal){ .code = REFUSAL_NO_HEALTHY_REGION, .retry_after_ns = NSEC_PER_SEC };
 }
 
 /* No try is left: the refusal becomes the answer. */
 static void
 give_up(struct worker *w, struct exchange *x)
 {
-	struct refusal refusal = { .code = REFUSAL_NO_HEALTHY_REGION, .retry_after_ns = NSEC_PER_SEC };
+	struct refusal refusal = refusal_of_tries(w, x);
 
-	if (x->timed_out)
-		refusal = (struct refusal){ .code = REFUSAL_UPSTREAM_TIMEOUT };
-	else if (x->backend_spoke)
-		refusal = (struct refusal){ .code = REFUSAL_UPSTREAM_FAILED };
-	else
-		worker_count(w, COUNTER_REFUSED_REGION);
 	x->status = refusal_status(refusal.code, x->admission.surface);
 	settle_exchange(w, x, x->timed_out ? USAGE_TIMEOUT : USAGE_UPSTREAM_ERROR);
 	exchange_refuse(w, x, &refusal);
+}
+
+static void
+note_busy(struct worker *w, struct exchange *x)
+{
+	uint64_t pause_ns = x->pause_ns > 0 ? x->pause_ns : w->config.routing.busy_ns;
+
+	/* The least that a retry-after can say. */
+	if (pause_ns < NSEC_PER_SEC)
+		pause_ns = NSEC_PER_SEC;
+	if (x->busy_tries++ == 0 || pause_ns < x->pause_ns_min)
+		x->pause_ns_min = pause_ns;
+	x->pause_ns = 0;
 }
 
 void
@@ -390,42 +515,57 @@ exchange_try_failed(struct worker *w, struct exchange *x, enum try_end how)
 {
 	struct upstream *u = x->upstream;
 	bool was_fresh = u->fresh;
+	bool was_race = is_race(w, x, how, was_fresh);
 
 	CHECK(u != NULL);
 	worker_count(w, COUNTER_UPSTREAM_FAILURES);
-	report_pod(w, x, how, was_fresh);
-	x->timed_out = how == TRY_TIMED_OUT && x->state != EXCHANGE_CONNECT;
+	route_report(w, x, was_race ? ROUTE_NEUTRAL : outcome_of(how), x->pause_ns);
+	x->is_over_time = how == TRY_OVER_TIME;
+	x->timed_out = x->is_over_time || (how == TRY_TIMED_OUT && x->state != EXCHANGE_CONNECT);
 	x->backend_spoke = x->backend_spoke || how == TRY_BAD_ANSWER || how == TRY_BAD_STATUS ||
-			   (how == TRY_RESET && was_fresh);
+			   (how == TRY_RESET && !was_race);
+	if (how == TRY_BUSY)
+		note_busy(w, x);
 	drop_upstream(w, x);
 	timer_cancel(&w->timers, &x->timer);
 	if (x->answered) {
 		relay_cut(w, x);
 		return;
 	}
-	if (was_fresh || how != TRY_RESET)
+	if (was_race) {
+		/* No try of the pod, and free: each kept connection stands for a good answer, so that there are no
+		 * more of these than of those. */
+		worker_count(w, COUNTER_UPSTREAM_STALE);
+		x->tries--;
+		x->last_resort_used = false;
+	} else {
 		x->tried[x->tried_count++] = x->pod_entry;
+	}
 	if (x->admission.never_resend && x->any_sent) {
 		/* Whatever it did with the request, it was asked once. */
 		x->backend_spoke = true;
 		give_up(w, x);
 		return;
 	}
-	if (x->tries < TRIES_MAX)
-		worker_count(w, COUNTER_UPSTREAM_RETRIES);
-	if (!try_next(w, x, !was_fresh || x->admission.never_resend))
+	if (!try_next(w, x, was_race || x->admission.never_resend))
 		give_up(w, x);
+}
+
+static void
+wait_for_head(struct worker *w, struct exchange *x)
+{
+	set_timer(w, x, exchange_time_ns(x->admission.target.response_head_ms,
+					 w->config.times.response_head_ns));
 }
 
 void
 exchange_connected(struct worker *w, struct exchange *x)
 {
-	enum try_end how;
-
 	set_state(x, EXCHANGE_HEAD);
-	set_timer(w, x, w->config.times.response_head_ns);
-	if (!request_begin(w, x, &how)) {
-		exchange_try_failed(w, x, how);
+	x->try_sent_at_ns = w->now_ns;
+	wait_for_head(w, x);
+	if (!request_begin(w, x)) {
+		exchange_try_failed(w, x, TRY_LOCAL);
 		return;
 	}
 	push_body(w, x);
@@ -437,7 +577,7 @@ void
 exchange_writable(struct worker *w, struct exchange *x)
 {
 	if (x->state == EXCHANGE_HEAD)
-		set_timer(w, x, w->config.times.response_head_ns);
+		wait_for_head(w, x);
 	if (takes_more(x))
 		push_body(w, x);
 }
@@ -459,12 +599,47 @@ void
 exchange_upstream_lost(struct worker *w, struct exchange *x, enum err reason)
 {
 	worker_count_verdict(w, reason);
-	exchange_try_failed(w, x, x->state == EXCHANGE_CONNECT ? TRY_REFUSED : TRY_RESET);
+	if (reason == ERR_TCP_SHED)
+		exchange_try_failed(w, x, TRY_LOCAL);
+	else
+		exchange_try_failed(w, x, x->state == EXCHANGE_CONNECT ? TRY_REFUSED : TRY_RESET);
+}
+
+/* The client sends too slowly, or for too long: no answer of ours would help it. */
+static void
+cut_slow_client(struct worker *w, struct exchange *x)
+{
+	struct stream *s = x->stream;
+
+	worker_count_verdict(w, ERR_CLIENT_SLOW);
+	drop_upstream(w, x);
+	settle_exchange(w, x, USAGE_CLIENT_ABORT);
+	exchange_close(w, x);
+	stream_cut(w, s);
+}
+
+static bool
+is_client_slow(const struct worker *w, const struct exchange *x)
+{
+	return !x->body_complete && w->now_ns >= body_due_at_ns(w, x);
 }
 
 void
 exchange_timer_expired(struct worker *w, struct exchange *x)
 {
+	if (is_client_slow(w, x) || (x->state == EXCHANGE_BODY && w->now_ns >= x->deadline_ns)) {
+		cut_slow_client(w, x);
+		return;
+	}
+	if (x->state == EXCHANGE_BODY) {
+		wait_for_body(w, x);
+		return;
+	}
+	if (w->now_ns >= x->deadline_ns) {
+		worker_count_verdict(w, ERR_REQUEST_OVER_TIME);
+		exchange_try_failed(w, x, TRY_OVER_TIME);
+		return;
+	}
 	if (relay_keep_alive(w, x))
 		return;
 	/* While the client takes little, the backend is not to blame for its silence: it is not read. */
@@ -474,7 +649,7 @@ exchange_timer_expired(struct worker *w, struct exchange *x)
 	}
 	/* Nor while the client sends nothing: that is the client's own timer. */
 	if (x->state == EXCHANGE_HEAD && !x->body_complete && x->reader.offset == x->body.bytes) {
-		set_timer(w, x, w->config.times.response_head_ns);
+		wait_for_head(w, x);
 		return;
 	}
 	worker_count_verdict(w, ERR_UPSTREAM_TIMED_OUT);

@@ -11,6 +11,7 @@
 #include "json/scan.h"
 #include "json/splice.h"
 #include "meter/usage.h"
+#include "spread/prefix.h"
 
 /*
  * exchange: one request from its admitted head to its settled answer: collects the body, picks pods, tries
@@ -77,13 +78,23 @@ struct exchange {
 
 	/* tries */
 	uint32_t tries;
+	uint64_t deadline_ns;       /* of the whole request */
 	uint32_t tried[TRIES_MAX];  /* pod entries that failed on a fresh connection */
 	uint32_t tried_count;
 	bool last_resort_used;      /* a pod that probes call down was tried */
 	bool any_sent;              /* some backend got a request byte */
 	bool timed_out;             /* the last try ended by a timer */
 	bool backend_spoke;         /* some try ended by a bad answer, not by a refused connection */
+	bool is_over_time;          /* the deadline has passed */
+	uint32_t busy_tries;        /* those that a pod was too busy for */
+	uint64_t pause_ns;          /* what the last of them asked for; 0: nothing */
+	uint64_t pause_ns_min;      /* and the shortest of all */
+	uint64_t try_sent_at_ns;
+	uint32_t deployment_entry;
 	uint32_t pod_entry;
+	bool holds_probe;           /* the slot of the pod's half-open state (route.h) */
+	bool prefix_known;
+	struct prefix prefix;       /* of `messages`, if the target's policy asks for it */
 	uint64_t pod_id;
 	struct shm_short_name region;
 
@@ -140,6 +151,12 @@ void exchange_close(struct worker *w, struct exchange *x);
 
 void exchange_timer_expired(struct worker *w, struct exchange *x);
 
+/* The next look at the exchange: at at_ns, or when the whole request has taken too long. */
+void exchange_set_timer(struct worker *w, struct exchange *x, uint64_t at_ns);
+
+/* A time that the target may set (0: it does not). */
+uint64_t exchange_time_ns(uint32_t target_ms, uint64_t configured_ns);
+
 /* --- from the upstream ------------------------------------------------------------------ */
 
 void exchange_connected(struct worker *w, struct exchange *x);
@@ -151,7 +168,17 @@ void exchange_upstream_lost(struct worker *w, struct exchange *x, enum err reaso
 /* --- between exchange.c and relay.c --------------------------------------------------------- */
 
 /* The try failed. Tries another pod, or answers, or cuts. The upstream is gone after it. */
-enum try_end { TRY_REFUSED, TRY_RESET, TRY_TIMED_OUT, TRY_BUSY, TRY_BAD_STATUS, TRY_BAD_ANSWER };
+enum try_end {
+	TRY_REFUSED,    /* no connection */
+	TRY_RESET,      /* lost after it */
+	TRY_TIMED_OUT,  /* one of the target's timers */
+	TRY_BUSY,       /* the pod said so; x->pause_ns: for how long */
+	TRY_BAD_STATUS, /* 502, 504 */
+	TRY_BAD_ANSWER, /* not HTTP, or not what it began as */
+	TRY_LOCAL,      /* we lacked something, or the tables changed */
+	TRY_MAINT,      /* the operator took the pod away */
+	TRY_OVER_TIME,  /* the whole request took too long */
+};
 void exchange_try_failed(struct worker *w, struct exchange *x, enum try_end end);
 
 /* The answer is complete: the upstream goes back to its pool, the stream ends. */

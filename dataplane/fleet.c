@@ -48,6 +48,42 @@ fill_times(const struct config *config, struct worker_times *times)
 	times->between_events_ns = config->timeouts.between_events_ns;
 	times->keep_alive_ns = config->timeouts.keep_alive_ns;
 	times->upstream_idle_ns = config->timeouts.upstream_idle_ns;
+	times->request_ns = config->timeouts.request_ns;
+	times->body_grace_ns = config->timeouts.body_grace_ns;
+	times->body_total_ns = config->timeouts.body_total_ns;
+	times->stall_ns = config->timeouts.stall_ns;
+}
+
+static struct worker_limits
+limits_of(const struct config *config)
+{
+	return (struct worker_limits){
+		.per_source = (config->limits.per_source + config->workers - 1) / config->workers,
+		.handshakes = config->limits.handshakes,
+		.requests = config->limits.requests,
+		.head = { (uint32_t)config->limits.head_bytes, (uint32_t)config->limits.request_line_bytes,
+			  (uint32_t)config->limits.field_bytes, config->limits.fields },
+		.json_depth = config->limits.json_depth,
+		.json_keys = config->limits.json_keys,
+		.body_rate_bytes = config->limits.body_rate_bytes,
+		.event_bytes = (uint32_t)config->limits.event_bytes,
+		.event_line_bytes = (uint32_t)config->limits.event_line_bytes,
+	};
+}
+
+static struct route_limits
+routing_of(const struct config *config)
+{
+	return (struct route_limits){
+		.tries = config->routing.tries,
+		.retry_percent = config->routing.retry_percent,
+		.retry_burst = config->routing.retry_burst,
+		.eject_errors = config->routing.eject_errors,
+		.eject_time_ns = config->routing.eject_time_ns,
+		.eject_time_ns_max = config->routing.eject_time_max_ns,
+		.eject_percent = config->routing.eject_percent,
+		.busy_ns = config->routing.busy_ns,
+	};
 }
 
 static void
@@ -232,6 +268,8 @@ open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, 
 	net.ip.hash_key = secrets->hash_key;
 	net_init(&l->net, &net, clock_ns());
 	fill_times(config, &worker.times);
+	worker.limits = limits_of(config);
+	worker.routing = routing_of(config);
 	fill_listeners(config, &worker);
 	fill_surface(&config->surfaces.ecolink, &worker.surfaces[SHM_SURFACE_ECOLINK]);
 	fill_surface(&config->surfaces.infer, &worker.surfaces[SHM_SURFACE_INFER]);
@@ -351,6 +389,7 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	memset(fleet, 0, sizeof(*fleet));
 	fleet->config = config;
 	fleet->shm = *shm;
+	route_reset(shm);
 	fleet->identity = identity;
 	fleet->count = config->workers;
 	budget_pools(config, &fleet->pools_plan);

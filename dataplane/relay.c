@@ -19,17 +19,19 @@
 static void
 arm(struct worker *w, struct exchange *x)
 {
-	uint64_t at_ns = w->now_ns + w->config.times.between_events_ns;
+	const struct shm_target *target = &x->admission.target;
+	uint64_t at_ns = w->now_ns + exchange_time_ns(target->between_events_ms,
+						      w->config.times.between_events_ns);
 
 	if (x->is_events && x->events == 0 && !x->waits_for_client) {
 		if (x->silent_until_ns == 0)
-			x->silent_until_ns = w->now_ns + w->config.times.first_event_ns;
+			x->silent_until_ns = w->now_ns + exchange_time_ns(target->first_event_ms,
+									  w->config.times.first_event_ns);
 		at_ns = w->now_ns + w->config.times.keep_alive_ns;
 		if (at_ns > x->silent_until_ns)
 			at_ns = x->silent_until_ns;
 	}
-	x->timer.kind = TIMER_EXCHANGE;
-	timer_set(&w->timers, &x->timer, at_ns);
+	exchange_set_timer(w, x, at_ns);
 }
 
 /* --- towards the client ------------------------------------------------------------ */
@@ -162,6 +164,23 @@ wants_another_pod(uint16_t status, enum try_end *how)
 	return status == 429 || status == 502 || status == 503 || status == 504;
 }
 
+/* What a Retry-After in seconds asks for (RFC 9110 section 10.2.3); 0: nothing, or a date. */
+static uint64_t
+pause_of(const struct h1_head *head)
+{
+	const struct h1_field *field = h1_find(head, BYTES_LITERAL("retry-after"));
+	uint64_t seconds = 0;
+
+	if (field == NULL || field->value.len == 0 || field->value.len > 6)
+		return 0;
+	for (size_t i = 0; i < field->value.len; i++) {
+		if (field->value.ptr[i] < '0' || field->value.ptr[i] > '9')
+			return 0;
+		seconds = seconds * 10 + (uint64_t)(field->value.ptr[i] - '0');
+	}
+	return seconds * NSEC_PER_SEC;
+}
+
 /* The answer's head is complete. False: the try has failed and x may be gone. */
 static bool
 begin_answer(struct worker *w, struct exchange *x, const struct h1_response *response)
@@ -170,13 +189,11 @@ begin_answer(struct worker *w, struct exchange *x, const struct h1_response *res
 	enum try_end how;
 
 	if (!x->admission.never_resend && wants_another_pod(response->status, &how)) {
+		x->pause_ns = pause_of(&response->head);
 		exchange_try_failed(w, x, how);
 		return false;
 	}
-	if (response->status >= 500)
-		route_pod_bad(w, x->pod_entry);
-	else
-		route_pod_good(w, x->pod_entry);
+	route_report(w, x, response->status >= 500 ? ROUTE_BAD : ROUTE_GOOD, 0);
 	x->state = EXCHANGE_RELAY;
 	x->answered = true;
 	x->status = response->status;
@@ -187,6 +204,7 @@ begin_answer(struct worker *w, struct exchange *x, const struct h1_response *res
 	u->reusable = response->head.keep_alive && x->request_sent && !x->admission.never_resend &&
 		      response->head.framing != H1_BODY_UNTIL_CLOSE;
 	sse_init(&x->sse);
+	x->sse.line_bytes_max = w->config.limits.event_line_bytes;
 	json_usage_init(&x->usage_scan);
 	put_head(w, x, response);
 	return true;
@@ -368,7 +386,8 @@ event_complete(struct worker *w, struct exchange *x, const struct event *event, 
 	if (is_done_mark(w, event)) {
 		settle_exchange(w, x, USAGE_OK);
 	} else if (has_data) {
-		x->events++;
+		if (x->events++ == 0)
+			route_first_token(w, x);
 		worker_count(w, COUNTER_SSE_EVENTS);
 	}
 	if (last)
@@ -395,7 +414,7 @@ keep_part(struct worker *w, struct exchange *x, struct bytes part)
 	if (part.len == 0)
 		return;
 	if (!x->event_passing &&
-	    (x->event.bytes + part.len > EVENT_BYTES_MAX ||
+	    (x->event.bytes + part.len > w->config.limits.event_bytes ||
 	     body_append(&w->bodies, &x->event, part) != ERR_OK)) {
 		x->event_passing = true;
 		pass_gathered(w, x);
@@ -667,7 +686,7 @@ take_head(struct worker *w, struct exchange *x, struct bytes input)
 		u->head = worker_head_get(w);
 	if (u->head == NULL) {
 		worker_count_verdict(w, ERR_HEADS_FULL);
-		exchange_try_failed(w, x, TRY_BUSY);
+		exchange_try_failed(w, x, TRY_LOCAL);
 		return HEAD_GONE;
 	}
 	if (n > HEAD_BUFFER_BYTES - u->head->len)

@@ -418,7 +418,7 @@ emit_head(struct worker *w, struct exchange *x, struct h1_writer *writer)
 }
 
 bool
-request_begin(struct worker *w, struct exchange *x, enum try_end *how)
+request_begin(struct worker *w, struct exchange *x)
 {
 	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
 
@@ -426,10 +426,8 @@ request_begin(struct worker *w, struct exchange *x, enum try_end *how)
 	x->splice_next = 0;
 	x->insert = BYTES_NONE;
 	x->request_sent = false;
-	*how = TRY_REFUSED;
 	if (!emit_head(w, x, &writer))
 		return false;
-	*how = TRY_BUSY;
 	x->any_sent = true;
 	if (x->sent_at_ns == 0)
 		x->sent_at_ns = w->now_ns;

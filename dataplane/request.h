@@ -17,9 +17,9 @@ bool request_prepare(struct worker *w, struct exchange *x, const struct h1_reque
 /* What is edited in the body for this pod. False: it cannot be. */
 bool request_plan(struct exchange *x, const struct route_pick *pick);
 
-/* Sends the head on x's upstream; the body starts anew. False: the try ends, *how tells: the pod is not the
- * one that was picked any more, and nothing was sent; or the connection is of no use. */
-bool request_begin(struct worker *w, struct exchange *x, enum try_end *how);
+/* Sends the head on x's upstream; the body starts anew. False: the try ends: the pod is not the one that was
+ * picked any more, and nothing was sent; or we lack packets. */
+bool request_begin(struct worker *w, struct exchange *x);
 
 /* As much of the body as is there and the connection has room for. False: the connection is of no use. */
 bool request_send(struct worker *w, struct exchange *x);

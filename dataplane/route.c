@@ -1,16 +1,57 @@
-/* Round robin in a region, regions in order, and what passive health remembers of each pod. */
+/* Candidates by soundness, a policy among them, and the outcomes that make them sound or not. */
 #include "dataplane/route.h"
 
 #include "base/check.h"
 #include "dataplane/worker.h"
+#include "limit/retry.h"
+#include "spread/eject.h"
+#include "spread/spread.h"
 
-/* Errors in a row that eject a pod, and for how long: doubling from the first to the last. */
-#define EJECT_ERRORS 3
-#define EJECT_NS_MIN (1 * NSEC_PER_SEC)
-#define EJECT_DOUBLINGS_MAX 4
+/* A probe is made with a request that can be sent again; a pod that waits for one this long gets any. */
+#define PROBE_UNINSURED_NS (10 * NSEC_PER_SEC)
+/* What a busy pod may ask for. */
+#define BUSY_NS_MAX (10 * NSEC_PER_SEC)
+
+const struct route_limits route_limits_default = {
+	.tries = 3,
+	.retry_percent = 20,
+	.retry_burst = 50,
+	.eject_errors = 3,
+	.eject_time_ns = 1 * NSEC_PER_SEC,
+	.eject_time_ns_max = 30 * NSEC_PER_SEC,
+	.eject_percent = 100,
+	.busy_ns = 1 * NSEC_PER_SEC,
+};
 
 /* How sound a pod must look to be tried. */
-enum soundness { SOUND_HEALTHY, SOUND_EJECTED, SOUND_DOWN };
+enum soundness { SOUND_HEALTHY, SOUND_BUSY, SOUND_EJECTED, SOUND_DOWN };
+
+CHECK_STATIC(SPREAD_PODS_MAX >= SHM_DEPLOYMENT_PODS_MAX, "all pods of a deployment are candidates");
+CHECK_STATIC(offsetof(struct shm_pod_health, eject_errors) - offsetof(struct shm_pod_health, eject_until_ns) ==
+		     offsetof(struct eject, errors), "eject.h's words");
+CHECK_STATIC(offsetof(struct shm_pod_health, eject_row) - offsetof(struct shm_pod_health, eject_until_ns) ==
+		     offsetof(struct eject, row), "eject.h's words");
+CHECK_STATIC(offsetof(struct shm_pod_health, eject_prober) - offsetof(struct shm_pod_health, eject_until_ns) ==
+		     offsetof(struct eject, prober), "eject.h's words");
+
+static struct eject *
+eject_of(struct shm_pod_health *health)
+{
+	return (struct eject *)&health->eject_until_ns;
+}
+
+void
+route_reset(const struct shm *shm)
+{
+	for (uint32_t entry = 0; entry < shm->header->capacity.count[SHM_PODS]; entry++) {
+		struct shm_pod_health *health = shm_pod_health(shm, entry);
+
+		atomic_store(&health->in_flight, 0);
+		atomic_store(&health->eject_prober, 0);
+	}
+}
+
+/* --- which pod ------------------------------------------------------------------------- */
 
 static bool
 was_tried(const struct exchange *x, uint32_t pod_entry)
@@ -22,45 +63,137 @@ was_tried(const struct exchange *x, uint32_t pod_entry)
 }
 
 static enum soundness
-soundness_of(struct worker *w, uint32_t pod_entry)
+soundness_of(struct worker *w, struct shm_pod_health *health)
 {
-	struct shm_pod_health *health = shm_pod_health(&w->shm, pod_entry);
-
 	if (atomic_load_explicit(&health->probe_state, memory_order_relaxed) == SHM_PROBE_DOWN)
 		return SOUND_DOWN;
-	if (atomic_load_explicit(&health->eject_until_ns, memory_order_relaxed) > w->now_ns)
+	if (eject_state(eject_of(health), w->now_ns) != EJECT_IN)
 		return SOUND_EJECTED;
+	if (atomic_load_explicit(&health->busy_until_ns, memory_order_relaxed) > w->now_ns)
+		return SOUND_BUSY;
 	return SOUND_HEALTHY;
 }
 
 static bool
-pick_in(struct worker *w, struct exchange *x, uint32_t deployment_entry, enum soundness wanted,
-	struct route_pick *pick)
+read_ready(struct worker *w, uint32_t pod_entry, struct shm_pod *pod)
 {
-	const struct shm_deployment *deployment = &pick->deployment;
-	uint32_t count = deployment->pod_count;
-	uint32_t first = w->deployment_turn[deployment_entry];
+	return shm_read_pod(&w->shm, pod_entry, pod) == ERR_OK && pod->state == SHM_POD_READY;
+}
+
+static uint32_t
+gather(struct worker *w, const struct exchange *x, const struct shm_deployment *deployment,
+       enum soundness wanted, struct spread_pod *pods)
+{
+	uint32_t count = 0;
+
+	for (uint32_t place = 0; place < deployment->pod_count; place++) {
+		uint32_t entry = deployment->pods[place];
+		struct shm_pod_health *health;
+		uint64_t latency;
+
+		if (entry >= w->pod_capacity || was_tried(x, entry))
+			continue;
+		health = shm_pod_health(&w->shm, entry);
+		if (soundness_of(w, health) != wanted)
+			continue;
+		latency = atomic_load_explicit(&health->first_token, memory_order_relaxed);
+		pods[count++] = (struct spread_pod){
+			.place = place,
+			.entry = entry,
+			.in_flight = atomic_load_explicit(&health->in_flight, memory_order_relaxed),
+			.first_token_us = spread_latency_read(latency, w->now_ns),
+		};
+	}
+	return count;
+}
+
+/* The leading blocks of `messages`, read once per request. */
+static const struct prefix *
+prefix_of(struct worker *w, struct exchange *x)
+{
+	const struct json_value *messages;
+	struct body_reader reader;
+	struct prefix_scan scan;
+	struct siphash_key key;
+
+	if (x->prefix_known || x->admission.body_kind != BODY_IS_JSON)
+		return &x->prefix;
+	messages = &x->json.result.field[JSON_FIELD_MESSAGES];
+	if (messages->type != JSON_ARRAY)
+		return &x->prefix;
+	/* Of the shared file, so that all workers of all its lives agree. */
+	key = siphash_key_make(w->shm.header->instance_id);
+	prefix_init(&scan, &key);
+	body_rewind(&x->body, &reader);
+	while (reader.offset < messages->start)
+		body_read(&w->bodies, &x->body, &reader, messages->start - reader.offset);
+	while (reader.offset < messages->end &&
+	       prefix_feed(&scan, body_read(&w->bodies, &x->body, &reader,
+					    messages->end - reader.offset)))
+		;
+	x->prefix = scan.prefix;
+	x->prefix_known = true;
+	return &x->prefix;
+}
+
+static uint32_t
+choose(struct worker *w, struct exchange *x, uint32_t deployment_entry, const struct spread_pod *pods,
+       uint32_t count)
+{
+	switch (x->admission.target.policy) {
+	case SHM_POLICY_LEAST_LOADED:
+		return spread_least_loaded(pods, count, &w->prng);
+	case SHM_POLICY_PREFIX:
+		return spread_prefix(pods, count, prefix_of(w, x), &w->prng);
+	default:
+		return spread_round_robin(pods, count, w->deployment_turn[deployment_entry]);
+	}
+}
+
+/* A pod whose ejection is over, if nobody asks it already. */
+static bool
+pick_probe(struct worker *w, struct exchange *x, bool is_insured, struct route_pick *pick)
+{
+	struct spread_pod pods[SPREAD_PODS_MAX];
+	uint32_t count = gather(w, x, &pick->deployment, SOUND_EJECTED, pods);
 
 	for (uint32_t i = 0; i < count; i++) {
-		uint32_t turn = (first + i) % count;
-		uint32_t pod_entry = deployment->pods[turn];
+		struct eject *eject = eject_of(shm_pod_health(&w->shm, pods[i].entry));
 
-		if (pod_entry >= w->pod_capacity || was_tried(x, pod_entry))
+		if ((!is_insured && eject_half_open_ns(eject, w->now_ns) < PROBE_UNINSURED_NS) ||
+		    !read_ready(w, pods[i].entry, &pick->pod) ||
+		    !eject_probe(eject, w->config.index, w->now_ns))
 			continue;
-		if (soundness_of(w, pod_entry) != wanted)
-			continue;
-		if (shm_read_pod(&w->shm, pod_entry, &pick->pod) != ERR_OK ||
-		    pick->pod.state != SHM_POD_READY)
-			continue;
-		w->deployment_turn[deployment_entry] = turn + 1;
-		pick->pod_entry = pod_entry;
+		pick->pod_entry = pods[i].entry;
+		pick->is_probe = true;
+		worker_count(w, COUNTER_POD_PROBES);
 		return true;
 	}
 	return false;
 }
 
 static bool
-pick_sound(struct worker *w, struct exchange *x, enum soundness wanted, struct route_pick *pick)
+pick_in(struct worker *w, struct exchange *x, enum soundness wanted, struct route_pick *pick)
+{
+	struct spread_pod pods[SPREAD_PODS_MAX];
+	uint32_t count = gather(w, x, &pick->deployment, wanted, pods);
+
+	while (count > 0) {
+		uint32_t i = choose(w, x, pick->deployment_entry, pods, count);
+
+		if (read_ready(w, pods[i].entry, &pick->pod)) {
+			w->deployment_turn[pick->deployment_entry] = pods[i].place + 1;
+			pick->pod_entry = pods[i].entry;
+			return true;
+		}
+		memmove(&pods[i], &pods[i + 1], (--count - i) * sizeof(pods[0]));
+	}
+	return false;
+}
+
+static bool
+pick_sound(struct worker *w, struct exchange *x, enum soundness wanted, bool is_insured,
+	   struct route_pick *pick)
 {
 	const struct shm_target *target = &x->admission.target;
 
@@ -73,7 +206,9 @@ pick_sound(struct worker *w, struct exchange *x, enum soundness wanted, struct r
 		    pick->deployment.pod_count == 0 ||
 		    pick->deployment.pod_count > SHM_DEPLOYMENT_PODS_MAX)
 			continue;
-		if (!pick_in(w, x, entry, wanted, pick))
+		pick->deployment_entry = entry;
+		if (!(wanted == SOUND_HEALTHY && pick_probe(w, x, is_insured, pick)) &&
+		    !pick_in(w, x, wanted, pick))
 			continue;
 		pick->region = (struct shm_short_name){ 0 };
 		if (shm_read_region(&w->shm, pick->deployment.region, &region) == ERR_OK)
@@ -84,14 +219,17 @@ pick_sound(struct worker *w, struct exchange *x, enum soundness wanted, struct r
 }
 
 bool
-route_pick(struct worker *w, struct exchange *x, struct route_pick *pick)
+route_pick(struct worker *w, struct exchange *x, bool is_insured, struct route_pick *pick)
 {
-	if (pick_sound(w, x, SOUND_HEALTHY, pick) || pick_sound(w, x, SOUND_EJECTED, pick))
+	pick->is_probe = false;
+	if (pick_sound(w, x, SOUND_HEALTHY, is_insured, pick) ||
+	    pick_sound(w, x, SOUND_BUSY, is_insured, pick) ||
+	    pick_sound(w, x, SOUND_EJECTED, is_insured, pick))
 		return true;
 	if (x->last_resort_used)
 		return false;
 	x->last_resort_used = true;
-	return pick_sound(w, x, SOUND_DOWN, pick);
+	return pick_sound(w, x, SOUND_DOWN, is_insured, pick);
 }
 
 /* True: the deployment is in pick, and has the pod. */
@@ -113,6 +251,7 @@ route_pick_pod(struct worker *w, struct exchange *x, struct route_pick *pick)
 {
 	const struct shm_target *target = &x->admission.target;
 
+	pick->is_probe = false;
 	for (uint32_t i = 0; i < target->deployment_count && i < SHM_TARGET_DEPLOYMENTS_MAX; i++) {
 		struct shm_region region;
 
@@ -120,6 +259,7 @@ route_pick_pod(struct worker *w, struct exchange *x, struct route_pick *pick)
 		    shm_read_deployment(&w->shm, target->deployments[i], &pick->deployment) != ERR_OK ||
 		    !find_pod_in(w, x, pick))
 			continue;
+		pick->deployment_entry = target->deployments[i];
 		pick->region = (struct shm_short_name){ 0 };
 		if (shm_read_region(&w->shm, pick->deployment.region, &region) == ERR_OK)
 			pick->region = region.name;
@@ -128,30 +268,156 @@ route_pick_pod(struct worker *w, struct exchange *x, struct route_pick *pick)
 	return false;
 }
 
-void
-route_pod_good(struct worker *w, uint32_t pod_entry)
-{
-	struct shm_pod_health *health = shm_pod_health(&w->shm, pod_entry);
+/* --- the budget of tries ----------------------------------------------------------------- */
 
-	if (atomic_load_explicit(&health->consecutive_errors, memory_order_relaxed) == 0)
-		return;
-	atomic_store_explicit(&health->consecutive_errors, 0, memory_order_relaxed);
-	atomic_store_explicit(&health->eject_until_ns, 0, memory_order_relaxed);
+static struct retry_limit
+retry_limit_of(const struct worker *w, const struct exchange *x)
+{
+	const struct route_limits *limits = &w->config.routing;
+	uint16_t percent = x->admission.target.retry_percent;
+
+	return (struct retry_limit){
+		.percent = percent == SHM_RETRY_AS_CONFIGURED ? limits->retry_percent : percent,
+		.burst = limits->retry_burst,
+	};
+}
+
+static struct retry *
+retry_of(const struct worker *w, const struct exchange *x)
+{
+	const struct admission *a = &x->admission;
+
+	if (a->instance_id != 0) {
+		CHECK(a->target_entry < w->instance_capacity);
+		return &w->retry_of_instance[a->target_entry];
+	}
+	CHECK(a->target_entry < w->model_capacity);
+	return &w->retry_of_model[a->target_entry];
 }
 
 void
-route_pod_bad(struct worker *w, uint32_t pod_entry)
+route_budget_open(struct worker *w, const struct exchange *x)
 {
-	struct shm_pod_health *health = shm_pod_health(&w->shm, pod_entry);
-	uint32_t errors =
-		atomic_fetch_add_explicit(&health->consecutive_errors, 1, memory_order_relaxed) + 1;
-	uint32_t doublings;
+	struct retry_limit limit = retry_limit_of(w, x);
 
-	if (errors < EJECT_ERRORS)
+	retry_deposit(retry_of(w, x), &limit);
+}
+
+bool
+route_budget_can_take(const struct worker *w, const struct exchange *x)
+{
+	struct retry_limit limit = retry_limit_of(w, x);
+
+	return retry_can_take(retry_of(w, x), &limit);
+}
+
+void
+route_budget_take(struct worker *w, const struct exchange *x)
+{
+	struct retry_limit limit = retry_limit_of(w, x);
+
+	CHECK(retry_take(retry_of(w, x), &limit));
+}
+
+/* --- outcomes ---------------------------------------------------------------------------- */
+
+/* Pods of the deployment that are out or half open. */
+static uint32_t
+count_out(struct worker *w, const struct shm_deployment *deployment)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < deployment->pod_count && i < SHM_DEPLOYMENT_PODS_MAX; i++)
+		if (deployment->pods[i] < w->pod_capacity)
+			count += eject_state(eject_of(shm_pod_health(&w->shm, deployment->pods[i])),
+					     w->now_ns) != EJECT_IN;
+	return count;
+}
+
+/* Whether one of the deployment's pods more than are out already may go: a share of them, at least one. */
+static bool
+has_room_outside(struct worker *w, uint32_t deployment_entry)
+{
+	uint32_t percent = w->config.routing.eject_percent;
+	struct shm_deployment deployment;
+	uint32_t most;
+
+	if (percent == 0 || shm_read_deployment(&w->shm, deployment_entry, &deployment) != ERR_OK)
+		return false;
+	most = deployment.pod_count * percent / 100;
+	return count_out(w, &deployment) <= (most > 0 ? most : 1);
+}
+
+static void
+report_bad(struct worker *w, const struct exchange *x, struct eject *eject)
+{
+	const struct route_limits *limits = &w->config.routing;
+	struct eject_limits eject_limits = { limits->eject_errors, limits->eject_time_ns,
+					     limits->eject_time_ns_max };
+	uint64_t for_ns;
+
+	if (!eject_bad(eject, &eject_limits, x->holds_probe, w->now_ns, &for_ns))
 		return;
-	doublings = errors - EJECT_ERRORS;
-	if (doublings > EJECT_DOUBLINGS_MAX)
-		doublings = EJECT_DOUBLINGS_MAX;
-	atomic_store_explicit(&health->eject_until_ns, w->now_ns + (EJECT_NS_MIN << doublings),
-			      memory_order_relaxed);
+	/* Counted with itself among them: of two workers that do so at once, none lets one too many go. */
+	eject_out(eject, w->now_ns + for_ns);
+	if (has_room_outside(w, x->deployment_entry)) {
+		worker_count(w, COUNTER_POD_EJECTIONS);
+		return;
+	}
+	eject_undo(eject);
+	worker_count(w, COUNTER_POD_EJECTIONS_SPARED);
+}
+
+static void
+report_busy(struct worker *w, struct shm_pod_health *health, uint64_t busy_ns)
+{
+	if (busy_ns == 0)
+		busy_ns = w->config.routing.busy_ns;
+	if (busy_ns > BUSY_NS_MAX)
+		busy_ns = BUSY_NS_MAX;
+	atomic_store_explicit(&health->busy_until_ns, w->now_ns + busy_ns, memory_order_relaxed);
+	worker_count(w, COUNTER_POD_BUSY);
+}
+
+void
+route_report(struct worker *w, struct exchange *x, enum route_outcome outcome, uint64_t busy_ns)
+{
+	struct shm_pod_health *health = shm_pod_health(&w->shm, x->pod_entry);
+
+	switch (outcome) {
+	case ROUTE_GOOD:
+		if (eject_good(eject_of(health)))
+			worker_count(w, COUNTER_POD_RETURNS);
+		break;
+	case ROUTE_BUSY:
+		report_busy(w, health, busy_ns);
+		break;
+	case ROUTE_BAD:
+		report_bad(w, x, eject_of(health));
+		break;
+	case ROUTE_NEUTRAL:
+		break;
+	}
+	route_release(w, x);
+}
+
+void
+route_release(struct worker *w, struct exchange *x)
+{
+	if (!x->holds_probe)
+		return;
+	x->holds_probe = false;
+	eject_release(eject_of(shm_pod_health(&w->shm, x->pod_entry)));
+}
+
+void
+route_first_token(struct worker *w, const struct exchange *x)
+{
+	struct shm_pod_health *health = shm_pod_health(&w->shm, x->pod_entry);
+	uint64_t word = atomic_load_explicit(&health->first_token, memory_order_relaxed);
+	uint64_t next = spread_latency_add(word, w->now_ns - x->try_sent_at_ns, w->now_ns);
+
+	/* If another worker was faster, its sample will do. */
+	atomic_compare_exchange_strong_explicit(&health->first_token, &word, next, memory_order_relaxed,
+						memory_order_relaxed);
 }

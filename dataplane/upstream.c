@@ -181,6 +181,7 @@ upstream_get(struct worker *w, struct exchange *x, uint32_t pod_entry, const str
 	u->scan = (struct h1_scan){ 0 };
 	u->interim_heads = 0;
 	u->reusable = false;
+	u->retiring = false;
 	count_in_flight(w, pod_entry, 1);
 	return u;
 }
@@ -194,7 +195,7 @@ upstream_put(struct worker *w, struct upstream *u)
 	u->exchange = NULL;
 	for (struct upstream *other = w->pod_idle[u->pod_entry]; other != NULL; other = other->pod_next)
 		idle_of_pod++;
-	if (!u->reusable || u->eof || idle_of_pod >= UPSTREAMS_IDLE_PER_POD_MAX) {
+	if (!u->reusable || u->retiring || u->eof || idle_of_pod >= UPSTREAMS_IDLE_PER_POD_MAX) {
 		close_gently(w, u);
 		return;
 	}
@@ -294,4 +295,41 @@ upstream_timer_expired(struct worker *w, struct upstream *u)
 {
 	CHECK(u->state == UPSTREAM_IDLE);
 	close_gently(w, u);
+}
+
+/* --- what the operator wants of the pod ---------------------------------------------------- */
+
+static void
+look_at_pod(struct worker *w, struct upstream *u)
+{
+	struct shm_pod pod;
+	bool is_there;
+
+	if (u->state == UPSTREAM_FREE)
+		return;
+	is_there = shm_read_pod(&w->shm, u->pod_entry, &pod) == ERR_OK && pod.pod_id == u->pod_id;
+	u->retiring = !is_there || pod.state != SHM_POD_READY;
+	if (u->state == UPSTREAM_IDLE && u->retiring) {
+		worker_count(w, COUNTER_POD_REMOVALS);
+		close_gently(w, u);
+	} else if (u->state != UPSTREAM_IDLE && is_there && pod.state == SHM_POD_MAINT) {
+		worker_count(w, COUNTER_POD_REMOVALS);
+		exchange_try_failed(w, u->exchange, TRY_MAINT);
+	}
+}
+
+void
+upstream_sweep(struct worker *w)
+{
+	uint64_t generation = atomic_load_explicit(&w->shm.header->generation, memory_order_acquire);
+
+	if (w->swept_upstreams == w->config.counts.upstreams) {
+		if (generation == w->swept_generation)
+			return;
+		w->swept_upstreams = 0;
+	}
+	if (w->swept_upstreams == 0)
+		w->swept_generation = generation;
+	for (uint32_t i = 0; i < SWEEPS_PER_TURN_MAX && w->swept_upstreams < w->config.counts.upstreams; i++)
+		look_at_pod(w, &w->upstreams[w->swept_upstreams++]);
 }

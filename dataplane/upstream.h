@@ -39,6 +39,7 @@ struct upstream {
 	struct h1_body body_in;
 	uint8_t interim_heads;
 	bool reusable;
+	bool retiring; /* its pod drains: not to be kept */
 	/* idle: list of its pod (newest first) and of the worker (oldest first) */
 	struct upstream *pod_next;
 	struct upstream *pod_prev;
@@ -60,6 +61,10 @@ void upstream_abort(struct worker *w, struct upstream *u);
 
 void upstream_event(struct worker *w, struct upstream *u, const struct tcp_event *event);
 void upstream_timer_expired(struct worker *w, struct upstream *u);
+
+/* After the tables have changed, a few connections per turn: those to pods that drain, are in maintenance or have
+ * gone are not kept; a request at a pod in maintenance ends here. */
+void upstream_sweep(struct worker *w);
 
 /* Copies bytes into TCP. False: no packet or no room; the connection is of no use any more. */
 bool upstream_send(struct worker *w, struct upstream *u, struct bytes plain, bool more);

@@ -11,7 +11,7 @@ const struct worker_times worker_times_default = {
 	.header_ns = 10 * NSEC_PER_SEC,
 	.idle_ns = 75 * NSEC_PER_SEC,
 	.body_ns = 30 * NSEC_PER_SEC,
-	.stall_ns = 60 * NSEC_PER_SEC,
+	.stall_ns = 30 * NSEC_PER_SEC,
 	.linger_ns = 2 * NSEC_PER_SEC,
 	.connect_ns = 1 * NSEC_PER_SEC,
 	.response_head_ns = 30 * NSEC_PER_SEC,
@@ -19,6 +19,21 @@ const struct worker_times worker_times_default = {
 	.between_events_ns = 60 * NSEC_PER_SEC,
 	.keep_alive_ns = 15 * NSEC_PER_SEC,
 	.upstream_idle_ns = 30 * NSEC_PER_SEC,
+	.request_ns = 1800 * NSEC_PER_SEC,
+	.body_grace_ns = 10 * NSEC_PER_SEC,
+	.body_total_ns = 300 * NSEC_PER_SEC,
+};
+
+const struct worker_limits worker_limits_default = {
+	.per_source = 10000,
+	.handshakes = 1024,
+	.requests = 1000,
+	.head = { H1_HEAD_BYTES_MAX, H1_LINE_BYTES_MAX, H1_FIELD_BYTES_MAX, H1_FIELDS_MAX },
+	.json_depth = JSON_DEPTH_MAX,
+	.json_keys = JSON_TOP_LEVEL_KEYS_MAX,
+	.body_rate_bytes = 4 * KIB,
+	.event_bytes = EVENT_BYTES_MAX,
+	.event_line_bytes = SSE_LINE_BYTES_MAX,
 };
 
 /* --- memory ------------------------------------------------------------------ */
@@ -40,17 +55,23 @@ part_of(const char *name, uint32_t count, size_t each_bytes)
 
 /* Who can hold what, as one written sum. Head buffers and blocks come last: see worker_new(). */
 uint64_t
-worker_parts(const struct worker_counts *counts, uint32_t pods, uint32_t deployments,
+worker_parts(const struct worker_counts *counts, const struct shm_capacity *tables,
 	     struct worker_part parts[WORKER_PARTS])
 {
 	uint64_t bytes = 0;
 
 	parts[WORKER_PART_WORKER] = part_of("worker", 1, sizeof(struct worker));
 	parts[WORKER_PART_CLIENTS] = part_of("clients", counts->clients, sizeof(struct client));
+	parts[WORKER_PART_SOURCES] =
+		part_of("networks", sources_slots(counts->clients), sizeof(struct sources_slot));
 	parts[WORKER_PART_EXCHANGES] = part_of("requests", counts->exchanges, sizeof(struct exchange));
 	parts[WORKER_PART_UPSTREAMS] = part_of("backends", counts->upstreams, sizeof(struct upstream));
-	parts[WORKER_PART_PODS] = part_of("pods", pods, sizeof(struct upstream *));
-	parts[WORKER_PART_DEPLOYMENTS] = part_of("deployments", deployments, sizeof(uint32_t));
+	parts[WORKER_PART_PODS] = part_of("pods", tables->count[SHM_PODS], sizeof(struct upstream *));
+	parts[WORKER_PART_DEPLOYMENTS] =
+		part_of("deployments", tables->count[SHM_DEPLOYMENTS], sizeof(uint32_t));
+	parts[WORKER_PART_MODELS] = part_of("models", tables->count[SHM_MODELS], sizeof(struct retry));
+	parts[WORKER_PART_INSTANCES] =
+		part_of("instances", tables->count[SHM_INSTANCES], sizeof(struct retry));
 	parts[WORKER_PART_HEADS] = part_of("heads", counts->heads, head_slot_bytes());
 	parts[WORKER_PART_BLOCKS] = part_of("body blocks", counts->blocks, BODY_BLOCK_BYTES);
 	parts[WORKER_PART_BLOCK_LINKS] = part_of("block links", counts->blocks, sizeof(uint32_t));
@@ -62,9 +83,7 @@ worker_parts(const struct worker_counts *counts, uint32_t pods, uint32_t deploym
 static uint64_t
 parts_of(const struct worker_config *config, struct worker_part parts[WORKER_PARTS])
 {
-	const struct shm_capacity *capacity = &config->shm.header->capacity;
-
-	return worker_parts(&config->counts, capacity->count[SHM_PODS], capacity->count[SHM_DEPLOYMENTS], parts);
+	return worker_parts(&config->counts, &config->shm.header->capacity, parts);
 }
 
 uint64_t
@@ -100,6 +119,25 @@ link_free_lists(struct worker *w)
 	}
 }
 
+/* What a policy draws must differ between workers and starts; nobody is harmed who guesses it. */
+static void
+seed_prng(struct worker *w)
+{
+	struct siphash_key key = siphash_key_make(w->config.id_key);
+
+	prng_init(&w->prng, siphash_2_4(&key, "route", 5));
+}
+
+static void
+open_sources(struct worker *w, struct sources_slot *slots)
+{
+	struct siphash_key key = siphash_key_make(w->config.id_key);
+
+	/* Not the key of the ids itself. */
+	key.k0 = siphash_2_4(&key, "sources", 7);
+	sources_init(&w->sources, slots, sources_slots(w->config.counts.clients), &key);
+}
+
 struct worker *
 worker_new(const struct worker_config *config, uint64_t now_ns)
 {
@@ -129,12 +167,18 @@ worker_new(const struct worker_config *config, uint64_t now_ns)
 	w->shared = shm_worker(&config->shm, config->index);
 	w->clients = (struct client *)place[WORKER_PART_CLIENTS];
 	w->exchanges = (struct exchange *)place[WORKER_PART_EXCHANGES];
+	open_sources(w, (struct sources_slot *)place[WORKER_PART_SOURCES]);
 	w->upstreams = (struct upstream *)place[WORKER_PART_UPSTREAMS];
 	w->pod_idle = (struct upstream **)place[WORKER_PART_PODS];
 	w->deployment_turn = (uint32_t *)place[WORKER_PART_DEPLOYMENTS];
+	w->retry_of_model = (struct retry *)place[WORKER_PART_MODELS];
+	w->retry_of_instance = (struct retry *)place[WORKER_PART_INSTANCES];
 	w->heads = place[WORKER_PART_HEADS];
 	w->pod_capacity = config->shm.header->capacity.count[SHM_PODS];
 	w->deployment_capacity = config->shm.header->capacity.count[SHM_DEPLOYMENTS];
+	w->model_capacity = config->shm.header->capacity.count[SHM_MODELS];
+	w->instance_capacity = config->shm.header->capacity.count[SHM_INSTANCES];
+	seed_prng(w);
 	body_store_init(&w->bodies, place[WORKER_PART_BLOCKS], (uint32_t *)place[WORKER_PART_BLOCK_LINKS],
 			config->counts.blocks);
 	timer_wheel_init(&w->timers, memory, now_ns);
@@ -329,6 +373,7 @@ worker_turn(struct worker *w, uint64_t now_ns)
 	w->now_ns = now_ns;
 	tcp_advance(w->tcp, now_ns);
 	run_timers(w);
+	upstream_sweep(w);
 	work = run_ready(w);
 	work += run_events(w);
 	tcp_output_ready(w->tcp, now_ns);

@@ -3,12 +3,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/prng.h"
 #include "base/timer.h"
 #include "dataplane/body.h"
 #include "dataplane/client.h"
 #include "dataplane/exchange.h"
 #include "dataplane/net.h"
+#include "dataplane/route.h"
 #include "dataplane/upstream.h"
+#include "limit/retry.h"
+#include "limit/sources.h"
 #include "meter/spool.h"
 #include "shm/counters.h"
 #include "shm/table.h"
@@ -44,10 +48,28 @@ struct worker_times {
 	uint64_t between_events_ns;
 	uint64_t keep_alive_ns; /* between comments while the first event is awaited */
 	uint64_t upstream_idle_ns;
+	uint64_t request_ns; /* all of it */
+	uint64_t body_grace_ns;
+	uint64_t body_total_ns;
 };
 
 /* What the configuration has if it says nothing. */
 extern const struct worker_times worker_times_default;
+
+/* What one peer may do; bounds.h and the libraries have constants that none of these exceeds. */
+struct worker_limits {
+	uint32_t per_source; /* connections of one network here: this worker's share */
+	uint32_t handshakes;
+	uint32_t requests; /* of one connection */
+	struct h1_limits head;
+	uint32_t json_depth;
+	uint32_t json_keys;
+	uint64_t body_rate_bytes; /* per second; 0: any */
+	uint32_t event_bytes;
+	uint32_t event_line_bytes;
+};
+
+extern const struct worker_limits worker_limits_default;
 
 #define WORKER_LISTENERS_MAX 8
 
@@ -74,6 +96,8 @@ struct worker_config {
 	uint16_t index;
 	struct worker_counts counts;
 	struct worker_times times;
+	struct worker_limits limits;
+	struct route_limits routing;
 	struct listener listeners[WORKER_LISTENERS_MAX];
 	uint32_t listener_count;
 	struct shm shm;
@@ -111,6 +135,10 @@ struct worker {
 	/* pools */
 	struct client *clients;
 	struct client *client_free;
+	struct client *handshake_oldest; /* in TLS handshakes, in the order of their begin */
+	struct client *handshake_newest;
+	uint32_t handshakes;
+	struct sources sources;
 	struct exchange *exchanges;
 	struct exchange *exchange_free;
 	struct upstream *upstreams;
@@ -119,8 +147,15 @@ struct worker {
 	struct upstream *idle_newest;
 	struct upstream **pod_idle;     /* by pod entry: newest idle connection */
 	uint32_t *deployment_turn;      /* by deployment entry: round robin */
+	struct retry *retry_of_model;   /* by model entry: further tries */
+	struct retry *retry_of_instance;
+	struct prng prng;               /* of the policies */
 	uint32_t pod_capacity;
 	uint32_t deployment_capacity;
+	uint32_t model_capacity;
+	uint32_t instance_capacity;
+	uint64_t swept_generation;      /* upstream_sweep() */
+	uint32_t swept_upstreams;
 	uint8_t *heads;
 	struct head_buffer *head_free;
 	struct body_store bodies;
@@ -154,10 +189,13 @@ uint64_t worker_bytes(const struct worker_config *config);
 enum worker_part_index {
 	WORKER_PART_WORKER,
 	WORKER_PART_CLIENTS,
+	WORKER_PART_SOURCES,
 	WORKER_PART_EXCHANGES,
 	WORKER_PART_UPSTREAMS,
 	WORKER_PART_PODS,
 	WORKER_PART_DEPLOYMENTS,
+	WORKER_PART_MODELS,
+	WORKER_PART_INSTANCES,
 	WORKER_PART_HEADS,
 	WORKER_PART_BLOCKS,
 	WORKER_PART_BLOCK_LINKS,
@@ -171,8 +209,8 @@ struct worker_part {
 	uint64_t bytes; /* in whole cache lines */
 };
 
-/* pods, deployments: capacities of the shared tables. Returns the sum. */
-uint64_t worker_parts(const struct worker_counts *counts, uint32_t pods, uint32_t deployments,
+/* Of the shared tables' capacities, those of pods, deployments, models and instances count. Returns the sum. */
+uint64_t worker_parts(const struct worker_counts *counts, const struct shm_capacity *tables,
 		      struct worker_part parts[WORKER_PARTS]);
 
 /* Drops every connection; frees what is held. */

@@ -118,6 +118,18 @@ struct config {
 		uint32_t upstreams; /* connections to backends, all workers together */
 		uint64_t bodies_bytes; /* request bodies kept for a resend, all workers together */
 		uint64_t proxy_bytes_max; /* of one request of the pass-through */
+		uint32_t per_source; /* connections of one /24 or /48, all workers together */
+		uint32_t handshakes; /* TLS handshakes at once, of each worker */
+		uint32_t requests; /* of one connection */
+		uint64_t request_line_bytes;
+		uint64_t head_bytes; /* request line and fields */
+		uint64_t field_bytes; /* one field's line */
+		uint32_t fields;
+		uint32_t json_depth;
+		uint32_t json_keys; /* of the top level */
+		uint64_t body_rate_bytes; /* per second, once timeouts.body_grace is over; 0: any */
+		uint64_t event_bytes; /* kept of an event that has not ended */
+		uint64_t event_line_bytes;
 	} limits;
 	/* TCP's policy, by what the peer is. */
 	struct {
@@ -140,6 +152,9 @@ struct config {
 		uint64_t handshake_ns;
 		uint64_t head_ns;
 		uint64_t body_ns; /* between two pieces of a request body */
+		uint64_t body_grace_ns; /* before limits.body_rate counts */
+		uint64_t body_total_ns; /* from a request's head to the end of its body */
+		uint64_t stall_ns; /* a client that takes nothing of its answer */
 		uint64_t idle_ns; /* between two requests */
 		uint64_t connect_ns;
 		uint64_t response_head_ns;
@@ -148,8 +163,20 @@ struct config {
 		uint64_t
 			keep_alive_ns; /* until the first ": keep-alive" comment of a slow stream */
 		uint64_t upstream_idle_ns;
+		uint64_t request_ns; /* a whole request, from its head to the end of its answer */
 		uint64_t drain_ns; /* what running requests get after a stop was asked for */
 	} timeouts;
+	/* Which pod, how often, and when it gets no more. */
+	struct {
+		uint32_t tries; /* per request */
+		uint32_t retry_percent; /* tries after the first, per hundred requests */
+		uint32_t retry_burst; /* of each worker and model */
+		uint32_t eject_errors; /* in a row; 0: never */
+		uint64_t eject_time_ns;
+		uint64_t eject_time_max_ns;
+		uint32_t eject_percent; /* of a deployment's pods at once */
+		uint64_t busy_ns; /* a pod that says 429 or 503 is passed over */
+	} routing;
 	struct {
 		struct config_surface ecolink;
 		struct config_surface infer;

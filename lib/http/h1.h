@@ -68,8 +68,17 @@ struct h1_response {
 	struct bytes reason;
 };
 
+/* Bounds below the constants above; none may be larger. */
+struct h1_limits {
+	uint32_t head_bytes;
+	uint32_t line_bytes;
+	uint32_t field_bytes;
+	uint32_t fields;
+};
+
 /* Where an incomplete head was scanned up to, so that each byte is looked at once. Zero to start. */
 struct h1_scan {
+	const struct h1_limits *limits; /* NULL: the constants */
 	uint32_t scanned_bytes;
 	uint32_t line_bytes;
 	uint32_t line_count;

@@ -42,7 +42,10 @@ trim(struct bytes text)
 static enum err
 find_end(struct bytes input, struct h1_scan *scan, bool is_request, uint32_t *head_bytes)
 {
-	uint32_t limit = input.len < H1_HEAD_BYTES_MAX ? (uint32_t)input.len : H1_HEAD_BYTES_MAX;
+	static const struct h1_limits constants = { H1_HEAD_BYTES_MAX, H1_LINE_BYTES_MAX, H1_FIELD_BYTES_MAX,
+						    H1_FIELDS_MAX };
+	const struct h1_limits *limits = scan->limits != NULL ? scan->limits : &constants;
+	uint32_t limit = input.len < limits->head_bytes ? (uint32_t)input.len : limits->head_bytes;
 
 	while (scan->scanned_bytes < limit) {
 		uint8_t c = input.ptr[scan->scanned_bytes++];
@@ -51,9 +54,9 @@ find_end(struct bytes input, struct h1_scan *scan, bool is_request, uint32_t *he
 			/* A line's bound is that of its text: the CR may be one more. */
 			uint32_t text_bytes = ++scan->line_bytes - (c == '\r');
 
-			if (scan->line_count == 0 && text_bytes > H1_LINE_BYTES_MAX)
+			if (scan->line_count == 0 && text_bytes > limits->line_bytes)
 				return is_request ? ERR_HTTP_LINE_TOO_LONG : ERR_HTTP_HEAD_TOO_LARGE;
-			if (text_bytes > H1_FIELD_BYTES_MAX)
+			if (scan->line_count > 0 && text_bytes > limits->field_bytes)
 				return ERR_HTTP_HEAD_TOO_LARGE;
 			continue;
 		}
@@ -64,10 +67,10 @@ find_end(struct bytes input, struct h1_scan *scan, bool is_request, uint32_t *he
 			return ERR_OK;
 		}
 		scan->line_bytes = 0;
-		if (++scan->line_count > H1_FIELDS_MAX + 1)
+		if (++scan->line_count > limits->fields + 1)
 			return ERR_HTTP_TOO_MANY_FIELDS;
 	}
-	return input.len >= H1_HEAD_BYTES_MAX ? ERR_HTTP_HEAD_TOO_LARGE : ERR_MORE;
+	return input.len >= limits->head_bytes ? ERR_HTTP_HEAD_TOO_LARGE : ERR_MORE;
 }
 
 /* The next line without its CRLF; the head is known to be whole. */

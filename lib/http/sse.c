@@ -16,7 +16,7 @@ static const char data_name[] = "data";
 void
 sse_init(struct sse *s)
 {
-	*s = (struct sse){ .state = SSE_LINE_START };
+	*s = (struct sse){ .state = SSE_LINE_START, .line_bytes_max = SSE_LINE_BYTES_MAX };
 }
 
 static bool
@@ -66,7 +66,7 @@ take_run(struct sse *s, struct bytes *input, struct bytes *piece)
 
 	while (n < input->len && !is_line_end(input->ptr[n]))
 		n++;
-	if (n > SSE_LINE_BYTES_MAX - s->line_bytes)
+	if (s->line_bytes > s->line_bytes_max || n > s->line_bytes_max - s->line_bytes)
 		return ERR_SSE_LINE_TOO_LONG;
 	s->line_bytes += (uint32_t)n;
 	lend(input, n, piece);

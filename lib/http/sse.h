@@ -24,6 +24,7 @@ struct sse {
 	bool has_data;     /* the event so far has a data line */
 	bool after_cr;
 	uint32_t line_bytes;
+	uint32_t line_bytes_max; /* SSE_LINE_BYTES_MAX, or less if the caller says so before the first byte */
 	uint64_t events;   /* complete events with data so far */
 };
 

@@ -78,6 +78,16 @@ json_scan_init(struct json_scan *s)
 	s->expect = EXPECT_VALUE;
 	s->field = JSON_FIELD_COUNT;
 	s->result.culprit = JSON_FIELD_COUNT;
+	s->depth_max = JSON_DEPTH_MAX;
+	s->keys_max = JSON_TOP_LEVEL_KEYS_MAX;
+}
+
+void
+json_scan_bound(struct json_scan *s, uint32_t depth_max, uint32_t keys_max)
+{
+	CHECK(depth_max <= JSON_DEPTH_MAX && keys_max <= JSON_TOP_LEVEL_KEYS_MAX);
+	s->depth_max = (uint16_t)depth_max;
+	s->keys_max = keys_max;
 }
 
 /* --- fields ------------------------------------------------------------------------ */
@@ -93,7 +103,7 @@ static enum err
 key_of_top_level(struct json_scan *s)
 {
 	s->field = JSON_FIELD_COUNT;
-	if (++s->top_level_keys > JSON_TOP_LEVEL_KEYS_MAX)
+	if (++s->top_level_keys > s->keys_max)
 		return ERR_JSON_TOO_MANY_KEYS;
 	for (int i = 0; i < JSON_FIELD_COUNT; i++) {
 		if (!key_is(s, field_names[i]))
@@ -617,7 +627,7 @@ open_container(struct json_scan *s, bool is_object)
 	uint64_t bit = UINT64_C(1) << (s->depth % 64);
 	uint64_t *word = &s->is_object[s->depth / 64 % (JSON_DEPTH_MAX / 64)];
 
-	if (s->depth == JSON_DEPTH_MAX)
+	if (s->depth == s->depth_max)
 		return ERR_JSON_TOO_DEEP;
 	if (s->depth == 0 && !is_object)
 		return ERR_JSON_NOT_OBJECT;

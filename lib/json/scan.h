@@ -99,6 +99,8 @@ struct json_scan {
 	struct json_value *value; /* the value being read, if it is of interest */
 	uint32_t seen;           /* a bit per field */
 	uint32_t top_level_keys;
+	uint16_t depth_max;
+	uint32_t keys_max;
 	uint8_t key[JSON_KEY_BYTES_MAX];
 	uint8_t key_len;
 	bool key_is_other;       /* too long, or not ASCII: no name that is read */
@@ -124,6 +126,9 @@ struct json_scan {
 };
 
 void json_scan_init(struct json_scan *s);
+
+/* Bounds below JSON_DEPTH_MAX and JSON_TOP_LEVEL_KEYS_MAX, which hold without it. Before the first piece. */
+void json_scan_bound(struct json_scan *s, uint32_t depth_max, uint32_t keys_max);
 
 /* Feeds the next piece. ERR_OK so far, or a verdict that ends it: ERR_JSON_* (h: 400). */
 enum err json_scan_feed(struct json_scan *s, struct bytes piece);

@@ -19,7 +19,9 @@ static struct edge_result *result;
 void
 plan_make_town(struct town *t, uint64_t seed)
 {
-	t->plan = (struct town_plan){ .seed = seed, .client_count = 1, .start_ns = NSEC_PER_SEC };
+	t->plan = (struct town_plan){ .seed = seed, .client_count = 1, .start_ns = NSEC_PER_SEC,
+				      .pods = 2, .first_pods = 2, .retry_percent = 100,
+				      .retry_burst = 1000, .eject_percent = 100 };
 	t->now_ns = t->plan.start_ns;
 }
 

@@ -270,6 +270,29 @@ conns_next_at(const struct town *t)
 	return at_ns;
 }
 
+/* Those that were refused, and have waited. */
+static void
+clients_turn(struct town *t)
+{
+	for (uint32_t i = 0; i < t->plan.client_count; i++) {
+		if (t->again_at_ns[i] == 0 || t->again_at_ns[i] > t->now_ns)
+			continue;
+		t->again_at_ns[i] = 0;
+		client_begin(t, i);
+	}
+}
+
+static uint64_t
+clients_next_at(const struct town *t)
+{
+	uint64_t at_ns = NEVER_NS;
+
+	for (uint32_t i = 0; i < t->plan.client_count; i++)
+		if (t->again_at_ns[i] != 0 && t->again_at_ns[i] < at_ns)
+			at_ns = t->again_at_ns[i];
+	return at_ns;
+}
+
 /* --- the clock ------------------------------------------------------------------------------ */
 
 static void
@@ -298,7 +321,9 @@ turn(struct town *t)
 	struct tcp_event event;
 
 	deliver(t, t->link[0], &t->router_net);
+	pods_turn(t);
 	worker_turn(t->worker, t->now_ns);
+	pods_judge(t);
 	tcp_check(t->router_tcp);
 	tcp_check(t->town_tcp);
 	collect(t, &t->router_net, t->link[1]);
@@ -308,6 +333,7 @@ turn(struct town *t)
 	while (tcp_event_next(t->town_tcp, &event))
 		handle_event(t, &event);
 	run_conns(t);
+	clients_turn(t);
 	tcp_output_ready(t->town_tcp, t->now_ns);
 	net_output(&t->town_net, t->now_ns);
 	collect(t, &t->town_net, t->link[0]);
@@ -328,6 +354,8 @@ next_at(const struct town *t)
 	at_ns = earlier(at_ns, link_next_at(t->link[1]));
 	at_ns = earlier(at_ns, tcp_next_at(t->town_tcp));
 	at_ns = earlier(at_ns, net_next_at(&t->town_net));
+	at_ns = earlier(at_ns, pods_next_at(t));
+	at_ns = earlier(at_ns, clients_next_at(t));
 	return earlier(at_ns, conns_next_at(t));
 }
 
@@ -460,6 +488,7 @@ town_finish(struct town *t)
 	town_go(t, t->now_ns + QUIET_NS, false);
 	judge_usage(t);
 	town_judge_pools(t);
+	pods_judge_end(t);
 	router_close(t);
 }
 

@@ -18,12 +18,14 @@
  *   town_router.c   tables, TLS, spool and the worker under test
  *   town_client.c   sends requests, checks answers
  *   town_backend.c  checks requests, sends answers, misbehaves as told
+ *   town_pods.c     what the operator does with pods, and what routing owes them in every turn
  *   town.c          the clock, and the judgement at the end
  */
 
 #define TOWN_REQUESTS_MAX 48
 #define TOWN_CLIENTS_MAX 8
-#define TOWN_BACKENDS 2
+#define TOWN_BACKENDS 4
+#define TOWN_MOVES_MAX 8
 #define TOWN_BACKEND_PORT 9000
 #define TOWN_CONNS_MAX 128
 #define TOWN_TEXT_BYTES_MAX (192 * 1024)
@@ -38,6 +40,8 @@ enum town_fault {
 	FAULT_RESET_INSIDE, /* reset in the middle of the answer: a cut */
 	FAULT_SILENT,       /* nothing: the router's timer */
 	FAULT_BAD_FRAMING,  /* an answer that breaks HTTP before anything of it can pass */
+	FAULT_SILENT_FIRST, /* a head and nothing behind it: the timer of the first event */
+	FAULT_SILENT_BETWEEN, /* a part of the answer and nothing behind it */
 	FAULT_COUNT
 };
 
@@ -47,6 +51,7 @@ struct town_request {
 	bool is_stream;
 	bool wants_usage;
 	bool is_bad_json;
+	bool is_trickled; /* the client sends it slower than it may */
 	enum town_fault fault;
 	uint32_t prompt_bytes;
 	uint32_t events;      /* of a stream */
@@ -74,6 +79,13 @@ struct town_request {
 	bool was_left;
 };
 
+/* What the operator wants of a pod, from a moment on. */
+struct town_move {
+	uint64_t at_ns;
+	uint32_t pod; /* never the first: somebody has to work */
+	enum shm_pod_state state;
+};
+
 struct town_plan {
 	uint64_t seed;
 	bool is_v6;
@@ -84,6 +96,24 @@ struct town_plan {
 	uint32_t client_count;
 	uint32_t request_count;
 	uint64_t start_ns;
+	uint32_t per_source;  /* connections that the clients' network may have; 0: all */
+	/* routing */
+	enum shm_policy policy;
+	uint32_t pods;        /* at most TOWN_BACKENDS */
+	uint32_t first_pods;  /* of the first deployment; the second one has the others */
+	uint32_t retry_percent;
+	uint32_t retry_burst;
+	uint32_t eject_percent;
+	bool is_tight;        /* the budget may well run out */
+	uint32_t move_count;
+	struct town_move moves[TOWN_MOVES_MAX];
+};
+
+/* What is known of a pod that must not get requests. */
+struct town_pod {
+	enum shm_pod_state state;
+	uint32_t in_flight_max; /* it had so many when it was last looked at, and may only lose */
+	uint32_t turns;         /* since it was moved */
 };
 
 /* One connection of the town's side. */
@@ -137,6 +167,12 @@ struct town {
 	void *town_tcp_memory;
 	struct town_conn conns[TOWN_CONNS_MAX];
 	uint32_t over;
+	uint64_t again_at_ns[TOWN_REQUESTS_MAX]; /* by client: one that was refused connects again; 0: none */
+	struct town_pod pods[TOWN_BACKENDS];
+	uint32_t moves_done;
+	uint32_t cuts_allowed; /* requests that were at a pod when it went into maintenance */
+	uint32_t cuts;
+	uint32_t refused;      /* 502, 503, 504 where a budget or the operator may have been the reason */
 	struct link *link[2]; /* 0: to the router, 1: from it */
 };
 
@@ -164,6 +200,12 @@ uint32_t town_request_body(const struct town *t, const struct town_request *r, b
 
 /* The payload that a backend makes, and the one that the client must get. Returns the length. */
 uint32_t town_answer_body(const struct town *t, const struct town_request *r, bool from_backend, char *to);
+
+void pods_put(struct town *t, uint32_t pod, enum shm_pod_state state);
+void pods_turn(struct town *t);   /* before the router's turn: moves that are due */
+void pods_judge(struct town *t);  /* behind it */
+uint64_t pods_next_at(const struct town *t);
+void pods_judge_end(struct town *t);
 
 void router_open(struct town *t);
 void router_close(struct town *t);

@@ -103,6 +103,25 @@ lose(struct town *t, struct town_conn *c, bool reset)
 	conn_put(t, c);
 }
 
+/* Of the answer behind `before` only the head will be sent, or a part. */
+static void
+fall_silent(struct town_conn *c, uint32_t before, bool head_only)
+{
+	static const char end[] = "\r\n\r\n";
+	uint8_t *head = c->out + before;
+	uint8_t *head_end = head;
+
+	/* The last of the heads: an interim one may stand in front. */
+	do {
+		head = head_end;
+		head_end = memmem(head, c->out_len - (uint32_t)(head - c->out), end, sizeof(end) - 1);
+		CHECK(head_end != NULL);
+		head_end += sizeof(end) - 1;
+	} while (memcmp(head, "HTTP/1.1 1", 10) == 0);
+	before = (uint32_t)(head_end - c->out);
+	c->out_len = head_only ? before : before + (c->out_len - before) / 2;
+}
+
 /* Answers, or not. */
 static void
 serve(struct town *t, struct town_conn *c, struct town_request *r)
@@ -121,7 +140,9 @@ serve(struct town *t, struct town_conn *c, struct town_request *r)
 	case FAULT_SILENT:
 		return;
 	case FAULT_BUSY:
-		write_text(t, c, "HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy");
+		write_text(t, c, r->index % 2 == 0 ?
+					 "HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy" :
+					 "HTTP/1.1 429 Busy\r\nretry-after: 2\r\ncontent-length: 4\r\n\r\nbusy");
 		return;
 	case FAULT_ERROR:
 		write_text(t, c, "HTTP/1.1 500 Oops\r\ncontent-length: 4\r\n\r\noops");
@@ -131,7 +152,9 @@ serve(struct town *t, struct town_conn *c, struct town_request *r)
 		return;
 	default:
 		write_answer(t, c, r);
-		if (fault == FAULT_RESET_INSIDE) {
+		if (fault == FAULT_SILENT_FIRST || fault == FAULT_SILENT_BETWEEN) {
+			fall_silent(c, before, fault == FAULT_SILENT_FIRST);
+		} else if (fault == FAULT_RESET_INSIDE) {
 			c->out_len = before + (c->out_len - before) * 3 / 4;
 			c->reset_after_out = true;
 		} else {

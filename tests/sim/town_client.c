@@ -7,6 +7,9 @@
 #include "http/h1.h"
 #include "town.h"
 
+/* A second. */
+#define TRICKLE_BYTES 20
+
 static struct town_request *
 current(struct town *t, const struct town_conn *c)
 {
@@ -90,8 +93,8 @@ send_request(struct town *t, struct town_conn *c, struct town_request *r)
 	r->sent_ns = t->now_ns;
 	c->request = r->index;
 	c->in_len = 0;
-	c->piece_bytes = 1 + prng_below(&t->prng, 4000);
-	c->gap_ns = 0;
+	c->piece_bytes = r->is_trickled ? TRICKLE_BYTES : 1 + prng_below(&t->prng, 4000);
+	c->gap_ns = r->is_trickled ? NSEC_PER_SEC : 0;
 	c->send_at_ns = t->now_ns;
 }
 
@@ -203,11 +206,18 @@ check_complete(struct town *t, const struct town_conn *c, const struct town_requ
 	static char expected[TOWN_TEXT_BYTES_MAX];
 	uint32_t len;
 
+	if (r->is_trickled)
+		town_fail(t, "request %u: answered although it trickles in", r->index);
 	if (a->used != c->in_len)
 		town_fail(t, "request %u: bytes behind its answer", r->index);
 	if (r->may_be_refused && a->status == 503 && r->tries == 0 &&
 	    memmem(a->body, a->len, "no_healthy_region", 17) != NULL)
 		return;
+	if ((t->plan.is_tight || t->plan.move_count > 0) && !r->is_bad_json && a->status >= 502 &&
+	    a->status <= 504) {
+		t->refused++;
+		return;
+	}
 	if (a->status != expected_status(r))
 		town_fail(t, "request %u: status %u, expected %u: %.*s", r->index, a->status,
 			  expected_status(r), (int)a->len, a->body);
@@ -220,15 +230,22 @@ check_complete(struct town *t, const struct town_conn *c, const struct town_requ
 
 /* What came of an answer that was cut: a part of the right one, maybe an error event behind it. */
 static void
-check_cut(struct town *t, const struct town_request *r, const struct answer *a, enum err reason)
+check_cut(struct town *t, const struct town_request *r, struct answer *a, enum err reason)
 {
 	static char expected[TOWN_TEXT_BYTES_MAX];
 	uint32_t len = town_answer_body(t, r, false, expected);
 	uint32_t same = 0;
+	static const char comment[] = ": keep-alive\n\n";
 
-	if (r->fault != FAULT_RESET_INSIDE)
+	if (r->fault != FAULT_RESET_INSIDE && r->fault != FAULT_SILENT_FIRST &&
+	    r->fault != FAULT_SILENT_BETWEEN && ++t->cuts > t->cuts_allowed)
 		town_fail(t, "request %u: cut without a cause (%u bytes, %s)", r->index, a->len,
 			  err_name(reason));
+	while (r->fault == FAULT_SILENT_FIRST && a->len >= sizeof(comment) - 1 &&
+	       memcmp(a->body, comment, sizeof(comment) - 1) == 0) {
+		a->len -= (uint32_t)sizeof(comment) - 1;
+		memmove(a->body, a->body + sizeof(comment) - 1, a->len);
+	}
 	while (same < len && same < a->len && expected[same] == a->body[same])
 		same++;
 	if (same == len)
@@ -240,6 +257,16 @@ check_cut(struct town *t, const struct town_request *r, const struct answer *a, 
 		same--;
 	if (!r->is_stream || memcmp(a->body + same, "data: {\"error\":", 15) != 0)
 		town_fail(t, "request %u: a cut answer with other bytes", r->index);
+}
+
+/* Cut off without a word, and not before its grace was over. */
+static void
+check_trickled(struct town *t, const struct town_conn *c, const struct town_request *r)
+{
+	if (c->in_len > 0 || r->tries > 0 ||
+	    t->now_ns - r->sent_ns < worker_times_default.body_grace_ns)
+		town_fail(t, "request %u: cut off after %.3f s, with %u bytes of an answer", r->index,
+			  (double)(t->now_ns - r->sent_ns) / 1e9, c->in_len);
 }
 
 void
@@ -275,6 +302,12 @@ client_lost(struct town *t, struct town_conn *c)
 	static struct answer a;
 	struct town_request *r = current(t, c);
 
+	/* Refused for its network, before a byte of it was read: later once more. */
+	if (t->plan.per_source > 0 && c->in_len == 0 && (r == NULL || !r->is_trickled)) {
+		t->again_at_ns[c->client] = t->now_ns + NSEC_PER_SEC;
+		conn_put(t, c);
+		return;
+	}
 	if (r == NULL) {
 		go_on(t, c);
 		return;
@@ -282,7 +315,10 @@ client_lost(struct town *t, struct town_conn *c)
 	decode(t, c, &a);
 	if (a.is_complete)
 		town_fail(t, "request %u: complete only when the connection was lost", r->index);
-	check_cut(t, r, &a, c->reason);
+	if (r->is_trickled)
+		check_trickled(t, c, r);
+	else
+		check_cut(t, r, &a, c->reason);
 	r->was_cut = true;
 	r->is_over = true;
 	t->over++;

@@ -67,10 +67,39 @@ plan_request(struct town *t, uint32_t index)
 		r->gap_ns = 0;
 	if (t->plan.has_faults && one_in(t, 3))
 		r->fault = (enum town_fault)below(t, FAULT_COUNT);
+	if (one_in(t, 40)) {
+		r->is_trickled = true;
+		r->prompt_bytes += 800;
+	}
 	if (one_in(t, 8)) {
 		r->is_aborted = true;
 		r->abort_after_bytes = below(t, 2000);
 	}
+}
+
+static void
+plan_routing(struct town *t)
+{
+	static const uint32_t shares[] = { 0, 50, 100 };
+	struct town_plan *plan = &t->plan;
+
+	plan->policy = (enum shm_policy)below(t, SHM_POLICY_COUNT);
+	plan->pods = TOWN_BACKENDS;
+	plan->first_pods = 1 + below(t, TOWN_BACKENDS);
+	plan->eject_percent = shares[below(t, COUNT_OF(shares))];
+	plan->is_tight = one_in(t, 3);
+	plan->retry_percent = plan->is_tight ? below(t, 60) : 100;
+	plan->retry_burst = plan->is_tight ? 1 + below(t, 3) : 1000;
+	if (one_in(t, 2))
+		return;
+	plan->move_count = 1 + below(t, TOWN_MOVES_MAX);
+	for (uint32_t i = 0; i < plan->move_count; i++)
+		plan->moves[i] = (struct town_move){
+			.at_ns = (i > 0 ? plan->moves[i - 1].at_ns : plan->start_ns) +
+				 below(t, 1500) * NSEC_PER_MSEC,
+			.pod = 1 + below(t, TOWN_BACKENDS - 1),
+			.state = (enum shm_pod_state)below(t, SHM_POD_MAINT + 1),
+		};
 }
 
 void
@@ -90,8 +119,11 @@ plan_make_town(struct town *t, uint64_t seed)
 	}
 	plan->client_count = 1 + below(t, plan->is_tls ? 3 : TOWN_CLIENTS_MAX);
 	plan->request_count = 1 + below(t, TOWN_REQUESTS_MAX - 1);
+	if (one_in(t, 6))
+		plan->per_source = 1 + below(t, 4);
 	for (uint32_t i = 0; i < plan->request_count; i++)
 		plan_request(t, i);
+	plan_routing(t);
 	t->now_ns = plan->start_ns;
 }
 

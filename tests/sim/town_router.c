@@ -42,31 +42,31 @@ put_tables(struct town *t)
 				   .input_nano_per_mtoken = 150000000,
 				   .output_nano_per_mtoken = 600000000 };
 	struct shm_region region = { .region_id = 15, .live = 1 };
-	struct shm_deployment deployment = { .deployment_id = 16, .live = 1, .pod_count = TOWN_BACKENDS };
+	struct shm_deployment deployments[2] = { { .deployment_id = 16, .live = 1 },
+						 { .deployment_id = 18, .live = 1 } };
 	struct shm_model model = { .model_id = 17, .live = 1,
-				   .target = { .price = 0, .deployment_count = 1 } };
-	struct ip_addr address = town_address(t, false);
+				   .target = { .price = 0, .deployment_count = 2, .deployments = { 0, 1 },
+					       .policy = (uint8_t)t->plan.policy,
+					       .retry_percent = (uint16_t)t->plan.retry_percent } };
 	bool changed;
 
 	name_set(region.name.text, &region.name.len, "mv");
-	name_set(deployment.served_name.text, &deployment.served_name.len, "served/name");
+	for (int i = 0; i < 2; i++)
+		name_set(deployments[i].served_name.text, &deployments[i].served_name.len, "served/name");
 	name_set(model.name.text, &model.name.len, "town-model");
 	keyhash_make(t->shm.header->pepper, bytes_from_text(key_text), key.hash);
-	for (uint32_t i = 0; i < TOWN_BACKENDS; i++) {
-		struct shm_pod pod = { .pod_id = 20 + i, .port = (uint16_t)(TOWN_BACKEND_PORT + i),
-				       .live = 1, .state = SHM_POD_READY };
+	for (uint32_t i = 0; i < t->plan.pods; i++) {
+		struct shm_deployment *deployment = &deployments[i >= t->plan.first_pods];
 
-		memcpy(pod.address, address.byte, sizeof(pod.address));
-		if (t->plan.seed % 2 == 0)
-			name_set(pod.host.text, &pod.host.len, "backend.test");
-		deployment.pods[i] = i;
-		CHECK(shm_put_pod(&t->shm, i, &pod, &changed) == ERR_OK);
+		pods_put(t, i, SHM_POD_READY);
+		deployment->pods[deployment->pod_count++] = i;
 	}
 	CHECK(shm_put_account(&t->shm, 0, &account, &changed) == ERR_OK);
 	CHECK(shm_put_plan(&t->shm, 0, &plan, &changed) == ERR_OK);
 	CHECK(shm_put_price(&t->shm, 0, &price, &changed) == ERR_OK);
 	CHECK(shm_put_region(&t->shm, 0, &region, &changed) == ERR_OK);
-	CHECK(shm_put_deployment(&t->shm, 0, &deployment, &changed) == ERR_OK);
+	for (uint32_t i = 0; i < 2; i++)
+		CHECK(shm_put_deployment(&t->shm, i, &deployments[i], &changed) == ERR_OK);
 	CHECK(shm_put_model(&t->shm, 0, &model, &changed) == ERR_OK);
 	CHECK(shm_put_key(&t->shm, 0, &key, &changed) == ERR_OK);
 	atomic_store(&shm_balance(&t->shm, 0)->credited_nano, INT64_C(1000000000000));
@@ -173,6 +173,8 @@ router_open(struct town *t)
 	struct worker_config worker = {
 		.counts = { .clients = 32, .exchanges = 32, .upstreams = 32, .heads = 64, .blocks = 256 },
 		.times = worker_times_default,
+		.limits = worker_limits_default,
+		.routing = route_limits_default,
 		.listeners = { { .port = 443, .tls = t->plan.is_tls } },
 		.listener_count = 1,
 		.unix_minus_monotonic_ns = INT64_C(1795500000000000000),
@@ -197,6 +199,13 @@ router_open(struct town *t)
 	worker.times.body_ns = 120 * NSEC_PER_SEC;
 	worker.times.idle_ns = 300 * NSEC_PER_SEC;
 	worker.times.connect_ns = 40 * NSEC_PER_SEC;
+	if (t->plan.per_source > 0)
+		worker.limits.per_source = t->plan.per_source;
+	worker.routing.retry_burst = t->plan.retry_burst;
+	worker.routing.eject_percent = t->plan.eject_percent;
+	/* Each move may take a pod away from a request. */
+	if (t->plan.move_count > 0)
+		worker.routing.tries = TRIES_MAX;
 	worker.surfaces[SHM_SURFACE_ECOLINK] = (struct worker_surface){
 		true, true, "/v1", "eco_", "x-ecolink-", 32 * MIB, 26 * MIB, ""
 	};

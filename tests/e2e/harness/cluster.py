@@ -64,6 +64,8 @@ timeouts:
   between_events: {patience}ms
   keep_alive: {keep_alive}ms
   drain: 2s
+routing:
+  retry_burst: 10
 spool:
   path: {folder}/spool
   segment: 4MiB

@@ -2,8 +2,8 @@
 import importlib
 
 NAMES = ('backend', 'sdk', 'examples', 'transport', 'errors', 'contract', 'bodies', 'streams', 'endpoints',
-         'hostile', 'attacks', 'limits', 'workers', 'failover', 'crash', 'usage', 'faults', 'canary', 'leak',
-         'llama')
+         'hostile', 'attacks', 'limits', 'workers', 'failover', 'routing', 'crash', 'usage', 'faults', 'canary',
+         'leak', 'llama')
 
 
 def load():

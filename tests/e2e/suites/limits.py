@@ -1,7 +1,10 @@
 """Rate limits, exact although the workers do not talk to each other."""
+import json
 import threading
+import time
 
-from harness.client import chat, sim
+from harness.client import Closed, chat, elapsed, sim
+from harness.proc import wait_for
 from harness.suite import test
 
 
@@ -44,7 +47,6 @@ def burst_is_exact(cluster):
 @test('limits.sixty-a-minute')
 def sixty_a_minute(cluster):
     """With the plan of one a second, what passes beyond the burst is what the time gave."""
-    import time
     start = time.monotonic()
     answers = in_parallel(cluster, cluster.new_key(plan='minute'), 100)
     seconds = time.monotonic() - start
@@ -62,3 +64,61 @@ def keys_are_apart(cluster):
         assert client.request('GET', '/v1/models', fresh).status == 200
         answer = client.ask(spent, b'no json at all')
         assert answer.status == 429, 'the limit comes before the body'
+
+
+def verdicts(cluster, name):
+    for metric, labels, value in cluster.admin.metrics():
+        if metric == 'sluice_dataplane_verdicts_total' and labels['verdict'] == name:
+            return int(value)
+    raise AssertionError(f'there is no verdict {name}')
+
+
+@test('limits.requests-of-a-connection', seconds=90)
+def requests_of_a_connection(cluster):
+    """The thousandth answer says that it is the last one, and it is."""
+    with cluster.client() as client:
+        for number in range(1, 1001):
+            answer = client.request('GET', '/healthz')
+            assert answer.status == 200
+            assert (answer.field('connection') == 'close') == (number == 1000), f'answer {number}'
+        assert client.is_closed()
+
+
+@test('limits.handshakes')
+def handshakes(cluster):
+    """64 of each worker at once: more push out the oldest, and who has something to say gets in."""
+    before = verdicts(cluster, 'HANDSHAKES_FULL')
+    silent = [cluster.client(connect_tls=False) for _ in range(300)]
+    try:
+        with cluster.client() as client:
+            assert client.ask(cluster.key, chat()).status == 200
+        wait_for(lambda: verdicts(cluster, 'HANDSHAKES_FULL') - before >= 300 - 64 * cluster.workers, 3,
+                 f'{verdicts(cluster, "HANDSHAKES_FULL") - before} were pushed out')
+        assert silent[0].is_closed(1), 'the oldest one is still there'
+    finally:
+        for client in silent:
+            client.close()
+
+
+@test('limits.trickled-body')
+def trickled_body(cluster):
+    """A byte now and then beats the time between bytes and not the rate: cut off after the grace of four seconds."""
+    clock = elapsed()
+    with cluster.client(timeout=15) as client:
+        client.send(client.head('POST', '/v1/chat/completions', cluster.key, length=100000))
+        try:
+            while clock() < 12:
+                client.send(b' ')
+                time.sleep(0.3)
+        except (OSError, Closed):
+            pass
+    assert 3.8 < clock() < 8, f'after {clock():.1f} s'
+    # A body at the least rate and no faster passes: 4 KiB/s for six seconds.
+    body = json.dumps(chat(sim('tokens=1', 'x' * 26000))).encode()
+    with cluster.client(timeout=15) as client:
+        client.send(client.head('POST', '/v1/chat/completions', cluster.key, length=len(body)))
+        for at in range(0, len(body), 2100):
+            client.send(body[at:at + 2100])
+            time.sleep(0.5)
+        answer = client.read_head()
+        assert answer.status == 200, answer

@@ -18,7 +18,7 @@
 #define LISTENERS "listeners: [{certificates: [{chain: c.pem, key: k.pem}]}]\n"
 
 struct heard {
-	char text[8192];
+	char text[32768];
 	uint32_t lines;
 };
 
@@ -93,6 +93,30 @@ a_small_file_gets_every_default(void **state)
 	assert_false(config.listeners[0].address.is_set);
 	assert_int_equal(config.listeners[0].port, 443);
 	assert_int_equal(config.timeouts.idle_ns, 75 * NSEC_PER_SEC);
+	assert_int_equal(config.timeouts.body_grace_ns, 10 * NSEC_PER_SEC);
+	assert_int_equal(config.timeouts.body_total_ns, 300 * NSEC_PER_SEC);
+	assert_int_equal(config.timeouts.stall_ns, 30 * NSEC_PER_SEC);
+	assert_int_equal(config.timeouts.request_ns, 1800 * NSEC_PER_SEC);
+	assert_int_equal(config.limits.per_source, 10000);
+	assert_int_equal(config.limits.handshakes, 1024);
+	assert_int_equal(config.limits.requests, 1000);
+	assert_int_equal(config.limits.request_line_bytes, 4 * KIB);
+	assert_int_equal(config.limits.head_bytes, 32 * KIB);
+	assert_int_equal(config.limits.field_bytes, 8 * KIB);
+	assert_int_equal(config.limits.fields, 100);
+	assert_int_equal(config.limits.json_depth, 128);
+	assert_int_equal(config.limits.json_keys, 256);
+	assert_int_equal(config.limits.body_rate_bytes, 4 * KIB);
+	assert_int_equal(config.limits.event_bytes, 256 * KIB);
+	assert_int_equal(config.limits.event_line_bytes, MIB);
+	assert_int_equal(config.routing.tries, 3);
+	assert_int_equal(config.routing.retry_percent, 20);
+	assert_int_equal(config.routing.retry_burst, 50);
+	assert_int_equal(config.routing.eject_errors, 3);
+	assert_int_equal(config.routing.eject_time_ns, NSEC_PER_SEC);
+	assert_int_equal(config.routing.eject_time_max_ns, 30 * NSEC_PER_SEC);
+	assert_int_equal(config.routing.eject_percent, 100);
+	assert_int_equal(config.routing.busy_ns, NSEC_PER_SEC);
 	assert_int_equal(config.ticket_lifetime_ns, 7200 * NSEC_PER_SEC);
 	assert_true(config.surfaces.ecolink.enabled);
 	assert_string_equal(config.surfaces.infer.prefix, "/api/v1");

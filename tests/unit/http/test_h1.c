@@ -323,6 +323,54 @@ what_is_emitted_is_what_was_meant(void **state)
 	assert_int_equal(h1_emit_chunk_head(chunk, UINT64_MAX), H1_CHUNK_HEAD_BYTES_MAX);
 }
 
+static enum err
+parse_within(const struct h1_limits *limits, const char *text)
+{
+	struct h1_scan scan = { .limits = limits };
+
+	return h1_parse_request(bytes_from_text(text), &scan, &request);
+}
+
+static void
+smaller_bounds_hold_at_their_edges(void **state)
+{
+	static const struct h1_limits limits = { .head_bytes = 52, .line_bytes = 20, .field_bytes = 12,
+						 .fields = 3 };
+
+	(void)state;
+	assert_int_equal(parse_within(&limits, "GET /567 HTTP/1.1\r\nHost: a\r\n\r\n"), ERR_OK);
+	assert_int_equal(parse_within(&limits, "GET /56789ab HTTP/1.1\r\nHost: a\r\n\r\n"),
+			 ERR_HTTP_LINE_TOO_LONG);
+	assert_int_equal(parse_within(&limits, "GET / HTTP/1.1\r\nHost: a\r\nb: 45678901\r\n\r\n"), ERR_OK);
+	assert_int_equal(parse_within(&limits, "GET / HTTP/1.1\r\nHost: a\r\nb: 4567890123\r\n\r\n"),
+			 ERR_HTTP_HEAD_TOO_LARGE);
+	assert_int_equal(parse_within(&limits, "GET / HTTP/1.1\r\nHost: a\r\nb: 1\r\nc: 2\r\n\r\n"), ERR_OK);
+	assert_int_equal(parse_within(&limits, "GET / HTTP/1.1\r\nHost: a\r\nb: 1\r\nc: 2\r\nd: 3\r\n\r\n"),
+			 ERR_HTTP_TOO_MANY_FIELDS);
+	assert_int_equal(parse_within(&limits, "GET / HTTP/1.1\r\nHost: a\r\nb: 12345678\r\nc: 12345678\r\n"
+					       "d: 1"),
+			 ERR_HTTP_HEAD_TOO_LARGE);
+}
+
+static void
+a_stream_may_have_a_shorter_longest_line(void **state)
+{
+	struct bytes input = BYTES_LITERAL("data: 123456\n");
+	enum sse_what what;
+	struct bytes piece;
+	struct sse sse;
+
+	(void)state;
+	sse_init(&sse);
+	sse.line_bytes_max = 12;
+	while (input.len > 0)
+		assert_int_equal(sse_feed(&sse, &input, &what, &piece), ERR_OK);
+	input = BYTES_LITERAL("data: 1234567\n");
+	while (sse_feed(&sse, &input, &what, &piece) == ERR_OK)
+		;
+	assert_int_equal(sse_feed(&sse, &input, &what, &piece), ERR_SSE_LINE_TOO_LONG);
+}
+
 int
 main(void)
 {
@@ -337,6 +385,8 @@ main(void)
 		cmocka_unit_test(a_lines_bound_is_that_of_its_text),
 		cmocka_unit_test(events_end_at_empty_lines_of_any_kind),
 		cmocka_unit_test(what_is_emitted_is_what_was_meant),
+		cmocka_unit_test(smaller_bounds_hold_at_their_edges),
+		cmocka_unit_test(a_stream_may_have_a_shorter_longest_line),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

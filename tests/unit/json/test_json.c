@@ -125,6 +125,27 @@ bounds_are_met_with_a_verdict(void **state)
 	assert_int_equal(scan(text), ERR_JSON_MODEL_TOO_LONG);
 }
 
+static enum err
+scan_within(uint32_t depth, uint32_t keys, const char *text)
+{
+	struct json_scan s;
+	enum err verdict;
+
+	json_scan_init(&s);
+	json_scan_bound(&s, depth, keys);
+	verdict = json_scan_feed(&s, bytes_from_text(text));
+	return verdict == ERR_OK ? json_scan_end(&s) : verdict;
+}
+
+static void
+smaller_bounds_hold_at_their_edges(void **state)
+{
+	(void)state;
+	assert_int_equal(scan_within(3, 2, "{\"a\":[[1]],\"b\":2}"), ERR_OK);
+	assert_int_equal(scan_within(2, 2, "{\"a\":[[1]],\"b\":2}"), ERR_JSON_TOO_DEEP);
+	assert_int_equal(scan_within(3, 1, "{\"a\":[[1]],\"b\":2}"), ERR_JSON_TOO_MANY_KEYS);
+}
+
 static void
 fields_are_found_by_their_decoded_names_once(void **state)
 {
@@ -402,6 +423,7 @@ main(void)
 		cmocka_unit_test(only_one_valid_object_is_a_body),
 		cmocka_unit_test(numbers_that_not_every_parser_holds_are_refused),
 		cmocka_unit_test(bounds_are_met_with_a_verdict),
+		cmocka_unit_test(smaller_bounds_hold_at_their_edges),
 		cmocka_unit_test(fields_are_found_by_their_decoded_names_once),
 		cmocka_unit_test(chat_fields_are_held_to_the_contract),
 		cmocka_unit_test(edits_replace_bytes_and_nothing_else),
