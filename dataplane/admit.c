@@ -398,7 +398,7 @@ check_model(struct worker *w, struct bytes model, struct admission *a, struct re
 	if (shm_find_model(&w->shm, model, &found, &entry) == ERR_OK) {
 		a->model_id = found.model_id;
 		a->target_entry = entry;
-	a->target = found.target;
+		a->target = found.target;
 		a->target_name = found.name;
 		return true;
 	}

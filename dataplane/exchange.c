@@ -286,7 +286,7 @@ may_try(struct worker *w, struct exchange *x, struct route_pick *pick)
 
 	if (x->tries >= w->config.routing.tries || x->tried_count == TRIES_MAX || !may_resend(x))
 		return false;
-	if (x->tries > 0 && !can_pay) {
+	if (x->tries > 0 && !x->next_is_paid && !can_pay) {
 		worker_count(w, COUNTER_RETRIES_DENIED);
 		return false;
 	}
@@ -299,10 +299,11 @@ may_try(struct worker *w, struct exchange *x, struct route_pick *pick)
 static void
 pay_for_try(struct worker *w, struct exchange *x)
 {
-	if (x->tries++ > 0) {
+	if (x->tries++ > 0 && !x->next_is_paid) {
 		route_budget_take(w, x);
 		worker_count(w, COUNTER_UPSTREAM_RETRIES);
 	}
+	x->next_is_paid = false;
 	worker_count(w, COUNTER_UPSTREAM_TRIES);
 }
 
@@ -447,9 +448,9 @@ exchange_push(struct worker *w, struct exchange *x, bool complete, struct refusa
 /* A kept connection that its backend had closed when the request came: nobody's fault. A backend that takes its
  * time and then dies is another matter. */
 static bool
-is_race(const struct worker *w, const struct exchange *x, enum try_end how, bool was_fresh)
+is_race(const struct worker *w, const struct exchange *x, enum try_end how)
 {
-	return how == TRY_RESET && !was_fresh && !x->answered &&
+	return how == TRY_RESET && !x->upstream->fresh && !x->answered &&
 	       w->now_ns - x->try_sent_at_ns < STALE_RESET_NS_MAX;
 }
 
@@ -513,11 +514,10 @@ note_busy(struct worker *w, struct exchange *x)
 void
 exchange_try_failed(struct worker *w, struct exchange *x, enum try_end how)
 {
-	struct upstream *u = x->upstream;
-	bool was_fresh = u->fresh;
-	bool was_race = is_race(w, x, how, was_fresh);
+	bool was_race;
 
-	CHECK(u != NULL);
+	CHECK(x->upstream != NULL);
+	was_race = is_race(w, x, how);
 	worker_count(w, COUNTER_UPSTREAM_FAILURES);
 	route_report(w, x, was_race ? ROUTE_NEUTRAL : outcome_of(how), x->pause_ns);
 	x->is_over_time = how == TRY_OVER_TIME;
@@ -537,6 +537,7 @@ exchange_try_failed(struct worker *w, struct exchange *x, enum try_end how)
 		 * more of these than of those. */
 		worker_count(w, COUNTER_UPSTREAM_STALE);
 		x->tries--;
+		x->next_is_paid = true;
 		x->last_resort_used = false;
 	} else {
 		x->tried[x->tried_count++] = x->pod_entry;

@@ -78,6 +78,7 @@ struct exchange {
 
 	/* tries */
 	uint32_t tries;
+	bool next_is_paid;          /* it stands in for one whose kept connection was gone */
 	uint64_t deadline_ns;       /* of the whole request */
 	uint32_t tried[TRIES_MAX];  /* pod entries that failed on a fresh connection */
 	uint32_t tried_count;

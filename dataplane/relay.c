@@ -164,6 +164,15 @@ wants_another_pod(uint16_t status, enum try_end *how)
 	return status == 429 || status == 502 || status == 503 || status == 504;
 }
 
+/* What the status says of the pod: busy is not sick, and who refuses a request is well. */
+static enum route_outcome
+outcome_of(uint16_t status)
+{
+	if (status == 429 || status == 503)
+		return ROUTE_BUSY;
+	return status >= 500 ? ROUTE_BAD : ROUTE_GOOD;
+}
+
 /* What a Retry-After in seconds asks for (RFC 9110 section 10.2.3); 0: nothing, or a date. */
 static uint64_t
 pause_of(const struct h1_head *head)
@@ -193,7 +202,7 @@ begin_answer(struct worker *w, struct exchange *x, const struct h1_response *res
 		exchange_try_failed(w, x, how);
 		return false;
 	}
-	route_report(w, x, response->status >= 500 ? ROUTE_BAD : ROUTE_GOOD, 0);
+	route_report(w, x, outcome_of(response->status), pause_of(&response->head));
 	x->state = EXCHANGE_RELAY;
 	x->answered = true;
 	x->status = response->status;

@@ -191,6 +191,17 @@ pick_in(struct worker *w, struct exchange *x, enum soundness wanted, struct rout
 	return false;
 }
 
+/* The name that the client sees; a region that has just been taken away has none. */
+static void
+name_region(struct worker *w, struct route_pick *pick)
+{
+	struct shm_region region;
+
+	pick->region = (struct shm_short_name){ 0 };
+	if (shm_read_region(&w->shm, pick->deployment.region, &region) == ERR_OK)
+		pick->region = region.name;
+}
+
 static bool
 pick_sound(struct worker *w, struct exchange *x, enum soundness wanted, bool is_insured,
 	   struct route_pick *pick)
@@ -199,7 +210,6 @@ pick_sound(struct worker *w, struct exchange *x, enum soundness wanted, bool is_
 
 	for (uint32_t i = 0; i < target->deployment_count && i < SHM_TARGET_DEPLOYMENTS_MAX; i++) {
 		uint32_t entry = target->deployments[i];
-		struct shm_region region;
 
 		if (entry >= w->deployment_capacity ||
 		    shm_read_deployment(&w->shm, entry, &pick->deployment) != ERR_OK ||
@@ -210,9 +220,7 @@ pick_sound(struct worker *w, struct exchange *x, enum soundness wanted, bool is_
 		if (!(wanted == SOUND_HEALTHY && pick_probe(w, x, is_insured, pick)) &&
 		    !pick_in(w, x, wanted, pick))
 			continue;
-		pick->region = (struct shm_short_name){ 0 };
-		if (shm_read_region(&w->shm, pick->deployment.region, &region) == ERR_OK)
-			pick->region = region.name;
+		name_region(w, pick);
 		return true;
 	}
 	return false;
@@ -253,16 +261,12 @@ route_pick_pod(struct worker *w, struct exchange *x, struct route_pick *pick)
 
 	pick->is_probe = false;
 	for (uint32_t i = 0; i < target->deployment_count && i < SHM_TARGET_DEPLOYMENTS_MAX; i++) {
-		struct shm_region region;
-
 		if (target->deployments[i] >= w->deployment_capacity ||
 		    shm_read_deployment(&w->shm, target->deployments[i], &pick->deployment) != ERR_OK ||
 		    !find_pod_in(w, x, pick))
 			continue;
 		pick->deployment_entry = target->deployments[i];
-		pick->region = (struct shm_short_name){ 0 };
-		if (shm_read_region(&w->shm, pick->deployment.region, &region) == ERR_OK)
-			pick->region = region.name;
+		name_region(w, pick);
 		return true;
 	}
 	return false;
