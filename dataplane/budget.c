@@ -90,6 +90,8 @@ budget_tcp(const struct config *config, const struct worker_counts *counts, stru
 		.recv_bytes_max = (uint32_t)config->tcp.clients.receive_max_bytes,
 		.send_bytes_max = (uint32_t)config->tcp.send_bytes,
 		.window_shift = WINDOW_SHIFT,
+		.time_wait_ns = config->tcp.time_wait_time_ns,
+		.fin_wait_ns = config->tcp.fin_wait_time_ns,
 		.peer_mss_min = (uint16_t)config->tcp.mss_min,
 		.ecn_connect = config->tcp.asks_for_ecn,
 	};

@@ -274,7 +274,7 @@ may_resend(const struct exchange *x)
 	bool never_sent_only =
 		x->admission.never_resend || x->admission.target.resend == SHM_RESEND_NEVER_SENT;
 
-	return !x->answered && !x->is_over_time && !(never_sent_only && x->any_sent);
+	return !x->answered && !x->is_over_time && !x->is_stopped && !(never_sent_only && x->any_sent);
 }
 
 /* Picks for the next try, if there may be one. */
@@ -463,6 +463,7 @@ outcome_of(enum try_end how)
 	case TRY_LOCAL:
 	case TRY_MAINT:
 	case TRY_OVER_TIME:
+	case TRY_STOPPED:
 		return ROUTE_NEUTRAL;
 	default:
 		return ROUTE_BAD;
@@ -471,8 +472,14 @@ outcome_of(enum try_end how)
 
 /* What the tries came to: the answer, when no other is left. */
 static struct refusal
-refusal_of_tries(struct worker *w, const struct exchange *x)
+refusal_of_tries(const struct exchange *x)
 {
+	if (x->is_stopped)
+		return (struct refusal){
+			.code = REFUSAL_OVERLOADED,
+			.message = "The router is being restarted. Retry shortly.",
+			.retry_after_ns = NSEC_PER_SEC,
+		};
 	if (x->timed_out)
 		return (struct refusal){ .code = REFUSAL_UPSTREAM_TIMEOUT };
 	if (x->backend_spoke)
@@ -483,7 +490,6 @@ refusal_of_tries(struct worker *w, const struct exchange *x)
 			.message = "The backends of this model are busy. Retry as retry-after says.",
 			.retry_after_ns = x->pause_ns_min,
 		};
-	worker_count(w, COUNTER_REFUSED_REGION);
 	return (struct refusal){ .code = REFUSAL_NO_HEALTHY_REGION, .retry_after_ns = NSEC_PER_SEC };
 }
 
@@ -491,8 +497,10 @@ refusal_of_tries(struct worker *w, const struct exchange *x)
 static void
 give_up(struct worker *w, struct exchange *x)
 {
-	struct refusal refusal = refusal_of_tries(w, x);
+	struct refusal refusal = refusal_of_tries(x);
 
+	if (refusal.code == REFUSAL_NO_HEALTHY_REGION)
+		worker_count(w, COUNTER_REFUSED_REGION);
 	x->status = refusal_status(refusal.code, x->admission.surface);
 	settle_exchange(w, x, x->timed_out ? USAGE_TIMEOUT : USAGE_UPSTREAM_ERROR);
 	exchange_refuse(w, x, &refusal);
@@ -518,9 +526,11 @@ exchange_try_failed(struct worker *w, struct exchange *x, enum try_end how)
 
 	CHECK(x->upstream != NULL);
 	was_race = is_race(w, x, how);
-	worker_count(w, COUNTER_UPSTREAM_FAILURES);
+	if (how != TRY_STOPPED)
+		worker_count(w, COUNTER_UPSTREAM_FAILURES);
 	route_report(w, x, was_race ? ROUTE_NEUTRAL : outcome_of(how), x->pause_ns);
 	x->is_over_time = how == TRY_OVER_TIME;
+	x->is_stopped = how == TRY_STOPPED;
 	x->timed_out = x->is_over_time || (how == TRY_TIMED_OUT && x->state != EXCHANGE_CONNECT);
 	x->backend_spoke = x->backend_spoke || how == TRY_BAD_ANSWER || how == TRY_BAD_STATUS ||
 			   (how == TRY_RESET && !was_race);
@@ -570,6 +580,20 @@ exchange_connected(struct worker *w, struct exchange *x)
 		return;
 	}
 	push_body(w, x);
+}
+
+void
+exchange_stop(struct worker *w, struct exchange *x)
+{
+	struct refusal refusal;
+
+	if (x->upstream != NULL) {
+		exchange_try_failed(w, x, TRY_STOPPED);
+		return;
+	}
+	x->is_stopped = true;
+	refusal = refusal_of_tries(x);
+	exchange_refuse(w, x, &refusal);
 }
 
 /* --- events and the timer ---------------------------------------------------------------------------- */

@@ -87,6 +87,7 @@ struct exchange {
 	bool timed_out;             /* the last try ended by a timer */
 	bool backend_spoke;         /* some try ended by a bad answer, not by a refused connection */
 	bool is_over_time;          /* the deadline has passed */
+	bool is_stopped;            /* this process ends */
 	uint32_t busy_tries;        /* those that a pod was too busy for */
 	uint64_t pause_ns;          /* what the last of them asked for; 0: nothing */
 	uint64_t pause_ns_min;      /* and the shortest of all */
@@ -144,6 +145,9 @@ void exchange_refuse(struct worker *w, struct exchange *x, const struct refusal 
 /* The client is gone: resets the backend, settles what was served. */
 void exchange_cancel(struct worker *w, struct exchange *x);
 
+/* This process ends: what was not answered is refused, the rest is cut. x is gone after it. */
+void exchange_stop(struct worker *w, struct exchange *x);
+
 /* The client has room again. */
 void exchange_resume(struct worker *w, struct exchange *x);
 
@@ -179,6 +183,7 @@ enum try_end {
 	TRY_LOCAL,      /* we lacked something, or the tables changed */
 	TRY_MAINT,      /* the operator took the pod away */
 	TRY_OVER_TIME,  /* the whole request took too long */
+	TRY_STOPPED,    /* this process ends */
 };
 void exchange_try_failed(struct worker *w, struct exchange *x, enum try_end end);
 

@@ -460,6 +460,13 @@ fleet_drain(struct fleet *fleet)
 		atomic_store(&fleet->lcores[i].drain, true);
 }
 
+void
+fleet_cut(struct fleet *fleet)
+{
+	for (uint32_t i = 0; i < fleet->count; i++)
+		atomic_store(&fleet->lcores[i].cut, true);
+}
+
 uint32_t
 fleet_in_flight(const struct fleet *fleet)
 {

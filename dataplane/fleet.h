@@ -41,8 +41,11 @@ bool fleet_start(struct fleet *fleet);
 /* Looks at the links now and then and tells the workers of those that came up. */
 void fleet_tend(struct fleet *fleet, uint64_t now_ns);
 
-/* No new connections and requests; those under way go on. */
+/* No new connections; requests under way go on, and each is the last of its connection. */
 void fleet_drain(struct fleet *fleet);
+
+/* Requests under way end here, each with an answer that says so. */
+void fleet_cut(struct fleet *fleet);
 
 /* Requests under way. */
 uint32_t fleet_in_flight(const struct fleet *fleet);

@@ -86,12 +86,23 @@ publish(struct lcore *l)
 
 	for (uint32_t p = 0; p < l->port_count; p++)
 		send_drops += port_send_drops(&l->ports[p], l->queue);
-	w->draining = atomic_load_explicit(&l->drain, memory_order_relaxed);
 	w->counters[ERR_COUNT + COUNTER_POOL_PACKETS_USED] = pools_used(&l->pools);
 	w->counters[ERR_COUNT + COUNTER_PORT_SEND_DROPS] = send_drops;
 	publish_kernel(l);
 	worker_publish_counters(w);
 	atomic_store_explicit(&l->in_flight, w->exchanges_used, memory_order_relaxed);
+}
+
+/* The steps of the way to the end, each once. */
+static void
+look_at_end(struct lcore *l)
+{
+	if (!l->worker->draining && atomic_load_explicit(&l->drain, memory_order_relaxed))
+		worker_drain(l->worker);
+	if (!l->was_cut && atomic_load_explicit(&l->cut, memory_order_relaxed)) {
+		worker_cut(l->worker);
+		l->was_cut = true;
+	}
 }
 
 /* Behind another switch, or another router, others must hear of us again. */
@@ -148,6 +159,7 @@ lcore_run(void *argument)
 		work += transmit(l);
 		if (now_ns >= publish_at_ns) {
 			look_at_links(l, now_ns);
+			look_at_end(l);
 			publish(l);
 			publish_at_ns = now_ns + PUBLISH_EVERY_NS;
 		}
@@ -157,6 +169,9 @@ lcore_run(void *argument)
 		if (l->may_sleep && idle_turns > SLEEP_AFTER_TURNS)
 			rest(l, now_ns);
 	}
+	worker_disconnect(l->worker);
+	worker_turn(l->worker, clock_ns());
+	transmit(l);
 	publish(l);
 	return 0;
 }

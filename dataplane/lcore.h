@@ -13,7 +13,7 @@
 /*
  * lcore: the loop around one worker: ports in, worker's turn, ports out, and what it tells the main thread.
  *
- * Thread: lcore_run() is a core's whole life. The main thread writes `stop`, `drain` and `links_up`,
+ * Thread: lcore_run() is a core's whole life. The main thread writes `drain`, `cut`, `stop` and `links_up`,
  *         and reads `in_flight`; the rest is the core's own.
  */
 struct lcore {
@@ -25,8 +25,10 @@ struct lcore {
 	struct tap *taps[IP_PORTS_MAX]; /* by port, of the worker that sends for the kernel; NULL: none */
 	uint16_t queue;      /* of every port */
 	bool may_sleep;      /* idle = "sleep" */
+	_Atomic bool drain; /* worker_drain() */
+	_Atomic bool cut;   /* worker_cut() */
 	_Atomic bool stop;
-	_Atomic bool drain;
+	bool was_cut;
 	_Atomic uint32_t links_up[IP_PORTS_MAX]; /* times that a port's link came up */
 	uint32_t links_seen[IP_PORTS_MAX];       /* of these, by the core */
 	_Atomic uint32_t in_flight; /* requests */

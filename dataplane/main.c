@@ -23,6 +23,10 @@
 #define TEXT_BYTES 1024
 #define TEND_EVERY_NS (5 * NSEC_PER_MSEC)
 #define ATTACH_EVERY_NS (100 * NSEC_PER_MSEC)
+/* A worker looks at its flags when it publishes, every few milliseconds. */
+#define WORKERS_HEAR_NS (50 * NSEC_PER_MSEC)
+/* What error events and refusals have to be acknowledged in, before connections are reset. */
+#define LAST_BYTES_NS (200 * NSEC_PER_MSEC)
 
 enum exit_code { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_WRONG_USE = 2 };
 
@@ -32,7 +36,7 @@ static void
 on_signal(int signal)
 {
 	(void)signal;
-	asked_to_stop = 1;
+	asked_to_stop++;
 }
 
 static void
@@ -157,22 +161,34 @@ tend(struct fleet *fleet)
 }
 
 static void
+tend_for(struct fleet *fleet, uint64_t ns)
+{
+	uint64_t until_ns = clock_ns() + ns;
+
+	while (clock_ns() < until_ns)
+		tend(fleet);
+}
+
+static void
 serve(struct fleet *fleet)
 {
 	uint64_t until_ns;
 
-	while (!asked_to_stop)
+	while (asked_to_stop == 0)
 		tend(fleet);
 	LOG_INFO("draining", LOG_NUMBER("requests", fleet_in_flight(fleet)));
 	fleet_drain(fleet);
-	/* A worker looks at the flag when it publishes; give it the time for that. */
-	until_ns = clock_ns() + 50 * NSEC_PER_MSEC;
-	while (clock_ns() < until_ns)
-		tend(fleet);
+	tend_for(fleet, WORKERS_HEAR_NS);
 	until_ns = clock_ns() + fleet->config->timeouts.drain_ns;
-	while (fleet_in_flight(fleet) > 0 && clock_ns() < until_ns)
+	/* Who asks again does not want to wait. */
+	while (fleet_in_flight(fleet) > 0 && clock_ns() < until_ns && asked_to_stop == 1)
 		tend(fleet);
 	LOG_INFO("stopping", LOG_NUMBER("requests_cut", fleet_in_flight(fleet)));
+	if (fleet_in_flight(fleet) == 0)
+		return;
+	fleet_cut(fleet);
+	/* And for the last bytes to leave. */
+	tend_for(fleet, WORKERS_HEAR_NS + LAST_BYTES_NS);
 }
 
 static int

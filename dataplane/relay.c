@@ -808,6 +808,9 @@ put_error_event(struct worker *w, struct exchange *x)
 				   .message = "The backend was lost before the end of the answer." };
 	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
 
+	if (x->is_stopped)
+		refusal = (struct refusal){ .code = REFUSAL_OVERLOADED,
+					    .message = "The router was stopped before the end of the answer." };
 	h1_emit_text(&writer, BYTES_LITERAL("data: "));
 	writer.len += refusal_body(&refusal, x->admission.surface, writer.ptr + writer.len,
 				   REFUSAL_BODY_BYTES_MAX);

@@ -191,12 +191,7 @@ worker_free(struct worker *w)
 {
 	if (w == NULL)
 		return;
-	for (uint32_t i = 0; i < w->config.counts.clients; i++)
-		if (w->clients[i].state != CLIENT_FREE)
-			client_abort(w, &w->clients[i]);
-	for (uint32_t i = 0; i < w->config.counts.upstreams; i++)
-		if (w->upstreams[i].state != UPSTREAM_FREE)
-			upstream_abort(w, &w->upstreams[i]);
+	worker_disconnect(w);
 	free(w->memory);
 }
 
@@ -271,6 +266,38 @@ worker_listen(struct worker *w)
 			return verdict;
 	}
 	return ERR_OK;
+}
+
+/* --- the end ------------------------------------------------------------------- */
+
+void
+worker_drain(struct worker *w)
+{
+	w->draining = true;
+	for (uint32_t i = 0; i < w->config.listener_count; i++) {
+		const struct listener *listener = &w->config.listeners[i];
+
+		CHECK(tcp_unlisten(w->tcp, &listener->address, listener->port) == ERR_OK);
+	}
+}
+
+void
+worker_cut(struct worker *w)
+{
+	for (uint32_t i = 0; i < w->config.counts.exchanges; i++)
+		if (w->exchanges[i].state != EXCHANGE_FREE)
+			exchange_stop(w, &w->exchanges[i]);
+}
+
+void
+worker_disconnect(struct worker *w)
+{
+	for (uint32_t i = 0; i < w->config.counts.clients; i++)
+		if (w->clients[i].state != CLIENT_FREE)
+			client_abort(w, &w->clients[i]);
+	for (uint32_t i = 0; i < w->config.counts.upstreams; i++)
+		if (w->upstreams[i].state != UPSTREAM_FREE)
+			upstream_abort(w, &w->upstreams[i]);
 }
 
 /* --- the turn ------------------------------------------------------------------ */

@@ -219,6 +219,16 @@ void worker_free(struct worker *w);
 /* Opens the listeners. */
 enum err worker_listen(struct worker *w);
 
+/* The end, in three steps between turns. No new connections; what runs goes on, and is the last of its
+ * connection. */
+void worker_drain(struct worker *w);
+
+/* What still runs is answered with 503, or cut behind an error event, and settled. */
+void worker_cut(struct worker *w);
+
+/* Every connection is reset. */
+void worker_disconnect(struct worker *w);
+
 /*
  * One turn after the burst's frames went into net_receive(): timers, ready clients, events, then output.
  * Frames to send wait in net_transmit_next(). Returns true if it found work.

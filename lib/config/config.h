@@ -146,6 +146,8 @@ struct config {
 		bool asks_for_ecn; /* where we open */
 		uint32_t half_open; /* all workers together; 0: by limits.clients */
 		uint32_t time_wait;
+		uint64_t time_wait_time_ns;
+		uint64_t fin_wait_time_ns; /* orphans in FIN-WAIT-2 */
 		uint32_t orphans;
 	} tcp;
 	struct {

@@ -229,6 +229,10 @@ static const struct key tcp_keys[] = {
 	VALUE("time_wait", KEY_COUNT, CONFIG(tcp.time_wait), 0, 10000000, "0", KEY_RESTART,
 	      "Connections in TIME-WAIT, all workers together; beyond it the oldest leaves; 0: as many "
 	      "as limits.clients and limits.upstreams."),
+	VALUE("time_wait_time", KEY_DURATION, CONFIG(tcp.time_wait_time_ns), SEC, HOUR, "60s", KEY_RESTART,
+	      "How long a connection stays in TIME-WAIT."),
+	VALUE("fin_wait_time", KEY_DURATION, CONFIG(tcp.fin_wait_time_ns), SEC, HOUR, "60s", KEY_RESTART,
+	      "How long the peer of a connection that is closed here may leave its side open."),
 	VALUE("orphans", KEY_COUNT, CONFIG(tcp.orphans), 0, 10000000, "0", KEY_RESTART,
 	      "Connections closed here and not yet there, all workers together; beyond it the oldest is "
 	      "reset; 0: a quarter of all connections."),
@@ -265,8 +269,9 @@ static const struct key timeouts_keys[] = {
 	      "30s", KEY_RESTART, "How long an unused connection to a backend is kept."),
 	VALUE("request", KEY_DURATION, CONFIG(timeouts.request_ns), SEC, DAY, "30min", KEY_RESTART,
 	      "From a request's head to the end of its answer."),
-	VALUE("drain", KEY_DURATION, CONFIG(timeouts.drain_ns), 0, DAY, "30s", KEY_RESTART,
-	      "What running requests get to end after the dataplane was asked to stop."),
+	VALUE("drain", KEY_DURATION, CONFIG(timeouts.drain_ns), 0, DAY, "30min", KEY_RESTART,
+	      "What running requests get to end after the dataplane was asked to stop; asked again, it ends "
+	      "them at once."),
 	END,
 };
 

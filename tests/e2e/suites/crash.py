@@ -1,8 +1,10 @@
-"""kill -9 of either process: the other does not mind, and nothing is lost."""
+"""kill -9 of either process: the other does not mind, and nothing is lost. And a stop that was asked for."""
+import json
 import threading
 import time
+from datetime import datetime
 
-from harness.client import Closed, chat, elapsed, sim
+from harness.client import CHAT, Closed, chat, elapsed, sim
 from harness.load import Load
 from harness.proc import wait_for
 from harness.suite import test
@@ -90,3 +92,58 @@ def stop(cluster):
         cluster.start_dataplane()
     assert count == 103 and response.complete
     assert code == [0], code
+
+
+def moments(cluster, event):
+    """When the dataplane said so, in seconds."""
+    lines = [json.loads(line) for line in cluster.dataplane.log_text().splitlines() if f'"event":"{event}"' in line]
+    return [datetime.fromisoformat(line['at'].replace('Z', '+00:00')).timestamp() for line in lines]
+
+
+def cut_by_stop(cluster, twice):
+    """The seconds that what runs was waited for."""
+    said = len(moments(cluster, 'draining'))
+    with cluster.client(timeout=20) as waiting, cluster.client(timeout=20) as running, cluster.client() as idle:
+        assert idle.ask(cluster.key, chat()).status == 200
+        response = running.begin(cluster.key, chat(sim('tokens=1000 tps=20'), stream=True))
+        events = running.read_events(response)
+        next(events)
+        body = json.dumps(chat(sim('hang'), model='held')).encode()
+        waiting.send(waiting.head('POST', CHAT, cluster.key, length=len(body)) + body)
+        wait_for(lambda: cluster.counter('pool_exchanges_used') == 2, 10)
+        code = []
+        stopper = threading.Thread(target=lambda: code.append(cluster.dataplane.stop()))
+        stopper.start()
+        try:
+            wait_for(lambda: len(moments(cluster, 'draining')) > said, 10)
+            if twice:
+                cluster.dataplane.child.terminate()
+            last = next(events)
+            try:
+                for event in events:
+                    last = event
+                raise AssertionError('a stream that was cut looks complete')
+            except Closed:
+                assert json.loads(last[6:])['error']['code'] == 'overloaded', last
+            refused = waiting.read_head()
+            waiting.read_body(refused)
+            assert refused.status == 503 and refused.json()['error']['code'] == 'overloaded', refused
+            assert refused.field('retry-after') == '1' and refused.field('connection') == 'close', refused.fields
+            assert idle.is_closed(), 'a connection without a request is left alone'
+        finally:
+            stopper.join()
+            cluster.start_dataplane()
+    assert code == [0], code
+    wanted = bytes.fromhex(response.field('x-request-id').replace('-', ''))
+    rows = wait_for(lambda: cluster.ledger('request_id = ?', wanted), 15, 'what was served is not billed')
+    assert len(rows) == 1 and rows[0]['completion_tokens'] > 0, rows
+    return moments(cluster, 'stopping')[-1] - moments(cluster, 'draining')[-1]
+
+
+@test('crash.stop-cuts-what-is-left', seconds=120)
+def stop_cuts(cluster):
+    """After timeouts.drain, or at a second SIGTERM: who got no byte gets 503, a stream an error event."""
+    cluster.model('held', mv=['mv-a'])
+    cluster.put('model', 'held', response_head_ms=30000)
+    assert cut_by_stop(cluster, twice=False) >= 1.99, 'timeouts.drain was not waited for'
+    assert cut_by_stop(cluster, twice=True) < 1.9, 'asked twice, it waited all the same'
