@@ -575,8 +575,7 @@ head_complete(struct worker *w, struct client *c)
 	struct h1_request *request = &w->request;
 
 	c->minor_version = request->head.minor_version;
-	c->close_after = !request->head.keep_alive || w->draining ||
-			 c->requests + 1 >= w->config.limits.requests;
+	c->close_after = !request->head.keep_alive || c->requests + 1 >= w->config.limits.requests;
 	h1_body_init(&c->body_in, &request->head);
 	c->owes_continue = request->expect_continue && !c->body_in.done;
 	if (!stream_request(w, &c->stream, request))

@@ -259,12 +259,17 @@ check_cut(struct town *t, const struct town_request *r, struct answer *a, enum e
 		town_fail(t, "request %u: a cut answer with other bytes", r->index);
 }
 
+static bool
+is_too_slow(const struct town *t, const struct town_request *r)
+{
+	return r->is_trickled && t->now_ns - r->sent_ns >= worker_times_default.body_grace_ns;
+}
+
 /* Cut off without a word, and not before its grace was over. */
 static void
 check_trickled(struct town *t, const struct town_conn *c, const struct town_request *r)
 {
-	if (c->in_len > 0 || r->tries > 0 ||
-	    t->now_ns - r->sent_ns < worker_times_default.body_grace_ns)
+	if (c->in_len > 0 || r->tries > 0 || !is_too_slow(t, r))
 		town_fail(t, "request %u: cut off after %.3f s, with %u bytes of an answer", r->index,
 			  (double)(t->now_ns - r->sent_ns) / 1e9, c->in_len);
 }
@@ -303,7 +308,7 @@ client_lost(struct town *t, struct town_conn *c)
 	struct town_request *r = current(t, c);
 
 	/* Refused for its network, before a byte of it was read: later once more. */
-	if (t->plan.per_source > 0 && c->in_len == 0 && (r == NULL || !r->is_trickled)) {
+	if (t->plan.per_source > 0 && c->in_len == 0 && (r == NULL || !is_too_slow(t, r))) {
 		t->again_at_ns[c->client] = t->now_ns + NSEC_PER_SEC;
 		conn_put(t, c);
 		return;
