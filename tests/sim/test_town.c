@@ -211,7 +211,8 @@ a_request_that_meets_the_end_on_its_way_is_sent_again_once(void **state)
 	town_go(t, t->now_ns + 100 * MS, false);
 	assert_int_equal(t->requests[1].status, 200);
 	assert_int_equal(t->requests[1].tries, 1);
-	assert_int_equal(counted(COUNTER_UPSTREAM_RETRIES), 1);
+	assert_int_equal(counted(COUNTER_UPSTREAM_STALE), 1);
+	assert_int_equal(counted(COUNTER_UPSTREAM_RETRIES), 0);
 	assert_int_equal(counted(COUNTER_UPSTREAM_CONNECTS), 2);
 	finish();
 }
