@@ -111,9 +111,10 @@ answer_add_usage(const struct answer *answer, struct buffer *to, uint64_t tokens
 		return buffer_addf(to, "{\"%s_tokens\":%s,\"%s_tokens\":%s,\"total_tokens\":%s}", in, odd, out,
 				   odd, odd);
 	return buffer_addf(to,
-			   "{\"%s_tokens\":%" PRIu64 ",\"%s_tokens\":%s%" PRIu64
+			   "{\"%s_tokens\":%s%" PRIu64 ",\"%s_tokens\":%s%" PRIu64
 			   ",\"total_tokens\":%" PRIu64 "}",
-			   in, prompt, out, script->usage_half ? "-" : "", tokens, prompt + tokens);
+			   in, script->usage_rest ? "-" : "", prompt, out, script->usage_half ? "-" : "", tokens,
+			   prompt + tokens);
 }
 
 static bool

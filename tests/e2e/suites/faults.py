@@ -44,7 +44,7 @@ class Cut:
 
 
 class Whole:
-    """The answer is complete; bill: exact, estimated, free, suspect or half."""
+    """The answer is complete; bill: exact, estimated, free, suspect, or of half or the rest of usage."""
 
     def __init__(self, bill='exact', once=False):
         self.bill = bill
@@ -122,6 +122,7 @@ FAULTS = (  # words, whole, stream
     ('usage_negative', Whole('suspect'), Whole('suspect')),
     ('usage_huge', Whole('suspect'), Whole('suspect')),
     ('usage_half', Whole('half'), Whole('half')),
+    ('usage_rest', Whole('rest'), Whole('rest')),
     ('until_close no_done', None, Cut(TOKENS + 2, source=RUNNING)),
     ('until_close part_bytes=50 close_after=0', Cut(), None),
     ('usage_early', None, Whole()),
@@ -134,6 +135,7 @@ FAULTS = (  # words, whole, stream
     ('no_done torn=1 frame=5', None, Whole()),
     ('no_done torn=20', None, Whole('estimated')),
     ('usage_late torn=1', None, Whole('estimated')),
+    ('usage_early no_done torn=2', None, Whole()),
 )
 
 RESPONSE_FAULTS = (  # of /v1/responses, whose streams end with their usage and have no data: [DONE]
@@ -147,6 +149,7 @@ RESPONSE_FAULTS = (  # of /v1/responses, whose streams end with their usage and 
     ('usage_zero', Whole('free'), Whole('free')),
     ('usage_negative', Whole('suspect'), Whole('suspect')),
     ('usage_half', Whole('half'), Whole('half')),
+    ('usage_rest', Whole('rest'), Whole('rest')),
     ('decoys', Whole(), Whole()),
     ('error=429', BUSY, BUSY),
     ('error=500', Error(500), Error(500)),
@@ -196,7 +199,8 @@ class Row:
         return chat(sim(self.sick_words()), model=self.model, **more)
 
     def wanted_body(self, words):
-        if not self.wants_usage and self.path == CHAT and ('no_done' in words or 'usage_late' in words):
+        ends_with_usage = re.search('no_done|usage_late', words) and 'usage_early' not in words
+        if ends_with_usage and not self.wants_usage and self.path == CHAT:
             words = re.sub(r'torn=\d+', '', words)  # what is torn is the event that the client must not see
         words += ' kind=response' if self.path == RESPONSES else ' usage' if self.wants_usage else ''
         return expected(self.cluster.sim, f'tokens={TOKENS} {words} model={self.model} '
@@ -310,12 +314,14 @@ class Row:
             self.check_row(row, 200, want.outcome, ESTIMATED, self.request_bytes // 4, count)
         elif want.bill == 'free':
             self.check_row(row, 200, OK, FINAL, 0, 0)
+        elif want.bill == 'rest':
+            self.check_row(row, 200, OK, ESTIMATED, self.request_bytes // 4, sick[0]['completion_tokens'])
         else:
             count = row['completion_tokens']
             prompt = sick[0]['prompt_tokens'] if want.bill == 'half' else self.request_bytes // 4
             assert count >= TOKENS and (not self.stream or count <= TOKENS + 3), row  # events, not tokens
             self.check_row(row, 200, OK, ESTIMATED, prompt, count)
-        assert bool(row['suspect']) == (isinstance(want, Whole) and want.bill in ('suspect', 'half')), row
+        assert bool(row['suspect']) == (isinstance(want, Whole) and want.bill in ('suspect', 'half', 'rest')), row
 
     @staticmethod
     def check_row(row, *wanted):
