@@ -381,6 +381,13 @@ is_only_ours(const struct exchange *x, const struct json_usage *usage)
 	       (usage->present || (usage->is_null && x->events > 0));
 }
 
+/* What data: [DONE] is to a stream of completions, an event's type is to one of /v1/responses. */
+static bool
+ends_stream(const struct exchange *x, const struct json_usage *usage)
+{
+	return x->admission.route == ROUTE_JSON && usage->is_last_event;
+}
+
 /* A whole event, `last`: of the stream; read for usage already; passed on, unless it is the one that only we asked
  * for. */
 static void
@@ -399,7 +406,7 @@ event_complete(struct worker *w, struct exchange *x, const struct event *event, 
 			route_first_token(w, x);
 		worker_count(w, COUNTER_SSE_EVENTS);
 	}
-	if (last)
+	if (last || ends_stream(x, &usage))
 		settle_exchange(w, x, USAGE_OK);
 	cut = plan_cut(w, x, event, &usage);
 	put_event(w, x, event, &cut);
@@ -445,6 +452,8 @@ end_event(struct worker *w, struct exchange *x, struct bytes part, bool has_data
 	if (x->event_passing) {
 		take_usage(x, &x->usage_scan.usage);
 		x->events += has_data;
+		if (ends_stream(x, &x->usage_scan.usage))
+			settle_exchange(w, x, USAGE_OK);
 	} else {
 		event_complete(w, x, &event, has_data, false);
 	}
@@ -713,9 +722,13 @@ take_head(struct worker *w, struct exchange *x, struct bytes input)
 static bool
 is_whole(const struct exchange *x)
 {
-	if (x->admission.route != ROUTE_CHAT || x->status >= 300)
+	bool is_text = x->admission.route == ROUTE_CHAT || x->admission.route == ROUTE_JSON;
+
+	if (!x->reads_answer || x->status >= 300)
 		return true;
-	return x->is_events ? x->settled : x->usage_scan.offset > 0 && x->usage_scan.depth == 0;
+	if (x->is_events)
+		return x->settled || !is_text;
+	return x->usage_scan.offset > 0 && x->usage_scan.depth == 0;
 }
 
 /* The backend ended its side, and all that it sent was read. */

@@ -153,6 +153,7 @@ struct json_usage {
 	bool odd_prompt, odd_completion; /* which of them */
 	bool choices_empty; /* "choices":[] at the top level */
 	bool is_null;       /* "usage":null */
+	bool is_last_event; /* "type" at the top level is one that ends a stream of /v1/responses */
 	/* where the top level's member lies in the document, if it has ended (value_end > 0) */
 	uint64_t member_start; /* its name's opening quote */
 	uint64_t value_start;

@@ -1,6 +1,7 @@
 /*
  * Of an answer only a few members of the top level matter: usage, choices, how long what was made is, how
- * many of it there are, and the id of a job; and, of an event of /v1/responses, the usage of its `response`.
+ * many of it there are, and the id of a job; and, of an event of /v1/responses, its type and the usage of its
+ * `response`.
  * Strings are recognised, so that nothing inside one can pass for a member; the rest of the grammar is the
  * backend's affair.
  */
@@ -16,6 +17,7 @@ enum usage_state {
 	USAGE_KEY_ESCAPE,
 	USAGE_NUMBER, /* of a counter, or a length */
 	USAGE_ID,     /* inside the id's string */
+	USAGE_TYPE,   /* inside the type's */
 };
 
 enum usage_key {
@@ -24,6 +26,7 @@ enum usage_key {
 	KEY_CHOICES,
 	KEY_DATA,
 	KEY_RESPONSE,
+	KEY_TYPE,
 	KEY_ID,
 	KEY_LENGTH,
 	KEY_PROMPT,
@@ -54,6 +57,7 @@ key_of(const struct json_usage_scan *s)
 		{ "choices", KEY_CHOICES, false },
 		{ "data", KEY_DATA, false },
 		{ "response", KEY_RESPONSE, false },
+		{ "type", KEY_TYPE, false },
 		{ "id", KEY_ID, false },
 		{ "duration", KEY_LENGTH, false },
 		{ "seconds", KEY_LENGTH, false },
@@ -233,6 +237,9 @@ quote(struct json_usage_scan *s)
 		s->state = USAGE_ID;
 		s->usage.id_start = s->offset + 1;
 		s->usage.id_len = 0;
+	} else if (s->depth == 1 && s->key == KEY_TYPE) {
+		s->state = USAGE_TYPE;
+		s->key_len = 0;
 	} else {
 		s->state = USAGE_STRING;
 	}
@@ -318,6 +325,28 @@ id_octet(struct json_usage_scan *s, uint8_t c)
 	}
 }
 
+/* The last event of /v1/responses: nothing else says that a stream of it is whole. */
+static bool
+is_last_type(struct bytes type)
+{
+	return bytes_equal(type, BYTES_LITERAL("response.completed")) ||
+	       bytes_equal(type, BYTES_LITERAL("response.incomplete")) ||
+	       bytes_equal(type, BYTES_LITERAL("response.failed"));
+}
+
+static void
+type_octet(struct json_usage_scan *s, uint8_t c)
+{
+	if (c == '"') {
+		s->state = USAGE_BETWEEN;
+		s->usage.is_last_event = is_last_type(bytes_make(s->key_text, s->key_len));
+	} else if (c == '\\' || s->key_len == JSON_KEY_BYTES_MAX) {
+		s->state = c == '\\' ? USAGE_STRING_ESCAPE : USAGE_STRING;
+	} else {
+		s->key_text[s->key_len++] = (char)c;
+	}
+}
+
 /* Bytes of a string up to the next one that may end it: most of an answer is the inside of strings. */
 static size_t
 string_run(struct bytes piece)
@@ -384,6 +413,9 @@ json_usage_feed(struct json_usage_scan *s, struct bytes piece)
 			break;
 		case USAGE_ID:
 			id_octet(s, c);
+			break;
+		case USAGE_TYPE:
+			type_octet(s, c);
 			break;
 		}
 	}

@@ -637,6 +637,7 @@ is_same_usage(const struct json_usage *a, const struct json_usage *b)
 	       a->completion_tokens == b->completion_tokens && a->total_tokens == b->total_tokens &&
 	       a->suspect == b->suspect && a->choices_empty == b->choices_empty &&
 	       a->is_null == b->is_null && a->is_complete == b->is_complete &&
+	       a->is_last_event == b->is_last_event &&
 	       a->member_start == b->member_start &&
 	       a->value_start == b->value_start && a->value_end == b->value_end;
 }
@@ -649,6 +650,7 @@ compare_usage(struct dispute *d)
 	yyjson_val *response = yyjson_obj_get(d->root, "response");
 	yyjson_val *nested = yyjson_obj_get(response, "usage");
 	yyjson_val *choices = yyjson_obj_get(d->root, "choices");
+	yyjson_val *type = yyjson_obj_get(d->root, "type");
 	struct json_usage_scan s, cut;
 	const struct json_usage *ours = &s.usage;
 
@@ -660,8 +662,13 @@ compare_usage(struct dispute *d)
 	blame(d, is_same_usage(ours, &cut.usage), "usage depends on the cut");
 	if (memchr(d->text.ptr, '\\', d->text.len) != NULL || count_of(d->root, "usage") > 1 ||
 	    count_of(d->root, "choices") > 1 || count_of(d->root, "response") > 1 ||
-	    count_of(response, "usage") > 1)
+	    count_of(response, "usage") > 1 || count_of(d->root, "type") > 1)
 		return;
+	blame(d,
+	      ours->is_last_event == (yyjson_equals_str(type, "response.completed") ||
+				      yyjson_equals_str(type, "response.incomplete") ||
+				      yyjson_equals_str(type, "response.failed")),
+	      "the last event to one of them only");
 	blame(d, ours->present == (yyjson_is_obj(usage) || yyjson_is_obj(nested)), "usage to one of them only");
 	blame(d, ours->is_complete == ours->present, "usage has no end");
 	blame(d, ours->is_null == yyjson_is_null(usage), "null usage to one of them only");

@@ -178,6 +178,8 @@ static const char *const requests[] = {
 	"{\"response\":{\"x\":{\"usage\":{}},\"usage\":{\"a\":{\"output_tokens\":1},\"total_tokens\":-1}}}",
 	"{\"usage\":{\"prompt_tokens\":1},\"response\":{\"usage\":{\"input_tokens\":3}}}",
 	"{\"response\":{\"usage\":{\"input_tokens\":3,\"output_tokens\":-4}},\"usage\":{\"prompt_tokens\":1}}",
+	"{\"type\":\"response.completed\",\"x\":[{\"type\":\"response.failed\"}]}",
+	"{\"type\":{\"type\":\"response.failed\"},\"y\":\"type\",\"z\":\"response.incomplete\"}",
 	"{\"response\":[{\"usage\":{\"input_tokens\":3}}],\"choices\":[]}",
 };
 

@@ -87,6 +87,8 @@ check_usage(struct bytes input)
 	CHECK(whole.usage.prompt_tokens == cut.usage.prompt_tokens);
 	CHECK(whole.usage.completion_tokens == cut.usage.completion_tokens);
 	CHECK(whole.usage.prompt_tokens <= UINT64_C(1) << 53);
+	CHECK(whole.usage.is_complete == cut.usage.is_complete);
+	CHECK(whole.usage.is_last_event == cut.usage.is_last_event);
 	CHECK(whole.usage.has_length == cut.usage.has_length);
 	CHECK(whole.usage.milliseconds == cut.usage.milliseconds);
 	CHECK(whole.usage.data_count == cut.usage.data_count);

@@ -16,7 +16,8 @@ from harness.proc import wait_for
 from harness.suite import test
 from suites.usage import cost_of, plain, rows_of
 
-RESPONSES = '/v1/responses'
+RESPONSES, COMPLETIONS = '/v1/responses', '/v1/completions'
+KINDS = {CHAT: '', RESPONSES: ' kind=response', COMPLETIONS: ' kind=completion'}
 TOKENS = 16
 AT_ONCE = 24
 SICK, WELL = 'fault', 'fault2'  # the backends of region mv and tx
@@ -157,6 +158,19 @@ RESPONSE_FAULTS = (  # of /v1/responses, whose streams end with their usage and 
     ('hang', SILENT, SILENT),
     ('reset_after=5', None, Cut(5)),
     ('part_bytes=50 reset_after=0', Cut(), None),
+    ('until_close', Whole(once=True), Whole(once=True)),
+    ('until_close event_bytes=30000', None, Whole(once=True)),
+    ('until_close close_after=5', None, Cut(5)),
+    ('until_close part_bytes=50 close_after=0', Cut(), None),
+)
+
+COMPLETION_FAULTS = (
+    ('', Whole(), Whole()),
+    ('until_close', Whole(once=True), Whole(once=True)),
+    ('until_close close_after=5', None, Cut(5)),
+    ('until_close part_bytes=50 close_after=0', Cut(), None),
+    ('no_usage', Whole('estimated'), Whole('estimated')),
+    ('reset_after=5', None, Cut(5)),
 )
 
 
@@ -194,15 +208,18 @@ class Row:
         more = {'stream': True} if self.stream else {}
         if self.wants_usage:
             more['stream_options'] = {'include_usage': True}
+        text = sim(self.sick_words())
         if self.path == RESPONSES:
-            return {'model': self.model, 'input': sim(self.sick_words()), **more}
-        return chat(sim(self.sick_words()), model=self.model, **more)
+            return {'model': self.model, 'input': text, **more}
+        if self.path == COMPLETIONS:
+            return {'model': self.model, 'prompt': text, **more}
+        return chat(text, model=self.model, **more)
 
     def wanted_body(self, words):
         ends_with_usage = re.search('no_done|usage_late', words) and 'usage_early' not in words
         if ends_with_usage and not self.wants_usage and self.path == CHAT:
             words = re.sub(r'torn=\d+', '', words)  # what is torn is the event that the client must not see
-        words += ' kind=response' if self.path == RESPONSES else ' usage' if self.wants_usage else ''
+        words += KINDS[self.path] + (' usage' if self.wants_usage else '')
         return expected(self.cluster.sim, f'tokens={TOKENS} {words} model={self.model} '
                         f'prompt_bytes={len(sim(self.sick_words()))}', self.stream)
 
@@ -331,10 +348,10 @@ class Row:
 
 def kinds_of_row():
     """(words, want, is a stream, regions, asks for usage, path) of each row."""
-    for path, faults in ((CHAT, FAULTS), (RESPONSES, RESPONSE_FAULTS)):
+    for path, faults in ((CHAT, FAULTS), (RESPONSES, RESPONSE_FAULTS), (COMPLETIONS, COMPLETION_FAULTS)):
         for words, whole, stream in faults:
             for want, streams in ((whole, False), (stream, True)):
-                may_ask = streams and path == CHAT and isinstance(want, Whole)
+                may_ask = streams and path != RESPONSES and isinstance(want, Whole)
                 for regions in (1, 2) if want else ():
                     for wants_usage in (False, True) if may_ask else (False,):
                         yield words, want, streams, regions, wants_usage, path

@@ -312,6 +312,22 @@ usage_of_a_response_is_read_from_its_last_event(void **state)
 }
 
 static void
+the_last_event_of_a_response_is_known_by_its_type(void **state)
+{
+	(void)state;
+	assert_true(usage_of("{\"type\":\"response.completed\",\"response\":{}}").is_last_event);
+	assert_true(usage_of("{\"x\":1, \"type\" : \"response.incomplete\"}").is_last_event);
+	assert_true(usage_of("{\"type\":\"response.failed\"").is_last_event);
+	assert_false(usage_of("{\"type\":\"response.complete\"}").is_last_event);
+	assert_false(usage_of("{\"type\":\"response.completed.and.more.than.fits\"}").is_last_event);
+	assert_false(usage_of("{\"type\":\"response.completed").is_last_event);
+	assert_false(usage_of("{\"type\":\"response.\\u0063ompleted\"}").is_last_event);
+	assert_false(usage_of("{\"x\":{\"type\":\"response.failed\"},\"y\":\"response.failed\"}").is_last_event);
+	assert_false(usage_of("{\"response\":{\"type\":\"response.completed\"}}").is_last_event);
+	assert_int_equal(usage_of("{\"type\":\"\\\"\",\"usage\":{\"input_tokens\":3}}").prompt_tokens, 3);
+}
+
+static void
 usage_that_is_torn_off_is_not_complete(void **state)
 {
 	(void)state;
@@ -429,6 +445,7 @@ main(void)
 		cmocka_unit_test(edits_replace_bytes_and_nothing_else),
 		cmocka_unit_test(usage_is_read_where_it_stands_and_nowhere_else),
 		cmocka_unit_test(usage_of_a_response_is_read_from_its_last_event),
+		cmocka_unit_test(the_last_event_of_a_response_is_known_by_its_type),
 		cmocka_unit_test(usage_that_is_torn_off_is_not_complete),
 		cmocka_unit_test(lengths_are_read_to_the_millisecond),
 		cmocka_unit_test(what_was_made_is_counted_and_named),
