@@ -217,6 +217,86 @@ a_request_that_meets_the_end_on_its_way_is_sent_again_once(void **state)
 	finish();
 }
 
+/* The backend's ends of kept connections, closed by it now. */
+static void
+close_all_kept(void)
+{
+	for (uint32_t i = 0; i < TOWN_CONNS_MAX; i++) {
+		if (!t->conns[i].is_used || !t->conns[i].is_backend)
+			continue;
+		tcp_close(t->town_tcp, t->conns[i].conn);
+		conn_put(t, &t->conns[i]);
+	}
+}
+
+/* Another kept connection may be as dead as the first: the next one is new. */
+static void
+two_kept_connections_that_end_cost_one_resend(void **state)
+{
+	(void)state;
+	plan(2, 3);
+	t->requests[0].first_ns = 100 * MS;
+	t->requests[1].first_ns = 100 * MS;
+	t->requests[2].think_ns = 1 * SEC;
+	begin();
+	town_go(t, t->now_ns + 500 * MS, false);
+	assert_int_equal(t->worker->upstreams_idle, 2);
+	while (counted(COUNTER_UPSTREAM_REUSED) == 0)
+		town_go(t, t->now_ns + 100 * NSEC_PER_USEC, false);
+	close_all_kept();
+	town_go(t, t->now_ns + 100 * MS, false);
+	assert_int_equal(t->requests[2].status, 200);
+	assert_int_equal(t->requests[2].tries, 1);
+	assert_int_equal(counted(COUNTER_UPSTREAM_STALE), 1);
+	assert_int_equal(counted(COUNTER_UPSTREAM_REUSED), 1);
+	assert_int_equal(counted(COUNTER_UPSTREAM_CONNECTS), 3);
+	finish();
+}
+
+/* Nor does it use up the one try that a pod gets which probes call down. */
+static void
+a_dead_connection_to_a_pod_that_is_down_is_no_try_of_it(void **state)
+{
+	(void)state;
+	assert_non_null(keep_one());
+	atomic_store(&shm_pod_health(&t->shm, 0)->probe_state, SHM_PROBE_DOWN);
+	pods_put(t, 1, SHM_POD_MAINT);
+	while (counted(COUNTER_UPSTREAM_REUSED) == 0)
+		town_go(t, t->now_ns + 100 * NSEC_PER_USEC, false);
+	close_all_kept();
+	town_go(t, t->now_ns + 100 * MS, false);
+	assert_int_equal(t->requests[1].status, 200);
+	finish();
+}
+
+/* A second try that was paid for and met the end of its connection is not paid for twice. */
+static void
+a_second_try_over_a_dead_connection_is_paid_for_once(void **state)
+{
+	(void)state;
+	plan(1, 2);
+	t->plan.retry_percent = 1;
+	t->plan.retry_burst = 1;
+	t->requests[1].think_ns = 1 * SEC;
+	t->requests[1].fault = FAULT_RESET_BEFORE;
+	town_open(t);
+	atomic_store(&shm_pod_health(&t->shm, 0)->eject_until_ns, NEVER_NS);
+	town_go(t, t->now_ns + 500 * MS, false);
+	assert_int_equal(t->requests[0].pods[0], 1);
+	atomic_store(&shm_pod_health(&t->shm, 0)->eject_until_ns, 0);
+	while (counted(COUNTER_UPSTREAM_REUSED) == 0)
+		town_go(t, t->now_ns + 100 * NSEC_PER_USEC, false);
+	assert_int_equal(t->requests[1].tries, 1);
+	assert_int_equal(t->requests[1].pods[0], 0);
+	close_all_kept();
+	town_go(t, t->now_ns + 100 * MS, false);
+	assert_int_equal(t->requests[1].status, 200);
+	assert_int_equal(t->requests[1].pods[1], 1);
+	assert_int_equal(counted(COUNTER_UPSTREAM_RETRIES), 1);
+	assert_int_equal(counted(COUNTER_UPSTREAM_STALE), 1);
+	finish();
+}
+
 int
 main(void)
 {
@@ -226,6 +306,9 @@ main(void)
 		cmocka_unit_test(a_kept_connection_that_is_reset_in_the_requests_burst_is_not_used),
 		cmocka_unit_test(an_answer_that_comes_with_the_request_is_nobodys),
 		cmocka_unit_test(a_request_that_meets_the_end_on_its_way_is_sent_again_once),
+		cmocka_unit_test(two_kept_connections_that_end_cost_one_resend),
+		cmocka_unit_test(a_dead_connection_to_a_pod_that_is_down_is_no_try_of_it),
+		cmocka_unit_test(a_second_try_over_a_dead_connection_is_paid_for_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,7 @@
 #define TOWN_REQUESTS_MAX 48
 #define TOWN_CLIENTS_MAX 8
 #define TOWN_BACKENDS 4
+#define TOWN_TRIES_MAX 8 /* that are remembered */
 #define TOWN_MOVES_MAX 8
 #define TOWN_BACKEND_PORT 9000
 #define TOWN_CONNS_MAX 128
@@ -37,6 +38,7 @@ enum town_fault {
 	FAULT_CLOSE_BEFORE,
 	FAULT_BUSY,         /* 503 */
 	FAULT_ERROR,        /* 500: the client's answer */
+	FAULT_REFUSAL,      /* 422: the client's answer, too */
 	FAULT_RESET_INSIDE, /* reset in the middle of the answer: a cut */
 	FAULT_SILENT,       /* nothing: the router's timer */
 	FAULT_BAD_FRAMING,  /* an answer that breaks HTTP before anything of it can pass */
@@ -53,6 +55,7 @@ struct town_request {
 	bool is_bad_json;
 	bool is_trickled; /* the client sends it slower than it may */
 	enum town_fault fault;
+	uint32_t faulty_tries; /* how many of them; 0: the first */
 	uint32_t prompt_bytes;
 	uint32_t events;      /* of a stream */
 	uint32_t event_bytes;
@@ -64,13 +67,15 @@ struct town_request {
 	uint64_t gap_ns;      /* backend, between pieces */
 	uint32_t piece_bytes; /* backend, of one write */
 	bool chunked;         /* backend's framing of a JSON answer */
-	bool is_aborted;      /* the client leaves after abort_after_bytes of the answer */
+	bool is_aborted;      /* the client leaves, after abort_after_bytes of the answer */
 	uint32_t abort_after_bytes;
+	uint64_t abort_after_ns; /* or when this has passed since it asked; 0: not so */
 	bool may_be_refused;  /* 503 without a try is an answer */
 	/* what happened */
 	uint64_t sent_ns;
 	uint64_t over_ns;
 	uint32_t tries;       /* seen by backends */
+	uint32_t pods[TOWN_TRIES_MAX]; /* which ones */
 	uint32_t served;      /* answers that a backend sent whole */
 	char id[32];          /* from the backend's view */
 	bool is_over;
@@ -90,6 +95,7 @@ struct town_plan {
 	uint64_t seed;
 	bool is_v6;
 	bool is_tls;
+	bool is_calm;    /* the wire loses nothing */
 	bool has_faults; /* of backends */
 	uint16_t ports;  /* that the router opens from, per backend; 0: as many as there are */
 	struct link_faults link[2];
@@ -105,6 +111,8 @@ struct town_plan {
 	uint32_t retry_burst;
 	uint32_t eject_percent;
 	bool is_tight;        /* the budget may well run out */
+	bool may_fail;        /* tries may run out as well */
+	enum shm_resend resend;
 	uint32_t move_count;
 	struct town_move moves[TOWN_MOVES_MAX];
 };

@@ -126,13 +126,13 @@ fall_silent(struct town_conn *c, uint32_t before, bool head_only)
 static void
 serve(struct town *t, struct town_conn *c, struct town_request *r)
 {
-	enum town_fault fault = r->tries == 1 ? r->fault : FAULT_NONE;
+	enum town_fault fault = r->tries <= (r->faulty_tries > 0 ? r->faulty_tries : 1) ? r->fault : FAULT_NONE;
 	uint32_t before = c->out_len;
 
 	c->piece_bytes = r->piece_bytes;
 	c->gap_ns = r->gap_ns;
 	c->send_at_ns = t->now_ns + r->first_ns;
-	switch (r->fault == FAULT_ERROR ? FAULT_ERROR : fault) {
+	switch (r->fault == FAULT_ERROR || r->fault == FAULT_REFUSAL ? r->fault : fault) {
 	case FAULT_RESET_BEFORE:
 	case FAULT_CLOSE_BEFORE:
 		lose(t, c, fault == FAULT_RESET_BEFORE);
@@ -146,6 +146,9 @@ serve(struct town *t, struct town_conn *c, struct town_request *r)
 		return;
 	case FAULT_ERROR:
 		write_text(t, c, "HTTP/1.1 500 Oops\r\ncontent-length: 4\r\n\r\noops");
+		return;
+	case FAULT_REFUSAL:
+		write_text(t, c, "HTTP/1.1 422 No\r\ncontent-length: 4\r\n\r\noops");
 		return;
 	case FAULT_BAD_FRAMING:
 		write_text(t, c, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\nabcd");
@@ -162,6 +165,16 @@ serve(struct town *t, struct town_conn *c, struct town_request *r)
 		}
 		return;
 	}
+}
+
+static void
+note_pod(struct town *t, const struct town_conn *c, struct town_request *r)
+{
+	struct tcp_tuple tuple;
+
+	tcp_tuple_of(t->town_tcp, c->conn, &tuple);
+	if (r->tries <= TOWN_TRIES_MAX)
+		r->pods[r->tries - 1] = tuple.local_port - TOWN_BACKEND_PORT;
 }
 
 void
@@ -198,6 +211,7 @@ backend_received(struct town *t, struct town_conn *c)
 		town_fail(t, "a backend got bytes behind a request");
 	r = request_of(t, body_text, len);
 	check_request(t, r, &head, body_text, len);
+	note_pod(t, c, r);
 	c->in_len = 0;
 	serve(t, c, r);
 }

@@ -96,6 +96,28 @@ send_request(struct town *t, struct town_conn *c, struct town_request *r)
 	c->piece_bytes = r->is_trickled ? TRICKLE_BYTES : 1 + prng_below(&t->prng, 4000);
 	c->gap_ns = r->is_trickled ? NSEC_PER_SEC : 0;
 	c->send_at_ns = t->now_ns;
+	if (r->is_aborted && r->abort_after_ns > 0)
+		c->wake_at_ns = t->now_ns + r->abort_after_ns;
+}
+
+/* The connection is gone; the rest of the requests goes over another one. */
+static void
+go_on(struct town *t, struct town_conn *c)
+{
+	uint32_t client = c->client;
+
+	conn_put(t, c);
+	client_begin(t, client);
+}
+
+static void
+leave(struct town *t, struct town_conn *c, struct town_request *r)
+{
+	r->was_left = true;
+	r->is_over = true;
+	t->over++;
+	tcp_abort(t->town_tcp, c->conn);
+	go_on(t, c);
 }
 
 void
@@ -108,8 +130,10 @@ client_wake(struct town *t, struct town_conn *c)
 		c->wake_at_ns = t->now_ns + 10 * NSEC_PER_MSEC;
 		return;
 	}
-	if (c->request < TOWN_REQUESTS_MAX)
+	if (c->request < TOWN_REQUESTS_MAX) {
+		leave(t, c, &t->requests[c->request]);
 		return;
+	}
 	if (r == NULL) {
 		tcp_close(t->town_tcp, c->conn);
 		conn_put(t, c);
@@ -131,16 +155,6 @@ request_over(struct town *t, struct town_conn *c, struct town_request *r)
 	c->wake_at_ns = t->now_ns + (next != NULL ? next->think_ns : 0);
 }
 
-/* The connection is gone; the rest of the requests goes over another one. */
-static void
-go_on(struct town *t, struct town_conn *c)
-{
-	uint32_t client = c->client;
-
-	conn_put(t, c);
-	client_begin(t, client);
-}
-
 /* --- checks ----------------------------------------------------------------------------- */
 
 static uint16_t
@@ -148,6 +162,8 @@ expected_status(const struct town_request *r)
 {
 	if (r->is_bad_json)
 		return 400;
+	if (r->fault == FAULT_REFUSAL)
+		return 422;
 	return r->fault == FAULT_ERROR ? 500 : 200;
 }
 
@@ -213,7 +229,7 @@ check_complete(struct town *t, const struct town_conn *c, const struct town_requ
 	if (r->may_be_refused && a->status == 503 && r->tries == 0 &&
 	    memmem(a->body, a->len, "no_healthy_region", 17) != NULL)
 		return;
-	if ((t->plan.is_tight || t->plan.move_count > 0) && !r->is_bad_json && a->status >= 502 &&
+	if ((t->plan.is_tight || t->plan.may_fail || t->plan.move_count > 0) && !r->is_bad_json && a->status >= 502 &&
 	    a->status <= 504) {
 		t->refused++;
 		return;
@@ -285,12 +301,8 @@ client_received(struct town *t, struct town_conn *c)
 			town_fail(t, "client %u: bytes without a request", c->client);
 		return;
 	}
-	if (r->is_aborted && c->in_len > r->abort_after_bytes) {
-		r->was_left = true;
-		r->is_over = true;
-		t->over++;
-		tcp_abort(t->town_tcp, c->conn);
-		go_on(t, c);
+	if (r->is_aborted && r->abort_after_ns == 0 && c->in_len > r->abort_after_bytes) {
+		leave(t, c, r);
 		return;
 	}
 	decode(t, c, &a);

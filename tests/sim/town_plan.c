@@ -74,6 +74,7 @@ plan_request(struct town *t, uint32_t index)
 	if (one_in(t, 8)) {
 		r->is_aborted = true;
 		r->abort_after_bytes = below(t, 2000);
+		r->abort_after_ns = one_in(t, 2) ? (1 + below(t, 2000)) * NSEC_PER_MSEC / 4 : 0;
 	}
 }
 
@@ -113,7 +114,8 @@ plan_make_town(struct town *t, uint64_t seed)
 	plan->is_tls = one_in(t, 4);
 	plan->has_faults = one_in(t, 2);
 	plan->start_ns = NSEC_PER_SEC + prng_next(&t->prng) % (NSEC_PER_SEC * 10000);
-	if (!one_in(t, 8)) {
+	plan->is_calm = one_in(t, 8);
+	if (!plan->is_calm) {
 		plan_link(t, &plan->link[0]);
 		plan_link(t, &plan->link[1]);
 	}

@@ -147,7 +147,10 @@ pods_judge_end(struct town *t)
 		town_fail(t, "%lu tries of %u requests, %lu further ones (%lu seen): %u %% and %u are allowed",
 			  (unsigned long)tries, t->plan.request_count, (unsigned long)more, (unsigned long)seen,
 			  t->plan.retry_percent, t->plan.retry_burst);
-	if (t->plan.move_count == 0 && t->refused > counter(t, COUNTER_RETRIES_DENIED))
+	/* Where nothing goes wrong, clients that leave and pods that are taken away are nobody's failure. */
+	if (!t->plan.has_faults && t->plan.is_calm && counter(t, COUNTER_POD_EJECTIONS) > 0)
+		town_fail(t, "%lu ejections without a failure", (unsigned long)counter(t, COUNTER_POD_EJECTIONS));
+	if (t->plan.move_count == 0 && !t->plan.may_fail && t->refused > counter(t, COUNTER_RETRIES_DENIED))
 		town_fail(t, "%u requests were refused, the budget denied %lu", t->refused,
 			  (unsigned long)counter(t, COUNTER_RETRIES_DENIED));
 }

@@ -47,6 +47,7 @@ put_tables(struct town *t)
 	struct shm_model model = { .model_id = 17, .live = 1,
 				   .target = { .price = 0, .deployment_count = 2, .deployments = { 0, 1 },
 					       .policy = (uint8_t)t->plan.policy,
+					       .resend = (uint8_t)t->plan.resend,
 					       .retry_percent = (uint16_t)t->plan.retry_percent } };
 	bool changed;
 
