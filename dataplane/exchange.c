@@ -274,7 +274,8 @@ may_resend(const struct exchange *x)
 	bool never_sent_only =
 		x->admission.never_resend || x->admission.target.resend == SHM_RESEND_NEVER_SENT;
 
-	return !x->answered && !x->is_over_time && !x->is_stopped && !(never_sent_only && x->any_sent);
+	CHECK(!x->answered);
+	return !x->is_over_time && !x->is_stopped && !(never_sent_only && x->any_sent);
 }
 
 /* Picks for the next try, if there may be one. */

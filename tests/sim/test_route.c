@@ -254,6 +254,37 @@ outcomes_are_good_bad_or_neither(void **state)
 	}
 }
 
+/* The operator's will and the end of a request's own time are not the pod's doing. */
+static void
+a_pod_is_not_blamed_for_what_others_do(void **state)
+{
+	(void)state;
+	plan(1, 2, 2, 1);
+	t->requests[0].first_ns = 2 * SEC;
+	t->requests[1].fault = FAULT_SILENT;
+	t->requests[1].faulty_tries = TOWN_TRIES_MAX;
+	town_open(t);
+	atomic_store(&health(0)->eject_errors, 2);
+	atomic_store(&health(1)->eject_errors, 2);
+	t->cuts_allowed = 1;
+	go(1500 * MS);
+	pods_put(t, 0, SHM_POD_MAINT);
+	go(2500 * MS);
+	assert_int_equal(t->requests[0].pods[0], 0);
+	assert_int_equal(t->requests[0].pods[1], 1);
+	assert_int_equal(t->requests[0].status, 200);
+	assert_int_equal(atomic_load(&health(0)->eject_errors), 2);
+	atomic_store(&health(1)->eject_errors, 2);
+	t->worker->config.times.request_ns = 3 * SEC;
+	while (!t->requests[1].is_over)
+		go(10 * MS);
+	assert_int_equal(t->requests[1].status, 504);
+	assert_int_equal(t->requests[1].tries, 1);
+	assert_in_range(t->requests[1].over_ns - t->requests[1].sent_ns, 3 * SEC, 3010 * MS);
+	assert_int_equal(atomic_load(&health(1)->eject_errors), 2);
+	finish();
+}
+
 /* --- half open ----------------------------------------------------------------------------------- */
 
 /* Pod 0 comes back from its ejection now. */
@@ -300,8 +331,10 @@ a_client_that_leaves_gives_the_slot_back(void **state)
 static void
 every_end_of_a_probe_gives_the_slot_back(void **state)
 {
-	static const enum town_fault faults[] = { FAULT_NONE,	   FAULT_REFUSAL, FAULT_ERROR,	     FAULT_RESET_BEFORE,
-						  FAULT_CLOSE_BEFORE, FAULT_BUSY,	  FAULT_BAD_FRAMING, FAULT_SILENT };
+	static const enum town_fault faults[] = {
+		FAULT_NONE,	    FAULT_REFUSAL, FAULT_ERROR,	      FAULT_RESET_BEFORE,
+		FAULT_CLOSE_BEFORE, FAULT_BUSY,	   FAULT_BAD_FRAMING, FAULT_SILENT,
+	};
 
 	(void)state;
 	for (uint32_t i = 0; i < COUNT_OF(faults); i++) {
@@ -322,7 +355,8 @@ every_end_of_a_probe_gives_the_slot_back(void **state)
 		else if (faults[i] == FAULT_BUSY)
 			assert_in_range(until_ns, 1, t->now_ns); /* still half open */
 		else
-			assert_in_range(until_ns, t->now_ns + 1900 * MS, t->now_ns + 2000 * MS); /* twice as long */
+			/* Twice as long as before. */
+			assert_in_range(until_ns, t->now_ns + 1900 * MS, t->now_ns + 2000 * MS);
 		finish();
 	}
 }
@@ -358,6 +392,7 @@ main(void)
 		cmocka_unit_test(what_may_not_be_sent_again_is_sent_once),
 		cmocka_unit_test(a_client_error_and_a_500_are_the_clients_answer),
 		cmocka_unit_test(outcomes_are_good_bad_or_neither),
+		cmocka_unit_test(a_pod_is_not_blamed_for_what_others_do),
 		cmocka_unit_test(a_client_that_leaves_gives_the_slot_back),
 		cmocka_unit_test(every_end_of_a_probe_gives_the_slot_back),
 		cmocka_unit_test(who_cannot_be_saved_does_not_probe_for_ten_seconds),

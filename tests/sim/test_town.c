@@ -217,22 +217,49 @@ a_request_that_meets_the_end_on_its_way_is_sent_again_once(void **state)
 	finish();
 }
 
-/* The backend's ends of kept connections, closed by it now. */
+/* The port of the connection that the request under way went over. */
+static uint16_t
+port_in_use(void)
+{
+	struct tcp_tuple tuple = { 0 };
+
+	for (uint32_t i = 0; i < t->worker->config.counts.upstreams; i++)
+		if (t->worker->upstreams[i].state == UPSTREAM_BUSY)
+			tcp_tuple_of(t->router_tcp, t->worker->upstreams[i].conn, &tuple);
+	return tuple.local_port;
+}
+
+/* The backend closes its kept connections now: the one with that port, or all others. */
 static void
-close_all_kept(void)
+close_kept(uint16_t port, bool others)
 {
 	for (uint32_t i = 0; i < TOWN_CONNS_MAX; i++) {
+		struct tcp_tuple tuple;
+
 		if (!t->conns[i].is_used || !t->conns[i].is_backend)
+			continue;
+		tcp_tuple_of(t->town_tcp, t->conns[i].conn, &tuple);
+		if ((tuple.remote_port == port) == others)
 			continue;
 		tcp_close(t->town_tcp, t->conns[i].conn);
 		conn_put(t, &t->conns[i]);
 	}
 }
 
+/* Goes on until the request is on its way over a kept connection. */
+static void
+go_to_reuse(void)
+{
+	while (counted(COUNTER_UPSTREAM_REUSED) == 0)
+		town_go(t, t->now_ns + 100 * NSEC_PER_USEC, false);
+}
+
 /* Another kept connection may be as dead as the first: the next one is new. */
 static void
 two_kept_connections_that_end_cost_one_resend(void **state)
 {
+	uint16_t port;
+
 	(void)state;
 	plan(2, 3);
 	t->requests[0].first_ns = 100 * MS;
@@ -241,9 +268,11 @@ two_kept_connections_that_end_cost_one_resend(void **state)
 	begin();
 	town_go(t, t->now_ns + 500 * MS, false);
 	assert_int_equal(t->worker->upstreams_idle, 2);
-	while (counted(COUNTER_UPSTREAM_REUSED) == 0)
-		town_go(t, t->now_ns + 100 * NSEC_PER_USEC, false);
-	close_all_kept();
+	go_to_reuse();
+	port = port_in_use();
+	close_kept(port, false);
+	town_go(t, t->now_ns + 500 * NSEC_PER_USEC, false);
+	close_kept(port, true);
 	town_go(t, t->now_ns + 100 * MS, false);
 	assert_int_equal(t->requests[2].status, 200);
 	assert_int_equal(t->requests[2].tries, 1);
@@ -261,9 +290,8 @@ a_dead_connection_to_a_pod_that_is_down_is_no_try_of_it(void **state)
 	assert_non_null(keep_one());
 	atomic_store(&shm_pod_health(&t->shm, 0)->probe_state, SHM_PROBE_DOWN);
 	pods_put(t, 1, SHM_POD_MAINT);
-	while (counted(COUNTER_UPSTREAM_REUSED) == 0)
-		town_go(t, t->now_ns + 100 * NSEC_PER_USEC, false);
-	close_all_kept();
+	go_to_reuse();
+	close_kept(port_in_use(), false);
 	town_go(t, t->now_ns + 100 * MS, false);
 	assert_int_equal(t->requests[1].status, 200);
 	finish();
@@ -284,11 +312,10 @@ a_second_try_over_a_dead_connection_is_paid_for_once(void **state)
 	town_go(t, t->now_ns + 500 * MS, false);
 	assert_int_equal(t->requests[0].pods[0], 1);
 	atomic_store(&shm_pod_health(&t->shm, 0)->eject_until_ns, 0);
-	while (counted(COUNTER_UPSTREAM_REUSED) == 0)
-		town_go(t, t->now_ns + 100 * NSEC_PER_USEC, false);
+	go_to_reuse();
 	assert_int_equal(t->requests[1].tries, 1);
 	assert_int_equal(t->requests[1].pods[0], 0);
-	close_all_kept();
+	close_kept(port_in_use(), false);
 	town_go(t, t->now_ns + 100 * MS, false);
 	assert_int_equal(t->requests[1].status, 200);
 	assert_int_equal(t->requests[1].pods[1], 1);

@@ -229,8 +229,8 @@ check_complete(struct town *t, const struct town_conn *c, const struct town_requ
 	if (r->may_be_refused && a->status == 503 && r->tries == 0 &&
 	    memmem(a->body, a->len, "no_healthy_region", 17) != NULL)
 		return;
-	if ((t->plan.is_tight || t->plan.may_fail || t->plan.move_count > 0) && !r->is_bad_json && a->status >= 502 &&
-	    a->status <= 504) {
+	if ((t->plan.is_tight || t->plan.may_fail || t->plan.move_count > 0) && !r->is_bad_json &&
+	    a->status >= 502 && a->status <= 504) {
 		t->refused++;
 		return;
 	}

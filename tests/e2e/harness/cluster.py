@@ -49,7 +49,7 @@ limits:
   clients: 2048
   upstreams: 2048
   handshakes: 64
-surfaces:
+{limits}surfaces:
   ecolink:
     cors: https://console.example http://localhost:3000
   infer:
@@ -58,15 +58,14 @@ timeouts:
   head: 3s
   body: 3s
   body_grace: 4s
-  stall: 60s
-  response_head: {patience}ms
+{timeouts}  response_head: {patience}ms
   first_event: {patience}ms
   between_events: {patience}ms
   keep_alive: {keep_alive}ms
   drain: 2s
 routing:
   retry_burst: 10
-spool:
+{routing}spool:
   path: {folder}/spool
   segment: 4MiB
 store:
@@ -240,13 +239,26 @@ class Cluster:
         with open(self.config, 'w', encoding='ascii') as config:
             config.write(CONFIG.format(workers=self.workers, device=device, addresses=addresses, port=PORT,
                                        gateway=gateway, folder=self.root, admin_port=ADMIN_PORT,
-                                       **self.timers()))
+                                       **self.timers(), **self.tightness()))
 
     def timers(self):
         """In milliseconds. Where timers are short, pods are many, and their probes would be the load."""
         if self.layout == 'short-timers':
             return {'patience': 1000, 'keep_alive': 300, 'probe': 5000}
         return {'patience': 3000, 'keep_alive': 1000, 'probe': 200}
+
+    def tightness(self):
+        """Where each limit can be met by itself: what the suite limits knows of."""
+        if self.layout != 'tight':
+            return {'limits': '', 'timeouts': '  stall: 60s\n', 'routing': ''}
+        sections = {
+            'limits': {'per_source': 40, 'requests': 5, 'request_line': '200B', 'head': '1KiB', 'field': '300B',
+                       'fields': 12, 'json_depth': 6, 'json_keys': 8, 'event_line': '4KiB'},
+            'timeouts': {'stall': '2s', 'idle': '2s', 'request': '8s', 'upstream_idle': '1s', 'body_total': '5s'},
+            'routing': {'tries': 1, 'eject_errors': 1, 'eject_time': '2s', 'busy': '3s'},
+        }
+        return {name: ''.join(f'  {key}: {value}\n' for key, value in keys.items())
+                for name, keys in sections.items()}
 
     def ctl(self, *words):
         """sluicectl, as an operator types it; what it says as an object."""

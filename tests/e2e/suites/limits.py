@@ -1,11 +1,13 @@
-"""Rate limits, exact although the workers do not talk to each other."""
+"""Rate limits, exact although the workers do not talk to each other; and every bound where it is configured."""
 import json
+import socket
 import threading
 import time
 
 from harness.client import Closed, chat, elapsed, sim
 from harness.proc import wait_for
 from harness.suite import test
+from suites.routing import pod, scripted
 
 
 def in_parallel(cluster, key, count):
@@ -122,3 +124,148 @@ def trickled_body(cluster):
             time.sleep(0.5)
         answer = client.read_head()
         assert answer.status == 200, answer
+
+
+# ---- the layout "tight": each bound is met by itself, and is the configured one
+
+
+def status_of(cluster, path='/healthz', fields=()):
+    with cluster.client() as client:
+        try:
+            return client.request('GET', path, cluster.key, fields=fields).status
+        except Closed:
+            return 'closed'
+
+
+@test('limits.heads-as-configured', layout='tight')
+def heads_as_configured(cluster):
+    """A request line of 200 bytes, a field of 300, 12 fields, a head of 1 KiB; five requests of a connection."""
+    assert status_of(cluster, '/healthz?' + 'x' * 160) == 200
+    assert status_of(cluster, '/healthz?' + 'x' * 200) == 414
+    assert status_of(cluster, fields=[('a', 'x' * 280)]) == 200
+    assert status_of(cluster, fields=[('a', 'x' * 310)]) == 431
+    many = [(f'a{number}', 'x') for number in range(11)]
+    assert status_of(cluster, fields=many[:10]) == 200  # Host and Authorization are two
+    assert status_of(cluster, fields=many) == 431
+    assert status_of(cluster, fields=[(name, 'x' * 190) for name in 'abcd']) == 200
+    assert status_of(cluster, fields=[(name, 'x' * 230) for name in 'abcd']) == 431
+    with cluster.client() as client:
+        for number in range(1, 6):
+            answer = client.request('GET', '/healthz')
+            assert (answer.field('connection') == 'close') == (number == 5), f'answer {number}'
+        assert client.is_closed()
+
+
+@test('limits.bodies-as-configured', layout='tight')
+def bodies_as_configured(cluster):
+    """Six brackets deep, eight members on top; a body has five seconds however fast it comes."""
+    def ask(**more):
+        with cluster.client() as client:
+            return client.ask(cluster.key, chat(**more)).status
+    nested = []
+    for _ in range(4):
+        nested = [nested]
+    assert ask(x=nested) == 200
+    assert ask(x=[nested]) == 400
+    assert ask(**{f'x{number}': 1 for number in range(6)}) == 200
+    assert ask(**{f'x{number}': 1 for number in range(7)}) == 400
+    clock = elapsed()
+    with cluster.client(timeout=15) as client:
+        client.send(client.head('POST', '/v1/chat/completions', cluster.key, length=1000000))
+        try:
+            while clock() < 12:
+                client.send(b' ' * 4096)
+                time.sleep(0.2)
+        except (OSError, Closed):
+            pass
+    assert 4.9 < clock() < 7.9, f'after {clock():.1f} s'
+
+
+@test('limits.times-as-configured', layout='tight')
+def times_as_configured(cluster):
+    """idle, request, upstream_idle and stall, each by itself; and a line of a stream that is too long."""
+    with cluster.client() as client:
+        assert client.ask(cluster.key, chat()).status == 200
+        assert cluster.counter('pool_upstreams_idle') > 0
+        clock = elapsed()
+        assert client.is_closed(6)
+        assert 1.5 < clock() < 4.5, f'idle for {clock():.1f} s'
+    wait_for(lambda: cluster.counter('pool_upstreams_idle') == 0, 5, 'connections to backends are kept')
+    for words, low, high, code in (('tokens=1000 tps=10', 7.9, 12, 'upstream_timeout'),
+                                   ('tokens=3 event_bytes=20000', 0, 3, 'upstream_failed')):
+        clock = elapsed()
+        with cluster.client() as client:
+            response = client.begin(cluster.key, chat(sim(words), stream=True))
+            last = None
+            try:
+                for event in client.read_events(response):
+                    last = event
+                raise AssertionError(f'{words}: complete')
+            except Closed:
+                assert json.loads(last[6:])['error']['code'] == code, last
+        assert low <= clock() < high, f'{words}: {clock():.1f} s'
+    before = verdicts(cluster, 'CLIENT_STALLED')
+    with cluster.client(window=4096) as client:
+        clock = elapsed()
+        client.begin(cluster.key, chat(sim('tokens=100000 event_bytes=2000'), stream=True))
+        wait_for(lambda: verdicts(cluster, 'CLIENT_STALLED') > before, 10, 'a client that takes nothing stays')
+        assert 1.9 < clock() < 8, f'it was ended after {clock():.1f} s'
+
+
+@test('limits.sources-as-configured', layout='tight')
+def sources_as_configured(cluster):
+    """Forty connections of one network, twenty of each worker; the others are refused, and counted."""
+    before = verdicts(cluster, 'SOURCE_FULL')
+    clients = []
+    try:
+        for _ in range(60):
+            try:
+                clients.append(cluster.client(connect_tls=False))
+            except ConnectionError:
+                pass
+        wait_for(lambda: verdicts(cluster, 'SOURCE_FULL') - before >= 20, 5, 'nobody was refused')
+        refused = verdicts(cluster, 'SOURCE_FULL') - before
+        assert 20 <= refused <= 40, f'{refused} of 60 were refused'
+    finally:
+        for client in clients:
+            client.close()
+    def is_served():
+        try:
+            return status_of(cluster) == 200
+        except (OSError, socket.timeout):
+            return False
+    wait_for(is_served, 5, 'those who left are still counted')
+
+
+@test('limits.routing-as-configured', layout='tight', seconds=90)
+def routing_as_configured(cluster):
+    """Busy lasts three seconds; one try; one failure ejects, for two."""
+    fault, other = cluster.backends['fault'], cluster.backends['fault2']
+    cluster.model('once', mv=['fault'], tx=['fault2'])
+    cluster.model('busy-once', mv=['fault'])
+    scripted(fault, 'error=429')
+    try:
+        wait_for(lambda: pod(cluster, 'fault')['probe'] == 'up', 10)
+        clock = elapsed()
+        with cluster.client() as client:
+            assert client.ask(cluster.key, chat(model='busy-once')).status == 503
+        assert pod(cluster, 'fault')['passive'] == 'busy'
+        wait_for(lambda: pod(cluster, 'fault')['passive'] == 'in', 8)
+        assert 2.9 < clock() < 6, f'busy for {clock():.1f} s'
+        for backend in (fault, other):
+            scripted(backend, 'error=502')
+        wait_for(lambda: all(pod(cluster, name)['probe'] == 'up' for name in ('fault', 'fault2')), 10)
+        for backend in (fault, other):
+            backend.mark()
+        clock = elapsed()
+        with cluster.client() as client:
+            assert client.ask(cluster.key, chat(model='once')).status == 502
+            assert pod(cluster, 'fault')['passive'] == 'ejected'
+            for _ in range(3):
+                assert client.ask(cluster.key, chat(model='once')).status == 502
+        wait_for(lambda: len(fault.new_served()) + len(other.new_served()) == 4, 5)
+        wait_for(lambda: pod(cluster, 'fault')['passive'] == 'half-open', 6)
+        assert 1.9 < clock() < 5, f'out for {clock():.1f} s'
+    finally:
+        for backend in (fault, other):
+            scripted(backend, '')

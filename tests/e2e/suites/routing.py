@@ -7,6 +7,7 @@ from harness.client import Closed, chat, elapsed, sim
 from harness.load import Load
 from harness.proc import wait_for
 from harness.suite import test
+from suites.endpoints import catalogue
 
 NAMES = ('mv-a', 'mv-b', 'tx-c')
 
@@ -241,6 +242,20 @@ def busy(cluster):
     finally:
         scripted(fault, '')
     wait_in(cluster, 'fault')
+
+
+@test('routing.busy-instance')
+def busy_instance(cluster):
+    """What passes through says busy, too: the client gets it as it is, and the pod is not blamed."""
+    path = f'/inference-instances/{catalogue(cluster)}/proxy/x'
+    with cluster.client() as client:
+        wait_for(lambda: client.request('GET', path, cluster.key).status == 200, 10)
+        for status in (429, 503):
+            answer = client.request('GET', path, cluster.key, fields=[('x-sim-script', f'error={status}')])
+            assert answer.status == status and answer.json()['error']['code'] == 'simulated', answer
+            assert pod(cluster, 'solo')['passive'] == 'busy' and pod(cluster, 'solo')['errors'] == 0
+            assert client.request('GET', path, cluster.key).status == 200, 'nobody else can be asked'
+            wait_for(lambda: pod(cluster, 'solo')['passive'] == 'in', 5)
 
 
 def time_of(cluster, model, words, stream):
