@@ -18,6 +18,7 @@ from harness.proc import run, wait_for
 from harness.suite import test
 from suites import attack_rows
 from suites.attack_rows import BODY, GET, KEY, LAST, SECOND, chunk, chunked, request, with_length
+from suites.usage import rows_of
 
 THREADS = 4
 CLIENTS_MAX = 2048  # limits.clients of cluster.CONFIG
@@ -720,6 +721,36 @@ def logs(cluster):
             assert not any(c < 0x20 and c != 9 or c == 0x7f for c in line), f'a control in the log: {line!r}'
         for key in cluster.keys.values():
             assert key.encode() not in data, 'a key stands in a log'
+
+
+@test('attacks.secrets')
+def secrets(cluster):
+    """Neither a key nor a word of a prompt or of an answer is left anywhere: logs, store, usage, shared memory, metrics."""
+    mark = 'canary' + os.urandom(12).hex()
+    ids = []
+    with cluster.client() as client:
+        for stream in (False, True):
+            answer = client.ask(cluster.key, chat(sim('tokens=3', mark), stream=stream, user=mark))
+            assert answer.status == 200 and answer.complete, answer
+            ids.append(answer.field('x-request-id'))
+        for wrong in (chat(mark, temperature=3), chat(mark, stop={mark: 1}), mark.encode()):
+            assert mark not in client.ask(cluster.key, wrong).body.decode()
+    with cluster.client() as client:
+        assert client.ask(cluster.key, chat(sim('reset', mark), model='fault')).status == 502
+    rows_of(cluster, ids)
+    places = {'metrics': repr(list(cluster.admin.metrics())).encode()}
+    ours = [os.path.join(cluster.root, name) for name in os.listdir(cluster.root)
+            if name.startswith('sluice.db') or name in ('control.log', 'dataplane.log')]
+    for folder in (os.path.join(cluster.root, 'spool'), '/dev/shm'):
+        ours += [os.path.join(folder, name) for name in os.listdir(folder)]
+    assert len(ours) >= 5, ours
+    for path in ours:
+        with open(path, 'rb') as file:
+            places[path] = file.read()
+    for path, data in places.items():
+        assert mark.encode() not in data, f'a prompt is left in {path}'
+        for key in cluster.keys.values():
+            assert key.encode() not in data, f'a key is left in {path}'
 
 
 # ---- T76, T77: bodies that parsers read differently
