@@ -324,6 +324,26 @@ a_second_try_over_a_dead_connection_is_paid_for_once(void **state)
 	finish();
 }
 
+/* A second later it is no race: the pod had the request, and died of it. */
+static void
+a_kept_connection_that_is_reset_late_is_the_pods_failure(void **state)
+{
+	struct town_conn *backend = keep_one();
+
+	(void)state;
+	assert_non_null(backend);
+	t->requests[1].first_ns = 5 * SEC;
+	go_to_reuse();
+	town_go(t, t->now_ns + 1500 * MS, false);
+	tcp_abort(t->town_tcp, backend->conn);
+	conn_put(t, backend);
+	town_go(t, t->now_ns + 100 * MS, false);
+	assert_int_equal(counted(COUNTER_UPSTREAM_STALE), 0);
+	assert_int_equal(counted(COUNTER_UPSTREAM_RETRIES), 1);
+	assert_int_equal(atomic_load(&shm_pod_health(&t->shm, 0)->eject_errors), 1);
+	finish();
+}
+
 int
 main(void)
 {
@@ -333,6 +353,7 @@ main(void)
 		cmocka_unit_test(a_kept_connection_that_is_reset_in_the_requests_burst_is_not_used),
 		cmocka_unit_test(an_answer_that_comes_with_the_request_is_nobodys),
 		cmocka_unit_test(a_request_that_meets_the_end_on_its_way_is_sent_again_once),
+		cmocka_unit_test(a_kept_connection_that_is_reset_late_is_the_pods_failure),
 		cmocka_unit_test(two_kept_connections_that_end_cost_one_resend),
 		cmocka_unit_test(a_dead_connection_to_a_pod_that_is_down_is_no_try_of_it),
 		cmocka_unit_test(a_second_try_over_a_dead_connection_is_paid_for_once),

@@ -1,5 +1,7 @@
 """Which pod gets a request: policies, pods that the operator takes away, ejection and its way back, budgets, timers."""
+import http.server
 import json
+import threading
 import time
 
 from harness import net
@@ -320,3 +322,74 @@ def connect_timer(cluster):
                 cluster.ctl('deployment', 'rm', f'{model}-{region}')
             cluster.ctl('model', 'rm', model)
         cluster.ctl('pod', 'rm', 'void')
+
+
+class Probed:
+    """A backend of which only the answers to probes matter; they can be changed while it runs."""
+
+    def __init__(self, host, port):
+        self.status, self.delay, self.paths = 200, 0, []
+        probed = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                time.sleep(probed.delay)
+                probed.paths.append(self.path)
+                self.send_response(probed.status)
+                self.send_header('content-length', '0')
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+        self.server = http.server.ThreadingHTTPServer((host, port), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def seen_until(self, cluster, state):
+        """How many probes it takes until the pod is called that."""
+        before = len(self.paths)
+        wait_for(lambda: pod(cluster, 'probed')['probe'] == state, 15, f'the pod is not called {state}')
+        return len(self.paths) - before
+
+
+@test('routing.active-probes', seconds=90)
+def active_probes(cluster):
+    """A pod's own path, rise, fall and timeout; none in maintenance; who is called down is asked by nobody."""
+    probed = Probed(net.HOST4, 9100)
+    cluster.put('pod', 'probed', address=net.HOST4, port=9100, probe_path='/alive', probe_interval_ms=200,
+                probe_timeout_ms=150, rise=3, fall=4)
+    cluster.model('probed', mv=['probed'], tx=['mv-a'])
+    try:
+        probed.seen_until(cluster, 'up')
+        probed.status = 500
+        assert probed.seen_until(cluster, 'down') >= 4
+        wait_in(cluster, 'mv-a')
+        with cluster.client() as client:
+            answer = client.ask(cluster.key, chat(model='probed'))
+        assert answer.status == 200 and answer.field('x-ecolink-region') == 'tx', answer
+        probed.status = 200
+        assert probed.seen_until(cluster, 'up') >= 3
+        probed.delay = 0.4
+        probed.seen_until(cluster, 'down')
+        probed.delay = 0
+        probed.seen_until(cluster, 'up')
+        cluster.ctl('pod', 'drain', 'probed')
+        before = len(probed.paths)
+        wait_for(lambda: len(probed.paths) > before + 2, 5, 'a pod that drains is not probed')
+        cluster.ctl('pod', 'maint', 'probed')
+        time.sleep(0.5)  # one may be on its way
+        before = len(probed.paths)
+        time.sleep(1)
+        assert len(probed.paths) == before, 'a pod in maintenance is probed'
+        cluster.ctl('pod', 'ready', 'probed')
+        wait_for(lambda: len(probed.paths) > before, 5, 'it is not probed any more')
+        assert set(probed.paths) == {'/alive'}, set(probed.paths)
+    finally:
+        for region in ('mv', 'tx'):
+            cluster.ctl('deployment', 'rm', f'probed-{region}')
+        cluster.ctl('model', 'rm', 'probed')
+        cluster.ctl('pod', 'rm', 'probed')
+        probed.close()

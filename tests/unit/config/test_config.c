@@ -97,6 +97,9 @@ a_small_file_gets_every_default(void **state)
 	assert_int_equal(config.timeouts.body_total_ns, 300 * NSEC_PER_SEC);
 	assert_int_equal(config.timeouts.stall_ns, 30 * NSEC_PER_SEC);
 	assert_int_equal(config.timeouts.request_ns, 1800 * NSEC_PER_SEC);
+	assert_int_equal(config.timeouts.drain_ns, 1800 * NSEC_PER_SEC);
+	assert_int_equal(config.tcp.time_wait_time_ns, 60 * NSEC_PER_SEC);
+	assert_int_equal(config.tcp.fin_wait_time_ns, 60 * NSEC_PER_SEC);
 	assert_int_equal(config.limits.per_source, 10000);
 	assert_int_equal(config.limits.handshakes, 1024);
 	assert_int_equal(config.limits.requests, 1000);
