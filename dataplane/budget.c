@@ -20,6 +20,8 @@ CHECK_STATIC(SEND_BYTES_MIN > CLIENT_UNACKED_BYTES_HIGH + (EVENT_BYTES_MAX + TLS
 #define RANGES_PER_CONNECTION 8
 /* Handshakes and open connections hold TLS memory; a worker's share is bounded by this many. */
 #define HEADS_MIN 64
+/* A worker that offers HTTP/2 has memory for some connections. */
+#define H2_BYTES_MIN MIB
 #define IP4_TCP_HEADERS 40
 #define IP6_TCP_HEADERS 60
 
@@ -44,6 +46,23 @@ budget_counts(const struct config *config, struct worker_counts *counts)
 	/* A head being read by each of a part of the clients, one more by each busy backend. */
 	counts->heads = HEADS_MIN + counts->exchanges / 4;
 	counts->blocks = per_worker(config, config->limits.bodies_bytes / BODY_BLOCK_BYTES);
+}
+
+void
+budget_h2(const struct config *config, struct h2_limits *h2)
+{
+	bool offered = false;
+
+	for (uint32_t i = 0; i < config->listener_count; i++)
+		offered |= config->listeners[i].http2;
+	*h2 = (struct h2_limits){
+		.bytes = offered ? config->http2.memory_bytes / config->workers : 0,
+		.connection_bytes = config->http2.connection_bytes,
+		.streams = config->http2.streams,
+		.resets = config->http2.resets,
+	};
+	if (offered && h2->bytes < H2_BYTES_MIN)
+		h2->bytes = H2_BYTES_MIN;
 }
 
 static struct tcp_policy
@@ -179,6 +198,7 @@ budget_print(const struct config *config, const struct config_complaints *to)
 {
 	struct sum sum = { .to = to };
 	struct worker_counts counts;
+	struct h2_limits h2;
 	uint64_t rings = (uint64_t)config->workers * config->workers;
 	char line[128];
 
@@ -189,6 +209,8 @@ budget_print(const struct config *config, const struct config_complaints *to)
 	add_sessions(&sum, config, &counts);
 	add(&sum, "tls", "arenas", counts.clients, BUDGET_TLS_BYTES_PER_CLIENT,
 	    (uint64_t)counts.clients * BUDGET_TLS_BYTES_PER_CLIENT);
+	budget_h2(config, &h2);
+	add(&sum, "http2", "arena", h2.bytes > 0, h2.bytes, h2.bytes);
 	add(&sum, "core", "neighbours, paths", 1, sizeof(struct lcore), sizeof(struct lcore));
 	say(&sum, "worker", "sum", 1, sum.bytes, sum.bytes);
 	to->line(to->owner, "memory of all:");

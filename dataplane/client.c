@@ -6,12 +6,13 @@
  *
  * The one timer means, by state: HANDSHAKE the whole handshake; HEAD idle time, or the time for a head once
  * its first byte is there; BODY and DRAIN the time between bytes; WAIT the next look at whether the client
- * takes its answer; LINGER and ABORTING the end of patience.
+ * takes its answer; H2 the next look at streams, or the end of idleness; LINGER and ABORTING the end of patience.
  */
 #include "dataplane/client.h"
 
 #include "base/check.h"
 #include "dataplane/answer.h"
+#include "dataplane/h2.h"
 #include "dataplane/worker.h"
 
 /* Patience for more of a cut answer's last bytes to be acknowledged. */
@@ -53,7 +54,8 @@ handshake_ended(struct worker *w, struct client *c)
 static void
 set_state(struct worker *w, struct client *c, enum client_state state, uint64_t timer_after_ns)
 {
-	CHECK(c->state != CLIENT_FREE || state == CLIENT_HANDSHAKE || state == CLIENT_HEAD);
+	CHECK(c->state != CLIENT_FREE || state == CLIENT_HANDSHAKE || state == CLIENT_HEAD ||
+	      state == CLIENT_H2);
 	if (c->state == CLIENT_HANDSHAKE)
 		handshake_ended(w, c);
 	c->state = state;
@@ -73,6 +75,20 @@ client_make_ready(struct worker *w, struct client *c)
 		w->ready_first = c;
 	w->ready_last = c;
 	w->ready_count++;
+}
+
+/* The version of HTTP is what ALPN settled (RFC 7301), or what a clear-text listener speaks. */
+static void
+begin_http(struct worker *w, struct client *c, struct bytes protocol)
+{
+	if (!bytes_equal(protocol, BYTES_LITERAL("h2"))) {
+		set_state(w, c, CLIENT_HEAD, w->config.times.idle_ns);
+		return;
+	}
+	c->progress_at_ns = w->now_ns;
+	set_state(w, c, CLIENT_H2, H2_LOOK_NS);
+	c->broken = !h2_open(w, c);
+	client_make_ready(w, c);
 }
 
 /* --- begin and end ------------------------------------------------------------------ */
@@ -131,7 +147,7 @@ client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
 	c->stream.client = c;
 	c->scan.limits = &w->config.limits.head;
 	if (listener->tls) {
-		c->tls = tls_accept(w->tls);
+		c->tls = listener->http2 && w->h2 != NULL ? tls_accept_h2(w->tls) : tls_accept(w->tls);
 		if (c->tls == NULL) {
 			worker_count_verdict(w, ERR_CLIENTS_FULL);
 			tcp_abort(w->tcp, conn);
@@ -146,7 +162,7 @@ client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
 	if (c->tls != NULL)
 		set_state(w, c, CLIENT_HANDSHAKE, w->config.times.handshake_ns);
 	else
-		set_state(w, c, CLIENT_HEAD, w->config.times.idle_ns);
+		begin_http(w, c, listener->http2 ? BYTES_LITERAL("h2") : BYTES_NONE);
 	return c;
 }
 
@@ -155,6 +171,8 @@ static void
 release(struct worker *w, struct client *c)
 {
 	stream_cancel(w, &c->stream);
+	if (c->h2 != NULL)
+		h2_close(w, c);
 	if (w->stage.owner == c) {
 		w->stage.owner = NULL;
 		w->stage.len = 0;
@@ -309,7 +327,7 @@ client_flush(struct worker *w, struct client *c)
 static void
 starve(struct worker *w, struct client *c)
 {
-	CHECK(c->state == CLIENT_WAIT || c->state == CLIENT_BODY);
+	CHECK(c->state == CLIENT_WAIT || c->state == CLIENT_BODY || c->state == CLIENT_H2);
 	c->starved = true;
 	set_timer(w, c, CLIENT_STARVED_NS);
 }
@@ -501,8 +519,8 @@ step_handshake(struct worker *w, struct client *c)
 	case ERR_OK:
 		tls_facts(c->tls, &facts);
 		worker_count(w, facts.resumed ? COUNTER_HANDSHAKES_RESUMED : COUNTER_HANDSHAKES_FULL);
-		set_state(w, c, CLIENT_HEAD, w->config.times.idle_ns);
-		return STEP_AGAIN;
+		begin_http(w, c, facts.alpn);
+		return c->broken ? STEP_YIELD : STEP_AGAIN;
 	case ERR_MORE:
 		if (offered > in.len && peek_wire(w, c).len > 0)
 			return STEP_YIELD;
@@ -519,15 +537,6 @@ step_handshake(struct worker *w, struct client *c)
 		end(w, c);
 		return STEP_GONE;
 	}
-}
-
-static enum refusal_code
-refusal_of_status(uint16_t status)
-{
-	for (int code = REFUSAL_NONE + 1; code < REFUSAL_COUNT; code++)
-		if (refusal_status((enum refusal_code)code, SHM_SURFACE_ECOLINK) == status)
-			return (enum refusal_code)code;
-	return REFUSAL_BAD_REQUEST;
 }
 
 /* The head buffer's first n bytes are used; what the client pipelined moves to the front. */
@@ -797,6 +806,77 @@ step_linger(struct worker *w, struct client *c)
 	return STEP_GONE;
 }
 
+/* The client must take something of what it was sent now and then. */
+static bool
+is_stalled(struct worker *w, struct client *c)
+{
+	uint32_t unacked = tcp_unacked(w->tcp, c->conn);
+	uint64_t acked_bytes = c->sent_bytes - unacked;
+
+	if (unacked == 0 || acked_bytes != c->acked_bytes) {
+		c->acked_bytes = acked_bytes;
+		c->progress_at_ns = w->now_ns;
+	}
+	return w->now_ns - c->progress_at_ns >= w->config.times.stall_ns;
+}
+
+/* --- HTTP/2 ---------------------------------------------------------------------------------- */
+
+/* GOAWAY was said, or nothing can be. */
+static void
+end_h2(struct worker *w, struct client *c)
+{
+	h2_close(w, c);
+	end(w, c);
+}
+
+static enum step
+step_h2(struct worker *w, struct client *c)
+{
+	struct bytes piece;
+	enum err verdict = read_plain(w, c, &piece);
+
+	if (verdict == ERR_OK) {
+		h2_input(w, c, piece);
+		return STEP_AGAIN;
+	}
+	if (verdict == ERR_MORE && !c->eof)
+		return STEP_WAIT;
+	if (verdict != ERR_MORE)
+		worker_count_verdict(w, verdict);
+	/* As with HTTP/1.1, a client that ends its side while it waits has left. */
+	if (verdict != ERR_MORE || h2_has_streams(c))
+		client_abort(w, c);
+	else
+		end_h2(w, c);
+	return STEP_GONE;
+}
+
+static void
+turn_h2(struct worker *w, struct client *c)
+{
+	if (!h2_turn(w, c))
+		end_h2(w, c);
+	else if (h2_needs_look(c))
+		set_timer(w, c, H2_LOOK_NS);
+}
+
+static void
+look_at_h2(struct worker *w, struct client *c)
+{
+	uint64_t after_ns;
+
+	c->starved = false;
+	if (is_stalled(w, c)) {
+		worker_count_verdict(w, ERR_CLIENT_STALLED);
+		client_abort(w, c);
+	} else if (!h2_look(w, c, &after_ns)) {
+		end_h2(w, c);
+	} else {
+		set_timer(w, c, after_ns);
+	}
+}
+
 static enum step
 step(struct worker *w, struct client *c)
 {
@@ -811,6 +891,8 @@ step(struct worker *w, struct client *c)
 		return step_drain(w, c);
 	case CLIENT_LINGER:
 		return step_linger(w, c);
+	case CLIENT_H2:
+		return step_h2(w, c);
 	default:
 		return STEP_WAIT;
 	}
@@ -831,11 +913,16 @@ client_run(struct worker *w, struct client *c)
 			client_make_ready(w, c);
 			return;
 		case STEP_WAIT:
+			if (c->state == CLIENT_H2)
+				turn_h2(w, c);
+			return;
 		case STEP_GONE:
 			return;
 		}
 	}
 	client_make_ready(w, c);
+	if (c->state == CLIENT_H2)
+		turn_h2(w, c);
 }
 
 /* --- events and the timer ------------------------------------------------------------------- */
@@ -845,6 +932,8 @@ client_writable(struct worker *w, struct client *c)
 {
 	if (c->state == CLIENT_WAIT || c->state == CLIENT_BODY)
 		stream_resume(w, &c->stream);
+	else if (c->state == CLIENT_H2 && !c->broken)
+		turn_h2(w, c);
 	else if (c->state == CLIENT_ABORTING)
 		client_abort(w, c);
 }
@@ -879,18 +968,10 @@ client_event(struct worker *w, struct client *c, const struct tcp_event *event)
 		client_run(w, c);
 }
 
-/* The client must take something of its answer now and then. */
 static void
 look_for_stall(struct worker *w, struct client *c)
 {
-	uint32_t unacked = tcp_unacked(w->tcp, c->conn);
-	uint64_t acked_bytes = c->sent_bytes - unacked;
-
-	if (unacked == 0 || acked_bytes != c->acked_bytes) {
-		c->acked_bytes = acked_bytes;
-		c->progress_at_ns = w->now_ns;
-	}
-	if (w->now_ns - c->progress_at_ns >= w->config.times.stall_ns) {
+	if (is_stalled(w, c)) {
 		worker_count_verdict(w, ERR_CLIENT_STALLED);
 		client_abort(w, c);
 		return;
@@ -938,6 +1019,9 @@ client_timer_expired(struct worker *w, struct client *c)
 			return;
 		c->starved = false;
 		client_writable(w, c);
+		return;
+	case CLIENT_H2:
+		look_at_h2(w, c);
 		return;
 	case CLIENT_HANDSHAKE:
 		worker_count_verdict(w, ERR_CLIENT_SLOW);

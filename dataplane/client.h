@@ -11,9 +11,9 @@
 #include "tls/tls.h"
 
 /*
- * client: one connection of a client: TCP, TLS and HTTP/1.1 stitched together.
+ * client: one connection of a client: TCP, TLS and HTTP/1.1 stitched together, or HTTP/2 (h2.h).
  *
- * One request is worked on at a time; what a client pipelines behind it waits in the head buffer (at
+ * Over HTTP/1.1 one request is worked on at a time; what a client pipelines behind it waits in the head buffer (at
  * most one TLS record) and in TCP's receive window.
  *
  * Owner: the worker. Memory: a fixed pool; a head buffer is held only while a head or pipelined bytes
@@ -25,12 +25,14 @@ enum client_state {
 	CLIENT_HEAD,      /* between requests, or in a head */
 	CLIENT_BODY,      /* the exchange collects the body */
 	CLIENT_WAIT,      /* the answer is made and sent; nothing is read */
+	CLIENT_H2,        /* HTTP/2: any number of streams, see h2.h */
 	CLIENT_DRAIN,     /* answered early: the rest of the body is read and dropped */
 	CLIENT_LINGER,    /* our side is closed; what comes is dropped until EOF or the timer */
 	CLIENT_ABORTING,  /* an answer was cut: reset as soon as what was said is acknowledged */
 	CLIENT_STATE_COUNT
 };
 
+struct h2;
 struct worker;
 
 struct head_buffer {
@@ -44,7 +46,8 @@ struct client {
 	struct tls_conn *tls; /* NULL on a clear-text listener */
 	struct pkt *received; /* taken from TCP and not used up */
 	struct head_buffer *head;
-	struct stream stream;
+	struct stream stream; /* of HTTP/1.1 */
+	struct h2 *h2;        /* NULL: HTTP/1.1 */
 	struct client *next; /* in the free list or the ready list */
 	struct client *later;   /* of the clients in a handshake */
 	struct client *earlier;

@@ -48,6 +48,8 @@ fill_times(const struct config *config, struct worker_times *times)
 	times->between_events_ns = config->timeouts.between_events_ns;
 	times->keep_alive_ns = config->timeouts.keep_alive_ns;
 	times->upstream_idle_ns = config->timeouts.upstream_idle_ns;
+	times->h2_idle_ns = config->timeouts.http2_idle_ns;
+	times->h2_window_ns = config->timeouts.http2_window_ns;
 	times->request_ns = config->timeouts.request_ns;
 	times->body_grace_ns = config->timeouts.body_grace_ns;
 	times->body_total_ns = config->timeouts.body_total_ns;
@@ -110,6 +112,7 @@ fill_listeners(const struct config *config, struct worker_config *worker)
 			memcpy(listener->address.byte, config->listeners[i].address.ip, 16);
 		listener->port = config->listeners[i].port;
 		listener->tls = true;
+		listener->http2 = config->listeners[i].http2;
 	}
 }
 
@@ -270,6 +273,7 @@ open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, 
 	fill_times(config, &worker.times);
 	worker.limits = limits_of(config);
 	worker.routing = routing_of(config);
+	budget_h2(config, &worker.h2);
 	fill_listeners(config, &worker);
 	fill_surface(&config->surfaces.ecolink, &worker.surfaces[SHM_SURFACE_ECOLINK]);
 	fill_surface(&config->surfaces.infer, &worker.surfaces[SHM_SURFACE_INFER]);

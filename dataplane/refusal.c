@@ -27,6 +27,15 @@ refusal_status(enum refusal_code code, enum shm_surface surface)
 	return surface == SHM_SURFACE_INFER ? rows[code].infer_status : rows[code].status;
 }
 
+enum refusal_code
+refusal_of_status(uint16_t status)
+{
+	for (int code = REFUSAL_NONE + 1; code < REFUSAL_COUNT; code++)
+		if (rows[code].status == status)
+			return (enum refusal_code)code;
+	return REFUSAL_BAD_REQUEST;
+}
+
 bool
 refusal_forbids_retry(enum refusal_code code)
 {

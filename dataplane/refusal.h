@@ -30,6 +30,8 @@ struct refusal {
 };
 
 uint16_t refusal_status(enum refusal_code code, enum shm_surface surface);
+/* The code whose status this is on the first surface; REFUSAL_BAD_REQUEST if none. */
+enum refusal_code refusal_of_status(uint16_t status);
 bool refusal_forbids_retry(enum refusal_code code);
 
 /* Writes the JSON body into to; returns its length. room >= REFUSAL_BODY_BYTES_MAX. */

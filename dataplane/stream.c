@@ -1,9 +1,10 @@
-/* A request's place on an HTTP/1.1 connection: one at a time, framed as RFC 9112 sections 6 and 7 say. */
+/* A request's place on a connection: HTTP/1.1's framing (RFC 9112 6 and 7) is here, HTTP/2's in h2_answer.c. */
 #include "dataplane/stream.h"
 
 #include "base/check.h"
 #include "dataplane/answer.h"
 #include "dataplane/client.h"
+#include "dataplane/h2.h"
 #include "dataplane/worker.h"
 
 bool
@@ -44,7 +45,8 @@ stream_head_begin(struct worker *w, struct stream *s, uint16_t status)
 	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
 
 	s->status = status;
-	h1_emit_status(&writer, status);
+	if (s->client->h2 == NULL)
+		h1_emit_status(&writer, status);
 	return writer;
 }
 
@@ -76,6 +78,11 @@ stream_head_end(struct worker *w, struct stream *s, struct h1_writer *writer, ui
 {
 	struct client *c = s->client;
 
+	count_answer(w, s->status);
+	if (c->h2 != NULL) {
+		h2_put_head(w, s, writer, payload_bytes);
+		return;
+	}
 	/* A request body that is longer than what would be drained is not waited for; and whether it will follow
 	 * an unmet 100-continue is the client's choice. */
 	if (w->draining || (!c->body_in.done &&
@@ -88,7 +95,6 @@ stream_head_end(struct worker *w, struct stream *s, struct h1_writer *writer, ui
 	/* A head of at most H1_HEAD_BYTES_MAX came in, a part of it goes out. */
 	CHECK(!writer->overflow);
 	client_put(w, c, bytes_make(writer->ptr, writer->len));
-	count_answer(w, s->status);
 }
 
 void
@@ -104,7 +110,11 @@ stream_piece_begin(struct worker *w, struct stream *s, uint64_t bytes)
 void
 stream_put(struct worker *w, struct stream *s, struct bytes run)
 {
-	if (!s->payload_unwanted)
+	if (s->payload_unwanted)
+		return;
+	if (s->client->h2 != NULL)
+		h2_put(w, s, run);
+	else
 		client_put(w, s->client, run);
 }
 
@@ -129,28 +139,35 @@ stream_payload(struct worker *w, struct stream *s, struct bytes payload)
 void
 stream_flush(struct worker *w, struct stream *s)
 {
-	client_flush(w, s->client);
+	if (s->client->h2 != NULL)
+		h2_flush(w, s);
+	else
+		client_flush(w, s->client);
 }
 
 bool
 stream_has_room(struct worker *w, struct stream *s)
 {
-	return client_has_room(w, s->client);
+	return s->client->h2 != NULL ? h2_has_room(w, s) : client_has_room(w, s->client);
 }
 
 void
 stream_wait(struct worker *w, struct stream *s)
 {
-	client_wait(w, s->client);
+	/* Over HTTP/2 a stream's input has an end of its own, and the connection is looked at anyway. */
+	if (s->client->h2 == NULL)
+		client_wait(w, s->client);
 }
 
 void
 stream_take_body(struct worker *w, struct stream *s)
 {
-	client_make_ready(w, s->client);
+	if (s->client->h2 != NULL)
+		h2_take_body(w, s);
+	else
+		client_make_ready(w, s->client);
 }
 
-/* Ready for the connection's next request. */
 static void
 forget_answer(struct stream *s)
 {
@@ -165,6 +182,11 @@ stream_end(struct worker *w, struct stream *s)
 {
 	struct client *c = s->client;
 
+	if (c->h2 != NULL) {
+		forget_answer(s);
+		h2_end(w, s);
+		return;
+	}
 	if (s->chunked && !s->payload_unwanted)
 		client_put(w, c, BYTES_LITERAL("0\r\n\r\n"));
 	client_flush(w, c);
@@ -177,6 +199,11 @@ stream_cut(struct worker *w, struct stream *s)
 {
 	struct client *c = s->client;
 
+	if (c->h2 != NULL) {
+		forget_answer(s);
+		h2_cut(w, s);
+		return;
+	}
 	client_flush(w, c);
 	forget_answer(s);
 	client_cut(w, c);

@@ -19,6 +19,8 @@ const struct worker_times worker_times_default = {
 	.between_events_ns = 60 * NSEC_PER_SEC,
 	.keep_alive_ns = 15 * NSEC_PER_SEC,
 	.upstream_idle_ns = 30 * NSEC_PER_SEC,
+	.h2_idle_ns = 300 * NSEC_PER_SEC,
+	.h2_window_ns = 60 * NSEC_PER_SEC,
 	.request_ns = 1800 * NSEC_PER_SEC,
 	.body_grace_ns = 10 * NSEC_PER_SEC,
 	.body_total_ns = 300 * NSEC_PER_SEC,
@@ -183,6 +185,13 @@ worker_new(const struct worker_config *config, uint64_t now_ns)
 			config->counts.blocks);
 	timer_wheel_init(&w->timers, memory, now_ns);
 	link_free_lists(w);
+	if (config->h2.bytes > 0) {
+		w->h2 = h2_shared_new(&config->h2);
+		if (w->h2 == NULL) {
+			free(memory);
+			return NULL;
+		}
+	}
 	return w;
 }
 
@@ -192,6 +201,7 @@ worker_free(struct worker *w)
 	if (w == NULL)
 		return;
 	worker_disconnect(w);
+	h2_shared_free(w->h2);
 	free(w->memory);
 }
 
@@ -279,6 +289,10 @@ worker_drain(struct worker *w)
 
 		CHECK(tcp_unlisten(w->tcp, &listener->address, listener->port) == ERR_OK);
 	}
+	/* HTTP/1.1 says so with its next answer; HTTP/2 at once. */
+	for (uint32_t i = 0; i < w->config.counts.clients; i++)
+		if (w->clients[i].state == CLIENT_H2)
+			client_make_ready(w, &w->clients[i]);
 }
 
 void
@@ -470,6 +484,8 @@ worker_publish_counters(struct worker *w)
 	set_gauge(w, COUNTER_POOL_UPSTREAMS_IDLE, w->upstreams_idle);
 	set_gauge(w, COUNTER_POOL_HEADS_USED, w->heads_used);
 	set_gauge(w, COUNTER_POOL_BLOCKS_USED, w->bodies.used);
+	if (w->h2 != NULL)
+		set_gauge(w, COUNTER_POOL_H2_BYTES_USED, h2_shared_bytes_used(w->h2));
 	publish_tcp(w, tcp);
 	set_gauge(w, COUNTER_FRAMES_TO_KERNEL, net->frames_to_kernel);
 	set_gauge(w, COUNTER_FRAMES_MISSTEERED, net->frames_missteered);

@@ -8,6 +8,7 @@
 #include "dataplane/body.h"
 #include "dataplane/client.h"
 #include "dataplane/exchange.h"
+#include "dataplane/h2.h"
 #include "dataplane/net.h"
 #include "dataplane/route.h"
 #include "dataplane/upstream.h"
@@ -51,6 +52,8 @@ struct worker_times {
 	uint64_t request_ns; /* all of it */
 	uint64_t body_grace_ns;
 	uint64_t body_total_ns;
+	uint64_t h2_idle_ns;   /* without a stream */
+	uint64_t h2_window_ns; /* what a stream has ready is not taken */
 };
 
 /* What the configuration has if it says nothing. */
@@ -77,6 +80,7 @@ struct listener {
 	struct ip_addr address; /* all zero: any */
 	uint16_t port;
 	bool tls;
+	bool http2; /* offered by ALPN; without TLS, spoken from the start (RFC 9113 3.3) */
 };
 
 /* One edge of the API: one prefix of paths, with its own form of keys and fields. Texts live as long as the
@@ -98,6 +102,7 @@ struct worker_config {
 	struct worker_times times;
 	struct worker_limits limits;
 	struct route_limits routing;
+	struct h2_limits h2;
 	struct listener listeners[WORKER_LISTENERS_MAX];
 	uint32_t listener_count;
 	struct shm shm;
@@ -173,6 +178,7 @@ struct worker {
 	uint8_t answer[ANSWER_HEAD_BYTES_MAX];
 
 	struct tls_context *tls;
+	struct h2_shared *h2; /* NULL: not offered */
 	struct spool_writer *spool;
 	struct worker_config config;
 	uint64_t next_request;

@@ -53,6 +53,8 @@ SYSTEM_HEADERS = [
      'mbedTLS is used through lib/tls'),
     (r'psa/.*', ['lib', 'dataplane', 'control', 'tools'], ['lib/tls'],
      'mbedTLS is used through lib/tls'),
+    (r'nghttp2/.*', ['lib', 'dataplane', 'control', 'tools'], ['dataplane/h2_session.h'],
+     'nghttp2 is used through dataplane/h2.h'),
     (r'libfyaml\.h', ['lib', 'dataplane', 'control', 'tools'], ['lib/config', 'tools/sluicectl/apply.c'],
      'configuration is read by lib/config'),
     (r'(sqlite3|microhttpd|curl/\w+)\.h', ['lib', 'dataplane'], [], 'only control has it'),

@@ -73,6 +73,7 @@ struct config_certificate {
 struct config_listener {
 	struct config_address address; /* not is_set: every address of every port */
 	uint16_t port;
+	bool http2; /* offered to clients */
 	uint32_t certificate_count; /* at least 1 */
 	struct config_certificate
 		certificates[CONFIG_CERTIFICATES_MAX]; /* chosen by SNI; first is default */
@@ -131,6 +132,13 @@ struct config {
 		uint64_t event_bytes; /* kept of an event that has not ended */
 		uint64_t event_line_bytes;
 	} limits;
+	/* What clients that choose HTTP/2 may take. */
+	struct {
+		uint64_t memory_bytes; /* all workers together */
+		uint64_t connection_bytes; /* of it, one connection */
+		uint32_t streams; /* at once on one connection */
+		uint32_t resets; /* in ten seconds on one connection */
+	} http2;
 	/* TCP's policy, by what the peer is. */
 	struct {
 		struct config_tcp_peer {
@@ -166,6 +174,8 @@ struct config {
 			keep_alive_ns; /* until the first ": keep-alive" comment of a slow stream */
 		uint64_t upstream_idle_ns;
 		uint64_t request_ns; /* a whole request, from its head to the end of its answer */
+		uint64_t http2_idle_ns; /* without a stream */
+		uint64_t http2_window_ns; /* without room for what a stream has */
 		uint64_t drain_ns; /* what running requests get after a stop was asked for */
 	} timeouts;
 	/* Which pod, how often, and when it gets no more. */

@@ -132,6 +132,8 @@ static const struct key listener_keys[] = {
 	      KEY_RESTART, "One of the ports' addresses, or any for all of them."),
 	VALUE("port", KEY_PORT, FIELD(struct config_listener, port), 1, 65535, "443", KEY_RESTART,
 	      "TCP port."),
+	VALUE("http2", KEY_BOOL, FIELD(struct config_listener, http2), 0, 0, "yes", KEY_RESTART,
+	      "Whether clients may choose HTTP/2."),
 	LIST("certificates", struct config_listener, certificates, certificate_count,
 	     &certificate_element, 1, CONFIG_CERTIFICATES_MAX, KEY_RESTART,
 	     "Key pairs; the name that the client asks for chooses, the first is the default."),
@@ -184,6 +186,19 @@ static const struct key limits_keys[] = {
 	      "What is kept of a stream's event that has not ended; a longer one passes as it comes."),
 	VALUE("event_line", KEY_SIZE, CONFIG(limits.event_line_bytes), 1 * KIB, 1 * MIB, "1MiB", KEY_RESTART,
 	      "Longest line of a stream; a longer one is the backend's failure."),
+	END,
+};
+
+static const struct key http2_keys[] = {
+	VALUE("memory", KEY_SIZE, CONFIG(http2.memory_bytes), 1 * MIB, 256 * GIB, "256MiB", KEY_RESTART,
+	      "For sessions and streams, all workers together, about 26 KiB for a connection and 1 KiB for a "
+	      "stream; when it is full, new ones are refused."),
+	VALUE("connection", KEY_SIZE, CONFIG(http2.connection_bytes), 64 * KIB, 16 * MIB, "384KiB",
+	      KEY_RESTART, "Most of it that one connection takes."),
+	VALUE("streams", KEY_COUNT, CONFIG(http2.streams), 1, 1000, "100", KEY_RESTART,
+	      "Requests at once on one connection; more are refused, to be tried again."),
+	VALUE("resets", KEY_COUNT, CONFIG(http2.resets), 1, 1000000, "100", KEY_RESTART,
+	      "Streams that a client may reset, or make us reset, in ten seconds; more end its connection."),
 	END,
 };
 
@@ -254,6 +269,10 @@ static const struct key timeouts_keys[] = {
 	      "How long a client may take nothing of its answer."),
 	VALUE("idle", KEY_DURATION, CONFIG(timeouts.idle_ns), SEC / 10, DAY, "75s", KEY_RESTART,
 	      "Between two requests of one connection."),
+	VALUE("http2_idle", KEY_DURATION, CONFIG(timeouts.http2_idle_ns), SEC / 10, DAY, "300s",
+	      KEY_RESTART, "How long an HTTP/2 connection without a request is kept."),
+	VALUE("http2_window", KEY_DURATION, CONFIG(timeouts.http2_window_ns), SEC / 10, DAY, "60s",
+	      KEY_RESTART, "How long an HTTP/2 client may leave its window shut for what an answer has ready."),
 	VALUE("connect", KEY_DURATION, CONFIG(timeouts.connect_ns), SEC / 100, HOUR, "1s",
 	      KEY_RESTART, "To connect to a backend."),
 	VALUE("response_head", KEY_DURATION, CONFIG(timeouts.response_head_ns), SEC / 10, DAY,
@@ -398,6 +417,7 @@ const struct key schema_root[] = {
 	     CONFIG_LISTENERS_MAX, KEY_RESTART, "Where clients connect; always TLS."),
 	SECTION("tls", tls_keys, "TLS of all listeners."),
 	SECTION("limits", limits_keys, "The dataplane's bounds; its memory follows from them."),
+	SECTION("http2", http2_keys, "What clients that choose HTTP/2 may take."),
 	SECTION("tcp", tcp_keys, "TCP's policy and pools."),
 	SECTION("timeouts", timeouts_keys, "The dataplane's patience."),
 	SECTION("routing", routing_keys, "Which backend gets a request, and what becomes of those that fail."),

@@ -46,6 +46,7 @@ struct tls_conn {
 struct tls_context {
 	struct instance *instance;
 	mbedtls_ssl_config config;
+	mbedtls_ssl_config config_h2; /* the same, but for the protocols */
 	struct ticket_keeper tickets;
 	bool locked;
 	struct tls_conn *conns;

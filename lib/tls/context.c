@@ -21,6 +21,7 @@
 #define TICKET_LIFETIME_S_MAX 604800 /* RFC 8446 4.6.1 */
 
 static const char *const protocols[] = { "http/1.1", NULL };
+static const char *const protocols_h2[] = { "h2", "http/1.1", NULL };
 
 /* X25519 first: one scalar multiplication less to validate, and what nearly every client sends. */
 static const uint16_t groups[] = { MBEDTLS_SSL_IANA_TLS_GROUP_X25519,
@@ -139,10 +140,9 @@ make_pool(struct tls_context *context, uint32_t conns_max)
 }
 
 static bool
-configure(struct tls_context *context, const struct tls_context_config *config)
+configure(struct tls_context *context, const struct tls_context_config *config, mbedtls_ssl_config *ssl,
+	  const char *const *offered)
 {
-	mbedtls_ssl_config *ssl = &context->config;
-
 	if (mbedtls_ssl_config_defaults(ssl, MBEDTLS_SSL_IS_SERVER, MBEDTLS_SSL_TRANSPORT_STREAM,
 					MBEDTLS_SSL_PRESET_DEFAULT) != 0)
 		return false;
@@ -154,7 +154,7 @@ configure(struct tls_context *context, const struct tls_context_config *config)
 	mbedtls_ssl_conf_sig_algs(ssl, signature_algorithms);
 	mbedtls_ssl_conf_cert_cb(ssl, conn_choose_pairs);
 	/* mbedTLS lost the inner const; it does not write. */
-	if (mbedtls_ssl_conf_alpn_protocols(ssl, (const char **)(uintptr_t)protocols) != 0)
+	if (mbedtls_ssl_conf_alpn_protocols(ssl, (const char **)(uintptr_t)offered) != 0)
 		return false;
 	if (config->ticket_lifetime_s == 0)
 		return true;
@@ -190,7 +190,10 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 	CHECK(context != NULL);
 	context->instance = instance;
 	mbedtls_ssl_config_init(&context->config);
-	made = load_pairs(context, identity) && configure(context, config) &&
+	mbedtls_ssl_config_init(&context->config_h2);
+	made = load_pairs(context, identity) &&
+	       configure(context, config, &context->config, protocols) &&
+	       configure(context, config, &context->config_h2, protocols_h2) &&
 	       make_pool(context, config->conns_max);
 	instance_leave(before);
 	if (!made) {
@@ -215,6 +218,7 @@ tls_context_free(struct tls_context *context)
 	for (size_t i = 0; i < context->pair_count; i++)
 		pair_free(&context->pairs[i]);
 	mbedtls_ssl_config_free(&context->config);
+	mbedtls_ssl_config_free(&context->config_h2);
 	instance_leave(before);
 	instance_free(instance);
 }

@@ -52,8 +52,8 @@ conn_set_state(struct tls_conn *conn, enum conn_state state)
 	conn->state = state;
 }
 
-struct tls_conn *
-tls_accept(struct tls_context *context)
+static struct tls_conn *
+accept_with(struct tls_context *context, const mbedtls_ssl_config *config)
 {
 	struct tls_conn *conn = context->free_conns;
 	struct instance *before;
@@ -63,7 +63,7 @@ tls_accept(struct tls_context *context)
 		return NULL;
 	before = instance_enter(context->instance);
 	mbedtls_ssl_init(&conn->ssl);
-	failed = mbedtls_ssl_setup(&conn->ssl, &context->config);
+	failed = mbedtls_ssl_setup(&conn->ssl, config);
 	if (failed == 0) {
 		mbedtls_ssl_set_user_data_p(&conn->ssl, conn);
 		mbedtls_ssl_set_bio(&conn->ssl, conn, put, get, NULL);
@@ -75,6 +75,18 @@ tls_accept(struct tls_context *context)
 	}
 	instance_leave(before);
 	return failed == 0 ? conn : NULL;
+}
+
+struct tls_conn *
+tls_accept(struct tls_context *context)
+{
+	return accept_with(context, &context->config);
+}
+
+struct tls_conn *
+tls_accept_h2(struct tls_context *context)
+{
+	return accept_with(context, &context->config_h2);
 }
 
 void

@@ -65,6 +65,9 @@ struct arena_use tls_context_memory(const struct tls_context *context);
 
 /* A server connection; NULL when the pool or the memory is exhausted. */
 struct tls_conn *tls_accept(struct tls_context *context);
+
+/* As tls_accept(), and the client may choose HTTP/2 (facts.alpn is "h2"), which we prefer. */
+struct tls_conn *tls_accept_h2(struct tls_context *context);
 void tls_conn_free(struct tls_conn *conn);
 
 /* Caller's memory to write into; used counts up. */

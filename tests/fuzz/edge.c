@@ -19,9 +19,9 @@ static struct edge_result *result;
 void
 plan_make_town(struct town *t, uint64_t seed)
 {
-	t->plan = (struct town_plan){ .seed = seed, .client_count = 1, .start_ns = NSEC_PER_SEC,
-				      .pods = 2, .first_pods = 2, .retry_percent = 100,
-				      .retry_burst = 1000, .eject_percent = 100 };
+	t->plan = (struct town_plan){ .seed = seed, .client_count = 1, .is_h2 = plan->is_h2,
+				      .start_ns = NSEC_PER_SEC, .pods = 2, .first_pods = 2,
+				      .retry_percent = 100, .retry_burst = 1000, .eject_percent = 100 };
 	t->now_ns = t->plan.start_ns;
 }
 
@@ -117,6 +117,13 @@ backend_received(struct town *t, struct town_conn *c)
 		c->send_at_ns = t->now_ns;
 		conn_pump(t, c);
 	}
+}
+
+/* Of the simulator's clients alone. */
+void
+h2_client_free(struct town_h2 *h)
+{
+	CHECK(h == NULL);
 }
 
 /* The parts of a request's making that town.c judges by. */

@@ -24,6 +24,7 @@ struct edge_plan {
 	uint32_t client_piece; /* bytes per segment */
 	struct bytes answer;
 	uint32_t answer_piece;
+	bool is_h2; /* the client speaks HTTP/2 from its first octet */
 };
 
 struct edge_result {

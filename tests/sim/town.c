@@ -66,6 +66,7 @@ conn_put(struct town *t, struct town_conn *c)
 {
 	(void)t;
 	tls_client_free(c->tls);
+	h2_client_free(c->h2);
 	free(c->out);
 	free(c->in);
 	*c = (struct town_conn){ .is_used = false };

@@ -17,6 +17,7 @@
  *   town_plan.c     seed -> faults, requests, and what becomes of each
  *   town_router.c   tables, TLS, spool and the worker under test
  *   town_client.c   sends requests, checks answers
+ *   town_h2.c       the same over HTTP/2, many requests at once
  *   town_backend.c  checks requests, sends answers, misbehaves as told
  *   town_pods.c     what the operator does with pods, and what routing owes them in every turn
  *   town.c          the clock, and the judgement at the end
@@ -30,6 +31,7 @@
 #define TOWN_BACKEND_PORT 9000
 #define TOWN_CONNS_MAX 128
 #define TOWN_TEXT_BYTES_MAX (192 * 1024)
+#define TOWN_TRICKLE_BYTES 20 /* a second */
 
 /* What a backend does to the first try of a request. */
 enum town_fault {
@@ -96,6 +98,7 @@ struct town_plan {
 	bool is_v6;
 	bool is_tls;
 	bool is_calm;    /* the wire loses nothing */
+	bool is_h2;      /* clients speak HTTP/2, each all its requests on one connection */
 	bool has_faults; /* of backends */
 	uint16_t ports;  /* that the router opens from, per backend; 0: as many as there are */
 	struct link_faults link[2];
@@ -146,6 +149,7 @@ struct town_conn {
 	uint32_t request; /* under way; TOWN_REQUESTS_MAX: none */
 	struct tls_client *tls;
 	bool tls_open;
+	struct town_h2 *h2; /* town_h2.c; NULL: HTTP/1.1 */
 	uint64_t wake_at_ns; /* client: next request */
 	uint32_t client;
 	bool is_done;
@@ -228,7 +232,30 @@ struct ip_addr town_address(const struct town *t, bool of_router);
 void conn_write(struct town *t, struct town_conn *c, const void *bytes, uint32_t n);
 void conn_pump(struct town *t, struct town_conn *c);
 
+/* What came for a request, however it was framed. */
+struct town_answer {
+	uint16_t status;
+	uint32_t len;
+	char body[TOWN_TEXT_BYTES_MAX];
+};
+void client_check_complete(struct town *t, const struct town_request *r, const struct town_answer *a);
+/* A part of the right one, maybe an error event behind it. */
+void client_check_cut(struct town *t, const struct town_request *r, struct town_answer *a, const char *reason);
+/* --- clients ---------------------------------------------------------------------------- */
+
 void client_begin(struct town *t, uint32_t client);
+/* The connection is gone; what is left of the client's requests goes over another one. */
+void client_go_on(struct town *t, struct town_conn *c);
+/* It was refused for its network: another one in a second. */
+void client_again(struct town *t, struct town_conn *c);
+struct tls_client *client_tls(struct town *t);
+
+struct town_h2 *h2_client_new(struct town *t, struct town_conn *c);
+void h2_client_free(struct town_h2 *h);
+void h2_client_wake(struct town *t, struct town_conn *c);
+void h2_client_received(struct town *t, struct town_conn *c);
+void h2_client_lost(struct town *t, struct town_conn *c);
+
 void client_received(struct town *t, struct town_conn *c);
 void client_wake(struct town *t, struct town_conn *c);
 void client_lost(struct town *t, struct town_conn *c);

@@ -7,9 +7,6 @@
 #include "http/h1.h"
 #include "town.h"
 
-/* A second. */
-#define TRICKLE_BYTES 20
-
 static struct town_request *
 current(struct town *t, const struct town_conn *c)
 {
@@ -26,13 +23,15 @@ next_request(struct town *t, uint32_t client)
 	return NULL;
 }
 
-static struct tls_client *
-make_tls(struct town *t)
+struct tls_client *
+client_tls(struct town *t)
 {
+	static const char *const h2[] = { "h2", "http/1.1", NULL };
 	struct tls_client_config config = { .seed = prng_next(&t->prng),
 					    .now_s = INT64_C(1795500000),
 					    .ca_pem = cert_file("ca.pem"),
 					    .host = "localhost",
+					    .alpn = t->plan.is_h2 ? h2 : NULL,
 					    .version_max = prng_below(&t->prng, 2) ? 0x0303 : 0 };
 	struct tls_client *client = tls_client_new(&config);
 
@@ -58,7 +57,9 @@ client_begin(struct town *t, uint32_t client)
 	c->request = TOWN_REQUESTS_MAX;
 	c->wake_at_ns = t->now_ns + r->think_ns;
 	if (t->plan.is_tls)
-		c->tls = make_tls(t);
+		c->tls = client_tls(t);
+	if (t->plan.is_h2)
+		c->h2 = h2_client_new(t, c);
 }
 
 static void
@@ -93,7 +94,7 @@ send_request(struct town *t, struct town_conn *c, struct town_request *r)
 	r->sent_ns = t->now_ns;
 	c->request = r->index;
 	c->in_len = 0;
-	c->piece_bytes = r->is_trickled ? TRICKLE_BYTES : 1 + prng_below(&t->prng, 4000);
+	c->piece_bytes = r->is_trickled ? TOWN_TRICKLE_BYTES : 1 + prng_below(&t->prng, 4000);
 	c->gap_ns = r->is_trickled ? NSEC_PER_SEC : 0;
 	c->send_at_ns = t->now_ns;
 	if (r->is_aborted && r->abort_after_ns > 0)
@@ -101,8 +102,8 @@ send_request(struct town *t, struct town_conn *c, struct town_request *r)
 }
 
 /* The connection is gone; the rest of the requests goes over another one. */
-static void
-go_on(struct town *t, struct town_conn *c)
+void
+client_go_on(struct town *t, struct town_conn *c)
 {
 	uint32_t client = c->client;
 
@@ -117,7 +118,7 @@ leave(struct town *t, struct town_conn *c, struct town_request *r)
 	r->is_over = true;
 	t->over++;
 	tcp_abort(t->town_tcp, c->conn);
-	go_on(t, c);
+	client_go_on(t, c);
 }
 
 void
@@ -128,6 +129,10 @@ client_wake(struct town *t, struct town_conn *c)
 	c->wake_at_ns = NEVER_NS;
 	if (!c->is_connected) {
 		c->wake_at_ns = t->now_ns + 10 * NSEC_PER_MSEC;
+		return;
+	}
+	if (c->h2 != NULL) {
+		h2_client_wake(t, c);
 		return;
 	}
 	if (c->request < TOWN_REQUESTS_MAX) {
@@ -155,6 +160,13 @@ request_over(struct town *t, struct town_conn *c, struct town_request *r)
 	c->wake_at_ns = t->now_ns + (next != NULL ? next->think_ns : 0);
 }
 
+void
+client_again(struct town *t, struct town_conn *c)
+{
+	t->again_at_ns[c->client] = t->now_ns + NSEC_PER_SEC;
+	conn_put(t, c);
+}
+
 /* --- checks ----------------------------------------------------------------------------- */
 
 static uint16_t
@@ -167,18 +179,9 @@ expected_status(const struct town_request *r)
 	return r->fault == FAULT_ERROR ? 500 : 200;
 }
 
-struct answer {
-	bool has_head;
-	bool is_complete;
-	uint16_t status;
-	uint32_t used; /* bytes of the input */
-	uint32_t len;
-	char body[TOWN_TEXT_BYTES_MAX];
-};
-
-/* Decodes what has come so far, from its start. */
-static void
-decode(struct town *t, const struct town_conn *c, struct answer *a)
+/* Decodes what has come so far, from its start. Returns the bytes of a complete answer; 0: it is not. */
+static uint32_t
+decode(struct town *t, const struct town_conn *c, struct town_answer *a)
 {
 	static struct h1_response response;
 	struct h1_scan scan = { 0 };
@@ -186,11 +189,9 @@ decode(struct town *t, const struct town_conn *c, struct answer *a)
 	struct bytes input = bytes_make(c->in, c->in_len);
 	enum err verdict = h1_parse_response(input, H1_POST, &scan, &response);
 
-	a->has_head = verdict == ERR_OK;
-	a->is_complete = false;
 	a->len = 0;
 	if (verdict == ERR_MORE)
-		return;
+		return 0;
 	if (verdict != ERR_OK)
 		town_fail(t, "request %u: the answer's head is malformed: %s", c->request,
 			  err_name(verdict));
@@ -211,21 +212,17 @@ decode(struct town *t, const struct town_conn *c, struct answer *a)
 			memcpy(a->body + a->len, payload.ptr, payload.len);
 		a->len += (uint32_t)payload.len;
 	}
-	a->is_complete = body.done;
-	a->used = c->in_len - (uint32_t)input.len;
+	return body.done ? c->in_len - (uint32_t)input.len : 0;
 }
 
-static void
-check_complete(struct town *t, const struct town_conn *c, const struct town_request *r,
-	       const struct answer *a)
+void
+client_check_complete(struct town *t, const struct town_request *r, const struct town_answer *a)
 {
 	static char expected[TOWN_TEXT_BYTES_MAX];
 	uint32_t len;
 
 	if (r->is_trickled)
 		town_fail(t, "request %u: answered although it trickles in", r->index);
-	if (a->used != c->in_len)
-		town_fail(t, "request %u: bytes behind its answer", r->index);
 	if (r->may_be_refused && a->status == 503 && r->tries == 0 &&
 	    memmem(a->body, a->len, "no_healthy_region", 17) != NULL)
 		return;
@@ -245,8 +242,8 @@ check_complete(struct town *t, const struct town_conn *c, const struct town_requ
 }
 
 /* What came of an answer that was cut: a part of the right one, maybe an error event behind it. */
-static void
-check_cut(struct town *t, const struct town_request *r, struct answer *a, enum err reason)
+void
+client_check_cut(struct town *t, const struct town_request *r, struct town_answer *a, const char *reason)
 {
 	static char expected[TOWN_TEXT_BYTES_MAX];
 	uint32_t len = town_answer_body(t, r, false, expected);
@@ -256,7 +253,7 @@ check_cut(struct town *t, const struct town_request *r, struct answer *a, enum e
 	if (r->fault != FAULT_RESET_INSIDE && r->fault != FAULT_SILENT_FIRST &&
 	    r->fault != FAULT_SILENT_BETWEEN && ++t->cuts > t->cuts_allowed)
 		town_fail(t, "request %u: cut without a cause (%u bytes, %s)", r->index, a->len,
-			  err_name(reason));
+			  reason);
 	while (r->fault == FAULT_SILENT_FIRST && a->len >= sizeof(comment) - 1 &&
 	       memcmp(a->body, comment, sizeof(comment) - 1) == 0) {
 		a->len -= (uint32_t)sizeof(comment) - 1;
@@ -293,9 +290,14 @@ check_trickled(struct town *t, const struct town_conn *c, const struct town_requ
 void
 client_received(struct town *t, struct town_conn *c)
 {
-	static struct answer a;
+	static struct town_answer a;
 	struct town_request *r = current(t, c);
+	uint32_t used;
 
+	if (c->h2 != NULL) {
+		h2_client_received(t, c);
+		return;
+	}
 	if (r == NULL) {
 		if (c->in_len > 0)
 			town_fail(t, "client %u: bytes without a request", c->client);
@@ -305,10 +307,12 @@ client_received(struct town *t, struct town_conn *c)
 		leave(t, c, r);
 		return;
 	}
-	decode(t, c, &a);
-	if (!a.is_complete)
+	used = decode(t, c, &a);
+	if (used == 0)
 		return;
-	check_complete(t, c, r, &a);
+	if (used != c->in_len)
+		town_fail(t, "request %u: bytes behind its answer", r->index);
+	client_check_complete(t, r, &a);
 	r->status = a.status;
 	request_over(t, c, r);
 }
@@ -316,28 +320,30 @@ client_received(struct town *t, struct town_conn *c)
 void
 client_lost(struct town *t, struct town_conn *c)
 {
-	static struct answer a;
+	static struct town_answer a;
 	struct town_request *r = current(t, c);
 
+	if (c->h2 != NULL) {
+		h2_client_lost(t, c);
+		return;
+	}
 	/* Refused for its network, before a byte of it was read: later once more. */
 	if (t->plan.per_source > 0 && c->in_len == 0 && (r == NULL || !is_too_slow(t, r))) {
-		t->again_at_ns[c->client] = t->now_ns + NSEC_PER_SEC;
-		conn_put(t, c);
+		client_again(t, c);
 		return;
 	}
 	if (r == NULL) {
-		go_on(t, c);
+		client_go_on(t, c);
 		return;
 	}
-	decode(t, c, &a);
-	if (a.is_complete)
+	if (decode(t, c, &a) > 0)
 		town_fail(t, "request %u: complete only when the connection was lost", r->index);
 	if (r->is_trickled)
 		check_trickled(t, c, r);
 	else
-		check_cut(t, r, &a, c->reason);
+		client_check_cut(t, r, &a, err_name(c->reason));
 	r->was_cut = true;
 	r->is_over = true;
 	t->over++;
-	go_on(t, c);
+	client_go_on(t, c);
 }

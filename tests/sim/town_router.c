@@ -176,7 +176,7 @@ router_open(struct town *t)
 		.times = worker_times_default,
 		.limits = worker_limits_default,
 		.routing = route_limits_default,
-		.listeners = { { .port = 443, .tls = t->plan.is_tls } },
+		.listeners = { { .port = 443, .tls = t->plan.is_tls, .http2 = t->plan.is_h2 } },
 		.listener_count = 1,
 		.unix_minus_monotonic_ns = INT64_C(1795500000000000000),
 	};
@@ -194,11 +194,14 @@ router_open(struct town *t)
 	net_init(&t->router_net, &net, t->now_ns);
 	if (t->plan.is_tls)
 		open_tls(t);
+	if (t->plan.is_h2)
+		worker.h2 = (struct h2_limits){ 8 * MIB, MIB, 100, 1000 };
 	/* A lossy wire is slow, and slowness is not what is tested here. */
 	worker.times.handshake_ns = 120 * NSEC_PER_SEC;
 	worker.times.header_ns = 120 * NSEC_PER_SEC;
 	worker.times.body_ns = 120 * NSEC_PER_SEC;
 	worker.times.idle_ns = 300 * NSEC_PER_SEC;
+	worker.times.h2_window_ns = 300 * NSEC_PER_SEC;
 	worker.times.connect_ns = 40 * NSEC_PER_SEC;
 	if (t->plan.per_source > 0)
 		worker.limits.per_source = t->plan.per_source;

@@ -62,6 +62,7 @@ timeouts:
   first_event: {patience}ms
   between_events: {patience}ms
   keep_alive: {keep_alive}ms
+  http2_window: 8s
   drain: 2s
 routing:
   retry_burst: 10

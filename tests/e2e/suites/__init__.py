@@ -1,9 +1,9 @@
 """The suites, in the order in which they run."""
 import importlib
 
-NAMES = ('backend', 'sdk', 'examples', 'transport', 'errors', 'contract', 'bodies', 'streams', 'endpoints',
-         'hostile', 'attacks', 'limits', 'workers', 'failover', 'routing', 'crash', 'usage', 'faults', 'canary',
-         'leak', 'llama')
+NAMES = ('backend', 'sdk', 'examples', 'transport', 'http2', 'h2attacks', 'errors', 'contract', 'bodies', 'streams',
+         'endpoints', 'hostile', 'attacks', 'limits', 'workers', 'failover', 'routing', 'crash', 'usage', 'faults',
+         'canary', 'leak', 'llama')
 
 
 def load():

@@ -28,7 +28,7 @@ def curl(cluster):
                                 'content-type: application/json', '-d', body, f'https://{NAME}{CHAT}',
                                 host=host)
             answer, last = text.rsplit('\n', 1)
-            assert last == '200 1.1 0', f'{host} {version}: {last}'
+            assert last == '200 2 0', f'{host} {version}: {last}'
             assert json.loads(answer)['usage']['completion_tokens'] == 9
 
 

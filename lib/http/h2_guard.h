@@ -1,0 +1,71 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+
+/*
+ * h2_guard: what one HTTP/2 connection may ask of us, counted frame by frame before anything else sees them
+ * (reliability.md T64-T69).
+ *
+ * Only frame headers are read, and a DATA frame's padding; what they mean is nghttp2's affair. Budgets are of the
+ * kind that no honest client meets: the connection that does is told ENHANCE_YOUR_CALM and closed.
+ *
+ * Owner:  the caller. Thread: any. Time: now_ns of the worker's turn. Memory: the struct.
+ */
+#define H2_CONTINUATIONS_MAX 5
+#define H2_BLOCK_BYTES_MAX (64 * 1024) /* of one header block, as sent */
+#define H2_EMPTY_FRAMES_MAX 1          /* in a row */
+#define H2_CONTROLS_MAX 1000           /* PING, SETTINGS and unknown frames at once, a tenth of it per second */
+#define H2_PRIORITIES_MAX 100          /* per stream */
+#define H2_UPDATES_PER_DATA 10         /* WINDOW_UPDATEs for a DATA frame of ours */
+#define H2_UPDATES_FREE 5              /* and without any, beside 2 per stream */
+#define H2_STREAMS_FREE 100            /* before the share of resets is looked at */
+#define H2_FRAME_HEAD_BYTES 9
+#define H2_PREFACE_BYTES 24
+
+struct h2_guard {
+	/* the reader */
+	uint32_t preface_left;
+	uint32_t payload_left;
+	uint32_t frame_bytes; /* of the frame under way */
+	uint8_t head[H2_FRAME_HEAD_BYTES];
+	uint8_t head_bytes;
+	bool pad_expected; /* the next octet is a DATA frame's pad length */
+	bool in_block;     /* HEADERS without END_HEADERS came */
+	bool preface_done; /* the client's first frame came */
+
+	/* what was counted */
+	uint32_t resets_max; /* in ten seconds */
+	uint32_t last_stream;
+	uint32_t streams;
+	uint32_t resets;
+	uint32_t continuations;
+	uint32_t block_bytes;
+	uint32_t empty_frames;
+	uint64_t priorities;
+	uint64_t updates;
+	uint64_t data_frames; /* ours */
+	uint64_t resets_full_at_ns; /* GCRA, as lib/limit */
+	uint64_t controls_full_at_ns;
+};
+
+void h2_guard_init(struct h2_guard *guard, uint32_t resets_max);
+
+/* The next bytes of the connection, in any cut. ERR_OK, or the verdict that ends it. */
+enum err h2_guard_feed(struct h2_guard *guard, struct bytes input, uint64_t now_ns);
+
+/* We sent a DATA frame. */
+void h2_guard_data_sent(struct h2_guard *guard);
+
+/* We reset a stream for what the client did: counts as a reset of its own (T65). */
+enum err h2_guard_caused_reset(struct h2_guard *guard, uint64_t now_ns);
+
+/* We refused a stream for want of something of ours. */
+enum err h2_guard_refused_stream(struct h2_guard *guard, uint64_t now_ns);
+
+/* More than half of many streams were reset: take no new ones. */
+bool h2_guard_is_wasteful(const struct h2_guard *guard);

@@ -1,0 +1,316 @@
+"""HTTP/2 as clients use it: curl, nghttp, h2load, and a client of bare frames that looks at every one."""
+import json
+import os
+import re
+import shutil
+import threading
+
+from harness.backend import expected
+from harness.client import CHAT, chat, elapsed, sim
+from harness.cluster import NAME, PORT
+from harness.h2 import (CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, INITIAL_WINDOW_SIZE,
+                        INTERNAL_ERROR, MAX_CONCURRENT_STREAMS, NO_ERROR, H2Client, block, frame)
+from harness.proc import run, wait_for
+from harness.suite import Skip, test
+
+FIRST_WINDOW = 65535
+
+
+def at_rest(cluster):
+    wait_for(lambda: cluster.counter('pool_exchanges_used') == 0, 10, 'a request is still under way')
+
+
+def wanted(cluster, words, model='sim'):
+    return expected(cluster.sim, f'{words} model={model}')
+
+
+@test('http2.curl')
+def curl(cluster):
+    body = json.dumps(chat(sim('tokens=9')))
+    show = ('-w', '\n%{http_code} %{http_version}', '-H', 'content-type: application/json')
+    for host in (cluster.host4, cluster.host6):
+        for version in (('--tls-max', '1.2'), ('--tlsv1.3',)):
+            text = cluster.curl('--http2', *version, *show, '-d', body, f'https://{NAME}{CHAT}', host=host)
+            answer, last = text.rsplit('\n', 1)
+            assert last == '200 2', f'{host} {version}: {last}'
+            assert json.loads(answer)['usage']['completion_tokens'] == 9
+    text = cluster.curl('--http2', '-N', *show, '-d', json.dumps(chat(sim('tokens=50 seed=5'), stream=True)),
+                        f'https://{NAME}{CHAT}')
+    assert text.rsplit('\n', 1)[0].encode() == wanted(cluster, 'tokens=50 seed=5')
+    text = cluster.curl('--http2', *show, f'https://{NAME}/v1/models')
+    assert text.endswith('\n200 2') and '"sim"' in text
+    assert cluster.curl('--http2', '-I', f'https://{NAME}/v1/models').startswith('HTTP/2 405')
+    assert cluster.curl('--http1.1', *show, f'https://{NAME}/healthz') == 'ok\n\n200 1.1'
+
+
+@test('http2.answers')
+def answers(cluster):
+    """The same words as over HTTP/1.1, but for what frames a message."""
+    with H2Client(cluster) as client, cluster.client() as old:
+        for method, path, key, body in (('POST', CHAT, cluster.key, chat(sim('tokens=3'))),
+                                        ('POST', CHAT, 'eco_wrong', chat()),
+                                        ('POST', CHAT, cluster.key, {'messages': []}),
+                                        ('POST', CHAT, cluster.key, chat(model='nope')),
+                                        ('GET', '/healthz', None, None),
+                                        ('GET', '/v1/models', cluster.key, None),
+                                        ('GET', '/v1/models/sim', cluster.key, None),
+                                        ('GET', '/v1/nothing', cluster.key, None),
+                                        ('DELETE', CHAT, cluster.key, None),
+                                        ('GET', '/x' * 3000, cluster.key, None)):
+            if path != '/x' * 3000:
+                first = old.request(method, path, key, body)
+                names = {name for name, _ in first.fields} - {'connection', 'transfer-encoding'}
+            second = client.request(method, path, key, body)
+            if path == '/x' * 3000:
+                assert second.status == 414, second
+                continue
+            assert second.status == first.status, f'{method} {path}: {second} and {first}'
+            assert path == '/healthz' or len(second.field('x-request-id') or '') == 32, f'{method} {path}: {second.fields}'
+            assert names <= {name for name, _ in second.fields}, f'{path}: {names} {second.fields}'
+            if second.status != 200 or not path.endswith('completions'):
+                assert second.body == first.body, f'{path}: {second.body} {first.body}'
+            assert second.reset in (None, NO_ERROR)
+        assert client.settings[MAX_CONCURRENT_STREAMS] == 100
+        assert client.settings[INITIAL_WINDOW_SIZE] == 65536
+        head = client.request('HEAD', '/v1/models', cluster.key)
+        assert head.status == 405 and head.body == b''
+
+
+@test('http2.events-one-by-one')
+def events(cluster):
+    """Each event in a frame of its own as soon as the backend said it."""
+    with H2Client(cluster) as client:
+        since = elapsed()
+        stream = client.begin_chat(chat(sim('tokens=5 seed=8 tps=3'), stream=True))
+        client.read_until(lambda: stream.frames)
+        first = since()
+        client.finish(stream)
+        assert first < 1.2, f'the first event came after {first:.1f} s'
+        assert since() > 1.2 and len(stream.frames) >= 5, f'{len(stream.frames)} frames in {since():.1f} s'
+        assert stream.body == wanted(cluster, 'tokens=5 seed=8')
+
+
+@test('http2.100-streams-with-cancels', seconds=90)
+def hundred(cluster):
+    """Every third is cancelled in the middle; the others are whole, byte by byte."""
+    before = cluster.counter('client_aborts')
+    with H2Client(cluster, timeout=40) as client:
+        streams = []
+        for number in range(99):
+            tokens = 60 + number if number % 3 else 100000
+            words = f'tokens={tokens} seed={number} tps=200'
+            streams.append((words, client.begin_chat(chat(sim(words), stream=True))))
+        cancelled = streams[::3]
+        client.read_until(lambda: all(stream.frames for _, stream in streams))
+        for _, stream in cancelled:
+            client.cancel(stream)
+        for words, stream in streams:
+            if stream.reset == CANCEL:
+                continue
+            client.finish(stream)
+            assert stream.complete and stream.body == wanted(cluster, words.replace(' tps=200', '')), words
+        assert client.ping()
+    at_rest(cluster)
+    assert cluster.counter('client_aborts') - before == len(cancelled)
+
+
+@test('http2.cancel-reaches-the-backend')
+def cancel(cluster):
+    backend = cluster.backends['solo']
+    backend.mark()
+    with H2Client(cluster) as client:
+        stream = client.begin_chat(chat(sim('tokens=1000 tps=50'), model='solo', stream=True))
+        client.read_until(lambda: len(stream.frames) > 2)
+        client.cancel(stream)
+        since = elapsed()
+        entry = backend.wait_served()[0]
+        assert since() < 2 and entry['end'] == 'peer_reset', entry
+        assert client.request('GET', '/healthz').status == 200
+    at_rest(cluster)
+
+
+@test('http2.a-cut-stream-never-looks-complete')
+def cut(cluster):
+    with H2Client(cluster) as client:
+        other = client.begin_chat(chat(sim('tokens=100 seed=7 tps=50'), stream=True))
+        stream = client.begin_chat(chat(sim('tokens=50 reset_after=10'), model='fault', stream=True))
+        client.finish(stream)
+        assert stream.status == 200 and not stream.complete and stream.reset == INTERNAL_ERROR, stream.reset
+        assert b'"upstream_failed"' in stream.body.split(b'\n\n')[-2], stream.body[-300:]
+        assert b'[DONE]' not in stream.body
+        client.finish(other)
+        assert other.complete and other.body == wanted(cluster, 'tokens=100 seed=7'), 'another stream suffered'
+    wait_for(lambda: cluster.pod_is_up('fault'), 10)
+
+
+@test('http2.windows-are-kept')
+def windows(cluster):
+    """A stream whose window is shut waits alone, and its backend with it."""
+    with H2Client(cluster, credit=False) as client:
+        shut = client.begin_chat(chat(sim('tokens=600 event_bytes=1000 seed=1'), model='solo', stream=True))
+        client.read_until(lambda: len(shut.body) == FIRST_WINDOW)
+        assert client.ping() and len(shut.body) == FIRST_WINDOW, 'more than the window allows'
+        # The connection's window is used up as well: it opens for the other stream alone.
+        client.send(frame(8, 0, 0, (1 << 20).to_bytes(4, 'big')))
+        other = client.request('POST', CHAT, cluster.key, chat(sim('tokens=20 seed=3'), stream=True))
+        assert other.complete and other.body == wanted(cluster, 'tokens=20 seed=3')
+        assert len(shut.body) == FIRST_WINDOW
+        client.send(frame(8, 0, shut.number, (1 << 30).to_bytes(4, 'big')) +
+                    frame(8, 0, 0, (1 << 30).to_bytes(4, 'big')))
+        client.finish(shut)
+        assert shut.complete and shut.body == wanted(cluster, 'tokens=600 event_bytes=1000 seed=1', 'solo')
+
+
+@test('http2.large-bodies')
+def large(cluster):
+    """A request of megabytes through our windows, an answer of megabytes through the client's."""
+    text = 'x' * 3000000
+    path = os.path.join(cluster.root, 'large.json')
+    with open(path, 'w', encoding='ascii') as file:
+        json.dump(chat(sim('tokens=2', text=text)), file)
+    show = ('-w', '\n%{http_code} %{http_version}', '-H', 'content-type: application/json')
+    answer = cluster.curl('--http2', *show, '--data-binary', f'@{path}', f'https://{NAME}{CHAT}')
+    assert answer.endswith('\n200 2'), answer[-200:]
+    assert json.loads(answer.rsplit('\n', 1)[0])['usage']['prompt_tokens'] > 100000
+    with H2Client(cluster) as client:
+        stream = client.ask(cluster.key, chat(sim('tokens=1000 event_bytes=1000 seed=2'), stream=True))
+        assert stream.complete and stream.body == wanted(cluster, 'tokens=1000 event_bytes=1000 seed=2')
+
+
+@test('http2.beside-http1', seconds=90)
+def beside(cluster):
+    """Both versions at once, to the same pods."""
+    wrong = []
+
+    def over_1():
+        for number in range(30):
+            with cluster.client() as client:
+                if client.ask(cluster.key, chat(sim(f'tokens=30 seed={number}'), stream=True)).body != \
+                        wanted(cluster, f'tokens=30 seed={number}'):
+                    wrong.append(('1.1', number))
+
+    def over_2():
+        with H2Client(cluster) as client:
+            streams = [(number, client.begin_chat(chat(sim(f'tokens=30 seed={number}'), stream=True)))
+                       for number in range(60)]
+            for number, stream in streams:
+                if client.finish(stream).body != wanted(cluster, f'tokens=30 seed={number}'):
+                    wrong.append(('2', number))
+
+    threads = [threading.Thread(target=target) for target in (over_1, over_2, over_1, over_2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong, wrong
+
+
+def have(program):
+    if not shutil.which(program):
+        raise Skip(f'{program} is not installed')
+
+
+@test('http2.nghttp')
+def nghttp(cluster):
+    have('nghttp')
+    path = os.path.join(cluster.root, 'nghttp.json')
+    with open(path, 'w', encoding='ascii') as file:
+        json.dump(chat(sim('tokens=5 seed=9'), stream=True), file)
+    text = run('nghttp', '-v', '-m', '20', '-t', '20', '-H', f':authority: {NAME}', '-H',
+               f'authorization: Bearer {cluster.key}', '-H', 'content-type: application/json', '-d', path,
+               f'https://{cluster.host4}:{PORT}{CHAT}')
+    assert text.count(':status: 200') == 20, text[-2000:]
+    assert text.count('[DONE]') == 20 and 'RST_STREAM' not in text
+
+
+@test('http2.h2load', seconds=90)
+def h2load(cluster):
+    """100 streams on each connection; none fails."""
+    have('h2load')
+    path = os.path.join(cluster.root, 'h2load.json')
+    with open(path, 'w', encoding='ascii') as file:
+        json.dump(chat(sim('tokens=10 seed=9'), stream=True), file)
+    text = run('h2load', '-n', '1600', '-c', '4', '-m', '100', '-d', path, '-H',
+               f'authorization: Bearer {cluster.key}', '-H', 'content-type: application/json',
+               f'--connect-to={cluster.host4}:{PORT}', f'https://{NAME}:{PORT}{CHAT}')
+    assert re.search(r'requests: 1600 total, 1600 started, 1600 done, 1600 succeeded, 0 failed, 0 errored', text), text
+    assert '1600 2xx' in text, text
+
+
+@test('http2.1000-requests-then-goaway', seconds=90)
+def thousand(cluster):
+    with H2Client(cluster) as client:
+        for _ in range(10):
+            for stream in [client.begin('GET', '/healthz') for _ in range(100)]:
+                assert client.finish(stream).status == 200
+        last, code = client.read_until_closed()
+        assert (last, code) == (1999, NO_ERROR), (last, code)
+
+
+@test('http2.drain', layout='one-worker')
+def drain(cluster):
+    """SIGTERM: GOAWAY at once, what runs has its time, new connections go elsewhere."""
+    with H2Client(cluster) as client, H2Client(cluster) as idle:
+        assert idle.ping()
+        stream = client.begin_chat(chat(sim('tokens=20 seed=6 tps=50'), stream=True))
+        client.read_until(lambda: stream.frames)
+        cluster.dataplane.child.terminate()
+        assert idle.read_until_closed()[1] == NO_ERROR
+        client.finish(stream)
+        assert stream.complete and stream.body == wanted(cluster, 'tokens=20 seed=6')
+        assert client.read_until_closed() == (stream.number, NO_ERROR)
+    assert cluster.dataplane.child.wait(10) == 0
+    cluster.start_dataplane()
+
+
+@test('http2.early-answer')
+def early(cluster):
+    """An answer before the request is whole: the rest of it is not wanted, and the connection goes on."""
+    with H2Client(cluster) as client:
+        stream = client.new_stream()
+        client.send(frame(HEADERS, END_HEADERS, stream.number, block_of(client, 'eco_wrong', 50000)) +
+                    frame(DATA, 0, stream.number, b'x' * 1000))
+        client.finish(stream)
+        client.read_until(lambda: stream.reset is not None)
+        assert stream.status == 401 and stream.complete and stream.reset == NO_ERROR
+        client.send(frame(DATA, 0, stream.number, b'x' * 1000))
+        assert client.request('GET', '/healthz').status == 200
+        # Only a part of the body, and nothing more: the client is slow (3 s), not the connection.
+        slow = client.new_stream()
+        client.send(frame(HEADERS, END_HEADERS, slow.number, block_of(client, cluster.key, 100)) +
+                    frame(DATA, 0, slow.number, b'{"model":'))
+        client.finish(slow)
+        assert slow.reset == CANCEL and slow.status is None
+        assert client.request('GET', '/healthz').status == 200
+
+
+def block_of(client, key, length):
+    return block(client.fields('POST', CHAT, key, (), length))
+
+
+@test('http2.expect-continue')
+def expect(cluster):
+    with H2Client(cluster) as client:
+        body = json.dumps(chat(sim('tokens=1'))).encode()
+        stream = client.new_stream()
+        client.send(frame(HEADERS, END_HEADERS, stream.number, block(client.fields(
+            'POST', CHAT, cluster.key, (('expect', '100-continue'),), len(body)))))
+        client.read_until(lambda: stream.interim)
+        client.send(frame(DATA, END_STREAM, stream.number, body))
+        assert stream.interim == [100] and client.finish(stream).status == 200
+
+
+@test('http2.client-leaves')
+def leaves(cluster):
+    """A connection that ends takes all its requests with it, and they are billed as far as they went."""
+    at_rest(cluster)
+    before = cluster.counter('client_aborts')
+    for how in ('fin', 'tcp'):
+        client = H2Client(cluster)
+        streams = [client.begin_chat(chat(sim('tokens=1000 tps=50'), stream=True)) for _ in range(10)]
+        client.read_until(lambda: all(stream.frames for stream in streams))
+        if how == 'fin':
+            client.socket.shutdown(1)
+        client.close()
+        at_rest(cluster)
+    assert cluster.counter('client_aborts') - before == 20
