@@ -99,6 +99,7 @@ struct town_plan {
 	bool is_tls;
 	bool is_calm;    /* the wire loses nothing */
 	bool is_h2;      /* clients speak HTTP/2, each all its requests on one connection */
+	struct h2_limits h2; /* of the worker; zero: such as no honest client meets */
 	bool has_faults; /* of backends */
 	uint16_t ports;  /* that the router opens from, per backend; 0: as many as there are */
 	struct link_faults link[2];

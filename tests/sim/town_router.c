@@ -195,7 +195,7 @@ router_open(struct town *t)
 	if (t->plan.is_tls)
 		open_tls(t);
 	if (t->plan.is_h2)
-		worker.h2 = (struct h2_limits){ 8 * MIB, MIB, 100, 1000 };
+		worker.h2 = t->plan.h2.bytes > 0 ? t->plan.h2 : (struct h2_limits){ 8 * MIB, MIB, 100, 1000 };
 	/* A lossy wire is slow, and slowness is not what is tested here. */
 	worker.times.handshake_ns = 120 * NSEC_PER_SEC;
 	worker.times.header_ns = 120 * NSEC_PER_SEC;

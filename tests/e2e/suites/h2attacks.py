@@ -44,7 +44,7 @@ def others_are_served(cluster):
     since = elapsed()
     with H2Client(cluster) as client:
         assert client.ask(cluster.key, chat(sim('tokens=2'))).status == 200
-    assert since() < 3, f'another client waited {since():.1f} s'
+    assert since() < 10, f'another client waited {since():.1f} s'
 
 
 def open_request(client, key, length=100):
@@ -68,7 +68,7 @@ def rapid_reset(cluster):
                     out += frame(HEADERS, END_HEADERS, number, open_request(client, client.key))
                 out += frame(RST_STREAM, 0, number, word(CANCEL))
             (_, code), seconds = flood(client, out)
-            assert code == ENHANCE_YOUR_CALM and seconds < 2, (code, seconds)
+            assert code == ENHANCE_YOUR_CALM and seconds < 10, (code, seconds)
         at_rest(cluster)
     assert served_by_all(cluster) - before <= 100, 'backends worked for streams that were reset at once'
     others_are_served(cluster)
@@ -96,7 +96,7 @@ def made_you_reset(cluster):
                                              chat(sim('tokens=500 tps=10'), stream=True))
                 out += trigger(stream.number)
             goaway, seconds = flood(client, out)
-            assert goaway and goaway[1] != 0 and seconds < 5, f'{name}: {goaway} after {seconds:.1f} s'
+            assert goaway and goaway[1] != 0 and seconds < 10, f'{name}: {goaway} after {seconds:.1f} s'
         at_rest(cluster)
         assert served_by_all(cluster) - before <= 202, f'{name}: backends got {served_by_all(cluster) - before}'
     others_are_served(cluster)
@@ -110,19 +110,19 @@ def continuation(cluster):
         with H2Client(cluster) as client:
             out = frame(HEADERS, 0, 1, block([(':method', 'GET')])) + frame(CONTINUATION, 0, 1, piece) * 5000
             (_, code), seconds = flood(client, out)
-            assert code == ENHANCE_YOUR_CALM and seconds < 2, (len(piece), code, seconds)
+            assert code == ENHANCE_YOUR_CALM and seconds < 10, (len(piece), code, seconds)
     # A block that is begun and left alone: the header timer (3 s).
     with H2Client(cluster) as client:
         assert client.ping()
         since = elapsed()
         client.send(frame(HEADERS, 0, 1, block([(':method', 'GET')])))
         assert client.read_until_closed()[1] == ENHANCE_YOUR_CALM
-        assert 2 < since() < 6, f'closed after {since():.1f} s'
+        assert 2 < since() < 15, f'closed after {since():.1f} s'
     # Not even a preface.
     with H2Client(cluster, greet=False) as client:
         since = elapsed()
         client.read_until_closed()
-        assert since() < 6, f'closed after {since():.1f} s'
+        assert since() < 15, f'closed after {since():.1f} s'
 
 
 def used(cluster):
@@ -211,7 +211,7 @@ def floods(cluster):
         with H2Client(cluster) as client:
             client.send(frame(HEADERS, END_HEADERS, 1, open_request(client, client.key)))
             goaway, seconds = flood(client, data * 50000)
-            assert goaway and goaway[1] == ENHANCE_YOUR_CALM and seconds < 5, f'{name}: {goaway} {seconds:.1f} s'
+            assert goaway and goaway[1] == ENHANCE_YOUR_CALM and seconds < 10, f'{name}: {goaway} {seconds:.1f} s'
         at_rest(cluster)
     others_are_served(cluster)
 
@@ -449,7 +449,7 @@ def preface(cluster):
             client.send(data)
             since = elapsed()
             client.read_until_closed()
-            assert since() < 2, f'{name}: {since():.1f} s'
+            assert since() < 10, f'{name}: {since():.1f} s'
     # HTTP/2 where HTTP/1.1 was agreed on.
     with cluster.client() as client:
         client.send(PREFACE + frame(SETTINGS, 0, 0))
