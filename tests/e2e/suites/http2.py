@@ -279,7 +279,7 @@ def thousand(cluster):
         assert (last, code) == (1999, NO_ERROR), (last, code)
 
 
-@test('http2.drain', layout='one-worker')
+@test('http2.drain')
 def drain(cluster):
     """SIGTERM: GOAWAY at once, what runs has its time, new connections go elsewhere."""
     with H2Client(cluster) as client, H2Client(cluster) as idle:
