@@ -89,12 +89,13 @@ def made_you_reset(cluster):
     for name, trigger in TRIGGERS.items():
         before = served_by_all(cluster)
         with H2Client(cluster) as client:
+            body = json.dumps(chat(sim('tokens=500 tps=10'), stream=True)).encode()
+            head = open_request(client, client.key, len(body))
             out = b''
-            for _ in range(400):
-                stream = client.new_stream()
-                out += client.request_frames(stream, 'POST', CHAT, client.key,
-                                             chat(sim('tokens=500 tps=10'), stream=True))
-                out += trigger(stream.number)
+            # Where nothing is reset (PRIORITY has no meaning here), streams beyond the hundredth are refused.
+            for number in range(1, 4001, 2):
+                out += frame(HEADERS, END_HEADERS, number, head) + frame(DATA, END_STREAM, number, body)
+                out += trigger(number)
             goaway, seconds = flood(client, out)
             assert goaway and goaway[1] != 0 and seconds < 10, f'{name}: {goaway} after {seconds:.1f} s'
         at_rest(cluster)
