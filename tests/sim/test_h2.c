@@ -1,6 +1,6 @@
 /*
- * HTTP/2 by hand against a whole worker in virtual time (reliability.md T64 to T75): what each budget allows to its
- * last frame, how long each patience lasts, and what a connection may hold of memory meanwhile.
+ * HTTP/2 by hand against a whole worker in virtual time (threats T64 to T75): what each budget allows to its last
+ * frame, how long each patience lasts, and what a connection may hold of memory meanwhile.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -211,8 +211,12 @@ take_head(uint32_t index, const uint8_t *block, size_t len)
 		CHECK(used >= 0);
 		block += used;
 		len -= (size_t)used;
-		if ((flags & NGHTTP2_HD_INFLATE_EMIT) && field.namelen == 7 && memcmp(field.name, ":status", 7) == 0)
-			heard.stream[index].status = (uint16_t)atoi((const char *)field.value);
+		if ((flags & NGHTTP2_HD_INFLATE_EMIT) == 0 || field.namelen != 7 ||
+		    memcmp(field.name, ":status", 7) != 0)
+			continue;
+		CHECK(field.valuelen == 3);
+		heard.stream[index].status = (uint16_t)((field.value[0] - '0') * 100 +
+							(field.value[1] - '0') * 10 + field.value[2] - '0');
 	}
 	nghttp2_hd_inflate_end_headers(inflater);
 }
@@ -624,7 +628,8 @@ t66_a_block_has_five_continuations_and_ten_seconds(void **state)
 		for (int i = 0; i < frames; i++) {
 			block->len = 0;
 			add_field(block, false, "x", "y");
-			put(CONTINUATION, i == frames - 1 ? END_HEADERS : 0, 1, bytes_make(block->bytes, block->len));
+			put(CONTINUATION, i == frames - 1 ? END_HEADERS : 0, 1,
+			    bytes_make(block->bytes, block->len));
 		}
 		flush();
 		if (frames == 6)

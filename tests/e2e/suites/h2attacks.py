@@ -61,7 +61,7 @@ def rapid_reset(cluster):
         with H2Client(cluster) as client:
             head = open_request(client, client.key)
             body = json.dumps(chat(sim('tokens=9'))).encode().ljust(100)
-            out = b''
+            out = bytearray()
             for number in range(1, 10001, 2):
                 out += frame(HEADERS, END_HEADERS, number, head)
                 if whole:
@@ -91,7 +91,7 @@ def made_you_reset(cluster):
         with H2Client(cluster) as client:
             body = json.dumps(chat(sim('tokens=500 tps=10'), stream=True)).encode()
             head = open_request(client, client.key, len(body))
-            out = b''
+            out = bytearray()
             # Where nothing is reset (PRIORITY has no meaning here), streams beyond the hundredth are refused.
             for number in range(1, 4001, 2):
                 out += frame(HEADERS, END_HEADERS, number, head) + frame(DATA, END_STREAM, number, body)
@@ -415,7 +415,7 @@ def thousand(cluster):
     """Beyond 100, a stream is refused, to be tried again; the others wait for their bodies."""
     with H2Client(cluster) as client:
         head = open_request(client, client.key)
-        out = b''
+        out = bytearray()
         for _ in range(1000):
             out += frame(HEADERS, END_HEADERS, client.new_stream().number, head)
         client.send(out)
