@@ -55,6 +55,7 @@ limits:
   infer:
     cors: "*"
 timeouts:
+  handshake: 30s
   head: 3s
   body: 3s
   body_grace: 4s
