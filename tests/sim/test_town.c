@@ -344,6 +344,47 @@ a_kept_connection_that_is_reset_late_is_the_pods_failure(void **state)
 	finish();
 }
 
+/* --- the end of the process ----------------------------------------------------------------------- */
+
+/* One request's body still comes, one waits for its backend, one's stream is under way, one client is idle. */
+static void
+a_stop_refuses_cuts_and_settles_what_runs(void **state)
+{
+	(void)state;
+	plan(4, 4);
+	t->plan.may_fail = true;
+	t->plan.link[0].rate_bytes_per_s = 20000;
+	t->requests[0].prompt_bytes = 60000;
+	t->requests[0].think_ns = 200 * MS;
+	t->requests[1].first_ns = 20 * SEC;
+	t->requests[2].is_stream = true;
+	t->requests[2].events = 1000;
+	t->requests[2].event_bytes = 20;
+	t->requests[2].piece_bytes = 100;
+	t->requests[2].gap_ns = 100 * MS;
+	t->cuts_allowed = 1;
+	town_open(t);
+	town_go(t, t->now_ns + 800 * MS, false);
+	assert_int_equal(t->requests[3].status, 200);
+	assert_int_equal(t->worker->exchanges_used, 3);
+	worker_drain(t->worker);
+	worker_cut(t->worker);
+	assert_int_equal(t->worker->exchanges_used, 0);
+	town_go(t, t->now_ns + 5 * SEC, false);
+	assert_int_equal(t->requests[0].status, 503);
+	assert_int_equal(t->requests[0].tries, 0);
+	assert_int_equal(t->requests[1].status, 503);
+	assert_int_equal(t->requests[1].tries, 1);
+	assert_true(t->requests[2].was_cut);
+	assert_int_equal(counted(COUNTER_STREAMS_CUT), 1);
+	for (uint32_t i = 0; i < PODS; i++)
+		assert_int_equal(atomic_load(&shm_pod_health(&t->shm, i)->eject_errors), 0);
+	worker_disconnect(t->worker);
+	assert_int_equal(t->worker->clients_used, 0);
+	assert_int_equal(t->worker->upstreams_used, 0);
+	finish();
+}
+
 int
 main(void)
 {
@@ -354,6 +395,7 @@ main(void)
 		cmocka_unit_test(an_answer_that_comes_with_the_request_is_nobodys),
 		cmocka_unit_test(a_request_that_meets_the_end_on_its_way_is_sent_again_once),
 		cmocka_unit_test(a_kept_connection_that_is_reset_late_is_the_pods_failure),
+		cmocka_unit_test(a_stop_refuses_cuts_and_settles_what_runs),
 		cmocka_unit_test(two_kept_connections_that_end_cost_one_resend),
 		cmocka_unit_test(a_dead_connection_to_a_pod_that_is_down_is_no_try_of_it),
 		cmocka_unit_test(a_second_try_over_a_dead_connection_is_paid_for_once),
