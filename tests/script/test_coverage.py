@@ -10,8 +10,8 @@ import sys
 
 # RFC 9293, appendix B: how many of each kind there are.
 RULES = {"MUST": 69, "SHLD": 31, "MAY": 18, "REC": 1}
-# The threats against TCP and IP, HTTP/1.1, and bodies.
-THREATS = (*range(1, 28), *range(45, 64), 76, 77, 79)
+# The threats against TCP and IP, HTTP, bodies, and money.
+THREATS = (*range(1, 28), *range(45, 101))
 
 
 def functions_of(source):
@@ -22,7 +22,7 @@ def functions_of(source):
 
 def known_tests(tests):
     """Every name that a row may have."""
-    names = {"tcp_sim", "tcp_model"}
+    names = {"tcp_sim", "tcp_model", "worker_sim"}
     listed = (tests / "script/meson.build").read_text()
     for script in tests.glob("script/*.pkt"):
         if f"'{script.stem}'" not in listed:
@@ -31,7 +31,7 @@ def known_tests(tests):
     for source in tests.glob("unit/**/test_*.c"):
         if f"'{source.name}'" not in (source.parent / "meson.build").read_text():
             yield f"{source.name} is not listed in the meson.build beside it", None
-        names |= set(functions_of(source))
+        names |= {source.stem, *functions_of(source)}
     for source in tests.glob("sim/test_*.c"):
         if f"'{source.name}'" not in (source.parent / "meson.build").read_text():
             yield f"{source.name} is not listed in sim/meson.build", None
@@ -43,6 +43,7 @@ def known_tests(tests):
     for suite in tests.glob("e2e/suites/*.py"):
         names.update(re.findall(r"^@test\('([\w.-]+)'", suite.read_text(), re.M))
     names.update(source.stem for source in tests.glob("diff/*_diff.c"))
+    names.update(f"contract.{table.stem}" for table in tests.glob("e2e/contract/*.rows"))
     yield None, names
 
 
