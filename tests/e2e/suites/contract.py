@@ -5,6 +5,8 @@ from contract import table
 from contract.checks import Wrong, check_answer, check_backend, want
 from harness import net
 from harness.client import Closed
+from harness.cluster import NAME
+from harness.h2 import DATA, END_HEADERS, END_STREAM, HEADERS, H2Client, block, frame
 from harness.proc import wait_for
 from harness.suite import test
 
@@ -128,6 +130,37 @@ class Http1:
         return answer
 
 
+class Http2:
+    """As Http1; a row is a stream. Bodies stay below the first window."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.client = None
+
+    def close(self):
+        if self.client:
+            self.client.close()
+        self.client = None
+
+    def ask(self, request, key, must_close):
+        assert not must_close, 'no stream ends its connection'
+        self.client = self.client or H2Client(self.cluster)
+        stream, body = self.client.new_stream(), request.body
+        fields = [(':method', request.method), (':scheme', 'https'), (':authority', NAME), (':path', request.path)]
+        fields += [('authorization', f'Bearer {key}')] if key else []
+        fields += [('content-length', str(len(body)))] if body is not None else []
+        fields += [(name.lower(), value) for name, value in request.fields]
+        out = frame(HEADERS, END_HEADERS | (END_STREAM if body is None else 0), stream.number, block(fields))
+        for at in range(0, len(body or b''), 16384):
+            out += frame(DATA, END_STREAM if at + 16384 >= len(body) else 0, stream.number, body[at:at + 16384])
+        self.client.send(out)
+        self.client.finish(stream)
+        want(stream.complete, f'the stream was reset with {stream.reset}')
+        if self.client.goaway:
+            self.close()
+        return stream
+
+
 class Section:
     """All rows of one file over one wire."""
 
@@ -215,6 +248,10 @@ def add_section(name):
     @test(f'contract.{name}.http1', seconds=120)
     def over_http1(cluster):
         Section(cluster, name, Http1(cluster)).run(lambda row: True)
+
+    @test(f'contract.{name}.http2', seconds=120)
+    def over_http2(cluster):
+        Section(cluster, name, Http2(cluster)).run(lambda row: not row.is_http1_only)
 
 
 for section in ('endpoints', 'keys', 'fields', 'order', 'http', 'headers', 'edits', 'cors'):
