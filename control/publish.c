@@ -48,7 +48,8 @@ enum { TARGET_PRICE = 2, TARGET_DEPLOYMENTS, TARGET_ROUTING, TARGET_END = TARGET
 /* Column 0 is the id. Lists come as comma-separated ids, in order. */
 static const char *const queries[NOUN_COUNT] = {
 	[NOUN_ACCOUNT] = "SELECT id, suspended, credited_nano, spent_nano FROM accounts",
-	[NOUN_PLAN] = "SELECT id, requests_per_minute, burst FROM plans",
+	[NOUN_PLAN] = "SELECT id, requests_per_minute, burst, tokens_per_minute, token_burst,"
+		      " concurrent_requests FROM plans",
 	[NOUN_PRICE] =
 		"SELECT id, version, input_nano_per_mtoken, output_nano_per_mtoken, request_nano,"
 		" image_nano, second_nano, character_nano_per_million, byte_nano_per_million FROM prices",
@@ -122,15 +123,24 @@ copy_short_name(struct shm_short_name *name, struct bytes text)
 	return true;
 }
 
+/* As buckets count (limit/bucket.h). */
+static void
+make_limit(uint64_t per_minute, uint64_t burst, uint64_t *ns_per_unit, uint64_t *burst_units)
+{
+	*ns_per_unit = per_minute == 0 ? 0 : 60 * NSEC_PER_SEC / per_minute;
+	*burst_units = burst == 0 ? per_minute : burst;
+}
+
 static void
 make_plan(struct shm_plan *plan, sqlite3_stmt *row)
 {
-	uint64_t per_minute = (uint64_t)sqlite3_column_int64(row, 1);
-	uint64_t burst = (uint64_t)sqlite3_column_int64(row, 2);
-
-	plan->requests_per_minute = per_minute;
-	plan->request_ns_per_unit = per_minute == 0 ? 0 : 60 * NSEC_PER_SEC / per_minute;
-	plan->request_burst_units = burst == 0 ? per_minute : burst;
+	plan->requests_per_minute = (uint64_t)sqlite3_column_int64(row, 1);
+	make_limit(plan->requests_per_minute, (uint64_t)sqlite3_column_int64(row, 2),
+		   &plan->request_ns_per_unit, &plan->request_burst_units);
+	plan->tokens_per_minute = (uint64_t)sqlite3_column_int64(row, 3);
+	make_limit(plan->tokens_per_minute, (uint64_t)sqlite3_column_int64(row, 4),
+		   &plan->token_ns_per_unit, &plan->token_burst_units);
+	plan->in_flight_max = (uint32_t)sqlite3_column_int64(row, 5);
 	plan->live = 1;
 }
 
@@ -357,6 +367,7 @@ make_cells(struct publish *p, enum noun noun, uint32_t entry, sqlite3_stmt *row)
 		struct shm_balance_cell *cell = shm_balance(&p->shm, entry);
 
 		atomic_store(&cell->held_nano, 0);
+		atomic_store(&cell->in_flight, 0);
 		atomic_store(&cell->taken_nano, sqlite3_column_int64(row, 3));
 	} else if (noun == NOUN_KEY) {
 		struct shm_bucket_cell *cell = shm_bucket(&p->shm, entry);

@@ -212,4 +212,10 @@ static const char version_2[] =
 
 static const char version_3[] = ADD_ROUTING("models") ADD_ROUTING("instances");
 
-const char *const schema_migrations[SCHEMA_VERSION] = { version_1, version_2, version_3 };
+/* What a plan allows besides requests. 0: no limit, or a burst of a minute's worth. */
+static const char version_4[] =
+	"ALTER TABLE plans ADD COLUMN tokens_per_minute INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE plans ADD COLUMN token_burst INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE plans ADD COLUMN concurrent_requests INTEGER NOT NULL DEFAULT 0;";
+
+const char *const schema_migrations[SCHEMA_VERSION] = { version_1, version_2, version_3, version_4 };

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "dataplane/cors.h"
+#include "dataplane/quota.h"
 #include "dataplane/worker.h"
 #include "http/urlpath.h"
 #include "json/validate.h"
@@ -87,6 +88,16 @@ bearer_of(const struct h1_head *head)
 	return found;
 }
 
+static void
+take_plan(struct admission *a, const struct shm_plan *plan)
+{
+	a->limit = (struct bucket_limit){ plan->request_ns_per_unit, plan->request_burst_units };
+	a->requests_per_minute = plan->requests_per_minute;
+	a->token_limit = (struct bucket_limit){ plan->token_ns_per_unit, plan->token_burst_units };
+	a->tokens_per_minute = plan->tokens_per_minute;
+	a->in_flight_max = plan->in_flight_max;
+}
+
 static bool
 check_key(struct worker *w, const struct h1_head *head, struct admission *a, struct refusal *refusal)
 {
@@ -107,11 +118,8 @@ check_key(struct worker *w, const struct h1_head *head, struct admission *a, str
 	a->key_id = key.key_id;
 	a->account_entry = key.account;
 	a->account_id = account.account_id;
-	if (shm_read_plan(&w->shm, key.plan, &plan) == ERR_OK && plan.request_ns_per_unit > 0) {
-		a->limit.ns_per_unit = plan.request_ns_per_unit;
-		a->limit.burst_units = plan.request_burst_units;
-		a->requests_per_minute = plan.requests_per_minute;
-	}
+	if (shm_read_plan(&w->shm, key.plan, &plan) == ERR_OK)
+		take_plan(a, &plan);
 	a->authenticated = true;
 	return true;
 }
@@ -345,7 +353,7 @@ check_fields(struct worker *w, const struct json_result *json, struct admission 
 								   REFUSAL_INVALID_VALUE);
 }
 
-/* --- checks 6-10: the target and the money ----------------------------------------------------- */
+/* --- checks 6-11: the target, the money, the limits ----------------------------------------------------- */
 
 bool
 admit_split_instance(struct bytes model, struct bytes *name, uint64_t *instance_id)
@@ -433,7 +441,8 @@ check_spool(struct worker *w, struct refusal *refusal)
 
 /* What is left once the target is known, or is not. */
 static bool
-check_rest(struct worker *w, bool is_known, struct admission *a, struct refusal *refusal)
+check_rest(struct worker *w, bool is_known, const struct json_result *json, struct admission *a,
+	   struct refusal *refusal)
 {
 	if (!is_known) {
 		if (refusal->code == REFUSAL_CREDIT_DEPLETED)
@@ -444,11 +453,13 @@ check_rest(struct worker *w, bool is_known, struct admission *a, struct refusal 
 		worker_count(w, COUNTER_REFUSED_MONEY);
 		return false;
 	}
-	return check_spool(w, refusal);
+	return check_spool(w, refusal) && quota_take(w, json, a, refusal);
 }
 
+/* json: of a request that is counted in tokens, else NULL. */
 static bool
-check_named(struct worker *w, struct bytes model, struct admission *a, struct refusal *refusal)
+check_named(struct worker *w, struct bytes model, const struct json_result *json, struct admission *a,
+	    struct refusal *refusal)
 {
 	bool is_known = check_model(w, model, a, refusal);
 
@@ -456,15 +467,17 @@ check_named(struct worker *w, struct bytes model, struct admission *a, struct re
 		refusal->param = "model";
 		refusal->subject = model;
 	}
-	return check_rest(w, is_known, a, refusal);
+	return check_rest(w, is_known, json, a, refusal);
 }
 
 bool
 admit_body(struct worker *w, const struct json_result *json, struct admission *admission,
 	   struct refusal *refusal)
 {
+	const struct json_result *tokens_of = route_has_tokens(admission->route) ? json : NULL;
+
 	return check_fields(w, json, admission, refusal) &&
-	       check_named(w, bytes_make(json->model, json->model_len), admission, refusal);
+	       check_named(w, bytes_make(json->model, json->model_len), tokens_of, admission, refusal);
 }
 
 bool
@@ -476,7 +489,7 @@ admit_form(struct worker *w, const struct multipart_result *form, struct admissi
 		refusal->message = "The form has no part `model`.";
 		return refuse(refusal, REFUSAL_MISSING_FIELD);
 	}
-	return check_named(w, bytes_make(form->model, form->model_len), admission, refusal);
+	return check_named(w, bytes_make(form->model, form->model_len), NULL, admission, refusal);
 }
 
 bool
@@ -484,7 +497,7 @@ admit_proxy(struct worker *w, struct admission *admission, struct refusal *refus
 {
 	bool is_known = check_instance(w, BYTES_NONE, admission->instance_id, admission, refusal);
 
-	return check_rest(w, is_known, admission, refusal);
+	return check_rest(w, is_known, NULL, admission, refusal);
 }
 
 bool
@@ -502,5 +515,5 @@ admit_job(struct worker *w, const struct job *job, struct admission *admission, 
 		return refuse(refusal, REFUSAL_NOT_FOUND);
 	}
 	admission->job_pod_id = job->pod_id;
-	return check_spool(w, refusal);
+	return check_spool(w, refusal) && quota_take(w, NULL, admission, refusal);
 }

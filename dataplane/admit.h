@@ -14,7 +14,7 @@
 
 /*
  * admit: who asks, for what, and whether they may. Reads shared-memory tables; takes one unit of the key's
- * request bucket; changes nothing else.
+ * request bucket, and what quota.h says; changes nothing else.
  *
  * The order of the checks is part of the API. It decides which refusal a request gets that deserves several,
  * and who has no key learns nothing but that.
@@ -30,6 +30,7 @@
  *   8   a price: 402
  *   9   the balance: 402
  *   10  room for the usage record: 503, for what is served is charged
+ *   11  requests in flight and tokens: 429 (quota.h). What is taken is given back when the request ends.
  *
  * Owner: the worker. Memory: the caller's.
  */
@@ -65,6 +66,13 @@ route_is_local(enum route_kind route)
 	return route >= ROUTE_MODELS;
 }
 
+/* True if what is served is counted in tokens. */
+static inline bool
+route_has_tokens(enum route_kind route)
+{
+	return route == ROUTE_CHAT || route == ROUTE_JSON;
+}
+
 #define REQUEST_ID_TEXT_BYTES 32
 
 struct admission {
@@ -87,6 +95,12 @@ struct admission {
 	uint64_t account_id;
 	struct bucket_limit limit; /* ns_per_unit 0: none */
 	uint64_t requests_per_minute;
+	struct bucket_limit token_limit; /* ns_per_unit 0: none */
+	uint64_t tokens_per_minute;
+	uint32_t in_flight_max; /* 0: any number */
+	/* what quota_take() has taken */
+	bool is_in_flight;
+	uint64_t taken_tokens;
 	/* the target, from admit_body() */
 	uint32_t target_entry; /* of the model, or of the instance if instance_id is set */
 	uint64_t model_id;
@@ -106,7 +120,7 @@ void admit_begin(struct worker *w, struct admission *admission);
 bool admit_head(struct worker *w, const struct h1_request *request, struct admission *admission,
 		struct refusal *refusal);
 
-/* Checks 5-10 of a complete JSON body, of a form of which the model is known or which is complete, of a
+/* Checks 5-11 of a complete JSON body, of a form of which the model is known or which is complete, of a
  * pass-through. */
 bool admit_body(struct worker *w, const struct json_result *json, struct admission *admission,
 		struct refusal *refusal);

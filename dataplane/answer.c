@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "dataplane/cors.h"
+#include "dataplane/quota.h"
 #include "dataplane/worker.h"
 
 /* How long a control process may be silent before the router calls itself not ready: three full
@@ -37,19 +38,38 @@ emit_duration(struct h1_writer *writer, uint64_t ns)
 }
 
 static void
-emit_rate_fields(struct worker *w, struct h1_writer *writer, const struct admission *a)
+emit_family(struct h1_writer *writer, const char *unit, uint64_t per_minute, uint64_t remaining,
+	    uint64_t full_in_ns)
+{
+	emit(writer, "x-ratelimit-limit-");
+	h1_emit_field_number(writer, bytes_from_text(unit), per_minute);
+	emit(writer, "x-ratelimit-remaining-");
+	h1_emit_field_number(writer, bytes_from_text(unit), remaining);
+	emit(writer, "x-ratelimit-reset-");
+	emit(writer, unit);
+	emit(writer, ": ");
+	emit_duration(writer, full_in_ns);
+	emit(writer, "\r\n");
+}
+
+static void
+emit_token_fields(struct worker *w, struct h1_writer *writer, const struct admission *a)
+{
+	const struct bucket *bucket = quota_token_bucket(&w->shm, a->key_entry);
+
+	emit_family(writer, "tokens", a->tokens_per_minute, bucket_remaining(bucket, &a->token_limit, w->now_ns),
+		    bucket_wait_ns(bucket, &a->token_limit, a->token_limit.burst_units, w->now_ns));
+}
+
+static void
+emit_request_fields(struct worker *w, struct h1_writer *writer, const struct admission *a)
 {
 	const struct bucket *bucket = admit_request_bucket(&w->shm, a->key_entry);
 	uint64_t remaining = bucket_remaining(bucket, &a->limit, w->now_ns);
-	uint64_t full_in_ns = (a->limit.burst_units - remaining) * a->limit.ns_per_unit;
+	uint64_t full_in_ns = bucket_wait_ns(bucket, &a->limit, a->limit.burst_units, w->now_ns);
 	uint64_t full_in_s = (full_in_ns + NSEC_PER_SEC - 1) / NSEC_PER_SEC;
 
-	h1_emit_field_number(writer, BYTES_LITERAL("x-ratelimit-limit-requests"),
-			     a->requests_per_minute);
-	h1_emit_field_number(writer, BYTES_LITERAL("x-ratelimit-remaining-requests"), remaining);
-	emit(writer, "x-ratelimit-reset-requests: ");
-	emit_duration(writer, full_in_ns);
-	emit(writer, "\r\n");
+	emit_family(writer, "requests", a->requests_per_minute, remaining, full_in_ns);
 	h1_emit_field_number(writer, BYTES_LITERAL("x-ratelimit-limit"), a->requests_per_minute);
 	h1_emit_field_number(writer, BYTES_LITERAL("x-ratelimit-remaining"), remaining);
 	/* Seconds left on one surface, the moment in Unix time on the other. */
@@ -73,7 +93,9 @@ answer_fields(struct worker *w, struct h1_writer *writer, const struct admission
 		h1_emit_field(writer, BYTES_LITERAL("region"), region);
 	}
 	if (admission->authenticated && admission->limit.ns_per_unit > 0)
-		emit_rate_fields(w, writer, admission);
+		emit_request_fields(w, writer, admission);
+	if (admission->authenticated && admission->token_limit.ns_per_unit > 0)
+		emit_token_fields(w, writer, admission);
 	if (admission->cors_origin.len > 0)
 		cors_emit(writer, admission->cors_origin);
 }
@@ -308,43 +330,49 @@ begin_listing(struct worker *w, struct stream *s, const struct admission *admiss
 	answer_listing(w, s);
 }
 
-/* False: there are no more. */
-static bool
-emit_next(struct worker *w, struct stream *s, struct h1_writer *writer)
+enum listed { LISTED_ONE, LISTED_NONE, LISTED_ALL };
+
+/* Looks at one entry: of the models, then of the instances. */
+static enum listed
+list_entry(struct worker *w, struct stream *s, struct h1_writer *writer)
 {
+	const struct shm_capacity *tables = &w->shm.header->capacity;
 	struct shm_instance instance;
 	struct shm_model model;
+	bool is_model = s->listing_models < tables->count[SHM_MODELS];
 
-	if (shm_next_model(&w->shm, &s->listing_models, &model)) {
+	if (!is_model && s->listing_instances >= tables->count[SHM_INSTANCES])
+		return LISTED_ALL;
+	if (is_model ? shm_read_model(&w->shm, s->listing_models++, &model) != ERR_OK :
+		       shm_read_instance(&w->shm, s->listing_instances++, &instance) != ERR_OK ||
+			       !is_listed(&instance, s->listing_account))
+		return LISTED_NONE;
+	if (s->listing_begun)
+		emit(writer, ",");
+	s->listing_begun = true;
+	if (is_model)
 		emit_model(writer, bytes_make(model.name.text, model.name.len));
-		return true;
-	}
-	while (shm_next_instance(&w->shm, &s->listing_instances, &instance)) {
-		if (!is_listed(&instance, s->listing_account))
-			continue;
+	else
 		emit_instance(writer, &instance);
-		return true;
-	}
-	return false;
+	return LISTED_ONE;
 }
 
 void
 answer_listing(struct worker *w, struct stream *s)
 {
+	uint32_t entries = 0;
 	size_t put_bytes = 0;
 
-	while (stream_has_room(w, s)) {
+	for (; entries < LISTING_ENTRIES_PER_TURN && stream_has_room(w, s); entries++) {
 		uint8_t line[SHM_NAME_BYTES * 6 + 128];
 		struct h1_writer writer = h1_writer_make(line, sizeof(line));
+		enum listed listed = list_entry(w, s, &writer);
 
-		if (s->listing_begun)
-			emit(&writer, ",");
-		if (!emit_next(w, s, &writer)) {
+		if (listed == LISTED_ALL) {
 			stream_payload(w, s, BYTES_LITERAL("]}"));
 			stream_end(w, s);
 			return;
 		}
-		s->listing_begun = true;
 		CHECK(!writer.overflow);
 		stream_payload(w, s, bytes_make(writer.ptr, writer.len));
 		put_bytes += writer.len;
@@ -355,6 +383,8 @@ answer_listing(struct worker *w, struct stream *s)
 		}
 	}
 	stream_flush(w, s);
+	if (entries == LISTING_ENTRIES_PER_TURN)
+		stream_again(w, s);
 }
 
 void

@@ -877,6 +877,16 @@ look_at_h2(struct worker *w, struct client *c)
 	}
 }
 
+/* A list of models goes on in each turn; c may be gone after it. */
+static enum step
+step_wait(struct worker *w, struct client *c)
+{
+	if (!c->stream.listing)
+		return STEP_WAIT;
+	stream_resume(w, &c->stream);
+	return STEP_GONE;
+}
+
 static enum step
 step(struct worker *w, struct client *c)
 {
@@ -893,6 +903,8 @@ step(struct worker *w, struct client *c)
 		return step_linger(w, c);
 	case CLIENT_H2:
 		return step_h2(w, c);
+	case CLIENT_WAIT:
+		return step_wait(w, c);
 	default:
 		return STEP_WAIT;
 	}

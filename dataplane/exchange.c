@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "dataplane/answer.h"
+#include "dataplane/quota.h"
 #include "dataplane/relay.h"
 #include "dataplane/request.h"
 #include "dataplane/route.h"
@@ -196,6 +197,7 @@ exchange_close(struct worker *w, struct exchange *x)
 {
 	CHECK(x->upstream == NULL && x->state != EXCHANGE_FREE);
 	route_release(w, x);
+	quota_release(w, &x->admission, x->used_tokens);
 	if (x->stream != NULL)
 		x->stream->exchange = NULL;
 	timer_cancel(&w->timers, &x->timer);

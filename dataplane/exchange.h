@@ -118,6 +118,7 @@ struct exchange {
 	uint64_t silent_until_ns; /* the first event must come before it */
 	uint64_t events;
 	uint64_t payload_bytes;
+	uint64_t used_tokens; /* as settled */
 
 	/* moments */
 	uint64_t admitted_at_ns;

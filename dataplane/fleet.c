@@ -11,6 +11,7 @@
 #include "dataplane/budget.h"
 #include "dataplane/clock.h"
 #include "dataplane/eal.h"
+#include "dataplane/quota.h"
 
 /* Share of the receive pool's bytes that data may pin before it is pressure by itself. */
 #define RECV_TRUESIZE_PERCENT 90
@@ -394,6 +395,7 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	fleet->config = config;
 	fleet->shm = *shm;
 	route_reset(shm);
+	quota_reset(shm);
 	fleet->identity = identity;
 	fleet->count = config->workers;
 	budget_pools(config, &fleet->pools_plan);

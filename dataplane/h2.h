@@ -68,6 +68,7 @@ void h2_put(struct worker *w, struct stream *s, struct bytes run);
 void h2_flush(struct worker *w, struct stream *s);
 bool h2_has_room(struct worker *w, struct stream *s);
 /* The window moves on by what came and was kept. */
+void h2_again(struct worker *w, struct stream *s);
 void h2_take_body(struct worker *w, struct stream *s);
 void h2_end(struct worker *w, struct stream *s);
 void h2_cut(struct worker *w, struct stream *s);

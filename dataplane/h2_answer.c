@@ -247,6 +247,13 @@ h2_has_room(struct worker *w, struct stream *stream)
 	return false;
 }
 
+void
+h2_again(struct worker *w, struct stream *stream)
+{
+	h2_stream_of(stream)->wants_room = true;
+	client_make_ready(w, stream->client);
+}
+
 static void
 let_go(struct worker *w, struct h2_stream *s)
 {

@@ -2,9 +2,10 @@
 #include "dataplane/settle.h"
 
 #include "base/check.h"
+#include "dataplane/quota.h"
 #include "dataplane/worker.h"
 
-/* Bytes of a prompt that make a token, when the backend does not say (English text, BPE). */
+/* Bytes that make a token, when the backend does not say (English text, BPE). */
 #define ESTIMATE_BYTES_PER_TOKEN 4
 
 /* What a request asked for is billed up to here; no backend makes more at once. */
@@ -68,12 +69,6 @@ static uint64_t
 since_us(uint64_t from_ns, uint64_t to_ns)
 {
 	return from_ns != 0 && to_ns > from_ns ? (to_ns - from_ns) / NSEC_PER_USEC : 0;
-}
-
-static bool
-is_counted_in_tokens(enum route_kind route)
-{
-	return route == ROUTE_CHAT || route == ROUTE_JSON;
 }
 
 static void
@@ -166,7 +161,8 @@ static void
 estimate_prompt(const struct exchange *x, struct usage_record *record)
 {
 	record->source = USAGE_ESTIMATED;
-	record->prompt_tokens = x->body.bytes / ESTIMATE_BYTES_PER_TOKEN;
+	record->prompt_tokens = x->admission.body_kind == BODY_IS_JSON ? quota_prompt_tokens(&x->json.result) :
+									 x->body.bytes / ESTIMATE_BYTES_PER_TOKEN;
 }
 
 static void
@@ -192,7 +188,7 @@ count_tokens(const struct exchange *x, enum usage_outcome outcome, struct usage_
 			estimate_prompt(x, record);
 		if (x->usage.odd_completion)
 			estimate_completion(x, record);
-	} else if (is_error || !is_counted_in_tokens(x->admission.route)) {
+	} else if (is_error || !route_has_tokens(x->admission.route)) {
 		record->source = USAGE_FINAL;
 	} else {
 		estimate_prompt(x, record);
@@ -213,6 +209,7 @@ settle_exchange(struct worker *w, struct exchange *x, enum usage_outcome outcome
 		return;
 	x->settled = true;
 	count_tokens(x, outcome, &record);
+	x->used_tokens = record.prompt_tokens + record.completion_tokens;
 	memcpy(record.request_id, a->request_id, sizeof(record.request_id));
 	record.key_id = a->key_id;
 	record.account_id = a->account_id;

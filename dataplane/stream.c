@@ -160,6 +160,15 @@ stream_wait(struct worker *w, struct stream *s)
 }
 
 void
+stream_again(struct worker *w, struct stream *s)
+{
+	if (s->client->h2 != NULL)
+		h2_again(w, s);
+	else
+		client_make_ready(w, s->client);
+}
+
+void
 stream_take_body(struct worker *w, struct stream *s)
 {
 	if (s->client->h2 != NULL)

@@ -60,6 +60,9 @@ bool stream_has_room(struct worker *w, struct stream *s);
 /* Nothing of the client is read from now on but its end; what answers is waited for. */
 void stream_wait(struct worker *w, struct stream *s);
 
+/* stream_resume() follows in the next turn, if there is room by then, else when there is. */
+void stream_again(struct worker *w, struct stream *s);
+
 /* A piece of the request's body may be read again. */
 void stream_take_body(struct worker *w, struct stream *s);
 

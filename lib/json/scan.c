@@ -37,6 +37,11 @@ enum number_part {
 	NUMBER_EXPONENT,
 };
 
+/* How a picture or a file inside a document begins (RFC 2397). */
+static const char data_url_scheme[] = "data:";
+#define DATA_URL_FOUND (sizeof(data_url_scheme) - 1)
+#define DATA_URL_NOT UINT8_MAX
+
 static const char *const literals[] = { "null", "false", "true" };
 
 static const char *const field_names[JSON_FIELD_COUNT] = {
@@ -373,8 +378,10 @@ is_value_of(const struct json_scan *s, enum json_field field)
 static bool
 is_captured(const struct json_scan *s)
 {
-	return s->is_key ? s->depth <= 2 :
-			   is_value_of(s, JSON_FIELD_MODEL) || is_value_of(s, JSON_FIELD_SECONDS);
+	if (s->is_key)
+		return s->depth <= 2 || !s->key_is_other;
+	return s->data_url_at < DATA_URL_FOUND || is_value_of(s, JSON_FIELD_MODEL) ||
+	       is_value_of(s, JSON_FIELD_SECONDS);
 }
 
 /* Characters of a string that were decoded. */
@@ -394,26 +401,32 @@ capture_digit(struct json_value *value, uint8_t c)
 		value->number = value->number * 10 + (c - '0');
 }
 
-/* A decoded byte of a key, of the model's name or of a length. */
+static enum err
+capture_of_key(struct json_scan *s, uint8_t c)
+{
+	/* "model\u0000" is `model` to who keeps names as C strings. */
+	if (c == 0 && s->depth <= 2)
+		return ERR_JSON_BAD_ESCAPE;
+	if (s->key_len == JSON_KEY_BYTES_MAX || c >= 0x80)
+		s->key_is_other = true;
+	else
+		s->key[s->key_len++] = c;
+	return ERR_OK;
+}
+
+/* A decoded byte of a key, of the model's name, of a length, or of the beginning of a URL. */
 static enum err
 capture(struct json_scan *s, uint8_t c)
 {
-	if (!is_captured(s))
-		return ERR_OK;
-	if (s->is_key) {
-		/* "model\u0000" is `model` to who keeps names as C strings. */
-		if (c == 0)
-			return ERR_JSON_BAD_ESCAPE;
-		if (s->key_len == JSON_KEY_BYTES_MAX || c >= 0x80)
-			s->key_is_other = true;
-		else
-			s->key[s->key_len++] = c;
-		return ERR_OK;
-	}
-	if (is_value_of(s, JSON_FIELD_SECONDS)) {
+	if (s->is_key)
+		return capture_of_key(s, c);
+	if (s->data_url_at < DATA_URL_FOUND)
+		s->data_url_at = c == (uint8_t)data_url_scheme[s->data_url_at] ? (uint8_t)(s->data_url_at + 1) :
+										 DATA_URL_NOT;
+	if (is_value_of(s, JSON_FIELD_SECONDS))
 		capture_digit(s->value, c);
+	if (!is_value_of(s, JSON_FIELD_MODEL))
 		return ERR_OK;
-	}
 	if (s->result.model_len == JSON_MODEL_BYTES_MAX) {
 		s->result.culprit = JSON_FIELD_MODEL;
 		return ERR_JSON_MODEL_TOO_LONG;
@@ -442,9 +455,26 @@ capture_code_point(struct json_scan *s, uint32_t point)
 	return ERR_OK;
 }
 
+static bool
+top_is_object(const struct json_scan *s)
+{
+	uint32_t at = (uint32_t)s->depth - 1;
+
+	return s->depth > 0 && (s->is_object[at / 64] >> (at % 64) & 1) != 0;
+}
+
+/* Whether the value of the key that came last can be a picture or a file. */
+static bool
+is_url(const struct json_scan *s)
+{
+	return top_is_object(s) && (key_is(s, "url") || key_is(s, "image_url") || key_is(s, "file_data"));
+}
+
 static void
 string_begins(struct json_scan *s, bool is_key)
 {
+	s->data_url_at = !is_key && is_url(s) ? 0 : DATA_URL_NOT;
+	s->string_start = s->offset;
 	s->is_key = is_key;
 	s->lexeme = LEXEME_STRING;
 	if (is_key) {
@@ -464,6 +494,10 @@ string_complete(struct json_scan *s)
 	if (s->is_key) {
 		s->expect = EXPECT_COLON;
 		return key_complete(s);
+	}
+	if (s->data_url_at == DATA_URL_FOUND) {
+		s->result.data_urls++;
+		s->result.data_url_bytes += s->offset + 1 - s->string_start;
 	}
 	value_ends(s, s->offset + 1);
 	return ERR_OK;
@@ -612,14 +646,6 @@ plain_run(struct bytes piece)
 }
 
 /* --- grammar --------------------------------------------------------------------------------- */
-
-static bool
-top_is_object(const struct json_scan *s)
-{
-	uint32_t at = (uint32_t)s->depth - 1;
-
-	return s->depth > 0 && (s->is_object[at / 64] >> (at % 64) & 1) != 0;
-}
 
 static enum err
 open_container(struct json_scan *s, bool is_object)

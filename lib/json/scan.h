@@ -75,6 +75,9 @@ struct json_result {
 	struct json_value include_usage;
 	struct json_value continuous_usage; /* continuous_usage_stats */
 	uint64_t input_characters; /* code points of `input`, if it is a string */
+	uint32_t data_urls;        /* pictures and files inside: values of `url`, `image_url` and `file_data`,
+				    * anywhere, that begin with "data:" */
+	uint64_t data_url_bytes;   /* of them, quotes included */
 	uint64_t object_start;           /* offset of the top-level '{' */
 	uint64_t object_end;             /* behind its '}' */
 	enum json_field culprit;         /* the field that an error is about, or JSON_FIELD_COUNT */
@@ -104,6 +107,8 @@ struct json_scan {
 	uint8_t key[JSON_KEY_BYTES_MAX];
 	uint8_t key_len;
 	bool key_is_other;       /* too long, or not ASCII: no name that is read */
+	uint8_t data_url_at;     /* how much of "data:" the string has begun with, or DATA_URL_NOT (scan.c) */
+	uint64_t string_start;   /* its opening quote */
 	/* inside a string */
 	uint8_t utf8_left;
 	uint8_t utf8_low;

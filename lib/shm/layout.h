@@ -41,7 +41,7 @@
  */
 
 #define SHM_MAGIC UINT64_C(0x0000454349554c53) /* "SLUICE" little-endian */
-#define SHM_LAYOUT_VERSION 4
+#define SHM_LAYOUT_VERSION 5
 #define SHM_READ_TRIES_MAX 8
 #define SHM_WORKERS_MAX 64
 #define SHM_NONE UINT32_MAX /* no entry */
@@ -133,8 +133,12 @@ struct shm_plan {
 	uint64_t request_ns_per_unit; /* 0: no limit */
 	uint64_t request_burst_units;
 	uint64_t requests_per_minute; /* as shown in x-ratelimit-limit-requests */
+	uint64_t token_ns_per_unit;   /* the same of tokens */
+	uint64_t token_burst_units;
+	uint64_t tokens_per_minute;
+	uint32_t in_flight_max; /* requests of the account at once; 0: no limit */
 	uint8_t live;
-	uint8_t reserved[7];
+	uint8_t reserved[3];
 };
 
 #define SHM_TARGET_DEPLOYMENTS_MAX 8
@@ -272,6 +276,7 @@ struct shm_balance_cell {
 	_Alignas(CACHE_LINE_BYTES) _Atomic int64_t credited_nano; /* control: plain store */
 	_Atomic int64_t taken_nano; /* workers: spent and held */
 	_Atomic int64_t held_nano;  /* workers: the part of it that requests in flight hold */
+	_Atomic uint32_t in_flight; /* workers: requests that have been let in and have not ended */
 };
 
 static inline int64_t
@@ -313,7 +318,7 @@ struct shm_worker {
 CHECK_STATIC(sizeof(struct shm_header) % CACHE_LINE_BYTES == 0, "sections follow on a line");
 CHECK_STATIC(sizeof(struct shm_key) == 56, "key");
 CHECK_STATIC(sizeof(struct shm_account) == 16, "account");
-CHECK_STATIC(sizeof(struct shm_plan) == 40, "plan");
+CHECK_STATIC(sizeof(struct shm_plan) == 64, "plan");
 CHECK_STATIC(sizeof(struct shm_target) == 64, "target");
 CHECK_STATIC(sizeof(struct shm_model) == 272, "model");
 CHECK_STATIC(sizeof(struct shm_alias) == 208, "alias");

@@ -308,24 +308,6 @@ shm_find_instance(const struct shm *shm, uint64_t instance_id, struct shm_instan
 	return ERR_SHM_NOT_FOUND;
 }
 
-bool
-shm_next_model(const struct shm *shm, uint32_t *cursor, struct shm_model *out)
-{
-	while (*cursor < shm->header->capacity.count[SHM_MODELS])
-		if (shm_read_model(shm, (*cursor)++, out) == ERR_OK)
-			return true;
-	return false;
-}
-
-bool
-shm_next_instance(const struct shm *shm, uint32_t *cursor, struct shm_instance *out)
-{
-	while (*cursor < shm->header->capacity.count[SHM_INSTANCES])
-		if (shm_read_instance(shm, (*cursor)++, out) == ERR_OK)
-			return true;
-	return false;
-}
-
 /* --- hot cells --------------------------------------------------------------------------- */
 
 static void *

@@ -56,10 +56,6 @@ enum err shm_read_model(const struct shm *shm, uint32_t entry, struct shm_model 
 enum err shm_read_alias(const struct shm *shm, uint32_t entry, struct shm_alias *out);
 enum err shm_read_instance(const struct shm *shm, uint32_t entry, struct shm_instance *out);
 
-/* Every live entry in turn: *cursor starts at 0. False at the end. */
-bool shm_next_model(const struct shm *shm, uint32_t *cursor, struct shm_model *out);
-bool shm_next_instance(const struct shm *shm, uint32_t *cursor, struct shm_instance *out);
-
 struct bytes shm_name_bytes(const struct shm_name *name); /* lives as long as *name */
 struct bytes shm_short_name_bytes(const struct shm_short_name *name);
 

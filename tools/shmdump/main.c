@@ -93,9 +93,11 @@ dump_plan(FILE *out, const struct shm *shm, uint32_t entry)
 	if (shm_read_plan(shm, entry, &plan) != ERR_OK)
 		return;
 	fprintf(out, "plans[%u] id=%" PRIu64 " per_minute=%" PRIu64 " ns_per_unit=%" PRIu64
-		     " burst=%" PRIu64 "\n",
+		     " burst=%" PRIu64 " tokens_per_minute=%" PRIu64 " token_burst=%" PRIu64
+		     " in_flight_max=%u\n",
 		entry, plan.plan_id, plan.requests_per_minute, plan.request_ns_per_unit,
-		plan.request_burst_units);
+		plan.request_burst_units, plan.tokens_per_minute, plan.token_burst_units,
+		plan.in_flight_max);
 }
 
 static void

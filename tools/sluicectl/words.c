@@ -14,6 +14,10 @@ static const struct word account_words[] = {
 static const struct word plan_words[] = {
 	{ "requests-per-minute", "requests_per_minute", WORD_NUMBER, "0: no limit" },
 	{ "burst", "burst", WORD_NUMBER, "requests at once; 0: as many as per minute" },
+	{ "tokens-per-minute", "tokens_per_minute", WORD_NUMBER, "prompt and completion; 0: no limit" },
+	{ "token-burst", "token_burst", WORD_NUMBER, "tokens at once; 0: as many as per minute" },
+	{ "concurrent-requests", "concurrent_requests", WORD_NUMBER,
+	  "of the key's account in flight; 0: no limit" },
 	{ 0 },
 };
 

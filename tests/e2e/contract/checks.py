@@ -7,8 +7,10 @@ from contract.table import CODES, body_of
 from harness.backend import header
 
 ID = re.compile(r'[0-9a-f]{32}')
+NUMBER = re.compile(r'\d+')
 DURATION = re.compile(r'\d{1,3}ms|\d+s|\d+m\d{1,2}s')
 PREFIXES = {'eco': 'x-ecolink-', 'inf': 'x-infer-'}
+KEYS_WITH_TOKENS = ('metered', 'dry')
 # Never shown: what a backend says of itself and of its connection, and our own number that is off by default.
 HIDDEN = ('keep-alive', 'trailer', 'x-sluice-overhead-us', 'set-cookie')
 HIDDEN_UNLESS_VERBATIM = ('server', 'x-sim-region')
@@ -33,8 +35,15 @@ def check_fields(answer, surface, is_verbatim):
     want(answer.field(PREFIXES[surface] + 'request-id') == answer.field('x-request-id'), 'two request ids')
 
 
+def check_tokens(answer, has_limits):
+    for name in ('limit', 'remaining', 'reset'):
+        value = answer.field(f'x-ratelimit-{name}-tokens')
+        want((value is not None) == has_limits, f'x-ratelimit-{name}-tokens: {value}')
+        want(not has_limits or (DURATION if name == 'reset' else NUMBER).fullmatch(value), f'{name}-tokens: {value}')
+
+
 def check_limits(answer, surface, has_limits):
-    """Three families; the short one's reset is seconds left on one surface and Unix time on the other."""
+    """Families; the short one's reset is seconds left on one surface and Unix time on the other."""
     names = [f'x-ratelimit-{name}{family}' for family in ('', '-requests')
              for name in ('limit', 'remaining', 'reset')]
     for name in names:
@@ -88,6 +97,7 @@ def check_answer(row, surface, answer, names, has_limits):
     if row.request_text.split()[1] not in ('/healthz', '/readyz') or row.code:
         check_fields(answer, surface, '/proxy/' in row.request_text)
         check_limits(answer, surface, has_limits)
+        check_tokens(answer, has_limits and row.who in KEYS_WITH_TOKENS)
     if row.code and not row.request_text.startswith('HEAD'):
         check_refusal(answer, surface, row.code, row.param)
     for part in row.answer[1:]:

@@ -4,7 +4,7 @@ and its answer; the others go on.
 from contract import table
 from contract.checks import Wrong, check_answer, check_backend, want
 from harness import net
-from harness.client import Closed
+from harness.client import Closed, chat
 from harness.cluster import NAME
 from harness.h2 import DATA, END_HEADERS, END_STREAM, HEADERS, H2Client, block, frame
 from harness.proc import wait_for
@@ -30,6 +30,8 @@ class Catalogue:
         self.unique_ids = set()
         for name, limits in (('one', (1, 1)), ('six-hundred', (600, 600)), ('unlimited', (0, 0))):
             cluster.put('plan', name, requests_per_minute=limits[0], burst=limits[1])
+        for name, tokens in (('metered', 60000), ('dry', 1)):
+            cluster.put('plan', name, requests_per_minute=6000000, tokens_per_minute=tokens, token_burst=tokens)
         cluster.put('pod', 'credential', address=net.HOST4, port=9004, credential='Bearer of-the-backend')
         cluster.model('meta-llama/Llama-3.1-8B-Instruct', mv=['solo'])
         cluster.model('credential', mv=['credential'])
@@ -54,6 +56,7 @@ class Catalogue:
                                        ('poor', 'poor', 'wide'), ('revoked', 'main', 'wide'),
                                        ('suspended', 'suspended', 'wide'),
                                        ('spent', 'main', 'one'), ('limited', 'main', 'six-hundred'),
+                                       ('metered', 'main', 'metered'), ('dry', 'main', 'dry'),
                                        ('free-of-limits', 'main', 'unlimited')):
                 self.keys[surface, who] = self.cluster.new_key(account, plan, SURFACE[surface])
             self.keys[surface, 'unknown'] = KEY_PREFIX[surface] + 'x' * 40
@@ -75,10 +78,12 @@ class Catalogue:
         return table.Names(self.instances, key)
 
     def spend(self):
-        """Its one request a minute is gone, whenever it was made."""
+        """Its one request a minute, or token, is gone, whenever it was made."""
         with self.cluster.client() as client:
             for surface in PREFIX:
                 client.request('GET', f'{PREFIX[surface]}/models', self.keys[surface, 'spent'])
+                client.request('POST', f'{PREFIX[surface]}/chat/completions', self.keys[surface, 'dry'],
+                               chat(model='solo'))
 
 
 class Http1:
@@ -233,7 +238,7 @@ class Section:
     def run(self, is_wanted):
         for backend in self.cluster.backends.values():
             backend.mark()
-        if any(row.who == 'spent' for row in self.rows):
+        if any(row.who in ('spent', 'dry') for row in self.rows):
             self.catalogue.spend()
         for row in self.rows:
             for surface in row.surfaces:
@@ -254,5 +259,5 @@ def add_section(name):
         Section(cluster, name, Http2(cluster)).run(lambda row: not row.is_http1_only)
 
 
-for section in ('endpoints', 'keys', 'fields', 'order', 'http', 'headers', 'edits', 'cors'):
+for section in ('endpoints', 'keys', 'fields', 'order', 'http', 'headers', 'edits', 'cors', 'limits'):
     add_section(section)

@@ -68,6 +68,35 @@ def keys_are_apart(cluster):
         assert answer.status == 429, 'the limit comes before the body'
 
 
+@test('limits.in-flight')
+def in_flight(cluster):
+    """Of an account, whichever of its keys asks; what is refused or has ended does not count."""
+    cluster.put('plan', 'pair', requests_per_minute=6000000, concurrent_requests=2)
+    cluster.put('account', 'pair')
+    cluster.top_up('pair', 10)
+    key, same_account = cluster.new_key('pair', 'pair'), cluster.new_key('pair', 'pair')
+    slow = chat(sim('tokens=10000 tps=20'), stream=True)
+    streams = [cluster.client(timeout=30) for _ in range(2)]
+    with cluster.client() as client:
+        try:
+            for stream in streams:
+                assert stream.begin(key, slow).status == 200
+            for other in (key, same_account):
+                for _ in range(3):
+                    answer = client.ask(other, chat())
+                    assert answer.status == 429, answer
+                    assert answer.json()['error']['code'] == 'rate_limit_exceeded'
+                    assert answer.field('retry-after') == '1'
+            assert client.request('GET', '/v1/models', key).status == 200, 'the list is no request in flight'
+            streams.pop().close()
+            wait_for(lambda: client.ask(same_account, chat()).status == 200, 5, 'the slot does not come back')
+            assert client.ask(key, chat()).status == 200
+        finally:
+            for stream in streams:
+                stream.close()
+        wait_for(lambda: len({client.ask(key, chat()).status for _ in range(3)} - {200}) == 0, 5, 'a slot is lost')
+
+
 def verdicts(cluster, name):
     for metric, labels, value in cluster.admin.metrics():
         if metric == 'sluice_dataplane_verdicts_total' and labels['verdict'] == name:

@@ -161,7 +161,7 @@ an_alias_leads_to_its_model(void **state)
 	struct shm_alias alias = { .name = name_of_text("llama"), .alias_id = 2, .model = 9,
 				   .live = 1 };
 	struct shm_model found;
-	uint32_t entry, cursor = 0;
+	uint32_t entry;
 	bool changed;
 
 	(void)state;
@@ -178,9 +178,9 @@ an_alias_leads_to_its_model(void **state)
 			 ERR_SHM_NOT_FOUND);
 	assert_int_equal(shm_find_model(&shm, BYTES_NONE, &found, &entry), ERR_SHM_NOT_FOUND);
 
-	assert_true(shm_next_model(&shm, &cursor, &found));
+	assert_int_equal(shm_read_model(&shm, 9, &found), ERR_OK);
 	assert_int_equal(found.model_id, 11);
-	assert_false(shm_next_model(&shm, &cursor, &found));
+	assert_int_equal(shm_read_model(&shm, 4, &found), ERR_SHM_NOT_FOUND);
 
 	alias.live = 0;
 	assert_int_equal(shm_put_alias(&shm, 4, &alias, &changed), ERR_OK);
@@ -194,7 +194,7 @@ an_instance_is_found_by_its_number(void **state)
 {
 	struct shm shm = make_shm(&small);
 	struct shm_instance found;
-	uint32_t entry, cursor = 0;
+	uint32_t entry;
 	bool changed;
 
 	(void)state;
@@ -210,11 +210,10 @@ an_instance_is_found_by_its_number(void **state)
 	assert_int_equal(shm_find_instance(&shm, 156, &found, &entry), ERR_SHM_NOT_FOUND);
 	found.live = 0;
 	assert_int_equal(shm_put_instance(&shm, 2, &found, &changed), ERR_OK);
-	for (uint32_t i = 0; i < 15; i++) {
-		assert_true(shm_next_instance(&shm, &cursor, &found));
-		assert_int_equal(found.instance_id, 140 + i + (i >= 2));
-	}
-	assert_false(shm_next_instance(&shm, &cursor, &found));
+	assert_int_equal(shm_find_instance(&shm, 142, &found, &entry), ERR_SHM_NOT_FOUND);
+	assert_int_equal(shm_read_instance(&shm, 2, &found), ERR_SHM_NOT_FOUND);
+	assert_int_equal(shm_read_instance(&shm, 3, &found), ERR_OK);
+	assert_int_equal(found.instance_id, 143);
 	free(shm.header);
 }
 
