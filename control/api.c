@@ -134,8 +134,11 @@ struct new_key {
 static const char *
 prefix_of(const struct control *control, const char *surface)
 {
-	return control->key_prefixes[strcmp(surface, "infer") == 0 ? SHM_SURFACE_INFER
-								   : SHM_SURFACE_ECOLINK];
+	for (int i = 0; i < SHM_SURFACE_COUNT; i++)
+		if (strcmp(surface, noun_surface((enum shm_surface)i)) == 0)
+			return control->key_prefixes[i];
+	/* The call is refused for it when the key is put. */
+	return control->key_prefixes[SHM_SURFACE_ECOLINK];
 }
 
 static void

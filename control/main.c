@@ -380,6 +380,8 @@ main(int argc, char **argv)
 	control.instance = config.instance;
 	control.key_prefixes[SHM_SURFACE_ECOLINK] = config.surfaces.ecolink.key_prefix;
 	control.key_prefixes[SHM_SURFACE_INFER] = config.surfaces.infer.key_prefix;
+	control.key_prefixes[SHM_SURFACE_THIRD] = config.surfaces.third.key_prefix;
+	control.key_prefixes[SHM_SURFACE_FOURTH] = config.surfaces.fourth.key_prefix;
 	control.started_at_ns = clock_now_ns();
 	umask(077);
 	curl_global_init(CURL_GLOBAL_DEFAULT);

@@ -113,7 +113,8 @@ check_field_value(struct bytes text)
 
 /* --- the nouns --------------------------------------------------------------------------- */
 
-static const char *const surfaces[] = { "ecolink", "infer", NULL };
+static const char *const surfaces[] = { "ecolink", "infer", "third", "fourth", NULL };
+CHECK_STATIC(COUNT_OF(surfaces) == SHM_SURFACE_COUNT + 1, "a name for each");
 static const char *const instance_states[] = { "running", "stopped", "credit_depleted", NULL };
 static const char *const pod_states[] = { "ready", "drain", "maint", NULL };
 static const char *const policies[] = { "round-robin", "least-loaded", "prefix", NULL };
@@ -275,6 +276,13 @@ const char *
 noun_name(enum noun noun)
 {
 	return shapes[noun].name;
+}
+
+const char *
+noun_surface(enum shm_surface surface)
+{
+	CHECK((unsigned int)surface < SHM_SURFACE_COUNT);
+	return surfaces[surface];
 }
 
 const char *
@@ -612,16 +620,19 @@ take_number(struct store *store, const struct field *f, yyjson_val *json, struct
 static enum err
 take_choice(struct store *store, const struct field *f, yyjson_val *json, struct noun_value *value)
 {
+	char all[128] = "";
+	size_t len = 0;
+
 	for (int i = 0; f->choices[i] != NULL; i++) {
 		if (yyjson_equals_str(json, f->choices[i])) {
 			value->kind = NOUN_NUMBER;
 			value->number = i;
 			return ERR_OK;
 		}
+		len += (size_t)snprintf(all + len, sizeof(all) - len, "%s%s", i > 0 ? ", " : "", f->choices[i]);
+		CHECK(len < sizeof(all));
 	}
-	return store_refuse(store, ERR_STORE_INVALID, "%s is none of %s, %s%s%s", f->name,
-			    f->choices[0], f->choices[1], f->choices[2] != NULL ? ", " : "",
-			    f->choices[2] != NULL ? f->choices[2] : "");
+	return store_refuse(store, ERR_STORE_INVALID, "%s is none of %s", f->name, all);
 }
 
 /* A name or an id. */

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <yyjson.h>
 
+#include "shm/layout.h"
 #include "store.h"
 
 /*
@@ -41,6 +42,7 @@ struct noun_value {
 
 const char *noun_name(enum noun noun);   /* "account" */
 const char *noun_plural(enum noun noun); /* "accounts": in addresses and the store */
+const char *noun_surface(enum shm_surface surface); /* "ecolink": as keys name it */
 bool noun_find(struct bytes plural, enum noun *noun);
 
 /* Digits are an id, anything else a name. Instances and keys have ids only. ERR_STORE_NOT_FOUND. */

@@ -72,8 +72,8 @@ emit_request_fields(struct worker *w, struct h1_writer *writer, const struct adm
 	emit_family(writer, "requests", a->requests_per_minute, remaining, full_in_ns);
 	h1_emit_field_number(writer, BYTES_LITERAL("x-ratelimit-limit"), a->requests_per_minute);
 	h1_emit_field_number(writer, BYTES_LITERAL("x-ratelimit-remaining"), remaining);
-	/* Seconds left on one surface, the moment in Unix time on the other. */
-	if (a->surface == SHM_SURFACE_INFER)
+	/* Seconds left, or the moment in Unix time. */
+	if (w->config.surfaces[a->surface].reset_is_unix)
 		full_in_s += worker_unix_ns(w) / NSEC_PER_SEC;
 	h1_emit_field_number(writer, BYTES_LITERAL("x-ratelimit-reset"), full_in_s);
 }
@@ -127,10 +127,11 @@ void
 answer_refusal(struct worker *w, struct stream *s, const struct admission *admission,
 	       const struct refusal *refusal)
 {
+	enum refusal_form form = w->config.surfaces[admission->surface].refusal_form;
 	struct h1_writer writer =
-		stream_head_begin(w, s, refusal_status(refusal->code, admission->surface));
+		stream_head_begin(w, s, refusal_status(refusal->code, form));
 	uint8_t body[REFUSAL_BODY_BYTES_MAX];
-	uint32_t body_len = refusal_body(refusal, admission->surface, body, sizeof(body));
+	uint32_t body_len = refusal_body(refusal, form, body, sizeof(body));
 
 	h1_emit_field(&writer, BYTES_LITERAL("content-type"), BYTES_LITERAL("application/json"));
 	answer_fields(w, &writer, admission, BYTES_NONE);

@@ -240,7 +240,7 @@ exchange_refuse(struct worker *w, struct exchange *x, const struct refusal *refu
 
 	drop_upstream(w, x);
 	if (!x->answered)
-		x->status = refusal_status(refusal->code, x->admission.surface);
+		x->status = refusal_status(refusal->code, w->config.surfaces[x->admission.surface].refusal_form);
 	settle_exchange(w, x, USAGE_CLIENT_ABORT);
 	if (x->answered) {
 		exchange_close(w, x);
@@ -504,7 +504,7 @@ give_up(struct worker *w, struct exchange *x)
 
 	if (refusal.code == REFUSAL_NO_HEALTHY_REGION)
 		worker_count(w, COUNTER_REFUSED_REGION);
-	x->status = refusal_status(refusal.code, x->admission.surface);
+	x->status = refusal_status(refusal.code, w->config.surfaces[x->admission.surface].refusal_form);
 	settle_exchange(w, x, x->timed_out ? USAGE_TIMEOUT : USAGE_UPSTREAM_ERROR);
 	exchange_refuse(w, x, &refusal);
 }

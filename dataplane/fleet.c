@@ -99,6 +99,8 @@ fill_surface(const struct config_surface *from, struct worker_surface *to)
 	to->header_prefix = from->header_prefix;
 	to->body_bytes_max = from->body_bytes_max;
 	to->upload_bytes_max = from->upload_bytes_max;
+	to->refusal_form = from->errors == CONFIG_ERRORS_CODES ? REFUSAL_FORM_CODES : REFUSAL_FORM_OPENAI;
+	to->reset_is_unix = from->reset == CONFIG_RESET_UNIX;
 	to->cors = from->cors;
 }
 
@@ -278,6 +280,8 @@ open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, 
 	fill_listeners(config, &worker);
 	fill_surface(&config->surfaces.ecolink, &worker.surfaces[SHM_SURFACE_ECOLINK]);
 	fill_surface(&config->surfaces.infer, &worker.surfaces[SHM_SURFACE_INFER]);
+	fill_surface(&config->surfaces.third, &worker.surfaces[SHM_SURFACE_THIRD]);
+	fill_surface(&config->surfaces.fourth, &worker.surfaces[SHM_SURFACE_FOURTH]);
 	worker.proxy_bytes_max = config->limits.proxy_bytes_max;
 	fill_source(config, true, &worker.source_v4);
 	fill_source(config, false, &worker.source_v6);

@@ -1,4 +1,4 @@
-/* Error bodies: the OpenAI object with the vendor's top-level message, or the infer surface's object. */
+/* Error bodies: the OpenAI object with the vendor's top-level message, or that of upper-case codes. */
 #include "dataplane/refusal.h"
 
 #include "base/check.h"
@@ -21,10 +21,10 @@ static const struct {
 };
 
 uint16_t
-refusal_status(enum refusal_code code, enum shm_surface surface)
+refusal_status(enum refusal_code code, enum refusal_form form)
 {
 	CHECK(code > REFUSAL_NONE && code < REFUSAL_COUNT);
-	return surface == SHM_SURFACE_INFER ? rows[code].infer_status : rows[code].status;
+	return form == REFUSAL_FORM_CODES ? rows[code].infer_status : rows[code].status;
 }
 
 enum refusal_code
@@ -121,12 +121,12 @@ emit_infer(struct h1_writer *w, const struct refusal *refusal)
 }
 
 uint32_t
-refusal_body(const struct refusal *refusal, enum shm_surface surface, uint8_t *to, uint32_t room)
+refusal_body(const struct refusal *refusal, enum refusal_form form, uint8_t *to, uint32_t room)
 {
 	struct h1_writer w = h1_writer_make(to, room);
 
 	CHECK(refusal->code > REFUSAL_NONE && refusal->code < REFUSAL_COUNT);
-	if (surface == SHM_SURFACE_INFER)
+	if (form == REFUSAL_FORM_CODES)
 		emit_infer(&w, refusal);
 	else
 		emit_openai(&w, refusal);

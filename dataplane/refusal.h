@@ -4,10 +4,9 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
-#include "shm/layout.h"
 
 /*
- * refusal: why a request gets an answer of our own, in the words of both surfaces (refusal.def).
+ * refusal: why a request gets an answer of our own, in the words of either form (refusal.def).
  */
 enum refusal_code {
 	REFUSAL_NONE,
@@ -16,6 +15,9 @@ enum refusal_code {
 #undef REFUSAL
 	REFUSAL_COUNT
 };
+
+/* How a surface words it: OpenAI's object with the vendor's message beside it, or upper-case codes. */
+enum refusal_form { REFUSAL_FORM_OPENAI, REFUSAL_FORM_CODES, REFUSAL_FORM_COUNT };
 
 /* Whether repeating the same request can help; a spent failover and an empty balance cannot. */
 enum refusal_retry { REFUSAL_RETRY_DEFAULT, REFUSAL_RETRY_NO };
@@ -29,12 +31,11 @@ struct refusal {
 	const char *allow;       /* with 405 */
 };
 
-uint16_t refusal_status(enum refusal_code code, enum shm_surface surface);
-/* The code whose status this is on the first surface; REFUSAL_BAD_REQUEST if none. */
+uint16_t refusal_status(enum refusal_code code, enum refusal_form form);
+/* The code whose status this is in OpenAI's form; REFUSAL_BAD_REQUEST if none. */
 enum refusal_code refusal_of_status(uint16_t status);
 bool refusal_forbids_retry(enum refusal_code code);
 
 /* Writes the JSON body into to; returns its length. room >= REFUSAL_BODY_BYTES_MAX. */
 #define REFUSAL_BODY_BYTES_MAX 2048
-uint32_t refusal_body(const struct refusal *refusal, enum shm_surface surface, uint8_t *to,
-		      uint32_t room);
+uint32_t refusal_body(const struct refusal *refusal, enum refusal_form form, uint8_t *to, uint32_t room);

@@ -825,8 +825,8 @@ put_error_event(struct worker *w, struct exchange *x)
 		refusal = (struct refusal){ .code = REFUSAL_OVERLOADED,
 					    .message = "The router was stopped before the end of the answer." };
 	h1_emit_text(&writer, BYTES_LITERAL("data: "));
-	writer.len += refusal_body(&refusal, x->admission.surface, writer.ptr + writer.len,
-				   REFUSAL_BODY_BYTES_MAX);
+	writer.len += refusal_body(&refusal, w->config.surfaces[x->admission.surface].refusal_form,
+				   writer.ptr + writer.len, REFUSAL_BODY_BYTES_MAX);
 	h1_emit_text(&writer, BYTES_LITERAL("\n\n"));
 	put_payload(w, x, bytes_make(writer.ptr, writer.len));
 }

@@ -93,6 +93,8 @@ struct worker_surface {
 	const char *header_prefix; /* "x-ecolink-" */
 	uint64_t body_bytes_max;   /* JSON */
 	uint64_t upload_bytes_max; /* forms */
+	enum refusal_form refusal_form;
+	bool reset_is_unix;        /* x-ratelimit-reset; else the seconds left */
 	const char *cors;          /* origins that may read answers, or "*"; "", NULL: none */
 };
 

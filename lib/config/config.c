@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/units.h"
 #include "config/schema.h"
 #include "config/value.h"
 
@@ -457,6 +458,36 @@ check_surface(struct reader *r, struct fy_node *root, const struct config_surfac
 			 "cors: must be *, or origins such as https://console.example with single spaces between");
 }
 
+/* A path below both is the first one's. */
+static bool
+is_below(const char *prefix, const char *other)
+{
+	size_t len = strlen(other);
+
+	return strncmp(prefix, other, len) == 0 && (prefix[len] == '/' || prefix[len] == '\0');
+}
+
+static void
+check_surfaces(struct reader *r, struct fy_node *root, const struct config *config)
+{
+	const struct {
+		const char *name;
+		const struct config_surface *surface;
+	} all[] = { { "ecolink", &config->surfaces.ecolink },
+		    { "infer", &config->surfaces.infer },
+		    { "third", &config->surfaces.third },
+		    { "fourth", &config->surfaces.fourth } };
+
+	for (size_t i = 0; i < COUNT_OF(all); i++) {
+		check_surface(r, root, all[i].surface, all[i].name);
+		for (size_t other = 0; other < i; other++)
+			if (all[i].surface->enabled && all[other].surface->enabled &&
+			    is_below(all[i].surface->prefix, all[other].surface->prefix))
+				complain(r, place_at(root, "/surfaces/%s/prefix", all[i].name),
+					 "prefix: its paths would be those of surface %s", all[other].name);
+	}
+}
+
 /* What no single value shows. Runs only over values that are each fine. */
 static void
 check_together(struct reader *r, struct fy_node *root, const struct config *config)
@@ -466,8 +497,7 @@ check_together(struct reader *r, struct fy_node *root, const struct config *conf
 	check_tcp(r, root, &config->tcp.clients, "clients");
 	check_tcp(r, root, &config->tcp.backends, "backends");
 	check_listeners(r, root, config);
-	check_surface(r, root, &config->surfaces.ecolink, "ecolink");
-	check_surface(r, root, &config->surfaces.infer, "infer");
+	check_surfaces(r, root, config);
 	if (strchr(config->instance, '/') != NULL)
 		complain(r, place_at(root, "/instance"), "instance: must not contain '/'");
 	if (config->probes.timeout_ns > config->probes.interval_ns)

@@ -33,6 +33,8 @@ enum config_idle { CONFIG_IDLE_POLL, CONFIG_IDLE_SLEEP };
 enum config_huge_pages { CONFIG_HUGE_PAGES_AUTO, CONFIG_HUGE_PAGES_YES, CONFIG_HUGE_PAGES_NO };
 enum config_offload { CONFIG_OFFLOAD_AUTO, CONFIG_OFFLOAD_ON, CONFIG_OFFLOAD_OFF };
 enum config_validate { CONFIG_VALIDATE_STRICT, CONFIG_VALIDATE_MODEL_ONLY };
+enum config_errors { CONFIG_ERRORS_OPENAI, CONFIG_ERRORS_CODES };
+enum config_reset { CONFIG_RESET_SECONDS, CONFIG_RESET_UNIX };
 
 /* An IP address as struct ip_addr holds it: IPv4 as ::ffff:a.b.c.d. */
 struct config_address {
@@ -88,6 +90,8 @@ struct config_surface {
 	uint64_t body_bytes_max; /* of a JSON request */
 	uint64_t upload_bytes_max; /* of a form */
 	enum config_validate validate;
+	enum config_errors errors;
+	enum config_reset reset; /* in x-ratelimit-reset */
 	char cors[CONFIG_PATH_BYTES]; /* origins with spaces between, "*", or "" */
 };
 
@@ -192,6 +196,8 @@ struct config {
 	struct {
 		struct config_surface ecolink;
 		struct config_surface infer;
+		struct config_surface third;
+		struct config_surface fourth;
 	} surfaces;
 
 	/* control */

@@ -47,6 +47,8 @@ static const char *const idle_choices[] = { "poll", "sleep", NULL };
 static const char *const huge_pages_choices[] = { "auto", "yes", "no", NULL };
 static const char *const offload_choices[] = { "auto", "on", "off", NULL };
 static const char *const validate_choices[] = { "strict", "model-only", NULL };
+static const char *const errors_choices[] = { "openai", "codes", NULL };
+static const char *const reset_choices[] = { "seconds", "unix", NULL };
 
 static const struct key spool_keys[] = {
 	VALUE("path", KEY_PATH, CONFIG(spool.path), 1, PATH_MAX_LEN, "/var/lib/sluice/spool",
@@ -316,9 +318,9 @@ static const struct key routing_keys[] = {
 	END,
 };
 
-#define SURFACE_KEYS(surface, paths, keys, fields, body) \
+#define SURFACE_KEYS(surface, on, paths, keys, fields, body, error_form, reset_form) \
 	{ \
-		VALUE("enabled", KEY_BOOL, CONFIG(surface.enabled), 0, 0, "yes", KEY_RESTART, \
+		VALUE("enabled", KEY_BOOL, CONFIG(surface.enabled), 0, 0, on, KEY_RESTART, \
 		      "Whether requests of this surface are served."), \
 			VALUE("prefix", KEY_TEXT, CONFIG(surface.prefix), 1, NAME_MAX_LEN, paths, \
 			      KEY_RESTART, "What its paths start with."), \
@@ -337,18 +339,28 @@ static const struct key routing_keys[] = {
 			       KEY_RESTART, \
 			       "Which fields of a request are checked: all that have rules, or " \
 			       "model."), \
+			CHOICE("errors", CONFIG(surface.errors), errors_choices, error_form, KEY_RESTART, \
+			       "Bodies of refusals: OpenAI's object, or upper-case codes."), \
+			CHOICE("reset", CONFIG(surface.reset), reset_choices, reset_form, KEY_RESTART, \
+			       "What x-ratelimit-reset counts: the seconds left, or Unix time."), \
 			VALUE("cors", KEY_TEXT, CONFIG(surface.cors), 0, PATH_MAX_LEN, "", KEY_RESTART, \
 			      "Origins of web pages that may read answers, with a space between two " \
 			      "(https://console.example), or *; empty: none. Credentials are never allowed."), \
 			END, \
 	}
 static const struct key ecolink_keys[] =
-	SURFACE_KEYS(surfaces.ecolink, "/v1", "eco_", "x-ecolink-", "32MiB");
+	SURFACE_KEYS(surfaces.ecolink, "yes", "/v1", "eco_", "x-ecolink-", "32MiB", "openai", "seconds");
 static const struct key infer_keys[] =
-	SURFACE_KEYS(surfaces.infer, "/api/v1", "sk-infer-", "x-infer-", "1MiB");
+	SURFACE_KEYS(surfaces.infer, "yes", "/api/v1", "sk-infer-", "x-infer-", "1MiB", "codes", "unix");
+static const struct key third_keys[] =
+	SURFACE_KEYS(surfaces.third, "no", "/third/v1", "sk-third-", "x-third-", "32MiB", "openai", "seconds");
+static const struct key fourth_keys[] =
+	SURFACE_KEYS(surfaces.fourth, "no", "/fourth/v1", "sk-fourth-", "x-fourth-", "32MiB", "openai", "seconds");
 static const struct key surfaces_keys[] = {
-	SECTION("ecolink", ecolink_keys, "OpenAI errors, resets in seconds."),
+	SECTION("ecolink", ecolink_keys, "Also has the verbatim pass-through, which stands behind no prefix."),
 	SECTION("infer", infer_keys, "Upper-case error codes, resets as Unix time."),
+	SECTION("third", third_keys, "Yours to define. Keys are made for it by this name."),
+	SECTION("fourth", fourth_keys, "As third."),
 	END,
 };
 
@@ -421,7 +433,7 @@ const struct key schema_root[] = {
 	SECTION("tcp", tcp_keys, "TCP's policy and pools."),
 	SECTION("timeouts", timeouts_keys, "The dataplane's patience."),
 	SECTION("routing", routing_keys, "Which backend gets a request, and what becomes of those that fail."),
-	SECTION("surfaces", surfaces_keys, "The two public forms of the API."),
+	SECTION("surfaces", surfaces_keys, "The public forms of the API."),
 	SECTION("spool", spool_keys, "Usage on its way from the dataplane to control."),
 	SECTION("store", store_keys, "Control's database."),
 	SECTION("admin", admin_keys, "Control's admin API."),

@@ -119,7 +119,14 @@ struct shm_key {
 	uint8_t reserved[5];
 };
 
-enum shm_surface { SHM_SURFACE_ECOLINK, SHM_SURFACE_INFER, SHM_SURFACE_COUNT };
+/* Edges of the API, by the names that sluice.yaml has for them; the numbers are in the store. */
+enum shm_surface {
+	SHM_SURFACE_ECOLINK,
+	SHM_SURFACE_INFER,
+	SHM_SURFACE_THIRD,
+	SHM_SURFACE_FOURTH,
+	SHM_SURFACE_COUNT
+};
 
 struct shm_account {
 	uint64_t account_id;

@@ -99,7 +99,7 @@ static const struct word key_words[] = {
 	{ "name", "name", WORD_TEXT, "a label" },
 	{ "account", "account", WORD_TEXT, "who pays" },
 	{ "plan", "plan", WORD_TEXT, "its limits" },
-	{ "surface", "surface", WORD_TEXT, "ecolink or infer" },
+	{ "surface", "surface", WORD_TEXT, "ecolink, infer, third or fourth" },
 	{ "key", "key", WORD_TEXT, "an existing key's text, instead of a new one" },
 	{ 0 },
 };

@@ -9,7 +9,9 @@ from harness.backend import header
 ID = re.compile(r'[0-9a-f]{32}')
 NUMBER = re.compile(r'\d+')
 DURATION = re.compile(r'\d{1,3}ms|\d+s|\d+m\d{1,2}s')
-PREFIXES = {'eco': 'x-ecolink-', 'inf': 'x-infer-'}
+PREFIXES = {'eco': 'x-ecolink-', 'inf': 'x-infer-', 'oth': 'x-other-'}
+WITH_CODES = ('inf', 'oth')  # errors: codes
+WITH_UNIX_TIME = ('inf',)   # reset: unix
 KEYS_WITH_TOKENS = ('metered', 'dry')
 # Never shown: what a backend says of itself and of its connection, and our own number that is off by default.
 HIDDEN = ('keep-alive', 'trailer', 'x-sluice-overhead-us', 'set-cookie')
@@ -53,7 +55,7 @@ def check_limits(answer, surface, has_limits):
     want(DURATION.fullmatch(answer.field('x-ratelimit-reset-requests')), 'reset-requests is no duration')
     want(answer.field('x-ratelimit-limit') == answer.field('x-ratelimit-limit-requests'), 'two limits')
     want(0 <= int(answer.field('x-ratelimit-remaining')) <= 100_000_000, 'remaining')
-    reset = int(answer.field('x-ratelimit-reset')) - (int(time.time()) if surface == 'inf' else 0)
+    reset = int(answer.field('x-ratelimit-reset')) - (int(time.time()) if surface in WITH_UNIX_TIME else 0)
     want(-2 <= reset <= 3600, f'x-ratelimit-reset: {answer.field("x-ratelimit-reset")}')
 
 
@@ -74,7 +76,7 @@ def check_refusal(answer, surface, code, param):
     known = CODES[code]
     want(answer.field('content-type') == 'application/json', 'content-type')
     body = answer.json()
-    if surface == 'inf':
+    if surface in WITH_CODES:
         want(set(body) == {'error'}, f'members {set(body)}')
         error = body['error']
         want(set(error) == {'code', 'message', 'details'}, f'members of error: {set(error)}')

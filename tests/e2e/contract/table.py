@@ -2,7 +2,7 @@
 
     where | who | request | answer | backend
 
-where    both, eco, inf: which surfaces; with .1 behind it: over HTTP/1.1 only.
+where    eco, inf, both of them, oth: which surfaces (oth is one of sluice.yaml's own, harness/cluster.py); with .1 behind it: over HTTP/1.1 only.
 who      whose key (suites/contract.py), or - for none.
 request  METHOD PATH BODY ; Field: value ; …    ~ is the surface's prefix, $NAME an instance as name:id, #NAME
          its id, $key the key, \\xNN a byte. BODY: nothing; `chat` (to the model solo) or `chat @MODEL "more":1`;
@@ -33,7 +33,7 @@ def read_lines(name):
 class Code:
     def __init__(self, type, status, infer_status, infer_code, repeat):
         self.type = type
-        self.status = {'eco': int(status), 'inf': int(infer_status)}
+        self.status = {'eco': int(status), 'inf': int(infer_status), 'oth': int(infer_status)}
         self.infer_code = infer_code
         self.repeat = repeat
 
@@ -45,7 +45,7 @@ class Row:
     def __init__(self, table, number, where, who, request, answer, backend=''):
         self.name = f'{table}.rows:{number}'
         where, _, version = where.partition('.')
-        self.surfaces = {'both': ('eco', 'inf'), 'eco': ('eco',), 'inf': ('inf',)}[where]
+        self.surfaces = {'both': ('eco', 'inf'), 'eco': ('eco',), 'inf': ('inf',), 'oth': ('oth',)}[where]
         self.is_http1_only = version == '1'
         self.who = who
         self.request_text, *self.field_texts = split(request)

@@ -54,6 +54,7 @@ limits:
     cors: https://console.example http://localhost:3000
   infer:
     cors: "*"
+  third: {{enabled: yes, prefix: /other/v2, key_prefix: oth_, header_prefix: x-other-, errors: codes}}
 timeouts:
   handshake: 30s
   head: 3s

@@ -10,10 +10,10 @@ from harness.h2 import DATA, END_HEADERS, END_STREAM, HEADERS, H2Client, block, 
 from harness.proc import wait_for
 from harness.suite import test
 
-PREFIX = {'eco': '/v1', 'inf': '/api/v1'}
-SURFACE = {'eco': 'ecolink', 'inf': 'infer'}
-KEY_PREFIX = {'eco': 'eco_', 'inf': 'sk-infer-'}
-OTHER = {'eco': 'inf', 'inf': 'eco'}
+PREFIX = {'eco': '/v1', 'inf': '/api/v1', 'oth': '/other/v2'}
+SURFACE = {'eco': 'ecolink', 'inf': 'infer', 'oth': 'third'}
+KEY_PREFIX = {'eco': 'eco_', 'inf': 'sk-infer-', 'oth': 'oth_'}
+OTHER = {'eco': 'inf', 'inf': 'oth', 'oth': 'eco'}
 NO_LIMITS = ('free-of-limits',)
 BEFORE_THE_KEY = ('invalid_api_key', 'bad_request', 'uri_too_long', 'headers_too_large', 'unsupported_coding',
                   'expectation_failed')
@@ -51,7 +51,7 @@ class Catalogue:
     def make_keys(self):
         self.cluster.put('account', 'suspended')
         self.cluster.top_up('suspended', 10)
-        for surface in ('eco', 'inf'):
+        for surface in SURFACE:
             for who, account, plan in (('main', 'main', 'wide'), ('other', 'other', 'wide'),
                                        ('poor', 'poor', 'wide'), ('revoked', 'main', 'wide'),
                                        ('suspended', 'suspended', 'wide'),
@@ -259,5 +259,5 @@ def add_section(name):
         Section(cluster, name, Http2(cluster)).run(lambda row: not row.is_http1_only)
 
 
-for section in ('endpoints', 'keys', 'fields', 'order', 'http', 'headers', 'edits', 'cors', 'limits'):
+for section in ('endpoints', 'keys', 'fields', 'order', 'http', 'headers', 'edits', 'cors', 'limits', 'third'):
     add_section(section)

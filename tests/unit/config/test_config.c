@@ -186,6 +186,29 @@ values_arrive_as_written(void **state)
 }
 
 static void
+a_surface_is_configuration(void **state)
+{
+	(void)state;
+	assert_int_equal(parse(PORTS LISTENERS "surfaces: {third: {enabled: yes, prefix: /x/v2, key_prefix: x-, "
+					       "header_prefix: x-x-, errors: codes, reset: unix}}\n"), ERR_OK);
+	assert_true(config.surfaces.third.enabled);
+	assert_false(config.surfaces.fourth.enabled);
+	assert_string_equal(config.surfaces.third.prefix, "/x/v2");
+	assert_int_equal(config.surfaces.third.errors, CONFIG_ERRORS_CODES);
+	assert_int_equal(config.surfaces.third.reset, CONFIG_RESET_UNIX);
+	assert_int_equal(config.surfaces.ecolink.errors, CONFIG_ERRORS_OPENAI);
+	assert_int_equal(config.surfaces.ecolink.reset, CONFIG_RESET_SECONDS);
+	assert_int_equal(config.surfaces.infer.errors, CONFIG_ERRORS_CODES);
+	assert_int_equal(config.surfaces.infer.reset, CONFIG_RESET_UNIX);
+	refuses(PORTS LISTENERS "surfaces: {third: {enabled: yes, prefix: /v1/x}}\n",
+		"3:42: error: prefix: its paths would be those of surface ecolink");
+	refuses(PORTS LISTENERS "surfaces: {third: {enabled: yes, prefix: /api/v1}}\n",
+		"3:42: error: prefix: its paths would be those of surface infer");
+	assert_int_equal(parse(PORTS LISTENERS "surfaces: {third: {prefix: /v1}}\n"), ERR_OK);
+	assert_int_equal(parse(PORTS LISTENERS "surfaces: {third: {enabled: yes, prefix: /v1x}}\n"), ERR_OK);
+}
+
+static void
 origins_are_written_as_browsers_write_them(void **state)
 {
 	static const char complaint[] = "3:26: error: cors: must be *, or origins such as "
@@ -453,6 +476,7 @@ main(void)
 		cmocka_unit_test(values_arrive_as_written),
 		cmocka_unit_test(what_a_port_does_and_whom_it_shares_with_can_be_said),
 		cmocka_unit_test(a_window_that_shrinks_and_a_tap_without_a_name_are_refused),
+		cmocka_unit_test(a_surface_is_configuration),
 		cmocka_unit_test(origins_are_written_as_browsers_write_them),
 		cmocka_unit_test(an_unknown_key_gets_the_nearest_known_one),
 		cmocka_unit_test(a_wrong_value_is_named_with_its_place_and_its_bounds),

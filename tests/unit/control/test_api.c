@@ -98,6 +98,24 @@ a_key_is_shown_once_and_works_at_once(void **state)
 }
 
 static void
+a_key_has_the_form_of_its_surface(void **state)
+{
+	struct world *w = make_world();
+
+	(void)state;
+	assert_int_equal(call(w, "POST", "/admin/v1/keys",
+			      "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"third\"}"), 201);
+	assert_memory_equal(text_at("/key"), "sk-third-", 9);
+	assert_string_equal(text_at("/surface"), "third");
+	assert_int_equal(call(w, "POST", "/admin/v1/keys/1/rotate", "{}"), 200);
+	assert_memory_equal(text_at("/key"), "sk-third-", 9);
+	assert_int_equal(call(w, "POST", "/admin/v1/keys",
+			      "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"fifth\"}"), 400);
+	assert_string_equal(text_at("/error/message"), "surface is none of ecolink, infer, third, fourth");
+	end_world(w);
+}
+
+static void
 rotating_ends_the_old_text_and_revoking_ends_the_key(void **state)
 {
 	struct world *w = make_world();
@@ -307,6 +325,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_key_is_shown_once_and_works_at_once),
+		cmocka_unit_test(a_key_has_the_form_of_its_surface),
 		cmocka_unit_test(rotating_ends_the_old_text_and_revoking_ends_the_key),
 		cmocka_unit_test(an_existing_key_can_be_brought_along_once),
 		cmocka_unit_test(top_ups_add_to_the_balance),

@@ -64,6 +64,8 @@ world_make(void)
 	w->control.instance = "test";
 	w->control.key_prefixes[SHM_SURFACE_ECOLINK] = "eco_";
 	w->control.key_prefixes[SHM_SURFACE_INFER] = "sk-infer-";
+	w->control.key_prefixes[SHM_SURFACE_THIRD] = "sk-third-";
+	w->control.key_prefixes[SHM_SURFACE_FOURTH] = "sk-fourth-";
 	assert_int_equal(store_open(&w->control.store, w->store_path), ERR_OK);
 	assert_int_equal(store_pepper(&w->control.store, w->control.pepper), ERR_OK);
 	assert_int_equal(ledger_init(&w->control.ledger, &w->control.store, "test", w->spool_path),

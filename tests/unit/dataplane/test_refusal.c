@@ -1,4 +1,4 @@
-/* Each refusal says the same thing in both surfaces' words, and what a client named cannot break out of it. */
+/* Each refusal says the same thing in the words of either form, and what a client named cannot break out of it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,17 +10,17 @@
 #include "json/scan.h"
 
 static const char *
-body_of(const struct refusal *refusal, enum shm_surface surface)
+body_of(const struct refusal *refusal, enum refusal_form form)
 {
 	static char text[REFUSAL_BODY_BYTES_MAX + 1];
-	uint32_t n = refusal_body(refusal, surface, (uint8_t *)text, REFUSAL_BODY_BYTES_MAX);
+	uint32_t n = refusal_body(refusal, form, (uint8_t *)text, REFUSAL_BODY_BYTES_MAX);
 
 	text[n] = '\0';
 	return text;
 }
 
 static void
-every_refusal_is_valid_json_on_both_surfaces(void **state)
+every_refusal_is_valid_json_in_either_form(void **state)
 {
 	char subject[256];
 
@@ -31,13 +31,13 @@ every_refusal_is_valid_json_on_both_surfaces(void **state)
 		struct refusal refusal = { .code = (enum refusal_code)code, .param = "model",
 					   .subject = bytes_make(subject, sizeof(subject)) };
 
-		for (int surface = 0; surface < SHM_SURFACE_COUNT; surface++) {
+		for (int form = 0; form < REFUSAL_FORM_COUNT; form++) {
 			struct json_scan scan;
-			uint16_t status = refusal_status(refusal.code, (enum shm_surface)surface);
+			uint16_t status = refusal_status(refusal.code, (enum refusal_form)form);
 
 			json_scan_init(&scan);
 			assert_int_equal(json_scan_feed(&scan, bytes_from_text(body_of(
-								       &refusal, (enum shm_surface)surface))),
+								       &refusal, (enum refusal_form)form))),
 					 ERR_OK);
 			assert_int_equal(json_scan_end(&scan), ERR_OK);
 			assert_true(status >= 400 && status <= 599 && status != 408 && status != 409);
@@ -53,16 +53,16 @@ the_words_are_those_of_the_contract(void **state)
 
 	(void)state;
 	assert_string_equal(
-		body_of(&refusal, SHM_SURFACE_ECOLINK),
+		body_of(&refusal, REFUSAL_FORM_OPENAI),
 		"{\"error\":{\"message\":\"The model does not exist, or its instance is not running. (a\\\"b)\","
 		"\"type\":\"invalid_request_error\",\"param\":\"model\",\"code\":\"model_not_found\"},"
 		"\"message\":\"The model does not exist, or its instance is not running. (a\\\"b)\"}");
 	assert_string_equal(
-		body_of(&refusal, SHM_SURFACE_INFER),
+		body_of(&refusal, REFUSAL_FORM_CODES),
 		"{\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"The model does not exist, or its instance "
 		"is not running. (a\\\"b)\",\"details\":{\"field\":\"model\"}}}");
-	assert_int_equal(refusal_status(REFUSAL_INVALID_JSON, SHM_SURFACE_ECOLINK), 400);
-	assert_int_equal(refusal_status(REFUSAL_INVALID_JSON, SHM_SURFACE_INFER), 422);
+	assert_int_equal(refusal_status(REFUSAL_INVALID_JSON, REFUSAL_FORM_OPENAI), 400);
+	assert_int_equal(refusal_status(REFUSAL_INVALID_JSON, REFUSAL_FORM_CODES), 422);
 	assert_true(refusal_forbids_retry(REFUSAL_INSUFFICIENT_BALANCE));
 	assert_true(refusal_forbids_retry(REFUSAL_UPSTREAM_FAILED));
 	assert_false(refusal_forbids_retry(REFUSAL_NO_HEALTHY_REGION));
@@ -73,7 +73,7 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_refusal_is_valid_json_on_both_surfaces),
+		cmocka_unit_test(every_refusal_is_valid_json_in_either_form),
 		cmocka_unit_test(the_words_are_those_of_the_contract),
 	};
 
