@@ -158,10 +158,10 @@ find_route(struct bytes path)
 static bool
 check_size(const struct h1_request *request, const struct admission *a, struct refusal *refusal)
 {
-	if (request->head.framing == H1_BODY_LENGTH &&
-	    request->head.content_length > a->body_bytes_max)
-		return refuse(refusal, REFUSAL_PAYLOAD_TOO_LARGE);
-	return true;
+	if (request->head.framing != H1_BODY_LENGTH || request->head.content_length <= a->body_bytes_max)
+		return true;
+	refusal->limit_bytes = a->body_bytes_max;
+	return refuse(refusal, REFUSAL_PAYLOAD_TOO_LARGE);
 }
 
 /* What the body is said to be must be what is read of it. */
@@ -240,10 +240,11 @@ static enum shm_surface
 surface_of(const struct worker *w, struct bytes *path)
 {
 	for (int i = 0; i < SHM_SURFACE_COUNT; i++) {
-		struct bytes prefix = bytes_from_text(w->config.surfaces[i].prefix);
+		const struct worker_surface *surface = &w->config.surfaces[i];
+		struct bytes prefix = surface->enabled ? bytes_from_text(surface->prefix) : BYTES_NONE;
 
-		if (!w->config.surfaces[i].enabled || !bytes_starts_with(*path, prefix) ||
-		    path->len <= prefix.len || path->ptr[prefix.len] != '/')
+		if (!surface->enabled || !bytes_starts_with(*path, prefix) || path->len <= prefix.len ||
+		    path->ptr[prefix.len] != '/')
 			continue;
 		bytes_advance(path, prefix.len);
 		return (enum shm_surface)i;

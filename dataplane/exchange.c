@@ -174,7 +174,8 @@ exchange_body(struct worker *w, struct exchange *x, struct bytes piece, struct r
 
 	x->received_bytes += piece.len;
 	if (x->received_bytes > x->admission.body_bytes_max) {
-		refusal->code = REFUSAL_PAYLOAD_TOO_LARGE;
+		*refusal = (struct refusal){ .code = REFUSAL_PAYLOAD_TOO_LARGE,
+					     .limit_bytes = x->admission.body_bytes_max };
 		return false;
 	}
 	if (x->admission.body_kind == BODY_IS_NONE)

@@ -88,7 +88,8 @@ is_same_account(const struct worker *w, const struct admission *a)
 {
 	struct shm_account account;
 
-	return shm_read_account(&w->shm, a->account_entry, &account) == ERR_OK && account.account_id == a->account_id;
+	return shm_read_account(&w->shm, a->account_entry, &account) == ERR_OK &&
+	       account.account_id == a->account_id;
 }
 
 static bool

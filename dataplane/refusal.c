@@ -74,6 +74,11 @@ emit_message(struct h1_writer *w, const struct refusal *refusal)
 		emit_escaped(w, refusal->subject);
 		emit(w, ")");
 	}
+	if (refusal->limit_bytes > 0) {
+		emit(w, " (at most ");
+		h1_emit_number(w, refusal->limit_bytes);
+		emit(w, " bytes)");
+	}
 	emit(w, "\"");
 }
 

@@ -27,6 +27,7 @@ struct refusal {
 	const char *param;       /* the field it is about, or NULL. Static memory. */
 	const char *message;     /* instead of the code's own, or NULL. Static memory. */
 	struct bytes subject;    /* what the client named (a model), shown behind the message; may be empty */
+	uint64_t limit_bytes;    /* what was exceeded, shown behind the message; 0: nothing */
 	uint64_t retry_after_ns; /* 0: no retry-after field */
 	const char *allow;       /* with 405 */
 };

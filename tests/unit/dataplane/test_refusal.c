@@ -61,6 +61,10 @@ the_words_are_those_of_the_contract(void **state)
 		body_of(&refusal, REFUSAL_FORM_CODES),
 		"{\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"The model does not exist, or its instance "
 		"is not running. (a\\\"b)\",\"details\":{\"field\":\"model\"}}}");
+	refusal = (struct refusal){ .code = REFUSAL_PAYLOAD_TOO_LARGE, .limit_bytes = 1048576 };
+	assert_string_equal(body_of(&refusal, REFUSAL_FORM_CODES),
+			    "{\"error\":{\"code\":\"PAYLOAD_TOO_LARGE\",\"message\":\"The body is larger than "
+			    "this path allows. (at most 1048576 bytes)\",\"details\":{}}}");
 	assert_int_equal(refusal_status(REFUSAL_INVALID_JSON, REFUSAL_FORM_OPENAI), 400);
 	assert_int_equal(refusal_status(REFUSAL_INVALID_JSON, REFUSAL_FORM_CODES), 422);
 	assert_true(refusal_forbids_retry(REFUSAL_INSUFFICIENT_BALANCE));
