@@ -170,10 +170,10 @@ def compare(cluster, reports, kills):
     return compared
 
 
-@test('canary.marks', seconds=900)
+@test('canary.marks', seconds=2000)
 def marks(cluster):
     wanted = int(os.environ.get('SLUICE_CANARIES', '0'))
-    until = time.monotonic() + (800 if wanted else SECONDS)
+    until = time.monotonic() + (1800 if wanted else SECONDS)
     count = -(-wanted // PROCESSES) if wanted else 1 << 30
     for name in BACKENDS:
         cluster.backends[name].mark()
