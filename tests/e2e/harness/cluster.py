@@ -1,6 +1,6 @@
 """A whole Sluice: certificate, configuration, control, dataplane, backends and what is for sale.
 
-Layouts: "two-workers" and "one-worker" on AF_PACKET, "short-timers" as the first but with little patience,
+Layouts: "two-workers" and "one-worker" on AF_PACKET, "many-pods" as the first but with hundreds of pods at once,
 "tap" with two queues of a TAP device, and "direct", where clients speak to a backend without a router.
 """
 import json
@@ -79,7 +79,7 @@ admin:
   token_file: {folder}/admin.token
 probes:
   interval: {probe}ms
-  timeout: 200ms
+  timeout: {probe_timeout}ms
   rise: 1
   fall: 2
 '''
@@ -245,10 +245,10 @@ class Cluster:
                                        **self.timers(), **self.tightness()))
 
     def timers(self):
-        """In milliseconds. Where timers are short, pods are many, and their probes would be the load."""
-        if self.layout == 'short-timers':
-            return {'patience': 1000, 'keep_alive': 300, 'probe': 5000}
-        return {'patience': 3000, 'keep_alive': 1000, 'probe': 200}
+        """In milliseconds. Of many pods the probes would be the load, and all their backend's requests come at once."""
+        if self.layout == 'many-pods':
+            return {'patience': 6000, 'keep_alive': 2000, 'probe': 5000, 'probe_timeout': 3000}
+        return {'patience': 3000, 'keep_alive': 1000, 'probe': 200, 'probe_timeout': 200}
 
     def tightness(self):
         """Where each limit can be met by itself: what the suite limits knows of."""
