@@ -65,7 +65,7 @@ timeouts:
   between_events: {patience}ms
   keep_alive: {keep_alive}ms
   http2_window: 8s
-  drain: 2s
+  drain: 4s
 routing:
   retry_burst: 10
 {routing}spool:
