@@ -9,6 +9,8 @@ from harness.proc import wait_for
 from harness.suite import test
 
 QUEUED_BYTES_MAX = 256 * 1024
+# A window counts bytes, and a segment of a few events does not fill its packet.
+HELD_BYTES_MAX = 2 * QUEUED_BYTES_MAX
 PACKET_BYTES = 2048
 
 
@@ -88,7 +90,7 @@ def slow_reader(cluster):
     queued = max(worker['tcp_unacked_bytes_max'] for worker in cluster.workers_counters())
     assert 0 < queued <= QUEUED_BYTES_MAX, f'{queued} bytes wait for one client'
     held = (cluster.counter('pool_packets_used') - idle) * PACKET_BYTES
-    assert held <= QUEUED_BYTES_MAX, f'{held} bytes of packets are held on both sides together'
+    assert held <= HELD_BYTES_MAX, f'{held} bytes of packets are held on both sides together'
     with cluster.client() as other:
         assert other.ask(cluster.key, chat(model='solo')).status == 200
     client.reset()
