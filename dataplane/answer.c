@@ -255,15 +255,6 @@ emit_named(struct worker *w, struct h1_writer *writer, struct bytes name, uint32
 	return true;
 }
 
-static int
-hex_value(uint8_t c)
-{
-	return c >= '0' && c <= '9' ? c - '0' :
-	       c >= 'a' && c <= 'f' ? c - 'a' + 10 :
-	       c >= 'A' && c <= 'F' ? c - 'A' + 10 :
-				      -1;
-}
-
 /* A name as it stands in a path: SDKs write its '/' and ':' as %2F and %3A. Of one that is too long or wrong
  * nothing is left, and so no model has it. */
 static struct bytes
@@ -275,8 +266,8 @@ decode_name(struct bytes text, uint8_t name[SHM_NAME_BYTES])
 		uint8_t c = text.ptr[0];
 
 		if (c == '%') {
-			int high = text.len > 2 ? hex_value(text.ptr[1]) : -1;
-			int low = text.len > 2 ? hex_value(text.ptr[2]) : -1;
+			int high = text.len > 2 ? bytes_hex_digit(text.ptr[1]) : -1;
+			int low = text.len > 2 ? bytes_hex_digit(text.ptr[2]) : -1;
 
 			if (high < 0 || low < 0)
 				return BYTES_NONE;
