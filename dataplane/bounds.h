@@ -14,8 +14,8 @@
 #define BODY_BLOCK_BYTES (16 * 1024)
 
 /* What one client may have queued in TCP before its backend is not read any more, and the level at which
- * reading starts again. Together with one receive window of the backend (tcp.upstreams.receive_max) they bound what
- * a slow reader can hold. */
+ * reading starts again. Together with one receive window of the backend (tcp.upstreams.receive_max) they
+ * bound what a slow reader can hold. */
 #define CLIENT_UNACKED_BYTES_HIGH (64 * 1024)
 #define CLIENT_UNACKED_BYTES_LOW (32 * 1024)
 
