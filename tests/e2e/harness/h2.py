@@ -84,9 +84,11 @@ class Stream(Response):
     def __init__(self, number):
         super().__init__(None, [])
         self.number = number
+        self.body = bytearray()  # megabytes come in pieces
         self.reset = None  # the error code of RST_STREAM
         self.frames = []  # payloads of DATA frames
         self.interim = []  # statuses 1xx
+        self.window = 65536  # what it may still send, once the router's SETTINGS are there
 
     @property
     def over(self):
@@ -225,6 +227,8 @@ class H2Client:
             self.goaway = struct.unpack('>II', payload[:8])
         elif kind == WINDOW_UPDATE:
             self.updates += struct.unpack('>I', payload)[0]
+            if stream:
+                stream.window += struct.unpack('>I', payload)[0]
         elif kind == RST_STREAM and stream:
             stream.reset = struct.unpack('>I', payload)[0]
         elif kind == HEADERS:

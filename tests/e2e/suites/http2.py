@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 
+from harness import net
 from harness.backend import expected
 from harness.client import CHAT, chat, elapsed, sim
 from harness.cluster import NAME, PORT
@@ -12,6 +14,7 @@ from harness.h2 import (CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, INITIAL_
                         INTERNAL_ERROR, MAX_CONCURRENT_STREAMS, NO_ERROR, H2Client, block, frame)
 from harness.proc import run, wait_for
 from harness.suite import Skip, test
+from suites import endpoints
 
 FIRST_WINDOW = 65535
 
@@ -210,6 +213,67 @@ def beside(cluster):
     for thread in threads:
         thread.join()
     assert not wrong, wrong
+
+
+def pour(client, stream, data, until):
+    """Sends as the stream's window allows, and reads what comes, until so many bytes were sent or nothing moves."""
+    sent = moved = 0
+    while sent < until:
+        size = min(stream.window, 16384, until - sent)
+        if size > 0:
+            client.send(frame(DATA, 0, stream.number, data[sent:sent + size]))
+            sent, stream.window, moved = sent + size, stream.window - size, 0
+        # Two answers to pings without a byte more: the router has seen all, and asks for none.
+        elif moved == 2:
+            break
+        else:
+            moved += 1
+            client.ping()
+            time.sleep(0.2)
+        while client.socket.pending():
+            client.read_frame()
+    return sent
+
+
+@test('http2.bodies-wait-for-their-backend', seconds=90)
+def bodies_wait(cluster):
+    """Ping and pong inside one stream; and a body that its backend does not take waits alone, for itself."""
+    instance = endpoints.catalogue(cluster)
+    base = f'/inference-instances/{instance}/proxy/echo'
+    echo = endpoints.Echo()
+    try:
+        cluster.put('pod', 'echo', address=net.HOST4, port=echo.port)
+        cluster.put('deployment', 'tool-mv', pods=['echo'])
+        with H2Client(cluster, timeout=30) as client:
+            wait_for(lambda: client.request('GET', base, cluster.key).field('x-kept') == '2', 5)
+            stream = client.new_stream()
+            client.send(frame(HEADERS, END_HEADERS, stream.number, block(client.fields('POST', base, cluster.key))))
+            for turn in range(5):
+                client.send(frame(DATA, END_STREAM if turn == 4 else 0, stream.number, b'ping%d' % turn))
+                client.read_until(lambda: stream.body.endswith(b'ping%d' % turn))
+            assert client.finish(stream).complete and stream.body == b'ping0ping1ping2ping3ping4'
+            data = os.urandom(24 << 20)
+            echo.received = 0
+            echo.reads.clear()
+            stream = client.new_stream()
+            head = client.fields('PUT', base, cluster.key) + [('content-length', str(len(data)))]
+            client.send(frame(HEADERS, END_HEADERS, stream.number, block(head)))
+            sent = pour(client, stream, data, len(data))
+            blocks = cluster.counter('pool_blocks_used')
+            assert sent < 12 << 20, f'{sent} bytes were taken for a backend that takes none'
+            assert blocks < 32, f'{blocks} blocks are held'
+            other = client.request('POST', CHAT, cluster.key, chat(sim('tokens=20 seed=3'), stream=True))
+            assert other.complete and other.body == wanted(cluster, 'tokens=20 seed=3')
+            echo.reads.set()
+            while sent < len(data):
+                client.read_until(lambda: stream.window > 0)
+                sent += pour(client, stream, memoryview(data)[sent:], min(stream.window, len(data) - sent))
+            client.send(frame(DATA, END_STREAM, stream.number))
+            client.finish(stream)
+            assert stream.complete and stream.body == data and echo.received == len(data)
+    finally:
+        cluster.put('deployment', 'tool-mv', pods=['solo'])
+        echo.close()
 
 
 def have(program):
