@@ -33,10 +33,11 @@ h2_alloc(struct h2 *h, size_t bytes)
 void
 h2_release(struct h2 *h, void *block)
 {
-	struct tag *tag = (struct tag *)block - 1;
+	struct tag *tag;
 
 	if (block == NULL)
 		return;
+	tag = (struct tag *)block - 1;
 	CHECK(h->bytes >= tag->bytes);
 	h->bytes -= tag->bytes;
 	arena_release(h->shared->arena, tag);

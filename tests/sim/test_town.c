@@ -375,6 +375,8 @@ a_stop_refuses_cuts_and_settles_what_runs(void **state)
 	assert_int_equal(t->requests[0].tries, 0);
 	assert_int_equal(t->requests[1].status, 503);
 	assert_int_equal(t->requests[1].tries, 1);
+	/* Ours, and not for want of a region. */
+	assert_int_equal(counted(COUNTER_REFUSED_REGION), 0);
 	assert_true(t->requests[2].was_cut);
 	assert_int_equal(counted(COUNTER_STREAMS_CUT), 1);
 	for (uint32_t i = 0; i < PODS; i++)

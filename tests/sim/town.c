@@ -87,12 +87,15 @@ send_raw(struct town *t, struct town_conn *c, struct bytes wire)
 	while (wire.len > 0) {
 		struct pkt *p = pkt_alloc(&t->town_payload);
 		uint32_t n = wire.len < 1400 ? (uint32_t)wire.len : 1400;
+		enum err verdict;
 
 		CHECK(p != NULL);
 		memcpy(pkt_append(p, n), wire.ptr, n);
 		bytes_advance(&wire, n);
-		if (tcp_send(t->town_tcp, c->conn, p, false) != ERR_OK)
-			town_fail(t, "the town cannot send");
+		verdict = tcp_send(t->town_tcp, c->conn, p, false);
+		if (verdict != ERR_OK)
+			town_fail(t, "%s %u cannot send: %s", c->is_backend ? "backend of" : "client", c->client,
+				  err_name(verdict));
 	}
 }
 
@@ -114,6 +117,9 @@ shake_hands(struct town *t, struct town_conn *c, struct bytes *in)
 	}
 }
 
+/* Pieces in flight: TCP keeps a range for each, and has 256 of a connection. */
+#define PIECES_UNACKED_MAX 100u
+
 /* Sends the next piece if it is time and there is room. */
 void
 conn_pump(struct town *t, struct town_conn *c)
@@ -130,7 +136,8 @@ conn_pump(struct town *t, struct town_conn *c)
 		struct tls_out out = { record, sizeof(record), 0 };
 
 		if (tcp_send_room(t->town_tcp, c->conn) < 2 * n + 200 ||
-		    tcp_unacked(t->town_tcp, c->conn) > 60000) {
+		    tcp_unacked(t->town_tcp, c->conn) > 60000 ||
+		    tcp_unacked(t->town_tcp, c->conn) > PIECES_UNACKED_MAX * n) {
 			c->send_at_ns = t->now_ns + 5 * NSEC_PER_MSEC;
 			return;
 		}
