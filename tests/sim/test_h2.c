@@ -170,7 +170,8 @@ put(uint8_t type, uint8_t flags, uint32_t stream, struct bytes payload)
 		return;
 	put_number(head + 5, stream);
 	conn_write(t, client, head, sizeof(head));
-	conn_write(t, client, payload.ptr, (uint32_t)payload.len);
+	if (payload.len > 0)
+		conn_write(t, client, payload.ptr, (uint32_t)payload.len);
 	client->send_at_ns = t->now_ns;
 	sent_bytes += sizeof(head) + payload.len;
 }
