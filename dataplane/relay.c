@@ -831,11 +831,22 @@ put_error_event(struct worker *w, struct exchange *x)
 	put_payload(w, x, bytes_make(writer.ptr, writer.len));
 }
 
+/* The last event has been passed on, and settled the request: only the end of the backend's framing was missing. */
+static bool
+has_said_all(const struct exchange *x)
+{
+	return x->is_events && x->settled && x->event.bytes == 0 && !x->event_passing;
+}
+
 void
 relay_cut(struct worker *w, struct exchange *x)
 {
 	struct stream *s = x->stream;
 
+	if (has_said_all(x)) {
+		exchange_finished(w, x);
+		return;
+	}
 	settle_exchange(w, x, x->timed_out ? USAGE_TIMEOUT : USAGE_UPSTREAM_ERROR);
 	worker_count(w, COUNTER_STREAMS_CUT);
 	if (x->is_events && !x->event_passing)

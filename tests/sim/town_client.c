@@ -275,14 +275,14 @@ client_check_cut(struct town *t, const struct town_request *r, struct town_answe
 static bool
 is_too_slow(const struct town *t, const struct town_request *r)
 {
-	return r->is_trickled && t->now_ns - r->sent_ns >= worker_times_default.body_grace_ns;
+	return r->tries == 0 && t->now_ns - r->sent_ns >= worker_times_default.body_grace_ns;
 }
 
-/* Cut off without a word, and not before its grace was over. */
+/* Cut off without a word, and not before its grace was over: it trickled, or the network lost so much of it. */
 static void
-check_trickled(struct town *t, const struct town_conn *c, const struct town_request *r)
+check_slow(struct town *t, const struct town_conn *c, const struct town_request *r)
 {
-	if (c->in_len > 0 || r->tries > 0 || !is_too_slow(t, r))
+	if (c->in_len > 0 || !is_too_slow(t, r))
 		town_fail(t, "request %u: cut off after %.3f s, with %u bytes of an answer", r->index,
 			  (double)(t->now_ns - r->sent_ns) / 1e9, c->in_len);
 }
@@ -338,8 +338,8 @@ client_lost(struct town *t, struct town_conn *c)
 	}
 	if (decode(t, c, &a) > 0)
 		town_fail(t, "request %u: complete only when the connection was lost", r->index);
-	if (r->is_trickled)
-		check_trickled(t, c, r);
+	if (r->is_trickled || (c->in_len == 0 && is_too_slow(t, r)))
+		check_slow(t, c, r);
 	else
 		client_check_cut(t, r, &a, err_name(c->reason));
 	r->was_cut = true;
