@@ -831,7 +831,7 @@ put_error_event(struct worker *w, struct exchange *x)
 	put_payload(w, x, bytes_make(writer.ptr, writer.len));
 }
 
-/* The last event has been passed on, and settled the request: only the end of the backend's framing was missing. */
+/* The last event was passed on, and settled the request: only the end of the backend's framing was missing. */
 static bool
 has_said_all(const struct exchange *x)
 {

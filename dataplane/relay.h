@@ -15,6 +15,6 @@ void relay_run(struct worker *w, struct exchange *x);
 /* The timer fired: a stream whose first event is not due yet gets a comment. False: it is due. */
 bool relay_keep_alive(struct worker *w, struct exchange *x);
 
-/* The backend is lost after the answer began: says so if the stream allows, then cuts. A stream whose last event was
- * passed on ends well. */
+/* The backend is lost after the answer began: says so if the stream allows, then cuts. A stream whose last event
+ * was passed on ends well. */
 void relay_cut(struct worker *w, struct exchange *x);
