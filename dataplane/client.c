@@ -377,11 +377,18 @@ end(struct worker *w, struct client *c)
 	client_make_ready(w, c);
 }
 
-void
-client_wait(struct worker *w, struct client *c)
+/* What the client takes counts from here. */
+static void
+note_progress(const struct worker *w, struct client *c)
 {
 	c->progress_at_ns = w->now_ns;
 	c->acked_bytes = c->sent_bytes - tcp_unacked(w->tcp, c->conn);
+}
+
+void
+client_wait(struct worker *w, struct client *c)
+{
+	note_progress(w, c);
 	c->starved = false;
 	set_state(w, c, CLIENT_WAIT, w->config.times.stall_ns / STALL_LOOKS);
 }
@@ -855,10 +862,12 @@ step_h2(struct worker *w, struct client *c)
 static void
 turn_h2(struct worker *w, struct client *c)
 {
-	if (!h2_turn(w, c))
+	if (!h2_turn(w, c)) {
 		end_h2(w, c);
-	else if (h2_needs_look(c))
+	} else if (h2_needs_look(c)) {
+		note_progress(w, c); /* nothing was looked at since the last stream ended */
 		set_timer(w, c, H2_LOOK_NS);
+	}
 }
 
 static void
@@ -1024,6 +1033,10 @@ body_may_wait(struct worker *w, struct client *c)
 void
 client_timer_expired(struct worker *w, struct client *c)
 {
+	if (c->broken) {
+		client_abort(w, c);
+		return;
+	}
 	switch (c->state) {
 	case CLIENT_WAIT:
 		look_for_stall(w, c);

@@ -27,6 +27,14 @@ CHECK_STATIC(H2_HEAD_MEMORY_BYTES <= HEAD_BUFFER_BYTES, "a head of HTTP/2 fits w
 /* Streams that get room in one turn; the rest in the next. */
 #define RESUMED_MAX 128
 
+/* Whether so many eighths of everybody's memory are in use: the last quarter is for connections that are there, the last
+ * eighth for streams that are. */
+static bool
+is_used_to(const struct h2_shared *shared, uint32_t eighths)
+{
+	return h2_shared_bytes_used(shared) > shared->limits.bytes / 8 * eighths;
+}
+
 /* --- streams ------------------------------------------------------------------------- */
 
 static struct h2_stream *
@@ -197,9 +205,10 @@ head_complete(struct worker *w, struct h2 *h, bool end_stream)
 			if (!end_stream)
 				push_body(w, s, false);
 		}
-		if (++h->requests >= w->config.limits.requests)
-			leave(h);
 	}
+	/* A head that is refused is one, too. */
+	if (++h->requests >= w->config.limits.requests)
+		leave(h);
 	worker_head_put(w, c->head);
 	c->head = NULL;
 	if (verdict == ERR_OK && end_stream)
@@ -228,7 +237,7 @@ begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_d
 		return 0;
 	/* A head that nghttp2 has refused on its way is not ended; its stream is being reset. */
 	h->begun = NULL;
-	s = stream_new(h, frame->hd.stream_id);
+	s = is_used_to(h->shared, 7) ? NULL : stream_new(h, frame->hd.stream_id);
 	if (s != NULL && c->head == NULL)
 		c->head = worker_head_get(w);
 	if (s == NULL || c->head == NULL) {
@@ -477,7 +486,7 @@ begin_session(struct h2 *h)
 bool
 h2_open(struct worker *w, struct client *c)
 {
-	struct h2 *h = arena_alloc(w->h2->arena, sizeof(*h));
+	struct h2 *h = is_used_to(w->h2, 6) ? NULL : arena_alloc(w->h2->arena, sizeof(*h));
 
 	if (h == NULL) {
 		worker_count_verdict(w, ERR_H2_MEMORY);
@@ -662,7 +671,7 @@ look_at_stream(struct worker *w, struct h2 *h, struct h2_stream *s)
 		h2_reset(h, s->id, NGHTTP2_CANCEL);
 		return;
 	}
-	if (h2_waiting_bytes(s) == 0 || s->taken_bytes - s->seen_bytes >= TAKEN_BYTES_MIN) {
+	if ((h2_waiting_bytes(s) == 0 && !s->ended && !s->cut) || s->taken_bytes - s->seen_bytes >= TAKEN_BYTES_MIN) {
 		s->seen_bytes = s->taken_bytes;
 		s->progress_at_ns = w->now_ns;
 	} else if (w->now_ns - s->progress_at_ns >= times->h2_window_ns) {

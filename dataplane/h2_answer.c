@@ -12,7 +12,8 @@
 
 /* What may wait for a client before its backend is not read any more. */
 #define WAITING_BYTES_HIGH BODY_BLOCK_BYTES
-#define FIELDS_MAX (H1_FIELDS_MAX + 16)
+/* A backend's, and :status, cache-control, 3 of the request, 6 and 3 of its limits, 3 of CORS. */
+#define FIELDS_MAX (H1_FIELDS_MAX + 32)
 
 /* --- head ------------------------------------------------------------------------ */
 

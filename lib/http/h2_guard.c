@@ -63,12 +63,19 @@ count_empty(struct h2_guard *guard)
 
 /* --- frames ---------------------------------------------------------------------- */
 
+/* One of a kind that each stream has once is free; more of them are for streams that are gone. */
 static enum err
-handle_data(struct h2_guard *guard, uint8_t flags)
+count_once(struct h2_guard *guard, uint32_t *seen, uint64_t now_ns)
+{
+	return *seen < guard->streams ? ((*seen)++, ERR_OK) : count_control(guard, now_ns);
+}
+
+static enum err
+handle_data(struct h2_guard *guard, uint8_t flags, uint64_t now_ns)
 {
 	if (flags & FLAG_END_STREAM) {
 		guard->empty_frames = 0;
-		return ERR_OK;
+		return guard->frame_bytes == 0 ? count_once(guard, &guard->empty_ends, now_ns) : ERR_OK;
 	}
 	if (guard->frame_bytes == 0)
 		return count_empty(guard);
@@ -103,15 +110,19 @@ handle_block(struct h2_guard *guard, uint8_t flags)
 }
 
 static enum err
-handle_headers(struct h2_guard *guard, uint32_t stream, uint8_t flags)
+handle_headers(struct h2_guard *guard, uint32_t stream, uint8_t flags, uint64_t now_ns)
 {
+	enum err verdict = ERR_OK;
+
 	if (stream > guard->last_stream) {
 		guard->last_stream = stream;
 		guard->streams++;
+	} else {
+		verdict = count_once(guard, &guard->trailers, now_ns);
 	}
 	guard->continuations = 0;
 	guard->block_bytes = 0;
-	return handle_block(guard, flags);
+	return verdict == ERR_OK ? handle_block(guard, flags) : verdict;
 }
 
 static enum err
@@ -126,9 +137,9 @@ handle_frame(struct h2_guard *guard, uint64_t now_ns)
 	guard->preface_done = true;
 	switch (head[3]) {
 	case FRAME_DATA:
-		return handle_data(guard, head[4]);
+		return handle_data(guard, head[4], now_ns);
 	case FRAME_HEADERS:
-		return handle_headers(guard, stream, head[4]);
+		return handle_headers(guard, stream, head[4], now_ns);
 	case FRAME_CONTINUATION:
 		if (++guard->continuations > H2_CONTINUATIONS_MAX)
 			return ERR_H2_BLOCK_TOO_LARGE;

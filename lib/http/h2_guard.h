@@ -46,6 +46,8 @@ struct h2_guard {
 	uint32_t continuations;
 	uint32_t block_bytes;
 	uint32_t empty_frames;
+	uint32_t empty_ends; /* DATA frames that only end a stream */
+	uint32_t trailers;   /* HEADERS on a stream that was begun before */
 	uint64_t priorities;
 	uint64_t updates;
 	uint64_t data_frames; /* ours */

@@ -936,6 +936,27 @@ idleness_ends_after_five_minutes(void **state)
 	finish();
 }
 
+/* Its answer is under way, and nothing of it acknowledged, when the connection is looked at a second later. */
+static void
+an_answer_after_an_idle_minute_is_not_stalled(void **state)
+{
+	struct link_faults far;
+
+	(void)state;
+	begin_greeted();
+	answer_with_stream();
+	go(60 * SEC);
+	far = t->plan.link[0];
+	far.delay_ns = 220 * MS;
+	link_set_faults(t->link[0], &far);
+	link_set_faults(t->link[1], &far);
+	put_chat(1);
+	go(20 * SEC);
+	assert_true(heard.stream[0].status == 200 && heard.stream[0].is_ended);
+	assert_goes_on();
+	finish();
+}
+
 static void
 a_connection_has_a_thousand_requests(void **state)
 {
@@ -1032,6 +1053,7 @@ main(void)
 		cmocka_unit_test(t74_the_stream_beyond_the_hundredth_is_refused),
 		cmocka_unit_test(t75_a_preface_has_ten_seconds),
 		cmocka_unit_test(idleness_ends_after_five_minutes),
+		cmocka_unit_test(an_answer_after_an_idle_minute_is_not_stalled),
 		cmocka_unit_test(a_connection_has_a_thousand_requests),
 		cmocka_unit_test(draining_is_said_and_what_runs_is_finished),
 		cmocka_unit_test(a_slow_body_ends_its_own_stream),

@@ -168,6 +168,23 @@ control_frames_have_a_budget(void **state)
 }
 
 static void
+frames_of_streams_that_are_gone_have_a_budget(void **state)
+{
+	enum err verdict;
+
+	(void)state;
+	begin();
+	assert_int_equal(frame(1, HEADERS, END_HEADERS, 1, 0x82), ERR_OK);
+	/* The stream itself, its trailers, and then as many as control frames. */
+	assert_int_equal(taken(1, HEADERS, END_HEADERS | END_STREAM, 0x82, &verdict), 1 + H2_CONTROLS_MAX);
+	assert_int_equal(verdict, ERR_H2_FLOOD);
+	begin();
+	assert_int_equal(frame(1, HEADERS, END_HEADERS, 1, 0x82), ERR_OK);
+	assert_int_equal(taken(0, DATA, END_STREAM, 0, &verdict), 1 + H2_CONTROLS_MAX);
+	assert_int_equal(verdict, ERR_H2_FLOOD);
+}
+
+static void
 priorities_are_counted_by_stream(void **state)
 {
 	enum err verdict;
@@ -262,6 +279,7 @@ main(void)
 		cmocka_unit_test(a_header_block_has_few_frames_and_bytes),
 		cmocka_unit_test(empty_frames_do_not_follow_each_other),
 		cmocka_unit_test(control_frames_have_a_budget),
+		cmocka_unit_test(frames_of_streams_that_are_gone_have_a_budget),
 		cmocka_unit_test(priorities_are_counted_by_stream),
 		cmocka_unit_test(window_updates_follow_what_was_sent),
 		cmocka_unit_test(who_resets_most_streams_is_wasteful),
