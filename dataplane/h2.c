@@ -27,8 +27,8 @@ CHECK_STATIC(H2_HEAD_MEMORY_BYTES <= HEAD_BUFFER_BYTES, "a head of HTTP/2 fits w
 /* Streams that get room in one turn; the rest in the next. */
 #define RESUMED_MAX 128
 
-/* Whether so many eighths of everybody's memory are in use: the last quarter is for connections that are there, the last
- * eighth for streams that are. */
+/* Whether so many eighths of everybody's memory are in use: the last quarter is for connections that are there, the
+ * last eighth for streams that are. */
 static bool
 is_used_to(const struct h2_shared *shared, uint32_t eighths)
 {
@@ -671,7 +671,8 @@ look_at_stream(struct worker *w, struct h2 *h, struct h2_stream *s)
 		h2_reset(h, s->id, NGHTTP2_CANCEL);
 		return;
 	}
-	if ((h2_waiting_bytes(s) == 0 && !s->ended && !s->cut) || s->taken_bytes - s->seen_bytes >= TAKEN_BYTES_MIN) {
+	if ((h2_waiting_bytes(s) == 0 && !s->ended && !s->cut) ||
+	    s->taken_bytes - s->seen_bytes >= TAKEN_BYTES_MIN) {
 		s->seen_bytes = s->taken_bytes;
 		s->progress_at_ns = w->now_ns;
 	} else if (w->now_ns - s->progress_at_ns >= times->h2_window_ns) {
