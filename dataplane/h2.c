@@ -27,8 +27,8 @@ CHECK_STATIC(H2_HEAD_MEMORY_BYTES <= HEAD_BUFFER_BYTES, "a head of HTTP/2 fits w
 /* Streams that get room in one turn; the rest in the next. */
 #define RESUMED_MAX 128
 
-/* Whether so many eighths of everybody's memory are in use: the last quarter is for connections that are there, the
- * last eighth for streams that are. */
+/* Whether so many eighths of everybody's memory are in use: the last quarter is for connections that are there,
+ * the last eighth for streams that are. */
 static bool
 is_used_to(const struct h2_shared *shared, uint32_t eighths)
 {
