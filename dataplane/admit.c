@@ -250,7 +250,7 @@ surface_of(const struct worker *w, struct bytes *path)
 		return (enum shm_surface)i;
 	}
 	/* The vendor's console lists the same models here. */
-	if (bytes_equal(*path, BYTES_LITERAL("/platform/models")))
+	if (w->config.surfaces[SHM_SURFACE_ECOLINK].enabled && bytes_equal(*path, BYTES_LITERAL("/platform/models")))
 		bytes_advance(path, sizeof("/platform") - 1);
 	else
 		*path = BYTES_NONE;
@@ -258,9 +258,9 @@ surface_of(const struct worker *w, struct bytes *path)
 }
 
 void
-admit_begin(struct worker *w, struct admission *admission)
+admit_begin(struct worker *w, struct bytes path, struct admission *admission)
 {
-	*admission = (struct admission){ .surface = SHM_SURFACE_ECOLINK };
+	*admission = (struct admission){ .surface = surface_of(w, &path) };
 	worker_request_id(w, admission->request_id);
 	hex_of(admission->request_id, admission->request_id_text);
 }
@@ -271,7 +271,7 @@ admit_head(struct worker *w, const struct h1_request *request, struct admission 
 {
 	struct bytes path = request->path;
 
-	admit_begin(w, admission);
+	admit_begin(w, path, admission);
 	if (request->method == H1_GET && bytes_equal(path, BYTES_LITERAL("/healthz"))) {
 		admission->route = ROUTE_HEALTH;
 		return true;

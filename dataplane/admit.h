@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "dataplane/job.h"
+#include "dataplane/overhead.h"
 #include "dataplane/refusal.h"
 #include "http/h1.h"
 #include "http/multipart.h"
@@ -109,12 +110,13 @@ struct admission {
 	struct shm_name target_name; /* what is served under, unless the deployment says otherwise */
 	uint64_t job_pod_id;         /* the only pod that can answer; 0: any */
 	struct shm_price price;
+	struct overhead overhead; /* noted where a surface tells it */
 };
 
 struct worker;
 
-/* A request of which nothing is known yet but its new id. */
-void admit_begin(struct worker *w, struct admission *admission);
+/* A request of which nothing is known yet but its new id, and the surface that its path leads to. */
+void admit_begin(struct worker *w, struct bytes path, struct admission *admission);
 
 /* Checks 2-4 of a request head. False: *refusal says why. */
 bool admit_head(struct worker *w, const struct h1_request *request, struct admission *admission,

@@ -96,6 +96,10 @@ answer_fields(struct worker *w, struct h1_writer *writer, const struct admission
 		emit_request_fields(w, writer, admission);
 	if (admission->authenticated && admission->token_limit.ns_per_unit > 0)
 		emit_token_fields(w, writer, admission);
+	if (w->config.surfaces[admission->surface].tells_overhead && w->config.clock != NULL)
+		h1_emit_field_number(writer, BYTES_LITERAL("x-sluice-overhead-us"),
+				     overhead_until_ns(&admission->overhead, w->now_ns, w->config.clock()) /
+					     NSEC_PER_USEC);
 	if (admission->cors_origin.len > 0)
 		cors_emit(writer, admission->cors_origin);
 }
@@ -147,29 +151,31 @@ answer_refusal(struct worker *w, struct stream *s, const struct admission *admis
 /* --- health ------------------------------------------------------------------------------ */
 
 static void
-answer_text(struct worker *w, struct stream *s, uint16_t status, struct bytes body)
+answer_text(struct worker *w, struct stream *s, const struct admission *admission, uint16_t status,
+	    struct bytes body)
 {
 	struct h1_writer writer = stream_head_begin(w, s, status);
 
+	answer_fields(w, &writer, admission, BYTES_NONE);
 	h1_emit_field(&writer, BYTES_LITERAL("content-type"), BYTES_LITERAL("text/plain"));
 	h1_emit_field(&writer, BYTES_LITERAL("cache-control"), BYTES_LITERAL("no-store"));
 	send_whole(w, s, &writer, body);
 }
 
 static void
-answer_ready(struct worker *w, struct stream *s)
+answer_ready(struct worker *w, struct stream *s, const struct admission *admission)
 {
 	uint64_t reconciled_at_ns =
 		atomic_load_explicit(&w->shm.header->reconciled_at_ns, memory_order_relaxed);
 
 	if (w->draining)
-		answer_text(w, s, 503, BYTES_LITERAL("draining\n"));
+		answer_text(w, s, admission, 503, BYTES_LITERAL("draining\n"));
 	else if (reconciled_at_ns == 0)
-		answer_text(w, s, 503, BYTES_LITERAL("no tables yet: start sluice-control\n"));
+		answer_text(w, s, admission, 503, BYTES_LITERAL("no tables yet: start sluice-control\n"));
 	else if (w->now_ns > reconciled_at_ns && w->now_ns - reconciled_at_ns > READY_STALE_NS)
-		answer_text(w, s, 200, BYTES_LITERAL("ready; tables are stale: sluice-control is silent\n"));
+		answer_text(w, s, admission, 200, BYTES_LITERAL("ready; tables are stale: sluice-control is silent\n"));
 	else
-		answer_text(w, s, 200, BYTES_LITERAL("ready\n"));
+		answer_text(w, s, admission, 200, BYTES_LITERAL("ready\n"));
 }
 
 static void
@@ -384,10 +390,10 @@ answer_local(struct worker *w, struct stream *s, const struct admission *admissi
 {
 	switch (admission->route) {
 	case ROUTE_HEALTH:
-		answer_text(w, s, 200, BYTES_LITERAL("ok\n"));
+		answer_text(w, s, admission, 200, BYTES_LITERAL("ok\n"));
 		return;
 	case ROUTE_READY:
-		answer_ready(w, s);
+		answer_ready(w, s, admission);
 		return;
 	case ROUTE_PREFLIGHT:
 		answer_preflight(w, s, admission);

@@ -570,7 +570,7 @@ refuse_framing(struct worker *w, struct client *c, enum err verdict)
 				   .message = err_sentence(verdict) };
 
 	worker_count_verdict(w, verdict);
-	admit_begin(w, &admission);
+	admit_begin(w, h1_likely_path(bytes_make(c->head->bytes, c->head->len)), &admission);
 	c->close_after = true;
 	c->body_in.done = true;
 	answer_refusal(w, &c->stream, &admission, &refusal);

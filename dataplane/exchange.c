@@ -311,6 +311,20 @@ pay_for_try(struct worker *w, struct exchange *x)
 	worker_count(w, COUNTER_UPSTREAM_TRIES);
 }
 
+static void
+note_overhead(const struct worker *w, struct exchange *x)
+{
+	if (w->config.clock != NULL)
+		overhead_note(&x->admission.overhead, w->now_ns, w->config.clock());
+}
+
+static void
+wait_for_connection(struct worker *w, struct exchange *x)
+{
+	set_timer(w, x, exchange_time_ns(x->admission.target.connect_ms, w->config.times.connect_ns));
+	note_overhead(w, x);
+}
+
 /* Takes the first pod that a connection can be had to. False: none is left. */
 static bool
 try_next(struct worker *w, struct exchange *x, bool fresh_only)
@@ -335,8 +349,7 @@ try_next(struct worker *w, struct exchange *x, bool fresh_only)
 		if (x->upstream->state == UPSTREAM_BUSY)
 			exchange_connected(w, x);
 		else
-			set_timer(w, x, exchange_time_ns(x->admission.target.connect_ms,
-							 w->config.times.connect_ns));
+			wait_for_connection(w, x);
 		return true;
 	}
 	return false;
@@ -430,6 +443,7 @@ push_body(struct worker *w, struct exchange *x)
 		exchange_try_failed(w, x, TRY_LOCAL);
 		return;
 	}
+	note_overhead(w, x);
 	if (x->body_waits && has_body_room(x)) {
 		x->body_waits = false;
 		stream_take_body(w, x->stream);
@@ -442,8 +456,12 @@ exchange_push(struct worker *w, struct exchange *x, bool complete, struct refusa
 	x->body_complete = complete;
 	if (complete && !scan_end(w, x, refusal))
 		return false;
+	if (!x->begun && !may_begin(x)) {
+		note_overhead(w, x);
+		return true;
+	}
 	if (!x->begun)
-		return !may_begin(x) || begin(w, x, refusal);
+		return begin(w, x, refusal);
 	if (takes_more(x))
 		push_body(w, x);
 	return true;

@@ -102,6 +102,7 @@ fill_surface(const struct config_surface *from, struct worker_surface *to)
 	to->refusal_form = from->errors == CONFIG_ERRORS_CODES ? REFUSAL_FORM_CODES : REFUSAL_FORM_OPENAI;
 	to->reset_is_unix = from->reset == CONFIG_RESET_UNIX;
 	to->cors = from->cors;
+	to->tells_overhead = from->overhead;
 }
 
 static void
@@ -282,6 +283,9 @@ open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, 
 	fill_surface(&config->surfaces.infer, &worker.surfaces[SHM_SURFACE_INFER]);
 	fill_surface(&config->surfaces.third, &worker.surfaces[SHM_SURFACE_THIRD]);
 	fill_surface(&config->surfaces.fourth, &worker.surfaces[SHM_SURFACE_FOURTH]);
+	for (uint32_t i = 0; i < SHM_SURFACE_COUNT; i++)
+		if (worker.surfaces[i].tells_overhead)
+			worker.clock = clock_ns;
 	worker.proxy_bytes_max = config->limits.proxy_bytes_max;
 	fill_source(config, true, &worker.source_v4);
 	fill_source(config, false, &worker.source_v6);

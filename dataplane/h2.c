@@ -132,7 +132,7 @@ refuse_head(struct worker *w, struct h2_stream *s, enum err verdict)
 				   .message = err_sentence(verdict) };
 
 	worker_count_verdict(w, verdict);
-	admit_begin(w, &admission);
+	admit_begin(w, s->stream.client->h2->head.path, &admission);
 	answer_refusal(w, &s->stream, &admission, &refusal);
 }
 

@@ -86,13 +86,11 @@ prepare_fields(struct exchange *x, const struct h1_request *request)
 	const struct h1_field *agent = find_end_to_end(&request->head, BYTES_LITERAL("user-agent"));
 	const struct h1_field *type = h1_find(&request->head, BYTES_LITERAL("content-type"));
 
-	if (x->admission.body_kind != BODY_IS_NONE) {
-		if (type != NULL && type->value.len <= CONTENT_TYPE_BYTES_MAX)
-			h1_emit_field(&writer, BYTES_LITERAL("content-type"), type->value);
-		else
-			h1_emit_field(&writer, BYTES_LITERAL("content-type"),
-				      BYTES_LITERAL("application/json"));
-	}
+	/* What was read as JSON is sent as JSON: a charset of the client's could make another body of it. */
+	if (x->admission.body_kind == BODY_IS_JSON)
+		h1_emit_field(&writer, BYTES_LITERAL("content-type"), BYTES_LITERAL("application/json"));
+	else if (x->admission.body_kind == BODY_IS_FORM && type != NULL)
+		h1_emit_field(&writer, BYTES_LITERAL("content-type"), type->value);
 	if (agent != NULL && agent->value.len <= USER_AGENT_BYTES_MAX)
 		h1_emit_field(&writer, BYTES_LITERAL("user-agent"), agent->value);
 	emit_own_fields(&writer, x, request);

@@ -96,10 +96,12 @@ struct worker_surface {
 	enum refusal_form refusal_form;
 	bool reset_is_unix;        /* x-ratelimit-reset; else the seconds left */
 	const char *cors;          /* origins that may read answers, or "*"; "", NULL: none */
+	bool tells_overhead;       /* x-sluice-overhead-us */
 };
 
 struct worker_config {
 	uint16_t index;
+	uint64_t (*clock)(void); /* the loop's, read for overhead.h alone; NULL: no surface tells it */
 	struct worker_counts counts;
 	struct worker_times times;
 	struct worker_limits limits;

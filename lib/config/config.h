@@ -93,6 +93,7 @@ struct config_surface {
 	enum config_errors errors;
 	enum config_reset reset; /* in x-ratelimit-reset */
 	char cors[CONFIG_PATH_BYTES]; /* origins with spaces between, "*", or "" */
+	bool overhead; /* whether x-sluice-overhead-us is told */
 };
 
 struct config {

@@ -346,6 +346,9 @@ static const struct key routing_keys[] = {
 			VALUE("cors", KEY_TEXT, CONFIG(surface.cors), 0, PATH_MAX_LEN, "", KEY_RESTART, \
 			      "Origins of web pages that may read answers, with a space between two " \
 			      "(https://console.example), or *; empty: none. Credentials are never allowed."), \
+			VALUE("overhead", KEY_BOOL, CONFIG(surface.overhead), 0, 0, "no", KEY_RESTART, \
+			      "Whether answers say x-sluice-overhead-us: the microseconds that the request " \
+			      "spent in this process until its answer's head."), \
 			END, \
 	}
 static const struct key ecolink_keys[] =

@@ -91,6 +91,10 @@ struct h1_scan {
  */
 enum err h1_parse_request(struct bytes input, struct h1_scan *scan, struct h1_request *request);
 
+/* The path that a head which h1_parse_request() refused seems to ask for, which says in whose form it is refused; nothing
+ * else may follow from it. Empty: none is to be seen. */
+struct bytes h1_likely_path(struct bytes input);
+
 /* request_method: what the response answers (HEAD has no body). Interim (1xx) heads are returned like
  * any other, with H1_BODY_NONE. */
 enum err h1_parse_response(struct bytes input, enum h1_method request_method, struct h1_scan *scan,

@@ -426,6 +426,19 @@ h1_parse_request(struct bytes input, struct h1_scan *scan, struct h1_request *re
 	return verdict == ERR_OK ? finish_request(request) : verdict;
 }
 
+struct bytes
+h1_likely_path(struct bytes input)
+{
+	const uint8_t *space = input.len > 0 ? memchr(input.ptr, ' ', input.len) : NULL;
+	struct bytes path = space != NULL ? bytes_after(input, (size_t)(space - input.ptr) + 1) : BYTES_NONE;
+	size_t len = 0;
+
+	while (len < path.len && path.ptr[len] > ' ' && path.ptr[len] != '?')
+		len++;
+	path.len = len;
+	return path;
+}
+
 /* --- responses ------------------------------------------------------------------------------- */
 
 static enum err

@@ -212,11 +212,11 @@ router_open(struct town *t)
 		worker.routing.tries = TRIES_MAX;
 	worker.surfaces[SHM_SURFACE_ECOLINK] = (struct worker_surface){
 		true, true, "/v1", "eco_", "x-ecolink-", 32 * MIB, 26 * MIB,
-		REFUSAL_FORM_OPENAI, false, ""
+		REFUSAL_FORM_OPENAI, false, "", false
 	};
 	worker.surfaces[SHM_SURFACE_INFER] = (struct worker_surface){
 		true, true, "/api/v1", "sk-infer-", "x-infer-", MIB, 26 * MIB,
-		REFUSAL_FORM_CODES, true, ""
+		REFUSAL_FORM_CODES, true, "", true
 	};
 	worker.shm = t->shm;
 	worker.net = &t->router_net;

@@ -96,8 +96,8 @@ def check_refusal(answer, surface, code, param):
 
 def check_answer(row, surface, answer, names, has_limits):
     want(answer.status == row.status_on(surface), f'status {answer.status}')
+    check_fields(answer, surface, '/proxy/' in row.request_text)
     if row.request_text.split()[1] not in ('/healthz', '/readyz') or row.code:
-        check_fields(answer, surface, '/proxy/' in row.request_text)
         check_limits(answer, surface, has_limits)
         check_tokens(answer, has_limits and row.who in KEYS_WITH_TOKENS)
     if row.code and not row.request_text.startswith('HEAD'):

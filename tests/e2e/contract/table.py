@@ -8,7 +8,7 @@ request  METHOD PATH BODY ; Field: value ; …    ~ is the surface's prefix, $NA
          its id, $key the key, \\xNN a byte. BODY: nothing; `chat` (to the model solo) or `chat @MODEL "more":1`;
          `form NAME=VALUE …` (@N: a file of N bytes); `depth N`, `fill N [chunked]`: a chat so deep, so
          long; `declare N`: only a content-length; anything else: itself. `fields N`, `field N`: so many further
-         fields, one so long. `raw BYTES`: the connection's bytes, with \\r \\n \\xNN.
+         fields, one so long. `raw BYTES`: the connection's bytes, with ~ \\r \\n \\xNN.
 answer   STATUS [code [param]] ; name: pattern ; name! (absent) ; body ~ pattern ; body !~ pattern ; closes
 backend  what it got: same (byte for byte) ; body BODY ; path TEXT ; method TEXT ; model TEXT ; name: pattern ;
          name! ; include_usage ; came. Empty where the answer is a refusal: nothing came.
@@ -126,7 +126,7 @@ class Request:
         self.method, _, rest = text.partition(' ')
         self.fields = []
         if self.method == 'raw':
-            self.raw = bytes_of(rest.replace('\\r', '\r').replace('\\n', '\n'))
+            self.raw = bytes_of(rest.replace('~', prefix, 1).replace('\\r', '\r').replace('\\n', '\n'))
             self.method = 'GET'
             return
         path, _, body = rest.partition(' ')

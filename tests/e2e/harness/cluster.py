@@ -54,7 +54,7 @@ limits:
     cors: https://console.example http://localhost:3000
   infer:
     cors: "*"
-  third: {{enabled: yes, prefix: /other/v2, key_prefix: oth_, header_prefix: x-other-, errors: codes}}
+  third: {{enabled: yes, prefix: /other/v2, key_prefix: oth_, header_prefix: x-other-, errors: codes, overhead: yes}}
 timeouts:
   handshake: 30s
   head: 3s
