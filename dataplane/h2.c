@@ -604,8 +604,10 @@ resume(struct worker *w, struct h2 *h)
 	uint32_t count = 0;
 
 	for (struct h2_stream *s = h->first; s != NULL && count < RESUMED_MAX; s = s->next)
-		if (s->wants_room && !s->closed)
+		if (s->wants_room && !s->closed && h2_has_room(w, &s->stream))
 			ids[count++] = s->id;
+	if (count == RESUMED_MAX)
+		client_make_ready(w, h->client);
 	for (uint32_t i = 0; i < count; i++) {
 		struct h2_stream *s = nghttp2_session_get_stream_user_data(h->session, ids[i]);
 

@@ -155,9 +155,11 @@ h2_put(struct worker *w, struct stream *stream, struct bytes run)
 		return;
 	verdict = body_append(&w->bodies, &s->blocks, run);
 	if (verdict != ERR_OK) {
-		/* A part of the answer is missing: it must not look complete. */
+		/* A part of the answer is missing: it must not look complete, nor go on and be billed. */
 		worker_count_verdict(w, verdict);
 		s->cut = true;
+		h2_reset(stream->client->h2, s->id, NGHTTP2_INTERNAL_ERROR);
+		client_make_ready(w, stream->client);
 	}
 }
 
@@ -240,8 +242,11 @@ h2_has_room(struct worker *w, struct stream *stream)
 	struct h2_stream *s = h2_stream_of(stream);
 
 	/* What comes for a stream that is gone is dropped until the next turn cancels it. */
-	if (s->closed || s->cut)
+	if (s->closed)
 		return true;
+	/* It is being reset. */
+	if (s->cut)
+		return false;
 	if (h2_waiting_bytes(s) < WAITING_BYTES_HIGH && client_has_room(w, stream->client))
 		return true;
 	s->wants_room = true;

@@ -307,21 +307,35 @@ is_blank(uint8_t c)
 	return c == ' ' || c == '\t';
 }
 
-/* Widens the cut to one of the commas beside it, as a member that was never there has none. */
-static void
+/* Blanks beside a member that are looked over: each octet of a gathered event is looked up from its begin. */
+#define BLANKS_MAX 64
+
+/* Widens the cut to one of the commas beside it, as a member that was never there has none. False: they are too far
+ * away to look for. */
+static bool
 take_comma(struct worker *w, const struct event *event, struct cut *cut)
 {
 	uint64_t before = cut->start;
 	uint64_t behind = cut->end;
 
-	while (before > 0 && is_blank(event_octet(w, event, before - 1)))
+	while (before > 0 && cut->start - before < BLANKS_MAX && is_blank(event_octet(w, event, before - 1)))
 		before--;
-	while (behind < event->bytes && is_blank(event_octet(w, event, behind)))
+	while (behind < event->bytes && behind - cut->end < BLANKS_MAX &&
+	       is_blank(event_octet(w, event, behind)))
 		behind++;
+	if (cut->start - before == BLANKS_MAX || behind - cut->end == BLANKS_MAX)
+		return false;
 	if (before > 0 && event_octet(w, event, before - 1) == ',')
 		cut->start = before - 1;
 	else if (behind < event->bytes && event_octet(w, event, behind) == ',')
 		cut->end = behind + 1;
+	return true;
+}
+
+static struct cut
+null_instead(const struct json_usage *usage, uint64_t base)
+{
+	return (struct cut){ base + usage->value_start, base + usage->value_end, BYTES_LITERAL("null") };
 }
 
 /* What to take out, so that the client gets what a backend would have sent that it had asked itself. */
@@ -338,11 +352,10 @@ plan_cut(struct worker *w, struct exchange *x, const struct event *event,
 	if (x->hiding == HIDE_ALL) {
 		cut.start = base + usage->member_start;
 		cut.end = base + usage->value_end;
-		take_comma(w, event, &cut);
+		if (!take_comma(w, event, &cut))
+			cut = null_instead(usage, base);
 	} else if (!usage->is_null && !usage->choices_empty) {
-		cut.start = base + usage->value_start;
-		cut.end = base + usage->value_end;
-		cut.instead = BYTES_LITERAL("null");
+		cut = null_instead(usage, base);
 	}
 	return cut;
 }

@@ -89,22 +89,23 @@ wanted_count(const struct exchange *x)
 	return n->number < WANTED_COUNT_MAX ? (uint64_t)n->number : WANTED_COUNT_MAX;
 }
 
-/* Milliseconds of video that the request asked for; 0: it does not say. */
+static uint64_t
+milliseconds_of(const struct json_value *seconds)
+{
+	if (seconds->type == JSON_STRING && seconds->integer && seconds->number > 0)
+		return (uint64_t)seconds->number * MSEC_PER_SEC;
+	return seconds->type == JSON_NUMBER && seconds->number_milli > 0 ? (uint64_t)seconds->number_milli : 0;
+}
+
+/* Milliseconds of video that the request asked for; 0: it does not say. Of two lengths the longer one counts, since
+ * each is some backend's. */
 static uint64_t
 wanted_milliseconds(const struct exchange *x)
 {
-	const struct json_value *seconds = &x->json.result.field[JSON_FIELD_SECONDS];
+	uint64_t seconds = milliseconds_of(&x->json.result.field[JSON_FIELD_SECONDS]);
+	uint64_t duration = milliseconds_of(&x->json.result.field[JSON_FIELD_DURATION]);
+	uint64_t milliseconds = seconds > duration ? seconds : duration;
 
-	uint64_t milliseconds = 0;
-
-	if (seconds->type == JSON_STRING && seconds->integer && seconds->number > 0) {
-		milliseconds = (uint64_t)seconds->number * MSEC_PER_SEC;
-	} else {
-		if (seconds->type != JSON_NUMBER)
-			seconds = &x->json.result.field[JSON_FIELD_DURATION];
-		if (seconds->type == JSON_NUMBER && seconds->number_milli > 0)
-			milliseconds = (uint64_t)seconds->number_milli;
-	}
 	return milliseconds < WANTED_MILLISECONDS_MAX ? milliseconds : WANTED_MILLISECONDS_MAX;
 }
 
