@@ -51,6 +51,7 @@ static struct {
 } heard;
 static nghttp2_hd_inflater *inflater;
 static bool opens_windows;
+static uint64_t connection_bytes_max = CONNECTION_BYTES;
 
 static struct {
 	uint32_t requests;
@@ -317,7 +318,7 @@ begin(void)
 	prng_init(&t->prng, 2);
 	t->plan = (struct town_plan){ .seed = 2, .is_h2 = true, .client_count = 1, .start_ns = 1000 * SEC,
 				      .pods = 1, .first_pods = 1, .retry_percent = 100, .retry_burst = 1000,
-				      .eject_percent = 100, .h2 = { 8 * MIB, CONNECTION_BYTES, 100, 100 } };
+				      .eject_percent = 100, .h2 = { 8 * MIB, connection_bytes_max, 100, 100 } };
 	t->plan.link[0].delay_ns = t->plan.link[1].delay_ns = MS;
 	t->now_ns = t->plan.start_ns;
 	town_open(t);
@@ -732,6 +733,32 @@ t67_streams_without_windows_hold_little_each(void **state)
 	finish();
 }
 
+/* Who has used up his share gets no streams, or no connection; the others' memory is not touched. */
+static void
+t67_a_connection_takes_no_more_than_its_share(void **state)
+{
+	uint32_t answered = 0;
+	uint64_t most = 0;
+
+	(void)state;
+	connection_bytes_max = 64 * KIB;
+	begin_greeted();
+	connection_bytes_max = CONNECTION_BYTES;
+	put_setting(INITIAL_WINDOW_SIZE, 0);
+	for (uint32_t i = 0; i < 100; i++) {
+		put_block(block_of("GET", "/v1/models", "Bearer eco_wrong"), 2 * i + 1, true);
+		flush();
+		if (held_bytes() > most)
+			most = held_bytes();
+	}
+	/* Each block has a few bytes more than what was asked for. */
+	assert_in_range(most, 48 * KIB, 72 * KIB);
+	for (uint32_t i = 0; i < 100; i++)
+		answered += heard.stream[i].status == 401;
+	assert_in_range(answered, 1, 60);
+	finish();
+}
+
 /* --- windows -------------------------------------------------------------------------------------------- */
 
 /* A stream whose window is shut holds a bounded part of its answer; its backend waits, and nobody else does. */
@@ -1046,6 +1073,7 @@ main(void)
 		cmocka_unit_test(t66_a_block_has_five_continuations_and_ten_seconds),
 		cmocka_unit_test(t67_a_million_references_hold_no_more_than_the_cap),
 		cmocka_unit_test(t67_streams_without_windows_hold_little_each),
+		cmocka_unit_test(t67_a_connection_takes_no_more_than_its_share),
 		cmocka_unit_test(a_stream_that_does_not_read_waits_alone),
 		cmocka_unit_test(a_shut_window_has_a_minute_and_who_is_slow_has_more),
 		cmocka_unit_test(our_windows_are_what_is_said),
