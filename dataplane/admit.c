@@ -250,7 +250,8 @@ surface_of(const struct worker *w, struct bytes *path)
 		return (enum shm_surface)i;
 	}
 	/* The vendor's console lists the same models here. */
-	if (w->config.surfaces[SHM_SURFACE_ECOLINK].enabled && bytes_equal(*path, BYTES_LITERAL("/platform/models")))
+	if (w->config.surfaces[SHM_SURFACE_ECOLINK].enabled &&
+	    bytes_equal(*path, BYTES_LITERAL("/platform/models")))
 		bytes_advance(path, sizeof("/platform") - 1);
 	else
 		*path = BYTES_NONE;

@@ -173,7 +173,8 @@ answer_ready(struct worker *w, struct stream *s, const struct admission *admissi
 	else if (reconciled_at_ns == 0)
 		answer_text(w, s, admission, 503, BYTES_LITERAL("no tables yet: start sluice-control\n"));
 	else if (w->now_ns > reconciled_at_ns && w->now_ns - reconciled_at_ns > READY_STALE_NS)
-		answer_text(w, s, admission, 200, BYTES_LITERAL("ready; tables are stale: sluice-control is silent\n"));
+		answer_text(w, s, admission, 200,
+			    BYTES_LITERAL("ready; tables are stale: sluice-control is silent\n"));
 	else
 		answer_text(w, s, admission, 200, BYTES_LITERAL("ready\n"));
 }

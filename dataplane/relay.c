@@ -310,8 +310,8 @@ is_blank(uint8_t c)
 /* Blanks beside a member that are looked over: each octet of a gathered event is looked up from its begin. */
 #define BLANKS_MAX 64
 
-/* Widens the cut to one of the commas beside it, as a member that was never there has none. False: they are too far
- * away to look for. */
+/* Widens the cut to one of the commas beside it, as a member that was never there has none. False: they are too
+ * far away to look for. */
 static bool
 take_comma(struct worker *w, const struct event *event, struct cut *cut)
 {

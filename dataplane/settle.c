@@ -97,8 +97,8 @@ milliseconds_of(const struct json_value *seconds)
 	return seconds->type == JSON_NUMBER && seconds->number_milli > 0 ? (uint64_t)seconds->number_milli : 0;
 }
 
-/* Milliseconds of video that the request asked for; 0: it does not say. Of two lengths the longer one counts, since
- * each is some backend's. */
+/* Milliseconds of video that the request asked for; 0: it does not say. Of two lengths the longer one counts,
+ * since each is some backend's. */
 static uint64_t
 wanted_milliseconds(const struct exchange *x)
 {

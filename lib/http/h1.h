@@ -91,8 +91,8 @@ struct h1_scan {
  */
 enum err h1_parse_request(struct bytes input, struct h1_scan *scan, struct h1_request *request);
 
-/* The path that a head which h1_parse_request() refused seems to ask for, which says in whose form it is refused; nothing
- * else may follow from it. Empty: none is to be seen. */
+/* The path that a head which h1_parse_request() refused seems to ask for, which says in whose form it is refused;
+ * nothing else may follow from it. Empty: none is to be seen. */
 struct bytes h1_likely_path(struct bytes input);
 
 /* request_method: what the response answers (HEAD has no body). Interim (1xx) heads are returned like

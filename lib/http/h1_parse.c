@@ -433,6 +433,8 @@ h1_likely_path(struct bytes input)
 	struct bytes path = space != NULL ? bytes_after(input, (size_t)(space - input.ptr) + 1) : BYTES_NONE;
 	size_t len = 0;
 
+	while (path.len > 0 && path.ptr[0] == ' ')
+		path = bytes_after(path, 1);
 	while (len < path.len && path.ptr[len] > ' ' && path.ptr[len] != '?')
 		len++;
 	path.len = len;

@@ -93,6 +93,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		return 0;
 	is_response = bytes[0] & 1;
 	input = bytes_make(bytes + 1, len - 1);
+	CHECK(h1_likely_path(input).len <= input.len);
 	whole = parse(input, is_response, input.len + 1);
 	for (size_t step = 1; step <= 7; step += 3) {
 		cut = parse(input, is_response, step);

@@ -13,8 +13,9 @@ PREFIXES = {'eco': 'x-ecolink-', 'inf': 'x-infer-', 'oth': 'x-other-'}
 WITH_CODES = ('inf', 'oth')  # errors: codes
 WITH_UNIX_TIME = ('inf',)   # reset: unix
 KEYS_WITH_TOKENS = ('metered', 'dry')
-# Never shown: what a backend says of itself and of its connection, and our own number that is off by default.
-HIDDEN = ('keep-alive', 'trailer', 'x-sluice-overhead-us', 'set-cookie')
+WITH_OVERHEAD = ('oth',)    # overhead: yes
+# Never shown: what a backend says of itself and of its connection.
+HIDDEN = ('keep-alive', 'trailer', 'set-cookie')
 HIDDEN_UNLESS_VERBATIM = ('server', 'x-sim-region')
 
 
@@ -32,6 +33,9 @@ def check_fields(answer, surface, is_verbatim):
     want(len(names) == len(set(names)), f'a field stands twice: {names}')
     for name in HIDDEN + (() if is_verbatim else HIDDEN_UNLESS_VERBATIM):
         want(name not in names, f'{name} is shown')
+    overhead = answer.field('x-sluice-overhead-us')
+    want((overhead is not None) == (surface in WITH_OVERHEAD), f'x-sluice-overhead-us: {overhead}')
+    want(overhead is None or NUMBER.fullmatch(overhead), f'x-sluice-overhead-us: {overhead}')
     want('content-length' not in names or 'transfer-encoding' not in names, 'two lengths')
     want(ID.fullmatch(answer.field('x-request-id') or ''), 'no x-request-id')
     want(answer.field(PREFIXES[surface] + 'request-id') == answer.field('x-request-id'), 'two request ids')

@@ -127,6 +127,31 @@ bounds_hold_for_heads_that_never_end(void **state)
 }
 
 static void
+a_refused_head_still_says_where_it_went(void **state)
+{
+	static const struct {
+		const char *text, *path;
+	} rows[] = {
+		{ "POST /v1/models HTTP/1.1\r\n", "/v1/models" },
+		{ "GET  /v1/models?a=b c HTTP/1.1", "/v1/models" },
+		{ "GET /v1/mod", "/v1/mod" },
+		{ "GET /v1\r\n/x y", "/v1" },
+		{ "GET ", "" },
+		{ "GET", "" },
+		{ "   ", "" },
+		{ "", "" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct bytes path = h1_likely_path(bytes_from_text(rows[i].text));
+
+		assert_true(bytes_equal(path, bytes_from_text(rows[i].path)));
+	}
+	assert_int_equal(h1_likely_path(BYTES_NONE).len, 0);
+}
+
+static void
 answers_are_framed_by_status_method_and_fields(void **state)
 {
 	(void)state;
@@ -379,6 +404,7 @@ main(void)
 		cmocka_unit_test(framing_that_could_mean_two_things_is_refused),
 		cmocka_unit_test(lines_and_fields_out_of_the_grammar_are_refused),
 		cmocka_unit_test(bounds_hold_for_heads_that_never_end),
+		cmocka_unit_test(a_refused_head_still_says_where_it_went),
 		cmocka_unit_test(answers_are_framed_by_status_method_and_fields),
 		cmocka_unit_test(chunks_come_out_the_same_however_they_were_cut),
 		cmocka_unit_test(extensions_and_trailers_keep_to_their_grammar),
