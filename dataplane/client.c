@@ -1,5 +1,6 @@
 /*
- * A client's connection as a state machine over bytes: handshake, head, body, wait, and the ways to end.
+ * A client's connection as a state machine over bytes: handshake, HTTP, and the ways to end. What a version of
+ * HTTP does with bytes is in h1_server.c and h2.c.
  *
  * Each step takes one piece of input; client_run() repeats it, bounded. Nothing here is entered from inside
  * tcp or tls: events and timers come in from the worker's turn.
@@ -11,7 +12,7 @@
 #include "dataplane/client.h"
 
 #include "base/check.h"
-#include "dataplane/answer.h"
+#include "dataplane/h1_server.h"
 #include "dataplane/h2.h"
 #include "dataplane/worker.h"
 
@@ -20,16 +21,14 @@
 /* How often a stalled answer is looked at, as parts of the stall time. */
 #define STALL_LOOKS 4
 
-enum step { STEP_AGAIN, STEP_WAIT, STEP_YIELD, STEP_GONE };
-
 static uint32_t
 client_index(const struct worker *w, const struct client *c)
 {
 	return (uint32_t)(c - w->clients);
 }
 
-static void
-set_timer(struct worker *w, struct client *c, uint64_t after_ns)
+void
+client_set_timer(struct worker *w, struct client *c, uint64_t after_ns)
 {
 	c->timer.kind = TIMER_CLIENT;
 	timer_set(&w->timers, &c->timer, w->now_ns + after_ns);
@@ -51,15 +50,15 @@ handshake_ended(struct worker *w, struct client *c)
 	w->handshakes--;
 }
 
-static void
-set_state(struct worker *w, struct client *c, enum client_state state, uint64_t timer_after_ns)
+void
+client_set_state(struct worker *w, struct client *c, enum client_state state, uint64_t timer_after_ns)
 {
 	CHECK(c->state != CLIENT_FREE || state == CLIENT_HANDSHAKE || state == CLIENT_HEAD ||
 	      state == CLIENT_H2);
 	if (c->state == CLIENT_HANDSHAKE)
 		handshake_ended(w, c);
 	c->state = state;
-	set_timer(w, c, timer_after_ns);
+	client_set_timer(w, c, timer_after_ns);
 }
 
 void
@@ -82,11 +81,11 @@ static void
 begin_http(struct worker *w, struct client *c, struct bytes protocol)
 {
 	if (!bytes_equal(protocol, BYTES_LITERAL("h2"))) {
-		set_state(w, c, CLIENT_HEAD, w->config.times.idle_ns);
+		client_set_state(w, c, CLIENT_HEAD, w->config.times.idle_ns);
 		return;
 	}
 	c->progress_at_ns = w->now_ns;
-	set_state(w, c, CLIENT_H2, H2_LOOK_NS);
+	client_set_state(w, c, CLIENT_H2, H2_LOOK_NS);
 	c->broken = !h2_open(w, c);
 	client_make_ready(w, c);
 }
@@ -160,7 +159,7 @@ client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
 	tcp_set_user(w->tcp, conn, worker_user(USER_CLIENT, client_index(w, c)));
 	worker_count(w, COUNTER_CLIENTS_ACCEPTED);
 	if (c->tls != NULL)
-		set_state(w, c, CLIENT_HANDSHAKE, w->config.times.handshake_ns);
+		client_set_state(w, c, CLIENT_HANDSHAKE, w->config.times.handshake_ns);
 	else
 		begin_http(w, c, listener->http2 ? BYTES_LITERAL("h2") : BYTES_NONE);
 	return c;
@@ -329,7 +328,7 @@ starve(struct worker *w, struct client *c)
 {
 	CHECK(c->state == CLIENT_WAIT || c->state == CLIENT_BODY || c->state == CLIENT_H2);
 	c->starved = true;
-	set_timer(w, c, CLIENT_STARVED_NS);
+	client_set_timer(w, c, CLIENT_STARVED_NS);
 }
 
 bool
@@ -355,10 +354,8 @@ client_has_room(struct worker *w, struct client *c)
 	return true;
 }
 
-/* Our side is done: says so, then waits a little for the peer's end, so that no reset overtakes what was
- * sent (RFC 9112 section 9.6). */
-static void
-end(struct worker *w, struct client *c)
+void
+client_end(struct worker *w, struct client *c)
 {
 	if (c->tls != NULL && tls_is_open(c->tls)) {
 		struct tls_out out = { .ptr = w->answer, .room = sizeof(w->answer) };
@@ -373,7 +370,7 @@ end(struct worker *w, struct client *c)
 	tcp_shutdown(w->tcp, c->conn);
 	worker_head_put(w, c->head);
 	c->head = NULL;
-	set_state(w, c, CLIENT_LINGER, w->config.times.linger_ns);
+	client_set_state(w, c, CLIENT_LINGER, w->config.times.linger_ns);
 	client_make_ready(w, c);
 }
 
@@ -390,7 +387,7 @@ client_wait(struct worker *w, struct client *c)
 {
 	note_progress(w, c);
 	c->starved = false;
-	set_state(w, c, CLIENT_WAIT, w->config.times.stall_ns / STALL_LOOKS);
+	client_set_state(w, c, CLIENT_WAIT, w->config.times.stall_ns / STALL_LOOKS);
 }
 
 void
@@ -401,15 +398,15 @@ client_answered(struct worker *w, struct client *c)
 		return;
 	c->requests++;
 	if (c->close_after || w->draining || c->requests >= w->config.limits.requests) {
-		end(w, c);
+		client_end(w, c);
 		return;
 	}
 	c->scan = (struct h1_scan){ .limits = &w->config.limits.head };
 	if (c->body_in.done) {
-		set_state(w, c, CLIENT_HEAD, w->config.times.idle_ns);
+		client_set_state(w, c, CLIENT_HEAD, w->config.times.idle_ns);
 	} else {
 		c->drain_bytes = 0;
-		set_state(w, c, CLIENT_DRAIN, w->config.times.body_ns);
+		client_set_state(w, c, CLIENT_DRAIN, w->config.times.body_ns);
 	}
 	client_make_ready(w, c);
 }
@@ -424,7 +421,7 @@ client_cut(struct worker *w, struct client *c)
 	}
 	tcp_notify_below(w->tcp, c->conn, 0);
 	c->acked_bytes = c->sent_bytes - tcp_unacked(w->tcp, c->conn);
-	set_state(w, c, CLIENT_ABORTING, ABORTING_NS);
+	client_set_state(w, c, CLIENT_ABORTING, ABORTING_NS);
 }
 
 /* --- input ---------------------------------------------------------------------------------- */
@@ -451,10 +448,8 @@ use_wire(struct worker *w, struct client *c, size_t n)
 	tcp_consumed(w->tcp, c->conn, (uint32_t)n);
 }
 
-/* One piece of plaintext into w->plain. ERR_OK: *piece is not empty. ERR_MORE: nothing now, and c->eof
- * tells whether ever. Others: the connection is of no use; an alert was sent. */
-static enum err
-read_plain(struct worker *w, struct client *c, struct bytes *piece)
+enum err
+client_read_plain(struct worker *w, struct client *c, struct bytes *piece)
 {
 	for (;;) {
 		struct bytes in = peek_wire(w, c);
@@ -496,9 +491,8 @@ read_plain(struct worker *w, struct client *c, struct bytes *piece)
 	}
 }
 
-/* The peer ended its side, or broke the rules of TLS, where nothing of ours is under way. */
-static enum step
-end_of_input(struct worker *w, struct client *c, enum err verdict)
+enum client_step
+client_input_ended(struct worker *w, struct client *c, enum err verdict)
 {
 	if (verdict != ERR_MORE) {
 		worker_count_verdict(w, verdict);
@@ -507,11 +501,11 @@ end_of_input(struct worker *w, struct client *c, enum err verdict)
 	}
 	if (!c->eof)
 		return STEP_WAIT;
-	end(w, c);
+	client_end(w, c);
 	return STEP_GONE;
 }
 
-static enum step
+static enum client_step
 step_handshake(struct worker *w, struct client *c)
 {
 	struct bytes in = peek_wire(w, c);
@@ -541,264 +535,12 @@ step_handshake(struct worker *w, struct client *c)
 	default:
 		worker_count(w, COUNTER_HANDSHAKES_FAILED);
 		worker_count_verdict(w, verdict);
-		end(w, c);
+		client_end(w, c);
 		return STEP_GONE;
 	}
 }
 
-/* The head buffer's first n bytes are used; what the client pipelined moves to the front. */
-static void
-drop_head_bytes(struct worker *w, struct client *c, uint32_t n)
-{
-	struct head_buffer *head = c->head;
-
-	CHECK(n <= head->len);
-	head->len -= n;
-	memmove(head->bytes, head->bytes + n, head->len);
-	if (head->len == 0) {
-		worker_head_put(w, head);
-		c->head = NULL;
-	}
-}
-
-/* Refuses a request whose framing is not understood: nothing behind it can be read. */
-static void
-refuse_framing(struct worker *w, struct client *c, enum err verdict)
-{
-	struct admission admission;
-	struct refusal refusal = { .code = refusal_of_status(h1_status_of(verdict)),
-				   .message = err_sentence(verdict) };
-
-	worker_count_verdict(w, verdict);
-	admit_begin(w, h1_likely_path(bytes_make(c->head->bytes, c->head->len)), &admission);
-	c->close_after = true;
-	c->body_in.done = true;
-	answer_refusal(w, &c->stream, &admission, &refusal);
-}
-
-static void
-send_continue(struct worker *w, struct client *c)
-{
-	c->owes_continue = false;
-	client_put(w, c, BYTES_LITERAL("HTTP/1.1 100 Continue\r\n\r\n"));
-	client_flush(w, c);
-}
-
-/* A complete head: answered, or an exchange collects its body. */
-static void
-head_complete(struct worker *w, struct client *c)
-{
-	struct h1_request *request = &w->request;
-
-	c->minor_version = request->head.minor_version;
-	c->close_after = !request->head.keep_alive || c->requests + 1 >= w->config.limits.requests;
-	h1_body_init(&c->body_in, &request->head);
-	c->owes_continue = request->expect_continue && !c->body_in.done;
-	if (!stream_request(w, &c->stream, request))
-		return;
-	/* Who sends the body without waiting for it needs no word. */
-	if (c->owes_continue && request->head.head_bytes == c->head->len)
-		send_continue(w, c);
-	c->owes_continue = false;
-	set_state(w, c, CLIENT_BODY, w->config.times.body_ns);
-}
-
-static enum step
-step_head(struct worker *w, struct client *c)
-{
-	enum err verdict = ERR_MORE;
-	struct bytes piece;
-
-	if (c->head != NULL)
-		verdict = h1_parse_request(bytes_make(c->head->bytes, c->head->len), &c->scan,
-					   &w->request);
-	if (verdict == ERR_OK) {
-		uint32_t head_bytes = w->request.head.head_bytes;
-
-		head_complete(w, c);
-		if (c->state != CLIENT_FREE && c->head != NULL)
-			drop_head_bytes(w, c, head_bytes);
-		return c->state == CLIENT_FREE ? STEP_GONE : STEP_AGAIN;
-	}
-	if (verdict != ERR_MORE) {
-		refuse_framing(w, c, verdict);
-		return STEP_GONE;
-	}
-	verdict = read_plain(w, c, &piece);
-	if (verdict != ERR_OK)
-		return end_of_input(w, c, verdict);
-	if (c->head == NULL) {
-		c->head = worker_head_get(w);
-		if (c->head == NULL) {
-			worker_count_verdict(w, ERR_HEADS_FULL);
-			client_abort(w, c);
-			return STEP_GONE;
-		}
-		set_timer(w, c, w->config.times.header_ns);
-	}
-	CHECK(c->head->len + piece.len <= HEAD_BUFFER_BYTES);
-	memcpy(c->head->bytes + c->head->len, piece.ptr, piece.len);
-	c->head->len += (uint32_t)piece.len;
-	return STEP_AGAIN;
-}
-
-/* Keeps what came behind the end of a body for the next request. */
-static bool
-stash(struct worker *w, struct client *c, struct bytes rest)
-{
-	CHECK(c->head == NULL && rest.len <= HEAD_BUFFER_BYTES);
-	if (rest.len == 0)
-		return true;
-	c->head = worker_head_get(w);
-	if (c->head == NULL) {
-		worker_count_verdict(w, ERR_HEADS_FULL);
-		return false;
-	}
-	memcpy(c->head->bytes, rest.ptr, rest.len);
-	c->head->len = (uint32_t)rest.len;
-	return true;
-}
-
-enum body_end { BODY_GOES_ON, BODY_COMPLETE, BODY_REFUSED, BODY_BROKEN };
-
-/* Decodes as much of *input as belongs to the body; x NULL: drops it. */
-static enum body_end
-feed_body(struct worker *w, struct client *c, struct bytes *input, struct refusal *refusal)
-{
-	while (!c->body_in.done) {
-		struct bytes payload = BYTES_NONE;
-		enum err verdict = h1_body_feed(&c->body_in, input, &payload);
-
-		if (verdict == ERR_MORE)
-			return BODY_GOES_ON;
-		if (verdict != ERR_OK) {
-			refusal->code = refusal_of_status(h1_status_of(verdict));
-			refusal->message = err_sentence(verdict);
-			worker_count_verdict(w, verdict);
-			return BODY_BROKEN;
-		}
-		if (c->stream.exchange != NULL && payload.len > 0 &&
-		    !exchange_body(w, c->stream.exchange, payload, refusal))
-			return BODY_REFUSED;
-	}
-	return BODY_COMPLETE;
-}
-
-/* What came of the body goes on, or the exchange begins. */
-static enum step
-push_body(struct worker *w, struct client *c, bool complete)
-{
-	struct exchange *x = c->stream.exchange;
-	struct refusal refusal = { 0 };
-
-	if (!exchange_push(w, x, complete, &refusal)) {
-		exchange_refuse(w, x, &refusal);
-		return STEP_GONE;
-	}
-	/* It may be over, and this client with it. */
-	return c->stream.exchange == x && c->state == CLIENT_BODY ? STEP_AGAIN : STEP_GONE;
-}
-
-static enum step
-body_fed(struct worker *w, struct client *c, enum body_end how, const struct refusal *refusal)
-{
-	switch (how) {
-	case BODY_GOES_ON:
-		if (!c->starved)
-			set_timer(w, c, w->config.times.body_ns);
-		return push_body(w, c, false);
-	case BODY_BROKEN:
-		c->close_after = true;
-		c->body_in.done = true;
-		exchange_refuse(w, c->stream.exchange, refusal);
-		return STEP_GONE;
-	case BODY_REFUSED:
-		exchange_refuse(w, c->stream.exchange, refusal);
-		return STEP_GONE;
-	case BODY_COMPLETE:
-		break;
-	}
-	client_wait(w, c);
-	return push_body(w, c, true);
-}
-
-/* The next input of a body: what stands behind the head, or a fresh piece. */
-static enum step
-step_body(struct worker *w, struct client *c)
-{
-	struct refusal refusal = { 0 };
-	struct bytes input = BYTES_NONE;
-	enum body_end how;
-
-	if (c->head != NULL) {
-		uint32_t offered = c->head->len;
-
-		input = bytes_make(c->head->bytes, offered);
-		how = feed_body(w, c, &input, &refusal);
-		drop_head_bytes(w, c, offered - (uint32_t)input.len);
-		return body_fed(w, c, how, &refusal);
-	}
-	if (!c->body_in.done) {
-		enum err verdict;
-
-		if (!exchange_takes_body(c->stream.exchange))
-			return STEP_WAIT;
-		verdict = read_plain(w, c, &input);
-		/* A request that passes as it comes begins with its head. */
-		if (verdict == ERR_MORE && !c->eof)
-			return push_body(w, c, false) == STEP_AGAIN ? STEP_WAIT : STEP_GONE;
-		if (verdict != ERR_OK) {
-			if (verdict != ERR_MORE)
-				worker_count_verdict(w, verdict);
-			client_abort(w, c);
-			return STEP_GONE;
-		}
-	}
-	how = feed_body(w, c, &input, &refusal);
-	if (!stash(w, c, how == BODY_COMPLETE ? input : BYTES_NONE)) {
-		client_abort(w, c);
-		return STEP_GONE;
-	}
-	return body_fed(w, c, how, &refusal);
-}
-
-static enum step
-step_drain(struct worker *w, struct client *c)
-{
-	struct refusal unused = { 0 };
-	struct bytes input = BYTES_NONE;
-	enum body_end how;
-
-	if (c->head != NULL) {
-		uint32_t offered = c->head->len;
-
-		input = bytes_make(c->head->bytes, offered);
-		how = feed_body(w, c, &input, &unused);
-		c->drain_bytes += offered - input.len;
-		drop_head_bytes(w, c, offered - (uint32_t)input.len);
-	} else {
-		enum err verdict = read_plain(w, c, &input);
-		size_t offered = input.len;
-
-		if (verdict != ERR_OK)
-			return end_of_input(w, c, verdict);
-		how = feed_body(w, c, &input, &unused);
-		c->drain_bytes += offered - input.len;
-		if (how == BODY_COMPLETE && !stash(w, c, input)) {
-			client_abort(w, c);
-			return STEP_GONE;
-		}
-	}
-	if (how == BODY_BROKEN || (how == BODY_GOES_ON && c->drain_bytes > DRAIN_BYTES_MAX)) {
-		end(w, c);
-		return STEP_GONE;
-	}
-	if (how == BODY_COMPLETE)
-		set_state(w, c, CLIENT_HEAD, w->config.times.idle_ns);
-	return STEP_AGAIN;
-}
-
-static enum step
+static enum client_step
 step_linger(struct worker *w, struct client *c)
 {
 	struct bytes in = peek_wire(w, c);
@@ -834,14 +576,14 @@ static void
 end_h2(struct worker *w, struct client *c)
 {
 	h2_close(w, c);
-	end(w, c);
+	client_end(w, c);
 }
 
-static enum step
+static enum client_step
 step_h2(struct worker *w, struct client *c)
 {
 	struct bytes piece;
-	enum err verdict = read_plain(w, c, &piece);
+	enum err verdict = client_read_plain(w, c, &piece);
 
 	if (verdict == ERR_OK) {
 		h2_input(w, c, piece);
@@ -866,7 +608,7 @@ turn_h2(struct worker *w, struct client *c)
 		end_h2(w, c);
 	} else if (h2_needs_look(c)) {
 		note_progress(w, c); /* nothing was looked at since the last stream ended */
-		set_timer(w, c, H2_LOOK_NS);
+		client_set_timer(w, c, H2_LOOK_NS);
 	}
 }
 
@@ -882,12 +624,12 @@ look_at_h2(struct worker *w, struct client *c)
 	} else if (!h2_look(w, c, &after_ns)) {
 		end_h2(w, c);
 	} else {
-		set_timer(w, c, after_ns);
+		client_set_timer(w, c, after_ns);
 	}
 }
 
 /* A list of models goes on in each turn; c may be gone after it. */
-static enum step
+static enum client_step
 step_wait(struct worker *w, struct client *c)
 {
 	if (!c->stream.listing)
@@ -896,18 +638,18 @@ step_wait(struct worker *w, struct client *c)
 	return STEP_GONE;
 }
 
-static enum step
+static enum client_step
 step(struct worker *w, struct client *c)
 {
 	switch (c->state) {
 	case CLIENT_HANDSHAKE:
 		return step_handshake(w, c);
 	case CLIENT_HEAD:
-		return step_head(w, c);
+		return h1_server_head(w, c);
 	case CLIENT_BODY:
-		return step_body(w, c);
+		return h1_server_body(w, c);
 	case CLIENT_DRAIN:
-		return step_drain(w, c);
+		return h1_server_drain(w, c);
 	case CLIENT_LINGER:
 		return step_linger(w, c);
 	case CLIENT_H2:
@@ -997,7 +739,7 @@ look_for_stall(struct worker *w, struct client *c)
 		client_abort(w, c);
 		return;
 	}
-	set_timer(w, c, w->config.times.stall_ns / STALL_LOOKS);
+	client_set_timer(w, c, w->config.times.stall_ns / STALL_LOOKS);
 }
 
 /* A slow client gets the end of a cut answer, which says why it was cut, as long as it takes some of it. */
@@ -1011,7 +753,7 @@ look_for_last_bytes(struct worker *w, struct client *c)
 		return;
 	}
 	c->acked_bytes = acked_bytes;
-	set_timer(w, c, ABORTING_NS);
+	client_set_timer(w, c, ABORTING_NS);
 }
 
 /* True if it is not the client that is slow with its body: its answer waited for descriptors, or the backend
@@ -1023,7 +765,7 @@ body_may_wait(struct worker *w, struct client *c)
 
 	if (c->stream.exchange == NULL || (!was_starved && exchange_takes_body(c->stream.exchange)))
 		return false;
-	set_timer(w, c, w->config.times.body_ns);
+	client_set_timer(w, c, w->config.times.body_ns);
 	c->starved = false;
 	if (was_starved)
 		client_writable(w, c);
@@ -1055,7 +797,7 @@ client_timer_expired(struct worker *w, struct client *c)
 	case CLIENT_HEAD:
 		if (c->head != NULL)
 			worker_count_verdict(w, ERR_CLIENT_SLOW);
-		end(w, c);
+		client_end(w, c);
 		return;
 	case CLIENT_BODY:
 		if (body_may_wait(w, c))

@@ -103,3 +103,26 @@ void client_cut(struct worker *w, struct client *c);
 
 /* Resets the connection now; cancels the exchange; frees all that is held. */
 void client_abort(struct worker *w, struct client *c);
+
+/* --- for h1_server.c ------------------------------------------------------------------ */
+
+enum client_step {
+	STEP_AGAIN,
+	STEP_WAIT,  /* for an event or the timer */
+	STEP_YIELD, /* there is more, for the next turn */
+	STEP_GONE,  /* nothing is left to do here, and the client may be gone */
+};
+
+void client_set_state(struct worker *w, struct client *c, enum client_state state, uint64_t timer_after_ns);
+void client_set_timer(struct worker *w, struct client *c, uint64_t after_ns);
+
+/* One piece of plaintext into w->plain. ERR_OK: *piece is not empty. ERR_MORE: nothing now, and c->eof
+ * tells whether ever. Others: the connection is of no use; an alert was sent. */
+enum err client_read_plain(struct worker *w, struct client *c, struct bytes *piece);
+
+/* client_read_plain() said other than ERR_OK where nothing of ours is under way. */
+enum client_step client_input_ended(struct worker *w, struct client *c, enum err verdict);
+
+/* Our side is done: says so, then waits a little for the peer's end, so that no reset overtakes what was
+ * sent (RFC 9112 section 9.6). */
+void client_end(struct worker *w, struct client *c);
