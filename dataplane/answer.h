@@ -14,9 +14,8 @@ void answer_fields(struct worker *w, struct h1_writer *writer, const struct admi
 void answer_refusal(struct worker *w, struct stream *s, const struct admission *admission,
 		    const struct refusal *refusal);
 
-/* Health, readiness, a preflight, one model, the list of models: all platform models, then the instances of the
- * account that asks. Whoever is asked for one model finds the same ones. */
-void answer_local(struct worker *w, struct stream *s, const struct admission *admission);
+/* A complete answer with a small body, behind a head that was begun. */
+void answer_whole(struct worker *w, struct stream *s, struct h1_writer *writer, struct bytes body);
 
-/* Goes on with the list of models. */
-void answer_listing(struct worker *w, struct stream *s);
+/* Health, readiness, a preflight, models. */
+void answer_local(struct worker *w, struct stream *s, const struct admission *admission);

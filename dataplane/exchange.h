@@ -10,6 +10,7 @@
 #include "http/sse.h"
 #include "json/scan.h"
 #include "json/splice.h"
+#include "json/usage.h"
 #include "meter/usage.h"
 #include "spread/prefix.h"
 

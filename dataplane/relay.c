@@ -1,15 +1,13 @@
 /*
- * The answer on its way: head once, then payload, which the stream frames anew for the client.
- *
- * Of an event stream whole events are passed on; what has begun and not ended waits in blocks, so that a
- * lost backend leaves the client between two events, where an error event can follow. Order at the end:
+ * The answer on its way: head once, then payload, which the stream frames anew for the client. Order at the end:
  * settle, then the last bytes.
  */
 #include "dataplane/relay.h"
 
 #include "base/check.h"
 #include "dataplane/answer.h"
-#include "dataplane/request.h"
+#include "dataplane/event.h"
+#include "dataplane/job_answer.h"
 #include "dataplane/route.h"
 #include "dataplane/settle.h"
 #include "dataplane/stream.h"
@@ -35,13 +33,6 @@ arm(struct worker *w, struct exchange *x)
 }
 
 /* --- towards the client ------------------------------------------------------------ */
-
-static void
-put_payload(struct worker *w, struct exchange *x, struct bytes payload)
-{
-	x->payload_bytes += payload.len;
-	stream_payload(w, x->stream, payload);
-}
 
 /* Fields of a backend's answer that a client may see; the rest stays inside. */
 static bool
@@ -219,360 +210,7 @@ begin_answer(struct worker *w, struct exchange *x, const struct h1_response *res
 	return true;
 }
 
-/* --- payload ------------------------------------------------------------------------------ */
-
-/* A whole event: in one piece of payload, or gathered in blocks. */
-struct event {
-	struct bytes piece;       /* if gathered is NULL */
-	const struct body *gathered;
-	uint64_t bytes;
-};
-
-/* Where of an event the part lies that the client must not see, and what it sees instead. */
-struct cut {
-	uint64_t start;
-	uint64_t end;
-	struct bytes instead;
-};
-
-static uint8_t
-event_octet(struct worker *w, const struct event *event, uint64_t at)
-{
-	struct body_reader reader;
-
-	if (event->gathered == NULL)
-		return event->piece.ptr[at];
-	body_rewind(event->gathered, &reader);
-	while (at > 0)
-		at -= body_read(&w->bodies, event->gathered, &reader, at).len;
-	return body_read(&w->bodies, event->gathered, &reader, 1).ptr[0];
-}
-
-static bool
-event_starts_with(struct worker *w, const struct event *event, uint64_t at, struct bytes text)
-{
-	if (event->bytes < at + text.len)
-		return false;
-	for (size_t i = 0; i < text.len; i++)
-		if (event_octet(w, event, at + i) != text.ptr[i])
-			return false;
-	return true;
-}
-
-static bool
-is_done_mark(struct worker *w, const struct event *event)
-{
-	/* The LF of the line that ended the event before, if that was a CRLF. */
-	uint64_t at = event->bytes > 0 && event_octet(w, event, 0) == '\n';
-
-	return event_starts_with(w, event, at, BYTES_LITERAL("data: [DONE]")) ||
-	       event_starts_with(w, event, at, BYTES_LITERAL("data:[DONE]"));
-}
-
-static void
-put_range(struct worker *w, struct exchange *x, const struct event *event, uint64_t from, uint64_t to)
-{
-	struct body_reader reader;
-
-	if (event->gathered == NULL) {
-		stream_put(w, x->stream, bytes_make(event->piece.ptr + from, to - from));
-		return;
-	}
-	body_rewind(event->gathered, &reader);
-	while (reader.offset < from)
-		body_read(&w->bodies, event->gathered, &reader, from - reader.offset);
-	while (reader.offset < to)
-		stream_put(w, x->stream,
-			   body_read(&w->bodies, event->gathered, &reader, to - reader.offset));
-}
-
-static void
-put_event(struct worker *w, struct exchange *x, const struct event *event, const struct cut *cut)
-{
-	uint64_t n = event->bytes - (cut->end - cut->start) + cut->instead.len;
-
-	if (n == 0)
-		return;
-	x->payload_bytes += n;
-	stream_piece_begin(w, x->stream, n);
-	put_range(w, x, event, 0, cut->start);
-	stream_put(w, x->stream, cut->instead);
-	put_range(w, x, event, cut->end, event->bytes);
-	stream_piece_end(w, x->stream);
-}
-
-static bool
-is_blank(uint8_t c)
-{
-	return c == ' ' || c == '\t';
-}
-
-/* Blanks beside a member that are looked over: each octet of a gathered event is looked up from its begin. */
-#define BLANKS_MAX 64
-
-/* Widens the cut to one of the commas beside it, as a member that was never there has none. False: they are too
- * far away to look for. */
-static bool
-take_comma(struct worker *w, const struct event *event, struct cut *cut)
-{
-	uint64_t before = cut->start;
-	uint64_t behind = cut->end;
-
-	while (before > 0 && cut->start - before < BLANKS_MAX && is_blank(event_octet(w, event, before - 1)))
-		before--;
-	while (behind < event->bytes && behind - cut->end < BLANKS_MAX &&
-	       is_blank(event_octet(w, event, behind)))
-		behind++;
-	if (cut->start - before == BLANKS_MAX || behind - cut->end == BLANKS_MAX)
-		return false;
-	if (before > 0 && event_octet(w, event, before - 1) == ',')
-		cut->start = before - 1;
-	else if (behind < event->bytes && event_octet(w, event, behind) == ',')
-		cut->end = behind + 1;
-	return true;
-}
-
-static struct cut
-null_instead(const struct json_usage *usage, uint64_t base)
-{
-	return (struct cut){ base + usage->value_start, base + usage->value_end, BYTES_LITERAL("null") };
-}
-
-/* What to take out, so that the client gets what a backend would have sent that it had asked itself. */
-static struct cut
-plan_cut(struct worker *w, struct exchange *x, const struct event *event,
-	 const struct json_usage *usage)
-{
-	uint64_t base = x->event_data_at;
-	struct cut cut = { 0 };
-
-	if (x->hiding == HIDE_NOTHING || x->event_lines != 1 || usage->value_end == 0 ||
-	    base + usage->value_end > event->bytes)
-		return cut;
-	if (x->hiding == HIDE_ALL) {
-		cut.start = base + usage->member_start;
-		cut.end = base + usage->value_end;
-		if (!take_comma(w, event, &cut))
-			cut = null_instead(usage, base);
-	} else if (!usage->is_null && !usage->choices_empty) {
-		cut = null_instead(usage, base);
-	}
-	return cut;
-}
-
-/* Of a stream the last word counts, of lengths and numbers each by itself. A usage that was torn off may lack what
- * it says last. */
-static void
-take_usage(struct exchange *x, const struct json_usage *usage)
-{
-	struct json_usage *all = &x->usage;
-
-	if (usage->present && usage->is_complete) {
-		all->present = true;
-		all->has_prompt = usage->has_prompt;
-		all->has_completion = usage->has_completion;
-		all->odd_prompt = usage->odd_prompt;
-		all->odd_completion = usage->odd_completion;
-		all->prompt_tokens = usage->prompt_tokens;
-		all->completion_tokens = usage->completion_tokens;
-	}
-	if (usage->has_length) {
-		all->has_length = true;
-		all->milliseconds = usage->milliseconds;
-	}
-	if (usage->data_count > 0)
-		all->data_count = usage->data_count;
-	all->suspect = all->suspect || usage->suspect;
-}
-
-/* The event that only we asked for. One without usage and choices can also be a backend's word on the prompt,
- * which comes before all others. */
-static bool
-is_only_ours(const struct exchange *x, const struct json_usage *usage)
-{
-	return x->hiding == HIDE_ALL && usage->choices_empty &&
-	       (usage->present || (usage->is_null && x->events > 0));
-}
-
-/* What data: [DONE] is to a stream of completions, an event's type is to one of /v1/responses. */
-static bool
-ends_stream(const struct exchange *x, const struct json_usage *usage)
-{
-	return x->admission.route == ROUTE_JSON && usage->is_last_event;
-}
-
-/* A whole event, `last`: of the stream; read for usage already; passed on, unless it is the one that only we asked
- * for. */
-static void
-event_complete(struct worker *w, struct exchange *x, const struct event *event, bool has_data, bool last)
-{
-	struct json_usage usage = x->usage_scan.usage;
-	struct cut cut;
-
-	take_usage(x, &usage);
-	if (has_data && is_only_ours(x, &usage))
-		return;
-	if (is_done_mark(w, event)) {
-		settle_exchange(w, x, USAGE_OK);
-	} else if (has_data) {
-		if (x->events++ == 0)
-			route_first_token(w, x);
-		worker_count(w, COUNTER_SSE_EVENTS);
-	}
-	if (last || ends_stream(x, &usage))
-		settle_exchange(w, x, USAGE_OK);
-	cut = plan_cut(w, x, event, &usage);
-	put_event(w, x, event, &cut);
-}
-
-/* What was gathered, and what comes, passes as it is. */
-static void
-pass_gathered(struct worker *w, struct exchange *x)
-{
-	struct event event = { .gathered = &x->event, .bytes = x->event.bytes };
-	struct cut nothing = { 0 };
-
-	put_event(w, x, &event, &nothing);
-	body_clear(&w->bodies, &x->event);
-}
-
-/* What has come of an event that has not ended: gathered, or passed on when it outgrows its bound. */
-static void
-keep_part(struct worker *w, struct exchange *x, struct bytes part)
-{
-	if (part.len == 0)
-		return;
-	if (!x->event_passing &&
-	    (x->event.bytes + part.len > w->config.limits.event_bytes ||
-	     body_append(&w->bodies, &x->event, part) != ERR_OK)) {
-		x->event_passing = true;
-		pass_gathered(w, x);
-	}
-	if (x->event_passing)
-		put_payload(w, x, part);
-}
-
-/* The end of an event: `part` is what of it stands in this piece. */
-static void
-end_event(struct worker *w, struct exchange *x, struct bytes part, bool has_data)
-{
-	struct event event = { .piece = part, .bytes = part.len };
-
-	if (x->event.bytes > 0 || x->event_passing) {
-		keep_part(w, x, part);
-		event = (struct event){ .gathered = &x->event, .bytes = x->event.bytes };
-	}
-	if (x->event_passing) {
-		take_usage(x, &x->usage_scan.usage);
-		x->events += has_data;
-		if (ends_stream(x, &x->usage_scan.usage))
-			settle_exchange(w, x, USAGE_OK);
-	} else {
-		event_complete(w, x, &event, has_data, false);
-	}
-	json_usage_init(&x->usage_scan);
-	body_clear(&w->bodies, &x->event);
-	x->event_passing = false;
-	x->event_data_at = 0;
-	x->event_lines = 0;
-}
-
-/* False: a line is too long to be an event stream. */
-static bool
-relay_events(struct worker *w, struct exchange *x, struct bytes payload)
-{
-	struct bytes event = bytes_make(payload.ptr, 0);
-	uint64_t events_before = x->sse.events;
-
-	while (payload.len > 0) {
-		enum sse_what what;
-		struct bytes piece;
-
-		if (sse_feed(&x->sse, &payload, &what, &piece) != ERR_OK)
-			return false;
-		event.len = (size_t)(payload.ptr - event.ptr);
-		if (what == SSE_DATA) {
-			if (x->event_data_at == 0)
-				x->event_data_at = (uint32_t)(x->event.bytes + (uint64_t)(piece.ptr - event.ptr));
-			json_usage_feed(&x->usage_scan, piece);
-		} else if (what == SSE_LINE_END) {
-			x->event_lines++;
-		} else if (what == SSE_EVENT_END) {
-			end_event(w, x, event, x->sse.events != events_before);
-			events_before = x->sse.events;
-			event = bytes_make(payload.ptr, 0);
-		}
-	}
-	keep_part(w, x, event);
-	return true;
-}
-
-/* --- video jobs ------------------------------------------------------------------------------ */
-
-/* The id that the client knows the job by. Empty: the backend's cannot be part of one. */
-static struct bytes
-wrapped_id(struct worker *w, struct exchange *x, char text[JOB_TEXT_BYTES_MAX])
-{
-	const struct admission *a = &x->admission;
-	const struct json_usage *found = &x->usage_scan.usage;
-	struct job job = { .account_id = a->account_id,
-			   .pod_id = x->pod_id,
-			   .instance_id = a->instance_id,
-			   .id = bytes_make(found->id, found->id_len) };
-
-	if (a->route == ROUTE_VIDEO_JOB)
-		return request_job_text(w, x);
-	if (a->instance_id == 0)
-		job.model = bytes_make(a->target_name.text, a->target_name.len);
-	return bytes_make(text, job_seal(w->shm.header->pepper, &job, text));
-}
-
-/* What was gathered of an answer about a job, with our id in place of the backend's. */
-static void
-pass_job(struct worker *w, struct exchange *x)
-{
-	struct event event = { .gathered = &x->event, .bytes = x->event.bytes };
-	const struct json_usage *found = &x->usage_scan.usage;
-	char text[JOB_TEXT_BYTES_MAX];
-	struct cut cut = { 0 };
-
-	if (found->has_id && found->id_end <= event.bytes) {
-		cut.instead = wrapped_id(w, x, text);
-		if (cut.instead.len > 0) {
-			cut.start = found->id_start;
-			cut.end = found->id_end;
-		}
-	}
-	put_event(w, x, &event, &cut);
-	body_clear(&w->bodies, &x->event);
-	x->event_passing = true;
-}
-
-/* Gathers an answer about a job, which is short; of a long one what follows passes as it comes. */
-static void
-relay_job(struct worker *w, struct exchange *x, struct bytes payload)
-{
-	json_usage_feed(&x->usage_scan, payload);
-	if (!x->event_passing && (x->event.bytes + payload.len > EVENT_BYTES_MAX ||
-				  body_append(&w->bodies, &x->event, payload) != ERR_OK))
-		pass_job(w, x);
-	if (x->event_passing)
-		put_payload(w, x, payload);
-}
-
 /* --- the end ---------------------------------------------------------------------------------- */
-
-/* The last event of a stream may lack its empty line, and the line its end: it is an event like the others. */
-static void
-end_open_event(struct worker *w, struct exchange *x)
-{
-	struct event event = { .gathered = &x->event, .bytes = x->event.bytes };
-	bool has_data = x->event_data_at > 0;
-
-	x->event_lines += sse_in_data(&x->sse);
-	event_complete(w, x, &event, has_data, true);
-	body_clear(&w->bodies, &x->event);
-}
 
 /* The answer is complete: settle, last bytes, next. x is gone after it. */
 static void
@@ -581,12 +219,12 @@ end_answer(struct worker *w, struct exchange *x)
 	struct upstream *u = x->upstream;
 
 	if (!x->is_events || x->event_passing)
-		take_usage(x, &x->usage_scan.usage);
+		event_take_usage(x, &x->usage_scan.usage);
 	else if (x->event.bytes > 0)
-		end_open_event(w, x);
+		event_end_open(w, x);
 	settle_exchange(w, x, USAGE_OK);
 	if (x->wraps_id && x->event.bytes > 0)
-		pass_job(w, x);
+		job_answer_pass(w, x);
 	if ((u->head != NULL && u->head->len > 0) || upstream_peek(w, u).len > 0) {
 		u->reusable = false;
 		worker_count_verdict(w, ERR_UPSTREAM_EXTRA_BYTES);
@@ -601,14 +239,14 @@ static void
 relay_plain(struct worker *w, struct exchange *x, struct bytes payload, bool last)
 {
 	if (x->wraps_id) {
-		relay_job(w, x, payload);
+		job_answer_feed(w, x, payload);
 		return;
 	}
 	if (x->reads_answer)
 		json_usage_feed(&x->usage_scan, payload);
 	x->payload_bytes += payload.len; /* before the bill, which may be estimated by it */
 	if (last) {
-		take_usage(x, &x->usage_scan.usage);
+		event_take_usage(x, &x->usage_scan.usage);
 		settle_exchange(w, x, USAGE_OK);
 	}
 	stream_payload(w, x->stream, payload);
@@ -638,7 +276,7 @@ feed(struct worker *w, struct exchange *x, struct bytes *input)
 			continue;
 		if (!x->is_events) {
 			relay_plain(w, x, payload, u->body_in.done);
-		} else if (!relay_events(w, x, payload)) {
+		} else if (!event_feed(w, x, payload)) {
 			worker_count_verdict(w, ERR_UPSTREAM_BAD_ANSWER);
 			exchange_try_failed(w, x, TRY_BAD_ANSWER);
 			return FEED_ENDED;
@@ -817,7 +455,7 @@ relay_keep_alive(struct worker *w, struct exchange *x)
 	if (!waits)
 		return false;
 	if (x->event.bytes == 0 && !x->event_passing && stream_has_room(w, x->stream)) {
-		put_payload(w, x, BYTES_LITERAL(": keep-alive\n\n"));
+		event_pass(w, x, BYTES_LITERAL(": keep-alive\n\n"));
 		stream_flush(w, x->stream);
 	}
 	arm(w, x);
@@ -841,7 +479,7 @@ put_error_event(struct worker *w, struct exchange *x)
 	writer.len += refusal_body(&refusal, w->config.surfaces[x->admission.surface].refusal_form,
 				   writer.ptr + writer.len, REFUSAL_BODY_BYTES_MAX);
 	h1_emit_text(&writer, BYTES_LITERAL("\n\n"));
-	put_payload(w, x, bytes_make(writer.ptr, writer.len));
+	event_pass(w, x, bytes_make(writer.ptr, writer.len));
 }
 
 /* The last event was passed on, and settled the request: only the end of the backend's framing was missing. */

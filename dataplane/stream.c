@@ -5,6 +5,7 @@
 #include "dataplane/answer.h"
 #include "dataplane/client.h"
 #include "dataplane/h2.h"
+#include "dataplane/models.h"
 #include "dataplane/worker.h"
 
 bool
@@ -224,7 +225,7 @@ stream_resume(struct worker *w, struct stream *s)
 	if (s->exchange != NULL)
 		exchange_resume(w, s->exchange);
 	else if (s->listing)
-		answer_listing(w, s);
+		models_go_on(w, s);
 }
 
 void

@@ -5,7 +5,7 @@
  * Strings are recognised, so that nothing inside one can pass for a member; the rest of the grammar is the
  * backend's affair.
  */
-#include "json/scan.h"
+#include "json/usage.h"
 
 #include "base/units.h"
 
@@ -340,7 +340,7 @@ type_octet(struct json_usage_scan *s, uint8_t c)
 	if (c == '"') {
 		s->state = USAGE_BETWEEN;
 		s->usage.is_last_event = is_last_type(bytes_make(s->key_text, s->key_len));
-	} else if (c == '\\' || s->key_len == JSON_KEY_BYTES_MAX) {
+	} else if (c == '\\' || s->key_len == JSON_USAGE_KEY_BYTES_MAX) {
 		s->state = c == '\\' ? USAGE_STRING_ESCAPE : USAGE_STRING;
 	} else {
 		s->key_text[s->key_len++] = (char)c;
@@ -366,9 +366,9 @@ key_octet(struct json_usage_scan *s, uint8_t c)
 		s->state = USAGE_BETWEEN;
 	} else if (c == '\\') {
 		/* No backend escapes these names; a key with an escape is another one. */
-		s->key_len = JSON_KEY_BYTES_MAX;
+		s->key_len = JSON_USAGE_KEY_BYTES_MAX;
 		s->state = USAGE_KEY_ESCAPE;
-	} else if (s->key_len < JSON_KEY_BYTES_MAX) {
+	} else if (s->key_len < JSON_USAGE_KEY_BYTES_MAX) {
 		s->key_text[s->key_len++] = (char)c;
 	}
 }

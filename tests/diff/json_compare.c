@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/units.h"
 #include "json/splice.h"
+#include "json/usage.h"
 #include "json/validate.h"
 
 /* Beyond it a double's thousandths are no longer exact enough to compare. */

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "json/splice.h"
+#include "json/usage.h"
 #include "json/validate.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);

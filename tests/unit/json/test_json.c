@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "json/splice.h"
+#include "json/usage.h"
 #include "json/validate.h"
 
 static struct json_scan scanned;
