@@ -82,9 +82,8 @@ enter(struct worker *w, struct admission *a)
 	return true;
 }
 
-/* A request may last longer than a deleted entry rests before it stands for something else (lib/shm, rule 5). */
-static bool
-is_same_account(const struct worker *w, const struct admission *a)
+bool
+quota_is_same_account(const struct worker *w, const struct admission *a)
 {
 	struct shm_account account;
 
@@ -108,7 +107,7 @@ leave(struct worker *w, struct admission *a)
 	uint32_t count = atomic_load_explicit(&cell->in_flight, memory_order_relaxed);
 
 	a->is_in_flight = false;
-	if (!is_same_account(w, a))
+	if (!quota_is_same_account(w, a))
 		return;
 	while (count > 0 &&
 	       !atomic_compare_exchange_weak_explicit(&cell->in_flight, &count, count - 1, memory_order_relaxed,

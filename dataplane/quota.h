@@ -29,6 +29,9 @@ bool quota_take(struct worker *w, const struct json_result *json, struct admissi
  * time. */
 void quota_release(struct worker *w, struct admission *a, uint64_t used_tokens);
 
+/* A request may last longer than a deleted entry rests before it stands for another account (lib/shm, rule 5). */
+bool quota_is_same_account(const struct worker *w, const struct admission *a);
+
 struct bucket *quota_token_bucket(const struct shm *shm, uint32_t key_entry);
 
 /* Prompt tokens of a body, when nobody has counted them: by its text, and a guess for each picture or file. */

@@ -325,6 +325,14 @@ route_budget_take(struct worker *w, const struct exchange *x)
 
 /* --- outcomes ---------------------------------------------------------------------------- */
 
+bool
+route_is_same_pod(const struct worker *w, uint32_t pod_entry, uint64_t pod_id)
+{
+	struct shm_pod pod;
+
+	return shm_read_pod(&w->shm, pod_entry, &pod) == ERR_OK && pod.pod_id == pod_id;
+}
+
 /* Pods of the deployment that are out or half open. */
 static uint32_t
 count_out(struct worker *w, const struct shm_deployment *deployment)
@@ -388,6 +396,8 @@ route_report(struct worker *w, struct exchange *x, enum route_outcome outcome, u
 {
 	struct shm_pod_health *health = shm_pod_health(&w->shm, x->pod_entry);
 
+	if (!route_is_same_pod(w, x->pod_entry, x->pod_id))
+		outcome = ROUTE_NEUTRAL;
 	switch (outcome) {
 	case ROUTE_GOOD:
 		if (eject_good(eject_of(health)))
@@ -411,7 +421,9 @@ route_release(struct worker *w, struct exchange *x)
 	if (!x->holds_probe)
 		return;
 	x->holds_probe = false;
-	eject_release(eject_of(shm_pod_health(&w->shm, x->pod_entry)));
+	/* With the entry, the slot was made anew. */
+	if (route_is_same_pod(w, x->pod_entry, x->pod_id))
+		eject_release(eject_of(shm_pod_health(&w->shm, x->pod_entry)));
 }
 
 void
@@ -421,6 +433,8 @@ route_first_token(struct worker *w, const struct exchange *x)
 	uint64_t word = atomic_load_explicit(&health->first_token, memory_order_relaxed);
 	uint64_t next = spread_latency_add(word, w->now_ns - x->try_sent_at_ns, w->now_ns);
 
+	if (!route_is_same_pod(w, x->pod_entry, x->pod_id))
+		return;
 	/* If another worker was faster, its sample will do. */
 	atomic_compare_exchange_strong_explicit(&health->first_token, &word, next, memory_order_relaxed,
 						memory_order_relaxed);

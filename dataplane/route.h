@@ -66,7 +66,12 @@ void route_budget_open(struct worker *w, const struct exchange *x);
 bool route_budget_can_take(const struct worker *w, const struct exchange *x);
 void route_budget_take(struct worker *w, const struct exchange *x);
 
-/* The outcome of x's try at x->pod_entry; gives its slot back. busy_ns: what the pod asked for; 0: nothing. */
+/* Whether the entry still stands for this pod: a request may last longer than a deleted entry rests before it
+ * stands for another one (lib/shm, rule 5). */
+bool route_is_same_pod(const struct worker *w, uint32_t pod_entry, uint64_t pod_id);
+
+/* The outcome of x's try at x->pod_entry; gives its slot back. Another pod that has the entry meanwhile is not
+ * told. busy_ns: what the pod asked for; 0: nothing. */
 void route_report(struct worker *w, struct exchange *x, enum route_outcome outcome, uint64_t busy_ns);
 void route_release(struct worker *w, struct exchange *x);
 

@@ -199,6 +199,16 @@ count_tokens(const struct exchange *x, enum usage_outcome outcome, struct usage_
 		count_units(x, record);
 }
 
+/* Where another account has the entry meanwhile, the record alone carries the cost: the ledger goes by its
+ * account_id, and a new cell begins with what the ledger has. */
+static void
+debit(struct worker *w, const struct admission *a, int64_t cost_nano)
+{
+	if (quota_is_same_account(w, a))
+		atomic_fetch_add_explicit(&shm_balance(&w->shm, a->account_entry)->taken_nano, cost_nano,
+					  memory_order_relaxed);
+}
+
 void
 settle_exchange(struct worker *w, struct exchange *x, enum usage_outcome outcome)
 {
@@ -234,8 +244,7 @@ settle_exchange(struct worker *w, struct exchange *x, enum usage_outcome outcome
 	record.region_len = x->region.len < sizeof(record.region) ? x->region.len :
 								     (uint16_t)sizeof(record.region);
 	memcpy(record.region, x->region.text, record.region_len);
-	atomic_fetch_add_explicit(&shm_balance(&w->shm, a->account_entry)->taken_nano,
-				  record.cost_nano, memory_order_relaxed);
+	debit(w, a, record.cost_nano);
 	verdict = spool_append(w->spool, &record);
 	/* Admission keeps one record's room for every request in flight. */
 	CHECK(verdict == ERR_OK);

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "dataplane/exchange.h"
+#include "dataplane/route.h"
 #include "dataplane/worker.h"
 
 static uint32_t
@@ -11,15 +12,20 @@ upstream_index(const struct worker *w, const struct upstream *u)
 	return (uint32_t)(u - w->upstreams);
 }
 
+/* Never below 0, and not that of a pod that has got the entry meanwhile: it begins anew with a process, or with
+ * another pod. */
 static void
-count_in_flight(struct worker *w, uint32_t pod_entry, int by)
+leave_pod(struct worker *w, const struct upstream *u)
 {
-	struct shm_pod_health *health = shm_pod_health(&w->shm, pod_entry);
+	struct shm_pod_health *health = shm_pod_health(&w->shm, u->pod_entry);
+	uint32_t count = atomic_load_explicit(&health->in_flight, memory_order_relaxed);
 
-	if (by > 0)
-		atomic_fetch_add_explicit(&health->in_flight, 1, memory_order_relaxed);
-	else
-		atomic_fetch_sub_explicit(&health->in_flight, 1, memory_order_relaxed);
+	if (!route_is_same_pod(w, u->pod_entry, u->pod_id))
+		return;
+	while (count > 0 &&
+	       !atomic_compare_exchange_weak_explicit(&health->in_flight, &count, count - 1, memory_order_relaxed,
+						      memory_order_relaxed))
+		;
 }
 
 /* --- the idle lists -------------------------------------------------------------- */
@@ -77,7 +83,7 @@ release(struct worker *w, struct upstream *u)
 	if (u->state == UPSTREAM_IDLE)
 		idle_remove(w, u);
 	else
-		count_in_flight(w, u->pod_entry, -1);
+		leave_pod(w, u);
 	timer_cancel(&w->timers, &u->timer);
 	worker_head_put(w, u->head);
 	pkt_free(u->received);
@@ -182,7 +188,7 @@ upstream_get(struct worker *w, struct exchange *x, uint32_t pod_entry, const str
 	u->interim_heads = 0;
 	u->reusable = false;
 	u->retiring = false;
-	count_in_flight(w, pod_entry, 1);
+	atomic_fetch_add_explicit(&shm_pod_health(&w->shm, pod_entry)->in_flight, 1, memory_order_relaxed);
 	return u;
 }
 
@@ -199,7 +205,7 @@ upstream_put(struct worker *w, struct upstream *u)
 		close_gently(w, u);
 		return;
 	}
-	count_in_flight(w, u->pod_entry, -1);
+	leave_pod(w, u);
 	u->state = UPSTREAM_IDLE;
 	u->fresh = false;
 	idle_insert(w, u);

@@ -58,7 +58,7 @@ struct usage_record {
 	uint8_t suspect;      /* 1: the backend's usage was absurd */
 	uint64_t prompt_tokens;
 	uint64_t completion_tokens;
-	int64_t cost_nano;    /* already debited from the balance cell */
+	int64_t cost_nano;    /* debited from the balance cell too, unless another account has that by now */
 	uint64_t finished_at_unix_ns;
 	uint64_t queue_us;      /* admission to first upstream byte sent */
 	uint64_t first_byte_us; /* admission to first byte of the answer */

@@ -290,6 +290,31 @@ a_pod_is_not_blamed_for_what_others_do(void **state)
 	finish();
 }
 
+/* A pod is deleted and its entry given to another one while a request is at it. */
+static void
+the_next_pod_of_an_entry_does_not_inherit_a_request(void **state)
+{
+	struct shm_pod pod;
+	bool changed;
+
+	(void)state;
+	plan(1, 1, 2, 1);
+	t->requests[0].first_ns = 3 * SEC;
+	town_open(t);
+	go(2 * SEC);
+	assert_int_equal(t->requests[0].pods[0], 0);
+	assert_int_equal(atomic_load(&health(0)->in_flight), 1);
+	assert_int_equal(shm_read_pod(&t->shm, 0, &pod), ERR_OK);
+	pod.pod_id = 99;
+	assert_int_equal(shm_put_pod(&t->shm, 0, &pod, &changed), ERR_OK);
+	atomic_store(&health(0)->in_flight, 2); /* its own */
+	go(5 * SEC);
+	assert_int_equal(t->requests[0].status, 200);
+	assert_int_equal(atomic_load(&health(0)->in_flight), 2);
+	atomic_store(&health(0)->in_flight, 0);
+	finish();
+}
+
 /* --- half open ----------------------------------------------------------------------------------- */
 
 /* Pod 0 comes back from its ejection now. */
@@ -398,6 +423,7 @@ main(void)
 		cmocka_unit_test(a_client_error_and_a_500_are_the_clients_answer),
 		cmocka_unit_test(outcomes_are_good_bad_or_neither),
 		cmocka_unit_test(a_pod_is_not_blamed_for_what_others_do),
+		cmocka_unit_test(the_next_pod_of_an_entry_does_not_inherit_a_request),
 		cmocka_unit_test(a_client_that_leaves_gives_the_slot_back),
 		cmocka_unit_test(every_end_of_a_probe_gives_the_slot_back),
 		cmocka_unit_test(who_cannot_be_saved_does_not_probe_for_ten_seconds),
