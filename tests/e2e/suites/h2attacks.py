@@ -137,7 +137,7 @@ def used(cluster):
 @test('h2attacks.bomb', seconds=90)
 def bomb(cluster):
     """One large field in the table, then references of one byte to it, with every window shut (how long that lasts:
-    tests/sim/test_h2.c)."""
+    tests/sim/test_h2_memory.c)."""
     at_rest(cluster)
     idle = used(cluster)
     value = 'v' * 3900
