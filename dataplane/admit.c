@@ -6,7 +6,6 @@
 #include "dataplane/quota.h"
 #include "dataplane/worker.h"
 #include "http/urlpath.h"
-#include "json/validate.h"
 #include "tls/keyhash.h"
 
 #define KEY_BYTES_MAX 128
@@ -20,20 +19,30 @@ static const struct route {
 	enum body_kind body_kind;
 	enum h1_method method;
 	const char *allow;
+	enum json_path rules; /* of the body's fields */
 } routes[] = {
-	{ "/chat/completions", "/v1/chat/completions", false, ROUTE_CHAT, BODY_IS_JSON, H1_POST, "POST" },
-	{ "/completions", "/v1/completions", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST" },
-	{ "/responses", "/v1/responses", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST" },
-	{ "/embeddings", "/v1/embeddings", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST" },
-	{ "/rerank", "/v1/rerank", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST" },
-	{ "/images/generations", "/v1/images/generations", false, ROUTE_IMAGES, BODY_IS_JSON, H1_POST, "POST" },
-	{ "/audio/speech", "/v1/audio/speech", false, ROUTE_SPEECH, BODY_IS_JSON, H1_POST, "POST" },
+	{ "/chat/completions", "/v1/chat/completions", false, ROUTE_CHAT, BODY_IS_JSON, H1_POST, "POST",
+	  JSON_PATH_CHAT },
+	{ "/completions", "/v1/completions", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST",
+	  JSON_PATH_COMPLETIONS },
+	{ "/responses", "/v1/responses", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST",
+	  JSON_PATH_RESPONSES },
+	{ "/embeddings", "/v1/embeddings", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST",
+	  JSON_PATH_ANY },
+	{ "/rerank", "/v1/rerank", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST",
+	  JSON_PATH_ANY },
+	{ "/images/generations", "/v1/images/generations", false, ROUTE_IMAGES, BODY_IS_JSON, H1_POST, "POST",
+	  JSON_PATH_IMAGES },
+	{ "/audio/speech", "/v1/audio/speech", false, ROUTE_SPEECH, BODY_IS_JSON, H1_POST, "POST",
+	  JSON_PATH_SPEECH },
 	{ "/audio/transcriptions", "/v1/audio/transcriptions", false, ROUTE_TRANSCRIPTION, BODY_IS_FORM, H1_POST,
-	  "POST" },
-	{ "/video/generations", "/v1/video/generations", false, ROUTE_VIDEO, BODY_IS_JSON, H1_POST, "POST" },
-	{ "/video/generations/", "/v1/video/generations/", true, ROUTE_VIDEO_JOB, BODY_IS_NONE, H1_GET, "GET" },
-	{ "/models", "", false, ROUTE_MODELS, BODY_IS_NONE, H1_GET, "GET" },
-	{ "/models/", "", true, ROUTE_MODEL, BODY_IS_NONE, H1_GET, "GET" },
+	  "POST", JSON_PATH_ANY },
+	{ "/video/generations", "/v1/video/generations", false, ROUTE_VIDEO, BODY_IS_JSON, H1_POST, "POST",
+	  JSON_PATH_VIDEO },
+	{ "/video/generations/", "/v1/video/generations/", true, ROUTE_VIDEO_JOB, BODY_IS_NONE, H1_GET, "GET",
+	  JSON_PATH_ANY },
+	{ "/models", "", false, ROUTE_MODELS, BODY_IS_NONE, H1_GET, "GET", JSON_PATH_ANY },
+	{ "/models/", "", true, ROUTE_MODEL, BODY_IS_NONE, H1_GET, "GET", JSON_PATH_ANY },
 };
 
 /* Methods of the pass-through; CONNECT and TRACE would make a tunnel or an echo of it (T51). */
@@ -205,6 +214,7 @@ check_path(struct worker *w, const struct h1_request *request, struct bytes path
 	}
 	a->route = route->kind;
 	a->body_kind = route->body_kind;
+	a->rules = route->rules;
 	/* Elsewhere a strict backend would refuse a member that it does not know. */
 	a->asks_usage = route->kind == ROUTE_CHAT || bytes_equal(path, BYTES_LITERAL("/completions"));
 	a->upstream_path = bytes_from_text(route->upstream_path);
@@ -321,23 +331,6 @@ admit_refuse_form(enum err verdict, const struct multipart_result *form, struct 
 		refusal->param = multipart_part_name(form->culprit);
 }
 
-static enum json_path
-rules_of(enum route_kind route)
-{
-	switch (route) {
-	case ROUTE_CHAT:
-		return JSON_PATH_CHAT;
-	case ROUTE_IMAGES:
-		return JSON_PATH_IMAGES;
-	case ROUTE_SPEECH:
-		return JSON_PATH_SPEECH;
-	case ROUTE_VIDEO:
-		return JSON_PATH_VIDEO;
-	default:
-		return JSON_PATH_ANY;
-	}
-}
-
 static bool
 check_fields(struct worker *w, const struct json_result *json, struct admission *a,
 	     struct refusal *refusal)
@@ -345,7 +338,7 @@ check_fields(struct worker *w, const struct json_result *json, struct admission 
 	enum json_field culprit = JSON_FIELD_COUNT;
 	const char *sentence = NULL;
 	bool strict = w->config.surfaces[a->surface].validate_strict;
-	enum err verdict = json_validate(json, strict ? rules_of(a->route) : JSON_PATH_ANY, &culprit, &sentence);
+	enum err verdict = json_validate(json, strict ? a->rules : JSON_PATH_ANY, &culprit, &sentence);
 
 	if (verdict == ERR_OK)
 		return true;

@@ -9,7 +9,7 @@
 #include "dataplane/refusal.h"
 #include "http/h1.h"
 #include "http/multipart.h"
-#include "json/scan.h"
+#include "json/validate.h"
 #include "limit/bucket.h"
 #include "shm/table.h"
 
@@ -37,8 +37,8 @@
  */
 enum route_kind {
 	ROUTE_UNKNOWN,
-	ROUTE_CHAT,          /* JSON, validated whole */
-	ROUTE_JSON,          /* JSON, `model` read; the rest is the backend's affair */
+	ROUTE_CHAT,          /* JSON */
+	ROUTE_JSON,          /* JSON, other things than chat that are counted in tokens */
 	ROUTE_IMAGES,        /* JSON; counted in images */
 	ROUTE_SPEECH,        /* JSON; counted in seconds or characters; audio comes back */
 	ROUTE_TRANSCRIPTION, /* a form; counted in seconds or bytes */
@@ -86,6 +86,7 @@ struct admission {
 	struct bytes upstream_path; /* static memory: what a plain backend serves */
 	struct bytes path_rest;     /* behind a route that is a prefix; borrows from the head */
 	enum body_kind body_kind;
+	enum json_path rules; /* of its fields, where a surface validates strictly */
 	bool asks_usage; /* a stream may be asked for its usage: the API has stream_options here */
 	uint64_t body_bytes_max;
 	bool never_resend; /* a try of which a byte was sent is not sent again */

@@ -4,7 +4,7 @@
 #include "base/check.h"
 #include "dataplane/worker.h"
 
-/* Bytes of a prompt that make a token, when the backend does not say (English text, BPE). */
+/* Bytes that make a token, when the backend does not say (English text, BPE). */
 #define ESTIMATE_BYTES_PER_TOKEN 4
 
 /* Of a picture inside the request: what the large vision models make of a megapixel. */
@@ -31,12 +31,18 @@ quota_token_bucket(const struct shm *shm, uint32_t key_entry)
 }
 
 uint64_t
+quota_tokens_of_bytes(uint64_t bytes)
+{
+	return bytes / ESTIMATE_BYTES_PER_TOKEN;
+}
+
+uint64_t
 quota_prompt_tokens(const struct json_result *json)
 {
 	uint64_t bytes = json->object_end - json->object_start;
 
 	CHECK(bytes >= json->data_url_bytes);
-	return (bytes - json->data_url_bytes) / ESTIMATE_BYTES_PER_TOKEN +
+	return quota_tokens_of_bytes(bytes - json->data_url_bytes) +
 	       (uint64_t)json->data_urls * ESTIMATE_TOKENS_PER_DATA_URL;
 }
 
@@ -54,14 +60,19 @@ static uint64_t
 estimate(const struct json_result *json, const struct bucket_limit *limit)
 {
 	uint64_t most = (limit->burst_units + 1) / 2;
-	uint64_t answer = positive(&json->field[JSON_FIELD_MAX_TOKENS], most);
-	uint64_t answer_new = positive(&json->field[JSON_FIELD_MAX_COMPLETION_TOKENS], most);
+	static const enum json_field bounds[] = { JSON_FIELD_MAX_TOKENS, JSON_FIELD_MAX_COMPLETION_TOKENS,
+						  JSON_FIELD_MAX_OUTPUT_TOKENS };
 	uint64_t n = positive(&json->field[JSON_FIELD_N], most);
+	uint64_t answer = 0;
 	uint64_t sum;
 
 	CHECK_STATIC(BUCKET_BURST_MAX <= UINT32_MAX / 2, "a product of two and a sum do not wrap");
-	if (answer_new > answer)
-		answer = answer_new;
+	for (size_t i = 0; i < COUNT_OF(bounds); i++) {
+		uint64_t bound = positive(&json->field[bounds[i]], most);
+
+		if (bound > answer)
+			answer = bound;
+	}
 	sum = quota_prompt_tokens(json) + answer * (n > 0 ? n : 1);
 	return sum < 1 ? 1 : sum < most ? sum : most;
 }

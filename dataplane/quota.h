@@ -34,5 +34,8 @@ bool quota_is_same_account(const struct worker *w, const struct admission *a);
 
 struct bucket *quota_token_bucket(const struct shm *shm, uint32_t key_entry);
 
-/* Prompt tokens of a body, when nobody has counted them: by its text, and a guess for each picture or file. */
+/* Tokens of so much text, when nobody has counted them. */
+uint64_t quota_tokens_of_bytes(uint64_t bytes);
+
+/* Prompt tokens of a body likewise: by its text, and a guess for each picture or file. */
 uint64_t quota_prompt_tokens(const struct json_result *json);

@@ -5,9 +5,6 @@
 #include "dataplane/quota.h"
 #include "dataplane/worker.h"
 
-/* Bytes that make a token, when the backend does not say (English text, BPE). */
-#define ESTIMATE_BYTES_PER_TOKEN 4
-
 /* What a request asked for is billed up to here; no backend makes more at once. */
 #define WANTED_COUNT_MAX 1000
 #define WANTED_MILLISECONDS_MAX (24 * 3600 * MSEC_PER_SEC)
@@ -163,14 +160,14 @@ estimate_prompt(const struct exchange *x, struct usage_record *record)
 {
 	record->source = USAGE_ESTIMATED;
 	record->prompt_tokens = x->admission.body_kind == BODY_IS_JSON ? quota_prompt_tokens(&x->json.result) :
-									 x->body.bytes / ESTIMATE_BYTES_PER_TOKEN;
+									 quota_tokens_of_bytes(x->body.bytes);
 }
 
 static void
 estimate_completion(const struct exchange *x, struct usage_record *record)
 {
 	record->source = USAGE_ESTIMATED;
-	record->completion_tokens = x->is_events ? x->events : x->payload_bytes / ESTIMATE_BYTES_PER_TOKEN;
+	record->completion_tokens = x->is_events ? x->events : quota_tokens_of_bytes(x->payload_bytes);
 }
 
 /* What was served, by the best word there is: the backend's own, else a count of events and an estimate

@@ -51,6 +51,7 @@ static const char *const field_names[JSON_FIELD_COUNT] = {
 	[JSON_FIELD_MESSAGES] = "messages",
 	[JSON_FIELD_MAX_TOKENS] = "max_tokens",
 	[JSON_FIELD_MAX_COMPLETION_TOKENS] = "max_completion_tokens",
+	[JSON_FIELD_MAX_OUTPUT_TOKENS] = "max_output_tokens",
 	[JSON_FIELD_N] = "n",
 	[JSON_FIELD_TEMPERATURE] = "temperature",
 	[JSON_FIELD_TOP_P] = "top_p",
@@ -63,6 +64,7 @@ static const char *const field_names[JSON_FIELD_COUNT] = {
 	[JSON_FIELD_TOOL_CHOICE] = "tool_choice",
 	[JSON_FIELD_PROMPT] = "prompt",
 	[JSON_FIELD_INPUT] = "input",
+	[JSON_FIELD_DOCUMENTS] = "documents",
 	[JSON_FIELD_SIZE] = "size",
 	[JSON_FIELD_SECONDS] = "seconds",
 	[JSON_FIELD_DURATION] = "duration",
@@ -467,7 +469,11 @@ top_is_object(const struct json_scan *s)
 static bool
 is_url(const struct json_scan *s)
 {
-	return top_is_object(s) && (key_is(s, "url") || key_is(s, "image_url") || key_is(s, "file_data"));
+	bool has_media = s->field == JSON_FIELD_MESSAGES || s->field == JSON_FIELD_INPUT ||
+			 s->field == JSON_FIELD_DOCUMENTS;
+
+	return has_media && top_is_object(s) &&
+	       (key_is(s, "url") || key_is(s, "image_url") || key_is(s, "file_data"));
 }
 
 static void

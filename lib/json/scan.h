@@ -29,6 +29,7 @@ enum json_field {
 	JSON_FIELD_MESSAGES,
 	JSON_FIELD_MAX_TOKENS,
 	JSON_FIELD_MAX_COMPLETION_TOKENS,
+	JSON_FIELD_MAX_OUTPUT_TOKENS,
 	JSON_FIELD_N,
 	JSON_FIELD_TEMPERATURE,
 	JSON_FIELD_TOP_P,
@@ -41,6 +42,7 @@ enum json_field {
 	JSON_FIELD_TOOL_CHOICE,
 	JSON_FIELD_PROMPT,
 	JSON_FIELD_INPUT,
+	JSON_FIELD_DOCUMENTS,
 	JSON_FIELD_SIZE,
 	JSON_FIELD_SECONDS,
 	JSON_FIELD_DURATION,
@@ -75,8 +77,9 @@ struct json_result {
 	struct json_value include_usage;
 	struct json_value continuous_usage; /* continuous_usage_stats */
 	uint64_t input_characters; /* code points of `input`, if it is a string */
-	uint32_t data_urls;        /* pictures and files inside: values of `url`, `image_url` and `file_data`,
-				    * anywhere, that begin with "data:" */
+	uint32_t data_urls;        /* pictures and files inside: values of `url`, `image_url` and `file_data` that
+				    * begin with "data:", anywhere in `messages`, `input` and `documents`; what
+				    * else calls itself so (a tool's schema) is text to a model */
 	uint64_t data_url_bytes;   /* of them, quotes included */
 	uint64_t object_start;           /* offset of the top-level '{' */
 	uint64_t object_end;             /* behind its '}' */

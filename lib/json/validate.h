@@ -8,6 +8,8 @@
 enum json_path {
 	JSON_PATH_ANY, /* only what the router itself reads: model, stream */
 	JSON_PATH_CHAT,
+	JSON_PATH_COMPLETIONS,
+	JSON_PATH_RESPONSES,
 	JSON_PATH_IMAGES,
 	JSON_PATH_SPEECH,
 	JSON_PATH_VIDEO,

@@ -11,6 +11,7 @@
 #include "dataplane/worker.h"
 
 #define TEXT(text) (text), sizeof(text) - 1
+#define TEXT_OF(text) (text), strlen(text)
 
 static void
 put_account(struct worker *w, uint64_t id)
@@ -113,6 +114,7 @@ an_estimate_is_the_prompt_and_what_the_request_bounds(void **state)
 	assert_int_equal(taken_for(TEXT("{\"prompt\":\"2345678901234567890\"}")), 8);
 	assert_int_equal(taken_for(TEXT("  {\"max_tokens\":50}  ")), 4 + 50);
 	assert_int_equal(taken_for(TEXT("{\"max_completion_tokens\":50}")), 7 + 50);
+	assert_int_equal(taken_for(TEXT("{\"max_output_tokens\":50}")), 6 + 50);
 	assert_int_equal(taken_for(TEXT("{\"max_tokens\":9,\"max_completion_tokens\":20,\"n\":2}")), 12 + 40);
 	assert_int_equal(taken_for(TEXT("{\"max_tokens\":-9,\"n\":null}")), 6);
 	/* Never more than half of the burst, however large the numbers are. */
@@ -125,16 +127,37 @@ pictures_are_no_text(void **state)
 	struct json_result json;
 
 	(void)state;
-	json = scanned(TEXT("{\"m\":[{\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}},"
+	json = scanned(TEXT("{\"messages\":[{\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}},"
 			    "{\"url\":\"https://a.example/data:\"},{\"text\":\"data:x\"}]}"));
 	assert_int_equal(json.data_urls, 1);
 	assert_int_equal(json.data_url_bytes, 28);
 	assert_int_equal(quota_prompt_tokens(&json), (json.object_end - 28) / 4 + 1024);
-	json = scanned(TEXT("{\"image_url\":\"\\u0064ata:,\",\"file_data\":\"data:\","
-			    "\"url\":[\"data:,\"],\"x\":\"data:\"}"));
-	assert_int_equal(json.data_urls, 2);
-	json = scanned(TEXT("{\"url\":\"dat\",\"a\":{\"url\":\"\xc3\xa4\"},\"b\":\"data:\"}"));
+	json = scanned(TEXT("{\"input\":[{\"image_url\":\"\\u0064ata:,\",\"file_data\":\"data:\","
+			    "\"url\":[\"data:,\"],\"x\":\"data:\"}],\"documents\":{\"url\":\"data:\"}}"));
+	assert_int_equal(json.data_urls, 3);
+	json = scanned(TEXT("{\"messages\":[{\"url\":\"dat\",\"a\":{\"url\":\"\xc3\xa4\"},\"b\":\"data:\"}]}"));
 	assert_int_equal(json.data_urls, 0);
+}
+
+/* A tool's schema is rendered into the prompt, whatever its members are called. */
+static void
+what_is_called_a_url_elsewhere_is_text(void **state)
+{
+	static const char *const texts[] = {
+		"{\"tools\":[{\"function\":{\"parameters\":{\"url\":\"data:0123456789\"}}}],\"messages\":[]}",
+		"{\"messages\":[],\"metadata\":{\"url\":\"data:0123456789\"}}",
+		"{\"messages\":[],\"url\":\"data:0123456789\",\"image_url\":\"data:\",\"file_data\":\"data:\"}",
+		"{\"x\":{\"messages\":[{\"url\":\"data:0123456789\"}]}}",
+		"{\"m\":[{\"url\":\"data:0123456789\"}]}",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(texts); i++) {
+		struct json_result json = scanned(TEXT_OF(texts[i]));
+
+		assert_int_equal(json.data_urls, 0);
+		assert_int_equal(quota_prompt_tokens(&json), strlen(texts[i]) / 4);
+	}
 }
 
 static void
@@ -245,6 +268,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_estimate_is_the_prompt_and_what_the_request_bounds),
 		cmocka_unit_test(pictures_are_no_text),
+		cmocka_unit_test(what_is_called_a_url_elsewhere_is_text),
 		cmocka_unit_test(what_was_used_replaces_the_estimate),
 		cmocka_unit_test(debt_is_paid_off_in_an_hour_at_most),
 		cmocka_unit_test(an_entry_that_stands_for_another_by_then_is_left_alone),

@@ -418,6 +418,16 @@ each_path_has_fields_of_its_own(void **state)
 	assert_int_equal(valid_for(JSON_PATH_VIDEO, ",\"seconds\":\"8s\"", "seconds"), ERR_JSON_BAD_FIELD);
 	assert_int_equal(valid_for(JSON_PATH_VIDEO, ",\"seconds\":\"\"", "seconds"), ERR_JSON_BAD_FIELD);
 	assert_int_equal(valid_for(JSON_PATH_VIDEO, ",\"duration\":0", "duration"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid_for(JSON_PATH_COMPLETIONS, ",\"prompt\":[1,2],\"max_tokens\":1,\"n\":2,"
+				   "\"stop\":\"x\",\"max_output_tokens\":0,\"tools\":0", ""), ERR_OK);
+	assert_int_equal(valid_for(JSON_PATH_COMPLETIONS, ",\"max_tokens\":0", "max_tokens"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid_for(JSON_PATH_COMPLETIONS, ",\"n\":1.5", "n"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid_for(JSON_PATH_COMPLETIONS, ",\"top_p\":2", "top_p"), ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid_for(JSON_PATH_RESPONSES, ",\"input\":[],\"max_output_tokens\":1,\"n\":0,"
+							"\"max_tokens\":0", ""), ERR_OK);
+	assert_int_equal(valid_for(JSON_PATH_RESPONSES, ",\"max_output_tokens\":0", "max_output_tokens"),
+			 ERR_JSON_BAD_FIELD);
+	assert_int_equal(valid_for(JSON_PATH_RESPONSES, ",\"tool_choice\":1", "tool_choice"), ERR_JSON_BAD_FIELD);
 	assert_int_equal(valid_for(JSON_PATH_ANY, ",\"input\":[1],\"n\":0", ""), ERR_OK);
 }
 
