@@ -51,7 +51,7 @@ CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors s
 #define CLIENT_STEPS_PER_TURN 64  /* pieces of plaintext of one client per turn */
 #define READY_PER_TURN_MAX 64
 #define TIMERS_PER_TURN_MAX 256
-#define LISTING_ENTRIES_PER_TURN 256 /* looked at for one list of models */
+#define LISTING_ENTRIES_PER_STEP 256 /* of one list of models; a turn has three at most */
 #define SWEEPS_PER_TURN_MAX 32    /* backend connections looked at after a change of the tables */
 #define UPSTREAMS_IDLE_PER_POD_MAX 64
 #define UPSTREAM_FIELDS_BYTES 1536 /* prepared request fields of one exchange */

@@ -180,7 +180,7 @@ models_go_on(struct worker *w, struct stream *s)
 	uint32_t entries = 0;
 	size_t put_bytes = 0;
 
-	for (; entries < LISTING_ENTRIES_PER_TURN && stream_has_room(w, s); entries++) {
+	for (; entries < LISTING_ENTRIES_PER_STEP && stream_has_room(w, s); entries++) {
 		uint8_t line[SHM_NAME_BYTES * 6 + 128];
 		struct h1_writer writer = h1_writer_make(line, sizeof(line));
 		enum listed listed = list_entry(w, s, &writer);
@@ -200,6 +200,6 @@ models_go_on(struct worker *w, struct stream *s)
 		}
 	}
 	stream_flush(w, s);
-	if (entries == LISTING_ENTRIES_PER_TURN)
+	if (entries == LISTING_ENTRIES_PER_STEP)
 		stream_again(w, s);
 }

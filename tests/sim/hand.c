@@ -47,6 +47,8 @@ client_begin(struct town *town, uint32_t index)
 	hand.client = conn_get(town, conn, false);
 	hand.client->client = index;
 	hand.client->piece_bytes = 16000;
+	if (town->plan.is_tls)
+		hand.client->tls = conn_tls(town);
 }
 
 void
@@ -110,14 +112,10 @@ hand_put(uint8_t type, uint8_t flags, uint32_t stream, struct bytes payload)
 {
 	uint8_t head[H2FRAME_HEAD_BYTES];
 
-	if (hand.client == NULL)
-		return;
 	h2frame_make_head(head, type, flags, stream, payload.len);
-	conn_write(hand.town, hand.client, head, sizeof(head));
+	hand_say(bytes_make(head, sizeof(head)));
 	if (payload.len > 0)
-		conn_write(hand.town, hand.client, payload.ptr, (uint32_t)payload.len);
-	hand.client->send_at_ns = hand.town->now_ns;
-	hand.sent_bytes += sizeof(head) + payload.len;
+		hand_say(payload);
 }
 
 void
@@ -144,6 +142,16 @@ hand_put_ping(void)
 	hand_put(H2FRAME_PING, 0, 0, BYTES_LITERAL("12345678"));
 }
 
+void
+hand_say(struct bytes text)
+{
+	if (hand.client == NULL)
+		return;
+	conn_write(hand.town, hand.client, text.ptr, (uint32_t)text.len);
+	hand.client->send_at_ns = hand.town->now_ns;
+	hand.sent_bytes += text.len;
+}
+
 static void
 take_head(uint32_t index, const uint8_t *block, size_t len)
 {
@@ -167,9 +175,15 @@ take_head(uint32_t index, const uint8_t *block, size_t len)
 }
 
 static void
-take_data(uint32_t index, uint32_t len)
+take_data(uint32_t index, struct bytes payload)
 {
+	uint32_t len = (uint32_t)payload.len;
+	uint32_t before = hand.heard.stream[index].bytes;
+
+	if (index == 0 && len > 0 && before + len <= HAND_BYTES_MAX)
+		memcpy(hand.heard.first + before, payload.ptr, len);
 	hand.heard.stream[index].bytes += len;
+	hand.heard.stream[index].data_frames += len > 0;
 	if (!hand.opens_windows || len == 0)
 		return;
 	hand_put_word(H2FRAME_WINDOW_UPDATE, 0, len);
@@ -189,7 +203,7 @@ take_frame(const uint8_t *head, uint32_t len)
 		hand.heard.stream[index].is_ended = true;
 	switch (head[3]) {
 	case H2FRAME_DATA:
-		take_data(index, len);
+		take_data(index, bytes_make(payload, len));
 		break;
 	case H2FRAME_HEADERS:
 		CHECK(head[4] & H2FRAME_END_HEADERS);
@@ -220,7 +234,8 @@ client_received(struct town *town, struct town_conn *c)
 {
 	uint32_t at = 0;
 
-	(void)town;
+	if (!town->plan.is_h2)
+		return;
 	while (c->in_len - at >= H2FRAME_HEAD_BYTES) {
 		uint32_t len = h2frame_len(c->in + at);
 
@@ -249,12 +264,24 @@ hand_flush(void)
 	hand_go(20 * MS);
 }
 
+void
+hand_leave(bool by_reset)
+{
+	if (by_reset)
+		tcp_abort(hand.town->town_tcp, hand.client->conn);
+	else
+		tcp_close(hand.town->town_tcp, hand.client->conn);
+	conn_put(hand.town, hand.client);
+	hand.client = NULL;
+}
+
 struct town_plan
 hand_plan(void)
 {
 	struct town_plan plan = { .seed = 2, .is_h2 = true, .client_count = 1, .start_ns = 1000 * SEC, .pods = 1,
 				  .first_pods = 1, .retry_percent = 100, .retry_burst = 1000,
-				  .eject_percent = 100, .h2 = { .bytes = 8 * MIB, .connection_bytes = HAND_CONNECTION_BYTES,
+				  .eject_percent = 100,
+				  .h2 = { .bytes = 8 * MIB, .connection_bytes = HAND_CONNECTION_BYTES,
 					  .streams = 100, .resets = 100 } };
 
 	plan.link[0].delay_ns = plan.link[1].delay_ns = MS;
@@ -272,15 +299,17 @@ hand_begin(const struct town_plan *plan)
 	hand.town->now_ns = hand.town->plan.start_ns;
 	town_open(hand.town);
 	hand.town->worker->config.times = worker_times_default;
-	hand.own_bytes = h2_shared_bytes_used(hand.town->worker->h2);
+	hand.own_bytes = hand_held_bytes();
 	/* Connected: the towns' clients wait for that themselves. */
-	hand_go(10 * MS);
+	do
+		hand_go(10 * MS);
+	while (plan->is_tls && !hand.client->tls_open);
 }
 
 void
 hand_greet(void)
 {
-	conn_write(hand.town, hand.client, H2FRAME_PREFACE, sizeof(H2FRAME_PREFACE) - 1);
+	hand_say(BYTES_LITERAL(H2FRAME_PREFACE));
 	hand_put(H2FRAME_SETTINGS, 0, 0, BYTES_NONE);
 	hand_flush();
 	hand.sent_bytes = 0;
@@ -298,7 +327,9 @@ hand_begin_greeted(void)
 uint64_t
 hand_held_bytes(void)
 {
-	return h2_shared_bytes_used(hand.town->worker->h2) - hand.own_bytes;
+	const struct h2_shared *shared = hand.town->worker->h2;
+
+	return shared != NULL ? h2_shared_bytes_used(shared) - hand.own_bytes : 0;
 }
 
 void
@@ -341,9 +372,6 @@ hand_assert_ended(uint32_t code)
 
 /* --- requests -------------------------------------------------------------------------------- */
 
-static const char chat[] = "{\"model\":\"town-model\",\"stream\":true,"
-			   "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}";
-
 struct h2frame_block *
 hand_block(const char *method, const char *path, const char *key)
 {
@@ -382,7 +410,7 @@ void
 hand_put_chat(uint32_t stream)
 {
 	hand_put_chat_head(stream);
-	hand_put(H2FRAME_DATA, H2FRAME_END_STREAM, stream, BYTES_LITERAL(chat));
+	hand_put(H2FRAME_DATA, H2FRAME_END_STREAM, stream, BYTES_LITERAL(HAND_CHAT));
 }
 
 /* --- backends ---------------------------------------------------------------------------------- */

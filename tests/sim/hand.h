@@ -14,7 +14,10 @@
 #define SEC NSEC_PER_SEC
 #define HAND_STREAMS_MAX 1200
 #define HAND_CONNECTION_BYTES (384 * KIB) /* of HTTP/2's memory */
+#define HAND_BYTES_MAX (256 * 1024)
 #define HAND_KEY "Bearer eco_town0000000000000000"
+#define HAND_CHAT \
+	"{\"model\":\"town-model\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}"
 
 struct hand {
 	struct town *town;
@@ -35,7 +38,9 @@ struct hand {
 			bool is_reset;
 			uint32_t code;
 			uint32_t bytes;
+			uint32_t data_frames; /* with payload */
 		} stream[HAND_STREAMS_MAX]; /* by half of its number */
+		uint8_t first[HAND_BYTES_MAX]; /* payload of the first stream, as far as it fits */
 	} heard;
 	struct {
 		uint32_t requests;
@@ -45,7 +50,7 @@ struct hand {
 
 extern struct hand hand; /* the one that this program has at a time */
 
-/* A town of one connection of one client. */
+/* A town of one connection of one client. Over HTTP/1.1 what the router says stays in client->in. */
 struct town_plan hand_plan(void);
 void hand_begin(const struct town_plan *plan);
 /* The same, and HTTP/2's preface is said and answered. */
@@ -57,11 +62,16 @@ void hand_finish(void);
 void hand_go(uint64_t ns);
 /* What was put is with the router, and what it says to it with us. */
 void hand_flush(void);
+/* Leaves by a reset, or by closing its side and reading no more. */
+void hand_leave(bool by_reset);
 uint64_t hand_held_bytes(void); /* of HTTP/2's memory */
 
 void hand_assert_goes_on(void);
 /* The router has said why, and closed. */
 void hand_assert_ended(uint32_t code);
+
+/* Octets of any kind. */
+void hand_say(struct bytes text);
 
 /* --- frames --------------------------------------------------------------------------------- */
 

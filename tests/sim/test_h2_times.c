@@ -20,8 +20,7 @@ t75_a_preface_has_ten_seconds(void **state)
 	hand_assert_ended(NGHTTP2_ENHANCE_YOUR_CALM);
 	hand_finish();
 	hand_begin(&plan);
-	conn_write(hand.town, hand.client, "GET / HTTP/1.1\r\nHost: edge\r\n\r\n", 30);
-	hand.client->send_at_ns = hand.town->now_ns;
+	hand_say(BYTES_LITERAL("GET / HTTP/1.1\r\nHost: edge\r\n\r\n"));
 	hand_flush();
 	hand_go(5 * SEC);
 	assert_null(hand.client);

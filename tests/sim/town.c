@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "cert_file.h"
 
 /* A seed that is not over by then does not end. */
 #define TOWN_NS_MAX (1800 * NSEC_PER_SEC)
@@ -79,6 +80,22 @@ conn_write(struct town *t, struct town_conn *c, const void *bytes, uint32_t n)
 		town_fail(t, "too much to send");
 	memcpy(c->out + c->out_len, bytes, n);
 	c->out_len += n;
+}
+
+struct tls_client *
+conn_tls(struct town *t)
+{
+	static const char *const h2[] = { "h2", "http/1.1", NULL };
+	struct tls_client_config config = { .seed = prng_next(&t->prng),
+					    .now_s = INT64_C(1795500000),
+					    .ca_pem = cert_file("ca.pem"),
+					    .host = "localhost",
+					    .alpn = t->plan.is_h2 ? h2 : NULL,
+					    .version_max = prng_below(&t->prng, 2) ? 0x0303 : 0 };
+	struct tls_client *client = tls_client_new(&config);
+
+	CHECK(client != NULL);
+	return client;
 }
 
 static void
@@ -309,6 +326,8 @@ deliver(struct town *t, struct link *from, struct net *to)
 	struct pkt *frame;
 
 	while ((frame = link_receive(from, t->now_ns)) != NULL) {
+		if (t->saw != NULL && to == &t->router_net)
+			t->saw(t, false, frame);
 		pkt_meta(frame)->port = 0;
 		net_receive(to, frame, t->now_ns);
 	}
@@ -319,8 +338,11 @@ collect(struct town *t, struct net *from, struct link *to)
 {
 	struct pkt *frame;
 
-	while ((frame = net_transmit_next(from)) != NULL)
+	while ((frame = net_transmit_next(from)) != NULL) {
+		if (t->saw != NULL && from == &t->router_net)
+			t->saw(t, true, frame);
 		link_send(to, frame, t->now_ns);
+	}
 }
 
 static void
@@ -328,9 +350,12 @@ turn(struct town *t)
 {
 	struct tcp_event event;
 
+	t->turns++;
 	deliver(t, t->link[0], &t->router_net);
 	pods_turn(t);
 	worker_turn(t->worker, t->now_ns);
+	if (t->turned != NULL)
+		t->turned(t);
 	pods_judge(t);
 	tcp_check(t->router_tcp);
 	tcp_check(t->town_tcp);

@@ -102,6 +102,7 @@ struct town_plan {
 	struct h2_limits h2; /* of the worker; zero: such as no honest client meets */
 	bool has_faults; /* of backends */
 	uint16_t ports;  /* that the router opens from, per backend; 0: as many as there are */
+	uint32_t models; /* in its catalogue, besides the one that is asked for */
 	struct link_faults link[2];
 	uint32_t client_count;
 	uint32_t request_count;
@@ -187,6 +188,10 @@ struct town {
 	uint32_t cuts;
 	uint32_t refused;      /* 502, 503, 504 where a budget or the operator may have been the reason */
 	struct link *link[2]; /* 0: to the router, 1: from it */
+	uint64_t turns;       /* that the router had */
+	/* Is shown each frame that the router gets, before its turn, and that it sent, behind it; or NULL. */
+	void (*saw)(struct town *t, bool from_router, const struct pkt *frame);
+	void (*turned)(struct town *t); /* called behind each of them; or NULL */
 };
 
 /* A town by its seed, from its plan to its judgement. */
@@ -232,6 +237,8 @@ struct ip_addr town_address(const struct town *t, bool of_router);
 /* Appends to what is to be sent (clear text for TLS clients: sealed on the way). */
 void conn_write(struct town *t, struct town_conn *c, const void *bytes, uint32_t n);
 void conn_pump(struct town *t, struct town_conn *c);
+/* TLS for a client's connection, in any version that the router speaks. */
+struct tls_client *conn_tls(struct town *t);
 
 /* What came for a request, however it was framed. */
 struct town_answer {
@@ -249,7 +256,6 @@ void client_begin(struct town *t, uint32_t client);
 void client_go_on(struct town *t, struct town_conn *c);
 /* It was refused for its network: another one in a second. */
 void client_again(struct town *t, struct town_conn *c);
-struct tls_client *client_tls(struct town *t);
 
 struct town_h2 *h2_client_new(struct town *t, struct town_conn *c);
 void h2_client_free(struct town_h2 *h);

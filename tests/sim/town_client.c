@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "cert_file.h"
 #include "http/h1.h"
 #include "town.h"
 
@@ -21,22 +20,6 @@ next_request(struct town *t, uint32_t client)
 		if (t->requests[i].client == client && !t->requests[i].is_over)
 			return &t->requests[i];
 	return NULL;
-}
-
-struct tls_client *
-client_tls(struct town *t)
-{
-	static const char *const h2[] = { "h2", "http/1.1", NULL };
-	struct tls_client_config config = { .seed = prng_next(&t->prng),
-					    .now_s = INT64_C(1795500000),
-					    .ca_pem = cert_file("ca.pem"),
-					    .host = "localhost",
-					    .alpn = t->plan.is_h2 ? h2 : NULL,
-					    .version_max = prng_below(&t->prng, 2) ? 0x0303 : 0 };
-	struct tls_client *client = tls_client_new(&config);
-
-	CHECK(client != NULL);
-	return client;
 }
 
 void
@@ -57,7 +40,7 @@ client_begin(struct town *t, uint32_t client)
 	c->request = TOWN_REQUESTS_MAX;
 	c->wake_at_ns = t->now_ns + r->think_ns;
 	if (t->plan.is_tls)
-		c->tls = client_tls(t);
+		c->tls = conn_tls(t);
 	if (t->plan.is_h2)
 		c->h2 = h2_client_new(t, c);
 }

@@ -1,4 +1,5 @@
 /* The router under test: tables, TLS, spool, packets, one worker. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -9,21 +10,9 @@
 
 #define SPOOL_RECORDS 256
 #define PACKETS 8192
+#define FEW 4u /* entries of each table */
 
 static const char key_text[] = "eco_town0000000000000000";
-
-static const struct shm_capacity capacity = { .count = {
-						      [SHM_KEYS] = 4,
-						      [SHM_ACCOUNTS] = 4,
-						      [SHM_PLANS] = 4,
-						      [SHM_MODELS] = 4,
-						      [SHM_ALIASES] = 4,
-						      [SHM_PRICES] = 4,
-						      [SHM_INSTANCES] = 4,
-						      [SHM_DEPLOYMENTS] = 4,
-						      [SHM_PODS] = 4,
-						      [SHM_REGIONS] = 4,
-					      } };
 
 static void
 name_set(char *to, uint16_t *len, const char *text)
@@ -73,19 +62,40 @@ put_tables(struct town *t)
 	atomic_store(&shm_balance(&t->shm, 0)->credited_nano, INT64_C(1000000000000));
 }
 
+/* A catalogue with names of their own. */
+static void
+put_models(struct town *t)
+{
+	for (uint32_t i = 0; i < t->plan.models; i++) {
+		struct shm_model model = { .model_id = 1000 + i, .live = 1, .target = { .price = SHM_NONE } };
+		char name[24];
+		bool changed;
+
+		snprintf(name, sizeof(name), "model-%04u", i);
+		name_set(model.name.text, &model.name.len, name);
+		CHECK(shm_put_model(&t->shm, FEW + i, &model, &changed) == ERR_OK);
+	}
+}
+
 static void
 open_tables(struct town *t)
 {
 	static const uint8_t id[16] = { 1 };
 	static const uint8_t pepper[32] = { 2 };
-	uint64_t bytes = shm_bytes(&capacity, 1);
+	struct shm_capacity capacity = { 0 };
+	uint64_t bytes;
 
+	for (int i = SHM_KEYS; i <= SHM_REGIONS; i++)
+		capacity.count[i] = FEW;
+	capacity.count[SHM_MODELS] += t->plan.models;
+	bytes = shm_bytes(&capacity, 1);
 	t->shm_memory = aligned_alloc(CACHE_LINE_BYTES, bytes);
 	CHECK(t->shm_memory != NULL);
 	memset(t->shm_memory, 0, bytes);
 	shm_format(t->shm_memory, &capacity, 1, id, pepper);
 	CHECK(shm_attach(&t->shm, t->shm_memory, bytes) == ERR_OK);
 	put_tables(t);
+	put_models(t);
 	t->spool_memory = aligned_alloc(CACHE_LINE_BYTES, spool_bytes(SPOOL_RECORDS));
 	CHECK(t->spool_memory != NULL);
 	memset(t->spool_memory, 0, spool_bytes(SPOOL_RECORDS));

@@ -81,7 +81,7 @@ def answers(cluster):
 
 @test('http2.events-one-by-one')
 def events(cluster):
-    """Each event in a frame of its own as soon as the backend said it."""
+    """Frames of whole events, as the backend says them (the very turn, and how many: tests/sim/test_turn.c)."""
     with H2Client(cluster) as client:
         since = elapsed()
         stream = client.begin_chat(chat(sim('tokens=5 seed=8 tps=2'), stream=True))
@@ -91,6 +91,8 @@ def events(cluster):
         # Two seconds lie between them at the backend.
         assert since() - first > 1, f'the first event came after {first:.1f} s, the last after {since():.1f} s'
         assert len(stream.frames) >= 5, f'{len(stream.frames)} frames'
+        for piece in stream.frames:
+            assert piece.startswith(b'data: ') and piece.endswith(b'\n\n'), piece
         assert stream.body == wanted(cluster, 'tokens=5 seed=8')
 
 

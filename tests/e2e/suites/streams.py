@@ -137,6 +137,7 @@ def slow_but_steady(cluster):
 
 @test('streams.client-gone')
 def client_gone(cluster):
+    """The backend is told within a second over a real wire; within the turn: tests/sim/test_turn.c."""
     backend = cluster.backends['solo']
     for leave in ('reset', 'close'):
         backend.mark()
