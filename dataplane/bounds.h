@@ -14,7 +14,7 @@
 #define BODY_BLOCK_BYTES (16 * 1024)
 
 /* What one client may have queued in TCP before its backend is not read any more, and the level at which
- * reading starts again. Together with one receive window of the backend (tcp.upstreams.receive_max) they
+ * reading starts again. Together with one receive window of the backend (tcp.backends.receive_max) they
  * bound what a slow reader can hold. */
 #define CLIENT_UNACKED_BYTES_HIGH (64 * 1024)
 #define CLIENT_UNACKED_BYTES_LOW (32 * 1024)
@@ -42,6 +42,7 @@ CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors s
 /* What a client may still send after an early answer before the connection is closed (RFC 9112
  * section 9.6: closing at once could take the answer away from it). */
 #define DRAIN_BYTES_MAX (64 * 1024)
+#define LINGER_NS (2 * NSEC_PER_SEC) /* and how long */
 
 #define TRIES_MAX 8          /* of routing.tries: room for what a request remembers */
 #define STALE_RESET_NS_MAX (1 * NSEC_PER_SEC) /* a kept connection that is reset later than this was not stale */

@@ -7,6 +7,7 @@
 #include "base/ring.h"
 #include "dataplane/lcore.h"
 #include "dataplane/port.h"
+#include "dataplane/settings.h"
 #include "dataplane/tap.h"
 
 /* The least that tcp.send may be: CLIENT_UNACKED_BYTES_HIGH, and in one step a gathered event and a full stage,
@@ -20,8 +21,6 @@ CHECK_STATIC(SEND_BYTES_MIN > CLIENT_UNACKED_BYTES_HIGH + (EVENT_BYTES_MAX + TLS
 #define RANGES_PER_CONNECTION 8
 /* Handshakes and open connections hold TLS memory; a worker's share is bounded by this many. */
 #define HEADS_MIN 64
-/* A worker that offers HTTP/2 has memory for some connections. */
-#define H2_BYTES_MIN MIB
 #define IP4_TCP_HEADERS 40
 #define IP6_TCP_HEADERS 60
 
@@ -46,23 +45,6 @@ budget_counts(const struct config *config, struct worker_counts *counts)
 	/* A head being read by each of a part of the clients, one more by each busy backend. */
 	counts->heads = HEADS_MIN + counts->exchanges / 4;
 	counts->blocks = per_worker(config, config->limits.bodies_bytes / BODY_BLOCK_BYTES);
-}
-
-void
-budget_h2(const struct config *config, struct h2_limits *h2)
-{
-	bool offered = false;
-
-	for (uint32_t i = 0; i < config->listener_count; i++)
-		offered |= config->listeners[i].http2;
-	*h2 = (struct h2_limits){
-		.bytes = offered ? config->http2.memory_bytes / config->workers : 0,
-		.connection_bytes = config->http2.connection_bytes,
-		.streams = config->http2.streams,
-		.resets = config->http2.resets,
-	};
-	if (offered && h2->bytes < H2_BYTES_MIN)
-		h2->bytes = H2_BYTES_MIN;
 }
 
 static struct tcp_policy
@@ -112,6 +94,8 @@ budget_tcp(const struct config *config, const struct worker_counts *counts, stru
 		.time_wait_ns = config->tcp.time_wait_time_ns,
 		.fin_wait_ns = config->tcp.fin_wait_time_ns,
 		.peer_mss_min = (uint16_t)config->tcp.mss_min,
+		.syn_acks_max = config->tcp.syn_acks,
+		.path_mtu_min_v4 = (uint16_t)config->tcp.path_mtu_min,
 		.ecn_connect = config->tcp.asks_for_ecn,
 	};
 	tcp->policies[TCP_POLICY_ACCEPTED] = policy_of(&config->tcp.clients);
@@ -198,7 +182,7 @@ budget_print(const struct config *config, const struct config_complaints *to)
 {
 	struct sum sum = { .to = to };
 	struct worker_counts counts;
-	struct h2_limits h2;
+	struct worker_config worker = { 0 };
 	uint64_t rings = (uint64_t)config->workers * config->workers;
 	char line[128];
 
@@ -209,8 +193,8 @@ budget_print(const struct config *config, const struct config_complaints *to)
 	add_sessions(&sum, config, &counts);
 	add(&sum, "tls", "arenas", counts.clients, BUDGET_TLS_BYTES_PER_CLIENT,
 	    (uint64_t)counts.clients * BUDGET_TLS_BYTES_PER_CLIENT);
-	budget_h2(config, &h2);
-	add(&sum, "http2", "arena", h2.bytes > 0, h2.bytes, h2.bytes);
+	settings_fill(config, &worker);
+	add(&sum, "http2", "arena", worker.h2.bytes > 0, worker.h2.bytes, worker.h2.bytes);
 	add(&sum, "core", "neighbours, paths", 1, sizeof(struct lcore), sizeof(struct lcore));
 	say(&sum, "worker", "sum", 1, sum.bytes, sum.bytes);
 	to->line(to->owner, "memory of all:");

@@ -20,7 +20,6 @@ void budget_counts(const struct config *config, struct worker_counts *counts);
 
 /* Counts, segment sizes and policies; not the secrets, steering, and what the ports can do. */
 void budget_tcp(const struct config *config, const struct worker_counts *counts, struct tcp_config *tcp);
-void budget_h2(const struct config *config, struct h2_limits *h2);
 void budget_pools(const struct config *config, struct pools_plan *plan);
 
 /* One line per term, and the totals. Returns the bytes of all workers. */

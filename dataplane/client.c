@@ -370,7 +370,7 @@ client_end(struct worker *w, struct client *c)
 	tcp_shutdown(w->tcp, c->conn);
 	worker_head_put(w, c->head);
 	c->head = NULL;
-	client_set_state(w, c, CLIENT_LINGER, w->config.times.linger_ns);
+	client_set_state(w, c, CLIENT_LINGER, LINGER_NS);
 	client_make_ready(w, c);
 }
 

@@ -12,6 +12,7 @@
 #include "dataplane/clock.h"
 #include "dataplane/eal.h"
 #include "dataplane/quota.h"
+#include "dataplane/settings.h"
 
 /* Share of the receive pool's bytes that data may pin before it is pressure by itself. */
 #define RECV_TRUESIZE_PERCENT 90
@@ -35,91 +36,6 @@ entropy(void *owner, uint8_t *to, size_t len)
 
 /* --- the parts of one worker's configuration ------------------------------------------- */
 
-static void
-fill_times(const struct config *config, struct worker_times *times)
-{
-	*times = worker_times_default;
-	times->handshake_ns = config->timeouts.handshake_ns;
-	times->header_ns = config->timeouts.head_ns;
-	times->idle_ns = config->timeouts.idle_ns;
-	times->body_ns = config->timeouts.body_ns;
-	times->connect_ns = config->timeouts.connect_ns;
-	times->response_head_ns = config->timeouts.response_head_ns;
-	times->first_event_ns = config->timeouts.first_event_ns;
-	times->between_events_ns = config->timeouts.between_events_ns;
-	times->keep_alive_ns = config->timeouts.keep_alive_ns;
-	times->upstream_idle_ns = config->timeouts.upstream_idle_ns;
-	times->h2_idle_ns = config->timeouts.http2_idle_ns;
-	times->h2_window_ns = config->timeouts.http2_window_ns;
-	times->request_ns = config->timeouts.request_ns;
-	times->body_grace_ns = config->timeouts.body_grace_ns;
-	times->body_total_ns = config->timeouts.body_total_ns;
-	times->stall_ns = config->timeouts.stall_ns;
-}
-
-static struct worker_limits
-limits_of(const struct config *config)
-{
-	return (struct worker_limits){
-		.per_source = (config->limits.per_source + config->workers - 1) / config->workers,
-		.handshakes = config->limits.handshakes,
-		.requests = config->limits.requests,
-		.head = { (uint32_t)config->limits.head_bytes, (uint32_t)config->limits.request_line_bytes,
-			  (uint32_t)config->limits.field_bytes, config->limits.fields },
-		.json_depth = config->limits.json_depth,
-		.json_keys = config->limits.json_keys,
-		.body_rate_bytes = config->limits.body_rate_bytes,
-		.event_bytes = (uint32_t)config->limits.event_bytes,
-		.event_line_bytes = (uint32_t)config->limits.event_line_bytes,
-	};
-}
-
-static struct route_limits
-routing_of(const struct config *config)
-{
-	return (struct route_limits){
-		.tries = config->routing.tries,
-		.retry_percent = config->routing.retry_percent,
-		.retry_burst = config->routing.retry_burst,
-		.eject_errors = config->routing.eject_errors,
-		.eject_time_ns = config->routing.eject_time_ns,
-		.eject_time_ns_max = config->routing.eject_time_max_ns,
-		.eject_percent = config->routing.eject_percent,
-		.busy_ns = config->routing.busy_ns,
-	};
-}
-
-static void
-fill_surface(const struct config_surface *from, struct worker_surface *to)
-{
-	to->enabled = from->enabled;
-	to->validate_strict = from->validate == CONFIG_VALIDATE_STRICT;
-	to->prefix = from->prefix;
-	to->key_prefix = from->key_prefix;
-	to->header_prefix = from->header_prefix;
-	to->body_bytes_max = from->body_bytes_max;
-	to->upload_bytes_max = from->upload_bytes_max;
-	to->refusal_form = from->errors == CONFIG_ERRORS_CODES ? REFUSAL_FORM_CODES : REFUSAL_FORM_OPENAI;
-	to->reset_is_unix = from->reset == CONFIG_RESET_UNIX;
-	to->cors = from->cors;
-	to->tells_overhead = from->overhead;
-}
-
-static void
-fill_listeners(const struct config *config, struct worker_config *worker)
-{
-	worker->listener_count = config->listener_count;
-	for (uint32_t i = 0; i < config->listener_count; i++) {
-		struct listener *listener = &worker->listeners[i];
-
-		if (config->listeners[i].address.is_set)
-			memcpy(listener->address.byte, config->listeners[i].address.ip, 16);
-		listener->port = config->listeners[i].port;
-		listener->tls = true;
-		listener->http2 = config->listeners[i].http2;
-	}
-}
-
 static uint8_t
 prefix_bits_of(const struct config_address *address)
 {
@@ -130,6 +46,7 @@ static void
 fill_ip(const struct fleet *fleet, struct ip_config *ip)
 {
 	ip->port_count = fleet->port_count;
+	ip->path_mtu_min_v4 = (uint16_t)fleet->config->tcp.path_mtu_min;
 	for (uint32_t p = 0; p < fleet->port_count; p++) {
 		const struct config_port *from = &fleet->config->ports[p];
 		struct ip_port *to = &ip->ports[p];
@@ -274,19 +191,10 @@ open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, 
 	net.ip.announce = index == 0;
 	net.ip.hash_key = secrets->hash_key;
 	net_init(&l->net, &net, clock_ns());
-	fill_times(config, &worker.times);
-	worker.limits = limits_of(config);
-	worker.routing = routing_of(config);
-	budget_h2(config, &worker.h2);
-	fill_listeners(config, &worker);
-	fill_surface(&config->surfaces.ecolink, &worker.surfaces[SHM_SURFACE_ECOLINK]);
-	fill_surface(&config->surfaces.infer, &worker.surfaces[SHM_SURFACE_INFER]);
-	fill_surface(&config->surfaces.third, &worker.surfaces[SHM_SURFACE_THIRD]);
-	fill_surface(&config->surfaces.fourth, &worker.surfaces[SHM_SURFACE_FOURTH]);
+	settings_fill(config, &worker);
 	for (uint32_t i = 0; i < SHM_SURFACE_COUNT; i++)
 		if (worker.surfaces[i].tells_overhead)
 			worker.clock = clock_ns;
-	worker.proxy_bytes_max = config->limits.proxy_bytes_max;
 	fill_source(config, true, &worker.source_v4);
 	fill_source(config, false, &worker.source_v6);
 	worker.shm = fleet->shm;

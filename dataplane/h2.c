@@ -18,11 +18,6 @@
 #include "dataplane/worker.h"
 #include "tls/arena.h"
 
-/* Ours (RFC 9113 6.9.2): of a stream's request body, and of all bodies of a connection. */
-#define STREAM_WINDOW_BYTES (64 * 1024)
-#define CONNECTION_WINDOW_BYTES (1024 * 1024)
-/* What a client must take of a stream within timeouts.window, so that one byte now and then is not enough. */
-#define TAKEN_BYTES_MIN 1024
 CHECK_STATIC(H2_HEAD_MEMORY_BYTES <= HEAD_BUFFER_BYTES, "a head of HTTP/2 fits where one of HTTP/1.1 does");
 /* Streams that get room in one turn; the rest in the next. */
 #define RESUMED_MAX 128
@@ -400,6 +395,7 @@ frame_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int reason,
 static bool
 make_options(struct h2_shared *shared)
 {
+	const struct h2_limits *limits = &shared->limits;
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option;
 
@@ -419,8 +415,10 @@ make_options(struct h2_shared *shared)
 	option = shared->option;
 	nghttp2_option_set_no_auto_window_update(option, 1);
 	nghttp2_option_set_no_closed_streams(option, 1);
-	nghttp2_option_set_max_outbound_ack(option, H2_CONTROLS_MAX);
-	nghttp2_option_set_max_continuations(option, H2_CONTINUATIONS_MAX);
+	nghttp2_option_set_max_outbound_ack(option, limits->acks);
+	nghttp2_option_set_max_continuations(option, limits->guard.continuations);
+	/* A client may allow us more; we use no more. */
+	nghttp2_option_set_max_deflate_dynamic_table_size(option, limits->table_bytes);
 	/* The guard counts resets, with the worker's clock. */
 	nghttp2_option_set_stream_reset_rate_limit(option, UINT32_MAX, UINT32_MAX);
 	return true;
@@ -469,9 +467,13 @@ h2_shared_bytes_used(const struct h2_shared *shared)
 static bool
 begin_session(struct h2 *h)
 {
+	const struct h2_limits *limits = &h->shared->limits;
+	/* Said also where RFC 9113 6.5.2 has the same, so that no other default of nghttp2 holds. */
 	const nghttp2_settings_entry settings[] = {
-		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, h->shared->limits.streams },
-		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES },
+		{ NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, limits->table_bytes },
+		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits->streams },
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, limits->stream_window_bytes },
+		{ NGHTTP2_SETTINGS_MAX_FRAME_SIZE, limits->frame_bytes },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, h->worker->config.limits.head.head_bytes },
 		{ NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },
 	};
@@ -480,7 +482,7 @@ begin_session(struct h2 *h)
 					   &h->memory) == 0 &&
 	       nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, COUNT_OF(settings)) == 0 &&
 	       nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0,
-						     CONNECTION_WINDOW_BYTES) == 0;
+						     (int32_t)limits->connection_window_bytes) == 0;
 }
 
 bool
@@ -498,7 +500,7 @@ h2_open(struct worker *w, struct client *c)
 	h->bytes = sizeof(*h);
 	h->memory = h2_memory_of(h);
 	h->idle_at_ns = w->now_ns;
-	h2_guard_init(&h->guard, w->h2->limits.resets);
+	h2_guard_init(&h->guard, &w->h2->limits.guard);
 	c->h2 = h;
 	if (begin_session(h)) {
 		worker_count(w, COUNTER_H2_CONNECTIONS);
@@ -674,7 +676,7 @@ look_at_stream(struct worker *w, struct h2 *h, struct h2_stream *s)
 		return;
 	}
 	if ((h2_waiting_bytes(s) == 0 && !s->ended && !s->cut) ||
-	    s->taken_bytes - s->seen_bytes >= TAKEN_BYTES_MIN) {
+	    s->taken_bytes - s->seen_bytes >= h->shared->limits.progress_bytes) {
 		s->seen_bytes = s->taken_bytes;
 		s->progress_at_ns = w->now_ns;
 	} else if (w->now_ns - s->progress_at_ns >= times->h2_window_ns) {

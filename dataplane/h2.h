@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/units.h"
 #include "dataplane/stream.h"
+#include "http/h2_guard.h"
 
 /*
  * h2: a client's connection that chose HTTP/2 (RFC 9113), on nghttp2; each of its streams is a struct stream.
@@ -26,10 +27,17 @@ struct h2;
 struct h2_shared; /* per worker: the arena, and what all sessions have in common */
 
 struct h2_limits {
-	uint64_t bytes;            /* the arena; 0: HTTP/2 is not offered */
-	uint64_t connection_bytes; /* of one connection */
-	uint32_t streams;          /* at once, of one connection */
-	uint32_t resets;           /* in ten seconds, of one connection */
+	uint64_t bytes; /* the arena; 0: HTTP/2 is not offered */
+	/* of one connection */
+	uint64_t connection_bytes; /* of the arena */
+	uint32_t streams;          /* at once */
+	uint32_t stream_window_bytes;     /* of a stream's request body (RFC 9113 6.9.2) */
+	uint32_t connection_window_bytes; /* of all of them */
+	uint32_t frame_bytes;             /* longest payload of a frame (RFC 9113 6.5.2) */
+	uint32_t table_bytes;             /* of each of the two HPACK tables (RFC 7541 4.1) */
+	uint32_t acks;                    /* of PING and SETTINGS that wait to be sent */
+	uint32_t progress_bytes; /* what a client takes of a stream within h2_window_ns, or it stalls */
+	struct h2_guard_limits guard;
 };
 
 /* NULL: no memory. All sessions must have been closed before it is freed. */
@@ -67,8 +75,8 @@ void h2_put_head(struct worker *w, struct stream *s, struct h1_writer *fields, u
 void h2_put(struct worker *w, struct stream *s, struct bytes run);
 void h2_flush(struct worker *w, struct stream *s);
 bool h2_has_room(struct worker *w, struct stream *s);
-/* The window moves on by what came and was kept. */
 void h2_again(struct worker *w, struct stream *s);
+/* The window moves on by what came and was kept. */
 void h2_take_body(struct worker *w, struct stream *s);
 void h2_end(struct worker *w, struct stream *s);
 void h2_cut(struct worker *w, struct stream *s);

@@ -12,17 +12,6 @@
 /* What a busy pod may ask for. */
 #define BUSY_NS_MAX (10 * NSEC_PER_SEC)
 
-const struct route_limits route_limits_default = {
-	.tries = 3,
-	.retry_percent = 20,
-	.retry_burst = 50,
-	.eject_errors = 3,
-	.eject_time_ns = 1 * NSEC_PER_SEC,
-	.eject_time_ns_max = 30 * NSEC_PER_SEC,
-	.eject_percent = 100,
-	.busy_ns = 1 * NSEC_PER_SEC,
-};
-
 /* How sound a pod must look to be tried. */
 enum soundness { SOUND_HEALTHY, SOUND_BUSY, SOUND_EJECTED, SOUND_DOWN };
 

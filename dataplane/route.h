@@ -45,9 +45,6 @@ struct route_limits {
 	uint64_t busy_ns;
 };
 
-/* The defaults of lib/config. */
-extern const struct route_limits route_limits_default;
-
 enum route_outcome { ROUTE_GOOD, ROUTE_NEUTRAL, ROUTE_BUSY, ROUTE_BAD };
 
 /* A process that ended held slots and counted requests that nobody ends any more. Once, before the workers run. */

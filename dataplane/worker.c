@@ -6,38 +6,6 @@
 #include "base/check.h"
 #include "base/siphash.h"
 
-const struct worker_times worker_times_default = {
-	.handshake_ns = 5 * NSEC_PER_SEC,
-	.header_ns = 10 * NSEC_PER_SEC,
-	.idle_ns = 75 * NSEC_PER_SEC,
-	.body_ns = 30 * NSEC_PER_SEC,
-	.stall_ns = 30 * NSEC_PER_SEC,
-	.linger_ns = 2 * NSEC_PER_SEC,
-	.connect_ns = 1 * NSEC_PER_SEC,
-	.response_head_ns = 30 * NSEC_PER_SEC,
-	.first_event_ns = 60 * NSEC_PER_SEC,
-	.between_events_ns = 60 * NSEC_PER_SEC,
-	.keep_alive_ns = 15 * NSEC_PER_SEC,
-	.upstream_idle_ns = 30 * NSEC_PER_SEC,
-	.h2_idle_ns = 300 * NSEC_PER_SEC,
-	.h2_window_ns = 60 * NSEC_PER_SEC,
-	.request_ns = 1800 * NSEC_PER_SEC,
-	.body_grace_ns = 10 * NSEC_PER_SEC,
-	.body_total_ns = 300 * NSEC_PER_SEC,
-};
-
-const struct worker_limits worker_limits_default = {
-	.per_source = 10000,
-	.handshakes = 1024,
-	.requests = 1000,
-	.head = { H1_HEAD_BYTES_MAX, H1_LINE_BYTES_MAX, H1_FIELD_BYTES_MAX, H1_FIELDS_MAX },
-	.json_depth = JSON_DEPTH_MAX,
-	.json_keys = JSON_TOP_LEVEL_KEYS_MAX,
-	.body_rate_bytes = 4 * KIB,
-	.event_bytes = EVENT_BYTES_MAX,
-	.event_line_bytes = SSE_LINE_BYTES_MAX,
-};
-
 /* --- memory ------------------------------------------------------------------ */
 
 static uint32_t

@@ -42,7 +42,6 @@ struct worker_times {
 	uint64_t idle_ns;    /* between requests */
 	uint64_t body_ns;    /* between bytes of a body */
 	uint64_t stall_ns;   /* client takes nothing of its answer */
-	uint64_t linger_ns;
 	uint64_t connect_ns;
 	uint64_t response_head_ns;
 	uint64_t first_event_ns;
@@ -56,9 +55,6 @@ struct worker_times {
 	uint64_t h2_window_ns; /* what a stream has ready is not taken */
 };
 
-/* What the configuration has if it says nothing. */
-extern const struct worker_times worker_times_default;
-
 /* What one peer may do; bounds.h and the libraries have constants that none of these exceeds. */
 struct worker_limits {
 	uint32_t per_source; /* connections of one network here: this worker's share */
@@ -71,8 +67,6 @@ struct worker_limits {
 	uint32_t event_bytes;
 	uint32_t event_line_bytes;
 };
-
-extern const struct worker_limits worker_limits_default;
 
 #define WORKER_LISTENERS_MAX 8
 

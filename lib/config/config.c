@@ -417,6 +417,21 @@ check_tcp(struct reader *r, struct fy_node *root, const struct config_tcp_peer *
 			 "receive_start: must not be larger than receive_max");
 }
 
+/* Each entry of an HPACK table of 32 bytes is up to 7 times as much in memory, in both directions, beside a
+ * connection's own. */
+#define HEADER_TABLE_COST 16
+
+static void
+check_http2(struct reader *r, struct fy_node *root, const struct config *config)
+{
+	if (config->http2.stream_window_bytes > config->http2.connection_window_bytes)
+		complain(r, place_at(root, "/http2/stream_window"),
+			 "stream_window: must not be larger than connection_window");
+	if (config->http2.header_table_bytes * HEADER_TABLE_COST > config->http2.connection_bytes)
+		complain(r, place_at(root, "/http2/header_table"),
+			 "header_table: must not be larger than a sixteenth of connection");
+}
+
 /* As browsers write them: scheme, host, perhaps a port; no path. */
 static bool
 is_origin(const char *text, size_t len)
@@ -497,6 +512,7 @@ check_together(struct reader *r, struct fy_node *root, const struct config *conf
 	check_tcp(r, root, &config->tcp.clients, "clients");
 	check_tcp(r, root, &config->tcp.backends, "backends");
 	check_listeners(r, root, config);
+	check_http2(r, root, config);
 	check_surfaces(r, root, config);
 	if (strchr(config->instance, '/') != NULL)
 		complain(r, place_at(root, "/instance"), "instance: must not contain '/'");

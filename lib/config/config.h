@@ -24,6 +24,17 @@
 #define CONFIG_PATH_BYTES 256
 #define CONFIG_EAL_EXTRA_MAX 16
 #define CONFIG_PORTS_MAX 4
+/* Largest values of keys that the dataplane has room for (dataplane/settings.c compares). */
+#define CONFIG_HEAD_BYTES_MAX (32 * 1024)
+#define CONFIG_LINE_BYTES_MAX (4 * 1024)
+#define CONFIG_FIELD_BYTES_MAX (8 * 1024)
+#define CONFIG_FIELDS_MAX 100
+#define CONFIG_JSON_DEPTH_MAX 128
+#define CONFIG_JSON_KEYS_MAX 256
+#define CONFIG_EVENT_BYTES_MAX (256 * 1024)
+#define CONFIG_EVENT_LINE_BYTES_MAX (1024 * 1024)
+#define CONFIG_TRIES_MAX 8
+#define CONFIG_RETRY_BURST_MAX 100000
 #define CONFIG_TAP_BYTES 16 /* an interface's name in the kernel */
 #define CONFIG_ADDRESSES_MAX 8 /* per port */
 #define CONFIG_LISTENERS_MAX 8
@@ -142,7 +153,21 @@ struct config {
 		uint64_t memory_bytes; /* all workers together */
 		uint64_t connection_bytes; /* of it, one connection */
 		uint32_t streams; /* at once on one connection */
-		uint32_t resets; /* in ten seconds on one connection */
+		/* of one connection, too */
+		uint64_t stream_window_bytes;
+		uint64_t connection_window_bytes;
+		uint64_t frame_bytes;
+		uint64_t header_table_bytes;
+		uint64_t progress_bytes; /* taken of a stream within timeouts.http2_window */
+		uint32_t resets; /* in ten seconds */
+		uint32_t resets_percent; /* of its streams, after resets_after of them */
+		uint32_t resets_after;
+		uint32_t continuations;
+		uint32_t empty_frames; /* in a row */
+		uint32_t controls;
+		uint32_t acks; /* that wait to be sent */
+		uint32_t priorities; /* per stream */
+		uint32_t updates; /* per DATA frame of ours */
 	} http2;
 	/* TCP's policy, by what the peer is. */
 	struct {
@@ -156,6 +181,8 @@ struct config {
 		} clients, backends;
 		uint64_t send_bytes; /* queued per connection */
 		uint32_t mss_min; /* a SYN that offers less is dropped; 0: none is */
+		uint32_t path_mtu_min; /* IPv4 */
+		uint32_t syn_acks; /* sent again for one SYN */
 		bool asks_for_ecn; /* where we open */
 		uint32_t half_open; /* all workers together; 0: by limits.clients */
 		uint32_t time_wait;

@@ -168,25 +168,26 @@ static const struct key limits_keys[] = {
 	VALUE("handshakes", KEY_COUNT, CONFIG(limits.handshakes), 1, 1000000, "1024", KEY_RESTART,
 	      "TLS handshakes at once, of each worker; beyond it the one that began first ends."),
 	VALUE("requests", KEY_COUNT, CONFIG(limits.requests), 1, 1000000000, "1000", KEY_RESTART,
-	      "Requests of one HTTP/1.1 connection; the last answer says connection: close."),
-	VALUE("request_line", KEY_SIZE, CONFIG(limits.request_line_bytes), 64, 4 * KIB, "4KiB", KEY_RESTART,
+	      "Requests of one connection; the last answer says connection: close, over HTTP/2 GOAWAY."),
+	VALUE("request_line", KEY_SIZE, CONFIG(limits.request_line_bytes), 64, CONFIG_LINE_BYTES_MAX, "4KiB", KEY_RESTART,
 	      "Longest request line; a longer one gets 414."),
-	VALUE("head", KEY_SIZE, CONFIG(limits.head_bytes), 256, 32 * KIB, "32KiB", KEY_RESTART,
+	VALUE("head", KEY_SIZE, CONFIG(limits.head_bytes), 256, CONFIG_HEAD_BYTES_MAX, "32KiB", KEY_RESTART,
 	      "Request line and fields together; more get 431."),
-	VALUE("field", KEY_SIZE, CONFIG(limits.field_bytes), 64, 8 * KIB, "8KiB", KEY_RESTART,
+	VALUE("field", KEY_SIZE, CONFIG(limits.field_bytes), 64, CONFIG_FIELD_BYTES_MAX, "8KiB", KEY_RESTART,
 	      "One field's line; a longer one gets 431."),
-	VALUE("fields", KEY_COUNT, CONFIG(limits.fields), 4, 100, "100", KEY_RESTART,
+	VALUE("fields", KEY_COUNT, CONFIG(limits.fields), 4, CONFIG_FIELDS_MAX, "100", KEY_RESTART,
 	      "Fields of a request; more get 431."),
-	VALUE("json_depth", KEY_COUNT, CONFIG(limits.json_depth), 2, 128, "128", KEY_RESTART,
+	VALUE("json_depth", KEY_COUNT, CONFIG(limits.json_depth), 2, CONFIG_JSON_DEPTH_MAX, "128", KEY_RESTART,
 	      "Brackets inside brackets of a JSON body; a deeper one gets 400."),
-	VALUE("json_keys", KEY_COUNT, CONFIG(limits.json_keys), 1, 256, "256", KEY_RESTART,
+	VALUE("json_keys", KEY_COUNT, CONFIG(limits.json_keys), 1, CONFIG_JSON_KEYS_MAX, "256", KEY_RESTART,
 	      "Members of a JSON body's top level; more get 400."),
 	VALUE("body_rate", KEY_SIZE, CONFIG(limits.body_rate_bytes), 0, 1 * GIB, "4KiB", KEY_RESTART,
 	      "Bytes per second that a request body brings on average once timeouts.body_grace is over; a "
 	      "slower client is cut off; 0B: any."),
-	VALUE("event", KEY_SIZE, CONFIG(limits.event_bytes), 1 * KIB, 256 * KIB, "256KiB", KEY_RESTART,
+	VALUE("event", KEY_SIZE, CONFIG(limits.event_bytes), 1 * KIB, CONFIG_EVENT_BYTES_MAX, "256KiB", KEY_RESTART,
 	      "What is kept of a stream's event that has not ended; a longer one passes as it comes."),
-	VALUE("event_line", KEY_SIZE, CONFIG(limits.event_line_bytes), 1 * KIB, 1 * MIB, "1MiB", KEY_RESTART,
+	VALUE("event_line", KEY_SIZE, CONFIG(limits.event_line_bytes), 1 * KIB, CONFIG_EVENT_LINE_BYTES_MAX, "1MiB",
+	      KEY_RESTART,
 	      "Longest line of a stream; a longer one is the backend's failure."),
 	END,
 };
@@ -199,23 +200,54 @@ static const struct key http2_keys[] = {
 	      KEY_RESTART, "Most of it that one connection takes."),
 	VALUE("streams", KEY_COUNT, CONFIG(http2.streams), 1, 1000, "100", KEY_RESTART,
 	      "Requests at once on one connection; more are refused, to be tried again."),
+	VALUE("stream_window", KEY_SIZE, CONFIG(http2.stream_window_bytes), 16 * KIB, 16 * MIB, "64KiB",
+	      KEY_RESTART,
+	      "Of a request's body, what may come before its backend takes some; it lies in limits.bodies."),
+	VALUE("connection_window", KEY_SIZE, CONFIG(http2.connection_window_bytes), 64 * KIB, 64 * MIB, "1MiB",
+	      KEY_RESTART, "Of all bodies of a connection, what may be on its way; at least stream_window."),
+	VALUE("frame", KEY_SIZE, CONFIG(http2.frame_bytes), 16 * KIB, 256 * KIB, "16KiB", KEY_RESTART,
+	      "Longest frame that a client may send; a longer one ends its connection."),
+	VALUE("header_table", KEY_SIZE, CONFIG(http2.header_table_bytes), 0, 64 * KIB, "4KiB", KEY_RESTART,
+	      "HPACK's table of each direction; both together may take a sixteenth of connection each."),
+	VALUE("progress", KEY_SIZE, CONFIG(http2.progress_bytes), 1, 64 * KIB, "1KiB", KEY_RESTART,
+	      "What a client must take of an answer that is ready within timeouts.http2_window; less, and the "
+	      "stream is reset."),
 	VALUE("resets", KEY_COUNT, CONFIG(http2.resets), 1, 1000000, "100", KEY_RESTART,
 	      "Streams that a client may reset, or make us reset, in ten seconds; more end its connection."),
+	VALUE("resets_percent", KEY_COUNT, CONFIG(http2.resets_percent), 1, 100, "50", KEY_RESTART,
+	      "Share of a connection's streams that may be reset once there were resets_after; more, and it "
+	      "gets no new ones; 100: any."),
+	VALUE("resets_after", KEY_COUNT, CONFIG(http2.resets_after), 1, 1000000, "100", KEY_RESTART,
+	      "Streams before that share is looked at."),
+	VALUE("continuations", KEY_COUNT, CONFIG(http2.continuations), 1, 64, "5", KEY_RESTART,
+	      "CONTINUATION frames of one header block; more end the connection."),
+	VALUE("empty_frames", KEY_COUNT, CONFIG(http2.empty_frames), 1, 1000, "1", KEY_RESTART,
+	      "Frames in a row that bring nothing and end nothing; more end the connection."),
+	VALUE("controls", KEY_COUNT, CONFIG(http2.controls), 10, 100000, "1000", KEY_RESTART,
+	      "PING, SETTINGS and unknown frames at once, and a tenth of it per second; more end the connection."),
+	VALUE("acks", KEY_COUNT, CONFIG(http2.acks), 1, 10000, "1000", KEY_RESTART,
+	      "Answers to PING and SETTINGS that wait for a client that does not read; more end its connection."),
+	VALUE("priorities", KEY_COUNT, CONFIG(http2.priorities), 1, 100000, "100", KEY_RESTART,
+	      "PRIORITY and PRIORITY_UPDATE frames per stream; more end the connection."),
+	VALUE("updates", KEY_COUNT, CONFIG(http2.updates), 1, 100000, "10", KEY_RESTART,
+	      "WINDOW_UPDATE frames for each DATA frame of ours; more end the connection."),
 	END,
 };
 
-#define PEER_KEYS(peer, idle, step, probes, start, most) \
+#define PEER_KEYS(peer, patience, start, most) \
 	{ \
-		VALUE("keep_alive", KEY_DURATION, CONFIG(tcp.peer.keep_alive_ns), 0, DAY, idle, \
-		      KEY_RESTART, "Silence after which the peer is probed; 0s: never."), \
+		VALUE("keep_alive", KEY_DURATION, CONFIG(tcp.peer.keep_alive_ns), 0, DAY, "60s", \
+		      KEY_RESTART, \
+		      "Silence after which the peer is probed; 0s: never. RFC 9293 3.8.4 wants two " \
+		      "hours, and a table of dead connections would last as long."), \
 			VALUE("keep_alive_step", KEY_DURATION, CONFIG(tcp.peer.keep_alive_step_ns), \
-			      SEC / 10, HOUR, step, KEY_RESTART, \
+			      SEC / 10, HOUR, "10s", KEY_RESTART, \
 			      "Between two probes without an answer."), \
 			VALUE("keep_alive_probes", KEY_COUNT, CONFIG(tcp.peer.keep_alive_probes), 1, \
-			      100, probes, KEY_RESTART, \
+			      100, "3", KEY_RESTART, \
 			      "Probes without an answer after which the connection is over."), \
 			VALUE("user_timeout", KEY_DURATION, CONFIG(tcp.peer.user_timeout_ns), SEC, DAY, \
-			      "30s", KEY_RESTART, \
+			      patience, KEY_RESTART, \
 			      "How long sent data may stay unacknowledged; a window of zero counts " \
 			      "as progress as long as the peer answers."), \
 			VALUE("receive_start", KEY_SIZE, CONFIG(tcp.peer.receive_start_bytes), 4 * KIB, \
@@ -228,8 +260,8 @@ static const struct key http2_keys[] = {
 	}
 /* What a client that reads slowly holds here is a window of the backend and what is queued for the client: less
  * than 256 KB by default. For backends far away, a larger window is worth more. */
-static const struct key tcp_clients_keys[] = PEER_KEYS(clients, "60s", "15s", "4", "64KiB", "4MiB");
-static const struct key tcp_backends_keys[] = PEER_KEYS(backends, "30s", "5s", "3", "64KiB", "128KiB");
+static const struct key tcp_clients_keys[] = PEER_KEYS(clients, "60s", "64KiB", "4MiB");
+static const struct key tcp_backends_keys[] = PEER_KEYS(backends, "15s", "64KiB", "128KiB");
 static const struct key tcp_keys[] = {
 	SECTION("clients", tcp_clients_keys, "Connections that we accept."),
 	SECTION("backends", tcp_backends_keys, "Connections that we open, pooled ones included."),
@@ -237,6 +269,11 @@ static const struct key tcp_keys[] = {
 	      "Most that one connection has queued to send, unacknowledged data included."),
 	VALUE("mss_min", KEY_COUNT, CONFIG(tcp.mss_min), 0, 1280, "216", KEY_RESTART,
 	      "SYNs that offer smaller segments are dropped; 0: none are."),
+	VALUE("path_mtu_min", KEY_COUNT, CONFIG(tcp.path_mtu_min), 296, 1280, "552", KEY_RESTART,
+	      "No IPv4 path is believed to carry smaller packets only, whatever ICMP says; IPv6 carries 1280."),
+	VALUE("syn_acks", KEY_COUNT, CONFIG(tcp.syn_acks), 1, 10, "3", KEY_RESTART,
+	      "How often a SYN-ACK is sent again, after 1, 2, 4 s and so on; then the handshake is forgotten, "
+	      "and a SYN cookie still completes it."),
 	VALUE("ecn", KEY_BOOL, CONFIG(tcp.asks_for_ecn), 0, 0, "no", KEY_RESTART,
 	      "Ask backends for explicit congestion notification (RFC 3168); clients that ask for it get it "
 	      "either way."),
@@ -248,7 +285,7 @@ static const struct key tcp_keys[] = {
 	      "as limits.clients and limits.upstreams."),
 	VALUE("time_wait_time", KEY_DURATION, CONFIG(tcp.time_wait_time_ns), SEC, HOUR, "60s", KEY_RESTART,
 	      "How long a connection stays in TIME-WAIT."),
-	VALUE("fin_wait_time", KEY_DURATION, CONFIG(tcp.fin_wait_time_ns), SEC, HOUR, "60s", KEY_RESTART,
+	VALUE("fin_wait_time", KEY_DURATION, CONFIG(tcp.fin_wait_time_ns), SEC, HOUR, "30s", KEY_RESTART,
 	      "How long the peer of a connection that is closed here may leave its side open."),
 	VALUE("orphans", KEY_COUNT, CONFIG(tcp.orphans), 0, 10000000, "0", KEY_RESTART,
 	      "Connections closed here and not yet there, all workers together; beyond it the oldest is "
@@ -285,7 +322,7 @@ static const struct key timeouts_keys[] = {
 	      "60s", KEY_RESTART, "Between two events of a stream, or two pieces of another body."),
 	VALUE("keep_alive", KEY_DURATION, CONFIG(timeouts.keep_alive_ns), SEC / 10, HOUR, "15s",
 	      KEY_RESTART,
-	      "Silence of a backend after which the client of a stream gets a comment."),
+	      "While a stream's first event is awaited, its client gets a comment so often."),
 	VALUE("upstream_idle", KEY_DURATION, CONFIG(timeouts.upstream_idle_ns), SEC / 10, DAY,
 	      "30s", KEY_RESTART, "How long an unused connection to a backend is kept."),
 	VALUE("request", KEY_DURATION, CONFIG(timeouts.request_ns), SEC, DAY, "30min", KEY_RESTART,
@@ -297,11 +334,11 @@ static const struct key timeouts_keys[] = {
 };
 
 static const struct key routing_keys[] = {
-	VALUE("tries", KEY_COUNT, CONFIG(routing.tries), 1, 8, "3", KEY_RESTART,
+	VALUE("tries", KEY_COUNT, CONFIG(routing.tries), 1, CONFIG_TRIES_MAX, "3", KEY_RESTART,
 	      "Pods that one request is tried at, at most."),
 	VALUE("retry_percent", KEY_COUNT, CONFIG(routing.retry_percent), 0, 100, "20", KEY_RESTART,
 	      "Tries after a request's first, per hundred requests of its model; a model may say otherwise."),
-	VALUE("retry_burst", KEY_COUNT, CONFIG(routing.retry_burst), 1, 100000, "50", KEY_RESTART,
+	VALUE("retry_burst", KEY_COUNT, CONFIG(routing.retry_burst), 1, CONFIG_RETRY_BURST_MAX, "50", KEY_RESTART,
 	      "Tries beyond that share that each worker and model may have saved up."),
 	VALUE("eject_errors", KEY_COUNT, CONFIG(routing.eject_errors), 0, 1000, "3", KEY_RESTART,
 	      "Failures in a row after which a pod gets no requests for a time; 0: never."),

@@ -23,9 +23,9 @@ enum frame_type {
 #define FLAG_PADDED 0x8
 
 void
-h2_guard_init(struct h2_guard *guard, uint32_t resets_max)
+h2_guard_init(struct h2_guard *guard, const struct h2_guard_limits *limits)
 {
-	*guard = (struct h2_guard){ .preface_left = H2_PREFACE_BYTES, .resets_max = resets_max };
+	*guard = (struct h2_guard){ .preface_left = H2_PREFACE_BYTES, .limits = limits };
 }
 
 /* max units at once, and as many again in the given time. */
@@ -43,22 +43,24 @@ take(uint64_t *full_at_ns, uint32_t max, uint64_t per_ns, uint64_t now_ns)
 static enum err
 count_control(struct h2_guard *guard, uint64_t now_ns)
 {
-	return take(&guard->controls_full_at_ns, H2_CONTROLS_MAX, 10 * NSEC_PER_SEC, now_ns) ? ERR_OK :
-											       ERR_H2_FLOOD;
+	return take(&guard->controls_full_at_ns, guard->limits->controls, 10 * NSEC_PER_SEC, now_ns) ?
+		       ERR_OK :
+		       ERR_H2_FLOOD;
 }
 
 static enum err
 count_reset(struct h2_guard *guard, uint64_t now_ns)
 {
 	guard->resets++;
-	return take(&guard->resets_full_at_ns, guard->resets_max, 10 * NSEC_PER_SEC, now_ns) ? ERR_OK :
-											       ERR_H2_RESETS;
+	return take(&guard->resets_full_at_ns, guard->limits->resets, 10 * NSEC_PER_SEC, now_ns) ?
+		       ERR_OK :
+		       ERR_H2_RESETS;
 }
 
 static enum err
 count_empty(struct h2_guard *guard)
 {
-	return ++guard->empty_frames > H2_EMPTY_FRAMES_MAX ? ERR_H2_FLOOD : ERR_OK;
+	return ++guard->empty_frames > guard->limits->empty_frames ? ERR_H2_FLOOD : ERR_OK;
 }
 
 /* --- frames ---------------------------------------------------------------------- */
@@ -141,19 +143,19 @@ handle_frame(struct h2_guard *guard, uint64_t now_ns)
 	case FRAME_HEADERS:
 		return handle_headers(guard, stream, head[4], now_ns);
 	case FRAME_CONTINUATION:
-		if (++guard->continuations > H2_CONTINUATIONS_MAX)
+		if (++guard->continuations > guard->limits->continuations)
 			return ERR_H2_BLOCK_TOO_LARGE;
 		return handle_block(guard, head[4]);
 	case FRAME_RST_STREAM:
 		return count_reset(guard, now_ns);
 	case FRAME_PRIORITY:
 	case FRAME_PRIORITY_UPDATE:
-		return ++guard->priorities > (uint64_t)H2_PRIORITIES_MAX * (1 + guard->streams) ?
+		return ++guard->priorities > guard->limits->priorities * (1 + (uint64_t)guard->streams) ?
 			       ERR_H2_FLOOD :
 			       ERR_OK;
 	case FRAME_WINDOW_UPDATE:
 		return ++guard->updates > H2_UPDATES_FREE + 2 * (uint64_t)guard->streams +
-						  H2_UPDATES_PER_DATA * guard->data_frames ?
+						  guard->limits->updates * guard->data_frames ?
 			       ERR_H2_FLOOD :
 			       ERR_OK;
 	default:
@@ -217,5 +219,8 @@ h2_guard_refused_stream(struct h2_guard *guard, uint64_t now_ns)
 bool
 h2_guard_is_wasteful(const struct h2_guard *guard)
 {
-	return guard->streams > H2_STREAMS_FREE && (uint64_t)guard->resets * 2 > guard->streams;
+	const struct h2_guard_limits *limits = guard->limits;
+
+	return guard->streams > limits->resets_after &&
+	       (uint64_t)guard->resets * 100 > (uint64_t)guard->streams * limits->resets_percent;
 }

@@ -16,16 +16,22 @@
  *
  * Owner:  the caller. Thread: any. Time: now_ns of the worker's turn. Memory: the struct.
  */
-#define H2_CONTINUATIONS_MAX 5
 #define H2_BLOCK_BYTES_MAX (64 * 1024) /* of one header block, as sent */
-#define H2_EMPTY_FRAMES_MAX 1          /* in a row */
-#define H2_CONTROLS_MAX 1000           /* PING, SETTINGS and unknown frames at once, a tenth of it per second */
-#define H2_PRIORITIES_MAX 100          /* per stream */
-#define H2_UPDATES_PER_DATA 10         /* WINDOW_UPDATEs for a DATA frame of ours */
-#define H2_UPDATES_FREE 5              /* and without any, beside 2 per stream */
-#define H2_STREAMS_FREE 100            /* before the share of resets is looked at */
+#define H2_UPDATES_FREE 5              /* WINDOW_UPDATEs without any DATA frame of ours, beside 2 per stream */
 #define H2_FRAME_HEAD_BYTES 9
 #define H2_PREFACE_BYTES 24
+
+/* Of one connection; each at least 1. */
+struct h2_guard_limits {
+	uint32_t resets;         /* in ten seconds */
+	uint32_t resets_percent; /* of the streams, once there were resets_after */
+	uint32_t resets_after;
+	uint32_t continuations;  /* of one header block */
+	uint32_t empty_frames;   /* in a row */
+	uint32_t controls;       /* PING, SETTINGS and unknown frames at once, a tenth of it per second */
+	uint32_t priorities;     /* per stream */
+	uint32_t updates;        /* WINDOW_UPDATEs for a DATA frame of ours */
+};
 
 struct h2_guard {
 	/* the reader */
@@ -39,7 +45,7 @@ struct h2_guard {
 	bool preface_done; /* the client's first frame came */
 
 	/* what was counted */
-	uint32_t resets_max; /* in ten seconds */
+	const struct h2_guard_limits *limits;
 	uint32_t last_stream;
 	uint32_t streams;
 	uint32_t resets;
@@ -55,7 +61,8 @@ struct h2_guard {
 	uint64_t controls_full_at_ns;
 };
 
-void h2_guard_init(struct h2_guard *guard, uint32_t resets_max);
+/* The limits stay where they are. */
+void h2_guard_init(struct h2_guard *guard, const struct h2_guard_limits *limits);
 
 /* The next bytes of the connection, in any cut. ERR_OK, or the verdict that ends it. */
 enum err h2_guard_feed(struct h2_guard *guard, struct bytes input, uint64_t now_ns);
@@ -69,5 +76,5 @@ enum err h2_guard_caused_reset(struct h2_guard *guard, uint64_t now_ns);
 /* We refused a stream for want of something of ours. */
 enum err h2_guard_refused_stream(struct h2_guard *guard, uint64_t now_ns);
 
-/* More than half of many streams were reset: take no new ones. */
+/* More than their share of many streams were reset: take no new ones. */
 bool h2_guard_is_wasteful(const struct h2_guard *guard);

@@ -71,6 +71,7 @@ struct ip_config {
 	struct ip_port ports[IP_PORTS_MAX];
 	uint64_t hash_key; /* random: neighbours are chosen by peers */
 	uint32_t rate_per_second; /* 0: IP_RATE_PER_SECOND */
+	uint16_t path_mtu_min_v4; /* 0: IP_PATH_MTU_MIN_V4 */
 	bool announce;     /* this worker says at start where we are, and asks whether somebody else is */
 };
 

@@ -34,15 +34,17 @@ slot_for(struct ip *ip, const struct ip_addr *dst)
 }
 
 static uint16_t
-least_to(const struct ip_addr *dst)
+least_to(const struct ip *ip, const struct ip_addr *dst)
 {
-	return ip_is_v4(dst) ? IP_PATH_MTU_MIN_V4 : IP_PATH_MTU_MIN_V6;
+	if (!ip_is_v4(dst))
+		return IP_PATH_MTU_MIN_V6;
+	return ip->config.path_mtu_min_v4 != 0 ? ip->config.path_mtu_min_v4 : IP_PATH_MTU_MIN_V4;
 }
 
 struct ip_mtu
 ip_mtu_to(const struct ip *ip, const struct ip_addr *dst, uint64_t now_ns)
 {
-	struct ip_mtu mtu = { least_to(dst), least_to(dst) };
+	struct ip_mtu mtu = { least_to(ip, dst), least_to(ip, dst) };
 	const struct ip_path *path;
 	uint8_t port;
 
@@ -62,8 +64,8 @@ ip_path_narrowed(struct ip *ip, const struct ip_addr *dst, uint32_t mtu_bytes, u
 	struct ip_mtu known = ip_mtu_to(ip, dst, now_ns);
 	struct ip_path *path;
 
-	if (mtu_bytes < least_to(dst))
-		mtu_bytes = least_to(dst);
+	if (mtu_bytes < least_to(ip, dst))
+		mtu_bytes = least_to(ip, dst);
 	/* A path does not become wider by such a message, nor does it last longer by one repeated. */
 	if (mtu_bytes >= known.path_bytes)
 		return;

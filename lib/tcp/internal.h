@@ -52,7 +52,6 @@
 #define TCP_RTO_AFTER_SYN_LOSS_NS (3 * NSEC_PER_SEC) /* section 5.7 */
 #define TCP_RTO_MAX_NS (60 * NSEC_PER_SEC)
 #define TCP_SYN_TIMEOUT_NS (180 * NSEC_PER_SEC)    /* RFC 9293 MUST-23 */
-#define TCP_SYN_ACKS_MAX 5u                        /* retransmissions of a half-open SYN-ACK */
 #define TCP_OVERRIDE_NS (200 * NSEC_PER_MSEC)      /* sender SWS, RFC 9293 section 3.8.6.2.1 */
 #define TCP_RETRY_NS (5 * NSEC_PER_MSEC)           /* after an empty pool */
 #define TCP_PERSIST_SILENT_MAX 3u                  /* then a probe carries a byte */

@@ -175,7 +175,7 @@ retry_at(const struct tcp_half_open *h, uint64_t now_ns)
 void
 tcp_half_open_expired(struct tcp *t, struct tcp_half_open *h, uint64_t now_ns)
 {
-	if (h->retries == TCP_SYN_ACKS_MAX) {
+	if (h->retries == t->config.syn_acks_max) {
 		half_open_give_up(t, h);
 		return;
 	}

@@ -14,9 +14,9 @@
 #define DEFAULT_RECV_BYTES_CONNECTED (256 * KIB)
 #define DEFAULT_PORT_MIN 16384
 #define DEFAULT_PORT_MAX 65535
-
-/* The smallest floor of ICMP's word for a path MTU, as segment size (RFC 1191, RFC 8200). */
-#define MSS_FLOOR_V4 (552u - 40u)
+#define DEFAULT_SYN_ACKS 5
+#define DEFAULT_PATH_MTU_MIN_V4 552
+/* The smallest floor of ICMP's word for a path MTU, as segment size (RFC 8200). */
 #define MSS_FLOOR_V6 (1280u - 60u)
 
 CHECK_STATIC(offsetof(struct tcp, output_list) > 0, "place 0 is no link's");
@@ -122,6 +122,10 @@ set_defaults(struct tcp_config *config)
 		config->fin_wait_ns = DEFAULT_FIN_WAIT_NS;
 	if (config->rto_min_ns == 0)
 		config->rto_min_ns = DEFAULT_RTO_MIN_NS;
+	if (config->syn_acks_max == 0)
+		config->syn_acks_max = DEFAULT_SYN_ACKS;
+	if (config->path_mtu_min_v4 == 0)
+		config->path_mtu_min_v4 = DEFAULT_PATH_MTU_MIN_V4;
 	if (config->orphans_max == 0)
 		config->orphans_max = config->conns_max / 4 > ORPHANS_MIN ? config->conns_max / 4 : ORPHANS_MIN;
 	if (config->ephemeral_port_min == 0)
@@ -304,7 +308,7 @@ static void
 shrink_path(struct tcp *t, struct tcp_conn *c, uint32_t mtu_bytes)
 {
 	bool v4 = tcp_address_is_v4(&c->tuple.remote);
-	uint32_t floor = v4 ? MSS_FLOOR_V4 : MSS_FLOOR_V6;
+	uint32_t floor = v4 ? t->config.path_mtu_min_v4 - 40u : MSS_FLOOR_V6;
 	uint32_t headers = v4 ? 40 : 60;
 	uint32_t mss = mtu_bytes > headers + floor ? mtu_bytes - headers : floor;
 

@@ -107,6 +107,8 @@ struct tcp_config {
 	uint64_t time_wait_ns;     /* 60 s */
 	uint64_t fin_wait_ns;      /* orphan FIN-WAIT-2: 60 s */
 	uint64_t rto_min_ns;       /* 200 ms */
+	uint32_t syn_acks_max;     /* retransmissions of a half-open SYN-ACK: 5 */
+	uint16_t path_mtu_min_v4;  /* no ICMP error is believed below it: 552 */
 	enum tcp_congestion congestion;
 	uint16_t peer_mss_min;     /* a SYN that offers less is dropped (CVE-2019-11479): none, it counts as 48 */
 	uint32_t orphans_max;      /* closed here, not yet there; beyond it the oldest is reset: conns_max / 4 */

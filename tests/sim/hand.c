@@ -11,6 +11,7 @@
 #include "hand.h"
 
 #include "base/check.h"
+#include "defaults.h"
 #include "http/h1.h"
 
 struct hand hand;
@@ -192,6 +193,14 @@ take_data(uint32_t index, struct bytes payload)
 }
 
 static void
+take_settings(const uint8_t *payload, uint32_t len)
+{
+	for (uint32_t at = 0; at + 6 <= len; at += 6)
+		if (payload[at] == 0 && payload[at + 1] < HAND_SETTINGS_MAX)
+			hand.heard.settings[payload[at + 1]] = h2frame_number(payload + at + 2);
+}
+
+static void
 take_frame(const uint8_t *head, uint32_t len)
 {
 	const uint8_t *payload = head + H2FRAME_HEAD_BYTES;
@@ -212,6 +221,9 @@ take_frame(const uint8_t *head, uint32_t len)
 	case H2FRAME_RST_STREAM:
 		hand.heard.stream[index].is_reset = true;
 		hand.heard.stream[index].code = h2frame_number(payload);
+		break;
+	case H2FRAME_SETTINGS:
+		take_settings(payload, len);
 		break;
 	case H2FRAME_PING:
 		hand.heard.pongs++;
@@ -280,10 +292,9 @@ hand_plan(void)
 {
 	struct town_plan plan = { .seed = 2, .is_h2 = true, .client_count = 1, .start_ns = 1000 * SEC, .pods = 1,
 				  .first_pods = 1, .retry_percent = 100, .retry_burst = 1000,
-				  .eject_percent = 100,
-				  .h2 = { .bytes = 8 * MIB, .connection_bytes = HAND_CONNECTION_BYTES,
-					  .streams = 100, .resets = 100 } };
+				  .eject_percent = 100, .h2 = defaults_worker()->h2 };
 
+	plan.h2.bytes = 8 * MIB;
 	plan.link[0].delay_ns = plan.link[1].delay_ns = MS;
 	return plan;
 }
@@ -298,7 +309,7 @@ hand_begin(const struct town_plan *plan)
 	prng_init(&hand.town->prng, plan->seed);
 	hand.town->now_ns = hand.town->plan.start_ns;
 	town_open(hand.town);
-	hand.town->worker->config.times = worker_times_default;
+	hand.town->worker->config.times = defaults_worker()->times;
 	hand.own_bytes = hand_held_bytes();
 	/* Connected: the towns' clients wait for that themselves. */
 	do

@@ -13,7 +13,8 @@
 #define MS NSEC_PER_MSEC
 #define SEC NSEC_PER_SEC
 #define HAND_STREAMS_MAX 1200
-#define HAND_CONNECTION_BYTES (384 * KIB) /* of HTTP/2's memory */
+#define HAND_SETTINGS_MAX 16
+#define HAND_CONNECTION_BYTES (384 * KIB) /* of HTTP/2's memory: the default */
 #define HAND_BYTES_MAX (256 * 1024)
 #define HAND_KEY "Bearer eco_town0000000000000000"
 #define HAND_CHAT \
@@ -32,6 +33,7 @@ struct hand {
 		bool goaway;
 		uint32_t goaway_code;
 		uint64_t connection_window;
+		uint32_t settings[HAND_SETTINGS_MAX]; /* by name (RFC 9113 6.5.2) */
 		struct {
 			uint16_t status;
 			bool is_ended;

@@ -246,6 +246,67 @@ t74_the_stream_beyond_the_hundredth_is_refused(void **state)
 	}
 }
 
+/* What a client is told, and its longest frame, are the configuration's. */
+static void
+settings_are_the_configurations(void **state)
+{
+	static uint8_t payload[20001];
+	struct town_plan plan = hand_plan();
+
+	(void)state;
+	hand_begin_greeted();
+	assert_int_equal(hand.heard.settings[NGHTTP2_SETTINGS_HEADER_TABLE_SIZE], 4096);
+	assert_int_equal(hand.heard.settings[NGHTTP2_SETTINGS_MAX_FRAME_SIZE], 16384);
+	assert_int_equal(hand.heard.settings[NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE], 64 * KIB);
+	assert_int_equal(hand.heard.settings[NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS], 100);
+	assert_int_equal(hand.heard.settings[NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE], 32 * KIB);
+	assert_int_equal(hand.heard.connection_window, MIB - 65535);
+	hand_finish();
+	plan.h2.table_bytes = 1024;
+	plan.h2.frame_bytes = 20000;
+	plan.h2.stream_window_bytes = 100000;
+	plan.h2.connection_window_bytes = 200000;
+	plan.h2.streams = 7;
+	hand_begin(&plan);
+	hand_greet();
+	hand_put(H2FRAME_SETTINGS, H2FRAME_ACK, 0, BYTES_NONE);
+	hand_flush();
+	assert_int_equal(hand.heard.settings[NGHTTP2_SETTINGS_HEADER_TABLE_SIZE], 1024);
+	assert_int_equal(hand.heard.settings[NGHTTP2_SETTINGS_MAX_FRAME_SIZE], 20000);
+	assert_int_equal(hand.heard.settings[NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE], 100000);
+	assert_int_equal(hand.heard.settings[NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS], 7);
+	assert_int_equal(hand.heard.connection_window, 200000 - 65535);
+	hand_put(99, 0, 0, bytes_make(payload, 20000));
+	hand_flush();
+	hand_assert_goes_on();
+	hand_put(99, 0, 0, bytes_make(payload, 20001));
+	hand_flush();
+	assert_true(hand.heard.goaway && hand.heard.goaway_code == NGHTTP2_FRAME_SIZE_ERROR);
+	hand_finish();
+}
+
+/* Answers that a client does not take: as many as the configuration has. */
+static void
+acks_that_wait_are_few(void **state)
+{
+	struct town_plan plan = hand_plan();
+
+	(void)state;
+	plan.h2.acks = 20;
+	hand_begin(&plan);
+	hand_greet();
+	for (int i = 0; i < 20; i++)
+		hand_put_ping();
+	hand_flush();
+	hand_assert_goes_on();
+	assert_int_equal(hand.heard.pongs, 20);
+	for (int i = 0; i < 25; i++)
+		hand_put_ping();
+	hand_flush();
+	assert_null(hand.client);
+	hand_finish();
+}
+
 int
 main(void)
 {
@@ -256,6 +317,8 @@ main(void)
 		cmocka_unit_test(t66_a_block_has_five_continuations_and_ten_seconds),
 		cmocka_unit_test(t69_frames_that_cost_nothing_have_budgets),
 		cmocka_unit_test(t74_the_stream_beyond_the_hundredth_is_refused),
+		cmocka_unit_test(settings_are_the_configurations),
+		cmocka_unit_test(acks_that_wait_are_few),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

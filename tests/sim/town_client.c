@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "defaults.h"
 #include "http/h1.h"
 #include "town.h"
 
@@ -258,7 +259,7 @@ client_check_cut(struct town *t, const struct town_request *r, struct town_answe
 static bool
 is_too_slow(const struct town *t, const struct town_request *r)
 {
-	return r->tries == 0 && t->now_ns - r->sent_ns >= worker_times_default.body_grace_ns;
+	return r->tries == 0 && t->now_ns - r->sent_ns >= defaults_worker()->times.body_grace_ns;
 }
 
 /* Cut off without a word, and not before its grace was over: it trickled, or the network lost so much of it. */

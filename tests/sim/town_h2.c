@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "defaults.h"
 #include "town.h"
 
 /* One request on its way. */
@@ -125,7 +126,7 @@ static void
 check_trickled(const struct town_h2 *h, const struct town_request *r, const struct way *way, uint32_t code)
 {
 	if (way->answer.status != 0 || r->tries > 0 || code != NGHTTP2_CANCEL ||
-	    h->town->now_ns - r->sent_ns < worker_times_default.body_grace_ns)
+	    h->town->now_ns - r->sent_ns < defaults_worker()->times.body_grace_ns)
 		town_fail(h->town, "request %u: reset with %u after %.3f s", r->index, code,
 			  (double)(h->town->now_ns - r->sent_ns) / 1e9);
 }

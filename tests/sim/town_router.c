@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "cert_file.h"
+#include "defaults.h"
 #include "seeded.h"
 #include "tls/keyhash.h"
 #include "town.h"
@@ -178,14 +179,26 @@ open_tcp(struct town *t, bool of_router, struct pkt_pool *header, struct pkt_poo
 	return tcp_init(*memory, &config, header, bare, t->now_ns);
 }
 
+/* Such as no honest client meets. */
+static struct h2_limits
+generous_h2(void)
+{
+	struct h2_limits h2 = defaults_worker()->h2;
+
+	h2.bytes = 8 * MIB;
+	h2.connection_bytes = MIB;
+	h2.guard.resets = 1000;
+	return h2;
+}
+
 void
 router_open(struct town *t)
 {
 	struct worker_config worker = {
 		.counts = { .clients = 32, .exchanges = 32, .upstreams = 32, .heads = 64, .blocks = 256 },
-		.times = worker_times_default,
-		.limits = worker_limits_default,
-		.routing = route_limits_default,
+		.times = defaults_worker()->times,
+		.limits = defaults_worker()->limits,
+		.routing = defaults_worker()->routing,
 		.listeners = { { .port = 443, .tls = t->plan.is_tls, .http2 = t->plan.is_h2 } },
 		.listener_count = 1,
 		.unix_minus_monotonic_ns = INT64_C(1795500000000000000),
@@ -205,7 +218,7 @@ router_open(struct town *t)
 	if (t->plan.is_tls)
 		open_tls(t);
 	if (t->plan.is_h2)
-		worker.h2 = t->plan.h2.bytes > 0 ? t->plan.h2 : (struct h2_limits){ 8 * MIB, MIB, 100, 1000 };
+		worker.h2 = t->plan.h2.bytes > 0 ? t->plan.h2 : generous_h2();
 	/* A lossy wire is slow, and slowness is not what is tested here. */
 	worker.times.handshake_ns = 120 * NSEC_PER_SEC;
 	worker.times.header_ns = 120 * NSEC_PER_SEC;

@@ -16,13 +16,24 @@ enum { DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY
 #define PADDED 0x8
 #define RESETS 100
 
+/* As of an empty file. */
+static struct h2_guard_limits limits = {
+	.resets = RESETS,
+	.resets_percent = 50,
+	.resets_after = 100,
+	.continuations = 5,
+	.empty_frames = 1,
+	.controls = 1000,
+	.priorities = 100,
+	.updates = 10,
+};
 static struct h2_guard guard;
 static uint64_t now_ns;
 
 static void
 begin(void)
 {
-	h2_guard_init(&guard, RESETS);
+	h2_guard_init(&guard, &limits);
 	now_ns = NSEC_PER_SEC;
 	assert_int_equal(h2_guard_feed(&guard, BYTES_LITERAL("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), now_ns), ERR_OK);
 	assert_false(guard.preface_done);
@@ -103,13 +114,13 @@ a_header_block_has_few_frames_and_bytes(void **state)
 	begin();
 	assert_int_equal(frame(10, HEADERS, 0, 1, 0x82), ERR_OK);
 	assert_true(guard.in_block);
-	for (int i = 0; i < H2_CONTINUATIONS_MAX; i++)
+	for (uint32_t i = 0; i < limits.continuations; i++)
 		assert_int_equal(frame(10, CONTINUATION, 0, 1, 0x82), ERR_OK);
 	assert_int_equal(frame(10, CONTINUATION, 0, 1, 0x82), ERR_H2_BLOCK_TOO_LARGE);
 	begin();
 	for (uint32_t i = 0; i < 3; i++) { /* each block anew */
 		assert_int_equal(frame(10, HEADERS, 0, 1 + 2 * i, 0x82), ERR_OK);
-		for (int k = 0; k < H2_CONTINUATIONS_MAX - 1; k++)
+		for (uint32_t k = 0; k < limits.continuations - 1; k++)
 			assert_int_equal(frame(10, CONTINUATION, 0, 1, 0x82), ERR_OK);
 		assert_int_equal(frame(10, CONTINUATION, END_HEADERS, 1, 0x82), ERR_OK);
 		assert_false(guard.in_block);
@@ -128,13 +139,13 @@ empty_frames_do_not_follow_each_other(void **state)
 
 	(void)state;
 	begin();
-	assert_int_equal(taken(0, DATA, 0, 0, &verdict), H2_EMPTY_FRAMES_MAX);
+	assert_int_equal(taken(0, DATA, 0, 0, &verdict), limits.empty_frames);
 	assert_int_equal(verdict, ERR_H2_FLOOD);
 	begin();
-	assert_int_equal(taken(256, DATA, PADDED, 255, &verdict), H2_EMPTY_FRAMES_MAX);
+	assert_int_equal(taken(256, DATA, PADDED, 255, &verdict), limits.empty_frames);
 	assert_int_equal(verdict, ERR_H2_FLOOD);
 	begin();
-	assert_int_equal(taken(1, DATA, PADDED, 0, &verdict), H2_EMPTY_FRAMES_MAX);
+	assert_int_equal(taken(1, DATA, PADDED, 0, &verdict), limits.empty_frames);
 	begin();
 	assert_int_equal(frame(0, HEADERS, 0, 1, 0), ERR_OK);
 	assert_int_equal(frame(0, CONTINUATION, 0, 1, 0), ERR_H2_FLOOD);
@@ -156,13 +167,13 @@ control_frames_have_a_budget(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(types); i++) {
 		begin();
-		assert_int_equal(taken(8, types[i], 0, 0, &verdict), H2_CONTROLS_MAX);
+		assert_int_equal(taken(8, types[i], 0, 0, &verdict), limits.controls);
 		assert_int_equal(verdict, ERR_H2_FLOOD);
 		now_ns += NSEC_PER_SEC;
-		assert_int_equal(taken(8, types[i], 0, 0, &verdict), H2_CONTROLS_MAX / 10);
+		assert_int_equal(taken(8, types[i], 0, 0, &verdict), limits.controls / 10);
 	}
 	begin();
-	for (int i = 0; i < H2_CONTROLS_MAX; i++)
+	for (uint32_t i = 0; i < limits.controls; i++)
 		assert_int_equal(h2_guard_refused_stream(&guard, now_ns), ERR_OK);
 	assert_int_equal(h2_guard_refused_stream(&guard, now_ns), ERR_H2_FLOOD);
 }
@@ -176,11 +187,11 @@ frames_of_streams_that_are_gone_have_a_budget(void **state)
 	begin();
 	assert_int_equal(frame(1, HEADERS, END_HEADERS, 1, 0x82), ERR_OK);
 	/* The stream itself, its trailers, and then as many as control frames. */
-	assert_int_equal(taken(1, HEADERS, END_HEADERS | END_STREAM, 0x82, &verdict), 1 + H2_CONTROLS_MAX);
+	assert_int_equal(taken(1, HEADERS, END_HEADERS | END_STREAM, 0x82, &verdict), 1 + limits.controls);
 	assert_int_equal(verdict, ERR_H2_FLOOD);
 	begin();
 	assert_int_equal(frame(1, HEADERS, END_HEADERS, 1, 0x82), ERR_OK);
-	assert_int_equal(taken(0, DATA, END_STREAM, 0, &verdict), 1 + H2_CONTROLS_MAX);
+	assert_int_equal(taken(0, DATA, END_STREAM, 0, &verdict), 1 + limits.controls);
 	assert_int_equal(verdict, ERR_H2_FLOOD);
 }
 
@@ -191,11 +202,11 @@ priorities_are_counted_by_stream(void **state)
 
 	(void)state;
 	begin();
-	assert_int_equal(taken(5, PRIORITY, 0, 0, &verdict), H2_PRIORITIES_MAX);
+	assert_int_equal(taken(5, PRIORITY, 0, 0, &verdict), limits.priorities);
 	assert_int_equal(verdict, ERR_H2_FLOOD);
 	begin();
 	assert_int_equal(frame(5, HEADERS, END_HEADERS, 1, 0x82), ERR_OK);
-	assert_int_equal(taken(5, 16, 0, 0, &verdict), 2 * H2_PRIORITIES_MAX);
+	assert_int_equal(taken(5, 16, 0, 0, &verdict), 2 * limits.priorities);
 }
 
 static void
@@ -219,17 +230,62 @@ who_resets_most_streams_is_wasteful(void **state)
 {
 	(void)state;
 	begin();
-	for (uint32_t i = 0; i < H2_STREAMS_FREE; i++) {
+	for (uint32_t i = 0; i < limits.resets_after; i++) {
 		now_ns += NSEC_PER_SEC;
 		assert_int_equal(frame(5, HEADERS, END_HEADERS, 1 + 2 * i, 0x82), ERR_OK);
 		assert_int_equal(frame(4, RST_STREAM, 0, 1 + 2 * i, 0), ERR_OK);
 		assert_false(h2_guard_is_wasteful(&guard));
 	}
-	assert_int_equal(frame(5, HEADERS, END_HEADERS, 1 + 2 * H2_STREAMS_FREE, 0x82), ERR_OK);
+	assert_int_equal(frame(5, HEADERS, END_HEADERS, 1 + 2 * limits.resets_after, 0x82), ERR_OK);
 	assert_true(h2_guard_is_wasteful(&guard));
-	for (uint32_t i = 0; i < 2 * H2_STREAMS_FREE; i++)
+	for (uint32_t i = 0; i < 2 * limits.resets_after; i++)
 		assert_int_equal(frame(5, HEADERS, END_HEADERS, 1001 + 2 * i, 0x82), ERR_OK);
 	assert_false(h2_guard_is_wasteful(&guard));
+}
+
+/* Numbers of no empty file. */
+static void
+each_budget_is_what_its_limit_says(void **state)
+{
+	static const struct h2_guard_limits other = {
+		.resets = 7,
+		.resets_percent = 20,
+		.resets_after = 10,
+		.continuations = 2,
+		.empty_frames = 4,
+		.controls = 30,
+		.priorities = 3,
+		.updates = 6,
+	};
+	struct h2_guard_limits usual = limits;
+	enum err verdict;
+
+	(void)state;
+	limits = other;
+	begin();
+	assert_int_equal(taken(4, RST_STREAM, 0, 0, &verdict), 7);
+	begin();
+	assert_int_equal(taken(8, PING, 0, 0, &verdict), 30);
+	begin();
+	assert_int_equal(taken(0, DATA, 0, 0, &verdict), 4);
+	begin();
+	assert_int_equal(taken(5, PRIORITY, 0, 0, &verdict), 3);
+	begin();
+	h2_guard_data_sent(&guard);
+	assert_int_equal(taken(4, WINDOW_UPDATE, 0, 0, &verdict), H2_UPDATES_FREE + 6);
+	begin();
+	assert_int_equal(frame(10, HEADERS, 0, 1, 0x82), ERR_OK);
+	assert_int_equal(taken(10, CONTINUATION, 0, 0x82, &verdict), 2);
+	assert_int_equal(verdict, ERR_H2_BLOCK_TOO_LARGE);
+	begin();
+	for (uint32_t i = 0; i < 15; i++)
+		assert_int_equal(frame(5, HEADERS, END_HEADERS, 1 + 2 * i, 0x82), ERR_OK);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(frame(4, RST_STREAM, 0, 1, 0), ERR_OK);
+	assert_false(h2_guard_is_wasteful(&guard));
+	assert_int_equal(frame(4, RST_STREAM, 0, 1, 0), ERR_OK);
+	assert_true(h2_guard_is_wasteful(&guard));
+	limits = usual;
 }
 
 /* The same frames in pieces of every size say the same. */
@@ -252,7 +308,7 @@ the_cut_of_the_bytes_does_not_matter(void **state)
 	for (size_t piece = 1; piece <= sizeof(bytes); piece++) {
 		struct bytes rest = bytes_make(bytes, sizeof(bytes));
 
-		h2_guard_init(&guard, RESETS);
+		h2_guard_init(&guard, &limits);
 		while (rest.len > 0) {
 			size_t n = rest.len < piece ? rest.len : piece;
 
@@ -282,6 +338,7 @@ main(void)
 		cmocka_unit_test(priorities_are_counted_by_stream),
 		cmocka_unit_test(window_updates_follow_what_was_sent),
 		cmocka_unit_test(who_resets_most_streams_is_wasteful),
+		cmocka_unit_test(each_budget_is_what_its_limit_says),
 		cmocka_unit_test(the_cut_of_the_bytes_does_not_matter),
 	};
 
