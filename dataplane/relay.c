@@ -26,7 +26,7 @@ arm(struct worker *w, struct exchange *x)
 			x->silent_until_ns = w->now_ns + exchange_time_ns(target->first_event_ms,
 									  w->config.times.first_event_ns);
 		at_ns = w->now_ns + w->config.times.keep_alive_ns;
-		if (at_ns > x->silent_until_ns)
+		if (at_ns > x->silent_until_ns || w->config.times.keep_alive_ns == 0)
 			at_ns = x->silent_until_ns;
 	}
 	exchange_set_timer(w, x, at_ns);

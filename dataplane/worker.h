@@ -46,7 +46,7 @@ struct worker_times {
 	uint64_t response_head_ns;
 	uint64_t first_event_ns;
 	uint64_t between_events_ns;
-	uint64_t keep_alive_ns; /* between comments while the first event is awaited */
+	uint64_t keep_alive_ns; /* between comments while the first event is awaited; 0: none */
 	uint64_t upstream_idle_ns;
 	uint64_t request_ns; /* all of it */
 	uint64_t body_grace_ns;

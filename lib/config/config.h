@@ -202,8 +202,7 @@ struct config {
 		uint64_t response_head_ns;
 		uint64_t first_event_ns;
 		uint64_t between_events_ns;
-		uint64_t
-			keep_alive_ns; /* until the first ": keep-alive" comment of a slow stream */
+		uint64_t keep_alive_ns; /* between ": keep-alive" comments before the first event; 0: none */
 		uint64_t upstream_idle_ns;
 		uint64_t request_ns; /* a whole request, from its head to the end of its answer */
 		uint64_t http2_idle_ns; /* without a stream */

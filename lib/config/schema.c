@@ -169,8 +169,8 @@ static const struct key limits_keys[] = {
 	      "TLS handshakes at once, of each worker; beyond it the one that began first ends."),
 	VALUE("requests", KEY_COUNT, CONFIG(limits.requests), 1, 1000000000, "1000", KEY_RESTART,
 	      "Requests of one connection; the last answer says connection: close, over HTTP/2 GOAWAY."),
-	VALUE("request_line", KEY_SIZE, CONFIG(limits.request_line_bytes), 64, CONFIG_LINE_BYTES_MAX, "4KiB", KEY_RESTART,
-	      "Longest request line; a longer one gets 414."),
+	VALUE("request_line", KEY_SIZE, CONFIG(limits.request_line_bytes), 64, CONFIG_LINE_BYTES_MAX, "4KiB",
+	      KEY_RESTART, "Longest request line; a longer one gets 414."),
 	VALUE("head", KEY_SIZE, CONFIG(limits.head_bytes), 256, CONFIG_HEAD_BYTES_MAX, "32KiB", KEY_RESTART,
 	      "Request line and fields together; more get 431."),
 	VALUE("field", KEY_SIZE, CONFIG(limits.field_bytes), 64, CONFIG_FIELD_BYTES_MAX, "8KiB", KEY_RESTART,
@@ -184,11 +184,11 @@ static const struct key limits_keys[] = {
 	VALUE("body_rate", KEY_SIZE, CONFIG(limits.body_rate_bytes), 0, 1 * GIB, "4KiB", KEY_RESTART,
 	      "Bytes per second that a request body brings on average once timeouts.body_grace is over; a "
 	      "slower client is cut off; 0B: any."),
-	VALUE("event", KEY_SIZE, CONFIG(limits.event_bytes), 1 * KIB, CONFIG_EVENT_BYTES_MAX, "256KiB", KEY_RESTART,
-	      "What is kept of a stream's event that has not ended; a longer one passes as it comes."),
-	VALUE("event_line", KEY_SIZE, CONFIG(limits.event_line_bytes), 1 * KIB, CONFIG_EVENT_LINE_BYTES_MAX, "1MiB",
+	VALUE("event", KEY_SIZE, CONFIG(limits.event_bytes), 1 * KIB, CONFIG_EVENT_BYTES_MAX, "256KiB",
 	      KEY_RESTART,
-	      "Longest line of a stream; a longer one is the backend's failure."),
+	      "What is kept of a stream's event that has not ended; a longer one passes as it comes."),
+	VALUE("event_line", KEY_SIZE, CONFIG(limits.event_line_bytes), 1 * KIB, CONFIG_EVENT_LINE_BYTES_MAX,
+	      "1MiB", KEY_RESTART, "Longest line of a stream; a longer one is the backend's failure."),
 	END,
 };
 
@@ -272,8 +272,7 @@ static const struct key tcp_keys[] = {
 	VALUE("path_mtu_min", KEY_COUNT, CONFIG(tcp.path_mtu_min), 296, 1280, "552", KEY_RESTART,
 	      "No IPv4 path is believed to carry smaller packets only, whatever ICMP says; IPv6 carries 1280."),
 	VALUE("syn_acks", KEY_COUNT, CONFIG(tcp.syn_acks), 1, 10, "3", KEY_RESTART,
-	      "How often a SYN-ACK is sent again, after 1, 2, 4 s and so on; then the handshake is forgotten, "
-	      "and a SYN cookie still completes it."),
+	      "How often a SYN-ACK is sent again, after 1, 2, 4 s and so on; then the handshake is forgotten."),
 	VALUE("ecn", KEY_BOOL, CONFIG(tcp.asks_for_ecn), 0, 0, "no", KEY_RESTART,
 	      "Ask backends for explicit congestion notification (RFC 3168); clients that ask for it get it "
 	      "either way."),
@@ -320,9 +319,8 @@ static const struct key timeouts_keys[] = {
 	      KEY_RESTART, "From the response head to the first event of a stream."),
 	VALUE("between_events", KEY_DURATION, CONFIG(timeouts.between_events_ns), SEC / 10, DAY,
 	      "60s", KEY_RESTART, "Between two events of a stream, or two pieces of another body."),
-	VALUE("keep_alive", KEY_DURATION, CONFIG(timeouts.keep_alive_ns), SEC / 10, HOUR, "15s",
-	      KEY_RESTART,
-	      "While a stream's first event is awaited, its client gets a comment so often."),
+	VALUE("keep_alive", KEY_DURATION, CONFIG(timeouts.keep_alive_ns), 0, HOUR, "15s", KEY_RESTART,
+	      "While a stream's first event is awaited, its client gets a comment so often; 0s: never."),
 	VALUE("upstream_idle", KEY_DURATION, CONFIG(timeouts.upstream_idle_ns), SEC / 10, DAY,
 	      "30s", KEY_RESTART, "How long an unused connection to a backend is kept."),
 	VALUE("request", KEY_DURATION, CONFIG(timeouts.request_ns), SEC, DAY, "30min", KEY_RESTART,

@@ -832,6 +832,7 @@ apply_option(struct runner *r, const struct script_line *line)
 			{ "conns", &c->conns_max },	   { "half_open", &c->half_open_max },
 			{ "time_wait", &c->time_wait_max }, { "ranges", &c->ranges_max },
 			{ "recv", &c->recv_bytes_max },	   { "send", &c->send_bytes_max },
+			{ "syn_acks", &c->syn_acks_max },
 		};
 		const struct {
 			const char *name;
@@ -852,6 +853,8 @@ apply_option(struct runner *r, const struct script_line *line)
 			c->mss_v4 = c->mss_v6 = (uint16_t)value;
 		else if (strcmp(name, "ecn") == 0)
 			c->ecn_connect = value != 0;
+		else if (strcmp(name, "path_mtu_min") == 0)
+			c->path_mtu_min_v4 = (uint16_t)value;
 		else if (strcmp(name, "shift") == 0)
 			c->window_shift = (uint8_t)value;
 		else

@@ -11,6 +11,7 @@
 
 #include "base/units.h"
 #include "config/config.h"
+#include "config/schema.h"
 
 /* The least that a file must say. */
 #define PORTS "ports: [{device: net_tap0, addresses: [192.0.2.1/24]}]\n"
@@ -57,17 +58,192 @@ refuses(const char *text, const char *complaint)
 	assert_int_equal(config.workers, 0xaaaaaaaa);
 }
 
+#define IS(member, value) \
+	{ \
+		#member, offsetof(struct config, member), sizeof(((struct config *)0)->member), value \
+	}
+#define SEC NSEC_PER_SEC
+#define SURFACE(name, on, body, form, unit) \
+	IS(surfaces.name.enabled, on), IS(surfaces.name.body_bytes_max, body), \
+		IS(surfaces.name.upload_bytes_max, 26 * MIB), \
+		IS(surfaces.name.validate, CONFIG_VALIDATE_STRICT), IS(surfaces.name.errors, form), \
+		IS(surfaces.name.reset, unit), IS(surfaces.name.overhead, false)
+#define PEER(name, patience, most) \
+	IS(tcp.name.keep_alive_ns, 60 * SEC), IS(tcp.name.keep_alive_step_ns, 10 * SEC), \
+		IS(tcp.name.keep_alive_probes, 3), IS(tcp.name.user_timeout_ns, patience), \
+		IS(tcp.name.receive_start_bytes, 64 * KIB), IS(tcp.name.receive_max_bytes, most)
+
+/* The client contract's numbers (README.md), and what each guard against attacks (tests/README.md) holds to. */
+static const struct expected {
+	const char *name;
+	size_t offset;
+	size_t bytes;
+	uint64_t value;
+} defaults[] = {
+	IS(workers, 1),
+	IS(idle, CONFIG_IDLE_POLL),
+	IS(memory.huge_pages, CONFIG_HUGE_PAGES_AUTO),
+	IS(memory.bytes, 512 * (uint64_t)MIB),
+	IS(ticket_lifetime_ns, 7200 * SEC),
+	/* requests */
+	IS(limits.clients, 16384),
+	IS(limits.upstreams, 8192),
+	IS(limits.bodies_bytes, 128 * MIB),
+	IS(limits.proxy_bytes_max, 1024 * (uint64_t)MIB),
+	IS(limits.per_source, 10000),
+	IS(limits.handshakes, 1024),
+	IS(limits.requests, 1000),
+	IS(limits.request_line_bytes, 4 * KIB),
+	IS(limits.head_bytes, 32 * KIB),
+	IS(limits.field_bytes, 8 * KIB),
+	IS(limits.fields, 100),
+	IS(limits.json_depth, 128),
+	IS(limits.json_keys, 256),
+	IS(limits.body_rate_bytes, 4 * KIB),
+	IS(limits.event_bytes, 256 * KIB),
+	IS(limits.event_line_bytes, MIB),
+	/* HTTP/2 */
+	IS(http2.memory_bytes, 256 * MIB),
+	IS(http2.connection_bytes, 384 * KIB),
+	IS(http2.streams, 100),
+	IS(http2.stream_window_bytes, 64 * KIB),
+	IS(http2.connection_window_bytes, MIB),
+	IS(http2.frame_bytes, 16384),
+	IS(http2.header_table_bytes, 4096),
+	IS(http2.progress_bytes, KIB),
+	IS(http2.resets, 100),
+	IS(http2.resets_percent, 50),
+	IS(http2.resets_after, 100),
+	IS(http2.continuations, 5),
+	IS(http2.empty_frames, 1),
+	IS(http2.controls, 1000),
+	IS(http2.acks, 1000),
+	IS(http2.priorities, 100),
+	IS(http2.updates, 10),
+	/* TCP */
+	PEER(clients, 60 * SEC, 4 * MIB),
+	PEER(backends, 15 * SEC, 128 * KIB),
+	IS(tcp.send_bytes, 512 * KIB),
+	IS(tcp.mss_min, 216),
+	IS(tcp.path_mtu_min, 552),
+	IS(tcp.syn_acks, 3),
+	IS(tcp.asks_for_ecn, false),
+	IS(tcp.half_open, 0),
+	IS(tcp.time_wait, 0),
+	IS(tcp.time_wait_time_ns, 60 * SEC),
+	IS(tcp.fin_wait_time_ns, 30 * SEC),
+	IS(tcp.orphans, 0),
+	/* times */
+	IS(timeouts.handshake_ns, 5 * SEC),
+	IS(timeouts.head_ns, 10 * SEC),
+	IS(timeouts.body_ns, 30 * SEC),
+	IS(timeouts.body_grace_ns, 10 * SEC),
+	IS(timeouts.body_total_ns, 300 * SEC),
+	IS(timeouts.stall_ns, 30 * SEC),
+	IS(timeouts.idle_ns, 75 * SEC),
+	IS(timeouts.http2_idle_ns, 300 * SEC),
+	IS(timeouts.http2_window_ns, 60 * SEC),
+	IS(timeouts.connect_ns, 1 * SEC),
+	IS(timeouts.response_head_ns, 30 * SEC),
+	IS(timeouts.first_event_ns, 60 * SEC),
+	IS(timeouts.between_events_ns, 60 * SEC),
+	IS(timeouts.keep_alive_ns, 15 * SEC),
+	IS(timeouts.upstream_idle_ns, 30 * SEC),
+	IS(timeouts.request_ns, 1800 * SEC),
+	IS(timeouts.drain_ns, 1800 * SEC),
+	/* routing */
+	IS(routing.tries, 3),
+	IS(routing.retry_percent, 20),
+	IS(routing.retry_burst, 50),
+	IS(routing.eject_errors, 3),
+	IS(routing.eject_time_ns, 1 * SEC),
+	IS(routing.eject_time_max_ns, 30 * SEC),
+	IS(routing.eject_percent, 100),
+	IS(routing.busy_ns, 1 * SEC),
+	/* surfaces */
+	SURFACE(ecolink, true, 32 * MIB, CONFIG_ERRORS_OPENAI, CONFIG_RESET_SECONDS),
+	SURFACE(infer, true, 1 * MIB, CONFIG_ERRORS_CODES, CONFIG_RESET_UNIX),
+	SURFACE(third, false, 32 * MIB, CONFIG_ERRORS_OPENAI, CONFIG_RESET_SECONDS),
+	SURFACE(fourth, false, 32 * MIB, CONFIG_ERRORS_OPENAI, CONFIG_RESET_SECONDS),
+	/* control */
+	IS(spool.segment_bytes, 64 * MIB),
+	IS(admin.port, 9900),
+	IS(capacity.keys, 100000),
+	IS(capacity.accounts, 10000),
+	IS(capacity.plans, 1000),
+	IS(capacity.models, 1000),
+	IS(capacity.aliases, 1000),
+	IS(capacity.prices, 10000),
+	IS(capacity.instances, 10000),
+	IS(capacity.deployments, 20000),
+	IS(capacity.pods, 20000),
+	IS(capacity.regions, 64),
+	IS(probes.interval_ns, 1 * SEC),
+	IS(probes.timeout_ns, 1 * SEC),
+	IS(probes.rise, 2),
+	IS(probes.fall, 3),
+};
+
+static uint64_t
+number_at(size_t offset, size_t bytes)
+{
+	uint64_t value = 0;
+
+	/* All machines that this is built for begin with the low byte. */
+	assert_true(bytes <= sizeof(value));
+	memcpy(&value, (const uint8_t *)&config + offset, bytes);
+	return value;
+}
+
+static bool
+is_number(const struct key *key)
+{
+	return key->type == KEY_COUNT || key->type == KEY_PORT || key->type == KEY_SIZE ||
+	       key->type == KEY_DURATION || key->type == KEY_BOOL || key->type == KEY_CHOICE;
+}
+
+/* Numbers among the keys, each of which the table must have. */
+static size_t
+count_numbers(const struct key *keys)
+{
+	size_t count = 0;
+
+	for (const struct key *key = keys; key->name != NULL; key++) {
+		bool is_there = false;
+
+		if (key->type == KEY_SECTION)
+			count += count_numbers(key->inside);
+		if (!is_number(key))
+			continue;
+		for (size_t i = 0; i < sizeof(defaults) / sizeof(defaults[0]); i++)
+			is_there |= defaults[i].offset == key->offset;
+		if (!is_there)
+			fail_msg("the table of defaults lacks '%s'", key->name);
+		count++;
+	}
+	return count;
+}
+
 static void
 a_small_file_gets_every_default(void **state)
 {
 	(void)state;
 	assert_int_equal(parse(PORTS LISTENERS), ERR_OK);
 	assert_string_equal(heard.text, "");
+	for (size_t i = 0; i < sizeof(defaults) / sizeof(defaults[0]); i++)
+		if (number_at(defaults[i].offset, defaults[i].bytes) != defaults[i].value)
+			fail_msg("%s is %llu", defaults[i].name,
+				 (unsigned long long)number_at(defaults[i].offset, defaults[i].bytes));
+	assert_int_equal(count_numbers(schema_root), sizeof(defaults) / sizeof(defaults[0]));
+}
+
+static void
+texts_and_elements_have_defaults_too(void **state)
+{
+	(void)state;
+	assert_int_equal(parse(PORTS LISTENERS), ERR_OK);
 	assert_string_equal(config.instance, "sluice");
-	assert_int_equal(config.workers, 1);
-	assert_int_equal(config.idle, CONFIG_IDLE_POLL);
-	assert_int_equal(config.memory.huge_pages, CONFIG_HUGE_PAGES_AUTO);
-	assert_int_equal(config.memory.bytes, 512 * (uint64_t)MIB);
+	assert_string_equal(config.cores, "");
 	assert_int_equal(config.eal_extra_count, 0);
 	assert_int_equal(config.port_count, 1);
 	assert_string_equal(config.ports[0].device, "net_tap0");
@@ -77,57 +253,33 @@ a_small_file_gets_every_default(void **state)
 	assert_int_equal(config.ports[0].offload.tcp_checksum, CONFIG_OFFLOAD_AUTO);
 	assert_int_equal(config.ports[0].offload.tso, CONFIG_OFFLOAD_AUTO);
 	assert_string_equal(config.ports[0].exception.tap, "");
-	assert_int_equal(config.tcp.clients.keep_alive_ns, 60 * NSEC_PER_SEC);
-	assert_int_equal(config.tcp.clients.keep_alive_step_ns, 15 * NSEC_PER_SEC);
-	assert_int_equal(config.tcp.clients.keep_alive_probes, 4);
-	assert_int_equal(config.tcp.clients.receive_max_bytes, 4 * MIB);
-	assert_int_equal(config.tcp.backends.keep_alive_ns, 30 * NSEC_PER_SEC);
-	assert_int_equal(config.tcp.backends.keep_alive_step_ns, 5 * NSEC_PER_SEC);
-	assert_int_equal(config.tcp.backends.keep_alive_probes, 3);
-	assert_int_equal(config.tcp.backends.user_timeout_ns, 30 * NSEC_PER_SEC);
-	assert_int_equal(config.tcp.send_bytes, 512 * KIB);
-	assert_int_equal(config.tcp.mss_min, 216);
-	assert_false(config.tcp.asks_for_ecn);
 	assert_false(config.ports[0].gateway4.is_set);
 	assert_int_equal(config.listener_count, 1);
 	assert_false(config.listeners[0].address.is_set);
 	assert_int_equal(config.listeners[0].port, 443);
-	assert_int_equal(config.timeouts.idle_ns, 75 * NSEC_PER_SEC);
-	assert_int_equal(config.timeouts.body_grace_ns, 10 * NSEC_PER_SEC);
-	assert_int_equal(config.timeouts.body_total_ns, 300 * NSEC_PER_SEC);
-	assert_int_equal(config.timeouts.stall_ns, 30 * NSEC_PER_SEC);
-	assert_int_equal(config.timeouts.request_ns, 1800 * NSEC_PER_SEC);
-	assert_int_equal(config.timeouts.drain_ns, 1800 * NSEC_PER_SEC);
-	assert_int_equal(config.tcp.time_wait_time_ns, 60 * NSEC_PER_SEC);
-	assert_int_equal(config.tcp.fin_wait_time_ns, 60 * NSEC_PER_SEC);
-	assert_int_equal(config.limits.per_source, 10000);
-	assert_int_equal(config.limits.handshakes, 1024);
-	assert_int_equal(config.limits.requests, 1000);
-	assert_int_equal(config.limits.request_line_bytes, 4 * KIB);
-	assert_int_equal(config.limits.head_bytes, 32 * KIB);
-	assert_int_equal(config.limits.field_bytes, 8 * KIB);
-	assert_int_equal(config.limits.fields, 100);
-	assert_int_equal(config.limits.json_depth, 128);
-	assert_int_equal(config.limits.json_keys, 256);
-	assert_int_equal(config.limits.body_rate_bytes, 4 * KIB);
-	assert_int_equal(config.limits.event_bytes, 256 * KIB);
-	assert_int_equal(config.limits.event_line_bytes, MIB);
-	assert_int_equal(config.routing.tries, 3);
-	assert_int_equal(config.routing.retry_percent, 20);
-	assert_int_equal(config.routing.retry_burst, 50);
-	assert_int_equal(config.routing.eject_errors, 3);
-	assert_int_equal(config.routing.eject_time_ns, NSEC_PER_SEC);
-	assert_int_equal(config.routing.eject_time_max_ns, 30 * NSEC_PER_SEC);
-	assert_int_equal(config.routing.eject_percent, 100);
-	assert_int_equal(config.routing.busy_ns, NSEC_PER_SEC);
-	assert_int_equal(config.ticket_lifetime_ns, 7200 * NSEC_PER_SEC);
-	assert_true(config.surfaces.ecolink.enabled);
+	assert_true(config.listeners[0].http2);
+	assert_string_equal(config.surfaces.ecolink.prefix, "/v1");
+	assert_string_equal(config.surfaces.ecolink.key_prefix, "eco_");
+	assert_string_equal(config.surfaces.ecolink.header_prefix, "x-ecolink-");
+	assert_string_equal(config.surfaces.ecolink.cors, "");
 	assert_string_equal(config.surfaces.infer.prefix, "/api/v1");
-	assert_int_equal(config.surfaces.infer.body_bytes_max, MIB);
-	assert_int_equal(config.capacity.keys, 100000);
-	assert_int_equal(config.admin.port, 9900);
+	assert_string_equal(config.surfaces.infer.key_prefix, "sk-infer-");
+	assert_string_equal(config.surfaces.infer.header_prefix, "x-infer-");
+	assert_string_equal(config.probes.path, "/health");
 	assert_true(config.admin.address.is_ip4);
-	assert_int_equal(config.probes.fall, 3);
+}
+
+static void
+keys_of_http2_hold_each_other(void **state)
+{
+	(void)state;
+	refuses(PORTS LISTENERS "http2: {connection_window: 64KiB, stream_window: 65KiB}\n",
+		"3:50: error: stream_window: must not be larger than connection_window");
+	refuses(PORTS LISTENERS "http2: {connection: 64KiB, header_table: 5KiB}\n",
+		"3:42: error: header_table: must not be larger than a sixteenth of connection");
+	assert_int_equal(parse(PORTS LISTENERS "http2: {connection: 1MiB, header_table: 64KiB}\n"), ERR_OK);
+	refuses(PORTS LISTENERS "http2: {frame: 16383B}\n",
+		"3:16: error: frame: 16383B is out of bounds; write 16KiB to 256KiB");
 }
 
 static void
@@ -473,6 +625,8 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_small_file_gets_every_default),
+		cmocka_unit_test(texts_and_elements_have_defaults_too),
+		cmocka_unit_test(keys_of_http2_hold_each_other),
 		cmocka_unit_test(values_arrive_as_written),
 		cmocka_unit_test(what_a_port_does_and_whom_it_shares_with_can_be_said),
 		cmocka_unit_test(a_window_that_shrinks_and_a_tap_without_a_name_are_refused),

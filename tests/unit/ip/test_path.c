@@ -96,6 +96,9 @@ no_path_is_believed_to_be_narrower_than_the_least(void **state)
 	narrow(&s, "2001:db8::1", 0);
 	assert_int_equal(path(&s, "192.0.2.1"), 552);
 	assert_int_equal(path(&s, "2001:db8::1"), 1280);
+	s.ip.config.path_mtu_min_v4 = 296;
+	narrow(&s, "192.0.2.1", 68);
+	assert_int_equal(path(&s, "192.0.2.1"), 296);
 	station_stop(&s);
 }
 
