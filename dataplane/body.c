@@ -11,18 +11,21 @@ body_store_init(struct body_store *store, uint8_t *blocks, uint32_t *next, uint3
 	store->total = total;
 	store->used = 0;
 	store->used_max = 0;
+	store->reserved = total / 4;
+	store->share_max = (total - store->reserved) / 2;
 	for (uint32_t i = 0; i < total; i++)
 		next[i] = i + 1 < total ? i + 1 : BODY_NONE;
 	store->free_first = total > 0 ? 0 : BODY_NONE;
 }
 
 static uint32_t
-block_get(struct body_store *store)
+block_get(struct body_store *store, const struct body *body)
 {
 	uint32_t block = store->free_first;
 
-	if (block == BODY_NONE)
-		return BODY_NONE;
+	CHECK(block != BODY_NONE);
+	if (body->share != NULL)
+		++*body->share;
 	store->free_first = store->next[block];
 	store->next[block] = BODY_NONE;
 	store->used++;
@@ -32,9 +35,13 @@ block_get(struct body_store *store)
 }
 
 static void
-block_put(struct body_store *store, uint32_t block)
+block_put(struct body_store *store, const struct body *body, uint32_t block)
 {
 	CHECK(block < store->total && store->used > 0);
+	if (body->share != NULL) {
+		CHECK(*body->share > 0);
+		--*body->share;
+	}
 	store->next[block] = store->free_first;
 	store->free_first = block;
 	store->used--;
@@ -61,9 +68,8 @@ room_in_last(const struct body *body)
 static void
 append_block(struct body_store *store, struct body *body)
 {
-	uint32_t block = block_get(store);
+	uint32_t block = block_get(store, body);
 
-	CHECK(block != BODY_NONE);
 	if (body->last == BODY_NONE)
 		body->first = block;
 	else
@@ -71,14 +77,36 @@ append_block(struct body_store *store, struct body *body)
 	body->last = block;
 }
 
+/* Whether the body may have so many more blocks. */
+static enum err
+may_have(const struct body_store *store, const struct body *body, uint64_t blocks)
+{
+	uint32_t left = body->is_request ? store->reserved : 0;
+
+	if (blocks == 0)
+		return ERR_OK;
+	if (body->share != NULL && *body->share + blocks > store->share_max)
+		return ERR_BODY_SHARE_FULL;
+	return store->used + blocks + left > store->total ? ERR_BODY_STORE_FULL : ERR_OK;
+}
+
+enum err
+body_may_append(const struct body_store *store, const struct body *body, uint64_t bytes)
+{
+	uint32_t room = room_in_last(body);
+	uint64_t beyond = bytes > room ? bytes - room : 0;
+
+	return may_have(store, body, (beyond + BODY_BLOCK_BYTES - 1) / BODY_BLOCK_BYTES);
+}
+
 enum err
 body_append(struct body_store *store, struct body *body, struct bytes piece)
 {
 	uint32_t room = room_in_last(body);
-	uint64_t beyond = piece.len > room ? piece.len - room : 0;
+	enum err verdict = body_may_append(store, body, piece.len);
 
-	if ((beyond + BODY_BLOCK_BYTES - 1) / BODY_BLOCK_BYTES > store->total - store->used)
-		return ERR_BODY_STORE_FULL;
+	if (verdict != ERR_OK)
+		return verdict;
 	while (piece.len > 0) {
 		if (room == 0) {
 			append_block(store, body);
@@ -95,17 +123,25 @@ body_append(struct body_store *store, struct body *body, struct bytes piece)
 }
 
 void
-body_clear(struct body_store *store, struct body *body)
+body_forget(struct body_store *store, struct body *body)
 {
 	uint32_t block = body->first;
 
 	while (block != BODY_NONE) {
 		uint32_t next = store->next[block];
 
-		block_put(store, block);
+		block_put(store, body, block);
 		block = next;
 	}
-	*body = BODY_EMPTY;
+	body->first = BODY_NONE;
+	body->last = BODY_NONE;
+}
+
+void
+body_clear(struct body_store *store, struct body *body)
+{
+	body_forget(store, body);
+	body->bytes = 0;
 }
 
 void
@@ -146,7 +182,7 @@ body_drop_read(struct body_store *store, struct body *body, const struct body_re
 	while (body->first != reader->block) {
 		uint32_t next = store->next[body->first];
 
-		block_put(store, body->first);
+		block_put(store, body, body->first);
 		body->first = next;
 	}
 }

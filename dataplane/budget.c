@@ -15,6 +15,8 @@
 #define SEND_BYTES_MIN (448 * 1024)
 CHECK_STATIC(SEND_BYTES_MIN > CLIENT_UNACKED_BYTES_HIGH + (EVENT_BYTES_MAX + TLS_RECORD_BYTES_MAX) * 5 / 4,
 	     "a step's output fits");
+/* Beside the body: its last block, which is not full, and what else is kept of that request. */
+#define SHARE_SPARE_BLOCKS 5
 #define WINDOW_SHIFT 8 /* windows to 16 MiB */
 /* Connections that linger, close or wait beside those of sessions. */
 #define CONNS_SPARE 1024
@@ -23,6 +25,24 @@ CHECK_STATIC(SEND_BYTES_MIN > CLIENT_UNACKED_BYTES_HIGH + (EVENT_BYTES_MAX + TLS
 #define HEADS_MIN 64
 #define IP4_TCP_HEADERS 40
 #define IP6_TCP_HEADERS 60
+
+/* What a surface takes as one body, and the blocks of its head, must fit an account's share (body.c), of each
+ * worker: 3/8 of the blocks. */
+static uint32_t
+blocks_min(const struct config *config)
+{
+	const struct config_surface *surfaces[] = { &config->surfaces.ecolink, &config->surfaces.infer,
+						    &config->surfaces.third, &config->surfaces.fourth };
+	uint64_t most = 0;
+
+	for (size_t i = 0; i < COUNT_OF(surfaces); i++) {
+		if (surfaces[i]->enabled && surfaces[i]->body_bytes_max > most)
+			most = surfaces[i]->body_bytes_max;
+		if (surfaces[i]->enabled && surfaces[i]->upload_bytes_max > most)
+			most = surfaces[i]->upload_bytes_max;
+	}
+	return (uint32_t)((most / BODY_BLOCK_BYTES + SHARE_SPARE_BLOCKS) * 8 / 3);
+}
 
 static uint32_t
 per_worker(const struct config *config, uint64_t all)
@@ -45,6 +65,8 @@ budget_counts(const struct config *config, struct worker_counts *counts)
 	/* A head being read by each of a part of the clients, one more by each busy backend. */
 	counts->heads = HEADS_MIN + counts->exchanges / 4;
 	counts->blocks = per_worker(config, config->limits.bodies_bytes / BODY_BLOCK_BYTES);
+	if (counts->blocks < blocks_min(config))
+		counts->blocks = blocks_min(config);
 }
 
 static struct tcp_policy
@@ -170,7 +192,8 @@ add_sessions(struct sum *sum, const struct config *config, const struct worker_c
 	struct shm_capacity tables = { .count = { [SHM_PODS] = config->capacity.pods,
 						  [SHM_DEPLOYMENTS] = config->capacity.deployments,
 						  [SHM_MODELS] = config->capacity.models,
-						  [SHM_INSTANCES] = config->capacity.instances } };
+						  [SHM_INSTANCES] = config->capacity.instances,
+						  [SHM_ACCOUNTS] = config->capacity.accounts } };
 
 	worker_parts(counts, &tables, parts);
 	for (int i = 0; i < WORKER_PARTS; i++)

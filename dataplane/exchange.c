@@ -91,14 +91,29 @@ wait_for_body(struct worker *w, struct exchange *x)
 	exchange_set_timer(w, x, body_due_at_ns(w, x));
 }
 
+/* Something is used up: by everybody, or by the account itself. */
+static void
+refuse_full(struct worker *w, enum err verdict, struct refusal *refusal)
+{
+	worker_count_verdict(w, verdict);
+	*refusal = (struct refusal){ .code = REFUSAL_OVERLOADED, .retry_after_ns = NSEC_PER_SEC };
+	if (verdict == ERR_BODY_SHARE_FULL) {
+		refusal->code = REFUSAL_RATE_LIMITED;
+		refusal->message = "The account's requests in flight hold as much memory as one account may have.";
+	}
+}
+
 struct exchange *
 exchange_open(struct worker *w, struct stream *s, const struct admission *admission,
-	      const struct h1_request *request)
+	      const struct h1_request *request, struct refusal *refusal)
 {
 	struct exchange *x = w->exchange_free;
+	uint32_t *share = &w->account_blocks[admission->account_entry];
+	enum err verdict;
 
+	CHECK(admission->account_entry < w->account_capacity);
 	if (x == NULL) {
-		worker_count_verdict(w, ERR_EXCHANGES_FULL);
+		refuse_full(w, ERR_EXCHANGES_FULL, refusal);
 		return NULL;
 	}
 	w->exchange_free = x->next_free;
@@ -109,14 +124,15 @@ exchange_open(struct worker *w, struct stream *s, const struct admission *admiss
 	x->state = EXCHANGE_BODY;
 	x->admission = *admission;
 	x->method = request->method;
-	x->body = BODY_EMPTY;
-	x->event = BODY_EMPTY;
-	x->kept = BODY_EMPTY;
+	x->body = BODY_OF_REQUEST(share);
+	x->event = BODY_OF_ANSWER(share);
+	x->kept = BODY_OF_REQUEST(share);
 	x->admitted_at_ns = w->now_ns;
 	x->deadline_ns = w->now_ns + w->config.times.request_ns;
 	begin_scan(w, x, request);
-	if (!request_prepare(w, x, request)) {
-		worker_count_verdict(w, ERR_BODY_STORE_FULL);
+	verdict = request_prepare(w, x, request);
+	if (verdict != ERR_OK) {
+		refuse_full(w, verdict, refusal);
 		exchange_close(w, x);
 		return NULL;
 	}
@@ -183,12 +199,9 @@ exchange_body(struct worker *w, struct exchange *x, struct bytes piece, struct r
 	if (!scan_piece(w, x, piece, refusal))
 		return false;
 	verdict = body_append(&w->bodies, &x->body, piece);
-	if (verdict != ERR_OK) {
-		worker_count_verdict(w, verdict);
-		*refusal = (struct refusal){ .code = REFUSAL_OVERLOADED, .retry_after_ns = NSEC_PER_SEC };
-		return false;
-	}
-	return true;
+	if (verdict != ERR_OK)
+		refuse_full(w, verdict, refusal);
+	return verdict == ERR_OK;
 }
 
 /* --- end ---------------------------------------------------------------------------------- */

@@ -127,9 +127,9 @@ struct exchange {
 	uint64_t first_byte_at_ns;
 };
 
-/* A request with a body (or none) was admitted by its head. NULL: there is no room for it. */
+/* A request with a body (or none) was admitted by its head. NULL: there is no room for it; *refusal says whose. */
 struct exchange *exchange_open(struct worker *w, struct stream *s, const struct admission *admission,
-			       const struct h1_request *request);
+			       const struct h1_request *request, struct refusal *refusal);
 
 /* A piece of the body. False: refused; *refusal says why. */
 bool exchange_body(struct worker *w, struct exchange *x, struct bytes piece, struct refusal *refusal);

@@ -42,7 +42,7 @@ stream_new(struct h2 *h, int32_t id)
 	s->stream.client = h->client;
 	s->id = id;
 	s->held = true;
-	s->blocks = BODY_EMPTY;
+	s->blocks = BODY_OF_ANSWER(NULL);
 	s->next = h->first;
 	if (h->first != NULL)
 		h->first->prev = s;

@@ -12,6 +12,8 @@
 
 /* What may wait for a client before its backend is not read any more. */
 #define WAITING_BYTES_HIGH BODY_BLOCK_BYTES
+/* An event that was gathered, and a full piece of the backend's. */
+#define STEP_BYTES_MAX (EVENT_BYTES_MAX + TLS_RECORD_BYTES_MAX)
 /* A backend's, and :status, cache-control, 3 of the request, 6 and 3 of its limits, 3 of CORS. */
 #define FIELDS_MAX (H1_FIELDS_MAX + 32)
 
@@ -153,6 +155,9 @@ h2_put(struct worker *w, struct stream *stream, struct bytes run)
 
 	if (s->closed || s->cut || run.len == 0 || put_few(s, run))
 		return;
+	/* A stream has one exchange, if any. */
+	if (stream->exchange != NULL)
+		s->blocks.share = stream->exchange->event.share;
 	verdict = body_append(&w->bodies, &s->blocks, run);
 	if (verdict != ERR_OK) {
 		/* A part of the answer is missing: it must not look complete, nor go on and be billed. */
@@ -236,6 +241,14 @@ h2_flush(struct worker *w, struct stream *stream)
 	h2_output(w, stream->client->h2);
 }
 
+/* What one step of the relay may make has a place. A stream that has nothing waiting tries in any case: nothing
+ * that its client takes would give it one. */
+static bool
+may_wait_for(const struct worker *w, const struct h2_stream *s)
+{
+	return h2_waiting_bytes(s) == 0 || body_may_append(&w->bodies, &s->blocks, STEP_BYTES_MAX) == ERR_OK;
+}
+
 bool
 h2_has_room(struct worker *w, struct stream *stream)
 {
@@ -247,7 +260,8 @@ h2_has_room(struct worker *w, struct stream *stream)
 	/* It is being reset. */
 	if (s->cut)
 		return false;
-	if (h2_waiting_bytes(s) < WAITING_BYTES_HIGH && client_has_room(w, stream->client))
+	if (h2_waiting_bytes(s) < WAITING_BYTES_HIGH && client_has_room(w, stream->client) &&
+	    may_wait_for(w, s))
 		return true;
 	s->wants_room = true;
 	return false;

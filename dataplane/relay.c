@@ -8,6 +8,7 @@
 #include "dataplane/answer.h"
 #include "dataplane/event.h"
 #include "dataplane/job_answer.h"
+#include "dataplane/request.h"
 #include "dataplane/route.h"
 #include "dataplane/settle.h"
 #include "dataplane/stream.h"
@@ -206,6 +207,7 @@ begin_answer(struct worker *w, struct exchange *x, const struct h1_response *res
 	sse_init(&x->sse);
 	x->sse.line_bytes_max = w->config.limits.event_line_bytes;
 	json_usage_init(&x->usage_scan);
+	request_forget(w, x);
 	put_head(w, x, response);
 	return true;
 }

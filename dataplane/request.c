@@ -133,7 +133,7 @@ stays_here(const struct h1_head *head, struct bytes name)
 }
 
 /* The rest of the path with its query, then the fields: all of it came in one head, so it fits one. */
-static bool
+static enum err
 keep_verbatim(struct worker *w, struct exchange *x, const struct h1_request *request)
 {
 	struct h1_writer writer = h1_writer_make(w->answer, sizeof(w->answer));
@@ -152,10 +152,10 @@ keep_verbatim(struct worker *w, struct exchange *x, const struct h1_request *req
 	CHECK(!writer.overflow && request->method_text.len <= sizeof(x->method_text));
 	memcpy(x->method_text, request->method_text.ptr, request->method_text.len);
 	x->method_len = (uint8_t)request->method_text.len;
-	return body_append(&w->bodies, &x->kept, bytes_make(writer.ptr, writer.len)) == ERR_OK;
+	return body_append(&w->bodies, &x->kept, bytes_make(writer.ptr, writer.len));
 }
 
-bool
+enum err
 request_prepare(struct worker *w, struct exchange *x, const struct h1_request *request)
 {
 	if (request->head.framing == H1_BODY_LENGTH)
@@ -166,9 +166,9 @@ request_prepare(struct worker *w, struct exchange *x, const struct h1_request *r
 		return keep_verbatim(w, x, request);
 	prepare_fields(x, request);
 	if (x->admission.route != ROUTE_VIDEO_JOB)
-		return true;
+		return ERR_OK;
 	x->kept_target_bytes = (uint32_t)x->admission.path_rest.len;
-	return body_append(&w->bodies, &x->kept, x->admission.path_rest) == ERR_OK;
+	return body_append(&w->bodies, &x->kept, x->admission.path_rest);
 }
 
 struct bytes
@@ -474,6 +474,16 @@ send_run(struct worker *w, struct exchange *x, struct bytes run)
 	       upstream_send(w, x->upstream, BYTES_LITERAL("\r\n"), more || x->body_complete);
 }
 
+void
+request_forget(struct worker *w, struct exchange *x)
+{
+	/* JSON that was answered before it was out goes no further. */
+	if (x->request_sent || x->admission.body_kind == BODY_IS_JSON)
+		body_forget(&w->bodies, &x->body);
+	else
+		body_drop_read(&w->bodies, &x->body, &x->reader);
+}
+
 /* Every byte that is there is in TCP. */
 static bool
 end_of_runs(struct worker *w, struct exchange *x)
@@ -481,6 +491,8 @@ end_of_runs(struct worker *w, struct exchange *x)
 	if (!x->body_complete)
 		return true;
 	x->request_sent = true;
+	if (x->admission.never_resend || x->answered)
+		request_forget(w, x);
 	return !x->sends_chunks || upstream_send(w, x->upstream, BYTES_LITERAL("0\r\n\r\n"), false);
 }
 
@@ -499,9 +511,8 @@ request_send(struct worker *w, struct exchange *x)
 			return end_of_runs(w, x);
 		if (!send_run(w, x, run))
 			return false;
-		/* What is never sent again needs no keeping. */
-		if (x->admission.never_resend)
-			body_drop_read(&w->bodies, &x->body, &x->reader);
+		if (x->admission.never_resend || x->answered)
+			request_forget(w, x);
 	}
 	return true;
 }

@@ -24,9 +24,8 @@ stream_request(struct worker *w, struct stream *s, const struct h1_request *requ
 		answer_local(w, s, &admission);
 		return false;
 	}
-	if (exchange_open(w, s, &admission, request) != NULL)
+	if (exchange_open(w, s, &admission, request, &refusal) != NULL)
 		return true;
-	refusal = (struct refusal){ .code = REFUSAL_OVERLOADED, .retry_after_ns = NSEC_PER_SEC };
 	answer_refusal(w, s, &admission, &refusal);
 	return false;
 }

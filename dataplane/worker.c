@@ -42,6 +42,7 @@ worker_parts(const struct worker_counts *counts, const struct shm_capacity *tabl
 	parts[WORKER_PART_MODELS] = part_of("models", tables->count[SHM_MODELS], sizeof(struct retry));
 	parts[WORKER_PART_INSTANCES] =
 		part_of("instances", tables->count[SHM_INSTANCES], sizeof(struct retry));
+	parts[WORKER_PART_ACCOUNTS] = part_of("accounts", tables->count[SHM_ACCOUNTS], sizeof(uint32_t));
 	parts[WORKER_PART_HEADS] = part_of("heads", counts->heads, head_slot_bytes());
 	parts[WORKER_PART_BLOCKS] = part_of("body blocks", counts->blocks, BODY_BLOCK_BYTES);
 	parts[WORKER_PART_BLOCK_LINKS] = part_of("block links", counts->blocks, sizeof(uint32_t));
@@ -143,11 +144,13 @@ worker_new(const struct worker_config *config, uint64_t now_ns)
 	w->deployment_turn = (uint32_t *)place[WORKER_PART_DEPLOYMENTS];
 	w->retry_of_model = (struct retry *)place[WORKER_PART_MODELS];
 	w->retry_of_instance = (struct retry *)place[WORKER_PART_INSTANCES];
+	w->account_blocks = (uint32_t *)place[WORKER_PART_ACCOUNTS];
 	w->heads = place[WORKER_PART_HEADS];
 	w->pod_capacity = config->shm.header->capacity.count[SHM_PODS];
 	w->deployment_capacity = config->shm.header->capacity.count[SHM_DEPLOYMENTS];
 	w->model_capacity = config->shm.header->capacity.count[SHM_MODELS];
 	w->instance_capacity = config->shm.header->capacity.count[SHM_INSTANCES];
+	w->account_capacity = config->shm.header->capacity.count[SHM_ACCOUNTS];
 	seed_prng(w);
 	body_store_init(&w->bodies, place[WORKER_PART_BLOCKS], (uint32_t *)place[WORKER_PART_BLOCK_LINKS],
 			config->counts.blocks);

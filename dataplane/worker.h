@@ -33,7 +33,7 @@ struct worker_counts {
 	uint32_t exchanges; /* requests in flight */
 	uint32_t upstreams; /* connections to backends, idle ones included */
 	uint32_t heads;     /* buffers for heads being read, HEAD_BUFFER_BYTES each */
-	uint32_t blocks;    /* request bodies in flight, BODY_BLOCK_BYTES each */
+	uint32_t blocks;    /* bodies in flight, BODY_BLOCK_BYTES each */
 };
 
 struct worker_times {
@@ -162,6 +162,8 @@ struct worker {
 	uint8_t *heads;
 	struct head_buffer *head_free;
 	struct body_store bodies;
+	uint32_t *account_blocks; /* by account entry: of `bodies`. An entry that rests goes on with its number. */
+	uint32_t account_capacity;
 	uint32_t clients_used;
 	uint32_t exchanges_used;
 	uint32_t upstreams_used;
@@ -200,6 +202,7 @@ enum worker_part_index {
 	WORKER_PART_DEPLOYMENTS,
 	WORKER_PART_MODELS,
 	WORKER_PART_INSTANCES,
+	WORKER_PART_ACCOUNTS,
 	WORKER_PART_HEADS,
 	WORKER_PART_BLOCKS,
 	WORKER_PART_BLOCK_LINKS,
@@ -213,7 +216,8 @@ struct worker_part {
 	uint64_t bytes; /* in whole cache lines */
 };
 
-/* Of the shared tables' capacities, those of pods, deployments, models and instances count. Returns the sum. */
+/* Of the shared tables' capacities those of pods, deployments, models, instances and accounts count. Returns the
+ * sum. */
 uint64_t worker_parts(const struct worker_counts *counts, const struct shm_capacity *tables,
 		      struct worker_part parts[WORKER_PARTS]);
 

@@ -19,6 +19,9 @@
 #define HAND_KEY "Bearer eco_town0000000000000000"
 #define HAND_CHAT \
 	"{\"model\":\"town-model\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}"
+/* Of other accounts. */
+#define HAND_KEY_2 "Bearer eco_town1111111111111111"
+#define HAND_KEY_3 "Bearer eco_town2222222222222222"
 
 struct hand {
 	struct town *town;

@@ -13,7 +13,9 @@
 #define PACKETS 8192
 #define FEW 4u /* entries of each table */
 
-static const char key_text[] = "eco_town0000000000000000";
+/* The clients' key, and those of two other accounts. */
+static const char *const key_texts[] = { "eco_town0000000000000000", "eco_town1111111111111111",
+					 "eco_town2222222222222222" };
 
 static void
 name_set(char *to, uint16_t *len, const char *text)
@@ -23,11 +25,25 @@ name_set(char *to, uint16_t *len, const char *text)
 }
 
 static void
+put_accounts(struct town *t)
+{
+	bool changed;
+
+	for (uint32_t i = 0; i < COUNT_OF(key_texts); i++) {
+		struct shm_account account = { .account_id = 11 + 100 * i, .live = 1 };
+		struct shm_key key = { .key_id = 13 + 100 * i, .account = i, .live = 1 };
+
+		keyhash_make(t->shm.header->pepper, bytes_from_text(key_texts[i]), key.hash);
+		CHECK(shm_put_account(&t->shm, i, &account, &changed) == ERR_OK);
+		CHECK(shm_put_key(&t->shm, i, &key, &changed) == ERR_OK);
+		atomic_store(&shm_balance(&t->shm, i)->credited_nano, INT64_C(1000000000000));
+	}
+}
+
+static void
 put_tables(struct town *t)
 {
-	struct shm_account account = { .account_id = 11, .live = 1 };
 	struct shm_plan plan = { .plan_id = 12, .live = 1 };
-	struct shm_key key = { .key_id = 13, .live = 1 };
 	struct shm_price price = { .price_id = 14, .version = 3, .live = 1,
 				   .input_nano_per_mtoken = 150000000,
 				   .output_nano_per_mtoken = 600000000 };
@@ -45,22 +61,19 @@ put_tables(struct town *t)
 	for (int i = 0; i < 2; i++)
 		name_set(deployments[i].served_name.text, &deployments[i].served_name.len, "served/name");
 	name_set(model.name.text, &model.name.len, "town-model");
-	keyhash_make(t->shm.header->pepper, bytes_from_text(key_text), key.hash);
 	for (uint32_t i = 0; i < t->plan.pods; i++) {
 		struct shm_deployment *deployment = &deployments[i >= t->plan.first_pods];
 
 		pods_put(t, i, SHM_POD_READY);
 		deployment->pods[deployment->pod_count++] = i;
 	}
-	CHECK(shm_put_account(&t->shm, 0, &account, &changed) == ERR_OK);
 	CHECK(shm_put_plan(&t->shm, 0, &plan, &changed) == ERR_OK);
 	CHECK(shm_put_price(&t->shm, 0, &price, &changed) == ERR_OK);
 	CHECK(shm_put_region(&t->shm, 0, &region, &changed) == ERR_OK);
 	for (uint32_t i = 0; i < 2; i++)
 		CHECK(shm_put_deployment(&t->shm, i, &deployments[i], &changed) == ERR_OK);
 	CHECK(shm_put_model(&t->shm, 0, &model, &changed) == ERR_OK);
-	CHECK(shm_put_key(&t->shm, 0, &key, &changed) == ERR_OK);
-	atomic_store(&shm_balance(&t->shm, 0)->credited_nano, INT64_C(1000000000000));
+	put_accounts(t);
 }
 
 /* A catalogue with names of their own. */

@@ -1,11 +1,15 @@
 """Request bodies: long ones, odd ones, and the edits that the router makes in them, byte for byte."""
 import json
 import threading
+import time
 import zlib
 
 from harness.backend import header
 from harness.client import CHAT, chat, elapsed, sim
+from harness.proc import wait_for
 from harness.suite import test
+
+BLOCK_BYTES = 16384  # dataplane/bounds.h
 
 
 def crc(data):
@@ -26,11 +30,24 @@ def sent_to(cluster, body, model_backend='solo', fields=()):
 def twenty_megabytes(cluster):
     filler = json.dumps('long ' * (20 * 1024 * 1024 // 5)).encode()
     body = b'{"messages":[{"role":"user","content":' + filler + b'},{"role":"user","content":"' + \
-        sim('tokens=3').encode() + b'"}],"model":"solo"}'
+        sim('tokens=3 ttft=2s').encode() + b'"}],"model":"solo"}'
     clock = elapsed()
-    answer, entry = sent_to(cluster, body)
+    wait_for(lambda: cluster.counter('pool_blocks_used') == 0, 10, 'blocks of others')
+    got = []
+    asking = threading.Thread(target=lambda: got.extend(sent_to(cluster, body)))
+    asking.start()
+    blocks = 0
+    while asking.is_alive():
+        blocks = max(blocks, cluster.counter('pool_blocks_used'))
+        time.sleep(0.3)
+    asking.join()
+    assert got, 'no answer'
+    answer, entry = got
     assert answer.json()['usage']['completion_tokens'] == 3
     assert entry['request_bytes'] == len(body) and entry['request_crc32'] == crc(body), entry
+    # Once, whole, while its backend thinks; and nothing of it when that has answered.
+    assert len(body) // BLOCK_BYTES <= blocks <= len(body) // BLOCK_BYTES + 2, blocks
+    wait_for(lambda: cluster.counter('pool_blocks_used') == 0, 10, 'the body is kept')
     assert clock() < 40, f'{clock():.0f} s'
 
 

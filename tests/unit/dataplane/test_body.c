@@ -8,7 +8,7 @@
 
 #include "dataplane/body.h"
 
-#define BLOCKS 4
+#define BLOCKS 16
 
 static uint8_t blocks[BLOCKS * BODY_BLOCK_BYTES];
 static uint32_t next[BLOCKS];
@@ -34,7 +34,7 @@ what_was_appended_in_pieces_is_read_in_runs(void **state)
 	(void)state;
 	for (size_t p = 0; p < sizeof(pieces) / sizeof(pieces[0]); p++) {
 		struct body_store store = store_new();
-		struct body body = BODY_EMPTY;
+		struct body body = BODY_OF_ANSWER(NULL);
 		struct body_reader reader;
 		size_t at = 0;
 
@@ -65,15 +65,16 @@ static void
 a_piece_that_does_not_fit_is_refused_whole(void **state)
 {
 	struct body_store store = store_new();
-	struct body body = BODY_EMPTY;
-	struct body other = BODY_EMPTY;
+	struct body body = BODY_OF_ANSWER(NULL);
+	struct body other = BODY_OF_ANSWER(NULL);
 
 	(void)state;
-	assert_int_equal(body_append(&store, &body, bytes_make(content, 3 * BODY_BLOCK_BYTES - 5)), ERR_OK);
+	assert_int_equal(body_append(&store, &body, bytes_make(content, (BLOCKS - 1) * BODY_BLOCK_BYTES - 5)),
+			 ERR_OK);
 	assert_int_equal(body_append(&store, &other, bytes_make(content, BODY_BLOCK_BYTES + 1)),
 			 ERR_BODY_STORE_FULL);
 	assert_int_equal(other.bytes, 0);
-	assert_int_equal(store.used, 3);
+	assert_int_equal(store.used, BLOCKS - 1);
 	assert_int_equal(body_append(&store, &body, bytes_make(content, BODY_BLOCK_BYTES + 5)), ERR_OK);
 	assert_int_equal(store.used, BLOCKS);
 	assert_int_equal(body_append(&store, &body, bytes_make(content, 1)), ERR_BODY_STORE_FULL);
@@ -87,7 +88,7 @@ static void
 a_body_longer_than_the_store_passes_through(void **state)
 {
 	struct body_store store = store_new();
-	struct body body = BODY_EMPTY;
+	struct body body = BODY_OF_ANSWER(NULL);
 	struct body_reader reader;
 	size_t at = 0, read = 0;
 
@@ -95,7 +96,7 @@ a_body_longer_than_the_store_passes_through(void **state)
 	body_rewind(&body, &reader);
 	assert_int_equal(body_read(&store, &body, &reader, 1).len, 0);
 	body_drop_read(&store, &body, &reader);
-	for (int round = 0; round < 40; round++) {
+	for (int round = 0; round < 160; round++) {
 		size_t n = (size_t)(round * 997) % (2 * BODY_BLOCK_BYTES);
 		struct bytes run;
 
@@ -120,6 +121,71 @@ a_body_longer_than_the_store_passes_through(void **state)
 	assert_int_equal(store.used, 0);
 }
 
+static enum err
+append_blocks(struct body_store *store, struct body *body, uint32_t count)
+{
+	return body_append(store, body, bytes_make(content, (size_t)count * BODY_BLOCK_BYTES));
+}
+
+/* Of sixteen blocks requests leave four to answers, whoever sends them. */
+static void
+requests_leave_a_quarter_to_answers(void **state)
+{
+	struct body_store store = store_new();
+	struct body request = BODY_OF_REQUEST(NULL);
+	struct body answer = BODY_OF_ANSWER(NULL);
+
+	(void)state;
+	assert_int_equal(append_blocks(&store, &request, BLOCKS - BLOCKS / 4), ERR_OK);
+	assert_int_equal(body_append(&store, &request, bytes_make(content, 1)), ERR_BODY_STORE_FULL);
+	assert_int_equal(body_may_append(&store, &answer, BLOCKS / 4 * BODY_BLOCK_BYTES), ERR_OK);
+	assert_int_equal(body_may_append(&store, &answer, BLOCKS / 4 * BODY_BLOCK_BYTES + 1),
+			 ERR_BODY_STORE_FULL);
+	assert_int_equal(append_blocks(&store, &answer, BLOCKS / 4), ERR_OK);
+	assert_int_equal(store.used, BLOCKS);
+	body_clear(&store, &request);
+	body_clear(&store, &answer);
+	assert_int_equal(store.used, 0);
+}
+
+/* Six of them are an account's, for all that it does; what it gives back, in whatever way, it has again. */
+static void
+an_account_has_half_of_what_requests_have(void **state)
+{
+	struct body_store store = store_new();
+	uint32_t share = 0, other_share = 0;
+	struct body first = BODY_OF_REQUEST(&share);
+	struct body second = BODY_OF_REQUEST(&share);
+	struct body answer = BODY_OF_ANSWER(&share);
+	struct body other = BODY_OF_REQUEST(&other_share);
+	struct body_reader reader;
+
+	(void)state;
+	assert_int_equal(append_blocks(&store, &first, 4), ERR_OK);
+	assert_int_equal(append_blocks(&store, &second, 3), ERR_BODY_SHARE_FULL);
+	assert_int_equal(append_blocks(&store, &second, 1), ERR_OK);
+	assert_int_equal(append_blocks(&store, &answer, 2), ERR_BODY_SHARE_FULL);
+	assert_int_equal(append_blocks(&store, &answer, 1), ERR_OK);
+	assert_int_equal(share, 6);
+	assert_int_equal(append_blocks(&store, &other, 6), ERR_OK);
+	body_clear(&store, &answer);
+	assert_int_equal(share, 5);
+	body_rewind(&first, &reader);
+	while (body_read(&store, &first, &reader, UINT64_MAX).len > 0)
+		;
+	body_drop_read(&store, &first, &reader);
+	assert_int_equal(share, 2);
+	body_forget(&store, &first);
+	assert_int_equal(share, 1);
+	assert_int_equal(first.bytes, 4 * BODY_BLOCK_BYTES);
+	body_clear(&store, &first);
+	assert_int_equal(first.bytes, 0);
+	assert_int_equal(append_blocks(&store, &second, 5), ERR_OK);
+	body_clear(&store, &second);
+	body_clear(&store, &other);
+	assert_int_equal(share + other_share + store.used, 0);
+}
+
 int
 main(void)
 {
@@ -127,6 +193,8 @@ main(void)
 		cmocka_unit_test(what_was_appended_in_pieces_is_read_in_runs),
 		cmocka_unit_test(a_piece_that_does_not_fit_is_refused_whole),
 		cmocka_unit_test(a_body_longer_than_the_store_passes_through),
+		cmocka_unit_test(requests_leave_a_quarter_to_answers),
+		cmocka_unit_test(an_account_has_half_of_what_requests_have),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

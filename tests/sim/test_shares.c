@@ -1,0 +1,193 @@
+/* What one may hold of what all share: nobody's patience, or want of it, takes from others what they need. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "hand.h"
+
+#define BODY_START "{\"model\":\"town-model\",\"messages\":[{\"role\":\"user\",\"content\":\""
+#define BODY_END "\"}]}"
+
+static uint64_t
+counted(enum err verdict)
+{
+	return hand.town->worker->counters[verdict];
+}
+
+/* --- request bodies (attacks on limits.bodies) ------------------------------------------------- */
+
+/* A request whose body has so many blocks, and does not end. */
+static void
+upload(uint32_t stream, const char *key, uint32_t blocks)
+{
+	static char text[H2FRAME_BYTES_MAX];
+
+	memset(text, 'x', sizeof(text));
+	hand_put_block(hand_block("POST", "/v1/chat/completions", key), stream, false);
+	hand_put(H2FRAME_DATA, 0, stream, BYTES_LITERAL(BODY_START));
+	for (uint32_t i = 1; i < blocks; i++) {
+		hand_put(H2FRAME_DATA, 0, stream, bytes_make(text, BODY_BLOCK_BYTES));
+		/* Our window is four of these. */
+		hand_flush();
+	}
+	hand_flush();
+}
+
+/* Two accounts upload slowly all that they may: each is told at its half, everybody else's requests and answers go
+ * on; at the three quarters that requests have, new ones are refused, and answers go on. */
+static void
+slow_uploads_take_a_share_and_never_the_place_of_answers(void **state)
+{
+	const struct body_store *bodies;
+	uint32_t share;
+	uint32_t whole;
+
+	(void)state;
+	hand_begin_greeted();
+	bodies = &hand.town->worker->bodies;
+	share = bodies->share_max;
+	assert_int_equal(share, (bodies->total - bodies->total / 4) / 2);
+	/* One that waits for its backend meanwhile. */
+	hand_put_block(hand_block("POST", "/v1/chat/completions", HAND_KEY_3), 1, false);
+	hand_put(H2FRAME_DATA, H2FRAME_END_STREAM, 1,
+		 BYTES_LITERAL("{\"model\":\"town-model\",\"stream\":true,\"messages\":[{\"role\":\"user\","
+			       "\"content\":\"x\"}]}"));
+	hand_flush();
+	assert_int_equal(bodies->used, 1);
+	upload(3, HAND_KEY, share - 10);
+	upload(5, HAND_KEY, 11);
+	assert_int_equal(hand.heard.stream[2].status, 429);
+	assert_int_equal(counted(ERR_BODY_SHARE_FULL), 1);
+	assert_int_equal(bodies->used, share - 10 + 1);
+	/* The account has only its own half used up. */
+	upload(7, HAND_KEY_2, share);
+	assert_int_equal(hand.heard.stream[3].status, 0);
+	assert_int_equal(bodies->used, 2 * share - 10 + 1);
+	upload(9, HAND_KEY_3, 10);
+	assert_int_equal(hand.heard.stream[4].status, 503);
+	assert_int_equal(counted(ERR_BODY_STORE_FULL), 1);
+	/* An answer far longer than what its client has taken, while nobody else gets a block. */
+	upload(11, HAND_KEY_3, 8);
+	assert_int_equal(bodies->used, bodies->total - bodies->reserved - 1);
+	whole = hand_answer_with_stream();
+	hand_backends_say(hand.backend.answer);
+	hand_go(SEC);
+	assert_int_equal(hand.heard.stream[0].bytes, whole);
+	assert_true(hand.heard.stream[0].is_ended && !hand.heard.stream[0].is_reset);
+	hand_finish();
+}
+
+/* What an account gives back it has again: none of the ways in which a request ends keeps a block. */
+static void
+what_ends_gives_its_share_back(void **state)
+{
+	const struct worker *w;
+
+	(void)state;
+	hand_begin_greeted();
+	w = hand.town->worker;
+	for (uint32_t i = 0; i < 20; i++) {
+		uint32_t stream = 4 * i + 1;
+
+		upload(stream, HAND_KEY, 20);
+		assert_int_equal(w->account_blocks[0], 20);
+		if (i % 4 == 0)
+			hand_put_word(H2FRAME_RST_STREAM, stream, NGHTTP2_CANCEL);
+		else if (i % 4 == 1) /* no JSON: refused */
+			hand_put(H2FRAME_DATA, H2FRAME_END_STREAM, stream, BYTES_LITERAL("\"}]}]"));
+		else if (i % 4 == 2) /* the client is too slow */
+			hand_go(31 * SEC);
+		else
+			upload(stream + 2, HAND_KEY, w->bodies.share_max); /* too much: refused, and only it */
+		hand_flush();
+		if (i % 4 == 3) {
+			assert_int_equal(hand.heard.stream[stream / 2 + 1].status, 429);
+			assert_int_equal(w->account_blocks[0], 20);
+			hand_put_word(H2FRAME_RST_STREAM, stream, NGHTTP2_CANCEL);
+			hand_flush();
+		}
+		assert_int_equal(w->account_blocks[0], 0);
+		assert_int_equal(w->bodies.used, 0);
+	}
+	hand_assert_goes_on();
+	hand_finish();
+}
+
+/* A request that is being answered is never sent again, however long its answer takes. */
+static void
+a_body_leaves_when_its_answer_begins(void **state)
+{
+	const struct worker *w;
+
+	(void)state;
+	hand_begin_greeted();
+	w = hand.town->worker;
+	upload(1, HAND_KEY, 20);
+	hand_put(H2FRAME_DATA, H2FRAME_END_STREAM, 1, BYTES_LITERAL(BODY_END));
+	hand_go(SEC);
+	assert_int_equal(hand.backend.requests, 1);
+	assert_int_equal(w->bodies.used, 20);
+	hand_backends_say(BYTES_LITERAL("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+					"transfer-encoding: chunked\r\n\r\n"));
+	hand_go(SEC);
+	assert_int_equal(hand.heard.stream[0].status, 200);
+	assert_int_equal(w->exchanges_used, 1);
+	assert_int_equal(w->bodies.used, 0);
+	assert_int_equal(w->account_blocks[0], 0);
+	hand_finish();
+}
+
+#define EVENT_BYTES 1200
+
+/* Payload that finds no place at all: the stream is reset at once, its backend let go, and what the client never
+ * got is not billed. */
+static void
+an_answer_that_loses_a_part_ends_and_is_billed_so_far(void **state)
+{
+	static char event[EVENT_BYTES + 1];
+	struct usage_record record;
+	struct worker *w;
+
+	(void)state;
+	memset(event, 'x', EVENT_BYTES);
+	memcpy(event, "data: ", 6);
+	memcpy(event + EVENT_BYTES - 2, "\n\n", 2);
+	hand_begin_greeted();
+	w = hand.town->worker;
+	hand_put_chat(1);
+	hand_flush();
+	hand_backends_say(BYTES_LITERAL("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+					"content-length: 100000\r\n\r\ndata: 1\n\n"));
+	hand_flush();
+	assert_int_equal(w->bodies.used, 0);
+	upload(3, HAND_KEY, w->bodies.share_max);
+	for (int i = 0; i < 10; i++) {
+		hand_backends_say(bytes_make(event, EVENT_BYTES));
+		hand_go(10 * MS);
+	}
+	assert_true(hand.heard.stream[0].is_reset && !hand.heard.stream[0].is_ended);
+	assert_int_equal(hand.heard.stream[0].code, NGHTTP2_INTERNAL_ERROR);
+	assert_int_equal(w->exchanges_used, 1);
+	assert_int_equal(w->upstreams_used, 0);
+	assert_int_equal(hand.town->spool.sequence, 1);
+	assert_int_equal(spool_read(hand.town->spool_memory, 0, &record), ERR_OK);
+	assert_int_equal(record.outcome, USAGE_CLIENT_ABORT);
+	assert_in_range(record.completion_tokens, 1, 3);
+	hand_finish();
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(slow_uploads_take_a_share_and_never_the_place_of_answers),
+		cmocka_unit_test(what_ends_gives_its_share_back),
+		cmocka_unit_test(a_body_leaves_when_its_answer_begins),
+		cmocka_unit_test(an_answer_that_loses_a_part_ends_and_is_billed_so_far),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
