@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "dataplane/cors.h"
 #include "dataplane/quota.h"
+#include "dataplane/settle.h"
 #include "dataplane/worker.h"
 #include "http/urlpath.h"
 #include "tls/keyhash.h"
@@ -410,6 +411,31 @@ check_model(struct worker *w, struct bytes model, struct admission *a, struct re
 	return refuse(refusal, REFUSAL_MODEL_NOT_FOUND);
 }
 
+/* To the client, who may show it to the operator: which rate of the price there has to be. */
+static const char *
+unpriced_sentence(enum route_kind route)
+{
+	switch (route) {
+	case ROUTE_IMAGES:
+		return "The model has no price for images. Give its price a rate: sluicectl price set --image.";
+	case ROUTE_SPEECH:
+		return "The model has no price for speech. Give its price a rate: sluicectl price set "
+		       "--characters.";
+	case ROUTE_TRANSCRIPTION:
+		return "The model has no price for audio whose length nobody tells. Give its price a rate: "
+		       "sluicectl price set --bytes.";
+	case ROUTE_VIDEO:
+		return "The model has no price for videos whose length nobody tells. Say `seconds`, or give its "
+		       "price a rate: sluicectl price set --request.";
+	case ROUTE_PROXY:
+		return "The instance has no price for the pass-through. Give its price a rate: "
+		       "sluicectl price set --request.";
+	default:
+		return "The model has no price for tokens. Give its price rates: sluicectl price set --input "
+		       "--output.";
+	}
+}
+
 static bool
 check_money(struct worker *w, struct admission *a, struct refusal *refusal)
 {
@@ -418,6 +444,10 @@ check_money(struct worker *w, struct admission *a, struct refusal *refusal)
 	if (a->target.price == SHM_NONE ||
 	    shm_read_price(&w->shm, a->target.price, &a->price) != ERR_OK)
 		return refuse(refusal, REFUSAL_MODEL_NOT_PRICED);
+	if (!settle_is_priced(&a->price, a->route, a->says_length)) {
+		refusal->message = unpriced_sentence(a->route);
+		return refuse(refusal, REFUSAL_MODEL_NOT_PRICED);
+	}
 	if (shm_balance_available_nano(balance) <= 0)
 		return refuse(refusal, REFUSAL_INSUFFICIENT_BALANCE);
 	return true;
@@ -471,6 +501,7 @@ admit_body(struct worker *w, const struct json_result *json, struct admission *a
 {
 	const struct json_result *tokens_of = route_has_tokens(admission->route) ? json : NULL;
 
+	admission->says_length = settle_wanted_milliseconds(json) > 0;
 	return check_fields(w, json, admission, refusal) &&
 	       check_named(w, bytes_make(json->model, json->model_len), tokens_of, admission, refusal);
 }

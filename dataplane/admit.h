@@ -109,6 +109,7 @@ struct admission {
 	uint64_t instance_id;
 	struct shm_target target;
 	struct shm_name target_name; /* what is served under, unless the deployment says otherwise */
+	bool says_length;            /* of the video that it asks for */
 	uint64_t job_pod_id;         /* the only pod that can answer; 0: any */
 	struct shm_price price;
 	struct overhead overhead; /* noted where a surface tells it */

@@ -48,6 +48,48 @@ rate_of(const struct shm_price *price, enum usage_unit unit, uint64_t *per)
 	}
 }
 
+static bool
+has_rate(const struct shm_price *price, enum usage_unit unit)
+{
+	uint64_t per;
+
+	return rate_of(price, unit, &per) > 0;
+}
+
+/* A price of nothing at all is one: what it is of is free. */
+static bool
+is_free(const struct shm_price *price)
+{
+	for (int unit = USAGE_NO_UNIT; unit < USAGE_UNIT_COUNT; unit++)
+		if (has_rate(price, (enum usage_unit)unit))
+			return false;
+	return price->input_nano_per_mtoken == 0 && price->output_nano_per_mtoken == 0;
+}
+
+bool
+settle_is_priced(const struct shm_price *price, enum route_kind route, bool says_length)
+{
+	if (is_free(price))
+		return true;
+	switch (route) {
+	case ROUTE_CHAT:
+	case ROUTE_JSON:
+		return price->input_nano_per_mtoken > 0 || price->output_nano_per_mtoken > 0;
+	case ROUTE_IMAGES:
+		return has_rate(price, USAGE_IMAGES);
+	case ROUTE_SPEECH:
+		return has_rate(price, USAGE_CHARACTERS);
+	case ROUTE_TRANSCRIPTION:
+		return has_rate(price, USAGE_BYTES);
+	case ROUTE_VIDEO:
+		return has_rate(price, USAGE_REQUESTS) || (says_length && has_rate(price, USAGE_MILLISECONDS));
+	case ROUTE_PROXY:
+		return has_rate(price, USAGE_REQUESTS);
+	default:
+		return true;
+	}
+}
+
 int64_t
 settle_cost_nano(const struct shm_price *price, const struct settle_counts *counts)
 {
@@ -94,35 +136,53 @@ milliseconds_of(const struct json_value *seconds)
 	return seconds->type == JSON_NUMBER && seconds->number_milli > 0 ? (uint64_t)seconds->number_milli : 0;
 }
 
-/* Milliseconds of video that the request asked for; 0: it does not say. Of two lengths the longer one counts,
- * since each is some backend's. */
-static uint64_t
-wanted_milliseconds(const struct exchange *x)
+uint64_t
+settle_wanted_milliseconds(const struct json_result *json)
 {
-	uint64_t seconds = milliseconds_of(&x->json.result.field[JSON_FIELD_SECONDS]);
-	uint64_t duration = milliseconds_of(&x->json.result.field[JSON_FIELD_DURATION]);
+	uint64_t seconds = milliseconds_of(&json->field[JSON_FIELD_SECONDS]);
+	uint64_t duration = milliseconds_of(&json->field[JSON_FIELD_DURATION]);
 	uint64_t milliseconds = seconds > duration ? seconds : duration;
 
 	return milliseconds < WANTED_MILLISECONDS_MAX ? milliseconds : WANTED_MILLISECONDS_MAX;
+}
+
+/* By its length, where somebody told one and it costs something, or the other unit does not either. */
+static bool
+counts_by_length(const struct exchange *x, uint64_t milliseconds, enum usage_unit otherwise)
+{
+	const struct shm_price *price = &x->admission.price;
+
+	return milliseconds > 0 && (has_rate(price, USAGE_MILLISECONDS) || !has_rate(price, otherwise));
 }
 
 /* A video is paid when its job is made; what nobody told the length of is one request. */
 static void
 count_video(const struct exchange *x, struct usage_record *record)
 {
-	uint64_t milliseconds = wanted_milliseconds(x);
+	uint64_t wanted = settle_wanted_milliseconds(&x->json.result);
+	uint64_t milliseconds = x->usage.has_length ? x->usage.milliseconds : wanted * wanted_count(x);
 
-	if (x->usage.has_length)
-		set_units(record, USAGE_MILLISECONDS, x->usage.milliseconds);
-	else if (milliseconds == 0)
-		set_units(record, USAGE_REQUESTS, 1);
+	if (counts_by_length(x, milliseconds, USAGE_REQUESTS))
+		set_units(record, USAGE_MILLISECONDS, milliseconds);
 	else
-		set_units(record, USAGE_MILLISECONDS, milliseconds * wanted_count(x));
+		set_units(record, USAGE_REQUESTS, 1);
 	if (!x->usage.has_length)
 		record->source = USAGE_ESTIMATED;
 }
 
-/* What is not counted in tokens: by the backend's word where it gives one, else by what was asked for. */
+static void
+count_audio(const struct exchange *x, enum usage_unit otherwise, uint64_t units, struct usage_record *record)
+{
+	uint64_t milliseconds = x->usage.has_length ? x->usage.milliseconds : 0;
+
+	if (counts_by_length(x, milliseconds, otherwise))
+		set_units(record, USAGE_MILLISECONDS, milliseconds);
+	else
+		set_units(record, otherwise, units);
+}
+
+/* What is not counted in tokens: by the backend's word where it gives one, else by what was asked for. Of two
+ * units one that has a rate counts: the client chooses what the answer tells, not whether it costs anything. */
 static void
 count_units(const struct exchange *x, struct usage_record *record)
 {
@@ -133,16 +193,10 @@ count_units(const struct exchange *x, struct usage_record *record)
 		set_units(record, USAGE_IMAGES, x->usage.data_count > 0 ? x->usage.data_count : wanted_count(x));
 		break;
 	case ROUTE_SPEECH:
-		if (x->usage.has_length)
-			set_units(record, USAGE_MILLISECONDS, x->usage.milliseconds);
-		else
-			set_units(record, USAGE_CHARACTERS, x->json.result.input_characters);
+		count_audio(x, USAGE_CHARACTERS, x->json.result.input_characters, record);
 		break;
 	case ROUTE_TRANSCRIPTION:
-		if (x->usage.has_length)
-			set_units(record, USAGE_MILLISECONDS, x->usage.milliseconds);
-		else
-			set_units(record, USAGE_BYTES, x->form.result.file_bytes);
+		count_audio(x, USAGE_BYTES, x->form.result.file_bytes, record);
 		break;
 	case ROUTE_VIDEO:
 		count_video(x, record);

@@ -16,6 +16,14 @@ struct settle_counts {
 /* Counts x rates, rounded half up once, saturated at INT64_MAX. */
 int64_t settle_cost_nano(const struct shm_price *price, const struct settle_counts *counts);
 
+/* False: the price has rates, but none that such a request is billed by whatever its backend says of it.
+ * says_length: the request tells the length of its video. */
+bool settle_is_priced(const struct shm_price *price, enum route_kind route, bool says_length);
+
+/* Milliseconds of video that a request asks for; 0: it does not say. Of two lengths the longer one counts, since
+ * each is some backend's. */
+uint64_t settle_wanted_milliseconds(const struct json_result *json);
+
 /* Debits the balance and appends the usage record. Does nothing the second time, or when no backend got
  * a byte of the request. */
 void settle_exchange(struct worker *w, struct exchange *x, enum usage_outcome outcome);

@@ -31,7 +31,7 @@ static const struct word price_words[] = {
 	{ "characters", "character_nano_per_million", WORD_DOLLARS,
 	  "dollars per million characters spoken" },
 	{ "bytes", "byte_nano_per_million", WORD_DOLLARS,
-	  "dollars per million bytes of audio of unknown length" },
+	  "dollars per million bytes of audio whose length the answer does not tell" },
 	{ 0 },
 };
 

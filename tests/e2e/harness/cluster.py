@@ -282,7 +282,8 @@ class Cluster:
         self.put('plan', 'wide', requests_per_minute=6000000)
         self.put('plan', 'burst', requests_per_minute=1, burst=60)
         self.put('plan', 'minute', requests_per_minute=60, burst=60)
-        self.put('price', 'normal', input=INPUT_NANO / 1e9, output=OUTPUT_NANO / 1e9)
+        self.put('price', 'normal', input=INPUT_NANO / 1e9, output=OUTPUT_NANO / 1e9, request='0.000001', image='0.000001',
+                 second='0.000001', characters=0.001, bytes=0.001)
         for region in ('mv', 'tx'):
             self.put('region', region)
         for name, port, _ in BACKENDS:

@@ -35,6 +35,10 @@ class Catalogue:
         cluster.put('pod', 'credential', address=net.HOST4, port=9004, credential='Bearer of-the-backend')
         cluster.model('meta-llama/Llama-3.1-8B-Instruct', mv=['solo'])
         cluster.model('credential', mv=['credential'])
+        for name, rates in (('by-token', {'input': 1, 'output': 1}), ('by-second', {'second': '0.000001'}), ('gratis', {}),
+                            ('by-request', {'request': '0.000001'})):
+            cluster.put('price', name, **{'input': 0, 'output': 0, **rates})
+            cluster.model(name, name, mv=['solo'])
         self.make_instances()
         self.make_keys()
 
@@ -43,6 +47,7 @@ class Catalogue:
                                             ('stopped', 'main', 'normal', 'stopped'),
                                             ('depleted', 'main', 'normal', 'credit_depleted'),
                                             ('depleted-free', 'main', None, 'credit_depleted'),
+                                            ('by-token', 'main', 'by-token', 'running'),
                                             ('free', 'main', None, 'running')):
             made = self.admin.call('POST', 'instances', {'name': name, 'account': account, 'price': price,
                                                          'state': state})

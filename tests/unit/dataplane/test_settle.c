@@ -80,14 +80,11 @@ put_account(struct worker *w, uint64_t id)
 	assert_int_equal(shm_put_account(&w->shm, 2, &account, &changed), ERR_OK);
 }
 
-/* One request of account 7, which has entry 2, at 5 nano-dollars; owner has the entry when it ends. */
+/* Settles a request of account 7, which has entry 2; owner has the entry when it ends. */
 static void
-settle(uint64_t owner, int64_t *taken_nano, struct usage_record *record)
+settle(struct exchange *x, uint64_t owner, int64_t *taken_nano, struct usage_record *record)
 {
 	static const uint8_t id[16], pepper[32];
-	struct exchange x = { .any_sent = true, .answered = true, .status = 200,
-			      .admission = { .account_entry = 2, .account_id = 7, .route = ROUTE_PROXY,
-					     .price = { .request_nano = 5 } } };
 	struct worker *w = calloc(1, sizeof(*w));
 	struct shm_capacity capacity = { 0 };
 	struct spool_writer spool;
@@ -106,12 +103,16 @@ settle(uint64_t owner, int64_t *taken_nano, struct usage_record *record)
 	spool_writer_init(&spool, segment);
 	w->spool = &spool;
 	put_account(w, owner);
-	settle_exchange(w, &x, USAGE_OK);
-	settle_exchange(w, &x, USAGE_OK);
+	x->any_sent = true;
+	x->answered = true;
+	x->status = 200;
+	x->admission.account_entry = 2;
+	x->admission.account_id = 7;
+	settle_exchange(w, x, USAGE_OK);
+	settle_exchange(w, x, USAGE_OK);
 	*taken_nano = atomic_load(&shm_balance(&w->shm, 2)->taken_nano);
 	assert_int_equal(spool_read(segment, 0, record), ERR_OK);
-	assert_int_equal(spool_read(segment, 1, record), ERR_MORE);
-	assert_int_equal(spool_read(segment, 0, record), ERR_OK);
+	assert_int_equal(record->sequence, 1);
 	free(segment);
 	free(tables);
 	free(w);
@@ -121,24 +122,128 @@ settle(uint64_t owner, int64_t *taken_nano, struct usage_record *record)
 static void
 what_is_owed_is_owed_by_the_account_that_asked(void **state)
 {
+	struct exchange first = { .admission = { .route = ROUTE_PROXY, .price = { .request_nano = 5 } } };
+	struct exchange second = first;
 	struct usage_record record;
 	int64_t taken_nano;
 
 	(void)state;
-	settle(7, &taken_nano, &record);
+	settle(&first, 7, &taken_nano, &record);
 	assert_int_equal(taken_nano, 5);
 	assert_int_equal(record.account_id, 7);
 	assert_int_equal(record.cost_nano, 5);
-	settle(8, &taken_nano, &record);
+	settle(&second, 8, &taken_nano, &record);
 	assert_int_equal(taken_nano, 0);
 	assert_int_equal(record.account_id, 7);
 	assert_int_equal(record.cost_nano, 5);
+}
+
+/* --- the unit ------------------------------------------------------------------------------ */
+
+static const struct shm_price by_second = { .second_nano = 1000 };
+static const struct shm_price by_byte = { .byte_nano_per_million = 1000000 };
+static const struct shm_price by_both = { .second_nano = 1000, .byte_nano_per_million = 1000000 };
+static const struct shm_price by_request = { .request_nano = 7 };
+static const struct shm_price by_token = { .output_nano_per_mtoken = 1 };
+static const struct shm_price by_nothing = { .price_id = 1 };
+
+static int64_t
+cost_of_audio(const struct shm_price *price, uint64_t told_milliseconds, enum usage_unit *unit)
+{
+	struct exchange x = { .admission = { .route = ROUTE_TRANSCRIPTION, .body_kind = BODY_IS_FORM,
+					     .price = *price },
+			      .form.result.file_bytes = 300,
+			      .usage = { .has_length = told_milliseconds > 0,
+					 .milliseconds = told_milliseconds } };
+	struct usage_record record;
+	int64_t taken_nano;
+
+	settle(&x, 7, &taken_nano, &record);
+	*unit = (enum usage_unit)record.unit;
+	return taken_nano;
+}
+
+/* Whether the answer tells a length is the client's choice (response_format), what it costs is not. */
+static void
+the_unit_is_one_that_costs(void **state)
+{
+	enum usage_unit unit;
+
+	(void)state;
+	assert_int_equal(cost_of_audio(&by_both, 2000, &unit), 2000);
+	assert_int_equal(unit, USAGE_MILLISECONDS);
+	assert_int_equal(cost_of_audio(&by_both, 0, &unit), 300);
+	assert_int_equal(unit, USAGE_BYTES);
+	assert_int_equal(cost_of_audio(&by_byte, 2000, &unit), 300);
+	assert_int_equal(unit, USAGE_BYTES);
+	assert_int_equal(cost_of_audio(&by_second, 2000, &unit), 2000);
+	assert_int_equal(cost_of_audio(&by_nothing, 2000, &unit), 0);
+	assert_int_equal(unit, USAGE_MILLISECONDS);
+	assert_int_equal(cost_of_audio(&by_nothing, 0, &unit), 0);
+	assert_int_equal(unit, USAGE_BYTES);
+}
+
+static int64_t
+cost_of_video(const struct shm_price *price, uint64_t wanted_milliseconds, uint64_t told_milliseconds)
+{
+	struct exchange x = { .admission = { .route = ROUTE_VIDEO, .body_kind = BODY_IS_JSON, .price = *price },
+			      .usage = { .has_length = told_milliseconds > 0,
+					 .milliseconds = told_milliseconds } };
+	struct usage_record record;
+	int64_t taken_nano;
+
+	if (wanted_milliseconds > 0)
+		x.json.result.field[JSON_FIELD_DURATION] =
+			(struct json_value){ .type = JSON_NUMBER, .number_milli = (int64_t)wanted_milliseconds };
+	settle(&x, 7, &taken_nano, &record);
+	return taken_nano;
+}
+
+static void
+a_video_is_paid_by_what_has_a_rate(void **state)
+{
+	(void)state;
+	assert_int_equal(cost_of_video(&by_second, 4000, 0), 4000);
+	assert_int_equal(cost_of_video(&by_second, 4000, 5000), 5000);
+	assert_int_equal(cost_of_video(&by_request, 4000, 0), 7);
+	assert_int_equal(cost_of_video(&by_request, 4000, 5000), 7);
+	assert_int_equal(cost_of_video(&by_request, 0, 0), 7);
+}
+
+/* What nobody can be charged for is not let in, unless the whole price is of nothing. */
+static void
+a_price_has_a_rate_for_what_is_asked(void **state)
+{
+	static const struct {
+		const struct shm_price *price;
+		enum route_kind route;
+		bool says_length;
+		bool is_priced;
+	} rows[] = {
+		{ &by_second, ROUTE_TRANSCRIPTION, false, false }, { &by_byte, ROUTE_TRANSCRIPTION, false, true },
+		{ &by_second, ROUTE_SPEECH, false, false },	   { &by_second, ROUTE_VIDEO, false, false },
+		{ &by_second, ROUTE_VIDEO, true, true },	   { &by_request, ROUTE_VIDEO, true, true },
+		{ &by_request, ROUTE_VIDEO, false, true },	   { &by_byte, ROUTE_VIDEO, true, false },
+		{ &by_token, ROUTE_IMAGES, false, false },	   { &by_token, ROUTE_PROXY, false, false },
+		{ &by_request, ROUTE_PROXY, false, true },	   { &by_token, ROUTE_CHAT, false, true },
+		{ &by_second, ROUTE_CHAT, false, false },	   { &by_second, ROUTE_JSON, false, false },
+		{ &by_second, ROUTE_VIDEO_JOB, false, true },	   { &by_nothing, ROUTE_SPEECH, false, true },
+		{ &by_nothing, ROUTE_CHAT, false, true },	   { &by_nothing, ROUTE_PROXY, false, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++)
+		if (settle_is_priced(rows[i].price, rows[i].route, rows[i].says_length) != rows[i].is_priced)
+			fail_msg("row %zu", i);
 }
 
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_unit_is_one_that_costs),
+		cmocka_unit_test(a_video_is_paid_by_what_has_a_rate),
+		cmocka_unit_test(a_price_has_a_rate_for_what_is_asked),
 		cmocka_unit_test(what_is_owed_is_owed_by_the_account_that_asked),
 		cmocka_unit_test(units_cost_what_their_rate_says),
 		cmocka_unit_test(cost_is_tokens_times_price_rounded_half_up),
