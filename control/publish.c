@@ -368,7 +368,7 @@ make_cells(struct publish *p, enum noun noun, uint32_t entry, sqlite3_stmt *row)
 
 		atomic_store(&cell->held_nano, 0);
 		atomic_store(&cell->in_flight, 0);
-		atomic_store(&cell->taken_nano, sqlite3_column_int64(row, 3));
+		atomic_store(&cell->spent_nano, sqlite3_column_int64(row, 3));
 	} else if (noun == NOUN_KEY) {
 		struct shm_bucket_cell *cell = shm_bucket(&p->shm, entry);
 

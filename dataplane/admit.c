@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "dataplane/cors.h"
+#include "dataplane/hold.h"
 #include "dataplane/quota.h"
 #include "dataplane/settle.h"
 #include "dataplane/worker.h"
@@ -218,6 +219,7 @@ check_path(struct worker *w, const struct h1_request *request, struct bytes path
 	a->rules = route->rules;
 	/* Elsewhere a strict backend would refuse a member that it does not know. */
 	a->asks_usage = route->kind == ROUTE_CHAT || bytes_equal(path, BYTES_LITERAL("/completions"));
+	a->completes = a->asks_usage || bytes_equal(path, BYTES_LITERAL("/responses"));
 	a->upstream_path = bytes_from_text(route->upstream_path);
 	a->path_rest = bytes_after(path, strlen(route->path));
 	a->body_bytes_max = a->body_kind == BODY_IS_FORM ? surface->upload_bytes_max : surface->body_bytes_max;
@@ -437,10 +439,9 @@ unpriced_sentence(enum route_kind route)
 }
 
 static bool
-check_money(struct worker *w, struct admission *a, struct refusal *refusal)
+check_money(struct worker *w, const struct json_result *json, uint64_t form_bytes, struct admission *a,
+	    struct refusal *refusal)
 {
-	struct shm_balance_cell *balance = shm_balance(&w->shm, a->account_entry);
-
 	if (a->target.price == SHM_NONE ||
 	    shm_read_price(&w->shm, a->target.price, &a->price) != ERR_OK)
 		return refuse(refusal, REFUSAL_MODEL_NOT_PRICED);
@@ -448,9 +449,7 @@ check_money(struct worker *w, struct admission *a, struct refusal *refusal)
 		refusal->message = unpriced_sentence(a->route);
 		return refuse(refusal, REFUSAL_MODEL_NOT_PRICED);
 	}
-	if (shm_balance_available_nano(balance) <= 0)
-		return refuse(refusal, REFUSAL_INSUFFICIENT_BALANCE);
-	return true;
+	return hold_take(w, json, form_bytes, a, refusal);
 }
 
 /* A record must be writable for everything that is let in. */
@@ -464,27 +463,32 @@ check_spool(struct worker *w, struct refusal *refusal)
 	return refuse(refusal, REFUSAL_OVERLOADED);
 }
 
-/* What is left once the target is known, or is not. */
+/* What is left once the target is known, or is not. json: NULL if the body is none; form_bytes: of a form, 0. */
 static bool
-check_rest(struct worker *w, bool is_known, const struct json_result *json, struct admission *a,
-	   struct refusal *refusal)
+check_rest(struct worker *w, bool is_known, const struct json_result *json, uint64_t form_bytes,
+	   struct admission *a, struct refusal *refusal)
 {
+	const struct json_result *tokens_of = route_has_tokens(a->route) ? json : NULL;
+
+
 	if (!is_known) {
 		if (refusal->code == REFUSAL_CREDIT_DEPLETED)
 			worker_count(w, COUNTER_REFUSED_MONEY);
 		return false;
 	}
-	if (!check_money(w, a, refusal)) {
+	if (!check_money(w, json, form_bytes, a, refusal)) {
 		worker_count(w, COUNTER_REFUSED_MONEY);
 		return false;
 	}
-	return check_spool(w, refusal) && quota_take(w, json, a, refusal);
+	if (check_spool(w, refusal) && quota_take(w, tokens_of, a, refusal))
+		return true;
+	hold_release(w, a);
+	return false;
 }
 
-/* json: of a request that is counted in tokens, else NULL. */
 static bool
-check_named(struct worker *w, struct bytes model, const struct json_result *json, struct admission *a,
-	    struct refusal *refusal)
+check_named(struct worker *w, struct bytes model, const struct json_result *json, uint64_t form_bytes,
+	    struct admission *a, struct refusal *refusal)
 {
 	bool is_known = check_model(w, model, a, refusal);
 
@@ -492,30 +496,28 @@ check_named(struct worker *w, struct bytes model, const struct json_result *json
 		refusal->param = "model";
 		refusal->subject = model;
 	}
-	return check_rest(w, is_known, json, a, refusal);
+	return check_rest(w, is_known, json, form_bytes, a, refusal);
 }
 
 bool
 admit_body(struct worker *w, const struct json_result *json, struct admission *admission,
 	   struct refusal *refusal)
 {
-	const struct json_result *tokens_of = route_has_tokens(admission->route) ? json : NULL;
-
 	admission->says_length = settle_wanted_milliseconds(json) > 0;
 	return check_fields(w, json, admission, refusal) &&
-	       check_named(w, bytes_make(json->model, json->model_len), tokens_of, admission, refusal);
+	       check_named(w, bytes_make(json->model, json->model_len), json, 0, admission, refusal);
 }
 
 bool
-admit_form(struct worker *w, const struct multipart_result *form, struct admission *admission,
-	   struct refusal *refusal)
+admit_form(struct worker *w, const struct multipart_result *form, uint64_t form_bytes,
+	   struct admission *admission, struct refusal *refusal)
 {
 	if (!form->has_model) {
 		refusal->param = "model";
 		refusal->message = "The form has no part `model`.";
 		return refuse(refusal, REFUSAL_MISSING_FIELD);
 	}
-	return check_named(w, bytes_make(form->model, form->model_len), NULL, admission, refusal);
+	return check_named(w, bytes_make(form->model, form->model_len), NULL, form_bytes, admission, refusal);
 }
 
 bool
@@ -523,7 +525,7 @@ admit_proxy(struct worker *w, struct admission *admission, struct refusal *refus
 {
 	bool is_known = check_instance(w, BYTES_NONE, admission->instance_id, admission, refusal);
 
-	return check_rest(w, is_known, NULL, admission, refusal);
+	return check_rest(w, is_known, NULL, 0, admission, refusal);
 }
 
 bool

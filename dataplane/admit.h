@@ -87,6 +87,7 @@ struct admission {
 	struct bytes path_rest;     /* behind a route that is a prefix; borrows from the head */
 	enum body_kind body_kind;
 	enum json_path rules; /* of its fields, where a surface validates strictly */
+	bool completes;  /* the answer may have completion tokens */
 	bool asks_usage; /* a stream may be asked for its usage: the API has stream_options here */
 	uint64_t body_bytes_max;
 	bool never_resend; /* a try of which a byte was sent is not sent again */
@@ -100,6 +101,7 @@ struct admission {
 	struct bucket_limit token_limit; /* ns_per_unit 0: none */
 	uint64_t tokens_per_minute;
 	uint32_t in_flight_max; /* 0: any number */
+	int64_t held_nano; /* hold_take() */
 	/* what quota_take() has taken */
 	bool is_in_flight;
 	uint64_t taken_tokens;
@@ -128,8 +130,8 @@ bool admit_head(struct worker *w, const struct h1_request *request, struct admis
  * pass-through. */
 bool admit_body(struct worker *w, const struct json_result *json, struct admission *admission,
 		struct refusal *refusal);
-bool admit_form(struct worker *w, const struct multipart_result *form, struct admission *admission,
-		struct refusal *refusal);
+bool admit_form(struct worker *w, const struct multipart_result *form, uint64_t form_bytes,
+		struct admission *admission, struct refusal *refusal);
 bool admit_proxy(struct worker *w, struct admission *admission, struct refusal *refusal);
 
 /* The same for a question about a job, by its id. Asking costs nothing, so that money is not looked at. */

@@ -141,8 +141,10 @@ answer_refusal(struct worker *w, struct stream *s, const struct admission *admis
 	answer_fields(w, &writer, admission, BYTES_NONE);
 	if (refusal->retry_after_ns > 0)
 		emit_retry_after(&writer, refusal->retry_after_ns);
-	if (refusal_forbids_retry(refusal->code))
-		h1_emit_field(&writer, BYTES_LITERAL("x-should-retry"), BYTES_LITERAL("false"));
+	if (refusal_retry(refusal->code) != REFUSAL_RETRY_DEFAULT)
+		h1_emit_field(&writer, BYTES_LITERAL("x-should-retry"),
+			      refusal_retry(refusal->code) == REFUSAL_RETRY_YES ? BYTES_LITERAL("true") :
+										  BYTES_LITERAL("false"));
 	if (refusal->allow != NULL)
 		h1_emit_field(&writer, BYTES_LITERAL("allow"), bytes_from_text(refusal->allow));
 	answer_whole(w, s, &writer, bytes_make(body, body_len));

@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "dataplane/answer.h"
+#include "dataplane/hold.h"
 #include "dataplane/quota.h"
 #include "dataplane/relay.h"
 #include "dataplane/request.h"
@@ -211,6 +212,7 @@ exchange_close(struct worker *w, struct exchange *x)
 {
 	CHECK(x->upstream == NULL && x->state != EXCHANGE_FREE);
 	route_release(w, x);
+	hold_release(w, &x->admission);
 	quota_release(w, &x->admission, x->used_tokens);
 	if (x->stream != NULL)
 		x->stream->exchange = NULL;
@@ -390,7 +392,9 @@ admit(struct worker *w, struct exchange *x, struct refusal *refusal)
 		return admit_body(w, &x->json.result, &x->admission, refusal);
 	case BODY_IS_FORM:
 		x->is_stream = x->form.result.streams;
-		return admit_form(w, &x->form.result, &x->admission, refusal);
+		return admit_form(w, &x->form.result,
+				  x->body_complete ? x->received_bytes : x->declared_bytes, &x->admission,
+				  refusal);
 	case BODY_IS_RAW:
 		return admit_proxy(w, &x->admission, refusal);
 	case BODY_IS_NONE:

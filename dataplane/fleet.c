@@ -11,6 +11,7 @@
 #include "dataplane/budget.h"
 #include "dataplane/clock.h"
 #include "dataplane/eal.h"
+#include "dataplane/hold.h"
 #include "dataplane/quota.h"
 #include "dataplane/settings.h"
 
@@ -312,6 +313,7 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	fleet->shm = *shm;
 	route_reset(shm);
 	quota_reset(shm);
+	hold_reset(shm);
 	fleet->identity = identity;
 	fleet->count = config->workers;
 	budget_pools(config, &fleet->pools_plan);

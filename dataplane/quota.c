@@ -55,26 +55,47 @@ positive(const struct json_value *value, uint64_t most)
 	return (uint64_t)value->number < most ? (uint64_t)value->number : most;
 }
 
-/* What the request may use up, as far as it says; at most half of the burst, which is at most BUCKET_BURST_MAX. */
+/* Answers that are made: of best_of of them n are given. */
 static uint64_t
-estimate(const struct json_result *json, const struct bucket_limit *limit)
+answers_of(const struct json_result *json)
 {
-	uint64_t most = (limit->burst_units + 1) / 2;
+	uint64_t n = positive(&json->field[JSON_FIELD_N], UINT32_MAX);
+	uint64_t best_of = positive(&json->field[JSON_FIELD_BEST_OF], UINT32_MAX);
+	uint64_t answers = n > best_of ? n : best_of;
+
+	return answers > 0 ? answers : 1;
+}
+
+uint64_t
+quota_completion_tokens(const struct json_result *json, uint32_t default_tokens, uint32_t tokens_max)
+{
 	static const enum json_field bounds[] = { JSON_FIELD_MAX_TOKENS, JSON_FIELD_MAX_COMPLETION_TOKENS,
 						  JSON_FIELD_MAX_OUTPUT_TOKENS };
-	uint64_t n = positive(&json->field[JSON_FIELD_N], most);
 	uint64_t answer = 0;
-	uint64_t sum;
 
-	CHECK_STATIC(BUCKET_BURST_MAX <= UINT32_MAX / 2, "a product of two and a sum do not wrap");
 	for (size_t i = 0; i < COUNT_OF(bounds); i++) {
-		uint64_t bound = positive(&json->field[bounds[i]], most);
+		uint64_t bound = positive(&json->field[bounds[i]], tokens_max);
 
 		if (bound > answer)
 			answer = bound;
 	}
-	sum = quota_prompt_tokens(json) + answer * (n > 0 ? n : 1);
-	return sum < 1 ? 1 : sum < most ? sum : most;
+	if (answer == 0)
+		answer = default_tokens < tokens_max ? default_tokens : tokens_max;
+	return answer * answers_of(json); /* of two of 32 bits */
+}
+
+/* What the request may use up, as far as it says; at most half of the burst. */
+static uint64_t
+estimate(const struct json_result *json, const struct bucket_limit *limit)
+{
+	uint64_t most = (limit->burst_units + 1) / 2;
+	uint64_t prompt = quota_prompt_tokens(json);
+	uint64_t answers = quota_completion_tokens(json, 0, UINT32_MAX);
+
+	CHECK_STATIC(BUCKET_BURST_MAX <= UINT32_MAX / 2, "a sum does not wrap");
+	if (prompt >= most || answers >= most)
+		return most;
+	return prompt + answers < 1 ? 1 : prompt + answers < most ? prompt + answers : most;
 }
 
 /* Counted for every account, since a plan may get its limit while requests are in flight. */

@@ -36,10 +36,10 @@ refusal_of_status(uint16_t status)
 	return REFUSAL_BAD_REQUEST;
 }
 
-bool
-refusal_forbids_retry(enum refusal_code code)
+enum refusal_retry
+refusal_retry(enum refusal_code code)
 {
-	return rows[code].retry == REFUSAL_RETRY_NO;
+	return rows[code].retry;
 }
 
 static void

@@ -19,8 +19,9 @@ enum refusal_code {
 /* How a surface words it: OpenAI's object with the vendor's message beside it, or upper-case codes. */
 enum refusal_form { REFUSAL_FORM_OPENAI, REFUSAL_FORM_CODES, REFUSAL_FORM_COUNT };
 
-/* Whether repeating the same request can help; a spent failover and an empty balance cannot. */
-enum refusal_retry { REFUSAL_RETRY_DEFAULT, REFUSAL_RETRY_NO };
+/* Whether repeating the same request can help, where a client would not know by the status: after a spent failover
+ * and with an empty balance it cannot, while others hold the balance it can. */
+enum refusal_retry { REFUSAL_RETRY_DEFAULT, REFUSAL_RETRY_NO, REFUSAL_RETRY_YES };
 
 struct refusal {
 	enum refusal_code code;
@@ -35,7 +36,7 @@ struct refusal {
 uint16_t refusal_status(enum refusal_code code, enum refusal_form form);
 /* The code whose status this is in OpenAI's form; REFUSAL_BAD_REQUEST if none. */
 enum refusal_code refusal_of_status(uint16_t status);
-bool refusal_forbids_retry(enum refusal_code code);
+enum refusal_retry refusal_retry(enum refusal_code code);
 
 /* Writes the JSON body into to; returns its length. room >= REFUSAL_BODY_BYTES_MAX. */
 #define REFUSAL_BODY_BYTES_MAX 2048

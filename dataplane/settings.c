@@ -56,6 +56,8 @@ limits_of(const struct config *config)
 			  (uint32_t)config->limits.field_bytes, config->limits.fields },
 		.json_depth = config->limits.json_depth,
 		.json_keys = config->limits.json_keys,
+		.hold_tokens = config->limits.hold_tokens,
+		.hold_tokens_max = config->limits.hold_tokens_max,
 		.body_rate_bytes = config->limits.body_rate_bytes,
 		.event_bytes = (uint32_t)config->limits.event_bytes,
 		.event_line_bytes = (uint32_t)config->limits.event_line_bytes,

@@ -2,6 +2,7 @@
 #include "dataplane/settle.h"
 
 #include "base/check.h"
+#include "dataplane/hold.h"
 #include "dataplane/quota.h"
 #include "dataplane/worker.h"
 
@@ -117,11 +118,10 @@ set_units(struct usage_record *record, enum usage_unit unit, uint64_t units)
 	record->units = units;
 }
 
-/* How many the request asked for. */
-static uint64_t
-wanted_count(const struct exchange *x)
+uint64_t
+settle_wanted_count(const struct json_result *json)
 {
-	const struct json_value *n = &x->json.result.field[JSON_FIELD_N];
+	const struct json_value *n = &json->field[JSON_FIELD_N];
 
 	if (n->type != JSON_NUMBER || !n->integer || n->number < 1)
 		return 1;
@@ -160,7 +160,7 @@ static void
 count_video(const struct exchange *x, struct usage_record *record)
 {
 	uint64_t wanted = settle_wanted_milliseconds(&x->json.result);
-	uint64_t milliseconds = x->usage.has_length ? x->usage.milliseconds : wanted * wanted_count(x);
+	uint64_t milliseconds = x->usage.has_length ? x->usage.milliseconds : wanted * settle_wanted_count(&x->json.result);
 
 	if (counts_by_length(x, milliseconds, USAGE_REQUESTS))
 		set_units(record, USAGE_MILLISECONDS, milliseconds);
@@ -190,7 +190,8 @@ count_units(const struct exchange *x, struct usage_record *record)
 	case ROUTE_IMAGES:
 		if (x->usage.data_count == 0 && !x->usage.present)
 			record->source = USAGE_ESTIMATED;
-		set_units(record, USAGE_IMAGES, x->usage.data_count > 0 ? x->usage.data_count : wanted_count(x));
+		set_units(record, USAGE_IMAGES, x->usage.data_count > 0 ? x->usage.data_count :
+								   settle_wanted_count(&x->json.result));
 		break;
 	case ROUTE_SPEECH:
 		count_audio(x, USAGE_CHARACTERS, x->json.result.input_characters, record);
@@ -250,16 +251,6 @@ count_tokens(const struct exchange *x, enum usage_outcome outcome, struct usage_
 		count_units(x, record);
 }
 
-/* Where another account has the entry meanwhile, the record alone carries the cost: the ledger goes by its
- * account_id, and a new cell begins with what the ledger has. */
-static void
-debit(struct worker *w, const struct admission *a, int64_t cost_nano)
-{
-	if (quota_is_same_account(w, a))
-		atomic_fetch_add_explicit(&shm_balance(&w->shm, a->account_entry)->taken_nano, cost_nano,
-					  memory_order_relaxed);
-}
-
 void
 settle_exchange(struct worker *w, struct exchange *x, enum usage_outcome outcome)
 {
@@ -295,7 +286,7 @@ settle_exchange(struct worker *w, struct exchange *x, enum usage_outcome outcome
 	record.region_len = x->region.len < sizeof(record.region) ? x->region.len :
 								     (uint16_t)sizeof(record.region);
 	memcpy(record.region, x->region.text, record.region_len);
-	debit(w, a, record.cost_nano);
+	hold_settle(w, &x->admission, record.cost_nano);
 	verdict = spool_append(w->spool, &record);
 	/* Admission keeps one record's room for every request in flight. */
 	CHECK(verdict == ERR_OK);

@@ -20,6 +20,9 @@ int64_t settle_cost_nano(const struct shm_price *price, const struct settle_coun
  * says_length: the request tells the length of its video. */
 bool settle_is_priced(const struct shm_price *price, enum route_kind route, bool says_length);
 
+/* How many a request asks for: 1 if it does not say. */
+uint64_t settle_wanted_count(const struct json_result *json);
+
 /* Milliseconds of video that a request asks for; 0: it does not say. Of two lengths the longer one counts, since
  * each is some backend's. */
 uint64_t settle_wanted_milliseconds(const struct json_result *json);

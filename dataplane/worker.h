@@ -63,6 +63,8 @@ struct worker_limits {
 	struct h1_limits head;
 	uint32_t json_depth;
 	uint32_t json_keys;
+	uint32_t hold_tokens;     /* of a completion that the request does not bound */
+	uint32_t hold_tokens_max; /* of one that it does */
 	uint64_t body_rate_bytes; /* per second; 0: any */
 	uint32_t event_bytes;
 	uint32_t event_line_bytes;

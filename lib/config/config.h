@@ -144,6 +144,8 @@ struct config {
 		uint32_t fields;
 		uint32_t json_depth;
 		uint32_t json_keys; /* of the top level */
+		uint32_t hold_tokens;     /* held for a completion that the request does not bound */
+		uint32_t hold_tokens_max; /* held at most for one answer */
 		uint64_t body_rate_bytes; /* per second, once timeouts.body_grace is over; 0: any */
 		uint64_t event_bytes; /* kept of an event that has not ended */
 		uint64_t event_line_bytes;

@@ -184,6 +184,12 @@ static const struct key limits_keys[] = {
 	      "Brackets inside brackets of a JSON body; a deeper one gets 400."),
 	VALUE("json_keys", KEY_COUNT, CONFIG(limits.json_keys), 1, CONFIG_JSON_KEYS_MAX, "256", KEY_RESTART,
 	      "Members of a JSON body's top level; more get 400."),
+	VALUE("hold_tokens", KEY_COUNT, CONFIG(limits.hold_tokens), 0, 100000000, "1024", KEY_RESTART,
+	      "Completion tokens whose price is held from the account's balance while a request runs that does "
+	      "not say max_tokens. What it uses beyond them is billed all the same."),
+	VALUE("hold_tokens_max", KEY_COUNT, CONFIG(limits.hold_tokens_max), 1, 100000000, "1048576", KEY_RESTART,
+	      "Completion tokens that are held for at most, for each of a request's answers. Below what "
+	      "requests ask for, an account can be overdrawn by the difference."),
 	VALUE("body_rate", KEY_SIZE, CONFIG(limits.body_rate_bytes), 0, 1 * GIB, "4KiB", KEY_RESTART,
 	      "Bytes per second that a request body brings on average once timeouts.body_grace is over; a "
 	      "slower client is cut off; 0B: any."),

@@ -53,6 +53,7 @@ static const char *const field_names[JSON_FIELD_COUNT] = {
 	[JSON_FIELD_MAX_COMPLETION_TOKENS] = "max_completion_tokens",
 	[JSON_FIELD_MAX_OUTPUT_TOKENS] = "max_output_tokens",
 	[JSON_FIELD_N] = "n",
+	[JSON_FIELD_BEST_OF] = "best_of",
 	[JSON_FIELD_TEMPERATURE] = "temperature",
 	[JSON_FIELD_TOP_P] = "top_p",
 	[JSON_FIELD_PRESENCE_PENALTY] = "presence_penalty",

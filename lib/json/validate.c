@@ -39,6 +39,8 @@ static const struct row {
 	  "`max_output_tokens` must be an integer of at least 1." },
 	{ JSON_FIELD_N, false, FOR_SAMPLING | FOR(IMAGES) | FOR(VIDEO), KIND(JSON_NUMBER), DEMAND_POSITIVE, 0, 0,
 	  "`n` must be an integer of at least 1." },
+	{ JSON_FIELD_BEST_OF, false, FOR(COMPLETIONS), KIND(JSON_NUMBER), DEMAND_POSITIVE, 0, 0,
+	  "`best_of` must be an integer of at least 1." },
 	{ JSON_FIELD_TEMPERATURE, false, FOR_SAMPLING | FOR(RESPONSES), KIND(JSON_NUMBER), DEMAND_RANGE, 0, 2000,
 	  "`temperature` must be a number from 0 to 2." },
 	{ JSON_FIELD_TOP_P, false, FOR_SAMPLING | FOR(RESPONSES), KIND(JSON_NUMBER), DEMAND_RANGE, 0, 1000,

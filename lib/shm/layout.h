@@ -41,7 +41,7 @@
  */
 
 #define SHM_MAGIC UINT64_C(0x0000454349554c53) /* "SLUICE" little-endian */
-#define SHM_LAYOUT_VERSION 5
+#define SHM_LAYOUT_VERSION 6
 #define SHM_READ_TRIES_MAX 8
 #define SHM_WORKERS_MAX 64
 #define SHM_NONE UINT32_MAX /* no entry */
@@ -268,30 +268,20 @@ struct shm_bucket_cell {
 };
 
 /*
- * Money of an account: available = credited - taken.
+ * Money of an account: available = credited - spent - held (shm/balance.h).
  *
  * Every word has one kind of writer, so that no crash loses or doubles anything. credited_nano is the sum
  * of everything ever put in, as the store has it: control stores the same number again as often as it
  * likes, where an add could be lost or repeated by a death between the store's commit and the add.
- * taken_nano starts as what the ledger had settled when the cell was made; workers add to it only.
- *
- *   hold:    taken += hold by compare-and-set while credited - taken >= hold; held += hold
- *   settle:  taken += cost - hold; held -= hold
- *   at rest: taken - held = what the ledger says was spent, once every spool is drained
+ * spent_nano starts as what the ledger had settled when the cell was made; workers add to it only. held_nano
+ * is what requests in flight may cost: of nobody when no worker runs, so that the next process begins at 0.
  */
 struct shm_balance_cell {
 	_Alignas(CACHE_LINE_BYTES) _Atomic int64_t credited_nano; /* control: plain store */
-	_Atomic int64_t taken_nano; /* workers: spent and held */
-	_Atomic int64_t held_nano;  /* workers: the part of it that requests in flight hold */
+	_Atomic int64_t spent_nano; /* workers: settled */
+	_Atomic int64_t held_nano;  /* workers: never negative */
 	_Atomic uint32_t in_flight; /* workers: requests that have been let in and have not ended */
 };
-
-static inline int64_t
-shm_balance_available_nano(const struct shm_balance_cell *cell)
-{
-	return atomic_load_explicit(&cell->credited_nano, memory_order_relaxed) -
-	       atomic_load_explicit(&cell->taken_nano, memory_order_relaxed);
-}
 
 enum shm_probe_state { SHM_PROBE_UNKNOWN, SHM_PROBE_UP, SHM_PROBE_DOWN };
 

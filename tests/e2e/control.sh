@@ -237,7 +237,7 @@ want 'available=12500000000' "$shmdump" "$shm" accounts
 kill_hard
 rm "$shm"
 start
-want 'taken=3000000 held=0 available=12497000000' "$shmdump" "$shm" accounts
+want 'spent=3000000 held=0 available=12497000000' "$shmdump" "$shm" accounts
 
 # --- keys: rotated, revoked, and in no file
 want_not "$key" cat "$folder/log"

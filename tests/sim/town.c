@@ -469,8 +469,10 @@ judge_usage(struct town *t)
 		if (records[i] != (t->requests[i].tries > 0))
 			town_fail(t, "request %u: %u tries, %u records", i, t->requests[i].tries,
 				  records[i]);
-	if (atomic_load(&shm_balance(&t->shm, 0)->taken_nano) != sum)
+	if (atomic_load(&shm_balance(&t->shm, 0)->spent_nano) != sum)
 		town_fail(t, "the balance is not what the records say");
+	if (atomic_load(&shm_balance(&t->shm, 0)->held_nano) != 0)
+		town_fail(t, "a hold is left");
 }
 
 void

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/units.h"
+#include "shm/balance.h"
 #include "shm/table.h"
 
 #define AWAIT_NS (5 * NSEC_PER_SEC)
@@ -78,11 +79,11 @@ dump_account(FILE *out, const struct shm *shm, uint32_t entry)
 		return;
 	cell = shm_balance(shm, entry);
 	fprintf(out,
-		"accounts[%u] id=%" PRIu64 " suspended=%u credited=%" PRId64 " taken=%" PRId64
+		"accounts[%u] id=%" PRIu64 " suspended=%u credited=%" PRId64 " spent=%" PRId64
 		" held=%" PRId64 " available=%" PRId64 "\n",
 		entry, account.account_id, account.suspended, atomic_load(&cell->credited_nano),
-		atomic_load(&cell->taken_nano), atomic_load(&cell->held_nano),
-		shm_balance_available_nano(cell));
+		atomic_load(&cell->spent_nano), atomic_load(&cell->held_nano),
+		balance_available_nano(cell));
 }
 
 static void

@@ -65,9 +65,9 @@ def check_limits(answer, surface, has_limits):
 
 def check_repeat(answer, repeat):
     should = answer.field('x-should-retry')
-    want(should == ('false' if repeat == 'no' else None), f'x-should-retry: {should}')
+    want(should == {'no': 'false', 'soon': 'true'}.get(repeat), f'x-should-retry: {should}')
     after, after_ms = answer.field('retry-after'), answer.field('retry-after-ms')
-    if repeat != 'later':
+    if repeat not in ('later', 'soon'):
         want(after is None and after_ms is None, f'retry-after: {after}')
         return
     want(after is not None and after_ms is not None, 'no retry-after')

@@ -1,6 +1,8 @@
 """What is billed is what was served: the ledger against the backends' own logs."""
+import re
 import threading
 
+from contract.checks import check_refusal
 from harness.client import Closed, chat, sim
 from harness.cluster import INPUT_NANO, OUTPUT_NANO
 from harness.proc import wait_for
@@ -119,17 +121,79 @@ def backend_cut(cluster):
 
 @test('usage.balance-runs-out', seconds=60)
 def balance_runs_out(cluster):
-    """0.0001 dollars are used up by the second request; the third is refused until more is paid."""
+    """What a request may cost must be there before it begins; what it did cost is taken, and no more."""
     cluster.put('account', 'small')
     cluster.top_up('small', 0.0001)
     key = cluster.new_key(account='small')
-    body = chat(sim('tokens=100 prompt_tokens=0'))
+    words = sim('tokens=100 prompt_tokens=0')
     with cluster.client() as client:
         wait_for(lambda: client.request('GET', '/v1/models', key).status == 200, 2)
-        assert client.ask(key, body).status == 200, '60,000 of 100,000 nano-dollars'
-        assert client.ask(key, body).status == 200, 'something was left'
-        answer = client.ask(key, body)
+        assert client.ask(key, chat(words, max_tokens=100)).status == 200, '60,000 of 100,000 nano-dollars'
+        answer = client.ask(key, chat(words, max_tokens=100))
+        assert answer.status == 402 and answer.json()['error']['code'] == 'insufficient_balance', answer
+        assert 'max_tokens' in answer.json()['error']['message'], answer
+        assert client.ask(key, chat(words)).status == 402, 'without max_tokens 1,024 are held'
+        # A backend that makes more than it was asked for is paid all the same.
+        assert client.ask(key, chat(words, max_tokens=50)).status == 200, '40,000 are left'
+        answer = client.ask(key, chat(words, max_tokens=1))
         assert answer.status == 402 and answer.json()['error']['code'] == 'insufficient_balance', answer
         wait_for(lambda: cluster.account('small')['balance_nano'] == -20000, 5, 'the ledger says otherwise')
-        cluster.top_up('small', 0.0001)
-        wait_for(lambda: client.ask(key, body).status == 200, 1, 'the top-up does not arrive')
+        cluster.top_up('small', 0.0002)
+        wait_for(lambda: client.ask(key, chat(words, max_tokens=100)).status == 200, 1,
+                 'the top-up does not arrive')
+
+
+@test('usage.balance-in-flight', seconds=60)
+def balance_in_flight(cluster):
+    """Who waits for others' holds is told so, on both surfaces, and may come again when they have ended."""
+    for surface, path in (('eco', '/v1'), ('inf', '/api/v1')):
+        account = f'busy-{surface}'
+        cluster.put('account', account)
+        cluster.top_up(account, 0.001)
+        key = cluster.new_key(account, surface={'eco': 'ecolink', 'inf': 'infer'}[surface])
+        with cluster.client() as client, cluster.client() as other:
+            wait_for(lambda: client.request('GET', f'{path}/models', key).status == 200, 2)
+            body = chat(sim('tokens=10 tps=1', 'a'), max_tokens=1000, stream=True)
+            response = client.start('POST', f'{path}/chat/completions', key, body)
+            assert response.status == 200, response
+            short = chat(sim('tokens=10', 'b'), max_tokens=1000)
+            answer = other.request('POST', f'{path}/chat/completions', key, short)
+            check_refusal(answer, surface, 'balance_in_flight', None)
+            answer = other.request('POST', f'{path}/chat/completions', key, chat('c', max_tokens=2000))
+            check_refusal(answer, surface, 'insufficient_balance', None)
+            client.reset()
+            wait_for(lambda: other.request('POST', f'{path}/chat/completions', key, short).status == 200, 5,
+                     'the hold of a request that has ended is not given back')
+
+
+@test('usage.many-at-once', seconds=90)
+def many_at_once(cluster):
+    """Two hundred requests at once on two workers, money for ten: ten are paid, and nothing stays held."""
+    cluster.put('account', 'crowd')
+    cluster.top_up('crowd', 0.0006)
+    key = cluster.new_key(account='crowd')
+    body = chat(sim('tokens=100 prompt_tokens=0 first=200'), max_tokens=100)
+    answers, lock = [], threading.Lock()
+
+    def work():
+        with cluster.client(timeout=60) as client:
+            for _ in range(20):
+                answer = client.ask(key, body)
+                with lock:
+                    answers.append(answer)
+    with cluster.client() as client:
+        wait_for(lambda: client.request('GET', '/v1/models', key).status == 200, 2)
+    threads = [threading.Thread(target=work) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    good = [answer for answer in answers if answer.status == 200]
+    codes = {answer.json()['error']['code'] for answer in answers if answer.status != 200}
+    assert codes == {'insufficient_balance', 'balance_in_flight'} or codes == {'insufficient_balance'}, codes
+    # Each cost 60,000 of 600,000; the estimate of its prompt keeps the last one out.
+    assert 9 <= len(good) <= 10, f'{len(good)} were served'
+    wait_for(lambda: cluster.account('crowd')['balance_nano'] == 600000 - 60000 * len(good), 5,
+             'the ledger says otherwise')
+    wait_for(lambda: all(int(held) == 0 for held in re.findall(r'held=(-?[0-9]+)', cluster.dump('accounts'))), 5,
+             'something is still held')

@@ -99,6 +99,8 @@ static const struct expected {
 	IS(limits.fields, 100),
 	IS(limits.json_depth, 128),
 	IS(limits.json_keys, 256),
+	IS(limits.hold_tokens, 1024),
+	IS(limits.hold_tokens_max, 1048576),
 	IS(limits.body_rate_bytes, 4 * KIB),
 	IS(limits.event_bytes, 256 * KIB),
 	IS(limits.event_line_bytes, MIB),

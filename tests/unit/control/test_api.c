@@ -1,5 +1,6 @@
 /* The admin API, without HTTP: what it makes, what it shows, what it refuses. */
 #include "api.h"
+#include "shm/balance.h"
 #include "shm/key.h"
 #include "tls/keyhash.h"
 #include "world.h"
@@ -162,7 +163,7 @@ top_ups_add_to_the_balance(void **state)
 	assert_int_equal(call(w, "POST", "/admin/v1/accounts/demo/top-up",
 			      "{\"amount_nano\":700,\"reference\":\"a\"}"), 200);
 	assert_int_equal(number_at("/balance_nano"), 700);
-	assert_int_equal(shm_balance_available_nano(shm_balance(&w->control.publish.shm, 0)), 700);
+	assert_int_equal(balance_available_nano(shm_balance(&w->control.publish.shm, 0)), 700);
 	call(w, "POST", "/admin/v1/accounts/demo/top-up",
 	     "{\"amount_nano\":700,\"reference\":\"a\"}");
 	assert_int_equal(number_at("/balance_nano"), 700);

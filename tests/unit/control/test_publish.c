@@ -1,6 +1,7 @@
 /* The tables say what the store says: each change alone, and everything after a restart. */
 #include <arpa/inet.h>
 
+#include "shm/balance.h"
 #include "world.h"
 
 static const struct shm *
@@ -261,18 +262,18 @@ money_put_in_shows_in_the_cell_and_workers_debits_stay(void **state)
 	make_catalogue(w);
 	assert_int_equal(store_top_up(&w->control.store, 1, 1000, "r", &credited), ERR_OK);
 	control_publish(&w->control);
-	assert_int_equal(shm_balance_available_nano(cell), 1000);
-	atomic_fetch_add(&cell->taken_nano, 300); /* a worker settles */
+	assert_int_equal(balance_available_nano(cell), 1000);
+	atomic_fetch_add(&cell->spent_nano, 300); /* a worker settles */
 	/* The ledger learns of it later, and must not take it twice. */
 	world_sql(w, "UPDATE accounts SET spent_nano = spent_nano + 300");
 	control_publish(&w->control);
-	assert_int_equal(shm_balance_available_nano(cell), 700);
+	assert_int_equal(balance_available_nano(cell), 700);
 	store_top_up(&w->control.store, 1, 50, "", &credited);
 	control_publish(&w->control);
-	assert_int_equal(shm_balance_available_nano(cell), 750);
+	assert_int_equal(balance_available_nano(cell), 750);
 	/* Control dies, perhaps between the commit and the cell, and comes back. */
 	world_restart(w);
-	assert_int_equal(shm_balance_available_nano(cell), 750);
+	assert_int_equal(balance_available_nano(cell), 750);
 	world_free(w);
 }
 
@@ -289,8 +290,8 @@ new_tables_get_their_balances_from_the_store(void **state)
 	free(w->control.share.shm.header); /* a reboot: /dev/shm is empty */
 	world_make_shm(w);
 	world_restart(w);
-	assert_int_equal(shm_balance_available_nano(shm_balance(tables(w), 0)), 600);
-	assert_int_equal(atomic_load(&shm_balance(tables(w), 0)->taken_nano), 400);
+	assert_int_equal(balance_available_nano(shm_balance(tables(w), 0)), 600);
+	assert_int_equal(atomic_load(&shm_balance(tables(w), 0)->spent_nano), 400);
 	world_free(w);
 }
 

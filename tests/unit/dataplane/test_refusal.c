@@ -67,10 +67,11 @@ the_words_are_those_of_the_contract(void **state)
 			    "this path allows. (at most 1048576 bytes)\",\"details\":{}}}");
 	assert_int_equal(refusal_status(REFUSAL_INVALID_JSON, REFUSAL_FORM_OPENAI), 400);
 	assert_int_equal(refusal_status(REFUSAL_INVALID_JSON, REFUSAL_FORM_CODES), 422);
-	assert_true(refusal_forbids_retry(REFUSAL_INSUFFICIENT_BALANCE));
-	assert_true(refusal_forbids_retry(REFUSAL_UPSTREAM_FAILED));
-	assert_false(refusal_forbids_retry(REFUSAL_NO_HEALTHY_REGION));
-	assert_false(refusal_forbids_retry(REFUSAL_RATE_LIMITED));
+	assert_int_equal(refusal_retry(REFUSAL_INSUFFICIENT_BALANCE), REFUSAL_RETRY_NO);
+	assert_int_equal(refusal_retry(REFUSAL_UPSTREAM_FAILED), REFUSAL_RETRY_NO);
+	assert_int_equal(refusal_retry(REFUSAL_BALANCE_IN_FLIGHT), REFUSAL_RETRY_YES);
+	assert_int_equal(refusal_retry(REFUSAL_NO_HEALTHY_REGION), REFUSAL_RETRY_DEFAULT);
+	assert_int_equal(refusal_retry(REFUSAL_RATE_LIMITED), REFUSAL_RETRY_DEFAULT);
 }
 
 int

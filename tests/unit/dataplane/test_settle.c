@@ -82,7 +82,7 @@ put_account(struct worker *w, uint64_t id)
 
 /* Settles a request of account 7, which has entry 2; owner has the entry when it ends. */
 static void
-settle(struct exchange *x, uint64_t owner, int64_t *taken_nano, struct usage_record *record)
+settle(struct exchange *x, uint64_t owner, int64_t *spent_nano, struct usage_record *record)
 {
 	static const uint8_t id[16], pepper[32];
 	struct worker *w = calloc(1, sizeof(*w));
@@ -110,7 +110,7 @@ settle(struct exchange *x, uint64_t owner, int64_t *taken_nano, struct usage_rec
 	x->admission.account_id = 7;
 	settle_exchange(w, x, USAGE_OK);
 	settle_exchange(w, x, USAGE_OK);
-	*taken_nano = atomic_load(&shm_balance(&w->shm, 2)->taken_nano);
+	*spent_nano = atomic_load(&shm_balance(&w->shm, 2)->spent_nano);
 	assert_int_equal(spool_read(segment, 0, record), ERR_OK);
 	assert_int_equal(record->sequence, 1);
 	free(segment);
@@ -125,15 +125,15 @@ what_is_owed_is_owed_by_the_account_that_asked(void **state)
 	struct exchange first = { .admission = { .route = ROUTE_PROXY, .price = { .request_nano = 5 } } };
 	struct exchange second = first;
 	struct usage_record record;
-	int64_t taken_nano;
+	int64_t spent_nano;
 
 	(void)state;
-	settle(&first, 7, &taken_nano, &record);
-	assert_int_equal(taken_nano, 5);
+	settle(&first, 7, &spent_nano, &record);
+	assert_int_equal(spent_nano, 5);
 	assert_int_equal(record.account_id, 7);
 	assert_int_equal(record.cost_nano, 5);
-	settle(&second, 8, &taken_nano, &record);
-	assert_int_equal(taken_nano, 0);
+	settle(&second, 8, &spent_nano, &record);
+	assert_int_equal(spent_nano, 0);
 	assert_int_equal(record.account_id, 7);
 	assert_int_equal(record.cost_nano, 5);
 }
@@ -156,11 +156,11 @@ cost_of_audio(const struct shm_price *price, uint64_t told_milliseconds, enum us
 			      .usage = { .has_length = told_milliseconds > 0,
 					 .milliseconds = told_milliseconds } };
 	struct usage_record record;
-	int64_t taken_nano;
+	int64_t spent_nano;
 
-	settle(&x, 7, &taken_nano, &record);
+	settle(&x, 7, &spent_nano, &record);
 	*unit = (enum usage_unit)record.unit;
-	return taken_nano;
+	return spent_nano;
 }
 
 /* Whether the answer tells a length is the client's choice (response_format), what it costs is not. */
@@ -190,13 +190,13 @@ cost_of_video(const struct shm_price *price, uint64_t wanted_milliseconds, uint6
 			      .usage = { .has_length = told_milliseconds > 0,
 					 .milliseconds = told_milliseconds } };
 	struct usage_record record;
-	int64_t taken_nano;
+	int64_t spent_nano;
 
 	if (wanted_milliseconds > 0)
 		x.json.result.field[JSON_FIELD_DURATION] =
 			(struct json_value){ .type = JSON_NUMBER, .number_milli = (int64_t)wanted_milliseconds };
-	settle(&x, 7, &taken_nano, &record);
-	return taken_nano;
+	settle(&x, 7, &spent_nano, &record);
+	return spent_nano;
 }
 
 static void

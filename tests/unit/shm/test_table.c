@@ -9,6 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "shm/balance.h"
 #include "shm/cell.h"
 #include "shm/table.h"
 
@@ -348,15 +349,15 @@ repair_takes_out_what_a_dead_writer_left_in_the_index(void **state)
 }
 
 static void
-the_money_left_is_what_came_in_minus_what_was_taken(void **state)
+the_money_left_is_what_came_in_minus_what_was_spent(void **state)
 {
 	struct shm shm = make_shm(&small);
 	struct shm_balance_cell *cell = shm_balance(&shm, 3);
 
 	(void)state;
 	atomic_store(&cell->credited_nano, 100);
-	atomic_fetch_add(&cell->taken_nano, 130);
-	assert_int_equal(shm_balance_available_nano(cell), -30);
+	atomic_fetch_add(&cell->spent_nano, 130);
+	assert_int_equal(balance_available_nano(cell), -30);
 	assert_ptr_not_equal(shm_balance(&shm, 2), cell);
 	free(shm.header);
 }
@@ -459,7 +460,7 @@ main(void)
 		cmocka_unit_test(an_index_without_room_near_home_refuses_the_entry),
 		cmocka_unit_test(a_writer_that_dies_while_filling_disturbs_nobody),
 		cmocka_unit_test(repair_takes_out_what_a_dead_writer_left_in_the_index),
-		cmocka_unit_test(the_money_left_is_what_came_in_minus_what_was_taken),
+		cmocka_unit_test(the_money_left_is_what_came_in_minus_what_was_spent),
 		cmocka_unit_test(a_reader_never_sees_half_an_update),
 	};
 
