@@ -15,7 +15,7 @@
 
 /*
  * admit: who asks, for what, and whether they may. Reads shared-memory tables; takes one unit of the key's
- * request bucket, and what quota.h says; changes nothing else.
+ * request bucket, and what hold.h and quota.h say; changes nothing else.
  *
  * The order of the checks is part of the API. It decides which refusal a request gets that deserves several,
  * and who has no key learns nothing but that.
@@ -29,7 +29,7 @@
  *   6   the model: 404
  *   7   of an instance its owner and its credit: 401, 402
  *   8   a price: 402
- *   9   the balance: 402
+ *   9   the balance: 402 (hold.h). What is held is given back, or replaced by the cost, when the request ends.
  *   10  room for the usage record: 503, for what is served is charged
  *   11  requests in flight and tokens: 429 (quota.h). What is taken is given back when the request ends.
  *

@@ -6,7 +6,7 @@
 #include "dataplane/admit.h"
 
 /*
- * hold: what a request may cost, taken from its account's balance before it is let in (check 10), and replaced by
+ * hold: what a request may cost, taken from its account's balance before it is let in (check 9), and replaced by
  * what it did cost.
  *
  * The prompt is held for by an estimate, the completion by the request's own bound: max_tokens for each of its
@@ -25,7 +25,7 @@ void hold_reset(const struct shm *shm);
 int64_t hold_estimate_nano(const struct worker *w, const struct admission *a, const struct json_result *json,
 			   uint64_t form_bytes);
 
-/* Check 10. False: nothing is held; *refusal says why. True: hold_settle() or hold_release() ends it. */
+/* Check 9. False: nothing is held; *refusal says why. True: hold_settle() or hold_release() ends it. */
 bool hold_take(struct worker *w, const struct json_result *json, uint64_t form_bytes, struct admission *a,
 	       struct refusal *refusal);
 

@@ -160,7 +160,8 @@ static void
 count_video(const struct exchange *x, struct usage_record *record)
 {
 	uint64_t wanted = settle_wanted_milliseconds(&x->json.result);
-	uint64_t milliseconds = x->usage.has_length ? x->usage.milliseconds : wanted * settle_wanted_count(&x->json.result);
+	uint64_t milliseconds = x->usage.has_length ? x->usage.milliseconds :
+						      wanted * settle_wanted_count(&x->json.result);
 
 	if (counts_by_length(x, milliseconds, USAGE_REQUESTS))
 		set_units(record, USAGE_MILLISECONDS, milliseconds);
@@ -190,8 +191,8 @@ count_units(const struct exchange *x, struct usage_record *record)
 	case ROUTE_IMAGES:
 		if (x->usage.data_count == 0 && !x->usage.present)
 			record->source = USAGE_ESTIMATED;
-		set_units(record, USAGE_IMAGES, x->usage.data_count > 0 ? x->usage.data_count :
-								   settle_wanted_count(&x->json.result));
+		set_units(record, USAGE_IMAGES,
+			  x->usage.data_count > 0 ? x->usage.data_count : settle_wanted_count(&x->json.result));
 		break;
 	case ROUTE_SPEECH:
 		count_audio(x, USAGE_CHARACTERS, x->json.result.input_characters, record);

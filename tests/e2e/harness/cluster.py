@@ -269,6 +269,11 @@ class Cluster:
                    *[str(word) for word in words])
         return json.loads(text) if text.strip() else None
 
+    def dump(self, table):
+        """Shared memory, as lines of text."""
+        name, = os.listdir('/dev/shm')
+        return run(os.path.join(self.build, 'tools/shmdump/shmdump'), os.path.join('/dev/shm', name), table)
+
     def put(self, noun, name, **members):
         return self.ctl(noun, 'set', name, *words_of(members))
 
