@@ -88,7 +88,7 @@ static const struct expected {
 	/* requests */
 	IS(limits.clients, 16384),
 	IS(limits.upstreams, 8192),
-	IS(limits.bodies_bytes, 128 * MIB),
+	IS(limits.bodies_bytes, 256 * MIB),
 	IS(limits.proxy_bytes_max, 1024 * (uint64_t)MIB),
 	IS(limits.per_source, 10000),
 	IS(limits.handshakes, 1024),
