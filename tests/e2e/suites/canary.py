@@ -3,7 +3,7 @@
 A request's mark stands in its prompt, an answer's in the id of every event and of a whole answer: it is the seed
 that the request gave. Whatever a client receives, whole or cut, is searched for marks; what a backend has received
 and sent is compared with what the client has sent and received, byte for byte by its CRC. Meanwhile
-clients leave in the middle, and backends are killed.
+clients leave in the middle, and backends are killed. Half of the clients speak HTTP/2, with several streams at once.
 
 SLUICE_CANARIES=100000 tests/e2e/run canary: that many requests instead of as many as 20 seconds allow.
 """
@@ -14,15 +14,18 @@ import random
 import re
 import ssl
 import time
+import types
 import zlib
 
 from harness.client import CHAT, Client, Closed, chat, sim
 from harness.cluster import NAME, PORT
+from harness.h2 import H2Client
 from harness.proc import wait_for
 from harness.suite import test
 from suites.usage import plain
 
-PROCESSES = 4
+PROCESSES = 4  # every other one speaks HTTP/2
+STREAMS = 8  # at once, of one connection
 SECONDS = 20
 LEAST = 1000  # requests, below which a run proves nothing
 MARKS = re.compile(rb'chatcmpl-([0-9a-f]{16})')
@@ -34,7 +37,7 @@ def crc(data):
 
 
 class Asker:
-    """One process: requests one after the other, on connections that live for some of them."""
+    """One process: requests one after the other, on HTTP/1.1 connections that live for some of them."""
 
     def __init__(self, address, ca, key, number, count, until):
         self.address = address
@@ -51,17 +54,19 @@ class Asker:
 
     def run(self):
         while self.asked < self.count and time.monotonic() < self.until:
-            self.asked += 1
-            mark = self.base | self.asked << 8 | self.chance.randrange(256)
             try:
                 if self.client is None or self.chance.randrange(30) == 0:
                     self.renew()
-                self.one(mark)
+                self.step()
             except (OSError, ssl.SSLError, Closed):
                 self.cut += 1
                 self.drop()
         self.drop()
         return {name: getattr(self, name) for name in ('asked', 'left', 'cut', 'refused', 'whole', 'foreign')}
+
+    def new_mark(self):
+        self.asked += 1
+        return self.base | self.asked << 8 | self.chance.randrange(256)
 
     def drop(self):
         if self.client:
@@ -85,7 +90,8 @@ class Asker:
             more['stream_options'] = {'include_usage': True}
         return kind, json.dumps(chat(sim(words, f'mark {mark:016x} {filler}'), **more)).encode()
 
-    def one(self, mark):
+    def step(self):
+        mark = self.new_mark()
         kind, data = self.body(mark)
         leaves = self.chance.randrange(10) == 0
         self.client.send(self.client.head('POST', CHAT, self.key, length=len(data)) + data)
@@ -93,19 +99,24 @@ class Asker:
             self.leave()
             return
         answer = self.client.read_head()
-        name = answer.field('x-request-id')
         try:
             self.read(answer, kind, leaves)
         finally:
-            self.search(mark, answer)
+            self.search(mark, answer, self.client.buffer)
         if leaves and not answer.complete:
             self.leave()
-        elif answer.status != 200:
-            self.refused += 1
         else:
-            # Of a stream without usage an event was taken out, and the wish for it put in.
-            edited = kind == 1
-            self.whole.append((plain(name), None if edited else crc(data), None if edited else crc(answer.body)))
+            self.note(answer, kind, data)
+
+    def note(self, answer, kind, data):
+        """An answer that is complete."""
+        if answer.status != 200:
+            self.refused += 1
+            return
+        # Of a stream without usage an event was taken out, and the wish for it put in.
+        edited = kind == 1
+        self.whole.append((plain(answer.field('x-request-id')), None if edited else crc(data),
+                           None if edited else crc(answer.body)))
 
     def leave(self):
         self.left += 1
@@ -120,15 +131,50 @@ class Asker:
         else:
             self.client.read_body(answer)
 
-    def search(self, mark, answer):
+    def search(self, mark, answer, behind=b''):
         """Every mark in what came, also behind it, must be this request's."""
-        found = {int(text, 16) for text in MARKS.findall(answer.body + self.client.buffer)}
+        found = {int(text, 16) for text in MARKS.findall(bytes(answer.body) + behind)}
         if not found <= {mark} or (answer.complete and answer.status == 200 and found != {mark}):
             self.foreign.append(f'{mark:016x}: {[f"{one:016x}" for one in found]} {answer!r}')
 
 
+class StreamAsker(Asker):
+    """The same over HTTP/2, some at once on each connection; some of them are cancelled in the middle."""
+
+    def renew(self):
+        self.drop()
+        self.client = H2Client(types.SimpleNamespace(host4=self.address, ca=self.ca, key=self.key), timeout=30)
+
+    def begin(self):
+        mark = self.new_mark()
+        kind, data = self.body(mark)
+        return mark, kind, data, self.client.begin('POST', CHAT, self.key, data)
+
+    def step(self):
+        ways = [self.begin() for _ in range(self.chance.randrange(1, STREAMS + 1))]
+        leaving = [stream for *_, stream in ways if self.chance.randrange(10) == 0]
+        try:
+            while not all(stream.over for *_, stream in ways):
+                self.client.read_frame()
+                for stream in leaving:
+                    if not stream.over and len(stream.frames) > 3:
+                        self.client.cancel(stream)
+                        self.left += 1
+        finally:
+            for mark, *_, stream in ways:
+                self.search(mark, stream)
+        for _, kind, data, stream in ways:
+            if stream.complete:
+                self.note(stream, kind, data)
+            elif stream not in leaving:
+                self.cut += 1
+        if self.client.goaway:
+            self.drop()
+
+
 def ask(given):
-    return Asker(*given).run()
+    *_, number, _, _ = given
+    return (Asker, StreamAsker)[number % 2](*given).run()
 
 
 def kill_in_turn(cluster, work):
