@@ -39,11 +39,18 @@ static const enum shm_section tables[NOUN_COUNT] = {
 	[NOUN_INSTANCE] = SHM_INSTANCES, [NOUN_KEY] = SHM_KEYS,
 };
 
-/* Columns TARGET_ROUTING and on of what can be asked for; TARGET_PRICE and TARGET_DEPLOYMENTS stand before. */
+/* Columns TARGET_ROUTING and on of what can be asked for; TARGET_PRICE and TARGET_DEPLOYMENTS stand before. Behind
+ * them stands what only an instance has. */
 #define ROUTING                                                                                    \
 	" policy, resend, ifnull(retry_percent, 65535), connect_ms, response_head_ms, first_event_ms," \
 	" between_events_ms, request_ms"
-enum { TARGET_PRICE = 2, TARGET_DEPLOYMENTS, TARGET_ROUTING, TARGET_END = TARGET_ROUTING + 8 };
+enum {
+	TARGET_PRICE = 2,
+	TARGET_DEPLOYMENTS,
+	TARGET_ROUTING,
+	INSTANCE_ACCOUNT = TARGET_ROUTING + 8,
+	INSTANCE_STATE,
+};
 
 /* Column 0 is the id. Lists come as comma-separated ids, in order. */
 static const char *const queries[NOUN_COUNT] = {
@@ -199,6 +206,72 @@ make_target(const struct publish *p, struct shm_target *target, sqlite3_stmt *ro
 	target->request_ms = column_ms(row, at);
 }
 
+static void
+make_account(struct shm_account *account, sqlite3_stmt *row)
+{
+	account->suspended = (uint8_t)sqlite3_column_int(row, 1);
+	account->live = 1;
+}
+
+static void
+make_price(struct shm_price *price, sqlite3_stmt *row)
+{
+	price->version = (uint32_t)sqlite3_column_int64(row, 1);
+	price->input_nano_per_mtoken = (uint64_t)sqlite3_column_int64(row, 2);
+	price->output_nano_per_mtoken = (uint64_t)sqlite3_column_int64(row, 3);
+	price->request_nano = (uint64_t)sqlite3_column_int64(row, 4);
+	price->image_nano = (uint64_t)sqlite3_column_int64(row, 5);
+	price->second_nano = (uint64_t)sqlite3_column_int64(row, 6);
+	price->character_nano_per_million = (uint64_t)sqlite3_column_int64(row, 7);
+	price->byte_nano_per_million = (uint64_t)sqlite3_column_int64(row, 8);
+	price->live = 1;
+}
+
+static bool
+make_region(struct shm_region *region, sqlite3_stmt *row)
+{
+	region->live = 1;
+	return copy_short_name(&region->name, store_column_text(row, 1));
+}
+
+static bool
+make_deployment(const struct publish *p, struct shm_deployment *deployment, sqlite3_stmt *row)
+{
+	deployment->region = refer(p, NOUN_REGION, sqlite3_column_int64(row, 1));
+	deployment->pod_count = refer_list(p, NOUN_POD, store_column_text(row, 4), deployment->pods,
+					   SHM_DEPLOYMENT_PODS_MAX);
+	deployment->live = 1;
+	return deployment->region != SHM_NONE &&
+	       copy_name(&deployment->served_name, store_column_text(row, 2)) &&
+	       copy_name(&deployment->base_path, store_column_text(row, 3));
+}
+
+static bool
+make_model(const struct publish *p, struct shm_model *model, sqlite3_stmt *row)
+{
+	model->live = 1;
+	make_target(p, &model->target, row);
+	return copy_name(&model->name, store_column_text(row, 1));
+}
+
+static bool
+make_alias(const struct publish *p, struct shm_alias *alias, sqlite3_stmt *row)
+{
+	alias->model = refer(p, NOUN_MODEL, sqlite3_column_int64(row, 2));
+	alias->live = 1;
+	return alias->model != SHM_NONE && copy_name(&alias->name, store_column_text(row, 1));
+}
+
+static bool
+make_instance(const struct publish *p, struct shm_instance *instance, sqlite3_stmt *row)
+{
+	instance->account = refer(p, NOUN_ACCOUNT, sqlite3_column_int64(row, INSTANCE_ACCOUNT));
+	instance->state = (uint8_t)sqlite3_column_int(row, INSTANCE_STATE);
+	instance->live = 1;
+	make_target(p, &instance->target, row);
+	return instance->account != SHM_NONE && copy_name(&instance->name, store_column_text(row, 1));
+}
+
 static bool
 make_key(const struct publish *p, struct shm_key *key, sqlite3_stmt *row)
 {
@@ -222,8 +295,7 @@ make_body(const struct publish *p, enum noun noun, sqlite3_stmt *row, union body
 	switch (noun) {
 	case NOUN_ACCOUNT:
 		body->account.account_id = id;
-		body->account.suspended = (uint8_t)sqlite3_column_int(row, 1);
-		body->account.live = 1;
+		make_account(&body->account, row);
 		return true;
 	case NOUN_PLAN:
 		body->plan.plan_id = id;
@@ -231,52 +303,26 @@ make_body(const struct publish *p, enum noun noun, sqlite3_stmt *row, union body
 		return true;
 	case NOUN_PRICE:
 		body->price.price_id = id;
-		body->price.version = (uint32_t)sqlite3_column_int64(row, 1);
-		body->price.input_nano_per_mtoken = (uint64_t)sqlite3_column_int64(row, 2);
-		body->price.output_nano_per_mtoken = (uint64_t)sqlite3_column_int64(row, 3);
-		body->price.request_nano = (uint64_t)sqlite3_column_int64(row, 4);
-		body->price.image_nano = (uint64_t)sqlite3_column_int64(row, 5);
-		body->price.second_nano = (uint64_t)sqlite3_column_int64(row, 6);
-		body->price.character_nano_per_million = (uint64_t)sqlite3_column_int64(row, 7);
-		body->price.byte_nano_per_million = (uint64_t)sqlite3_column_int64(row, 8);
-		body->price.live = 1;
+		make_price(&body->price, row);
 		return true;
 	case NOUN_REGION:
 		body->region.region_id = id;
-		body->region.live = 1;
-		return copy_short_name(&body->region.name, store_column_text(row, 1));
+		return make_region(&body->region, row);
 	case NOUN_POD:
 		body->pod.pod_id = id;
 		return make_pod(&body->pod, row);
 	case NOUN_DEPLOYMENT:
 		body->deployment.deployment_id = id;
-		body->deployment.region = refer(p, NOUN_REGION, sqlite3_column_int64(row, 1));
-		body->deployment.pod_count =
-			refer_list(p, NOUN_POD, store_column_text(row, 4), body->deployment.pods,
-				   SHM_DEPLOYMENT_PODS_MAX);
-		body->deployment.live = 1;
-		return body->deployment.region != SHM_NONE &&
-		       copy_name(&body->deployment.served_name, store_column_text(row, 2)) &&
-		       copy_name(&body->deployment.base_path, store_column_text(row, 3));
+		return make_deployment(p, &body->deployment, row);
 	case NOUN_MODEL:
 		body->model.model_id = id;
-		body->model.live = 1;
-		make_target(p, &body->model.target, row);
-		return copy_name(&body->model.name, store_column_text(row, 1));
+		return make_model(p, &body->model, row);
 	case NOUN_ALIAS:
 		body->alias.alias_id = id;
-		body->alias.model = refer(p, NOUN_MODEL, sqlite3_column_int64(row, 2));
-		body->alias.live = 1;
-		return body->alias.model != SHM_NONE &&
-		       copy_name(&body->alias.name, store_column_text(row, 1));
+		return make_alias(p, &body->alias, row);
 	case NOUN_INSTANCE:
 		body->instance.instance_id = id;
-		body->instance.account = refer(p, NOUN_ACCOUNT, sqlite3_column_int64(row, TARGET_END));
-		body->instance.state = (uint8_t)sqlite3_column_int(row, TARGET_END + 1);
-		body->instance.live = 1;
-		make_target(p, &body->instance.target, row);
-		return body->instance.account != SHM_NONE &&
-		       copy_name(&body->instance.name, store_column_text(row, 1));
+		return make_instance(p, &body->instance, row);
 	case NOUN_KEY:
 		body->key.key_id = id;
 		return make_key(p, &body->key, row);

@@ -164,50 +164,65 @@ open_tls(const struct fleet *fleet, const struct worker_counts *counts, const st
 	return context;
 }
 
+static void
+open_net(struct fleet *fleet, uint32_t index, struct tcp *tcp, const struct secrets *secrets)
+{
+	struct lcore *l = &fleet->lcores[index];
+	struct net_config net = { .index = (uint16_t)index,
+				  .count = (uint16_t)fleet->count,
+				  .steering = &fleet->steering,
+				  .pool = l->pools.payload,
+				  .tcp = tcp };
+
+	fill_ip(fleet, &net.ip);
+	for (uint32_t p = 0; p < fleet->port_count; p++)
+		net.kernel_queue[p] = fleet->config->ports[p].exception.queue;
+	net.ip.announce = index == 0;
+	net.ip.hash_key = secrets->hash_key;
+	net_init(&l->net, &net, clock_ns());
+}
+
+/* False: no randomness, or no memory. */
+static bool
+open_sessions(struct fleet *fleet, uint32_t index, struct worker_config *worker)
+{
+	struct lcore *l = &fleet->lcores[index];
+
+	settings_fill(fleet->config, worker);
+	for (uint32_t i = 0; i < SHM_SURFACE_COUNT; i++)
+		if (worker->surfaces[i].tells_overhead)
+			worker->clock = clock_ns;
+	fill_source(fleet->config, true, &worker->source_v4);
+	fill_source(fleet->config, false, &worker->source_v6);
+	worker->shm = fleet->shm;
+	worker->net = &l->net;
+	worker->spool = &fleet->spool.writers[index];
+	worker->payload_pool = l->pools.payload;
+	worker->unix_minus_monotonic_ns = (int64_t)clock_unix_ns() - (int64_t)clock_ns();
+	if (!random_bytes(worker->id_key, sizeof(worker->id_key)))
+		return false;
+	l->worker = worker_new(worker, clock_ns());
+	return l->worker != NULL && worker_listen(l->worker) == ERR_OK;
+}
+
 static bool
 open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, char *text,
 	    size_t room)
 {
-	const struct config *config = fleet->config;
-	struct lcore *l = &fleet->lcores[index];
 	struct worker_config worker = { .index = (uint16_t)index };
-	struct net_config net = { .index = (uint16_t)index,
-				  .count = (uint16_t)fleet->count,
-				  .steering = &fleet->steering,
-				  .pool = l->pools.payload };
 
-	budget_counts(config, &worker.counts);
-	net.tcp = open_tcp(fleet, index, &worker.counts, secrets);
+	budget_counts(fleet->config, &worker.counts);
+	worker.tcp = open_tcp(fleet, index, &worker.counts, secrets);
 	worker.tls = open_tls(fleet, &worker.counts, secrets);
-	if (net.tcp == NULL || worker.tls == NULL) {
+	if (worker.tcp == NULL || worker.tls == NULL) {
 		snprintf(text, room,
 			 "no memory for the connections of worker %u; lower limits.clients or "
 			 "limits.upstreams",
 			 index);
 		return false;
 	}
-	fill_ip(fleet, &net.ip);
-	for (uint32_t p = 0; p < fleet->port_count; p++)
-		net.kernel_queue[p] = config->ports[p].exception.queue;
-	net.ip.announce = index == 0;
-	net.ip.hash_key = secrets->hash_key;
-	net_init(&l->net, &net, clock_ns());
-	settings_fill(config, &worker);
-	for (uint32_t i = 0; i < SHM_SURFACE_COUNT; i++)
-		if (worker.surfaces[i].tells_overhead)
-			worker.clock = clock_ns;
-	fill_source(config, true, &worker.source_v4);
-	fill_source(config, false, &worker.source_v6);
-	worker.shm = fleet->shm;
-	worker.net = &l->net;
-	worker.tcp = net.tcp;
-	worker.spool = &fleet->spool.writers[index];
-	worker.payload_pool = l->pools.payload;
-	worker.unix_minus_monotonic_ns = (int64_t)clock_unix_ns() - (int64_t)clock_ns();
-	l->worker = random_bytes(worker.id_key, sizeof(worker.id_key)) ?
-			    worker_new(&worker, clock_ns()) :
-			    NULL;
-	if (l->worker == NULL || worker_listen(l->worker) != ERR_OK) {
+	open_net(fleet, index, worker.tcp, secrets);
+	if (!open_sessions(fleet, index, &worker)) {
 		snprintf(text, room,
 			 "no memory for the sessions of worker %u (%llu MiB); lower limits.clients, "
 			 "limits.upstreams or limits.bodies",

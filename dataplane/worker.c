@@ -109,6 +109,37 @@ open_sources(struct worker *w, struct sources_slot *slots)
 	sources_init(&w->sources, slots, sources_slots(w->config.counts.clients), &key);
 }
 
+/* Where its parts lie. */
+static void
+lay_out(struct worker *w, uint8_t *const place[WORKER_PARTS])
+{
+	w->clients = (struct client *)place[WORKER_PART_CLIENTS];
+	w->exchanges = (struct exchange *)place[WORKER_PART_EXCHANGES];
+	open_sources(w, (struct sources_slot *)place[WORKER_PART_SOURCES]);
+	w->upstreams = (struct upstream *)place[WORKER_PART_UPSTREAMS];
+	w->pod_idle = (struct upstream **)place[WORKER_PART_PODS];
+	w->deployment_turn = (uint32_t *)place[WORKER_PART_DEPLOYMENTS];
+	w->retry_of_model = (struct retry *)place[WORKER_PART_MODELS];
+	w->retry_of_instance = (struct retry *)place[WORKER_PART_INSTANCES];
+	w->account_blocks = (uint32_t *)place[WORKER_PART_ACCOUNTS];
+	w->heads = place[WORKER_PART_HEADS];
+	body_store_init(&w->bodies, place[WORKER_PART_BLOCKS], (uint32_t *)place[WORKER_PART_BLOCK_LINKS],
+			w->config.counts.blocks);
+	link_free_lists(w);
+}
+
+static void
+note_capacity(struct worker *w)
+{
+	const struct shm_capacity *tables = &w->shm.header->capacity;
+
+	w->pod_capacity = tables->count[SHM_PODS];
+	w->deployment_capacity = tables->count[SHM_DEPLOYMENTS];
+	w->model_capacity = tables->count[SHM_MODELS];
+	w->instance_capacity = tables->count[SHM_INSTANCES];
+	w->account_capacity = tables->count[SHM_ACCOUNTS];
+}
+
 struct worker *
 worker_new(const struct worker_config *config, uint64_t now_ns)
 {
@@ -136,26 +167,10 @@ worker_new(const struct worker_config *config, uint64_t now_ns)
 	w->spool = config->spool;
 	w->shm = config->shm;
 	w->shared = shm_worker(&config->shm, config->index);
-	w->clients = (struct client *)place[WORKER_PART_CLIENTS];
-	w->exchanges = (struct exchange *)place[WORKER_PART_EXCHANGES];
-	open_sources(w, (struct sources_slot *)place[WORKER_PART_SOURCES]);
-	w->upstreams = (struct upstream *)place[WORKER_PART_UPSTREAMS];
-	w->pod_idle = (struct upstream **)place[WORKER_PART_PODS];
-	w->deployment_turn = (uint32_t *)place[WORKER_PART_DEPLOYMENTS];
-	w->retry_of_model = (struct retry *)place[WORKER_PART_MODELS];
-	w->retry_of_instance = (struct retry *)place[WORKER_PART_INSTANCES];
-	w->account_blocks = (uint32_t *)place[WORKER_PART_ACCOUNTS];
-	w->heads = place[WORKER_PART_HEADS];
-	w->pod_capacity = config->shm.header->capacity.count[SHM_PODS];
-	w->deployment_capacity = config->shm.header->capacity.count[SHM_DEPLOYMENTS];
-	w->model_capacity = config->shm.header->capacity.count[SHM_MODELS];
-	w->instance_capacity = config->shm.header->capacity.count[SHM_INSTANCES];
-	w->account_capacity = config->shm.header->capacity.count[SHM_ACCOUNTS];
+	lay_out(w, place);
+	note_capacity(w);
 	seed_prng(w);
-	body_store_init(&w->bodies, place[WORKER_PART_BLOCKS], (uint32_t *)place[WORKER_PART_BLOCK_LINKS],
-			config->counts.blocks);
 	timer_wheel_init(&w->timers, memory, now_ns);
-	link_free_lists(w);
 	if (config->h2.bytes > 0) {
 		w->h2 = h2_shared_new(&config->h2);
 		if (w->h2 == NULL) {
