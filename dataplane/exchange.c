@@ -23,6 +23,9 @@
 #include "dataplane/upstream.h"
 #include "dataplane/worker.h"
 
+/* A client that owes its body keeps the slot of a half-open pod so long. */
+#define PROBE_BODY_NS_MAX (2 * NSEC_PER_SEC)
+
 static void
 set_timer(struct worker *w, struct exchange *x, uint64_t after_ns)
 {
@@ -309,8 +312,10 @@ may_try(struct worker *w, struct exchange *x, struct route_pick *pick)
 		worker_count(w, COUNTER_RETRIES_DENIED);
 		return false;
 	}
-	/* Whether a try behind this one could be paid for as well is close enough. */
-	is_insured = can_pay && !x->admission.never_resend && x->tries + 1 < w->config.routing.tries;
+	/* Whether a try behind this one could be paid for as well is close enough. A client that owes its body
+	 * could keep a slot for as long as it likes. */
+	is_insured = can_pay && x->body_complete && !x->admission.never_resend &&
+		     x->tries + 1 < w->config.routing.tries;
 	return x->admission.job_pod_id != 0 ? route_pick_pod(w, x, pick) : route_pick(w, x, is_insured, pick);
 }
 
@@ -467,6 +472,18 @@ push_body(struct worker *w, struct exchange *x)
 	}
 }
 
+/* For the answer's head; or for the client that owes its body to a pod whose slot it has. */
+static void
+wait_for_head(struct worker *w, struct exchange *x)
+{
+	uint64_t after_ns = exchange_time_ns(x->admission.target.response_head_ms,
+					     w->config.times.response_head_ns);
+
+	if (x->holds_probe && !x->body_complete && after_ns > PROBE_BODY_NS_MAX)
+		after_ns = PROBE_BODY_NS_MAX;
+	set_timer(w, x, after_ns);
+}
+
 bool
 exchange_push(struct worker *w, struct exchange *x, bool complete, struct refusal *refusal)
 {
@@ -479,6 +496,9 @@ exchange_push(struct worker *w, struct exchange *x, bool complete, struct refusa
 	}
 	if (!x->begun)
 		return begin(w, x, refusal);
+	/* From here on it is the backend that is waited for. */
+	if (complete && x->state == EXCHANGE_HEAD)
+		wait_for_head(w, x);
 	if (takes_more(x))
 		push_body(w, x);
 	return true;
@@ -494,9 +514,13 @@ is_race(const struct worker *w, const struct exchange *x, enum try_end how)
 }
 
 static enum route_outcome
-outcome_of(enum try_end how)
+outcome_of(const struct exchange *x, enum try_end how)
 {
 	switch (how) {
+	case TRY_RESET:
+	case TRY_TIMED_OUT:
+		/* A backend that waits no longer for a body is not to blame for the client that owes it. */
+		return x->body_complete || x->state == EXCHANGE_CONNECT ? ROUTE_BAD : ROUTE_NEUTRAL;
 	case TRY_BUSY:
 		return ROUTE_BUSY;
 	case TRY_LOCAL:
@@ -567,7 +591,7 @@ exchange_try_failed(struct worker *w, struct exchange *x, enum try_end how)
 	was_race = is_race(w, x, how);
 	if (how != TRY_STOPPED)
 		worker_count(w, COUNTER_UPSTREAM_FAILURES);
-	route_report(w, x, was_race ? ROUTE_NEUTRAL : outcome_of(how), x->pause_ns);
+	route_report(w, x, was_race ? ROUTE_NEUTRAL : outcome_of(x, how), x->pause_ns);
 	x->is_over_time = how == TRY_OVER_TIME;
 	x->is_stopped = how == TRY_STOPPED;
 	x->timed_out = x->is_over_time || (how == TRY_TIMED_OUT && x->state != EXCHANGE_CONNECT);
@@ -599,13 +623,6 @@ exchange_try_failed(struct worker *w, struct exchange *x, enum try_end how)
 	}
 	if (!try_next(w, x, was_race || x->admission.never_resend))
 		give_up(w, x);
-}
-
-static void
-wait_for_head(struct worker *w, struct exchange *x)
-{
-	set_timer(w, x, exchange_time_ns(x->admission.target.response_head_ms,
-					 w->config.times.response_head_ns));
 }
 
 void
@@ -709,6 +726,12 @@ exchange_timer_expired(struct worker *w, struct exchange *x)
 	/* While the client takes little, the backend is not to blame for its silence: it is not read. */
 	if (x->state == EXCHANGE_RELAY && x->waits_for_client) {
 		relay_run(w, x);
+		return;
+	}
+	if (x->state == EXCHANGE_HEAD && x->holds_probe && !x->body_complete) {
+		/* The try goes on; another request may ask the pod meanwhile. */
+		route_release(w, x);
+		wait_for_head(w, x);
 		return;
 	}
 	/* Nor while the client sends nothing: that is the client's own timer. */

@@ -7,7 +7,8 @@
 #include "spread/eject.h"
 #include "spread/spread.h"
 
-/* A probe is made with a request that can be sent again; a pod that waits for one this long gets any. */
+/* A probe is made with a request that is all here and can be sent again; a pod that waits for one this long gets
+ * any. */
 #define PROBE_UNINSURED_NS (10 * NSEC_PER_SEC)
 /* What a busy pod may ask for. */
 #define BUSY_NS_MAX (10 * NSEC_PER_SEC)

@@ -51,7 +51,7 @@ enum route_outcome { ROUTE_GOOD, ROUTE_NEUTRAL, ROUTE_BUSY, ROUTE_BAD };
 void route_reset(const struct shm *shm);
 
 /* False: no pod is left to try. Pods in x->tried are passed over. is_insured: should this try fail, another one
- * may follow, so that a probe costs nobody an answer. */
+ * may follow, so that a probe costs nobody an answer; and the client has sent its body. */
 bool route_pick(struct worker *w, struct exchange *x, bool is_insured, struct route_pick *pick);
 
 /* The pod of a job, wherever it is deployed for x's target, unless it was tried. A pod that drains has its

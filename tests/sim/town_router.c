@@ -46,7 +46,7 @@ put_tables(struct town *t)
 	struct shm_plan plan = { .plan_id = 12, .live = 1 };
 	struct shm_price price = { .price_id = 14, .version = 3, .live = 1,
 				   .input_nano_per_mtoken = 150000000,
-				   .output_nano_per_mtoken = 600000000 };
+				   .output_nano_per_mtoken = 600000000, .byte_nano_per_million = 1 };
 	struct shm_region region = { .region_id = 15, .live = 1 };
 	struct shm_deployment deployments[2] = { { .deployment_id = 16, .live = 1 },
 						 { .deployment_id = 18, .live = 1 } };
