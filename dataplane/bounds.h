@@ -49,6 +49,7 @@ CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors s
 #define INTERIM_HEADS_MAX 8  /* 1xx of one answer: a backend that sends more is no backend */
 #define EVENTS_PER_TURN_MAX 256   /* TCP events handled per loop turn */
 #define HANDSHAKE_STEPS_PER_TURN 1
+#define HANDSHAKE_LOOKS_MAX 64 /* for one of a network among those that began first */
 #define CLIENT_STEPS_PER_TURN 64  /* pieces of plaintext of one client per turn */
 #define READY_PER_TURN_MAX 64
 #define TIMERS_PER_TURN_MAX 256

@@ -34,20 +34,46 @@ client_set_timer(struct worker *w, struct client *c, uint64_t after_ns)
 	timer_set(&w->timers, &c->timer, w->now_ns + after_ns);
 }
 
+/* --- lines --------------------------------------------------------------------------- */
+
 static void
-handshake_ended(struct worker *w, struct client *c)
+line_join(struct client_line *line, struct client *c)
 {
+	CHECK(c->line == NULL);
+	c->line = line;
+	c->later = NULL;
+	c->earlier = line->newest;
+	if (c->earlier != NULL)
+		c->earlier->later = c;
+	else
+		line->oldest = c;
+	line->newest = c;
+	line->count++;
+}
+
+static void
+line_leave(struct client *c)
+{
+	struct client_line *line = c->line;
+
+	CHECK(line != NULL && line->count > 0);
 	if (c->earlier != NULL)
 		c->earlier->later = c->later;
 	else
-		w->handshake_oldest = c->later;
+		line->oldest = c->later;
 	if (c->later != NULL)
 		c->later->earlier = c->earlier;
 	else
-		w->handshake_newest = c->earlier;
-	c->earlier = NULL;
-	c->later = NULL;
-	w->handshakes--;
+		line->newest = c->earlier;
+	c->line = NULL;
+	line->count--;
+}
+
+static void
+handshake_ended(struct worker *w, struct client *c)
+{
+	line_leave(c);
+	--*sources_handshakes(&w->sources, c->source);
 }
 
 void
@@ -92,20 +118,48 @@ begin_http(struct worker *w, struct client *c, struct bytes protocol)
 
 /* --- begin and end ------------------------------------------------------------------ */
 
-static void
+/* The oldest of this network among the first few of the line. */
+static struct client *
+oldest_of(const struct client_line *line, uint64_t source)
+{
+	struct client *c = line->oldest;
+
+	for (uint32_t i = 0; c != NULL && c->source != source; c = c->later)
+		if (++i == HANDSHAKE_LOOKS_MAX)
+			return NULL;
+	return c;
+}
+
+/* Who leaves so that another one of this network may begin: who has said nothing yet before whom we have answered,
+ * and a network that has its share already makes room itself. NULL: nobody. */
+static struct client *
+who_makes_room(struct worker *w, uint64_t source)
+{
+	struct client *silent = w->handshakes_silent.oldest;
+	struct client *answered = w->handshakes_answered.oldest;
+
+	if (*sources_handshakes(&w->sources, source) >= (w->config.limits.handshakes + 7) / 8) {
+		silent = oldest_of(&w->handshakes_silent, source);
+		answered = oldest_of(&w->handshakes_answered, source);
+	}
+	return silent != NULL ? silent : answered;
+}
+
+/* False: the connection's network has more than its share. */
+static bool
 handshake_begun(struct worker *w, struct client *c)
 {
-	if (w->handshakes == w->config.limits.handshakes) {
+	if (w->handshakes_silent.count + w->handshakes_answered.count >= w->config.limits.handshakes) {
+		struct client *other = who_makes_room(w, c->source);
+
 		worker_count_verdict(w, ERR_HANDSHAKES_FULL);
-		client_abort(w, w->handshake_oldest);
+		if (other == NULL)
+			return false;
+		client_abort(w, other);
 	}
-	c->earlier = w->handshake_newest;
-	if (c->earlier != NULL)
-		c->earlier->later = c;
-	else
-		w->handshake_oldest = c;
-	w->handshake_newest = c;
-	w->handshakes++;
+	line_join(&w->handshakes_silent, c);
+	++*sources_handshakes(&w->sources, c->source);
+	return true;
 }
 
 /* A session for the connection, counted for its network. */
@@ -132,6 +186,21 @@ take_session(struct worker *w, tcp_conn_t conn)
 	return c;
 }
 
+static bool
+begin_tls(struct worker *w, struct client *c, bool offers_h2)
+{
+	c->tls = offers_h2 ? tls_accept_h2(w->tls) : tls_accept(w->tls);
+	if (c->tls == NULL) {
+		worker_count_verdict(w, ERR_CLIENTS_FULL);
+		return false;
+	}
+	if (handshake_begun(w, c))
+		return true;
+	tls_conn_free(c->tls);
+	c->tls = NULL;
+	return false;
+}
+
 struct client *
 client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
 {
@@ -146,15 +215,12 @@ client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
 	c->stream.client = c;
 	c->scan.limits = &w->config.limits.head;
 	if (listener->tls) {
-		c->tls = listener->http2 && w->h2 != NULL ? tls_accept_h2(w->tls) : tls_accept(w->tls);
-		if (c->tls == NULL) {
-			worker_count_verdict(w, ERR_CLIENTS_FULL);
+		if (!begin_tls(w, c, listener->http2 && w->h2 != NULL)) {
 			tcp_abort(w->tcp, conn);
 			sources_give(&w->sources, c->source);
 			worker_client_put(w, c);
 			return NULL;
 		}
-		handshake_begun(w, c);
 	}
 	tcp_set_user(w->tcp, conn, worker_user(USER_CLIENT, client_index(w, c)));
 	worker_count(w, COUNTER_CLIENTS_ACCEPTED);
@@ -181,12 +247,11 @@ release(struct worker *w, struct client *c)
 	c->tls = NULL;
 	pkt_free(c->received);
 	c->received = NULL;
-	worker_head_put(w, c->head);
-	c->head = NULL;
-	worker_count(w, COUNTER_CLIENTS_CLOSED);
-	sources_give(&w->sources, c->source);
+	client_put_head(w, c);
 	if (c->state == CLIENT_HANDSHAKE)
 		handshake_ended(w, c);
+	worker_count(w, COUNTER_CLIENTS_CLOSED);
+	sources_give(&w->sources, c->source);
 	/* On the ready list the object is still linked; run_ready() returns it to the pool. */
 	c->state = CLIENT_FREE;
 	if (!c->is_ready)
@@ -205,6 +270,34 @@ close_now(struct worker *w, struct client *c)
 {
 	tcp_close(w->tcp, c->conn);
 	release(w, c);
+}
+
+/* --- head buffers ----------------------------------------------------------------------- */
+
+bool
+client_take_head(struct worker *w, struct client *c)
+{
+	uint32_t most = w->config.counts.heads - w->config.counts.heads / 4;
+
+	CHECK(c->head == NULL);
+	if ((w->client_heads.count >= most || w->head_free == NULL) && w->client_heads.oldest != NULL) {
+		worker_count_verdict(w, ERR_HEADS_FULL);
+		client_abort(w, w->client_heads.oldest);
+	}
+	c->head = worker_head_get(w);
+	if (c->head != NULL)
+		line_join(&w->client_heads, c);
+	return c->head != NULL;
+}
+
+void
+client_put_head(struct worker *w, struct client *c)
+{
+	if (c->head == NULL)
+		return;
+	line_leave(c);
+	worker_head_put(w, c->head);
+	c->head = NULL;
 }
 
 /* --- output ------------------------------------------------------------------------------ */
@@ -368,8 +461,7 @@ client_end(struct worker *w, struct client *c)
 		return;
 	}
 	tcp_shutdown(w->tcp, c->conn);
-	worker_head_put(w, c->head);
-	c->head = NULL;
+	client_put_head(w, c);
 	client_set_state(w, c, CLIENT_LINGER, LINGER_NS);
 	client_make_ready(w, c);
 }
@@ -516,6 +608,10 @@ step_handshake(struct worker *w, struct client *c)
 
 	use_wire(w, c, offered - in.len);
 	send_wire(w, c, bytes_make(out.ptr, out.used));
+	if (out.used > 0 && c->line == &w->handshakes_silent) {
+		line_leave(c);
+		line_join(&w->handshakes_answered, c);
+	}
 	switch (verdict) {
 	case ERR_OK:
 		tls_facts(c->tls, &facts);

@@ -41,6 +41,13 @@ struct head_buffer {
 	uint8_t bytes[];
 };
 
+/* Clients in the order in which they began something that only so many may do at once. */
+struct client_line {
+	struct client *oldest;
+	struct client *newest;
+	uint32_t count;
+};
+
 struct client {
 	tcp_conn_t conn;
 	struct tls_conn *tls; /* NULL on a clear-text listener */
@@ -49,7 +56,8 @@ struct client {
 	struct stream stream; /* of HTTP/1.1 */
 	struct h2 *h2;        /* NULL: HTTP/1.1 */
 	struct client *next; /* in the free list or the ready list */
-	struct client *later;   /* of the clients in a handshake */
+	struct client_line *line; /* where it stands: of handshakes, or of heads; NULL: nowhere */
+	struct client *later;
 	struct client *earlier;
 	uint64_t source; /* its network (limit/sources.h) */
 	enum client_state state;
@@ -104,7 +112,13 @@ void client_cut(struct worker *w, struct client *c);
 /* Resets the connection now; cancels the exchange; frees all that is held. */
 void client_abort(struct worker *w, struct client *c);
 
-/* --- for h1_server.c ------------------------------------------------------------------ */
+/* --- for h1_server.c and h2.c ----------------------------------------------------------- */
+
+/* Sets c->head. Backends' answers need buffers, too, so that clients leave them a quarter; when theirs are used
+ * up, the client that has had one the longest is reset, which is never c. False: answers have all. */
+bool client_take_head(struct worker *w, struct client *c);
+/* c->head is NULL after it. */
+void client_put_head(struct worker *w, struct client *c);
 
 enum client_step {
 	STEP_AGAIN,

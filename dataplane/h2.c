@@ -204,8 +204,7 @@ head_complete(struct worker *w, struct h2 *h, bool end_stream)
 	/* A head that is refused is one, too. */
 	if (++h->requests >= w->config.limits.requests)
 		leave(h);
-	worker_head_put(w, c->head);
-	c->head = NULL;
+	client_put_head(w, c);
 	if (verdict == ERR_OK && end_stream)
 		body_complete(w, s);
 }
@@ -233,9 +232,7 @@ begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_d
 	/* A head that nghttp2 has refused on its way is not ended; its stream is being reset. */
 	h->begun = NULL;
 	s = is_used_to(h->shared, 7) ? NULL : stream_new(h, frame->hd.stream_id);
-	if (s != NULL && c->head == NULL)
-		c->head = worker_head_get(w);
-	if (s == NULL || c->head == NULL) {
+	if (s == NULL || (c->head == NULL && !client_take_head(w, c))) {
 		if (s != NULL) {
 			worker_count_verdict(w, ERR_HEADS_FULL);
 			s->closed = true;
@@ -324,8 +321,7 @@ stream_closed(nghttp2_session *session, int32_t id, uint32_t code, void *user_da
 		return 0;
 	s->closed = true;
 	if (h->begun == s) {
-		worker_head_put(h->worker, h->client->head);
-		h->client->head = NULL;
+		client_put_head(h->worker, h->client);
 	}
 	if (!s->held) {
 		h2_stream_free(h->worker, s);

@@ -58,7 +58,7 @@ struct worker_times {
 /* What one peer may do; bounds.h and the libraries have constants that none of these exceeds. */
 struct worker_limits {
 	uint32_t per_source; /* connections of one network here: this worker's share */
-	uint32_t handshakes;
+	uint32_t handshakes; /* of them a network that has an eighth pushes nobody else out */
 	uint32_t requests; /* of one connection */
 	struct h1_limits head;
 	uint32_t json_depth;
@@ -140,9 +140,10 @@ struct worker {
 	/* pools */
 	struct client *clients;
 	struct client *client_free;
-	struct client *handshake_oldest; /* in TLS handshakes, in the order of their begin */
-	struct client *handshake_newest;
-	uint32_t handshakes;
+	/* in TLS handshakes: who has sent no whole ClientHello yet, and whom we have answered */
+	struct client_line handshakes_silent;
+	struct client_line handshakes_answered;
+	struct client_line client_heads; /* who has a head buffer */
 	struct sources sources;
 	struct exchange *exchanges;
 	struct exchange *exchange_free;

@@ -75,6 +75,7 @@ sources_give(struct sources *s, uint64_t source)
 {
 	uint32_t hole = slot_of(s, source);
 
+	CHECK(s->slots[hole].count > s->slots[hole].handshakes || s->slots[hole].handshakes == 0);
 	CHECK(s->slots[hole].count > 0);
 	if (--s->slots[hole].count > 0)
 		return;
@@ -88,4 +89,13 @@ sources_give(struct sources *s, uint64_t source)
 		}
 	}
 	s->slots[hole] = (struct sources_slot){ 0 };
+}
+
+uint32_t *
+sources_handshakes(struct sources *s, uint64_t source)
+{
+	struct sources_slot *slot = &s->slots[slot_of(s, source)];
+
+	CHECK(slot->count > 0);
+	return &slot->handshakes;
 }

@@ -37,19 +37,39 @@ h2_client_free(struct town_h2 *h)
 	CHECK(h == NULL);
 }
 
-void
-client_begin(struct town *town, uint32_t index)
+static struct town_conn *
+connect_from(struct town *town, struct ip_addr address)
 {
-	struct tcp_tuple tuple = { .local = town_address(town, false), .remote = town_address(town, true),
-				   .remote_port = 443 };
+	struct tcp_tuple tuple = { .local = address, .remote = town_address(town, true), .remote_port = 443 };
 	tcp_conn_t conn;
 
 	CHECK(tcp_connect(town->town_tcp, &tuple, 0, &conn, town->now_ns) == ERR_OK);
 	hand.client = conn_get(town, conn, false);
-	hand.client->client = index;
 	hand.client->piece_bytes = 16000;
+	return hand.client;
+}
+
+void
+client_begin(struct town *town, uint32_t index)
+{
+	struct town_conn *c = connect_from(town, town_address(town, false));
+
+	c->client = index;
 	if (town->plan.is_tls)
-		hand.client->tls = conn_tls(town);
+		c->tls = conn_tls(town);
+}
+
+struct town_conn *
+hand_connect(uint8_t network)
+{
+	struct ip_addr address = town_address(hand.town, false);
+	struct town_conn *c;
+
+	CHECK(network < hand.town->plan.networks);
+	address.byte[14] = network;
+	c = connect_from(hand.town, address);
+	hand_go(10 * MS);
+	return c;
 }
 
 void
@@ -63,7 +83,8 @@ void
 client_lost(struct town *town, struct town_conn *c)
 {
 	conn_put(town, c);
-	hand.client = NULL;
+	if (hand.client == c)
+		hand.client = NULL;
 }
 
 /* The first request in the input is whole. */
@@ -248,6 +269,8 @@ client_received(struct town *town, struct town_conn *c)
 
 	if (!town->plan.is_h2)
 		return;
+	if (c != hand.client)
+		c->in_len = 0;
 	while (c->in_len - at >= H2FRAME_HEAD_BYTES) {
 		uint32_t len = h2frame_len(c->in + at);
 
@@ -292,7 +315,7 @@ hand_plan(void)
 {
 	struct town_plan plan = { .seed = 2, .is_h2 = true, .client_count = 1, .start_ns = 1000 * SEC, .pods = 1,
 				  .first_pods = 1, .retry_percent = 100, .retry_burst = 1000,
-				  .eject_percent = 100, .h2 = defaults_worker()->h2 };
+				  .eject_percent = 100, .networks = TOWN_NETWORKS, .h2 = defaults_worker()->h2 };
 
 	plan.h2.bytes = 8 * MIB;
 	plan.link[0].delay_ns = plan.link[1].delay_ns = MS;

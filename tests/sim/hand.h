@@ -75,6 +75,10 @@ void hand_assert_goes_on(void);
 /* The router has said why, and closed. */
 void hand_assert_ended(uint32_t code);
 
+/* Another connection, in clear text, from one of TOWN_NETWORKS networks; it is hand.client from now on. Of the one
+ * before nothing is read any more. */
+struct town_conn *hand_connect(uint8_t network);
+
 /* Octets of any kind. */
 void hand_say(struct bytes text);
 

@@ -17,6 +17,26 @@ counted(enum err verdict)
 	return hand.town->worker->counters[verdict];
 }
 
+/* A connection, of which the town forgets the end. */
+struct peer {
+	struct town_conn *c;
+	tcp_conn_t conn;
+};
+
+static struct peer
+connect_from(uint8_t network)
+{
+	struct town_conn *c = hand_connect(network);
+
+	return (struct peer){ c, c->conn };
+}
+
+static bool
+is_there(const struct peer *p)
+{
+	return p->c->is_used && p->c->conn == p->conn;
+}
+
 /* --- request bodies (attacks on limits.bodies) ------------------------------------------------- */
 
 /* A request whose body has so many blocks, and does not end. */
@@ -179,6 +199,159 @@ an_answer_that_loses_a_part_ends_and_is_billed_so_far(void **state)
 	hand_finish();
 }
 
+/* --- head buffers ------------------------------------------------------------------------ */
+
+#define HEADS 8u
+#define HEADS_OF_CLIENTS 6u /* a quarter is left to answers */
+
+static const char chat_text[] = "POST /v1/chat/completions HTTP/1.1\r\nhost: edge\r\n"
+				"authorization: " HAND_KEY "\r\ncontent-type: application/json\r\n"
+				"content-length: 79\r\n\r\n" HAND_CHAT;
+
+/* Strangers begin heads and do not end them: the one that began first makes room, so that whoever ends his is
+ * heard, and answers have buffers of their own. */
+static void
+half_heads_make_room_for_whole_ones_and_for_answers(void **state)
+{
+	struct town_plan plan = hand_plan();
+	struct peer half[HEADS_OF_CLIENTS];
+	struct peer whole;
+	const struct worker *w;
+
+	(void)state;
+	assert_int_equal(sizeof(HAND_CHAT) - 1, 79);
+	plan.is_h2 = false;
+	plan.heads = HEADS;
+	hand_begin(&plan);
+	w = hand.town->worker;
+	for (uint32_t i = 0; i < HEADS_OF_CLIENTS; i++) {
+		half[i] = connect_from(0);
+		hand_say(BYTES_LITERAL("GET /he"));
+		hand_flush();
+	}
+	assert_int_equal(w->heads_used, HEADS_OF_CLIENTS);
+	/* In two pieces, as it may be cut on its way. */
+	whole = connect_from(0);
+	hand_say(bytes_make(chat_text, 50));
+	hand_flush();
+	assert_int_equal(counted(ERR_HEADS_FULL), 1);
+	assert_false(is_there(&half[0]));
+	assert_true(is_there(&half[1]));
+	assert_int_equal(w->heads_used, HEADS_OF_CLIENTS);
+	hand_say(bytes_make(chat_text + 50, sizeof(chat_text) - 1 - 50));
+	hand_flush();
+	assert_int_equal(hand.backend.requests, 1);
+	/* One more, so that theirs are used up again, and the answer comes. */
+	hand_connect(0);
+	hand_say(BYTES_LITERAL("GET /he"));
+	hand_flush();
+	assert_int_equal(w->heads_used, HEADS_OF_CLIENTS);
+	hand_backends_say(BYTES_LITERAL("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+					"content-length: 2\r\n"));
+	hand_flush();
+	assert_int_equal(w->heads_used, HEADS_OF_CLIENTS + 1);
+	hand_backends_say(BYTES_LITERAL("\r\n{}"));
+	hand_flush();
+	assert_memory_equal(whole.c->in, "HTTP/1.1 200 OK", 15);
+	assert_int_equal(counted(ERR_HEADS_FULL), 1);
+	hand_finish();
+}
+
+/* --- handshakes ------------------------------------------------------------------------------- */
+
+#define HANDSHAKES 16u
+#define SHARE 2u /* of a network, when they are used up */
+
+/* A ClientHello, and nothing behind it. */
+static void
+say_hello(void)
+{
+	struct tls_client *tls = conn_tls(hand.town);
+	static uint8_t hello[4096];
+	struct tls_out out = { hello, sizeof(hello), 0 };
+	struct bytes nothing = BYTES_NONE;
+
+	while (tls_client_step(tls, &nothing, &out) != ERR_MORE)
+		;
+	hand_say(bytes_make(hello, out.used));
+	hand_flush();
+	tls_client_free(tls);
+}
+
+static uint32_t
+handshakes(void)
+{
+	const struct worker *w = hand.town->worker;
+
+	return w->handshakes_silent.count + w->handshakes_answered.count;
+}
+
+static void
+begin_tls(void)
+{
+	struct town_plan plan = hand_plan();
+
+	plan.is_tls = true;
+	plan.handshakes = HANDSHAKES;
+	hand_begin(&plan);
+	/* The town's own client. */
+	hand_flush();
+	assert_int_equal(handshakes(), 0);
+}
+
+/* One network opens more than there may be: those of its own leave, oldest first, and nobody else's. */
+static void
+a_network_with_its_share_pushes_out_its_own(void **state)
+{
+	struct peer others[SHARE];
+	struct peer flood[2 * HANDSHAKES];
+
+	(void)state;
+	begin_tls();
+	for (uint32_t i = 0; i < SHARE; i++)
+		others[i] = connect_from(1);
+	for (uint32_t i = 0; i < 2 * HANDSHAKES; i++) {
+		flood[i] = connect_from(2);
+		assert_in_range(handshakes(), 0, HANDSHAKES);
+	}
+	assert_int_equal(handshakes(), HANDSHAKES);
+	assert_int_equal(counted(ERR_HANDSHAKES_FULL), HANDSHAKES + SHARE);
+	for (uint32_t i = 0; i < SHARE; i++)
+		assert_true(is_there(&others[i]));
+	for (uint32_t i = 0; i < 2 * HANDSHAKES; i++)
+		assert_int_equal(is_there(&flood[i]), i >= HANDSHAKES + SHARE);
+	/* Who has less gets in. */
+	hand_connect(3);
+	assert_int_equal(handshakes(), HANDSHAKES);
+	hand_go(6 * SEC);
+	assert_int_equal(handshakes(), 0);
+	hand_finish();
+}
+
+/* Whoever has sent a ClientHello stays while there are others that have not, however long he has been there. */
+static void
+who_has_said_nothing_leaves_first(void **state)
+{
+	struct peer honest;
+	struct peer silent;
+
+	(void)state;
+	begin_tls();
+	honest = connect_from(1);
+	say_hello();
+	silent = connect_from(1);
+	assert_int_equal(hand.town->worker->handshakes_answered.count, 1);
+	for (uint32_t i = 2; handshakes() < HANDSHAKES; i++)
+		hand_connect((uint8_t)(2 + i % 6));
+	hand_connect(2);
+	assert_true(is_there(&honest));
+	assert_true(is_there(&silent));
+	hand_connect(1);
+	assert_true(is_there(&honest));
+	assert_false(is_there(&silent));
+	hand_finish();
+}
+
 int
 main(void)
 {
@@ -187,6 +360,9 @@ main(void)
 		cmocka_unit_test(what_ends_gives_its_share_back),
 		cmocka_unit_test(a_body_leaves_when_its_answer_begins),
 		cmocka_unit_test(an_answer_that_loses_a_part_ends_and_is_billed_so_far),
+		cmocka_unit_test(half_heads_make_room_for_whole_ones_and_for_answers),
+		cmocka_unit_test(a_network_with_its_share_pushes_out_its_own),
+		cmocka_unit_test(who_has_said_nothing_leaves_first),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

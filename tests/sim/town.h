@@ -30,6 +30,7 @@
 #define TOWN_MOVES_MAX 8
 #define TOWN_BACKEND_PORT 9000
 #define TOWN_CONNS_MAX 128
+#define TOWN_NETWORKS 8 /* that clients over IPv4 may come from */
 #define TOWN_TEXT_BYTES_MAX (192 * 1024)
 #define TOWN_TRICKLE_BYTES 20 /* a second */
 
@@ -107,7 +108,10 @@ struct town_plan {
 	uint32_t client_count;
 	uint32_t request_count;
 	uint64_t start_ns;
+	uint32_t networks;    /* that clients come from, over IPv4 only; 0: one */
 	uint32_t per_source;  /* connections that the clients' network may have; 0: all */
+	uint32_t heads;       /* of the router; 0: as many as anybody needs */
+	uint32_t handshakes;  /* at once, at the router; 0: as many as there are */
 	/* routing */
 	enum shm_policy policy;
 	uint32_t pods;        /* at most TOWN_BACKENDS */

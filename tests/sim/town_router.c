@@ -157,9 +157,12 @@ fill_net(struct town *t, bool of_router, struct net_config *net)
 	net->ip.hash_key = t->plan.seed;
 	port->mac = macs[of_router ? 0 : 1];
 	port->mtu_bytes = 1500;
-	port->address_count = 1;
-	port->addresses[0].address = town_address(t, of_router);
-	port->addresses[0].prefix_bits = t->plan.is_v6 ? 64 : 120;
+	port->address_count = of_router || t->plan.networks == 0 ? 1 : t->plan.networks;
+	for (uint32_t i = 0; i < port->address_count; i++) {
+		port->addresses[i].address = town_address(t, of_router);
+		port->addresses[i].address.byte[14] += (uint8_t)i;
+		port->addresses[i].prefix_bits = t->plan.is_v6 ? 64 : 112;
+	}
 }
 
 static struct tcp *
@@ -241,6 +244,10 @@ router_open(struct town *t)
 	worker.times.connect_ns = 40 * NSEC_PER_SEC;
 	if (t->plan.per_source > 0)
 		worker.limits.per_source = t->plan.per_source;
+	if (t->plan.heads > 0)
+		worker.counts.heads = t->plan.heads;
+	if (t->plan.handshakes > 0)
+		worker.limits.handshakes = t->plan.handshakes;
 	worker.routing.retry_burst = t->plan.retry_burst;
 	worker.routing.eject_percent = t->plan.eject_percent;
 	/* Each move may take a pod away from a request. */

@@ -55,6 +55,31 @@ counts_up_to_the_most_and_down_again(void **state)
 	assert_false(sources_take(&s, v4(10, 0, 0, 3), 0));
 }
 
+/* They move with the network when another one's leaving moves its slot. */
+static void
+handshakes_are_the_networks_own(void **state)
+{
+	struct sources_slot slots[16] = { { 0 } };
+	struct sources s;
+
+	(void)state;
+	sources_init(&s, slots, 16, &key);
+	for (uint8_t n = 0; n < 8; n++) {
+		assert_true(sources_take(&s, v4(10, 0, n, 1), 2));
+		assert_int_equal(*sources_handshakes(&s, v4(10, 0, n, 1)), 0);
+		*sources_handshakes(&s, v4(10, 0, n, 1)) = n % 2;
+	}
+	for (uint8_t n = 0; n < 8; n += 2)
+		sources_give(&s, v4(10, 0, n, 1));
+	for (uint8_t n = 1; n < 8; n += 2) {
+		assert_int_equal(*sources_handshakes(&s, v4(10, 0, n, 9)), 1);
+		--*sources_handshakes(&s, v4(10, 0, n, 9));
+		sources_give(&s, v4(10, 0, n, 1));
+		assert_true(sources_take(&s, v4(10, 0, n, 1), 1));
+		assert_int_equal(*sources_handshakes(&s, v4(10, 0, n, 9)), 0);
+	}
+}
+
 #define CONNECTIONS 1000
 #define NETWORKS 700
 
@@ -108,6 +133,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_source_is_a_slash_24_or_a_slash_48),
 		cmocka_unit_test(counts_up_to_the_most_and_down_again),
+		cmocka_unit_test(handshakes_are_the_networks_own),
 		cmocka_unit_test(agrees_with_a_count_of_each),
 	};
 
