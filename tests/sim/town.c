@@ -471,8 +471,6 @@ judge_usage(struct town *t)
 				  records[i]);
 	if (atomic_load(&shm_balance(&t->shm, 0)->spent_nano) != sum)
 		town_fail(t, "the balance is not what the records say");
-	if (atomic_load(&shm_balance(&t->shm, 0)->held_nano) != 0)
-		town_fail(t, "a hold is left");
 }
 
 void
@@ -488,6 +486,10 @@ town_judge_pools(struct town *t)
 	for (uint32_t i = 0; i < TOWN_BACKENDS; i++)
 		if (atomic_load(&shm_pod_health(&t->shm, i)->in_flight) != 0)
 			town_fail(t, "pod %u still counts requests in flight", i);
+	for (uint32_t i = 0; i < w->account_capacity; i++)
+		if (atomic_load(&shm_balance(&t->shm, i)->in_flight) != 0 ||
+		    atomic_load(&shm_balance(&t->shm, i)->held_nano) != 0)
+			town_fail(t, "account %u still has a request in flight, or a hold", i);
 }
 
 void

@@ -1,0 +1,136 @@
+/* A request that a backend got has one usage record, however it ends; one that none got has none. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "hand.h"
+
+static const char front[] = "--b\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\ntown-model\r\n"
+			    "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nsound";
+#define FORM_BYTES 1000
+
+/* A form goes on when its model is known: the backend has the beginning of it. */
+static void
+begin_upload(void)
+{
+	struct town_plan plan = hand_plan();
+	char text[512];
+
+	plan.is_h2 = false;
+	hand_begin(&plan);
+	snprintf(text, sizeof(text),
+		 "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: edge\r\nauthorization: " HAND_KEY "\r\n"
+		 "content-type: multipart/form-data; boundary=b\r\ncontent-length: %d\r\n\r\n%s",
+		 FORM_BYTES, front);
+	hand_say(bytes_from_text(text));
+	hand_flush();
+	assert_int_equal(hand.town->worker->exchanges_used, 1);
+	assert_int_equal(hand.town->worker->upstreams_used, 1);
+	assert_int_equal(hand.town->spool.sequence, 0);
+}
+
+/* One record, of that outcome and status; nothing is held any more. */
+static void
+assert_recorded(enum usage_outcome outcome, uint16_t status)
+{
+	struct usage_record record;
+
+	assert_int_equal(hand.town->worker->exchanges_used, 0);
+	assert_int_equal(hand.town->spool.sequence, 1);
+	assert_int_equal(spool_read(hand.town->spool_memory, 0, &record), ERR_OK);
+	assert_int_equal(record.outcome, outcome);
+	assert_int_equal(record.status, status);
+	assert_int_equal(atomic_load(&shm_balance(&hand.town->shm, 0)->held_nano), 0);
+	assert_int_equal(atomic_load(&shm_balance(&hand.town->shm, 0)->spent_nano), record.cost_nano);
+	hand_finish();
+	/* The end of the town adds none. */
+}
+
+static void
+a_form_that_breaks_on_its_way_is_on_record(void **state)
+{
+	(void)state;
+	begin_upload();
+	hand_say(BYTES_LITERAL("\r\n--b and more\r\n"));
+	hand_flush();
+	assert_memory_equal(hand.client->in, "HTTP/1.1 400", 12);
+	assert_recorded(USAGE_CLIENT_ABORT, 400);
+}
+
+static void
+a_form_that_stops_on_its_way_is_on_record(void **state)
+{
+	(void)state;
+	begin_upload();
+	hand_go(100 * SEC);
+	assert_null(hand.client);
+	assert_recorded(USAGE_CLIENT_ABORT, 0);
+}
+
+/* So slowly that it is the whole of it that takes too long, and never a piece. */
+static void
+a_form_that_trickles_is_on_record(void **state)
+{
+	(void)state;
+	begin_upload();
+	for (int i = 0; i < 60 && hand.client != NULL; i++) {
+		hand_say(BYTES_LITERAL("x"));
+		hand_go(SEC);
+	}
+	assert_null(hand.client);
+	assert_recorded(USAGE_CLIENT_ABORT, 0);
+}
+
+static void
+a_form_whose_client_leaves_is_on_record(void **state)
+{
+	(void)state;
+	begin_upload();
+	hand_leave(true);
+	hand_go(SEC);
+	assert_recorded(USAGE_CLIENT_ABORT, 0);
+}
+
+/* What is refused before, or never comes whole, went nowhere. */
+static void
+what_no_backend_got_is_not_on_record(void **state)
+{
+	static const char *const bodies[] = { "{\"model\":\"town-model\",\"messages\":[", "{]", "" };
+
+	(void)state;
+	for (size_t k = 0; k < COUNT_OF(bodies); k++) {
+		struct town_plan plan = hand_plan();
+		char text[512];
+
+		plan.is_h2 = false;
+		hand_begin(&plan);
+		snprintf(text, sizeof(text),
+			 "POST /v1/chat/completions HTTP/1.1\r\nhost: edge\r\nauthorization: " HAND_KEY "\r\n"
+			 "content-length: 100\r\n\r\n%s",
+			 bodies[k]);
+		hand_say(bytes_from_text(text));
+		hand_go(100 * SEC);
+		assert_int_equal(hand.backend.requests, 0);
+		assert_int_equal(hand.town->spool.sequence, 0);
+		hand_finish();
+	}
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_form_that_breaks_on_its_way_is_on_record),
+		cmocka_unit_test(a_form_that_stops_on_its_way_is_on_record),
+		cmocka_unit_test(a_form_that_trickles_is_on_record),
+		cmocka_unit_test(a_form_whose_client_leaves_is_on_record),
+		cmocka_unit_test(what_no_backend_got_is_not_on_record),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
