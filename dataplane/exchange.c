@@ -582,13 +582,10 @@ note_busy(struct worker *w, struct exchange *x)
 	x->pause_ns = 0;
 }
 
-void
-exchange_try_failed(struct worker *w, struct exchange *x, enum try_end how)
+/* How it ended, for the pod's account and for the refusal if no other try follows. */
+static void
+note_end(struct worker *w, struct exchange *x, enum try_end how, bool was_race)
 {
-	bool was_race;
-
-	CHECK(x->upstream != NULL);
-	was_race = is_race(w, x, how);
 	if (how != TRY_STOPPED)
 		worker_count(w, COUNTER_UPSTREAM_FAILURES);
 	route_report(w, x, was_race ? ROUTE_NEUTRAL : outcome_of(x, how), x->pause_ns);
@@ -599,22 +596,38 @@ exchange_try_failed(struct worker *w, struct exchange *x, enum try_end how)
 			   (how == TRY_RESET && !was_race);
 	if (how == TRY_BUSY)
 		note_busy(w, x);
+}
+
+/* What the next try may be. A race is no try of the pod, and free: each kept connection stands for a good answer,
+ * so that there are no more of these than of those. */
+static void
+note_try(struct worker *w, struct exchange *x, bool was_race)
+{
+	if (!was_race) {
+		x->tried[x->tried_count++] = x->pod_entry;
+		return;
+	}
+	worker_count(w, COUNTER_UPSTREAM_STALE);
+	x->tries--;
+	x->next_is_paid = true;
+	x->last_resort_used = false;
+}
+
+void
+exchange_try_failed(struct worker *w, struct exchange *x, enum try_end how)
+{
+	bool was_race;
+
+	CHECK(x->upstream != NULL);
+	was_race = is_race(w, x, how);
+	note_end(w, x, how, was_race);
 	drop_upstream(w, x);
 	timer_cancel(&w->timers, &x->timer);
 	if (x->answered) {
 		relay_cut(w, x);
 		return;
 	}
-	if (was_race) {
-		/* No try of the pod, and free: each kept connection stands for a good answer, so that there are no
-		 * more of these than of those. */
-		worker_count(w, COUNTER_UPSTREAM_STALE);
-		x->tries--;
-		x->next_is_paid = true;
-		x->last_resort_used = false;
-	} else {
-		x->tried[x->tried_count++] = x->pod_entry;
-	}
+	note_try(w, x, was_race);
 	if (x->admission.never_resend && x->any_sent) {
 		/* Whatever it did with the request, it was asked once. */
 		x->backend_spoke = true;

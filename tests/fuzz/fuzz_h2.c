@@ -66,19 +66,20 @@ next_frame(struct bytes *frames, struct bytes *frame)
 	return true;
 }
 
-/* In rising order, as nobody may open them otherwise (RFC 9113 5.1.1). */
+/* In rising order, as nobody may open them otherwise (RFC 9113 5.1.1). The last frame may be torn: what came of its
+ * block can be enough to refuse it. */
 static void
 open_streams(struct bytes said)
 {
-	struct bytes frame;
-
 	stream_count = 0;
-	while (next_frame(&said, &frame)) {
-		uint32_t id = h2frame_stream(frame.ptr) & INT32_MAX;
+	while (said.len >= H2FRAME_HEAD_BYTES) {
+		uint32_t id = h2frame_stream(said.ptr) & INT32_MAX;
+		size_t n = H2FRAME_HEAD_BYTES + h2frame_len(said.ptr);
 
-		if (frame.ptr[3] == H2FRAME_HEADERS && (id & 1) &&
+		if (said.ptr[3] == H2FRAME_HEADERS && (id & 1) &&
 		    (stream_count == 0 || id > streams[stream_count - 1].id))
 			streams[stream_count++] = (struct stream){ .id = id, .told_bytes = UINT64_MAX };
+		bytes_advance(&said, n < said.len ? n : said.len);
 	}
 }
 
