@@ -231,8 +231,8 @@ uint64_t world_step(struct world *w);
 /* The same hosts, and what the plan now says of links and pairs. */
 void world_go_on(struct world *w);
 
-/* One world for so many real minutes, faults come and go. */
-int soak_run(uint64_t seed, uint32_t minutes);
+/* One world for so many real seconds, faults come and go. */
+int soak_run(uint64_t seed, uint32_t seconds);
 /* Idle connections for so many virtual days. */
 int idle_run(uint64_t seed, uint32_t days);
 

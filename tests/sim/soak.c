@@ -94,7 +94,7 @@ check_gauges(const struct world *w)
 }
 
 int
-soak_run(uint64_t seed, uint32_t minutes)
+soak_run(uint64_t seed, uint32_t seconds)
 {
 	struct world *w = &world;
 	double start_s = seeds_clock_s();
@@ -108,7 +108,7 @@ soak_run(uint64_t seed, uint32_t minutes)
 	plan_make(&w->plan, seed);
 	world_open(w);
 	begin_ns = w->start_ns;
-	printf("soak, seed %" PRIu64 ", %u minutes\n", seed, minutes);
+	printf("soak, seed %" PRIu64 ", %u seconds\n", seed, seconds);
 	fflush(stdout);
 	for (;; rounds++) {
 		double now_s = seeds_clock_s();
@@ -124,14 +124,14 @@ soak_run(uint64_t seed, uint32_t minutes)
 			sim_fail(w, "round %" PRIu64 ": %" PRIu64 " bytes are allocated, and %" PRIu64 " were",
 				 rounds, lent, allocated);
 		}
-		if (now_s >= told_s + 60 || now_s >= start_s + 60.0 * minutes) {
+		if (now_s >= told_s + 60 || now_s >= start_s + seconds) {
 			told_s = now_s;
 			printf("%5.1f min: %" PRIu64 " rounds, %" PRIu64 " segments, %.1f virtual days, "
 			       "%.1f MiB resident\n", (now_s - start_s) / 60, rounds, w->segments,
 			       days(w->now_ns - begin_ns), (double)resident_bytes() / MIB);
 			fflush(stdout);
 		}
-		if (rounds > ROUNDS_WARM && now_s >= start_s + 60.0 * minutes)
+		if (rounds > ROUNDS_WARM && now_s >= start_s + seconds)
 			break;
 		plan_again(&w->plan, prng_next(&w->prng));
 		world_go_on(w);

@@ -1,7 +1,7 @@
 /*
  * tcp_sim: TCP engines against a bad network, seed by seed (support/seeds.h has the command line), or
  *
- *   tcp_sim --soak-minutes N [--seed S]    one world for so many real minutes
+ *   tcp_sim --soak-seconds N [--seed S]    one world for so many real seconds
  *   tcp_sim --idle-days N [--seed S]       connections that say nothing for so many virtual days
  */
 #include <inttypes.h>
@@ -27,20 +27,20 @@ number(const char *text)
 int
 main(int argc, char **argv)
 {
-	bool soaks = argc > 1 && strcmp(argv[1], "--soak-minutes") == 0;
+	bool soaks = argc > 1 && strcmp(argv[1], "--soak-seconds") == 0;
 	bool idles = argc > 1 && strcmp(argv[1], "--idle-days") == 0;
 	uint64_t seed = 1;
 	uint64_t length;
 
 	if (argc == 2 && strcmp(argv[1], "--help") == 0)
-		printf("Usage: %s --soak-minutes N | --idle-days N, [--seed S]\n", argv[0]);
+		printf("Usage: %s --soak-seconds N | --idle-days N, [--seed S]\n", argv[0]);
 	if (!soaks && !idles)
 		return seeds_main(argc, argv, world_run);
 	if (argc == 5 && strcmp(argv[3], "--seed") == 0)
 		seed = number(argv[4]);
 	length = argc == 3 || argc == 5 ? number(argv[2]) : 0;
 	if (length == 0 || seed == 0) {
-		fprintf(stderr, "Usage: %s --soak-minutes N | --idle-days N, [--seed S]\n", argv[0]);
+		fprintf(stderr, "Usage: %s --soak-seconds N | --idle-days N, [--seed S]\n", argv[0]);
 		return 2;
 	}
 	return soaks ? soak_run(seed, (uint32_t)length) : idle_run(seed, (uint32_t)length);
