@@ -21,6 +21,10 @@
 /* How often a stalled answer is looked at, as parts of the stall time. */
 #define STALL_LOOKS 4
 
+/* States as a set: between the handshake and the end, of HTTP/1.1; all but FREE. */
+#define LIVE_H1 (1u << CLIENT_HEAD | 1u << CLIENT_BODY | 1u << CLIENT_WAIT | 1u << CLIENT_DRAIN)
+#define LIVE (((1u << CLIENT_STATE_COUNT) - 1) & ~(1u << CLIENT_FREE))
+
 static uint32_t
 client_index(const struct worker *w, const struct client *c)
 {
@@ -76,14 +80,32 @@ handshake_ended(struct worker *w, struct client *c)
 	--*sources_handshakes(&w->sources, c->source);
 }
 
-void
-client_set_state(struct worker *w, struct client *c, enum client_state state, uint64_t timer_after_ns)
+/* The only writer of the state. */
+static void
+set_state(struct worker *w, struct client *c, enum client_state state)
 {
-	CHECK(c->state != CLIENT_FREE || state == CLIENT_HANDSHAKE || state == CLIENT_HEAD ||
-	      state == CLIENT_H2);
+	static const uint32_t before[CLIENT_STATE_COUNT] = {
+		[CLIENT_FREE] = LIVE,
+		[CLIENT_HANDSHAKE] = 1u << CLIENT_FREE,
+		[CLIENT_HEAD] = LIVE_H1 | 1u << CLIENT_FREE | 1u << CLIENT_HANDSHAKE,
+		[CLIENT_BODY] = 1u << CLIENT_HEAD,
+		[CLIENT_WAIT] = LIVE_H1,
+		[CLIENT_H2] = 1u << CLIENT_FREE | 1u << CLIENT_HANDSHAKE,
+		[CLIENT_DRAIN] = LIVE_H1,
+		[CLIENT_LINGER] = LIVE,
+		[CLIENT_ABORTING] = LIVE,
+	};
+
+	CHECK(before[state] & 1u << c->state);
 	if (c->state == CLIENT_HANDSHAKE)
 		handshake_ended(w, c);
 	c->state = state;
+}
+
+void
+client_set_state(struct worker *w, struct client *c, enum client_state state, uint64_t timer_after_ns)
+{
+	set_state(w, c, state);
 	client_set_timer(w, c, timer_after_ns);
 }
 
@@ -248,12 +270,10 @@ release(struct worker *w, struct client *c)
 	pkt_free(c->received);
 	c->received = NULL;
 	client_put_head(w, c);
-	if (c->state == CLIENT_HANDSHAKE)
-		handshake_ended(w, c);
+	set_state(w, c, CLIENT_FREE);
 	worker_count(w, COUNTER_CLIENTS_CLOSED);
 	sources_give(&w->sources, c->source);
 	/* On the ready list the object is still linked; run_ready() returns it to the pool. */
-	c->state = CLIENT_FREE;
 	if (!c->is_ready)
 		worker_client_put(w, c);
 }

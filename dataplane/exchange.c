@@ -45,10 +45,20 @@ exchange_time_ns(uint32_t target_ms, uint64_t configured_ns)
 	return target_ms > 0 ? target_ms * NSEC_PER_MSEC : configured_ns;
 }
 
-static void
-set_state(struct exchange *x, enum exchange_state state)
+void
+exchange_set_state(struct exchange *x, enum exchange_state state)
 {
-	CHECK(state < EXCHANGE_STATE_COUNT && x->state != EXCHANGE_FREE);
+	static const uint32_t before[EXCHANGE_STATE_COUNT] = {
+		[EXCHANGE_FREE] = 1u << EXCHANGE_BODY | 1u << EXCHANGE_CONNECT | 1u << EXCHANGE_HEAD |
+				  1u << EXCHANGE_RELAY,
+		[EXCHANGE_BODY] = 1u << EXCHANGE_FREE,
+		/* Again while nothing was answered. */
+		[EXCHANGE_CONNECT] = 1u << EXCHANGE_BODY | 1u << EXCHANGE_CONNECT | 1u << EXCHANGE_HEAD,
+		[EXCHANGE_HEAD] = 1u << EXCHANGE_CONNECT,
+		[EXCHANGE_RELAY] = 1u << EXCHANGE_HEAD,
+	};
+
+	CHECK(before[state] & 1u << x->state);
 	x->state = state;
 }
 
@@ -125,7 +135,7 @@ exchange_open(struct worker *w, struct stream *s, const struct admission *admiss
 	w->exchanges_used++;
 	x->stream = s;
 	s->exchange = x;
-	x->state = EXCHANGE_BODY;
+	exchange_set_state(x, EXCHANGE_BODY);
 	x->admission = *admission;
 	x->method = request->method;
 	x->body = BODY_OF_REQUEST(share);
@@ -223,7 +233,7 @@ exchange_close(struct worker *w, struct exchange *x)
 	body_clear(&w->bodies, &x->body);
 	body_clear(&w->bodies, &x->event);
 	body_clear(&w->bodies, &x->kept);
-	x->state = EXCHANGE_FREE;
+	exchange_set_state(x, EXCHANGE_FREE);
 	x->next_free = w->exchange_free;
 	w->exchange_free = x;
 	w->exchanges_used--;
@@ -357,7 +367,7 @@ try_next(struct worker *w, struct exchange *x, bool fresh_only)
 		x->pod_id = pick.pod.pod_id;
 		x->region = pick.region;
 		x->holds_probe = pick.is_probe;
-		set_state(x, EXCHANGE_CONNECT);
+		exchange_set_state(x, EXCHANGE_CONNECT);
 		if (request_plan(x, &pick))
 			x->upstream = upstream_get(w, x, pick.pod_entry, &pick.pod, fresh_only);
 		if (x->upstream == NULL) {
@@ -641,7 +651,7 @@ exchange_try_failed(struct worker *w, struct exchange *x, enum try_end how)
 void
 exchange_connected(struct worker *w, struct exchange *x)
 {
-	set_state(x, EXCHANGE_HEAD);
+	exchange_set_state(x, EXCHANGE_HEAD);
 	x->try_sent_at_ns = w->now_ns;
 	wait_for_head(w, x);
 	if (!request_begin(w, x)) {

@@ -156,6 +156,9 @@ void exchange_resume(struct worker *w, struct exchange *x);
 /* Lets go of everything; the stream's pointer is cleared. */
 void exchange_close(struct worker *w, struct exchange *x);
 
+/* The only writer of the state; CHECKs that it may follow. For relay.c, when the answer's head has come. */
+void exchange_set_state(struct exchange *x, enum exchange_state state);
+
 void exchange_timer_expired(struct worker *w, struct exchange *x);
 
 /* The next look at the exchange: at at_ns, or when the whole request has taken too long. */

@@ -195,7 +195,7 @@ begin_answer(struct worker *w, struct exchange *x, const struct h1_response *res
 		return false;
 	}
 	route_report(w, x, outcome_of(response->status), pause_of(&response->head));
-	x->state = EXCHANGE_RELAY;
+	exchange_set_state(x, EXCHANGE_RELAY);
 	x->answered = true;
 	x->status = response->status;
 	x->first_byte_at_ns = w->now_ns;

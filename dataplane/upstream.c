@@ -74,6 +74,20 @@ idle_remove(struct worker *w, struct upstream *u)
 	w->upstreams_idle--;
 }
 
+static void
+set_state(struct upstream *u, enum upstream_state state)
+{
+	static const uint32_t before[UPSTREAM_STATE_COUNT] = {
+		[UPSTREAM_FREE] = 1u << UPSTREAM_CONNECTING | 1u << UPSTREAM_BUSY | 1u << UPSTREAM_IDLE,
+		[UPSTREAM_CONNECTING] = 1u << UPSTREAM_FREE,
+		[UPSTREAM_BUSY] = 1u << UPSTREAM_CONNECTING | 1u << UPSTREAM_IDLE,
+		[UPSTREAM_IDLE] = 1u << UPSTREAM_BUSY,
+	};
+
+	CHECK(before[state] & 1u << u->state);
+	u->state = state;
+}
+
 /* --- begin and end ------------------------------------------------------------------ */
 
 /* Everything but the TCP connection, which the caller has ended. */
@@ -87,6 +101,7 @@ release(struct worker *w, struct upstream *u)
 	timer_cancel(&w->timers, &u->timer);
 	worker_head_put(w, u->head);
 	pkt_free(u->received);
+	set_state(u, UPSTREAM_FREE);
 	memset(u, 0, sizeof(*u));
 	u->pod_next = w->upstream_free;
 	w->upstream_free = u;
@@ -153,7 +168,7 @@ connect_new(struct worker *w, uint32_t pod_entry, const struct shm_pod *pod)
 		w->upstreams_used--;
 		return NULL;
 	}
-	u->state = UPSTREAM_CONNECTING;
+	set_state(u, UPSTREAM_CONNECTING);
 	u->fresh = true;
 	u->pod_entry = pod_entry;
 	u->pod_id = pod->pod_id;
@@ -176,7 +191,7 @@ upstream_get(struct worker *w, struct exchange *x, uint32_t pod_entry, const str
 	if (u != NULL) {
 		idle_remove(w, u);
 		timer_cancel(&w->timers, &u->timer);
-		u->state = UPSTREAM_BUSY;
+		set_state(u, UPSTREAM_BUSY);
 		worker_count(w, COUNTER_UPSTREAM_REUSED);
 	} else {
 		u = connect_new(w, pod_entry, pod);
@@ -206,7 +221,7 @@ upstream_put(struct worker *w, struct upstream *u)
 		return;
 	}
 	leave_pod(w, u);
-	u->state = UPSTREAM_IDLE;
+	set_state(u, UPSTREAM_IDLE);
 	u->fresh = false;
 	idle_insert(w, u);
 	u->timer.kind = TIMER_UPSTREAM;
@@ -284,7 +299,7 @@ upstream_event(struct worker *w, struct upstream *u, const struct tcp_event *eve
 	if (event->bits & TCP_EVENT_EOF)
 		u->eof = true;
 	if (event->bits & TCP_EVENT_CONNECTED) {
-		u->state = UPSTREAM_BUSY;
+		set_state(u, UPSTREAM_BUSY);
 		exchange_connected(w, x);
 	} else if (event->bits & TCP_EVENT_WRITABLE) {
 		exchange_writable(w, x);

@@ -19,7 +19,13 @@
  * Owner: the worker; lent to one exchange. Memory: a fixed pool; when it is full, the longest idle
  * connection of any pod is closed to make room.
  */
-enum upstream_state { UPSTREAM_FREE, UPSTREAM_CONNECTING, UPSTREAM_BUSY, UPSTREAM_IDLE };
+enum upstream_state {
+	UPSTREAM_FREE,
+	UPSTREAM_CONNECTING,
+	UPSTREAM_BUSY,
+	UPSTREAM_IDLE,
+	UPSTREAM_STATE_COUNT
+};
 
 struct exchange;
 struct head_buffer;

@@ -230,7 +230,7 @@ worker_client_get(struct worker *w)
 void
 worker_client_put(struct worker *w, struct client *c)
 {
-	c->state = CLIENT_FREE;
+	CHECK(c->state == CLIENT_FREE);
 	c->next = w->client_free;
 	w->client_free = c;
 	w->clients_used--;
