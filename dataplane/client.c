@@ -41,14 +41,14 @@ client_set_timer(struct worker *w, struct client *c, uint64_t after_ns)
 /* --- lines --------------------------------------------------------------------------- */
 
 static void
-line_join(struct client_line *line, struct client *c)
+line_join(struct client_line *line, enum client_line_kind kind, struct client *c)
 {
-	CHECK(c->line == NULL);
-	c->line = line;
-	c->later = NULL;
-	c->earlier = line->newest;
-	if (c->earlier != NULL)
-		c->earlier->later = c;
+	struct client_place *place = &c->place[kind];
+
+	CHECK(place->line == NULL);
+	*place = (struct client_place){ .line = line, .earlier = line->newest };
+	if (place->earlier != NULL)
+		place->earlier->place[kind].later = c;
 	else
 		line->oldest = c;
 	line->newest = c;
@@ -56,27 +56,28 @@ line_join(struct client_line *line, struct client *c)
 }
 
 static void
-line_leave(struct client *c)
+line_leave(enum client_line_kind kind, struct client *c)
 {
-	struct client_line *line = c->line;
+	struct client_place *place = &c->place[kind];
+	struct client_line *line = place->line;
 
 	CHECK(line != NULL && line->count > 0);
-	if (c->earlier != NULL)
-		c->earlier->later = c->later;
+	if (place->earlier != NULL)
+		place->earlier->place[kind].later = place->later;
 	else
-		line->oldest = c->later;
-	if (c->later != NULL)
-		c->later->earlier = c->earlier;
+		line->oldest = place->later;
+	if (place->later != NULL)
+		place->later->place[kind].earlier = place->earlier;
 	else
-		line->newest = c->earlier;
-	c->line = NULL;
+		line->newest = place->earlier;
+	*place = (struct client_place){ 0 };
 	line->count--;
 }
 
 static void
 handshake_ended(struct worker *w, struct client *c)
 {
-	line_leave(c);
+	line_leave(LINE_OF_HOLDERS, c);
 	--*sources_handshakes(&w->sources, c->source);
 }
 
@@ -124,6 +125,28 @@ client_make_ready(struct worker *w, struct client *c)
 	w->ready_count++;
 }
 
+/* GOAWAY was said, or nothing can be. */
+static void
+end_h2(struct worker *w, struct client *c)
+{
+	if (c->place[LINE_OF_STRANGERS].line != NULL)
+		line_leave(LINE_OF_STRANGERS, c);
+	h2_close(w, c);
+	client_end(w, c);
+}
+
+/* HTTP/2's memory is scarce: of those who have shown no valid key the one that came first leaves. */
+static void
+dismiss_stranger(struct worker *w)
+{
+	struct client *c = w->strangers.oldest;
+
+	if (c == NULL)
+		return;
+	h2_dismiss(w, c);
+	end_h2(w, c);
+}
+
 /* The version of HTTP is what ALPN settled (RFC 7301), or what a clear-text listener speaks. */
 static void
 begin_http(struct worker *w, struct client *c, struct bytes protocol)
@@ -134,8 +157,21 @@ begin_http(struct worker *w, struct client *c, struct bytes protocol)
 	}
 	c->progress_at_ns = w->now_ns;
 	client_set_state(w, c, CLIENT_H2, H2_LOOK_NS);
-	c->broken = !h2_open(w, c);
+	if (!h2_open(w, c)) {
+		dismiss_stranger(w);
+		c->broken = !h2_open(w, c);
+	}
+	if (!c->broken)
+		line_join(&w->strangers, LINE_OF_STRANGERS, c);
 	client_make_ready(w, c);
+}
+
+void
+client_is_known(struct client *c)
+{
+	c->is_known = true;
+	if (c->place[LINE_OF_STRANGERS].line != NULL)
+		line_leave(LINE_OF_STRANGERS, c);
 }
 
 /* --- begin and end ------------------------------------------------------------------ */
@@ -146,7 +182,7 @@ oldest_of(const struct client_line *line, uint64_t source)
 {
 	struct client *c = line->oldest;
 
-	for (uint32_t i = 0; c != NULL && c->source != source; c = c->later)
+	for (uint32_t i = 0; c != NULL && c->source != source; c = c->place[LINE_OF_HOLDERS].later)
 		if (++i == HANDSHAKE_LOOKS_MAX)
 			return NULL;
 	return c;
@@ -179,7 +215,7 @@ handshake_begun(struct worker *w, struct client *c)
 			return false;
 		client_abort(w, other);
 	}
-	line_join(&w->handshakes_silent, c);
+	line_join(&w->handshakes_silent, LINE_OF_HOLDERS, c);
 	++*sources_handshakes(&w->sources, c->source);
 	return true;
 }
@@ -258,6 +294,8 @@ static void
 release(struct worker *w, struct client *c)
 {
 	stream_cancel(w, &c->stream);
+	if (c->place[LINE_OF_STRANGERS].line != NULL)
+		line_leave(LINE_OF_STRANGERS, c);
 	if (c->h2 != NULL)
 		h2_close(w, c);
 	if (w->stage.owner == c) {
@@ -306,7 +344,7 @@ client_take_head(struct worker *w, struct client *c)
 	}
 	c->head = worker_head_get(w);
 	if (c->head != NULL)
-		line_join(&w->client_heads, c);
+		line_join(&w->client_heads, LINE_OF_HOLDERS, c);
 	return c->head != NULL;
 }
 
@@ -315,7 +353,7 @@ client_put_head(struct worker *w, struct client *c)
 {
 	if (c->head == NULL)
 		return;
-	line_leave(c);
+	line_leave(LINE_OF_HOLDERS, c);
 	worker_head_put(w, c->head);
 	c->head = NULL;
 }
@@ -628,9 +666,9 @@ step_handshake(struct worker *w, struct client *c)
 
 	use_wire(w, c, offered - in.len);
 	send_wire(w, c, bytes_make(out.ptr, out.used));
-	if (out.used > 0 && c->line == &w->handshakes_silent) {
-		line_leave(c);
-		line_join(&w->handshakes_answered, c);
+	if (out.used > 0 && c->place[LINE_OF_HOLDERS].line == &w->handshakes_silent) {
+		line_leave(LINE_OF_HOLDERS, c);
+		line_join(&w->handshakes_answered, LINE_OF_HOLDERS, c);
 	}
 	switch (verdict) {
 	case ERR_OK:
@@ -686,14 +724,6 @@ is_stalled(struct worker *w, struct client *c)
 }
 
 /* --- HTTP/2 ---------------------------------------------------------------------------------- */
-
-/* GOAWAY was said, or nothing can be. */
-static void
-end_h2(struct worker *w, struct client *c)
-{
-	h2_close(w, c);
-	client_end(w, c);
-}
 
 static enum client_step
 step_h2(struct worker *w, struct client *c)

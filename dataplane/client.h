@@ -48,6 +48,12 @@ struct client_line {
 	uint32_t count;
 };
 
+enum client_line_kind {
+	LINE_OF_HOLDERS, /* of a handshake's, then of a head's place */
+	LINE_OF_STRANGERS, /* over HTTP/2: no request of theirs had a valid key */
+	CLIENT_LINES
+};
+
 struct client {
 	tcp_conn_t conn;
 	struct tls_conn *tls; /* NULL on a clear-text listener */
@@ -56,14 +62,17 @@ struct client {
 	struct stream stream; /* of HTTP/1.1 */
 	struct h2 *h2;        /* NULL: HTTP/1.1 */
 	struct client *next; /* in the free list or the ready list */
-	struct client_line *line; /* where it stands: of handshakes, or of heads; NULL: nowhere */
-	struct client *later;
-	struct client *earlier;
+	struct client_place {
+		struct client_line *line; /* NULL: in none of this kind */
+		struct client *later;
+		struct client *earlier;
+	} place[CLIENT_LINES];
 	uint64_t source; /* its network (limit/sources.h) */
 	enum client_state state;
 	bool is_ready;   /* on the ready list */
 	bool eof;        /* the peer sent FIN or close_notify */
 	bool broken;     /* output was lost for want of a packet: reset at the end of this turn */
+	bool is_known;   /* some request of it had a valid key */
 	bool starved;    /* others have the descriptors that it needs: the timer looks again */
 	bool close_after; /* the answer under way says Connection: close */
 	bool owes_continue; /* the client waits for 100 before it sends its body */
@@ -111,6 +120,9 @@ void client_cut(struct worker *w, struct client *c);
 
 /* Resets the connection now; cancels the exchange; frees all that is held. */
 void client_abort(struct worker *w, struct client *c);
+
+/* A request of it had a valid key. */
+void client_is_known(struct client *c);
 
 /* --- for h1_server.c and h2.c ----------------------------------------------------------- */
 

@@ -19,11 +19,13 @@
 #include "tls/arena.h"
 
 CHECK_STATIC(H2_HEAD_MEMORY_BYTES <= HEAD_BUFFER_BYTES, "a head of HTTP/2 fits where one of HTTP/1.1 does");
+/* How long an answer of ours, which a client need not have paid for, waits for its window. */
+#define OURS_NS (5 * NSEC_PER_SEC)
 /* Streams that get room in one turn; the rest in the next. */
 #define RESUMED_MAX 128
 
-/* Whether so many eighths of everybody's memory are in use: the last quarter is for connections that are there,
- * the last eighth for streams that are. */
+/* Whether so many eighths of everybody's memory are in use: up to five there are new connections, up to six new
+ * streams of strangers, up to seven those of clients with a key; the last is for what is there already. */
 static bool
 is_used_to(const struct h2_shared *shared, uint32_t eighths)
 {
@@ -217,6 +219,15 @@ is_request(const nghttp2_frame *frame)
 	return frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST;
 }
 
+/* Whether there may be one more stream: a stranger has fewer, and none of what is left for those with a key. */
+static bool
+may_begin(const struct h2 *h)
+{
+	if (h->client->is_known)
+		return !is_used_to(h->shared, 7);
+	return !is_used_to(h->shared, 6) && h->streams < h->shared->limits.streams_unauthenticated;
+}
+
 static int
 begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
@@ -231,7 +242,7 @@ begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_d
 		return 0;
 	/* A head that nghttp2 has refused on its way is not ended; its stream is being reset. */
 	h->begun = NULL;
-	s = is_used_to(h->shared, 7) ? NULL : stream_new(h, frame->hd.stream_id);
+	s = may_begin(h) ? stream_new(h, frame->hd.stream_id) : NULL;
 	if (s == NULL || (c->head == NULL && !client_take_head(w, c))) {
 		if (s != NULL) {
 			worker_count_verdict(w, ERR_HEADS_FULL);
@@ -484,7 +495,7 @@ begin_session(struct h2 *h)
 bool
 h2_open(struct worker *w, struct client *c)
 {
-	struct h2 *h = is_used_to(w->h2, 6) ? NULL : arena_alloc(w->h2->arena, sizeof(*h));
+	struct h2 *h = is_used_to(w->h2, 5) ? NULL : arena_alloc(w->h2->arena, sizeof(*h));
 
 	if (h == NULL) {
 		worker_count_verdict(w, ERR_H2_MEMORY);
@@ -504,6 +515,14 @@ h2_open(struct worker *w, struct client *c)
 	}
 	h2_close(w, c);
 	return false;
+}
+
+void
+h2_dismiss(struct worker *w, struct client *c)
+{
+	worker_count_verdict(w, ERR_H2_MEMORY);
+	leave(c->h2);
+	h2_output(w, c->h2);
 }
 
 void
@@ -675,7 +694,7 @@ look_at_stream(struct worker *w, struct h2 *h, struct h2_stream *s)
 	    s->taken_bytes - s->seen_bytes >= h->shared->limits.progress_bytes) {
 		s->seen_bytes = s->taken_bytes;
 		s->progress_at_ns = w->now_ns;
-	} else if (w->now_ns - s->progress_at_ns >= times->h2_window_ns) {
+	} else if (w->now_ns - s->progress_at_ns >= (s->is_ours ? OURS_NS : times->h2_window_ns)) {
 		worker_count_verdict(w, ERR_CLIENT_STALLED);
 		h2_reset(h, s->id, NGHTTP2_CANCEL);
 	}

@@ -31,6 +31,7 @@ struct h2_limits {
 	/* of one connection */
 	uint64_t connection_bytes; /* of the arena */
 	uint32_t streams;          /* at once */
+	uint32_t streams_unauthenticated; /* before a request of it had a valid key */
 	uint32_t stream_window_bytes;     /* of a stream's request body (RFC 9113 6.9.2) */
 	uint32_t connection_window_bytes; /* of all of them */
 	uint32_t frame_bytes;             /* longest payload of a frame (RFC 9113 6.5.2) */
@@ -49,6 +50,9 @@ uint64_t h2_shared_bytes_used(const struct h2_shared *shared);
 
 /* Sets c->h2 and queues our SETTINGS. False: no memory. */
 bool h2_open(struct worker *w, struct client *c);
+
+/* Says GOAWAY, for want of memory; h2_close() follows. */
+void h2_dismiss(struct worker *w, struct client *c);
 
 /* Cancels what runs, frees all. */
 void h2_close(struct worker *w, struct client *c);

@@ -105,6 +105,7 @@ h2_put_head(struct worker *w, struct stream *stream, struct h1_writer *lines, ui
 	split_lines(lines, fields, &count);
 	s->progress_at_ns = w->now_ns;
 	s->has_head = true;
+	s->is_ours = stream->exchange == NULL && !stream->listing;
 	result = nghttp2_submit_response(h->session, s->id, fields, count, has_payload ? &provider : NULL);
 	CHECK(result == 0 || result == NGHTTP2_ERR_NOMEM);
 	if (result != 0) {

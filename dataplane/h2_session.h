@@ -20,6 +20,7 @@ struct h2_stream {
 	bool closed;     /* nghttp2 has forgotten it */
 	bool body_done;  /* END_STREAM came */
 	bool has_head;   /* the answer's was put */
+	bool is_ours;    /* no backend's answer, nor a list: a refusal, mostly */
 	bool deferred;   /* nghttp2 waits for more payload */
 	bool ended;      /* no more payload comes: END_STREAM behind it */
 	bool cut;        /* no more payload comes: a reset behind it */

@@ -136,9 +136,9 @@ models_list(struct worker *w, struct stream *s, const struct admission *admissio
 
 	h1_emit_field(&writer, BYTES_LITERAL("content-type"), BYTES_LITERAL("application/json"));
 	answer_fields(w, &writer, admission, BYTES_NONE);
+	s->listing = true;
 	stream_head_end(w, s, &writer, STREAM_BYTES_UNKNOWN);
 	stream_payload(w, s, BYTES_LITERAL("{\"object\":\"list\",\"data\":["));
-	s->listing = true;
 	s->listing_models = 0;
 	s->listing_instances = 0;
 	s->listing_account = admission->account_entry;

@@ -91,6 +91,7 @@ h2_of(const struct config *config)
 		.bytes = !offered ? 0 : bytes < H2_BYTES_MIN ? H2_BYTES_MIN : bytes,
 		.connection_bytes = config->http2.connection_bytes,
 		.streams = config->http2.streams,
+		.streams_unauthenticated = config->http2.streams_unauthenticated,
 		.stream_window_bytes = (uint32_t)config->http2.stream_window_bytes,
 		.connection_window_bytes = (uint32_t)config->http2.connection_window_bytes,
 		.frame_bytes = (uint32_t)config->http2.frame_bytes,

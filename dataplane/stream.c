@@ -13,10 +13,14 @@ stream_request(struct worker *w, struct stream *s, const struct h1_request *requ
 {
 	struct admission admission;
 	struct refusal refusal = { 0 };
+	bool is_admitted;
 
 	worker_count(w, COUNTER_REQUESTS);
 	s->payload_unwanted = request->method == H1_HEAD;
-	if (!admit_head(w, request, &admission, &refusal)) {
+	is_admitted = admit_head(w, request, &admission, &refusal);
+	if (admission.authenticated)
+		client_is_known(s->client);
+	if (!is_admitted) {
 		answer_refusal(w, s, &admission, &refusal);
 		return false;
 	}

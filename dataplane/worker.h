@@ -144,6 +144,7 @@ struct worker {
 	struct client_line handshakes_silent;
 	struct client_line handshakes_answered;
 	struct client_line client_heads; /* who has a head buffer */
+	struct client_line strangers;
 	struct sources sources;
 	struct exchange *exchanges;
 	struct exchange *exchange_free;

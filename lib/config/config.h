@@ -155,6 +155,7 @@ struct config {
 		uint64_t memory_bytes; /* all workers together */
 		uint64_t connection_bytes; /* of it, one connection */
 		uint32_t streams; /* at once on one connection */
+		uint32_t streams_unauthenticated; /* before its first valid key */
 		/* of one connection, too */
 		uint64_t stream_window_bytes;
 		uint64_t connection_window_bytes;

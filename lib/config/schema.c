@@ -210,6 +210,8 @@ static const struct key http2_keys[] = {
 	      KEY_RESTART, "Most of it that one connection takes."),
 	VALUE("streams", KEY_COUNT, CONFIG(http2.streams), 1, 1000, "100", KEY_RESTART,
 	      "Requests at once on one connection; more are refused, to be tried again."),
+	VALUE("streams_unauthenticated", KEY_COUNT, CONFIG(http2.streams_unauthenticated), 1, 1000, "32",
+	      KEY_RESTART, "The same as long as none of its requests had a valid key."),
 	VALUE("stream_window", KEY_SIZE, CONFIG(http2.stream_window_bytes), 16 * KIB, 16 * MIB, "64KiB",
 	      KEY_RESTART,
 	      "Of a request's body, what may come before its backend takes some; it lies in limits.bodies."),

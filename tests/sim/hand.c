@@ -46,6 +46,10 @@ connect_from(struct town *town, struct ip_addr address)
 	CHECK(tcp_connect(town->town_tcp, &tuple, 0, &conn, town->now_ns) == ERR_OK);
 	hand.client = conn_get(town, conn, false);
 	hand.client->piece_bytes = 16000;
+	memset(&hand.heard, 0, sizeof(hand.heard));
+	if (hand.inflater != NULL)
+		nghttp2_hd_inflate_del(hand.inflater);
+	CHECK(nghttp2_hd_inflate_new(&hand.inflater) == 0);
 	return hand.client;
 }
 
@@ -327,7 +331,7 @@ hand_begin(const struct town_plan *plan)
 {
 	hand = (struct hand){ .opens_windows = true };
 	hand.town = calloc(1, sizeof(*hand.town));
-	CHECK(hand.town != NULL && nghttp2_hd_inflate_new(&hand.inflater) == 0);
+	CHECK(hand.town != NULL);
 	hand.town->plan = *plan;
 	prng_init(&hand.town->prng, plan->seed);
 	hand.town->now_ns = hand.town->plan.start_ns;

@@ -228,7 +228,8 @@ t74_the_stream_beyond_the_hundredth_is_refused(void **state)
 		if (acknowledged)
 			hand_put(H2FRAME_SETTINGS, H2FRAME_ACK, 0, BYTES_NONE);
 		hand_put_setting(H2FRAME_INITIAL_WINDOW_SIZE, 0);
-		for (uint32_t i = 0; i < 100; i++)
+		hand_put_block(hand_block("GET", "/v1/models", HAND_KEY), 1, true);
+		for (uint32_t i = 1; i < 100; i++)
 			hand_put_get(2 * i + 1, "/healthz");
 		hand_flush();
 		for (uint32_t i = 0; i < 100; i++)
@@ -244,6 +245,31 @@ t74_the_stream_beyond_the_hundredth_is_refused(void **state)
 		}
 		hand_finish();
 	}
+}
+
+/* Without a key there are 32, whatever was announced; a key opens the door, also one whose request is refused. */
+static void
+t74_a_stranger_has_32_streams(void **state)
+{
+	(void)state;
+	hand_begin_greeted();
+	hand_put_setting(H2FRAME_INITIAL_WINDOW_SIZE, 0);
+	for (uint32_t i = 0; i < 33; i++)
+		hand_put_get(2 * i + 1, i % 2 == 0 ? "/healthz" : "/v1/models");
+	hand_flush();
+	for (uint32_t i = 0; i < 32; i++)
+		assert_int_equal(hand.heard.stream[i].status, i % 2 == 0 ? 200 : 401);
+	assert_true(hand.heard.stream[32].is_reset && hand.heard.stream[32].status == 0);
+	assert_int_equal(hand.heard.stream[32].code, NGHTTP2_REFUSED_STREAM);
+	/* One ends, and the next brings a key. */
+	hand_put_word(H2FRAME_RST_STREAM, 1, NGHTTP2_CANCEL);
+	hand_put_block(hand_block("GET", "/v1/nothing", HAND_KEY), 67, true);
+	hand_put_get(69, "/healthz");
+	hand_flush();
+	assert_int_equal(hand.heard.stream[33].status, 404);
+	assert_int_equal(hand.heard.stream[34].status, 200);
+	hand_assert_goes_on();
+	hand_finish();
 }
 
 /* What a client is told, and its longest frame, are the configuration's. */
@@ -317,6 +343,7 @@ main(void)
 		cmocka_unit_test(t66_a_block_has_five_continuations_and_ten_seconds),
 		cmocka_unit_test(t69_frames_that_cost_nothing_have_budgets),
 		cmocka_unit_test(t74_the_stream_beyond_the_hundredth_is_refused),
+		cmocka_unit_test(t74_a_stranger_has_32_streams),
 		cmocka_unit_test(settings_are_the_configurations),
 		cmocka_unit_test(acks_that_wait_are_few),
 	};

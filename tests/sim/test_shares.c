@@ -352,6 +352,46 @@ who_has_said_nothing_leaves_first(void **state)
 	hand_finish();
 }
 
+/* --- HTTP/2's memory ---------------------------------------------------------------------------- */
+
+/* Idle connections of strangers fill it up to what they may have: each new one takes the place of the oldest, and
+ * who has shown a key keeps his, whatever comes. */
+static void
+strangers_make_room_for_each_other_and_never_those_with_a_key(void **state)
+{
+	struct town_plan plan = hand_plan();
+	struct peer strangers[30];
+	struct peer known;
+	uint32_t there = 0;
+
+	(void)state;
+	plan.h2.bytes = 512 * KIB;
+	hand_begin(&plan);
+	hand_greet();
+	hand_put_block(hand_block("GET", "/v1/models", HAND_KEY), 1, true);
+	hand_flush();
+	assert_int_equal(hand.heard.stream[0].status, 200);
+	known = (struct peer){ hand.client, hand.client->conn };
+	for (uint32_t i = 0; i < COUNT_OF(strangers); i++) {
+		strangers[i] = connect_from(0);
+		hand_greet();
+		/* He is served like anybody. */
+		hand_put_get(1, "/healthz");
+		hand_flush();
+		assert_int_equal(hand.heard.stream[0].status, 200);
+		assert_in_range(hand_held_bytes(), 0, plan.h2.bytes / 8 * 7);
+	}
+	assert_true(is_there(&known));
+	for (uint32_t i = 0; i < COUNT_OF(strangers); i++) {
+		there += is_there(&strangers[i]);
+		/* Oldest first: behind the first that is there, all are. */
+		assert_int_equal(is_there(&strangers[i]), there > 0);
+	}
+	assert_in_range(there, 5, COUNT_OF(strangers) - 5);
+	assert_in_range(counted(ERR_H2_MEMORY), COUNT_OF(strangers) - there, 2 * COUNT_OF(strangers));
+	hand_finish();
+}
+
 int
 main(void)
 {
@@ -363,6 +403,7 @@ main(void)
 		cmocka_unit_test(half_heads_make_room_for_whole_ones_and_for_answers),
 		cmocka_unit_test(a_network_with_its_share_pushes_out_its_own),
 		cmocka_unit_test(who_has_said_nothing_leaves_first),
+		cmocka_unit_test(strangers_make_room_for_each_other_and_never_those_with_a_key),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -108,6 +108,7 @@ static const struct expected {
 	IS(http2.memory_bytes, 256 * MIB),
 	IS(http2.connection_bytes, 384 * KIB),
 	IS(http2.streams, 100),
+	IS(http2.streams_unauthenticated, 32),
 	IS(http2.stream_window_bytes, 64 * KIB),
 	IS(http2.connection_window_bytes, MIB),
 	IS(http2.frame_bytes, 16384),
