@@ -66,8 +66,8 @@ next_frame(struct bytes *frames, struct bytes *frame)
 	return true;
 }
 
-/* In rising order, as nobody may open them otherwise (RFC 9113 5.1.1). The last frame may be torn: what came of its
- * block can be enough to refuse it. */
+/* In rising order, as nobody may open them otherwise (RFC 9113 5.1.1). The last frame may be torn: what came of
+ * its block can be enough to refuse it. */
 static void
 open_streams(struct bytes said)
 {
