@@ -492,3 +492,16 @@ hand_backends_say(struct bytes text)
 		c->send_at_ns = hand.town->now_ns;
 	}
 }
+
+void
+hand_backends_die(void)
+{
+	for (uint32_t i = 0; i < TOWN_CONNS_MAX; i++) {
+		struct town_conn *c = &hand.town->conns[i];
+
+		if (!c->is_used || !c->is_backend)
+			continue;
+		tcp_abort(hand.town->town_tcp, c->conn);
+		conn_put(hand.town, c);
+	}
+}

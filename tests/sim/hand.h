@@ -102,5 +102,6 @@ void hand_put_chat(uint32_t stream);
 
 /* From now on: an answer of 200 events of a KiB each. Returns the bytes of its payload that the client gets. */
 uint32_t hand_answer_with_stream(void);
-/* To all connections that backends have. */
+/* To all connections that backends have; and their end by a reset. */
 void hand_backends_say(struct bytes text);
+void hand_backends_die(void);

@@ -1,4 +1,5 @@
-/* A request that a backend got has one usage record, however it ends; one that none got has none. */
+/* A request that a backend got has one usage record, however it ends; one that none got has none. And what the
+ * client is told of that end. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,7 +49,6 @@ assert_recorded(enum usage_outcome outcome, uint16_t status)
 	assert_int_equal(atomic_load(&shm_balance(&hand.town->shm, 0)->held_nano), 0);
 	assert_int_equal(atomic_load(&shm_balance(&hand.town->shm, 0)->spent_nano), record.cost_nano);
 	hand_finish();
-	/* The end of the town adds none. */
 }
 
 static void
@@ -121,6 +121,107 @@ what_no_backend_got_is_not_on_record(void **state)
 	}
 }
 
+/* --- streams whose backend is lost ---------------------------------------------------------- */
+
+static const char stream_head[] = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+				  "content-length: 100000\r\n\r\n";
+static const char event[] = "data: {\"choices\":[{\"delta\":{\"content\":\"word\"}}]}\n\n";
+static const char usage[] = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,"
+			    "\"total_tokens\":3}}\n\n";
+static const char done[] = "data: [DONE]\n\n";
+static const char half[] = "data: {\"torn";
+
+static void
+begin_stream(bool is_h2)
+{
+	struct town_plan plan = hand_plan();
+	char text[512];
+
+	plan.is_h2 = is_h2;
+	hand_begin(&plan);
+	if (is_h2) {
+		hand_greet();
+		hand_put_chat(1);
+	} else {
+		snprintf(text, sizeof(text),
+			 "POST /v1/chat/completions HTTP/1.1\r\nhost: edge\r\nauthorization: " HAND_KEY "\r\n"
+			 "content-length: %zu\r\n\r\n%s",
+			 sizeof(HAND_CHAT) - 1, HAND_CHAT);
+		hand_say(bytes_from_text(text));
+	}
+	hand_flush();
+	assert_int_equal(hand.backend.requests, 1);
+	hand_backends_say(BYTES_LITERAL(stream_head));
+	hand_backends_say(BYTES_LITERAL(event));
+	hand_backends_say(BYTES_LITERAL(usage));
+}
+
+/* What the client has of the answer's payload or, over HTTP/1.1, of all of it. */
+static struct bytes
+got(bool is_h2)
+{
+	return is_h2 ? bytes_make(hand.heard.first, hand.heard.stream[0].bytes) :
+		       bytes_make(hand.client->in, hand.client->in_len);
+}
+
+static bool
+contains(struct bytes text, const char *part)
+{
+	return memmem(text.ptr, text.len, part, strlen(part)) != NULL;
+}
+
+/* The last event settled the request: that the rest of the framing never came is nothing to the client. */
+static void
+a_stream_that_has_said_all_ends_well(void **state)
+{
+	(void)state;
+	for (int is_h2 = 0; is_h2 <= 1; is_h2++) {
+		begin_stream(is_h2);
+		hand_backends_say(BYTES_LITERAL(done));
+		hand_go(50 * MS);
+		hand_backends_die();
+		hand_go(50 * MS);
+		assert_true(contains(got(is_h2), done));
+		assert_false(contains(got(is_h2), "error"));
+		assert_true(is_h2 ? hand.heard.stream[0].is_ended && !hand.heard.stream[0].is_reset :
+				    contains(got(is_h2), "\r\n0\r\n\r\n"));
+		assert_non_null(hand.client);
+		assert_recorded(USAGE_OK, 200);
+	}
+}
+
+/* Behind the last event, or inside of one: an error event, and no end that looks like one. */
+static void
+a_stream_that_has_not_is_cut(void **state)
+{
+	(void)state;
+	for (int k = 0; k < 4; k++) {
+		bool is_h2 = k & 1;
+
+		begin_stream(is_h2);
+		if (k & 2)
+			hand_backends_say(BYTES_LITERAL(half));
+		hand_go(50 * MS);
+		hand_backends_die();
+		if (is_h2) {
+			hand_go(50 * MS);
+			assert_true(contains(got(true), "data: {\"error\":"));
+			assert_false(contains(got(true), half));
+			assert_true(hand.heard.stream[0].is_reset && !hand.heard.stream[0].is_ended);
+			assert_int_equal(hand.heard.stream[0].code, NGHTTP2_INTERNAL_ERROR);
+		} else {
+			/* Its bytes are looked at before the end that follows them. */
+			while (hand.client != NULL && !contains(got(false), "data: {\"error\":"))
+				hand_go(MS / 4);
+			assert_non_null(hand.client);
+			assert_false(contains(got(false), half) || contains(got(false), "\r\n0\r\n\r\n"));
+			hand_go(20 * SEC);
+			assert_null(hand.client);
+		}
+		assert_recorded(USAGE_UPSTREAM_ERROR, 200);
+	}
+}
+
 int
 main(void)
 {
@@ -130,6 +231,8 @@ main(void)
 		cmocka_unit_test(a_form_that_trickles_is_on_record),
 		cmocka_unit_test(a_form_whose_client_leaves_is_on_record),
 		cmocka_unit_test(what_no_backend_got_is_not_on_record),
+		cmocka_unit_test(a_stream_that_has_said_all_ends_well),
+		cmocka_unit_test(a_stream_that_has_not_is_cut),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
