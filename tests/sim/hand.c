@@ -178,6 +178,18 @@ hand_say(struct bytes text)
 	hand.sent_bytes += text.len;
 }
 
+static uint32_t
+value_of(const nghttp2_nv *field)
+{
+	uint32_t value = 0;
+
+	for (size_t i = 0; i < field->valuelen; i++) {
+		CHECK(field->value[i] >= '0' && field->value[i] <= '9');
+		value = value * 10 + (uint32_t)(field->value[i] - '0');
+	}
+	return value;
+}
+
 static void
 take_head(uint32_t index, const uint8_t *block, size_t len)
 {
@@ -186,16 +198,18 @@ take_head(uint32_t index, const uint8_t *block, size_t len)
 	while ((flags & NGHTTP2_HD_INFLATE_FINAL) == 0) {
 		nghttp2_nv field;
 		ssize_t used = nghttp2_hd_inflate_hd2(hand.inflater, &field, &flags, block, len, 1);
+		struct bytes name;
 
 		CHECK(used >= 0);
 		block += used;
 		len -= (size_t)used;
-		if ((flags & NGHTTP2_HD_INFLATE_EMIT) == 0 || field.namelen != 7 ||
-		    memcmp(field.name, ":status", 7) != 0)
+		if ((flags & NGHTTP2_HD_INFLATE_EMIT) == 0)
 			continue;
-		CHECK(field.valuelen == 3);
-		hand.heard.stream[index].status = (uint16_t)((field.value[0] - '0') * 100 +
-							     (field.value[1] - '0') * 10 + field.value[2] - '0');
+		name = bytes_make(field.name, field.namelen);
+		if (bytes_equal(name, BYTES_LITERAL(":status")))
+			hand.heard.stream[index].status = (uint16_t)value_of(&field);
+		if (bytes_equal(name, BYTES_LITERAL("retry-after")))
+			hand.heard.stream[index].retry_after = value_of(&field);
 	}
 	nghttp2_hd_inflate_end_headers(hand.inflater);
 }

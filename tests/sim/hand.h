@@ -39,6 +39,7 @@ struct hand {
 		uint32_t settings[HAND_SETTINGS_MAX]; /* by name (RFC 9113 6.5.2) */
 		struct {
 			uint16_t status;
+			uint32_t retry_after; /* seconds; 0: none was told */
 			bool is_ended;
 			bool is_reset;
 			uint32_t code;

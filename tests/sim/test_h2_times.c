@@ -67,6 +67,30 @@ an_answer_after_an_idle_minute_is_not_stalled(void **state)
 	hand_finish();
 }
 
+/* The backend is not read meanwhile: that nothing comes of it is the reader's doing. */
+static void
+a_slow_reader_is_not_his_backends_silence(void **state)
+{
+	uint32_t whole;
+
+	(void)state;
+	hand_begin_greeted();
+	hand.town->worker->config.times.between_events_ns = 5 * SEC;
+	whole = hand_answer_with_stream();
+	hand.opens_windows = false;
+	hand_put_chat(1);
+	hand_go(40 * SEC);
+	assert_int_equal(hand.heard.stream[0].bytes, 65535);
+	assert_int_equal(hand.town->worker->exchanges_used, 1);
+	hand.opens_windows = true;
+	hand_put_word(H2FRAME_WINDOW_UPDATE, 0, 65535);
+	hand_put_word(H2FRAME_WINDOW_UPDATE, 1, 65535);
+	hand_go(2 * SEC);
+	assert_true(hand.heard.stream[0].is_ended);
+	assert_int_equal(hand.heard.stream[0].bytes, whole);
+	hand_finish();
+}
+
 static void
 a_connection_has_a_thousand_requests(void **state)
 {
@@ -148,6 +172,7 @@ main(void)
 		cmocka_unit_test(t75_a_preface_has_ten_seconds),
 		cmocka_unit_test(idleness_ends_after_five_minutes),
 		cmocka_unit_test(an_answer_after_an_idle_minute_is_not_stalled),
+		cmocka_unit_test(a_slow_reader_is_not_his_backends_silence),
 		cmocka_unit_test(a_connection_has_a_thousand_requests),
 		cmocka_unit_test(draining_is_said_and_what_runs_is_finished),
 		cmocka_unit_test(a_slow_body_ends_its_own_stream),

@@ -156,6 +156,35 @@ begin_stream(bool is_h2)
 	hand_backends_say(BYTES_LITERAL(usage));
 }
 
+/* All pods are busy: what is told is the shortest pause that one of them asked for. */
+static void
+busy_pods_tell_the_shortest_pause(void **state)
+{
+	static const char *const pauses[] = { "7", "3", "5" };
+	struct town_plan plan = hand_plan();
+
+	(void)state;
+	plan.pods = plan.first_pods = COUNT_OF(pauses);
+	hand_begin(&plan);
+	hand_greet();
+	hand_put_chat(1);
+	for (size_t i = 0; i < COUNT_OF(pauses); i++) {
+		char text[200];
+
+		hand_flush();
+		assert_int_equal(hand.backend.requests, i + 1);
+		snprintf(text, sizeof(text),
+			 "HTTP/1.1 503 Busy\r\nretry-after: %s\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+			 pauses[i]);
+		hand_backends_say(bytes_from_text(text));
+	}
+	hand_flush();
+	assert_int_equal(hand.heard.stream[0].status, 503);
+	assert_int_equal(hand.heard.stream[0].retry_after, 3);
+	assert_int_equal(hand.town->spool.sequence, 1);
+	hand_finish();
+}
+
 /* What the client has of the answer's payload or, over HTTP/1.1, of all of it. */
 static struct bytes
 got(bool is_h2)
@@ -231,6 +260,7 @@ main(void)
 		cmocka_unit_test(a_form_that_trickles_is_on_record),
 		cmocka_unit_test(a_form_whose_client_leaves_is_on_record),
 		cmocka_unit_test(what_no_backend_got_is_not_on_record),
+		cmocka_unit_test(busy_pods_tell_the_shortest_pause),
 		cmocka_unit_test(a_stream_that_has_said_all_ends_well),
 		cmocka_unit_test(a_stream_that_has_not_is_cut),
 	};
