@@ -21,6 +21,9 @@ static const char insert_sql[] =
 	" ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,"
 	" ?24, ?25, ?26, ?27, ?28, ?29) ON CONFLICT (node, epoch, worker, sequence) DO NOTHING";
 
+/* SQLite makes a floating-point number of a sum that does not fit, which the column refuses for ever. */
+#define INT64_MAX_TEXT "9223372036854775807"
+
 enum err
 ledger_init(struct ledger *l, struct store *store, const char *node, const char *folder)
 {
@@ -31,7 +34,8 @@ ledger_init(struct ledger *l, struct store *store, const char *node, const char 
 		return store_refuse(store, ERR_STORE_FAILED, "%s: %s", folder, strerror(errno));
 	l->insert = store_prepare(store, insert_sql);
 	l->spend = store_prepare(store,
-				 "UPDATE accounts SET spent_nano = spent_nano + ?2 WHERE id = ?1");
+				 "UPDATE accounts SET spent_nano = CASE WHEN spent_nano > " INT64_MAX_TEXT " - ?2"
+				 " THEN " INT64_MAX_TEXT " ELSE spent_nano + ?2 END WHERE id = ?1");
 	return l->insert != NULL && l->spend != NULL ? ERR_OK : ERR_STORE_FAILED;
 }
 
@@ -269,7 +273,8 @@ add_spending(struct spending *spending, uint32_t *count, const struct usage_reco
 {
 	for (uint32_t i = *count; i-- > 0;) {
 		if (spending[i].account_id == r->account_id) {
-			spending[i].cost_nano += r->cost_nano;
+			if (__builtin_add_overflow(spending[i].cost_nano, r->cost_nano, &spending[i].cost_nano))
+				spending[i].cost_nano = INT64_MAX;
 			return;
 		}
 	}

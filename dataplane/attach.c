@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,9 +34,18 @@ attach_open(struct shm *shm, const char *instance, uint32_t worker_count, char *
 			 path);
 		return ERR_SHM_SIZE;
 	}
+	/* The lock is held until the process ends, however it ends; so the descriptor stays open. */
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		close(fd);
+		snprintf(text, room,
+			 "another sluice-dataplane serves %s; stop it first, or give this one a configuration "
+			 "with another `instance`",
+			 path);
+		return ERR_SHM_IN_USE;
+	}
 	memory = mmap(NULL, (size_t)facts.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	close(fd);
 	if (memory == MAP_FAILED) {
+		close(fd);
 		snprintf(text, room, "cannot map %s: %s", path, strerror(errno));
 		return ERR_SHM_ABSENT;
 	}
@@ -52,7 +62,9 @@ attach_open(struct shm *shm, const char *instance, uint32_t worker_count, char *
 			 "remove the file, start sluice-control first",
 			 path, err_sentence(verdict));
 	}
-	if (verdict != ERR_OK)
+	if (verdict != ERR_OK) {
 		munmap(memory, (size_t)facts.st_size);
+		close(fd);
+	}
 	return verdict;
 }

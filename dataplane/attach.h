@@ -8,7 +8,8 @@
 #include "shm/table.h"
 
 /*
- * attach: the shared file that sluice-control made, mapped into this process.
+ * attach: the shared file that sluice-control made, mapped into this process, which is the only dataplane of it:
+ * what it begins anew at start (holds, counts, slots) is nobody else's.
  *
  * Thread: the main thread, at start. The mapping stays until the process ends: control may die and come
  * back behind it.

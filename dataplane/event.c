@@ -152,6 +152,8 @@ event_take_usage(struct exchange *x, const struct json_usage *usage)
 		all->odd_completion = usage->odd_completion;
 		all->prompt_tokens = usage->prompt_tokens;
 		all->completion_tokens = usage->completion_tokens;
+		all->has_total = usage->has_total;
+		all->total_tokens = usage->total_tokens;
 	}
 	if (usage->has_length) {
 		all->has_length = true;

@@ -326,9 +326,6 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	memset(fleet, 0, sizeof(*fleet));
 	fleet->config = config;
 	fleet->shm = *shm;
-	route_reset(shm);
-	quota_reset(shm);
-	hold_reset(shm);
 	fleet->identity = identity;
 	fleet->count = config->workers;
 	budget_pools(config, &fleet->pools_plan);
@@ -360,6 +357,9 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	link_rings(fleet);
 	if (!open_taps(fleet, text, room))
 		return false;
+	route_reset(shm);
+	quota_reset(shm);
+	hold_reset(shm);
 	atomic_store(&shm->header->dataplane_epoch, epoch);
 	return true;
 }

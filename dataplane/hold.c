@@ -57,7 +57,7 @@ tokens_nano(const struct worker *w, const struct admission *a, const struct json
 
 	if (a->completes)
 		counts.completion_tokens =
-			quota_completion_tokens(json, limits->hold_tokens, limits->hold_tokens_max);
+			quota_completion_tokens(json, a->rules, limits->hold_tokens, limits->hold_tokens_max);
 	return settle_cost_nano(&a->price, &counts);
 }
 

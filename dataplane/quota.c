@@ -36,13 +36,28 @@ quota_tokens_of_bytes(uint64_t bytes)
 	return bytes / ESTIMATE_BYTES_PER_TOKEN;
 }
 
+/* Numbers that stand for tokens: a digit and a comma are one at the least, twice what text makes of them. */
+static bool
+is_of_token_ids(const struct json_value *value)
+{
+	return value->type == JSON_ARRAY && (value->first == JSON_NUMBER || value->first == JSON_ARRAY);
+}
+
+static uint64_t
+token_id_bytes(const struct json_value *value)
+{
+	return is_of_token_ids(value) ? value->end - value->start : 0;
+}
+
 uint64_t
 quota_prompt_tokens(const struct json_result *json)
 {
 	uint64_t bytes = json->object_end - json->object_start;
 
 	CHECK(bytes >= json->data_url_bytes);
-	return quota_tokens_of_bytes(bytes - json->data_url_bytes) +
+	return quota_tokens_of_bytes(bytes - json->data_url_bytes +
+				     token_id_bytes(&json->field[JSON_FIELD_PROMPT]) +
+				     token_id_bytes(&json->field[JSON_FIELD_INPUT])) +
 	       (uint64_t)json->data_urls * ESTIMATE_TOKENS_PER_DATA_URL;
 }
 
@@ -55,42 +70,63 @@ positive(const struct json_value *value, uint64_t most)
 	return (uint64_t)value->number < most ? (uint64_t)value->number : most;
 }
 
+/* A list of texts, or of lists of tokens, is as many prompts; one of numbers is one. */
+static uint64_t
+prompts_of(const struct json_result *json)
+{
+	const struct json_value *prompt = &json->field[JSON_FIELD_PROMPT];
+
+	return prompt->type == JSON_ARRAY && prompt->first != JSON_NUMBER && prompt->elements > 0 ?
+		       prompt->elements :
+		       1;
+}
+
 /* Answers that are made: of best_of of them n are given. */
 static uint64_t
-answers_of(const struct json_result *json)
+answers_of(const struct json_result *json, enum json_path path)
 {
 	uint64_t n = positive(&json->field[JSON_FIELD_N], UINT32_MAX);
 	uint64_t best_of = positive(&json->field[JSON_FIELD_BEST_OF], UINT32_MAX);
-	uint64_t answers = n > best_of ? n : best_of;
 
-	return answers > 0 ? answers : 1;
+	if (path == JSON_PATH_COMPLETIONS && best_of > n)
+		return best_of;
+	return path != JSON_PATH_RESPONSES && n > 0 ? n : 1;
+}
+
+/* Of an answer, by the fields that mean something to this path: a backend ignores the others. */
+static uint64_t
+answer_bound(const struct json_result *json, enum json_path path, uint32_t tokens_max)
+{
+	uint64_t bound = positive(&json->field[JSON_FIELD_MAX_TOKENS], tokens_max);
+	uint64_t newer = positive(&json->field[JSON_FIELD_MAX_COMPLETION_TOKENS], tokens_max);
+
+	if (path == JSON_PATH_RESPONSES)
+		return positive(&json->field[JSON_FIELD_MAX_OUTPUT_TOKENS], tokens_max);
+	return path == JSON_PATH_CHAT && newer > bound ? newer : bound;
 }
 
 uint64_t
-quota_completion_tokens(const struct json_result *json, uint32_t default_tokens, uint32_t tokens_max)
+quota_completion_tokens(const struct json_result *json, enum json_path path, uint32_t default_tokens,
+			uint32_t tokens_max)
 {
-	static const enum json_field bounds[] = { JSON_FIELD_MAX_TOKENS, JSON_FIELD_MAX_COMPLETION_TOKENS,
-						  JSON_FIELD_MAX_OUTPUT_TOKENS };
-	uint64_t answer = 0;
+	uint64_t bound = answer_bound(json, path, tokens_max);
+	uint64_t sum;
 
-	for (size_t i = 0; i < COUNT_OF(bounds); i++) {
-		uint64_t bound = positive(&json->field[bounds[i]], tokens_max);
-
-		if (bound > answer)
-			answer = bound;
-	}
-	if (answer == 0)
-		answer = default_tokens < tokens_max ? default_tokens : tokens_max;
-	return answer * answers_of(json); /* of two of 32 bits */
+	if (bound == 0)
+		bound = default_tokens < tokens_max ? default_tokens : tokens_max;
+	if (__builtin_mul_overflow(bound, answers_of(json, path), &sum) ||
+	    (path == JSON_PATH_COMPLETIONS && __builtin_mul_overflow(sum, prompts_of(json), &sum)))
+		return UINT64_MAX;
+	return sum;
 }
 
 /* What the request may use up, as far as it says; at most half of the burst. */
 static uint64_t
-estimate(const struct json_result *json, const struct bucket_limit *limit)
+estimate(const struct json_result *json, enum json_path path, const struct bucket_limit *limit)
 {
 	uint64_t most = (limit->burst_units + 1) / 2;
 	uint64_t prompt = quota_prompt_tokens(json);
-	uint64_t answers = quota_completion_tokens(json, 0, UINT32_MAX);
+	uint64_t answers = quota_completion_tokens(json, path, 0, UINT32_MAX);
 
 	CHECK_STATIC(BUCKET_BURST_MAX <= UINT32_MAX / 2, "a sum does not wrap");
 	if (prompt >= most || answers >= most)
@@ -151,7 +187,7 @@ static bool
 take_tokens(struct worker *w, const struct json_result *json, struct admission *a, struct refusal *refusal)
 {
 	struct bucket *bucket = quota_token_bucket(&w->shm, a->key_entry);
-	uint64_t units = estimate(json, &a->token_limit);
+	uint64_t units = estimate(json, a->rules, &a->token_limit);
 
 	if (bucket_take(bucket, &a->token_limit, units, w->now_ns)) {
 		a->taken_tokens = units;

@@ -36,7 +36,8 @@ struct bucket *quota_token_bucket(const struct shm *shm, uint32_t key_entry);
 
 /* Completion tokens that a request asks for at most, all of its answers together: at most tokens_max for each,
  * default_tokens where it does not say. */
-uint64_t quota_completion_tokens(const struct json_result *json, uint32_t default_tokens, uint32_t tokens_max);
+uint64_t quota_completion_tokens(const struct json_result *json, enum json_path path, uint32_t default_tokens,
+				 uint32_t tokens_max);
 
 /* Tokens of so much text, when nobody has counted them. */
 uint64_t quota_tokens_of_bytes(uint64_t bytes);

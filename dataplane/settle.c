@@ -223,6 +223,8 @@ static void
 estimate_completion(const struct exchange *x, struct usage_record *record)
 {
 	record->source = USAGE_ESTIMATED;
+	if (!x->admission.completes)
+		return;
 	record->completion_tokens = x->is_events ? x->events : quota_tokens_of_bytes(x->payload_bytes);
 }
 
@@ -242,6 +244,10 @@ count_tokens(const struct exchange *x, enum usage_outcome outcome, struct usage_
 			estimate_prompt(x, record);
 		if (x->usage.odd_completion)
 			estimate_completion(x, record);
+	} else if (x->usage.present && x->usage.has_total && !x->admission.completes) {
+		/* What rerankers say: all of it is prompt. */
+		record->source = USAGE_FINAL;
+		record->prompt_tokens = x->usage.total_tokens;
 	} else if (is_error || !route_has_tokens(x->admission.route)) {
 		record->source = USAGE_FINAL;
 	} else {
@@ -250,6 +256,19 @@ count_tokens(const struct exchange *x, enum usage_outcome outcome, struct usage_
 	}
 	if (x->answered && !is_error)
 		count_units(x, record);
+}
+
+/* The price of a count may be any number: what no request can cost is taken for a mistake, and bounded, so that a
+ * ledger of such records adds up. */
+static void
+set_cost(const struct shm_price *price, struct usage_record *record)
+{
+	int64_t cost = settle_cost_nano(
+		price, &(struct settle_counts){ record->prompt_tokens, record->completion_tokens,
+						(enum usage_unit)record->unit, record->units });
+
+	record->suspect |= cost > SETTLE_COST_NANO_MAX;
+	record->cost_nano = cost < SETTLE_COST_NANO_MAX ? cost : SETTLE_COST_NANO_MAX;
 }
 
 void
@@ -274,9 +293,7 @@ settle_exchange(struct worker *w, struct exchange *x, enum usage_outcome outcome
 	record.price_version = a->price.version;
 	record.status = x->status;
 	record.stream = x->is_events;
-	record.cost_nano = settle_cost_nano(
-		&a->price, &(struct settle_counts){ record.prompt_tokens, record.completion_tokens,
-						    (enum usage_unit)record.unit, record.units });
+	set_cost(&a->price, &record);
 	record.finished_at_unix_ns = worker_unix_ns(w);
 	record.queue_us = since_us(x->admitted_at_ns, x->sent_at_ns);
 	record.first_byte_us = since_us(x->admitted_at_ns, x->first_byte_at_ns);

@@ -13,6 +13,9 @@ struct settle_counts {
 	uint64_t units;
 };
 
+/* Of one request: a million dollars. */
+#define SETTLE_COST_NANO_MAX (INT64_C(1000000) * 1000000000)
+
 /* Counts x rates, rounded half up once, saturated at INT64_MAX. */
 int64_t settle_cost_nano(const struct shm_price *price, const struct settle_counts *counts);
 

@@ -161,7 +161,10 @@ value_begins(struct json_scan *s, enum json_type type)
 	if (s->depth == 2 && s->field < JSON_FIELD_COUNT) {
 		struct json_value *parent = &s->result.field[s->field];
 
+		if (parent->empty)
+			parent->first = type;
 		parent->empty = false;
+		parent->elements += parent->elements < UINT32_MAX;
 		if (type != JSON_STRING)
 			parent->all_strings = false;
 	}

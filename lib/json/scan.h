@@ -63,6 +63,8 @@ struct json_value {
 			       * STRING of digits */
 	bool empty;           /* ARRAY, OBJECT: nothing inside */
 	bool all_strings;     /* ARRAY: every element is a string */
+	enum json_type first; /* ARRAY: of its first element; JSON_ABSENT: there is none */
+	uint32_t elements;    /* ARRAY: how many; saturated */
 	int64_t number;       /* with integer */
 	int64_t number_milli; /* NUMBER: value * 1000 away from zero, saturated (for range checks) */
 	uint64_t start;       /* first byte of the value */

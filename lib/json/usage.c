@@ -34,8 +34,8 @@ enum usage_key {
 	KEY_TOTAL
 };
 
-/* Beyond it a double no longer counts in ones, and no answer is that long. */
-#define USAGE_TOKENS_MAX (UINT64_C(1) << 53)
+/* No answer is that long: what says so is a counter gone wrong. */
+#define USAGE_TOKENS_MAX (UINT64_C(1) << 32)
 /* A year: nothing that is made in one request lasts longer. */
 #define LENGTH_SECONDS_MAX UINT64_C(31557600)
 

@@ -24,7 +24,7 @@ struct json_usage {
 	uint64_t prompt_tokens;
 	uint64_t completion_tokens;
 	uint64_t total_tokens;
-	bool suspect;       /* negative, fractional or beyond 2^53: ignored and flagged */
+	bool suspect;       /* negative, fractional or beyond 2^32: ignored and flagged */
 	bool odd_prompt, odd_completion; /* which of them */
 	bool choices_empty; /* "choices":[] at the top level */
 	bool is_null;       /* "usage":null */

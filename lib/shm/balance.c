@@ -56,12 +56,15 @@ balance_hold(struct shm_balance_cell *cell, int64_t nano)
 void
 balance_settle(struct shm_balance_cell *cell, int64_t held_nano, int64_t cost_nano)
 {
-	int64_t spent = atomic_load(&cell->spent_nano), sum;
+	int64_t spent = atomic_load(&cell->spent_nano), held, sum;
 
 	CHECK(held_nano >= 0 && cost_nano >= 0);
 	do {
 		if (__builtin_add_overflow(spent, cost_nano, &sum))
 			sum = INT64_MAX;
 	} while (!atomic_compare_exchange_weak(&cell->spent_nano, &spent, sum));
-	atomic_fetch_sub(&cell->held_nano, held_nano);
+	/* Never below 0: holds begin anew with a process. */
+	held = atomic_load(&cell->held_nano);
+	while (!atomic_compare_exchange_weak(&cell->held_nano, &held, held > held_nano ? held - held_nano : 0))
+		;
 }

@@ -137,6 +137,7 @@ class Cluster:
         self.control = Process('control', [os.path.join(self.build, 'control/sluice-control'), '--config',
                                            self.config], os.path.join(self.root, 'control.log'))
         dataplane = [os.path.join(self.build, 'dataplane/sluice-dataplane'), '--config', self.config]
+        self.dataplane_words = dataplane
         self.dataplane = Process('dataplane', dataplane if self.is_tap else net.in_edge() + dataplane,
                                  os.path.join(self.root, 'dataplane.log'))
         self.start_control()

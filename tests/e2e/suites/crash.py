@@ -1,9 +1,12 @@
 """kill -9 of either process: the other does not mind, and nothing is lost. And a stop that was asked for."""
 import json
+import re
+import subprocess
 import threading
 import time
 from datetime import datetime
 
+from harness import net
 from harness.client import CHAT, Closed, chat, elapsed, sim
 from harness.load import Load
 from harness.proc import wait_for
@@ -51,6 +54,21 @@ def changes(cluster):
         finally:
             cluster.put('pod', 'solo', state='ready')
         wait_for(lambda: client.ask(cluster.key, chat(model='changing')).status == 200, 2)
+
+
+@test('crash.a-second-dataplane', seconds=60)
+def second_dataplane(cluster):
+    """It is told that there is one already, and takes nothing from that one: no hold, no count."""
+    with cluster.client() as client:
+        response = client.begin(cluster.key, chat(sim('tokens=10000 tps=50'), stream=True, max_tokens=10000))
+        assert response.status == 200, response
+        held = re.findall(r'held=([1-9][0-9]*)', cluster.dump('accounts'))
+        assert held, 'nothing is held for a stream'
+        second = subprocess.run([*net.in_edge(), *cluster.dataplane_words], capture_output=True, text=True, timeout=30)
+        assert second.returncode == 1 and 'another sluice-dataplane' in second.stderr, second
+        assert re.findall(r'held=([1-9][0-9]*)', cluster.dump('accounts')) == held, 'the hold is gone'
+        client.reset()
+    wait_for(lambda: not re.search(r'held=[^0]', cluster.dump('accounts')), 5, 'something is still held')
 
 
 @test('crash.dataplane', seconds=90)

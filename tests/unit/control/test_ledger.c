@@ -58,6 +58,34 @@ spent(struct world *w)
 	return world_number(w, "SELECT sum(spent_nano) FROM accounts");
 }
 
+/* What no sum holds stops nobody else's records, and is no credit (T97). */
+static void
+sums_that_do_not_fit_stay_at_the_largest(void **state)
+{
+	struct world *w = world_make();
+	struct spool_header *segment = make_segment(w, EPOCH, 0, 0, 8);
+	struct spool_writer writer;
+	struct usage_record record;
+
+	(void)state;
+	world_sql(w, "INSERT INTO accounts (name, spent_nano) VALUES ('a', 1), ('b', 0), ('c', 0)");
+	spool_writer_init(&writer, segment);
+	for (int i = 0; i < 2; i++) {
+		record = record_of(2, INT64_C(4700000000000000000));
+		assert_int_equal(spool_append(&writer, &record), ERR_OK);
+	}
+	record = record_of(1, INT64_MAX);
+	assert_int_equal(spool_append(&writer, &record), ERR_OK);
+	record = record_of(3, 5);
+	assert_int_equal(spool_append(&writer, &record), ERR_OK);
+	drain_all(w);
+	assert_int_equal(world_number(w, "SELECT spent_nano FROM accounts WHERE name = 'a'"), INT64_MAX);
+	assert_int_equal(world_number(w, "SELECT spent_nano FROM accounts WHERE name = 'b'"), INT64_MAX);
+	assert_int_equal(world_number(w, "SELECT spent_nano FROM accounts WHERE name = 'c'"), 5);
+	munmap(segment, spool_bytes(8));
+	world_free(w);
+}
+
 static int64_t
 rows(struct world *w)
 {
@@ -300,6 +328,7 @@ main(void)
 		cmocka_unit_test(a_segment_that_is_replayed_three_times_is_charged_once),
 		cmocka_unit_test(a_full_segment_is_deleted_when_it_is_drained_and_no_earlier),
 		cmocka_unit_test(what_a_dead_dataplane_left_is_drained_and_kept_for_a_while),
+		cmocka_unit_test(sums_that_do_not_fit_stay_at_the_largest),
 		cmocka_unit_test(missing_records_are_counted),
 		cmocka_unit_test(a_damaged_record_is_counted_and_the_rest_goes_on),
 		cmocka_unit_test(files_that_are_no_segments_are_left_alone),

@@ -58,6 +58,7 @@ static struct admission
 some_admission(enum route_kind route)
 {
 	return (struct admission){ .route = route,
+				   .rules = route == ROUTE_CHAT ? JSON_PATH_CHAT : JSON_PATH_COMPLETIONS,
 				   .completes = route_has_tokens(route),
 				   .account_entry = ACCOUNT_ENTRY,
 				   .account_id = ACCOUNT_ID,
@@ -110,15 +111,57 @@ tokens_are_held_for_as_far_as_the_request_bounds_them(void **state)
 	(void)state;
 	assert_int_equal(estimate(ROUTE_CHAT, "{}"), 0 + 1000 * 10);
 	assert_int_equal(estimate(ROUTE_CHAT, "{\"max_tokens\":50}"), 4 + 500);
-	assert_int_equal(estimate(ROUTE_JSON, "{\"max_tokens\":5,\"max_completion_tokens\":50}"), 10 + 500);
+	assert_int_equal(estimate(ROUTE_CHAT, "{\"max_tokens\":5,\"max_completion_tokens\":50}"), 10 + 500);
 	assert_int_equal(estimate(ROUTE_CHAT, "{\"max_tokens\":50,\"n\":4}"), 5 + 2000);
 	assert_int_equal(estimate(ROUTE_JSON, "{\"max_tokens\":50,\"n\":4,\"best_of\":6}"), 8 + 3000);
-	assert_int_equal(estimate(ROUTE_JSON, "{\"max_output_tokens\":50}"), 6 + 500);
 	/* What it does not bound it may still multiply. */
 	assert_int_equal(estimate(ROUTE_CHAT, "{\"n\":4}"), 1 + 40000);
 	/* Up to a bound, for each answer. */
 	assert_int_equal(estimate(ROUTE_CHAT, "{\"max_tokens\":9000000000000000000}"), 8 + 1000000);
 	assert_int_equal(estimate(ROUTE_CHAT, "{\"max_tokens\":200000,\"n\":2}"), 6 + 2000000);
+}
+
+static int64_t
+estimate_for(enum json_path path, const char *text)
+{
+	struct worker *w = make_worker(0);
+	struct admission a = some_admission(ROUTE_JSON);
+	struct json_result json = scanned(text);
+	int64_t nano;
+
+	a.rules = path;
+	nano = hold_estimate_nano(w, &a, &json, 0);
+	free_worker(w);
+	return nano;
+}
+
+/* A backend ignores what it does not know, and answers at any length. */
+static void
+bounds_of_other_paths_bound_nothing(void **state)
+{
+	(void)state;
+	assert_int_equal(estimate_for(JSON_PATH_RESPONSES, "{\"max_output_tokens\":50}"), 6 + 500);
+	assert_int_equal(estimate_for(JSON_PATH_RESPONSES, "{\"max_tokens\":1,\"n\":9}"), 5 + 10000);
+	assert_int_equal(estimate_for(JSON_PATH_CHAT, "{\"max_output_tokens\":1}"), 5 + 10000);
+	assert_int_equal(estimate_for(JSON_PATH_CHAT, "{\"max_tokens\":2,\"best_of\":9}"), 7 + 20);
+	assert_int_equal(estimate_for(JSON_PATH_COMPLETIONS, "{\"max_completion_tokens\":1}"), 6 + 10000);
+}
+
+static void
+every_prompt_of_a_list_has_an_answer(void **state)
+{
+	(void)state;
+	assert_int_equal(estimate_for(JSON_PATH_COMPLETIONS, "{\"prompt\":[\"a\",\"b\",\"c\"],\"max_tokens\":5}"),
+			 9 + 3 * 50);
+	assert_int_equal(estimate_for(JSON_PATH_COMPLETIONS, "{\"prompt\":[],\"max_tokens\":5}"), 7 + 50);
+	/* Numbers are tokens: one prompt of them, or lists of them; of two bytes each at the least. */
+	assert_int_equal(estimate_for(JSON_PATH_COMPLETIONS, "{\"prompt\":[1,2,3,4,5],\"max_tokens\":5}"),
+			 12 + 50);
+	assert_int_equal(estimate_for(JSON_PATH_COMPLETIONS, "{\"prompt\":[[1,2],[3]],\"max_tokens\":5}"),
+			 12 + 2 * 50);
+	assert_int_equal(estimate_for(JSON_PATH_COMPLETIONS,
+				      "{\"prompt\":[\"\",\"\"],\"max_tokens\":99999999999,\"n\":4294967295}"),
+			 14 + 2 * INT64_C(4294967295) * 1000000);
 }
 
 static void
@@ -254,6 +297,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tokens_are_held_for_as_far_as_the_request_bounds_them),
+		cmocka_unit_test(bounds_of_other_paths_bound_nothing),
+		cmocka_unit_test(every_prompt_of_a_list_has_an_answer),
 		cmocka_unit_test(an_answer_without_completion_holds_for_its_prompt),
 		cmocka_unit_test(other_units_are_held_for_by_what_is_asked_for),
 		cmocka_unit_test(the_larger_of_two_rates_counts),

@@ -66,7 +66,7 @@ static struct admission
 some_admission(void)
 {
 	return (struct admission){ .key_entry = 1, .key_id = 11, .account_entry = 2,
-				   .account_id = 7, .in_flight_max = 2,
+				   .account_id = 7, .in_flight_max = 2, .rules = JSON_PATH_CHAT,
 				   .tokens_per_minute = 600, .token_limit = { NSEC_PER_SEC / 10, 200 } };
 }
 
@@ -114,7 +114,6 @@ an_estimate_is_the_prompt_and_what_the_request_bounds(void **state)
 	assert_int_equal(taken_for(TEXT("{\"prompt\":\"2345678901234567890\"}")), 8);
 	assert_int_equal(taken_for(TEXT("  {\"max_tokens\":50}  ")), 4 + 50);
 	assert_int_equal(taken_for(TEXT("{\"max_completion_tokens\":50}")), 7 + 50);
-	assert_int_equal(taken_for(TEXT("{\"max_output_tokens\":50}")), 6 + 50);
 	assert_int_equal(taken_for(TEXT("{\"max_tokens\":9,\"max_completion_tokens\":20,\"n\":2}")), 12 + 40);
 	assert_int_equal(taken_for(TEXT("{\"max_tokens\":-9,\"n\":null}")), 6);
 	/* Never more than half of the burst, however large the numbers are. */

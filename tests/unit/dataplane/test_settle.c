@@ -138,6 +138,44 @@ what_is_owed_is_owed_by_the_account_that_asked(void **state)
 	assert_int_equal(record.cost_nano, 5);
 }
 
+/* A rate may be any number, and so may what a backend counts: no record is beyond what a ledger can add up. */
+static void
+a_cost_that_nothing_can_have_is_bounded_and_suspect(void **state)
+{
+	struct exchange x = { .admission = { .route = ROUTE_PROXY, .price = { .request_nano = UINT64_MAX } } };
+	struct usage_record record;
+	int64_t spent_nano;
+
+	(void)state;
+	settle(&x, 7, &spent_nano, &record);
+	assert_int_equal(record.cost_nano, SETTLE_COST_NANO_MAX);
+	assert_int_equal(spent_nano, SETTLE_COST_NANO_MAX);
+	assert_true(record.suspect);
+}
+
+/* Rerankers say `total_tokens` alone. */
+static void
+a_total_is_the_prompt_where_nothing_is_completed(void **state)
+{
+	struct exchange x = { .admission = { .route = ROUTE_JSON, .price = { .input_nano_per_mtoken = 1000000 } },
+			      .usage = { .present = true, .has_total = true, .total_tokens = 90 },
+			      .payload_bytes = 4000 };
+	struct exchange silent = { .admission = { .route = ROUTE_JSON,
+						  .price = { .output_nano_per_mtoken = 1000000 } },
+				   .payload_bytes = 4000 };
+	struct usage_record record;
+	int64_t spent_nano;
+
+	(void)state;
+	settle(&x, 7, &spent_nano, &record);
+	assert_int_equal(record.prompt_tokens, 90);
+	assert_int_equal(record.source, USAGE_FINAL);
+	assert_int_equal(spent_nano, 90);
+	settle(&silent, 7, &spent_nano, &record);
+	assert_int_equal(record.completion_tokens, 0);
+	assert_int_equal(record.source, USAGE_ESTIMATED);
+}
+
 /* --- the unit ------------------------------------------------------------------------------ */
 
 static const struct shm_price by_second = { .second_nano = 1000 };
@@ -244,6 +282,8 @@ main(void)
 		cmocka_unit_test(the_unit_is_one_that_costs),
 		cmocka_unit_test(a_video_is_paid_by_what_has_a_rate),
 		cmocka_unit_test(a_price_has_a_rate_for_what_is_asked),
+		cmocka_unit_test(a_cost_that_nothing_can_have_is_bounded_and_suspect),
+		cmocka_unit_test(a_total_is_the_prompt_where_nothing_is_completed),
 		cmocka_unit_test(what_is_owed_is_owed_by_the_account_that_asked),
 		cmocka_unit_test(units_cost_what_their_rate_says),
 		cmocka_unit_test(cost_is_tokens_times_price_rounded_half_up),

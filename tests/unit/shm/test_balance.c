@@ -59,6 +59,19 @@ what_costs_nothing_is_for_who_owes_nothing(void **state)
 }
 
 static void
+a_hold_that_nobody_remembers_does_not_become_credit(void **state)
+{
+	struct shm_balance_cell cell = some_cell(1000, 0);
+
+	(void)state;
+	assert_int_equal(balance_hold(&cell, 600), BALANCE_HELD);
+	atomic_store(&cell.held_nano, 0); /* another process begins */
+	balance_settle(&cell, 600, 100);
+	assert_int_equal(cell.held_nano, 0);
+	assert_int_equal(balance_available_nano(&cell), 900);
+}
+
+static void
 amounts_that_do_not_fit_stay_at_the_largest(void **state)
 {
 	struct shm_balance_cell cell = some_cell(INT64_MAX, 0);
@@ -148,6 +161,7 @@ main(void)
 		cmocka_unit_test(a_hold_is_replaced_by_the_cost),
 		cmocka_unit_test(in_the_way_and_empty_are_told_apart),
 		cmocka_unit_test(what_costs_nothing_is_for_who_owes_nothing),
+		cmocka_unit_test(a_hold_that_nobody_remembers_does_not_become_credit),
 		cmocka_unit_test(amounts_that_do_not_fit_stay_at_the_largest),
 		cmocka_unit_test(workers_that_race_never_overdraw),
 	};
