@@ -64,7 +64,8 @@ def second_dataplane(cluster):
         assert response.status == 200, response
         held = re.findall(r'held=([1-9][0-9]*)', cluster.dump('accounts'))
         assert held, 'nothing is held for a stream'
-        second = subprocess.run([*net.in_edge(), *cluster.dataplane_words], capture_output=True, text=True, timeout=30)
+        second = subprocess.run([*net.in_edge(), *cluster.dataplane_words], capture_output=True, text=True,
+                                timeout=30)
         assert second.returncode == 1 and 'another sluice-dataplane' in second.stderr, second
         assert re.findall(r'held=([1-9][0-9]*)', cluster.dump('accounts')) == held, 'the hold is gone'
         client.reset()
