@@ -96,6 +96,21 @@ a_form_whose_client_leaves_is_on_record(void **state)
 	assert_recorded(USAGE_CLIENT_ABORT, 0);
 }
 
+/* An answer that came before the upload was out: what follows on that connection would be read as the rest of it. */
+static void
+an_early_answer_leaves_no_connection_behind(void **state)
+{
+	(void)state;
+	begin_upload();
+	hand_backends_say(BYTES_LITERAL("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+					"content-length: 2\r\n\r\n{}"));
+	hand_go(50 * MS);
+	assert_memory_equal(hand.client->in, "HTTP/1.1 200", 12);
+	assert_int_equal(hand.town->worker->upstreams_idle, 0);
+	assert_int_equal(hand.town->worker->upstreams_used, 0);
+	assert_recorded(USAGE_OK, 200);
+}
+
 /* What is refused before, or never comes whole, went nowhere. */
 static void
 what_no_backend_got_is_not_on_record(void **state)
@@ -259,6 +274,7 @@ main(void)
 		cmocka_unit_test(a_form_that_stops_on_its_way_is_on_record),
 		cmocka_unit_test(a_form_that_trickles_is_on_record),
 		cmocka_unit_test(a_form_whose_client_leaves_is_on_record),
+		cmocka_unit_test(an_early_answer_leaves_no_connection_behind),
 		cmocka_unit_test(what_no_backend_got_is_not_on_record),
 		cmocka_unit_test(busy_pods_tell_the_shortest_pause),
 		cmocka_unit_test(a_stream_that_has_said_all_ends_well),
