@@ -175,7 +175,7 @@ check_size(const struct h1_request *request, const struct admission *a, struct r
 	return refuse(refusal, REFUSAL_PAYLOAD_TOO_LARGE);
 }
 
-/* What the body is said to be must be what is read of it. */
+/* What is read as JSON is sent on as that, whatever its type says (request.c); a form needs a boundary. */
 static bool
 check_type(const struct h1_request *request, const struct admission *a, struct refusal *refusal)
 {

@@ -81,7 +81,7 @@ struct exchange {
 	uint32_t tries;
 	bool next_is_paid;          /* it stands in for one whose kept connection was gone */
 	uint64_t deadline_ns;       /* of the whole request */
-	uint32_t tried[TRIES_MAX];  /* pod entries that failed on a fresh connection */
+	uint32_t tried[TRIES_MAX];  /* pod entries that failed, or no connection could be had to */
 	uint32_t tried_count;
 	bool last_resort_used;      /* a pod that probes call down was tried */
 	bool any_sent;              /* some backend got a request byte */

@@ -14,7 +14,8 @@
 #define WAITING_BYTES_HIGH BODY_BLOCK_BYTES
 /* An event that was gathered, and a full piece of the backend's. */
 #define STEP_BYTES_MAX (EVENT_BYTES_MAX + TLS_RECORD_BYTES_MAX)
-/* A backend's, and :status, cache-control, 3 of the request, 6 and 3 of its limits, 3 of CORS. */
+/* A backend's, and of ours: :status, content-length, cache-control, 3 of the request, 6 and 3 of its limits, the
+ * overhead, 3 of CORS, 3 of a refusal. */
 #define FIELDS_MAX (H1_FIELDS_MAX + 32)
 
 /* --- head ------------------------------------------------------------------------ */

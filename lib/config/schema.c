@@ -196,7 +196,8 @@ static const struct key limits_keys[] = {
 	      "slower client is cut off; 0B: any."),
 	VALUE("event", KEY_SIZE, CONFIG(limits.event_bytes), 1 * KIB, CONFIG_EVENT_BYTES_MAX, "256KiB",
 	      KEY_RESTART,
-	      "What is kept of a stream's event that has not ended; a longer one passes as it comes."),
+	      "What is kept of a stream's event that has not ended; a longer one passes as it comes. Answers "
+	      "about video jobs are kept up to 256 KiB."),
 	VALUE("event_line", KEY_SIZE, CONFIG(limits.event_line_bytes), 1 * KIB, CONFIG_EVENT_LINE_BYTES_MAX,
 	      "1MiB", KEY_RESTART, "Longest line of a stream; a longer one is the backend's failure."),
 	END,

@@ -134,9 +134,3 @@ sse_in_data(const struct sse *s)
 {
 	return s->state == SSE_AFTER_COLON || s->state == SSE_VALUE;
 }
-
-bool
-sse_at_boundary(const struct sse *s)
-{
-	return s->state == SSE_LINE_START && s->line_bytes == 0 && !s->has_data;
-}

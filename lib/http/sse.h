@@ -47,5 +47,3 @@ enum err sse_feed(struct sse *s, struct bytes *input, enum sse_what *what, struc
 /* True inside a data line whose end has not come. */
 bool sse_in_data(const struct sse *s);
 
-/* True between events: nothing of an unfinished event was seen. */
-bool sse_at_boundary(const struct sse *s);

@@ -25,7 +25,6 @@
 
 #define SPOOL_MAGIC UINT64_C(0x314c4f4f50534c53)
 #define SPOOL_HEADER_BYTES 4096
-#define SPOOL_RECORDS_DEFAULT 65536 /* 16 MiB a segment */
 
 struct spool_header {
 	uint64_t magic;

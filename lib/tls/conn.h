@@ -48,7 +48,6 @@ struct tls_context {
 	mbedtls_ssl_config config;
 	mbedtls_ssl_config config_h2; /* the same, but for the protocols */
 	struct ticket_keeper tickets;
-	bool locked;
 	struct tls_conn *conns;
 	struct tls_conn *free_conns;
 	uint32_t conns_max;

@@ -119,7 +119,8 @@ load_pairs(struct tls_context *context, const struct tls_identity *identity)
 			return false;
 		context->pair_count++;
 	}
-	context->locked = arena_lock_used(arena);
+	/* Where that is forbidden, so it is for the identity, and the program says so once. */
+	arena_lock_used(arena);
 	return true;
 }
 
@@ -227,12 +228,6 @@ void
 tls_set_time(struct tls_context *context, int64_t now_s)
 {
 	instance_set_time(context->instance, now_s);
-}
-
-bool
-tls_context_is_locked(const struct tls_context *context)
-{
-	return context->locked;
 }
 
 struct arena_use

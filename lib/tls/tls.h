@@ -57,9 +57,6 @@ struct tls_context *tls_context_new(const struct tls_context_config *config,
 void tls_context_free(struct tls_context *context);
 void tls_set_time(struct tls_context *context, int64_t now_s);
 
-/* As tls_identity_is_locked(), for the worker's copy of the keys. */
-bool tls_context_is_locked(const struct tls_context *context);
-
 /* What the context and its connections hold of their memory now. */
 struct arena_use tls_context_memory(const struct tls_context *context);
 

@@ -13,7 +13,7 @@ struct outcome {
 	uint64_t data_bytes;
 	uint64_t data_sum;
 	uint64_t lines;
-	bool at_boundary;
+	bool is_inside;
 };
 
 static struct outcome
@@ -46,7 +46,7 @@ find(struct bytes input, size_t step)
 		}
 	}
 	outcome.events = sse.events;
-	outcome.at_boundary = sse_at_boundary(&sse);
+	outcome.is_inside = sse_in_data(&sse);
 	return outcome;
 }
 
@@ -61,7 +61,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 
 		CHECK(cut.verdict == whole.verdict && cut.events == whole.events);
 		CHECK(cut.data_bytes == whole.data_bytes && cut.data_sum == whole.data_sum);
-		CHECK(cut.lines == whole.lines && cut.at_boundary == whole.at_boundary);
+		CHECK(cut.lines == whole.lines && cut.is_inside == whole.is_inside);
 	}
 	return 0;
 }

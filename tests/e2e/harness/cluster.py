@@ -1,7 +1,8 @@
 """A whole Sluice: certificate, configuration, control, dataplane, backends and what is for sale.
 
 Layouts: "two-workers" and "one-worker" on AF_PACKET, "many-pods" as the first but with hundreds of pods at once,
-"tap" with two queues of a TAP device, and "direct", where clients speak to a backend without a router.
+"tap" with two queues of a TAP device, "tight" with each limit small enough to be met, and "direct", where clients
+speak to a backend without a router.
 """
 import json
 import os

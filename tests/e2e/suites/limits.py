@@ -6,6 +6,7 @@ import time
 
 from harness.client import Closed, chat, elapsed, sim
 from harness.proc import wait_for
+from harness.h2 import H2Client
 from harness.suite import test
 from suites.routing import pod, scripted
 
@@ -54,6 +55,18 @@ def sixty_a_minute(cluster):
     seconds = time.monotonic() - start
     passed = sum(answer.status == 200 for answer in answers)
     assert 60 <= passed <= 60 + int(seconds), f'{passed} of 100 in {seconds:.2f} s'
+
+
+@test('limits.both-versions-share')
+def both_versions_share(cluster):
+    """One cell for a key, whichever HTTP its connections speak."""
+    key = cluster.new_key(plan='burst')
+    with cluster.client() as one, H2Client(cluster) as two:
+        for _ in range(30):
+            for client in (one, two):
+                assert client.request('GET', '/v1/models', key).status == 200
+        for client in (one, two):
+            assert client.request('GET', '/v1/models', key).status == 429
 
 
 @test('limits.keys-are-apart')

@@ -322,7 +322,7 @@ events_end_at_empty_lines_of_any_kind(void **state)
 		assert_string_equal(data, "a.b.c.");
 		assert_int_equal(sse.events, 2);
 		assert_int_equal(ends, 3);
-		assert_true(sse_at_boundary(&sse));
+		assert_false(sse_in_data(&sse));
 	}
 }
 
