@@ -81,11 +81,18 @@ append_block(struct body_store *store, struct body *body)
 static enum err
 may_have(const struct body_store *store, const struct body *body, uint64_t blocks)
 {
-	uint32_t left = body->is_request ? store->reserved : 0;
+	uint32_t share_max = store->share_max;
+	uint32_t left = 0;
 
 	if (blocks == 0)
 		return ERR_OK;
-	if (body->share != NULL && *body->share + blocks > store->share_max)
+	if (body->is_request) {
+		share_max -= share_max / 4;
+		left = store->reserved;
+		if (body->share != NULL && *body->share + blocks > BODY_SMALL_SHARE)
+			left += (store->total - store->reserved) / 8;
+	}
+	if (body->share != NULL && *body->share + blocks > share_max)
 		return ERR_BODY_SHARE_FULL;
 	return store->used + blocks + left > store->total ? ERR_BODY_STORE_FULL : ERR_OK;
 }

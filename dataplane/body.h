@@ -12,7 +12,8 @@
  * answers has to wait.
  *
  * Of the pool requests leave a quarter, so that answers, which their clients are waiting for already, go on when
- * no new request can begin. All bodies of one account together have at most half of what requests may have.
+ * no new request can begin; and the last eighth of what they may have to accounts that have little. All bodies of
+ * one account together have at most half of what requests may have; a quarter of that is for its answers.
  *
  * Owner: a worker owns the store, an exchange owns its body. Memory: given at start; an empty pool is
  * ERR_BODY_STORE_FULL, answered 503, a used up share ERR_BODY_SHARE_FULL, answered 429.
@@ -29,6 +30,9 @@ struct body_store {
 };
 
 #define BODY_NONE UINT32_MAX
+
+/* Blocks of an account that has little. */
+#define BODY_SMALL_SHARE 64
 
 struct body {
 	uint32_t first;

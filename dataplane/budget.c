@@ -27,7 +27,7 @@ CHECK_STATIC(SEND_BYTES_MIN > CLIENT_UNACKED_BYTES_HIGH + (EVENT_BYTES_MAX + TLS
 #define IP6_TCP_HEADERS 60
 
 /* What a surface takes as one body, and the blocks of its head, must fit an account's share (body.c), of each
- * worker: 3/8 of the blocks. */
+ * worker: of 3/8 of the blocks what is not left to its answers. */
 static uint32_t
 blocks_min(const struct config *config)
 {
@@ -41,7 +41,7 @@ blocks_min(const struct config *config)
 		if (surfaces[i]->enabled && surfaces[i]->upload_bytes_max > most)
 			most = surfaces[i]->upload_bytes_max;
 	}
-	return (uint32_t)((most / BODY_BLOCK_BYTES + SHARE_SPARE_BLOCKS) * 8 / 3);
+	return (uint32_t)((most / BODY_BLOCK_BYTES + SHARE_SPARE_BLOCKS) * 32 / 9);
 }
 
 static uint32_t

@@ -81,6 +81,13 @@ handshake_ended(struct worker *w, struct client *c)
 	--*sources_handshakes(&w->sources, c->source);
 }
 
+/* A request that runs is worth more than one that begins. */
+static struct client_line *
+line_of_head(struct worker *w, const struct client *c)
+{
+	return c->state == CLIENT_HEAD || c->state == CLIENT_H2 ? &w->heads_begun : &w->heads_behind;
+}
+
 /* The only writer of the state. */
 static void
 set_state(struct worker *w, struct client *c, enum client_state state)
@@ -101,6 +108,10 @@ set_state(struct worker *w, struct client *c, enum client_state state)
 	if (c->state == CLIENT_HANDSHAKE)
 		handshake_ended(w, c);
 	c->state = state;
+	if (c->head != NULL && c->place[LINE_OF_HOLDERS].line != line_of_head(w, c)) {
+		line_leave(LINE_OF_HOLDERS, c);
+		line_join(line_of_head(w, c), LINE_OF_HOLDERS, c);
+	}
 }
 
 void
@@ -338,13 +349,17 @@ client_take_head(struct worker *w, struct client *c)
 	uint32_t most = w->config.counts.heads - w->config.counts.heads / 4;
 
 	CHECK(c->head == NULL);
-	if ((w->client_heads.count >= most || w->head_free == NULL) && w->client_heads.oldest != NULL) {
+	if (w->heads_begun.count + w->heads_behind.count >= most || w->head_free == NULL) {
+		struct client *other = w->heads_begun.oldest != NULL ? w->heads_begun.oldest :
+								       w->heads_behind.oldest;
+
 		worker_count_verdict(w, ERR_HEADS_FULL);
-		client_abort(w, w->client_heads.oldest);
+		if (other != NULL)
+			client_abort(w, other);
 	}
 	c->head = worker_head_get(w);
 	if (c->head != NULL)
-		line_join(&w->client_heads, LINE_OF_HOLDERS, c);
+		line_join(line_of_head(w, c), LINE_OF_HOLDERS, c);
 	return c->head != NULL;
 }
 

@@ -122,10 +122,8 @@ exchange_open(struct worker *w, struct stream *s, const struct admission *admiss
 	      const struct h1_request *request, struct refusal *refusal)
 {
 	struct exchange *x = w->exchange_free;
-	uint32_t *share = &w->account_blocks[admission->account_entry];
 	enum err verdict;
 
-	CHECK(admission->account_entry < w->account_capacity);
 	if (x == NULL) {
 		refuse_full(w, ERR_EXCHANGES_FULL, refusal);
 		return NULL;
@@ -138,9 +136,9 @@ exchange_open(struct worker *w, struct stream *s, const struct admission *admiss
 	exchange_set_state(x, EXCHANGE_BODY);
 	x->admission = *admission;
 	x->method = request->method;
-	x->body = BODY_OF_REQUEST(share);
-	x->event = BODY_OF_ANSWER(share);
-	x->kept = BODY_OF_REQUEST(share);
+	x->body = BODY_OF_REQUEST(s->share);
+	x->event = BODY_OF_ANSWER(s->share);
+	x->kept = BODY_OF_REQUEST(s->share);
 	x->admitted_at_ns = w->now_ns;
 	x->deadline_ns = w->now_ns + w->config.times.request_ns;
 	begin_scan(w, x, request);

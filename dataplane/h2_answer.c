@@ -105,6 +105,7 @@ h2_put_head(struct worker *w, struct stream *stream, struct h1_writer *lines, ui
 	add_field(fields, &count, (uint8_t *)(uintptr_t)":status", 7, status, sizeof(status));
 	split_lines(lines, fields, &count);
 	s->progress_at_ns = w->now_ns;
+	s->blocks.share = stream->share;
 	s->has_head = true;
 	s->is_ours = stream->exchange == NULL && !stream->listing;
 	result = nghttp2_submit_response(h->session, s->id, fields, count, has_payload ? &provider : NULL);
@@ -157,9 +158,6 @@ h2_put(struct worker *w, struct stream *stream, struct bytes run)
 
 	if (s->closed || s->cut || run.len == 0 || put_few(s, run))
 		return;
-	/* A stream has one exchange, if any. */
-	if (stream->exchange != NULL)
-		s->blocks.share = stream->exchange->event.share;
 	verdict = body_append(&w->bodies, &s->blocks, run);
 	if (verdict != ERR_OK) {
 		/* A part of the answer is missing: it must not look complete, nor go on and be billed. */
@@ -249,6 +247,15 @@ static bool
 may_wait_for(const struct worker *w, const struct h2_stream *s)
 {
 	return h2_waiting_bytes(s) == 0 || body_may_append(&w->bodies, &s->blocks, STEP_BYTES_MAX) == ERR_OK;
+}
+
+bool
+h2_can_take(struct worker *w, struct stream *stream, uint64_t bytes)
+{
+	const struct h2_stream *s = h2_stream_of(stream);
+
+	return s->closed || (s->blocks.bytes == 0 && bytes <= H2_FEW_BYTES - s->few_bytes) ||
+	       body_may_append(&w->bodies, &s->blocks, bytes) == ERR_OK;
 }
 
 bool

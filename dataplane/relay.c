@@ -276,6 +276,12 @@ feed(struct worker *w, struct exchange *x, struct bytes *input)
 		}
 		if (payload.len == 0)
 			continue;
+		/* Before it is billed: what has no place is not delivered. */
+		if (!stream_can_take(w, x->stream, x->event.bytes + payload.len)) {
+			worker_count_verdict(w, ERR_BODY_STORE_FULL);
+			exchange_try_failed(w, x, TRY_LOCAL);
+			return FEED_ENDED;
+		}
 		if (!x->is_events) {
 			relay_plain(w, x, payload, u->body_in.done);
 		} else if (!event_feed(w, x, payload)) {

@@ -24,6 +24,7 @@ struct worker;
 struct stream {
 	struct client *client;
 	struct exchange *exchange; /* NULL: nothing runs, or the answer is our own */
+	uint32_t *share;           /* of its account in the body store; NULL: without a key */
 	uint16_t status;           /* of the answer */
 	bool chunked;
 	bool payload_unwanted;     /* the request was HEAD */
@@ -56,6 +57,9 @@ void stream_flush(struct worker *w, struct stream *s);
 
 /* True while the client takes this answer fast enough. If false, stream_resume() follows when it does. */
 bool stream_has_room(struct worker *w, struct stream *s);
+
+/* So much payload has a place, even if the client takes nothing now. */
+bool stream_can_take(struct worker *w, struct stream *s, uint64_t bytes);
 
 /* Nothing of the client is read from now on but its end; what answers is waited for. */
 void stream_wait(struct worker *w, struct stream *s);

@@ -143,7 +143,9 @@ struct worker {
 	/* in TLS handshakes: who has sent no whole ClientHello yet, and whom we have answered */
 	struct client_line handshakes_silent;
 	struct client_line handshakes_answered;
-	struct client_line client_heads; /* who has a head buffer */
+	/* who has a head buffer: for a head, or for what was sent behind a request that runs */
+	struct client_line heads_begun;
+	struct client_line heads_behind;
 	struct client_line strangers;
 	struct sources sources;
 	struct exchange *exchanges;

@@ -158,10 +158,11 @@ static const struct key limits_keys[] = {
 	VALUE("bodies", KEY_SIZE, CONFIG(limits.bodies_bytes), 1 * MIB, 256 * GIB, "256MiB",
 	      KEY_RESTART,
 	      "Request bodies kept until the first byte of the answer, all workers together; each worker has at "
-	      "least 8/3 of the longest body_max or upload_max, so that one account's share holds it. A quarter "
-	      "is left to answers; of the rest one account has half, beyond which its requests get 429; when it "
-	      "is full, new requests get 503. With 256 MiB and one worker an account may have four bodies of "
-	      "20 MB on their way to an answer, all accounts together nine."),
+	      "least 32/9 of the longest body_max or upload_max, so that one account's share holds it. A quarter "
+	      "is left to answers; of the rest one account has half, its answers a quarter of that; beyond it "
+	      "its requests get 429. When all is full, new requests get 503, the last eighth is for accounts "
+	      "that have less than 1 MiB. With 256 MiB and one worker an account may have three bodies of "
+	      "20 MB on their way to an answer, all accounts together eight."),
 	VALUE("proxy_body", KEY_SIZE, CONFIG(limits.proxy_bytes_max), 1 * KIB, 1024 * GIB, "1GiB",
 	      KEY_RESTART,
 	      "Longest request body that is passed to an instance's own API; it streams through."),

@@ -502,6 +502,7 @@ hand_backends_say(struct bytes text)
 
 		if (!c->is_used || !c->is_backend)
 			continue;
+		c->piece_bytes = 1400; /* a packet */
 		conn_write(hand.town, c, text.ptr, (uint32_t)text.len);
 		c->send_at_ns = hand.town->now_ns;
 	}

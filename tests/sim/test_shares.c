@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -56,42 +57,54 @@ upload(uint32_t stream, const char *key, uint32_t blocks)
 	hand_flush();
 }
 
-/* Two accounts upload slowly all that they may: each is told at its half, everybody else's requests and answers go
- * on; at the three quarters that requests have, new ones are refused, and answers go on. */
+/* What of an account's share its requests may have. */
+static uint32_t
+most_of(const struct body_store *bodies)
+{
+	return bodies->share_max - bodies->share_max / 4;
+}
+
+/* Two accounts upload slowly all that they may: each is told at its bound; who has little still gets in, up to the
+ * three quarters that requests have; and answers go on. */
 static void
 slow_uploads_take_a_share_and_never_the_place_of_answers(void **state)
 {
 	const struct body_store *bodies;
-	uint32_t share;
+	uint32_t most;
 	uint32_t whole;
 
 	(void)state;
 	hand_begin_greeted();
 	bodies = &hand.town->worker->bodies;
-	share = bodies->share_max;
-	assert_int_equal(share, (bodies->total - bodies->total / 4) / 2);
+	most = most_of(bodies);
+	assert_int_equal(bodies->share_max, (bodies->total - bodies->total / 4) / 2);
 	/* One that waits for its backend meanwhile. */
 	hand_put_block(hand_block("POST", "/v1/chat/completions", HAND_KEY_3), 1, false);
-	hand_put(H2FRAME_DATA, H2FRAME_END_STREAM, 1,
-		 BYTES_LITERAL("{\"model\":\"town-model\",\"stream\":true,\"messages\":[{\"role\":\"user\","
-			       "\"content\":\"x\"}]}"));
+	hand_put(H2FRAME_DATA, H2FRAME_END_STREAM, 1, BYTES_LITERAL(HAND_CHAT));
 	hand_flush();
 	assert_int_equal(bodies->used, 1);
-	upload(3, HAND_KEY, share - 10);
+	upload(3, HAND_KEY, most - 10);
 	upload(5, HAND_KEY, 11);
 	assert_int_equal(hand.heard.stream[2].status, 429);
 	assert_int_equal(counted(ERR_BODY_SHARE_FULL), 1);
-	assert_int_equal(bodies->used, share - 10 + 1);
+	assert_int_equal(bodies->used, most - 10 + 1);
 	/* The account has only its own half used up. */
-	upload(7, HAND_KEY_2, share);
+	upload(7, HAND_KEY_2, most);
 	assert_int_equal(hand.heard.stream[3].status, 0);
-	assert_int_equal(bodies->used, 2 * share - 10 + 1);
-	upload(9, HAND_KEY_3, 10);
-	assert_int_equal(hand.heard.stream[4].status, 503);
+	/* The last eighth is for those who have little. */
+	upload(9, HAND_KEY_3, 40);
+	assert_int_equal(bodies->used, 2 * most - 10 + 1 + 40);
+	assert_in_range(bodies->total - bodies->reserved - bodies->used, 10,
+			(bodies->total - bodies->reserved) / 8);
+	upload(11, HAND_KEY, 10);
+	assert_int_equal(hand.heard.stream[5].status, 503);
 	assert_int_equal(counted(ERR_BODY_STORE_FULL), 1);
+	upload(13, HAND_KEY_3, bodies->total - bodies->reserved - bodies->used);
+	assert_int_equal(hand.heard.stream[6].status, 0);
+	assert_int_equal(bodies->used, bodies->total - bodies->reserved);
+	upload(15, HAND_KEY_3, 1);
+	assert_int_equal(hand.heard.stream[7].status, 503);
 	/* An answer far longer than what its client has taken, while nobody else gets a block. */
-	upload(11, HAND_KEY_3, 8);
-	assert_int_equal(bodies->used, bodies->total - bodies->reserved - 1);
 	whole = hand_answer_with_stream();
 	hand_backends_say(hand.backend.answer);
 	hand_go(SEC);
@@ -160,42 +173,63 @@ a_body_leaves_when_its_answer_begins(void **state)
 	hand_finish();
 }
 
-#define EVENT_BYTES 1200
-
-/* Payload that finds no place at all: the stream is reset at once, its backend let go, and what the client never
- * got is not billed. */
+/* An account's uploads leave a part of its share to its answers: one of 2 KiB in one packet comes whole. */
 static void
-an_answer_that_loses_a_part_ends_and_is_billed_so_far(void **state)
+an_accounts_uploads_leave_its_answers_a_place(void **state)
 {
-	static char event[EVENT_BYTES + 1];
-	struct usage_record record;
+	static char answer[2200];
 	struct worker *w;
+	int len;
 
 	(void)state;
-	memset(event, 'x', EVENT_BYTES);
-	memcpy(event, "data: ", 6);
-	memcpy(event + EVENT_BYTES - 2, "\n\n", 2);
 	hand_begin_greeted();
 	w = hand.town->worker;
 	hand_put_chat(1);
 	hand_flush();
-	hand_backends_say(BYTES_LITERAL("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
-					"content-length: 100000\r\n\r\ndata: 1\n\n"));
+	upload(3, HAND_KEY, most_of(&w->bodies) - 1);
+	len = snprintf(answer, sizeof(answer), "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+					       "content-length: 1200\r\n\r\n{\"x\":\"%1192s\"}", "");
+	assert_int_equal(w->account_blocks[0], most_of(&w->bodies));
+	hand_backends_say(bytes_make(answer, (size_t)len));
+	hand_go(SEC);
+	assert_int_equal(hand.heard.stream[0].bytes, 1200);
+	assert_true(hand.heard.stream[0].is_ended && !hand.heard.stream[0].is_reset);
+	hand_finish();
+}
+
+/* Payload that finds no place at all: the stream is cut, its backend let go, and what the client never got is not
+ * billed; so it is with the last piece of an answer, whose usage says what it would cost. */
+static void
+an_answer_that_loses_a_part_ends_and_is_billed_so_far(void **state)
+{
+	static char answer[2200];
+	struct usage_record record;
+	struct worker *w;
+	uint32_t share;
+	int len;
+
+	(void)state;
+	len = snprintf(answer, sizeof(answer),
+		       "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1253\r\n\r\n"
+		       "{\"x\":\"%1192s\",\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":7000}}", "");
+	hand_begin_greeted();
+	w = hand.town->worker;
+	hand_put_chat(1);
 	hand_flush();
-	assert_int_equal(w->bodies.used, 0);
-	upload(3, HAND_KEY, w->bodies.share_max);
-	for (int i = 0; i < 10; i++) {
-		hand_backends_say(bytes_make(event, EVENT_BYTES));
-		hand_go(10 * MS);
-	}
+	/* As if other answers of the account waited. */
+	share = w->account_blocks[0];
+	w->account_blocks[0] = w->bodies.share_max + 1;
+	hand_backends_say(bytes_make(answer, (size_t)len));
+	hand_go(SEC);
 	assert_true(hand.heard.stream[0].is_reset && !hand.heard.stream[0].is_ended);
 	assert_int_equal(hand.heard.stream[0].code, NGHTTP2_INTERNAL_ERROR);
-	assert_int_equal(w->exchanges_used, 1);
+	assert_int_equal(w->exchanges_used, 0);
 	assert_int_equal(w->upstreams_used, 0);
+	w->account_blocks[0] -= w->bodies.share_max + 1 - share;
 	assert_int_equal(hand.town->spool.sequence, 1);
 	assert_int_equal(spool_read(hand.town->spool_memory, 0, &record), ERR_OK);
-	assert_int_equal(record.outcome, USAGE_CLIENT_ABORT);
-	assert_in_range(record.completion_tokens, 1, 3);
+	assert_int_equal(record.outcome, USAGE_UPSTREAM_ERROR);
+	assert_int_equal(record.completion_tokens, 0);
 	hand_finish();
 }
 
@@ -254,6 +288,20 @@ half_heads_make_room_for_whole_ones_and_for_answers(void **state)
 	hand_flush();
 	assert_memory_equal(whole.c->in, "HTTP/1.1 200 OK", 15);
 	assert_int_equal(counted(ERR_HEADS_FULL), 1);
+	/* A request that runs, and the begin of the next one behind it, stays: others leave. */
+	whole = connect_from(0);
+	hand_say(BYTES_LITERAL(chat_text));
+	hand_say(BYTES_LITERAL("GET /he"));
+	hand_flush();
+	assert_int_equal(hand.backend.requests, 2);
+	for (uint32_t i = 0; i < 2 * HEADS; i++) {
+		hand_connect(0);
+		hand_say(BYTES_LITERAL("GET /he"));
+		hand_flush();
+	}
+	assert_true(is_there(&whole));
+	assert_int_equal(w->exchanges_used, 1);
+	assert_int_equal(w->heads_used, HEADS_OF_CLIENTS);
 	hand_finish();
 }
 
@@ -399,6 +447,7 @@ main(void)
 		cmocka_unit_test(slow_uploads_take_a_share_and_never_the_place_of_answers),
 		cmocka_unit_test(what_ends_gives_its_share_back),
 		cmocka_unit_test(a_body_leaves_when_its_answer_begins),
+		cmocka_unit_test(an_accounts_uploads_leave_its_answers_a_place),
 		cmocka_unit_test(an_answer_that_loses_a_part_ends_and_is_billed_so_far),
 		cmocka_unit_test(half_heads_make_room_for_whole_ones_and_for_answers),
 		cmocka_unit_test(a_network_with_its_share_pushes_out_its_own),
