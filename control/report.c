@@ -118,9 +118,9 @@ passive_name(const struct shm_pod_health *health, uint64_t now_ns)
 static yyjson_mut_val *
 describe_pods(struct control *control, yyjson_mut_doc *doc)
 {
-	static const char *const states[] = { "unknown", "up", "down" };
+	static const char *const probes[] = { "unknown", "up", "down" };
+	static const char *const states[] = { "ready", "drain", "maint" };
 	yyjson_mut_val *pods = yyjson_mut_arr(doc);
-	static const char *const manners[] = { "ready", "drain", "maint" };
 	uint64_t now_ns = clock_now_ns();
 	sqlite3_stmt *row = store_prepare(&control->store,
 					  "SELECT id, name, state FROM pods ORDER BY id LIMIT 1000");
@@ -130,20 +130,20 @@ describe_pods(struct control *control, yyjson_mut_doc *doc)
 					      (uint64_t)sqlite3_column_int64(row, 0));
 		const struct shm_pod_health *health;
 		yyjson_mut_val *pod;
-		uint32_t state;
-		int manner = sqlite3_column_int(row, 2);
+		uint32_t probe;
+		int state = sqlite3_column_int(row, 2);
 
 		if (entry == ENTRIES_NONE)
 			continue;
 		health = shm_pod_health(&control->publish.shm, entry);
-		state = atomic_load(&health->probe_state);
+		probe = atomic_load(&health->probe_state);
 		pod = yyjson_mut_obj(doc);
 		yyjson_mut_obj_add_sint(doc, pod, "id", sqlite3_column_int64(row, 0));
 		yyjson_mut_obj_add_strcpy(doc, pod, "name",
 					  (const char *)sqlite3_column_text(row, 1));
 		yyjson_mut_obj_add_str(doc, pod, "state",
-				       manners[manner >= 0 && manner < (int)COUNT_OF(manners) ? manner : 0]);
-		yyjson_mut_obj_add_str(doc, pod, "probe", states[state <= SHM_PROBE_DOWN ? state : 0]);
+				       states[state >= 0 && state < (int)COUNT_OF(states) ? state : 0]);
+		yyjson_mut_obj_add_str(doc, pod, "probe", probes[probe <= SHM_PROBE_DOWN ? probe : 0]);
 		yyjson_mut_obj_add_uint(doc, pod, "probe_us", atomic_load(&health->probe_latency_us));
 		yyjson_mut_obj_add_uint(doc, pod, "in_flight", atomic_load(&health->in_flight));
 		yyjson_mut_obj_add_uint(doc, pod, "first_token_us", first_token_us(health));

@@ -432,6 +432,17 @@ check_http2(struct reader *r, struct fy_node *root, const struct config *config)
 			 "header_table: must not be larger than a sixteenth of connection");
 }
 
+/* Each comment is a record and a segment of each stream that waits. */
+#define COMMENTS_APART_NS (100 * NSEC_PER_MSEC)
+
+static void
+check_timeouts(struct reader *r, struct fy_node *root, const struct config *config)
+{
+	if (config->timeouts.keep_alive_ns > 0 && config->timeouts.keep_alive_ns < COMMENTS_APART_NS)
+		complain(r, place_at(root, "/timeouts/keep_alive"),
+			 "keep_alive: must be 0s, which is never, or at least 100ms");
+}
+
 /* As browsers write them: scheme, host, perhaps a port; no path. */
 static bool
 is_origin(const char *text, size_t len)
@@ -513,6 +524,7 @@ check_together(struct reader *r, struct fy_node *root, const struct config *conf
 	check_tcp(r, root, &config->tcp.backends, "backends");
 	check_listeners(r, root, config);
 	check_http2(r, root, config);
+	check_timeouts(r, root, config);
 	check_surfaces(r, root, config);
 	if (strchr(config->instance, '/') != NULL)
 		complain(r, place_at(root, "/instance"), "instance: must not contain '/'");

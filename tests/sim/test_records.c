@@ -96,7 +96,7 @@ a_form_whose_client_leaves_is_on_record(void **state)
 	assert_recorded(USAGE_CLIENT_ABORT, 0);
 }
 
-/* An answer that came before the upload was out: what follows on that connection would be read as the rest of it. */
+/* An answer that came before the upload was out: what follows there would be read as the rest of it. */
 static void
 an_early_answer_leaves_no_connection_behind(void **state)
 {

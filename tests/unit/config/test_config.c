@@ -273,6 +273,16 @@ texts_and_elements_have_defaults_too(void **state)
 }
 
 static void
+comments_of_a_waiting_stream_are_off_or_apart(void **state)
+{
+	(void)state;
+	refuses(PORTS LISTENERS "timeouts: {keep_alive: 99ms}\n",
+		"3:24: error: keep_alive: must be 0s, which is never, or at least 100ms");
+	assert_int_equal(parse(PORTS LISTENERS "timeouts: {keep_alive: 0s}\n"), ERR_OK);
+	assert_int_equal(parse(PORTS LISTENERS "timeouts: {keep_alive: 100ms}\n"), ERR_OK);
+}
+
+static void
 keys_of_http2_hold_each_other(void **state)
 {
 	(void)state;
@@ -630,6 +640,7 @@ main(void)
 		cmocka_unit_test(a_small_file_gets_every_default),
 		cmocka_unit_test(texts_and_elements_have_defaults_too),
 		cmocka_unit_test(keys_of_http2_hold_each_other),
+		cmocka_unit_test(comments_of_a_waiting_stream_are_off_or_apart),
 		cmocka_unit_test(values_arrive_as_written),
 		cmocka_unit_test(what_a_port_does_and_whom_it_shares_with_can_be_said),
 		cmocka_unit_test(a_window_that_shrinks_and_a_tap_without_a_name_are_refused),

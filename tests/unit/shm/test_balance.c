@@ -9,6 +9,9 @@
 #include "base/prng.h"
 #include "shm/balance.h"
 
+/* Not in a function: the sanitizers' stack aligns nothing to a cache line. */
+static struct shm_balance_cell cell, even, debtor;
+
 static struct shm_balance_cell
 some_cell(int64_t credited_nano, int64_t spent_nano)
 {
@@ -18,9 +21,8 @@ some_cell(int64_t credited_nano, int64_t spent_nano)
 static void
 a_hold_is_replaced_by_the_cost(void **state)
 {
-	struct shm_balance_cell cell = some_cell(1000, 100);
-
 	(void)state;
+	cell = some_cell(1000, 100);
 	assert_int_equal(balance_hold(&cell, 600), BALANCE_HELD);
 	assert_int_equal(balance_available_nano(&cell), 300);
 	balance_settle(&cell, 600, 50);
@@ -36,9 +38,8 @@ a_hold_is_replaced_by_the_cost(void **state)
 static void
 in_the_way_and_empty_are_told_apart(void **state)
 {
-	struct shm_balance_cell cell = some_cell(1000, 0);
-
 	(void)state;
+	cell = some_cell(1000, 0);
 	assert_int_equal(balance_hold(&cell, 1001), BALANCE_EMPTY);
 	assert_int_equal(balance_hold(&cell, 1000), BALANCE_HELD);
 	assert_int_equal(balance_hold(&cell, 1), BALANCE_IN_FLIGHT);
@@ -51,9 +52,9 @@ in_the_way_and_empty_are_told_apart(void **state)
 static void
 what_costs_nothing_is_for_who_owes_nothing(void **state)
 {
-	struct shm_balance_cell even = some_cell(0, 0), debtor = some_cell(0, 1);
-
 	(void)state;
+	even = some_cell(0, 0);
+	debtor = some_cell(0, 1);
 	assert_int_equal(balance_hold(&even, 0), BALANCE_HELD);
 	assert_int_equal(balance_hold(&debtor, 0), BALANCE_EMPTY);
 }
@@ -61,9 +62,8 @@ what_costs_nothing_is_for_who_owes_nothing(void **state)
 static void
 a_hold_that_nobody_remembers_does_not_become_credit(void **state)
 {
-	struct shm_balance_cell cell = some_cell(1000, 0);
-
 	(void)state;
+	cell = some_cell(1000, 0);
 	assert_int_equal(balance_hold(&cell, 600), BALANCE_HELD);
 	atomic_store(&cell.held_nano, 0); /* another process begins */
 	balance_settle(&cell, 600, 100);
@@ -74,9 +74,8 @@ a_hold_that_nobody_remembers_does_not_become_credit(void **state)
 static void
 amounts_that_do_not_fit_stay_at_the_largest(void **state)
 {
-	struct shm_balance_cell cell = some_cell(INT64_MAX, 0);
-
 	(void)state;
+	cell = some_cell(INT64_MAX, 0);
 	assert_int_equal(balance_hold(&cell, INT64_MAX), BALANCE_HELD);
 	assert_int_equal(balance_hold(&cell, 1), BALANCE_IN_FLIGHT);
 	balance_settle(&cell, INT64_MAX, INT64_MAX);
@@ -132,12 +131,12 @@ hold_and_settle(void *argument)
 static void
 workers_that_race_never_overdraw(void **state)
 {
-	struct shm_balance_cell cell = some_cell(0, 0);
 	struct racer racers[THREADS];
 	pthread_t threads[THREADS];
 	int64_t spent = 0, credited = 0;
 
 	(void)state;
+	cell = some_cell(0, 0);
 	for (uint64_t i = 0; i < THREADS; i++) {
 		racers[i] = (struct racer){ .cell = &cell, .seed = i + 1 };
 		assert_int_equal(pthread_create(&threads[i], NULL, hold_and_settle, &racers[i]), 0);
