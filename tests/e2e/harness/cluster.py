@@ -298,6 +298,11 @@ class Cluster:
         self.put('pod', 'nobody', address=net.HOST4, port=9099)
         self.model('sim', mv=['mv-a', 'mv-b'], tx=['tx-c'])
         self.model('pair', mv=['mv-a', 'mv-b'])
+        # For what is done beside a load: a router that a busy machine gave no turn for a second finds its timers
+        # due before it reads what came meanwhile, and a connection has one second.
+        self.model('patient', mv=['mv-a', 'mv-b'], tx=['tx-c'])
+        self.put('model', 'patient', connect_ms=30000, response_head_ms=30000, first_event_ms=30000,
+                 between_events_ms=30000)
         self.model('solo', mv=['solo'])
         self.model('fault', mv=['fault'])
         self.model('fault-over', mv=['fault'], tx=['mv-a'])

@@ -111,7 +111,7 @@ def cancel_a_third(cluster):
         for number in range(100):
             tokens = 40 + number if number % 3 else 100000
             words = f'tokens={tokens} seed={number} tps=50'
-            streams.append((words, client.begin_chat(chat(sim(words), stream=True))))
+            streams.append((words, client.begin_chat(chat(sim(words), model='patient', stream=True))))
         cancelled = streams[::3]
         client.read_until(lambda: all(stream.frames for _, stream in streams))
         for _, stream in cancelled:
@@ -120,7 +120,7 @@ def cancel_a_third(cluster):
             if stream.reset == CANCEL:
                 continue
             client.finish(stream)
-            assert stream.complete and stream.body == wanted(cluster, words.replace(' tps=50', '')), \
+            assert stream.complete and stream.body == wanted(cluster, words.replace(' tps=50', ''), 'patient'), \
                 f'{words}: {stream.status} {stream.reset} {len(stream.body)} bytes, {stream.body[-200:]}'
         assert client.ping()
     return len(cancelled)
@@ -300,7 +300,7 @@ def load_in_background(cluster, requests, clients, *options):
     """h2load with a stream of ten events for each request."""
     path = os.path.join(cluster.root, 'h2load.json')
     with open(path, 'w', encoding='ascii') as file:
-        json.dump(chat(sim('tokens=10 seed=9'), stream=True), file)
+        json.dump(chat(sim('tokens=10 seed=9'), model='patient', stream=True), file)
     return subprocess.Popen(['h2load', '-n', str(requests), '-c', str(clients), *options, '-d', path, '-H',
                              f'authorization: Bearer {cluster.key}', '-H', 'content-type: application/json',
                              f'--connect-to={cluster.host4}:{PORT}', f'https://{NAME}:{PORT}{CHAT}'],
