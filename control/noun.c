@@ -149,7 +149,7 @@ static const struct field account_fields[] = {
 
 static const struct field plan_fields[] = {
 	NAME(64),
-	NUMBER("requests_per_minute", 0, 60000000), /* 0: no limit */
+	NUMBER("requests_per_minute", 0, 60000000), /* 0: as the surface has it */
 	NUMBER("burst", 0, 100000000),              /* 0: as many as per minute */
 	NUMBER("tokens_per_minute", 0, 100000000),
 	NUMBER("token_burst", 0, 100000000),

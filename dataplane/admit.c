@@ -2,6 +2,7 @@
 #include "dataplane/admit.h"
 
 #include "base/check.h"
+#include "base/nocase.h"
 #include "dataplane/cors.h"
 #include "dataplane/hold.h"
 #include "dataplane/quota.h"
@@ -80,19 +81,17 @@ hex_of(const uint8_t id[16], char text[REQUEST_ID_TEXT_BYTES])
 static struct bytes
 bearer_of(const struct h1_head *head)
 {
+	const struct bytes scheme = BYTES_LITERAL("bearer ");
 	struct bytes found = BYTES_NONE;
-	static const char scheme[] = "bearer ";
 
 	for (uint32_t i = 0; i < head->field_count; i++) {
 		struct bytes value = head->fields[i].value;
 
 		if (!bytes_equal_nocase(head->fields[i].name, BYTES_LITERAL("authorization")))
 			continue;
-		if (found.len > 0 || value.len <= sizeof(scheme) - 1 ||
-		    !bytes_equal_nocase(bytes_make(value.ptr, sizeof(scheme) - 1),
-					BYTES_LITERAL("bearer ")))
+		if (found.len > 0 || value.len <= scheme.len || !nocase_starts_with(value, scheme))
 			return BYTES_NONE;
-		found = bytes_after(value, sizeof(scheme) - 1);
+		found = bytes_after(value, scheme.len);
 		while (found.len > 0 && found.ptr[0] == ' ')
 			bytes_advance(&found, 1);
 	}
@@ -107,6 +106,17 @@ take_plan(struct admission *a, const struct shm_plan *plan)
 	a->token_limit = (struct bucket_limit){ plan->token_ns_per_unit, plan->token_burst_units };
 	a->tokens_per_minute = plan->tokens_per_minute;
 	a->in_flight_max = plan->in_flight_max;
+}
+
+/* The plan does not say how many requests: then the surface does, burst and all. */
+static void
+take_default(const struct worker_surface *surface, struct admission *a)
+{
+	if (surface->requests_per_minute == 0)
+		return;
+	a->requests_per_minute = surface->requests_per_minute;
+	a->limit = (struct bucket_limit){ 60 * NSEC_PER_SEC / surface->requests_per_minute,
+					  surface->requests_per_minute };
 }
 
 static bool
@@ -131,6 +141,8 @@ check_key(struct worker *w, const struct h1_head *head, struct admission *a, str
 	a->account_id = account.account_id;
 	if (shm_read_plan(&w->shm, key.plan, &plan) == ERR_OK)
 		take_plan(a, &plan);
+	if (a->limit.ns_per_unit == 0)
+		take_default(&w->config.surfaces[a->surface], a);
 	a->authenticated = true;
 	return true;
 }
@@ -195,10 +207,12 @@ check_type(const struct h1_request *request, const struct admission *a, struct r
 }
 
 /* They stand behind no prefix, and are answered before the key if the method is right. */
-static bool
-is_health_path(struct bytes path)
+static enum route_kind
+health_route(struct bytes path)
 {
-	return bytes_equal(path, BYTES_LITERAL("/healthz")) || bytes_equal(path, BYTES_LITERAL("/readyz"));
+	return bytes_equal(path, BYTES_LITERAL("/healthz")) ? ROUTE_HEALTH :
+	       bytes_equal(path, BYTES_LITERAL("/readyz"))  ? ROUTE_READY :
+							      ROUTE_UNKNOWN;
 }
 
 static bool
@@ -208,7 +222,7 @@ check_path(struct worker *w, const struct h1_request *request, struct bytes path
 	const struct worker_surface *surface = &w->config.surfaces[a->surface];
 	const struct route *route = find_route(path);
 
-	if (route == NULL && !is_health_path(request->path))
+	if (route == NULL && health_route(request->path) == ROUTE_UNKNOWN)
 		return refuse(refusal, REFUSAL_NOT_FOUND);
 	if (route == NULL || request->method != route->method) {
 		refusal->allow = route == NULL ? "GET" : route->allow;
@@ -223,6 +237,7 @@ check_path(struct worker *w, const struct h1_request *request, struct bytes path
 	a->upstream_path = bytes_from_text(route->upstream_path);
 	a->path_rest = bytes_after(path, strlen(route->path));
 	a->body_bytes_max = a->body_kind == BODY_IS_FORM ? surface->upload_bytes_max : surface->body_bytes_max;
+	a->file_bytes_max = surface->file_bytes_max;
 	return check_size(request, a, refusal) && check_type(request, a, refusal);
 }
 
@@ -286,14 +301,9 @@ admit_head(struct worker *w, const struct h1_request *request, struct admission 
 	struct bytes path = request->path;
 
 	admit_begin(w, path, admission);
-	if (request->method == H1_GET && bytes_equal(path, BYTES_LITERAL("/healthz"))) {
-		admission->route = ROUTE_HEALTH;
+	admission->route = request->method == H1_GET ? health_route(path) : ROUTE_UNKNOWN;
+	if (admission->route != ROUTE_UNKNOWN)
 		return true;
-	}
-	if (request->method == H1_GET && bytes_equal(path, BYTES_LITERAL("/readyz"))) {
-		admission->route = ROUTE_READY;
-		return true;
-	}
 	admission->surface = surface_of(w, &path);
 	admission->cors_origin = cors_origin(w->config.surfaces[admission->surface].cors, &request->head);
 	if (admission->cors_origin.len > 0 && cors_is_preflight(request)) {

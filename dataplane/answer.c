@@ -161,6 +161,8 @@ answer_text(struct worker *w, struct stream *s, const struct admission *admissio
 	answer_fields(w, &writer, admission, BYTES_NONE);
 	h1_emit_field(&writer, BYTES_LITERAL("content-type"), BYTES_LITERAL("text/plain"));
 	h1_emit_field(&writer, BYTES_LITERAL("cache-control"), BYTES_LITERAL("no-store"));
+	if (status == 503)
+		emit_retry_after(&writer, NSEC_PER_SEC);
 	answer_whole(w, s, &writer, body);
 }
 

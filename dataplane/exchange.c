@@ -166,13 +166,28 @@ is_scanned(struct worker *w, struct exchange *x, enum err verdict, struct refusa
 }
 
 static bool
+refuse_size(uint64_t limit_bytes, struct refusal *refusal)
+{
+	*refusal = (struct refusal){ .code = REFUSAL_PAYLOAD_TOO_LARGE, .limit_bytes = limit_bytes };
+	return false;
+}
+
+static bool
+file_fits(const struct exchange *x, struct refusal *refusal)
+{
+	uint64_t most = x->admission.file_bytes_max;
+
+	return x->form.result.file_bytes <= most || refuse_size(most, refusal);
+}
+
+static bool
 scan_piece(struct worker *w, struct exchange *x, struct bytes piece, struct refusal *refusal)
 {
 	switch (x->admission.body_kind) {
 	case BODY_IS_JSON:
 		return is_scanned(w, x, json_scan_feed(&x->json, piece), refusal);
 	case BODY_IS_FORM:
-		return is_scanned(w, x, multipart_feed(&x->form, piece), refusal);
+		return is_scanned(w, x, multipart_feed(&x->form, piece), refusal) && file_fits(x, refusal);
 	case BODY_IS_NONE:
 	case BODY_IS_RAW:
 		break;
@@ -201,11 +216,8 @@ exchange_body(struct worker *w, struct exchange *x, struct bytes piece, struct r
 	enum err verdict;
 
 	x->received_bytes += piece.len;
-	if (x->received_bytes > x->admission.body_bytes_max) {
-		*refusal = (struct refusal){ .code = REFUSAL_PAYLOAD_TOO_LARGE,
-					     .limit_bytes = x->admission.body_bytes_max };
-		return false;
-	}
+	if (x->received_bytes > x->admission.body_bytes_max)
+		return refuse_size(x->admission.body_bytes_max, refusal);
 	if (x->admission.body_kind == BODY_IS_NONE)
 		return true;
 	if (!scan_piece(w, x, piece, refusal))

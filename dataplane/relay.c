@@ -5,6 +5,7 @@
 #include "dataplane/relay.h"
 
 #include "base/check.h"
+#include "base/nocase.h"
 #include "dataplane/answer.h"
 #include "dataplane/event.h"
 #include "dataplane/job_answer.h"
@@ -51,34 +52,26 @@ may_pass(struct bytes name)
 	return false;
 }
 
-static bool
-is_of_family(struct bytes name, const char *prefix)
-{
-	struct bytes family = bytes_from_text(prefix);
-
-	return name.len >= family.len && bytes_equal_nocase(bytes_make(name.ptr, family.len), family);
-}
-
 /*
  * Fields of a verbatim answer that stay here: those of the connection, those that we write, and those by which
  * an instance would speak for every other path of this host.
  */
 static bool
-stays_here(const struct h1_head *head, struct bytes name)
+stays_here(const struct worker *w, const struct h1_head *head, struct bytes name)
 {
 	static const char *const kept[] = {
 		"alt-svc",    "clear-site-data", "content-length", "set-cookie", "strict-transport-security",
 		"trailer",    "transfer-encoding", "x-request-id",
 	};
-	static const char *const families[] = { "x-ecolink-", "x-infer-", "x-ratelimit-", "x-sluice-", "proxy-" };
+	static const char *const families[] = { "x-ratelimit-", "x-sluice-", "proxy-" };
 
-	if (h1_is_hop_by_hop(head, name))
+	if (h1_is_hop_by_hop(head, name) || worker_owns_field(w, name))
 		return true;
 	for (size_t i = 0; i < COUNT_OF(kept); i++)
 		if (bytes_equal_nocase(name, bytes_from_text(kept[i])))
 			return true;
 	for (size_t i = 0; i < COUNT_OF(families); i++)
-		if (is_of_family(name, families[i]))
+		if (nocase_starts_with(name, bytes_from_text(families[i])))
 			return true;
 	return false;
 }
@@ -107,9 +100,10 @@ put_head(struct worker *w, struct exchange *x, const struct h1_response *respons
 		const struct h1_field *field = &response->head.fields[i];
 
 		/* Where pages are told what they may read, an instance does not tell them otherwise. */
-		if (x->admission.cors_origin.len > 0 && is_of_family(field->name, "access-control-"))
+		if (x->admission.cors_origin.len > 0 &&
+		    nocase_starts_with(field->name, BYTES_LITERAL("access-control-")))
 			continue;
-		if (x->admission.route == ROUTE_PROXY ? !stays_here(&response->head, field->name) :
+		if (x->admission.route == ROUTE_PROXY ? !stays_here(w, &response->head, field->name) :
 							may_pass(field->name))
 			h1_emit_field(&writer, field->name, field->value);
 	}
@@ -124,11 +118,9 @@ put_head(struct worker *w, struct exchange *x, const struct h1_response *respons
 static bool
 is_of_type(const struct h1_head *head, const char *wanted)
 {
-	struct bytes type = bytes_from_text(wanted);
 	const struct h1_field *field = h1_find(head, BYTES_LITERAL("content-type"));
 
-	return field != NULL && field->value.len >= type.len &&
-	       bytes_equal_nocase(bytes_make(field->value.ptr, type.len), type);
+	return field != NULL && nocase_starts_with(field->value, bytes_from_text(wanted));
 }
 
 /* How the answer passes: as events, verbatim, or read for what it is billed by. What is no JSON is not read:

@@ -2,6 +2,7 @@
 #include "dataplane/request.h"
 
 #include "base/check.h"
+#include "base/nocase.h"
 #include "dataplane/route.h"
 #include "dataplane/upstream.h"
 #include "dataplane/worker.h"
@@ -98,36 +99,28 @@ prepare_fields(struct exchange *x, const struct h1_request *request)
 	x->fields_len = (uint32_t)writer.len;
 }
 
-static bool
-starts_with_nocase(struct bytes text, const char *prefix)
-{
-	struct bytes wanted = bytes_from_text(prefix);
-
-	return text.len >= wanted.len && bytes_equal_nocase(bytes_make(text.ptr, wanted.len), wanted);
-}
-
 /*
  * Fields of the pass-through that stay here: those of this connection; the key and whatever else speaks for
  * the client towards us, which is not the instance's to know; those that a proxy says of itself, which only a
  * trusted one may; names with '_', which some servers take for those with '-'; and those that we write.
  */
 static bool
-stays_here(const struct h1_head *head, struct bytes name)
+stays_here(const struct worker *w, const struct h1_head *head, struct bytes name)
 {
 	static const char *const ours[] = {
 		"authorization", "cookie",	   "content-length", "expect",	     "forwarded",
 		"host",		 "proxy-authorization", "traceparent", "transfer-encoding", "via",
 		"x-real-ip",	 "x-request-id",
 	};
-	static const char *const families[] = { "x-forwarded-", "x-ecolink-", "x-infer-", "x-sluice-", "proxy-" };
+	static const char *const families[] = { "x-forwarded-", "x-sluice-", "proxy-" };
 
-	if (h1_is_hop_by_hop(head, name) || memchr(name.ptr, '_', name.len) != NULL)
+	if (h1_is_hop_by_hop(head, name) || memchr(name.ptr, '_', name.len) != NULL || worker_owns_field(w, name))
 		return true;
 	for (size_t i = 0; i < COUNT_OF(ours); i++)
 		if (bytes_equal_nocase(name, bytes_from_text(ours[i])))
 			return true;
 	for (size_t i = 0; i < COUNT_OF(families); i++)
-		if (starts_with_nocase(name, families[i]))
+		if (nocase_starts_with(name, bytes_from_text(families[i])))
 			return true;
 	return false;
 }
@@ -145,7 +138,7 @@ keep_verbatim(struct worker *w, struct exchange *x, const struct h1_request *req
 	for (uint32_t i = 0; i < request->head.field_count; i++) {
 		const struct h1_field *field = &request->head.fields[i];
 
-		if (!stays_here(&request->head, field->name))
+		if (!stays_here(w, &request->head, field->name))
 			h1_emit_field(&writer, field->name, field->value);
 	}
 	emit_own_fields(&writer, x, request);

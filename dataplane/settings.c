@@ -117,8 +117,10 @@ fill_surface(const struct config_surface *from, struct worker_surface *to)
 	to->prefix = from->prefix;
 	to->key_prefix = from->key_prefix;
 	to->header_prefix = from->header_prefix;
+	to->requests_per_minute = from->requests_per_minute;
 	to->body_bytes_max = from->body_bytes_max;
 	to->upload_bytes_max = from->upload_bytes_max;
+	to->file_bytes_max = from->file_bytes_max;
 	to->refusal_form = from->errors == CONFIG_ERRORS_CODES ? REFUSAL_FORM_CODES : REFUSAL_FORM_OPENAI;
 	to->reset_is_unix = from->reset == CONFIG_RESET_UNIX;
 	to->cors = from->cors;

@@ -254,8 +254,15 @@ count_tokens(const struct exchange *x, enum usage_outcome outcome, struct usage_
 		estimate_prompt(x, record);
 		estimate_completion(x, record);
 	}
-	if (x->answered && !is_error)
+	if (is_error)
+		return;
+	if (x->answered) {
 		count_units(x, record);
+	} else if (x->request_sent) {
+		/* Who leaves before the answer has had the backend do the work all the same. */
+		count_units(x, record);
+		record->source = USAGE_ESTIMATED;
+	}
 }
 
 /* The price of a count may be any number: what no request can cost is taken for a mistake, and bounded, so that a

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/nocase.h"
 #include "base/siphash.h"
 
 /* --- memory ------------------------------------------------------------------ */
@@ -234,6 +235,18 @@ worker_client_put(struct worker *w, struct client *c)
 	c->next = w->client_free;
 	w->client_free = c;
 	w->clients_used--;
+}
+
+bool
+worker_owns_field(const struct worker *w, struct bytes name)
+{
+	for (int i = 0; i < SHM_SURFACE_COUNT; i++) {
+		const struct worker_surface *surface = &w->config.surfaces[i];
+
+		if (surface->enabled && nocase_starts_with(name, bytes_from_text(surface->header_prefix)))
+			return true;
+	}
+	return false;
 }
 
 void

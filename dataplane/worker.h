@@ -87,8 +87,10 @@ struct worker_surface {
 	const char *prefix;        /* "/v1" */
 	const char *key_prefix;    /* "eco_" */
 	const char *header_prefix; /* "x-ecolink-" */
+	uint32_t requests_per_minute; /* of a key whose plan does not say; 0: any number */
 	uint64_t body_bytes_max;   /* JSON */
 	uint64_t upload_bytes_max; /* forms */
+	uint64_t file_bytes_max;   /* the file in them */
 	enum refusal_form refusal_form;
 	bool reset_is_unix;        /* x-ratelimit-reset; else the seconds left */
 	const char *cors;          /* origins that may read answers, or "*"; "", NULL: none */
@@ -299,6 +301,9 @@ void worker_head_put(struct worker *w, struct head_buffer *head);
 
 struct client *worker_client_get(struct worker *w);
 void worker_client_put(struct worker *w, struct client *c);
+
+/* A name of those that a surface's answers have (header_prefix): nobody else says it to a client or a backend. */
+bool worker_owns_field(const struct worker *w, struct bytes name);
 
 /* 128 bits that nobody outside can guess (SipHash in counter mode under id_key). */
 void worker_request_id(struct worker *w, uint8_t id[16]);

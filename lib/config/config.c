@@ -470,6 +470,16 @@ are_origins(const char *text)
 	return false;
 }
 
+/* A token of HTTP (RFC 9110 5.6.2) in lower case, as HTTP/2 wants it, in front of the rest of a name. */
+static bool
+is_field_prefix(const char *text)
+{
+	size_t len = strlen(text);
+
+	return strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == len && len > 1 && text[0] != '-' &&
+	       text[len - 1] == '-';
+}
+
 static void
 check_surface(struct reader *r, struct fy_node *root, const struct config_surface *surface,
 	      const char *name)
@@ -479,6 +489,9 @@ check_surface(struct reader *r, struct fy_node *root, const struct config_surfac
 	if (surface->prefix[0] != '/' || surface->prefix[len - 1] == '/')
 		complain(r, place_at(root, "/surfaces/%s/prefix", name),
 			 "prefix: must start with '/' and not end with one");
+	if (!is_field_prefix(surface->header_prefix))
+		complain(r, place_at(root, "/surfaces/%s/header_prefix", name),
+			 "header_prefix: must be lower-case letters, digits and '-', and end with '-'");
 	if (!are_origins(surface->cors))
 		complain(r, place_at(root, "/surfaces/%s/cors", name),
 			 "cors: must be *, or origins such as https://console.example with single spaces between");

@@ -98,8 +98,10 @@ struct config_surface {
 	char prefix[CONFIG_NAME_BYTES]; /* "/v1" */
 	char key_prefix[CONFIG_NAME_BYTES]; /* "eco_" */
 	char header_prefix[CONFIG_NAME_BYTES]; /* "x-ecolink-" */
+	uint32_t requests_per_minute; /* of a key whose plan does not say; 0: any number */
 	uint64_t body_bytes_max; /* of a JSON request */
 	uint64_t upload_bytes_max; /* of a form */
+	uint64_t file_bytes_max;   /* of the file in it */
 	enum config_validate validate;
 	enum config_errors errors;
 	enum config_reset reset; /* in x-ratelimit-reset */

@@ -367,7 +367,7 @@ static const struct key routing_keys[] = {
 	END,
 };
 
-#define SURFACE_KEYS(surface, on, paths, keys, fields, body, error_form, reset_form) \
+#define SURFACE_KEYS(surface, on, paths, keys, fields, rate, body, error_form, reset_form) \
 	{ \
 		VALUE("enabled", KEY_BOOL, CONFIG(surface.enabled), 0, 0, on, KEY_RESTART, \
 		      "Whether requests of this surface are served."), \
@@ -377,13 +377,19 @@ static const struct key routing_keys[] = {
 			      keys, KEY_RESTART, "What its API keys start with."), \
 			VALUE("header_prefix", KEY_TEXT, CONFIG(surface.header_prefix), 1, \
 			      NAME_MAX_LEN, fields, KEY_RESTART, \
-			      "What its own response fields start with."), \
+			      "What its own response fields start with: lower case, with a '-' at the end. " \
+			      "Neither clients nor instances may send such fields."), \
+			VALUE("requests_per_minute", KEY_COUNT, CONFIG(surface.requests_per_minute), 0, \
+			      60000000, rate, KEY_RESTART, \
+			      "Requests of a key whose plan does not say how many; 0: any number."), \
 			VALUE("body_max", KEY_SIZE, CONFIG(surface.body_bytes_max), 1 * KIB, \
 			      1 * GIB, body, KEY_RESTART, \
 			      "Longest JSON request body; a longer one gets 413."), \
 			VALUE("upload_max", KEY_SIZE, CONFIG(surface.upload_bytes_max), 1 * KIB, \
 			      1 * GIB, "26MiB", KEY_RESTART, \
 			      "Longest form, which is a file of audio and what is said about it."), \
+			VALUE("file_max", KEY_SIZE, CONFIG(surface.file_bytes_max), 1 * KIB, \
+			      1 * GIB, "25MiB", KEY_RESTART, "Longest file in a form."), \
 			CHOICE("validate", CONFIG(surface.validate), validate_choices, "strict", \
 			       KEY_RESTART, \
 			       "Which fields of a request are checked: all that have rules, or " \
@@ -401,13 +407,15 @@ static const struct key routing_keys[] = {
 			END, \
 	}
 static const struct key ecolink_keys[] =
-	SURFACE_KEYS(surfaces.ecolink, "yes", "/v1", "eco_", "x-ecolink-", "32MiB", "openai", "seconds");
+	SURFACE_KEYS(surfaces.ecolink, "yes", "/v1", "eco_", "x-ecolink-", "200", "32MiB", "openai", "seconds");
 static const struct key infer_keys[] =
-	SURFACE_KEYS(surfaces.infer, "yes", "/api/v1", "sk-infer-", "x-infer-", "1MiB", "codes", "unix");
+	SURFACE_KEYS(surfaces.infer, "yes", "/api/v1", "sk-infer-", "x-infer-", "60", "1MiB", "codes", "unix");
 static const struct key third_keys[] =
-	SURFACE_KEYS(surfaces.third, "no", "/third/v1", "sk-third-", "x-third-", "32MiB", "openai", "seconds");
+	SURFACE_KEYS(surfaces.third, "no", "/third/v1", "sk-third-", "x-third-", "200", "32MiB", "openai",
+		     "seconds");
 static const struct key fourth_keys[] =
-	SURFACE_KEYS(surfaces.fourth, "no", "/fourth/v1", "sk-fourth-", "x-fourth-", "32MiB", "openai", "seconds");
+	SURFACE_KEYS(surfaces.fourth, "no", "/fourth/v1", "sk-fourth-", "x-fourth-", "200", "32MiB", "openai",
+		     "seconds");
 static const struct key surfaces_keys[] = {
 	SECTION("ecolink", ecolink_keys, "Also has the verbatim pass-through, which stands behind no prefix."),
 	SECTION("infer", infer_keys, "Upper-case error codes, resets as Unix time."),

@@ -254,11 +254,11 @@ router_open(struct town *t)
 	if (t->plan.move_count > 0)
 		worker.routing.tries = TRIES_MAX;
 	worker.surfaces[SHM_SURFACE_ECOLINK] = (struct worker_surface){
-		true, true, "/v1", "eco_", "x-ecolink-", 32 * MIB, 26 * MIB,
+		true, true, "/v1", "eco_", "x-ecolink-", 0, 32 * MIB, 26 * MIB, 25 * MIB,
 		REFUSAL_FORM_OPENAI, false, "", false
 	};
 	worker.surfaces[SHM_SURFACE_INFER] = (struct worker_surface){
-		true, true, "/api/v1", "sk-infer-", "x-infer-", MIB, 26 * MIB,
+		true, true, "/api/v1", "sk-infer-", "x-infer-", 0, MIB, 26 * MIB, 25 * MIB,
 		REFUSAL_FORM_CODES, true, "", true
 	};
 	worker.shm = t->shm;

@@ -12,7 +12,7 @@ static const struct word account_words[] = {
 };
 
 static const struct word plan_words[] = {
-	{ "requests-per-minute", "requests_per_minute", WORD_NUMBER, "0: no limit" },
+	{ "requests-per-minute", "requests_per_minute", WORD_NUMBER, "0: as the key's surface has it" },
 	{ "burst", "burst", WORD_NUMBER, "requests at once; 0: as many as per minute" },
 	{ "tokens-per-minute", "tokens_per_minute", WORD_NUMBER, "prompt and completion; 0: no limit" },
 	{ "token-burst", "token_burst", WORD_NUMBER, "tokens at once; 0: as many as per minute" },

@@ -9,7 +9,7 @@ from harness.backend import header
 ID = re.compile(r'[0-9a-f]{32}')
 NUMBER = re.compile(r'\d+')
 DURATION = re.compile(r'\d{1,3}ms|\d+s|\d+m\d{1,2}s')
-PREFIXES = {'eco': 'x-ecolink-', 'inf': 'x-infer-', 'oth': 'x-other-'}
+PREFIXES = {'eco': 'x-ecolink-', 'inf': 'x-infer-', 'oth': 'x-other-', 'mod': 'x-mod-'}
 WITH_CODES = ('inf', 'oth')  # errors: codes
 WITH_UNIX_TIME = ('inf',)   # reset: unix
 KEYS_WITH_TOKENS = ('metered', 'dry')

@@ -2,7 +2,8 @@
 
     where | who | request | answer | backend
 
-where    eco, inf, both of them, oth: which surfaces (oth is one of sluice.yaml's own, harness/cluster.py); with .1 behind it: over HTTP/1.1 only.
+where    eco, inf, both of them, oth, mod: which surfaces (the last two are sluice.yaml's own, harness/cluster.py); with .1 or .2 behind
+         it: over HTTP/1.1, or HTTP/2, only.
 who      whose key (suites/contract.py), or - for none.
 request  METHOD PATH BODY ; Field: value ; …    ~ is the surface's prefix, $NAME an instance as name:id, #NAME
          its id, $key the key, \\xNN a byte. BODY: nothing; `chat` (to the model solo) or `chat @MODEL "more":1`;
@@ -33,7 +34,8 @@ def read_lines(name):
 class Code:
     def __init__(self, type, status, infer_status, infer_code, repeat):
         self.type = type
-        self.status = {'eco': int(status), 'inf': int(infer_status), 'oth': int(infer_status)}
+        self.status = {'eco': int(status), 'inf': int(infer_status), 'oth': int(infer_status),
+                       'mod': int(status)}
         self.infer_code = infer_code
         self.repeat = repeat
 
@@ -45,8 +47,9 @@ class Row:
     def __init__(self, table, number, where, who, request, answer, backend=''):
         self.name = f'{table}.rows:{number}'
         where, _, version = where.partition('.')
-        self.surfaces = {'both': ('eco', 'inf'), 'eco': ('eco',), 'inf': ('inf',), 'oth': ('oth',)}[where]
-        self.is_http1_only = version == '1'
+        self.surfaces = {'both': ('eco', 'inf'), 'eco': ('eco',), 'inf': ('inf',), 'oth': ('oth',),
+                         'mod': ('mod',)}[where]
+        self.version = version  # the only one; empty: each
         self.who = who
         self.request_text, *self.field_texts = split(request)
         self.answer = split(answer)
@@ -92,8 +95,8 @@ def form_of(words):
         name, value = word.split('=', 1)
         extra, data = '', value.encode()
         if value.startswith('@'):
-            extra, data = '; filename="a.mp3"\r\nContent-Type: audio/mpeg', bytes(range(256)) * 300
-            data = data[:int(value[1:])]
+            extra, data = '; filename="a.mp3"\r\nContent-Type: audio/mpeg', bytes(range(256))
+            data = (data * (int(value[1:]) // len(data) + 1))[:int(value[1:])]
         head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{extra}\r\n\r\n'
         body += head.encode() + data + b'\r\n'
     return body + f'--{BOUNDARY}--\r\n'.encode()

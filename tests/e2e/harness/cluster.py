@@ -55,7 +55,8 @@ limits:
     cors: https://console.example http://localhost:3000
   infer:
     cors: "*"
-  third: {{enabled: yes, prefix: /other/v2, key_prefix: oth_, header_prefix: x-other-, errors: codes, overhead: yes}}
+  third: {{enabled: yes, prefix: /other/v2, key_prefix: oth_, header_prefix: x-other-, errors: codes, overhead: yes, requests_per_minute: 0}}
+  fourth: {{enabled: yes, prefix: /mod/v1, key_prefix: mod_, header_prefix: x-mod-, validate: model-only}}
 timeouts:
   handshake: 30s
   head: 3s

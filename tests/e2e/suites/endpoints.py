@@ -341,6 +341,7 @@ class Echo:
         self.port = self.listener.getsockname()[1]
         self.received = 0
         self.heads = []
+        self.trailers = []
         self.reads = threading.Event()
         self.reads.set()
         threading.Thread(target=self.accept, daemon=True).start()
@@ -366,9 +367,11 @@ class Echo:
             while True:
                 size = int(source.readline(), 16)
                 data = source.read(size)
-                assert source.readline() == b'\r\n', 'a chunk does not end with its line'
+                after = source.readline()
                 if not size:
+                    self.trailers += [] if after == b'\r\n' else [after]
                     return
+                assert after == b'\r\n', 'a chunk does not end with its line'
                 yield data
         left = int(fields.get('content-length', 0))
         while left:
@@ -391,7 +394,8 @@ class Echo:
             return True
         self.heads.append((lines[0], fields))
         peer.sendall(b'HTTP/1.1 200 OK\r\ncontent-type: x/y\r\ntransfer-encoding: chunked\r\nset-cookie: a=b\r\n'
-                     b'connection: x-hop\r\nx-hop: 1\r\nx-kept: 2\r\n\r\n')
+                     b'connection: x-hop\r\nx-hop: 1\r\nx-kept: 2\r\nx-Ecolink-region: tx\r\nx-other-Region: tx\r\n'
+                     b'x-infer-request-id: 1\r\nx-third-region: of nobody\r\n\r\n')
         for data in self.body(source, fields):
             self.received += len(data)
             peer.sendall(b'%x\r\n%s\r\n' % (len(data), data))
@@ -486,6 +490,12 @@ def proxy_streams(cluster):
             wait_for(lambda: client.request('GET', base, cluster.key).field('x-kept') == '2', 5)
             answer = client.request('GET', base, cluster.key)
             assert answer.field('set-cookie') is None and answer.field('x-hop') is None and answer.complete
+            assert sum(name == 'x-ecolink-region' for name, _ in answer.fields) == 1, answer
+            # what a surface says of itself, no instance says; nor is it told
+            assert answer.field('x-ecolink-region') == 'mv' and answer.field('x-third-region') == 'of nobody', answer
+            assert answer.field('x-other-region') is None and answer.field('x-infer-request-id') is None, answer
+            client.request('GET', base, cluster.key, fields=[('X-Other-User', 'root'), ('X-Third-User', 'kept')])
+            assert 'x-other-user' not in echo.heads[-1][1] and echo.heads[-1][1]['x-third-user'] == 'kept', echo.heads
         with cluster.client() as client:  # ping and pong inside one request
             client.send(client.head('POST', base, cluster.key, [('Transfer-Encoding', 'chunked')]))
             answer = client.read_head()
@@ -496,6 +506,7 @@ def proxy_streams(cluster):
             client.send(b'0\r\nx-trailer: 1\r\n\r\n')
             assert list(pieces) == [] and answer.complete
         assert 'transfer-encoding' in echo.heads[-1][1] and 'x-trailer' not in echo.heads[-1][1]
+        assert not echo.trailers, f'these reached the instance: {echo.trailers}'
         echo.received = 0
         echo.reads.clear()  # the backend takes nothing: neither does the router
         size = 40 << 20

@@ -1,8 +1,10 @@
 """Refusals as refusal.def and admit.h have them: status, body, headers, order of checks; what the backend is sent."""
+import json
 import re
+from contextlib import suppress
 
 from harness.backend import header
-from harness.client import CHAT, chat, sim
+from harness.client import CHAT, Closed, chat, sim
 from harness.proc import wait_for
 from harness.suite import test
 
@@ -181,3 +183,31 @@ def headers_to_the_backend(cluster):
         assert len(header(entry, 'traceparent')) == 1
     assert header(entries[0], 'traceparent')[0][:35] == trace[:35], 'the trace was not kept'
     assert re.match(r'^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$', header(entries[1], 'traceparent')[0])
+
+
+@test('errors.cut-streams')
+def cut_streams(cluster):
+    """The event that ends a stream whose backend was lost is a refusal in its surface's form."""
+    body = chat(sim('tokens=50 reset_after=5'), model='fault', stream=True)
+    for path, surface, code in ((CHAT, 'ecolink', 'upstream_failed'), ('/api' + CHAT, 'infer', 'BAD_GATEWAY'),
+                                ('/other/v2/chat/completions', 'third', 'BAD_GATEWAY')):
+        key = cluster.new_key('main', 'wide', surface)
+
+        def cut():
+            with cluster.client() as client:
+                answer = client.start('POST', path, key, body)
+                if answer.status != 200:
+                    return None  # the key is on its way, or the pod is out after the round before
+                with suppress(Closed):
+                    client.read_body(answer)
+                return answer
+        answer = wait_for(cut, 15, 'the stream does not begin')
+        events = answer.body.split(b'\n\n')
+        assert not answer.complete and b'[DONE]' not in answer.body, answer
+        assert events[-1] == b'' and events[-2].startswith(b'data: {"error":'), events[-2:]
+        last = json.loads(events[-2][6:])
+        assert last['error']['code'] == code, last
+        if surface == 'ecolink':
+            assert set(last['error']) == {'message', 'type', 'param', 'code'} and last['error']['type'] == 'server_error'
+        else:
+            assert set(last) == {'error'} and set(last['error']) == {'code', 'message', 'details'}, last

@@ -63,9 +63,10 @@ refuses(const char *text, const char *complaint)
 		#member, offsetof(struct config, member), sizeof(((struct config *)0)->member), value \
 	}
 #define SEC NSEC_PER_SEC
-#define SURFACE(name, on, body, form, unit) \
-	IS(surfaces.name.enabled, on), IS(surfaces.name.body_bytes_max, body), \
-		IS(surfaces.name.upload_bytes_max, 26 * MIB), \
+#define SURFACE(name, on, rate, body, form, unit) \
+	IS(surfaces.name.enabled, on), IS(surfaces.name.requests_per_minute, rate), \
+		IS(surfaces.name.body_bytes_max, body), \
+		IS(surfaces.name.upload_bytes_max, 26 * MIB), IS(surfaces.name.file_bytes_max, 25 * MIB), \
 		IS(surfaces.name.validate, CONFIG_VALIDATE_STRICT), IS(surfaces.name.errors, form), \
 		IS(surfaces.name.reset, unit), IS(surfaces.name.overhead, false)
 #define PEER(name, patience, most) \
@@ -164,10 +165,10 @@ static const struct expected {
 	IS(routing.eject_percent, 100),
 	IS(routing.busy_ns, 1 * SEC),
 	/* surfaces */
-	SURFACE(ecolink, true, 32 * MIB, CONFIG_ERRORS_OPENAI, CONFIG_RESET_SECONDS),
-	SURFACE(infer, true, 1 * MIB, CONFIG_ERRORS_CODES, CONFIG_RESET_UNIX),
-	SURFACE(third, false, 32 * MIB, CONFIG_ERRORS_OPENAI, CONFIG_RESET_SECONDS),
-	SURFACE(fourth, false, 32 * MIB, CONFIG_ERRORS_OPENAI, CONFIG_RESET_SECONDS),
+	SURFACE(ecolink, true, 200, 32 * MIB, CONFIG_ERRORS_OPENAI, CONFIG_RESET_SECONDS),
+	SURFACE(infer, true, 60, 1 * MIB, CONFIG_ERRORS_CODES, CONFIG_RESET_UNIX),
+	SURFACE(third, false, 200, 32 * MIB, CONFIG_ERRORS_OPENAI, CONFIG_RESET_SECONDS),
+	SURFACE(fourth, false, 200, 32 * MIB, CONFIG_ERRORS_OPENAI, CONFIG_RESET_SECONDS),
 	/* control */
 	IS(spool.segment_bytes, 64 * MIB),
 	IS(admin.port, 9900),
@@ -365,6 +366,12 @@ a_surface_is_configuration(void **state)
 	assert_int_equal(config.surfaces.ecolink.reset, CONFIG_RESET_SECONDS);
 	assert_int_equal(config.surfaces.infer.errors, CONFIG_ERRORS_CODES);
 	assert_int_equal(config.surfaces.infer.reset, CONFIG_RESET_UNIX);
+	refuses(PORTS LISTENERS "surfaces: {third: {enabled: yes, header_prefix: X-Third-}}\n",
+		"3:49: error: header_prefix: must be lower-case letters, digits and '-', and end with '-'");
+	refuses(PORTS LISTENERS "surfaces: {third: {enabled: yes, header_prefix: x-third}}\n",
+		"3:49: error: header_prefix: must be lower-case letters, digits and '-', and end with '-'");
+	refuses(PORTS LISTENERS "surfaces: {third: {enabled: yes, header_prefix: \"x: y-\"}}\n",
+		"3:50: error: header_prefix: must be lower-case letters, digits and '-', and end with '-'");
 	refuses(PORTS LISTENERS "surfaces: {third: {enabled: yes, prefix: /v1/x}}\n",
 		"3:42: error: prefix: its paths would be those of surface ecolink");
 	refuses(PORTS LISTENERS "surfaces: {third: {enabled: yes, prefix: /api/v1}}\n",

@@ -80,9 +80,11 @@ put_account(struct worker *w, uint64_t id)
 	assert_int_equal(shm_put_account(&w->shm, 2, &account, &changed), ERR_OK);
 }
 
-/* Settles a request of account 7, which has entry 2; owner has the entry when it ends. */
+/* Settles a request of account 7, which has entry 2; owner has the entry when it ends. It has an answer if it is
+ * USAGE_OK. */
 static void
-settle(struct exchange *x, uint64_t owner, int64_t *spent_nano, struct usage_record *record)
+settle(struct exchange *x, enum usage_outcome outcome, uint64_t owner, int64_t *spent_nano,
+       struct usage_record *record)
 {
 	static const uint8_t id[16], pepper[32];
 	struct worker *w = calloc(1, sizeof(*w));
@@ -104,12 +106,12 @@ settle(struct exchange *x, uint64_t owner, int64_t *spent_nano, struct usage_rec
 	w->spool = &spool;
 	put_account(w, owner);
 	x->any_sent = true;
-	x->answered = true;
-	x->status = 200;
+	x->answered = outcome == USAGE_OK;
+	x->status = x->answered ? 200 : 0;
 	x->admission.account_entry = 2;
 	x->admission.account_id = 7;
-	settle_exchange(w, x, USAGE_OK);
-	settle_exchange(w, x, USAGE_OK);
+	settle_exchange(w, x, outcome);
+	settle_exchange(w, x, outcome);
 	*spent_nano = atomic_load(&shm_balance(&w->shm, 2)->spent_nano);
 	assert_int_equal(spool_read(segment, 0, record), ERR_OK);
 	assert_int_equal(record->sequence, 1);
@@ -128,11 +130,11 @@ what_is_owed_is_owed_by_the_account_that_asked(void **state)
 	int64_t spent_nano;
 
 	(void)state;
-	settle(&first, 7, &spent_nano, &record);
+	settle(&first, USAGE_OK, 7, &spent_nano, &record);
 	assert_int_equal(spent_nano, 5);
 	assert_int_equal(record.account_id, 7);
 	assert_int_equal(record.cost_nano, 5);
-	settle(&second, 8, &spent_nano, &record);
+	settle(&second, USAGE_OK, 8, &spent_nano, &record);
 	assert_int_equal(spent_nano, 0);
 	assert_int_equal(record.account_id, 7);
 	assert_int_equal(record.cost_nano, 5);
@@ -147,7 +149,7 @@ a_cost_that_nothing_can_have_is_bounded_and_suspect(void **state)
 	int64_t spent_nano;
 
 	(void)state;
-	settle(&x, 7, &spent_nano, &record);
+	settle(&x, USAGE_OK, 7, &spent_nano, &record);
 	assert_int_equal(record.cost_nano, SETTLE_COST_NANO_MAX);
 	assert_int_equal(spent_nano, SETTLE_COST_NANO_MAX);
 	assert_true(record.suspect);
@@ -167,11 +169,11 @@ a_total_is_the_prompt_where_nothing_is_completed(void **state)
 	int64_t spent_nano;
 
 	(void)state;
-	settle(&x, 7, &spent_nano, &record);
+	settle(&x, USAGE_OK, 7, &spent_nano, &record);
 	assert_int_equal(record.prompt_tokens, 90);
 	assert_int_equal(record.source, USAGE_FINAL);
 	assert_int_equal(spent_nano, 90);
-	settle(&silent, 7, &spent_nano, &record);
+	settle(&silent, USAGE_OK, 7, &spent_nano, &record);
 	assert_int_equal(record.completion_tokens, 0);
 	assert_int_equal(record.source, USAGE_ESTIMATED);
 }
@@ -196,7 +198,7 @@ cost_of_audio(const struct shm_price *price, uint64_t told_milliseconds, enum us
 	struct usage_record record;
 	int64_t spent_nano;
 
-	settle(&x, 7, &spent_nano, &record);
+	settle(&x, USAGE_OK, 7, &spent_nano, &record);
 	*unit = (enum usage_unit)record.unit;
 	return spent_nano;
 }
@@ -233,7 +235,7 @@ cost_of_video(const struct shm_price *price, uint64_t wanted_milliseconds, uint6
 	if (wanted_milliseconds > 0)
 		x.json.result.field[JSON_FIELD_DURATION] =
 			(struct json_value){ .type = JSON_NUMBER, .number_milli = (int64_t)wanted_milliseconds };
-	settle(&x, 7, &spent_nano, &record);
+	settle(&x, USAGE_OK, 7, &spent_nano, &record);
 	return spent_nano;
 }
 
@@ -246,6 +248,34 @@ a_video_is_paid_by_what_has_a_rate(void **state)
 	assert_int_equal(cost_of_video(&by_request, 4000, 0), 7);
 	assert_int_equal(cost_of_video(&by_request, 4000, 5000), 7);
 	assert_int_equal(cost_of_video(&by_request, 0, 0), 7);
+}
+
+static int64_t
+cost_of_leaving(enum route_kind route, bool request_sent)
+{
+	struct exchange x = { .request_sent = request_sent,
+			      .admission = { .route = route, .body_kind = BODY_IS_RAW,
+					     .price = { .request_nano = 7, .image_nano = 9 } } };
+	struct usage_record record;
+	int64_t taken_nano;
+
+	settle(&x, USAGE_CLIENT_ABORT, 7, &taken_nano, &record);
+	if (taken_nano > 0)
+		assert_int_equal(record.source, USAGE_ESTIMATED);
+	return taken_nano;
+}
+
+/* The backend does the work whoever waits for it: once it has the whole request, it is paid. */
+static void
+who_leaves_before_the_answer_pays(void **state)
+{
+	(void)state;
+	assert_int_equal(cost_of_leaving(ROUTE_PROXY, true), 7);
+	assert_int_equal(cost_of_leaving(ROUTE_PROXY, false), 0);
+	assert_int_equal(cost_of_leaving(ROUTE_IMAGES, true), 9);
+	assert_int_equal(cost_of_leaving(ROUTE_IMAGES, false), 0);
+	assert_int_equal(cost_of_leaving(ROUTE_VIDEO, true), 7);
+	assert_int_equal(cost_of_leaving(ROUTE_VIDEO_JOB, true), 0);
 }
 
 /* What nobody can be charged for is not let in, unless the whole price is of nothing. */
@@ -281,6 +311,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_unit_is_one_that_costs),
 		cmocka_unit_test(a_video_is_paid_by_what_has_a_rate),
+		cmocka_unit_test(who_leaves_before_the_answer_pays),
 		cmocka_unit_test(a_price_has_a_rate_for_what_is_asked),
 		cmocka_unit_test(a_cost_that_nothing_can_have_is_bounded_and_suspect),
 		cmocka_unit_test(a_total_is_the_prompt_where_nothing_is_completed),
