@@ -67,6 +67,26 @@ an_answer_after_an_idle_minute_is_not_stalled(void **state)
 	hand_finish();
 }
 
+/* A head, and 50 s without an event: comments of 14 bytes at 15, 30 and 45 s, or as the operator says. */
+static void
+comments_come_while_the_first_event_is_awaited_or_never(void **state)
+{
+	(void)state;
+	for (int never = 0; never < 2; never++) {
+		hand_begin_greeted();
+		if (never)
+			hand.town->worker->config.times.keep_alive_ns = 0;
+		hand.backend.answer = BYTES_LITERAL("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+		hand_put_chat(1);
+		hand_go(50 * SEC);
+		assert_int_equal(hand.heard.stream[0].bytes, never ? 0 : 3 * 14);
+		assert_false(hand.heard.stream[0].is_ended || hand.heard.stream[0].is_reset);
+		hand_go(15 * SEC);
+		assert_true(hand.heard.stream[0].is_ended || hand.heard.stream[0].is_reset);
+		hand_finish();
+	}
+}
+
 /* The backend is not read meanwhile: that nothing comes of it is the reader's doing. */
 static void
 a_slow_reader_is_not_his_backends_silence(void **state)
@@ -169,6 +189,7 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(comments_come_while_the_first_event_is_awaited_or_never),
 		cmocka_unit_test(t75_a_preface_has_ten_seconds),
 		cmocka_unit_test(idleness_ends_after_five_minutes),
 		cmocka_unit_test(an_answer_after_an_idle_minute_is_not_stalled),
