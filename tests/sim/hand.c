@@ -508,15 +508,27 @@ hand_backends_say(struct bytes text)
 	}
 }
 
-void
-hand_backends_die(void)
+static void
+end_backends(void (*end)(struct tcp *tcp, tcp_conn_t conn))
 {
 	for (uint32_t i = 0; i < TOWN_CONNS_MAX; i++) {
 		struct town_conn *c = &hand.town->conns[i];
 
 		if (!c->is_used || !c->is_backend)
 			continue;
-		tcp_abort(hand.town->town_tcp, c->conn);
+		end(hand.town->town_tcp, c->conn);
 		conn_put(hand.town, c);
 	}
+}
+
+void
+hand_backends_die(void)
+{
+	end_backends(tcp_abort);
+}
+
+void
+hand_backends_close(void)
+{
+	end_backends(tcp_close);
 }

@@ -106,3 +106,4 @@ uint32_t hand_answer_with_stream(void);
 /* To all connections that backends have; and their end by a reset. */
 void hand_backends_say(struct bytes text);
 void hand_backends_die(void);
+void hand_backends_close(void); /* in order, instead */

@@ -147,7 +147,7 @@ static const char done[] = "data: [DONE]\n\n";
 static const char half[] = "data: {\"torn";
 
 static void
-begin_stream(bool is_h2)
+begin_stream(bool is_h2, const char *head)
 {
 	struct town_plan plan = hand_plan();
 	char text[512];
@@ -166,7 +166,7 @@ begin_stream(bool is_h2)
 	}
 	hand_flush();
 	assert_int_equal(hand.backend.requests, 1);
-	hand_backends_say(BYTES_LITERAL(stream_head));
+	hand_backends_say(bytes_from_text(head));
 	hand_backends_say(BYTES_LITERAL(event));
 	hand_backends_say(BYTES_LITERAL(usage));
 }
@@ -220,7 +220,7 @@ a_stream_that_has_said_all_ends_well(void **state)
 {
 	(void)state;
 	for (int is_h2 = 0; is_h2 <= 1; is_h2++) {
-		begin_stream(is_h2);
+		begin_stream(is_h2, stream_head);
 		hand_backends_say(BYTES_LITERAL(done));
 		hand_go(50 * MS);
 		hand_backends_die();
@@ -242,7 +242,7 @@ a_stream_that_has_not_is_cut(void **state)
 	for (int k = 0; k < 4; k++) {
 		bool is_h2 = k & 1;
 
-		begin_stream(is_h2);
+		begin_stream(is_h2, stream_head);
 		if (k & 2)
 			hand_backends_say(BYTES_LITERAL(half));
 		hand_go(50 * MS);
@@ -266,6 +266,27 @@ a_stream_that_has_not_is_cut(void **state)
 	}
 }
 
+/* A body that only the end of its connection ends: a crash looks the same, so that it must have said it itself. */
+static void
+an_end_that_anything_could_be_is_judged_by_what_was_said(void **state)
+{
+	static const char endless[] = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+
+	(void)state;
+	for (int is_done = 0; is_done <= 1; is_done++) {
+		begin_stream(true, endless);
+		if (is_done)
+			hand_backends_say(BYTES_LITERAL(done));
+		hand_go(50 * MS);
+		hand_backends_close();
+		hand_go(50 * MS);
+		assert_int_equal(contains(got(true), "data: {\"error\":"), !is_done);
+		assert_int_equal(hand.heard.stream[0].is_ended, is_done);
+		assert_int_equal(hand.heard.stream[0].is_reset, !is_done);
+		assert_recorded(is_done ? USAGE_OK : USAGE_UPSTREAM_ERROR, 200);
+	}
+}
+
 int
 main(void)
 {
@@ -279,6 +300,7 @@ main(void)
 		cmocka_unit_test(busy_pods_tell_the_shortest_pause),
 		cmocka_unit_test(a_stream_that_has_said_all_ends_well),
 		cmocka_unit_test(a_stream_that_has_not_is_cut),
+		cmocka_unit_test(an_end_that_anything_could_be_is_judged_by_what_was_said),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
