@@ -178,6 +178,19 @@ h2_take_body(struct worker *w, struct stream *stream)
 }
 
 static void
+begin_request(struct worker *w, struct h2 *h, struct h2_stream *s, bool end_stream)
+{
+	worker_count(w, COUNTER_H2_REQUESTS);
+	s->body_at_ns = w->now_ns;
+	if (!stream_request(w, &s->stream, &w->request) || end_stream)
+		return;
+	if (w->request.expect_continue)
+		send_continue(h, s);
+	/* A request that passes as it comes begins with its head. */
+	push_body(w, s, false);
+}
+
+static void
 head_complete(struct worker *w, struct h2 *h, bool end_stream)
 {
 	struct h2_stream *s = h->begun;
@@ -193,15 +206,7 @@ head_complete(struct worker *w, struct h2 *h, bool end_stream)
 	} else if (verdict != ERR_OK) {
 		refuse_head(w, s, verdict);
 	} else {
-		worker_count(w, COUNTER_H2_REQUESTS);
-		s->body_at_ns = w->now_ns;
-		if (stream_request(w, &s->stream, &w->request)) {
-			if (w->request.expect_continue && !end_stream)
-				send_continue(h, s);
-			/* A request that passes as it comes begins with its head. */
-			if (!end_stream)
-				push_body(w, s, false);
-		}
+		begin_request(w, h, s, end_stream);
 	}
 	/* A head that is refused is one, too. */
 	if (++h->requests >= w->config.limits.requests)
