@@ -590,7 +590,7 @@ compare_edits(struct dispute *d, const struct json_result *ours)
 
 /* --- usage ---------------------------------------------------------------------------------- */
 
-#define TOKENS_MAX (UINT64_C(1) << 53)
+#define TOKENS_MAX (UINT64_C(1) << 32)
 
 /* One counter under either of its names; with both, or one twice, ours takes the last and yyjson
  * the first. */

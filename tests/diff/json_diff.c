@@ -173,7 +173,7 @@ static const char *const requests[] = {
 	"{\"a\":\"usage\",\"b\":{\"usage\":{}}}",
 	"{\"usage\":{\"prompt_tokens\":-1}}",
 	"{\"usage\":{\"prompt_tokens\":1.5,\"completion_tokens\":1e3}}",
-	"{\"usage\":{\"prompt_tokens\":9007199254740992,\"completion_tokens\":9007199254740993}}",
+	"{\"usage\":{\"prompt_tokens\":4294967296,\"completion_tokens\":4294967297}}",
 	"{\"usage\":{\"prompt_tokens\":18446744073709551616,\"total_tokens\":null}}",
 	"{\"usage\":{\"prompt_tokens\":\"5\",\"completion_tokens\":[5],\"total_tokens\":{\"prompt_"
 	"tokens\":9}}}",
@@ -387,6 +387,8 @@ put_number(struct maker *m)
 		"5e-324",
 		"1e-330",
 		"9007199254740992",
+		"4294967296",
+		"4294967297",
 		"9007199254740993",
 		"9223372036854775807",
 		"9223372036854775808",
