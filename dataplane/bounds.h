@@ -51,6 +51,9 @@ CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors s
 #define HANDSHAKE_STEPS_PER_TURN 1
 #define HANDSHAKE_LOOKS_MAX 64 /* for one of a network among those that began first */
 #define CLIENT_STEPS_PER_TURN 64  /* pieces of plaintext of one client per turn */
+/* What of one client is read over HTTP/2 per turn, and the rest of a record: HPACK can make of each octet a field
+ * to look at, so that a client's turn is about a millisecond at the most. */
+#define H2_TURN_BYTES_MAX (32 * 1024)
 #define READY_PER_TURN_MAX 64
 #define TIMERS_PER_TURN_MAX 256
 #define LISTING_ENTRIES_PER_STEP 256 /* of one list of models; a turn has three at most */

@@ -748,7 +748,8 @@ step_h2(struct worker *w, struct client *c)
 
 	if (verdict == ERR_OK) {
 		h2_input(w, c, piece);
-		return STEP_AGAIN;
+		c->turn_bytes += (uint32_t)piece.len;
+		return c->turn_bytes < H2_TURN_BYTES_MAX ? STEP_AGAIN : STEP_YIELD;
 	}
 	if (verdict == ERR_MORE && !c->eof)
 		return STEP_WAIT;
@@ -829,12 +830,15 @@ client_run(struct worker *w, struct client *c)
 		client_abort(w, c);
 		return;
 	}
+	c->turn_bytes = 0;
 	for (int i = 0; i < CLIENT_STEPS_PER_TURN; i++) {
 		switch (step(w, c)) {
 		case STEP_AGAIN:
 			break;
 		case STEP_YIELD:
 			client_make_ready(w, c);
+			if (c->state == CLIENT_H2)
+				turn_h2(w, c);
 			return;
 		case STEP_WAIT:
 			if (c->state == CLIENT_H2)
@@ -886,9 +890,10 @@ client_event(struct worker *w, struct client *c, const struct tcp_event *event)
 	}
 	if (!(event->bits & (TCP_EVENT_READABLE | TCP_EVENT_EOF)))
 		return;
+	/* Who is ready has had its part of this turn. */
 	if (c->state == CLIENT_HANDSHAKE)
 		client_make_ready(w, c);
-	else
+	else if (c->state != CLIENT_H2 || !c->is_ready)
 		client_run(w, c);
 }
 

@@ -78,6 +78,7 @@ struct client {
 	bool owes_continue; /* the client waits for 100 before it sends its body */
 	uint8_t minor_version;
 	uint32_t requests;
+	uint32_t turn_bytes; /* read over HTTP/2 in this turn */
 	uint64_t drain_bytes;
 	uint64_t sent_bytes;  /* given to TCP since the connection began */
 	uint64_t acked_bytes; /* as the stall check saw it last */

@@ -16,7 +16,7 @@
  *
  * Owner:  the caller. Thread: any. Time: now_ns of the worker's turn. Memory: the struct.
  */
-#define H2_BLOCK_BYTES_MAX (64 * 1024) /* of one header block, as sent */
+#define H2_BLOCK_BYTES_MAX (40 * 1024) /* of one header block, as sent; limits.head is 32 KiB at most */
 #define H2_UPDATES_FREE 5              /* WINDOW_UPDATEs without any DATA frame of ours, beside 2 per stream */
 #define H2_FRAME_HEAD_BYTES 9
 #define H2_PREFACE_BYTES 24

@@ -377,6 +377,47 @@ a_list_waits_for_its_reader(void **state)
 	hand_finish();
 }
 
+/* What of a client's burst was read in the turn that read most. */
+static struct {
+	uint64_t bytes;
+	uint64_t most;
+} read_in_turn;
+
+static void
+look_at_input(struct town *town)
+{
+	uint64_t bytes = town->worker->counters[(int)ERR_COUNT + (int)COUNTER_BYTES_FROM_CLIENTS];
+
+	if (bytes - read_in_turn.bytes > read_in_turn.most)
+		read_in_turn.most = bytes - read_in_turn.bytes;
+	read_in_turn.bytes = bytes;
+}
+
+/* Of what comes at once over HTTP/2 only so much is looked at before everybody else's turn; nothing is lost. */
+static void
+a_burst_over_h2_is_divided_among_turns(void **state)
+{
+	static const uint8_t nothing[16000];
+
+	(void)state;
+	hand_begin_greeted();
+	hand.town->turned = look_at_input;
+	read_in_turn.bytes = hand.town->worker->counters[(int)ERR_COUNT + (int)COUNTER_BYTES_FROM_CLIENTS];
+	read_in_turn.most = 0;
+	/* What may be on its way at once grows with each burst. */
+	for (uint32_t stream = 1; stream < 20; stream += 2) {
+		hand_put_chat_head(stream);
+		for (int i = 0; i < 4; i++)
+			hand_put(H2FRAME_DATA, 0, stream, bytes_make(nothing, sizeof(nothing)));
+		hand_flush();
+		hand_put_word(H2FRAME_RST_STREAM, stream, NGHTTP2_CANCEL);
+	}
+	assert_in_range(read_in_turn.most, H2_TURN_BYTES_MAX, H2_TURN_BYTES_MAX + TLS_RECORD_BYTES_MAX);
+	assert_true(read_in_turn.bytes > 40 * sizeof(nothing));
+	hand_assert_goes_on();
+	hand_finish();
+}
+
 int
 main(void)
 {
@@ -384,6 +425,7 @@ main(void)
 		cmocka_unit_test(who_leaves_is_gone_at_the_backend_within_the_turn),
 		cmocka_unit_test(an_event_leaves_in_one_piece_when_it_comes),
 		cmocka_unit_test(a_list_longer_than_a_turn_comes_whole),
+		cmocka_unit_test(a_burst_over_h2_is_divided_among_turns),
 		cmocka_unit_test(a_list_waits_for_its_reader),
 	};
 
