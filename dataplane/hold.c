@@ -11,6 +11,8 @@
  * aloud at 10 characters a second. */
 #define FILE_BYTES_PER_SECOND 8000
 #define CHARACTERS_PER_SECOND 10
+/* What models that count audio in tokens make of a second. */
+#define AUDIO_TOKENS_PER_SECOND 10
 
 /* A video of which the request does not say how long it is to be. */
 #define VIDEO_MILLISECONDS_DEFAULT (10 * MSEC_PER_SEC)
@@ -40,13 +42,39 @@ larger(int64_t a, int64_t b)
 static int64_t
 video_nano(const struct admission *a, const struct json_result *json)
 {
-	uint64_t milliseconds = settle_wanted_milliseconds(json);
+	uint64_t milliseconds = settle_wanted_milliseconds(json), count = settle_wanted_count(json);
 
-	if (milliseconds > 0)
-		return units_nano(a, USAGE_MILLISECONDS, milliseconds * settle_wanted_count(json));
-	/* By the request, unless the backend says how long it has become. */
-	return larger(units_nano(a, USAGE_REQUESTS, 1),
-		      units_nano(a, USAGE_MILLISECONDS, VIDEO_MILLISECONDS_DEFAULT));
+	/* By the request, unless somebody says how long it is, or has become. */
+	return larger(units_nano(a, USAGE_REQUESTS, count),
+		      units_nano(a, USAGE_MILLISECONDS,
+				 count * (milliseconds > 0 ? milliseconds : VIDEO_MILLISECONDS_DEFAULT)));
+}
+
+/* Tokens that a backend may tell of beside the unit, where the price has a rate for them. */
+static int64_t
+with_tokens(int64_t nano, const struct admission *a, uint64_t prompt_tokens)
+{
+	int64_t more = settle_cost_nano(&a->price, &(struct settle_counts){ .prompt_tokens = prompt_tokens }), sum;
+
+	return __builtin_add_overflow(nano, more, &sum) ? INT64_MAX : sum;
+}
+
+static int64_t
+speech_nano(const struct admission *a, const struct json_result *json)
+{
+	return larger(units_nano(a, USAGE_CHARACTERS, json->input_characters),
+		      units_nano(a, USAGE_MILLISECONDS,
+				 json->input_characters * (MSEC_PER_SEC / CHARACTERS_PER_SECOND)));
+}
+
+static int64_t
+transcription_nano(const struct admission *a, uint64_t form_bytes)
+{
+	int64_t nano = larger(units_nano(a, USAGE_BYTES, form_bytes),
+			      units_nano(a, USAGE_MILLISECONDS,
+					 form_bytes / (FILE_BYTES_PER_SECOND / MSEC_PER_SEC)));
+
+	return with_tokens(nano, a, form_bytes / (FILE_BYTES_PER_SECOND / AUDIO_TOKENS_PER_SECOND));
 }
 
 static int64_t
@@ -70,17 +98,14 @@ hold_estimate_nano(const struct worker *w, const struct admission *a, const stru
 	case ROUTE_JSON:
 		return tokens_nano(w, a, json);
 	case ROUTE_IMAGES:
-		return units_nano(a, USAGE_IMAGES, settle_wanted_count(json));
+		return with_tokens(units_nano(a, USAGE_IMAGES, settle_wanted_count(json)), a,
+				   quota_prompt_tokens(json));
 	case ROUTE_SPEECH:
-		return larger(units_nano(a, USAGE_CHARACTERS, json->input_characters),
-			      units_nano(a, USAGE_MILLISECONDS,
-					 json->input_characters * (MSEC_PER_SEC / CHARACTERS_PER_SECOND)));
+		return with_tokens(speech_nano(a, json), a, quota_prompt_tokens(json));
 	case ROUTE_TRANSCRIPTION:
-		return larger(units_nano(a, USAGE_BYTES, form_bytes),
-			      units_nano(a, USAGE_MILLISECONDS,
-					 form_bytes / (FILE_BYTES_PER_SECOND / MSEC_PER_SEC)));
+		return transcription_nano(a, form_bytes);
 	case ROUTE_VIDEO:
-		return video_nano(a, json);
+		return with_tokens(video_nano(a, json), a, quota_prompt_tokens(json));
 	case ROUTE_PROXY:
 		return units_nano(a, USAGE_REQUESTS, 1);
 	default:

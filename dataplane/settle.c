@@ -155,18 +155,19 @@ counts_by_length(const struct exchange *x, uint64_t milliseconds, enum usage_uni
 	return milliseconds > 0 && (has_rate(price, USAGE_MILLISECONDS) || !has_rate(price, otherwise));
 }
 
-/* A video is paid when its job is made; what nobody told the length of is one request. */
+/* Videos are paid when their job is made; of those that nobody told the length of each is one request. */
 static void
 count_video(const struct exchange *x, struct usage_record *record)
 {
-	uint64_t wanted = settle_wanted_milliseconds(&x->json.result);
-	uint64_t milliseconds = x->usage.has_length ? x->usage.milliseconds :
-						      wanted * settle_wanted_count(&x->json.result);
+	uint64_t each = x->usage.has_length ? x->usage.milliseconds : settle_wanted_milliseconds(&x->json.result);
+	uint64_t count = settle_wanted_count(&x->json.result), milliseconds;
 
+	if (__builtin_mul_overflow(each, count, &milliseconds))
+		milliseconds = UINT64_MAX;
 	if (counts_by_length(x, milliseconds, USAGE_REQUESTS))
 		set_units(record, USAGE_MILLISECONDS, milliseconds);
 	else
-		set_units(record, USAGE_REQUESTS, 1);
+		set_units(record, USAGE_REQUESTS, count);
 	if (!x->usage.has_length)
 		record->source = USAGE_ESTIMATED;
 }

@@ -42,6 +42,10 @@ static const char data_url_scheme[] = "data:";
 #define DATA_URL_FOUND (sizeof(data_url_scheme) - 1)
 #define DATA_URL_NOT UINT8_MAX
 
+/* Where pictures and files are: {"messages":[{"content":[{"image_url":{"url": here}}]}]}. */
+#define DEPTH_OF_MESSAGE 3
+#define DEPTH_OF_PART 5
+
 static const char *const literals[] = { "null", "false", "true" };
 
 static const char *const field_names[JSON_FIELD_COUNT] = {
@@ -151,6 +155,11 @@ key_complete(struct json_scan *s)
 		return key_of_top_level(s);
 	if (s->depth == 2 && s->in_options)
 		return key_of_options(s);
+	if (s->depth == DEPTH_OF_MESSAGE)
+		s->in_content = key_is(s, "content");
+	else if (s->depth == DEPTH_OF_PART)
+		s->in_media = key_is(s, "image_url") || key_is(s, "video_url") || key_is(s, "audio_url") ||
+			      key_is(s, "file");
 	return ERR_OK;
 }
 
@@ -473,11 +482,13 @@ top_is_object(const struct json_scan *s)
 static bool
 is_url(const struct json_scan *s)
 {
-	bool has_media = s->field == JSON_FIELD_MESSAGES || s->field == JSON_FIELD_INPUT ||
-			 s->field == JSON_FIELD_DOCUMENTS;
+	bool has_media = s->field == JSON_FIELD_MESSAGES || s->field == JSON_FIELD_INPUT;
 
-	return has_media && top_is_object(s) &&
-	       (key_is(s, "url") || key_is(s, "image_url") || key_is(s, "file_data"));
+	if (!has_media || !s->in_content || !top_is_object(s))
+		return false;
+	if (s->depth == DEPTH_OF_PART)
+		return key_is(s, "image_url") || key_is(s, "file_data");
+	return s->depth == DEPTH_OF_PART + 1 && s->in_media && (key_is(s, "url") || key_is(s, "file_data"));
 }
 
 static void
@@ -692,6 +703,10 @@ close_container(struct json_scan *s, bool is_object)
 		if (s->field < JSON_FIELD_COUNT)
 			s->value = &s->result.field[s->field];
 	}
+	if (s->depth < DEPTH_OF_MESSAGE)
+		s->in_content = false;
+	if (s->depth < DEPTH_OF_PART)
+		s->in_media = false;
 	value_ends(s, s->offset + 1);
 	return ERR_OK;
 }

@@ -80,9 +80,9 @@ struct json_result {
 	struct json_value include_usage;
 	struct json_value continuous_usage; /* continuous_usage_stats */
 	uint64_t input_characters; /* code points of `input`, if it is a string */
-	uint32_t data_urls;        /* pictures and files inside: values of `url`, `image_url` and `file_data` that
-				    * begin with "data:", anywhere in `messages`, `input` and `documents`; what
-				    * else calls itself so (a tool's schema) is text to a model */
+	uint32_t data_urls;        /* pictures and files inside: what begins with "data:" in the parts of a
+				    * message's `content`, as `image_url`, `file_data`, or `url` below one;
+				    * what else calls itself so (a tool's arguments) is text to a model */
 	uint64_t data_url_bytes;   /* of them, quotes included */
 	uint64_t object_start;           /* offset of the top-level '{' */
 	uint64_t object_end;             /* behind its '}' */
@@ -104,6 +104,8 @@ struct json_scan {
 	/* what is being captured */
 	bool is_key;
 	bool in_options;         /* at depth 2, inside stream_options */
+	bool in_content;         /* the last key of a message was `content` */
+	bool in_media;           /* and that of its part a picture, a video, audio or a file */
 	enum json_field field;   /* at depth 1: whose value this is, or JSON_FIELD_COUNT */
 	struct json_value *value; /* the value being read, if it is of interest */
 	uint32_t seen;           /* a bit per field */

@@ -181,14 +181,16 @@ static void
 other_units_are_held_for_by_what_is_asked_for(void **state)
 {
 	(void)state;
-	assert_int_equal(estimate(ROUTE_IMAGES, "{\"prompt\":\"a\"}"), 500);
-	assert_int_equal(estimate(ROUTE_IMAGES, "{\"n\":4}"), 2000);
+	/* And their text by its tokens, which a backend may tell of, too. */
+	assert_int_equal(estimate(ROUTE_IMAGES, "{\"prompt\":\"a\"}"), 500 + 3);
+	assert_int_equal(estimate(ROUTE_IMAGES, "{\"n\":4}"), 2000 + 1);
 	/* Twenty characters: by their rate, or two seconds. */
-	assert_int_equal(estimate(ROUTE_SPEECH, "{\"input\":\"01234567890123456789\"}"), 140);
-	assert_int_equal(estimate(ROUTE_VIDEO, "{\"seconds\":\"8\",\"n\":2}"), 2 * 8 * 70);
-	assert_int_equal(estimate(ROUTE_VIDEO, "{\"duration\":2.5}"), 175);
+	assert_int_equal(estimate(ROUTE_SPEECH, "{\"input\":\"01234567890123456789\"}"), 140 + 8);
+	assert_int_equal(estimate(ROUTE_VIDEO, "{\"seconds\":\"8\",\"n\":2}"), 2 * 8 * 70 + 5);
+	assert_int_equal(estimate(ROUTE_VIDEO, "{\"duration\":2.5}"), 175 + 4);
 	assert_int_equal(estimate(ROUTE_VIDEO, "{}"), 700);
-	assert_int_equal(estimate_form(ROUTE_TRANSCRIPTION, 16000), 140);
+	assert_int_equal(estimate(ROUTE_VIDEO, "{\"n\":3}"), 3 * 700 + 1);
+	assert_int_equal(estimate_form(ROUTE_TRANSCRIPTION, 16000), 140 + 20);
 	assert_int_equal(estimate_form(ROUTE_PROXY, 0), 3);
 	assert_int_equal(estimate_form(ROUTE_VIDEO_JOB, 0), 0);
 }
@@ -202,9 +204,9 @@ the_larger_of_two_rates_counts(void **state)
 
 	(void)state;
 	speech.price.second_nano = 0;
-	assert_int_equal(hold_estimate_nano(w, &speech, &json, 0), 40);
+	assert_int_equal(hold_estimate_nano(w, &speech, &json, 0), 40 + 8);
 	file.price.second_nano = 0;
-	assert_int_equal(hold_estimate_nano(w, &file, NULL, 16000), 16);
+	assert_int_equal(hold_estimate_nano(w, &file, NULL, 16000), 16 + 20);
 	free_worker(w);
 }
 

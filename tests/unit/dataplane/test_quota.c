@@ -126,15 +126,19 @@ pictures_are_no_text(void **state)
 	struct json_result json;
 
 	(void)state;
-	json = scanned(TEXT("{\"messages\":[{\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}},"
-			    "{\"url\":\"https://a.example/data:\"},{\"text\":\"data:x\"}]}"));
+	json = scanned(TEXT("{\"messages\":[{\"content\":["
+			    "{\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}},"
+			    "{\"image_url\":{\"url\":\"https://a.example/data:\"}},"
+			    "{\"text\":\"data:x\"}]}]}"));
 	assert_int_equal(json.data_urls, 1);
 	assert_int_equal(json.data_url_bytes, 28);
 	assert_int_equal(quota_prompt_tokens(&json), (json.object_end - 28) / 4 + 1024);
-	json = scanned(TEXT("{\"input\":[{\"image_url\":\"\\u0064ata:,\",\"file_data\":\"data:\","
-			    "\"url\":[\"data:,\"],\"x\":\"data:\"}],\"documents\":{\"url\":\"data:\"}}"));
-	assert_int_equal(json.data_urls, 3);
-	json = scanned(TEXT("{\"messages\":[{\"url\":\"dat\",\"a\":{\"url\":\"\xc3\xa4\"},\"b\":\"data:\"}]}"));
+	json = scanned(TEXT("{\"input\":[{\"role\":\"user\",\"content\":[{\"image_url\":\"\\u0064ata:,\"},"
+			    "{\"file_data\":\"data:\",\"url\":[\"data:,\"],\"x\":\"data:\"}]},"
+			    "{\"content\":[{\"type\":\"file\",\"file\":{\"file_data\":\"data:\"}},"
+			    "{\"video_url\":{\"url\":\"data:\"}}]}]}"));
+	assert_int_equal(json.data_urls, 4);
+	json = scanned(TEXT("{\"messages\":[{\"content\":[{\"image_url\":{\"url\":\"dat\"},\"b\":\"data:\"}]}]}"));
 	assert_int_equal(json.data_urls, 0);
 }
 
@@ -147,7 +151,15 @@ what_is_called_a_url_elsewhere_is_text(void **state)
 		"{\"messages\":[],\"metadata\":{\"url\":\"data:0123456789\"}}",
 		"{\"messages\":[],\"url\":\"data:0123456789\",\"image_url\":\"data:\",\"file_data\":\"data:\"}",
 		"{\"x\":{\"messages\":[{\"url\":\"data:0123456789\"}]}}",
-		"{\"m\":[{\"url\":\"data:0123456789\"}]}",
+		"{\"m\":[{\"content\":[{\"image_url\":{\"url\":\"data:0123456789\"}}]}]}",
+		"{\"documents\":[{\"content\":[{\"image_url\":{\"url\":\"data:0123456789\"}}]}]}",
+		"{\"messages\":[{\"tool_calls\":[{\"function\":{\"arguments\":{\"url\":\"data:0123456789\"}}}]}]}",
+		"{\"messages\":[{\"tool_calls\":[{\"image_url\":{\"url\":\"data:\"},\"file_data\":\"data:\"}]}]}",
+		"{\"messages\":[{\"content\":[{\"text\":\"\",\"url\":\"data:0123456789\"}]}]}",
+		"{\"messages\":[{\"content\":[{\"x\":{\"url\":\"data:\",\"image_url\":\"data:\"}}]}]}",
+		"{\"messages\":[{\"content\":[{\"image_url\":[{\"url\":\"data:0123456789\"}]}]}]}",
+		"{\"messages\":[{\"content\":[{\"image_url\":{}}]},[[{\"image_url\":\"data:\"}]]]}",
+		"{\"messages\":[{\"content\":[{\"image_url\":{}},[{\"url\":\"data:\"}]]}]}",
 	};
 
 	(void)state;

@@ -224,7 +224,8 @@ the_unit_is_one_that_costs(void **state)
 }
 
 static int64_t
-cost_of_video(const struct shm_price *price, uint64_t wanted_milliseconds, uint64_t told_milliseconds)
+cost_of_videos(const struct shm_price *price, int64_t count, uint64_t wanted_milliseconds,
+	       uint64_t told_milliseconds)
 {
 	struct exchange x = { .admission = { .route = ROUTE_VIDEO, .body_kind = BODY_IS_JSON, .price = *price },
 			      .usage = { .has_length = told_milliseconds > 0,
@@ -232,6 +233,9 @@ cost_of_video(const struct shm_price *price, uint64_t wanted_milliseconds, uint6
 	struct usage_record record;
 	int64_t spent_nano;
 
+	if (count > 0)
+		x.json.result.field[JSON_FIELD_N] =
+			(struct json_value){ .type = JSON_NUMBER, .integer = true, .number = count };
 	if (wanted_milliseconds > 0)
 		x.json.result.field[JSON_FIELD_DURATION] =
 			(struct json_value){ .type = JSON_NUMBER, .number_milli = (int64_t)wanted_milliseconds };
@@ -243,11 +247,16 @@ static void
 a_video_is_paid_by_what_has_a_rate(void **state)
 {
 	(void)state;
-	assert_int_equal(cost_of_video(&by_second, 4000, 0), 4000);
-	assert_int_equal(cost_of_video(&by_second, 4000, 5000), 5000);
-	assert_int_equal(cost_of_video(&by_request, 4000, 0), 7);
-	assert_int_equal(cost_of_video(&by_request, 4000, 5000), 7);
-	assert_int_equal(cost_of_video(&by_request, 0, 0), 7);
+	assert_int_equal(cost_of_videos(&by_second, 0, 4000, 0), 4000);
+	assert_int_equal(cost_of_videos(&by_second, 0, 4000, 5000), 5000);
+	assert_int_equal(cost_of_videos(&by_request, 0, 4000, 0), 7);
+	assert_int_equal(cost_of_videos(&by_request, 0, 4000, 5000), 7);
+	assert_int_equal(cost_of_videos(&by_request, 0, 0, 0), 7);
+	/* Each of several is. */
+	assert_int_equal(cost_of_videos(&by_second, 10, 4000, 0), 40000);
+	assert_int_equal(cost_of_videos(&by_second, 10, 4000, 5000), 50000);
+	assert_int_equal(cost_of_videos(&by_second, 10, 0, 5000), 50000);
+	assert_int_equal(cost_of_videos(&by_request, 10, 0, 0), 70);
 }
 
 static int64_t
