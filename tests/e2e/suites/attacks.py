@@ -21,7 +21,6 @@ from suites.attack_rows import BODY, GET, KEY, LAST, SECOND, chunk, chunked, req
 from suites.usage import rows_of
 
 THREADS = 4
-CLIENTS_MAX = 2048  # limits.clients of cluster.CONFIG
 ALLOWED_FIELDS = {'host', 'content-type', 'content-length', 'transfer-encoding', 'user-agent', 'accept', 'x-request-id',
                   'traceparent', 'authorization', 'connection'}
 
@@ -654,13 +653,19 @@ def is_over(client):
 
 # ---- T60, P4: what one connection can hold
 
+def each_bytes(said, name):
+    """Of one line of the sum that --check prints."""
+    found = re.search(rf' {name} +\d+ x +(\d+) B', said)
+    assert found, f'--check has no line of {name}: {said}'
+    return int(found.group(1))
+
+
 @test('attacks.memory', seconds=180)
 def memory(cluster):
-    """Connections that each hold as much as they can hold no more than the start-up sum has for them."""
+    """Connections that each hold as much as they can hold no more than the lines of the start-up sum have for them:
+    all a session, TLS and TCP, a third a head buffer, a third a request with one block of its body."""
     give_key(cluster)
     said = run(os.path.join(cluster.build, 'dataplane/sluice-dataplane'), '--config', cluster.config, '--check')
-    total = re.search(r'total (\d+) KiB', said)
-    assert total, f'--check prints no total: {said}'
     held = []
     part_of_head = filled(cluster, request(*[b'X: ' + b'y' * 7000] * 4, **GET))[:-2]
     part_of_body = filled(cluster, request(b'Content-Length: 33554432')) + b'{"model":"' + b'x' * 30
@@ -668,20 +673,27 @@ def memory(cluster):
     warm(cluster, 32)
     before = cluster.dataplane_rss_bytes()
     count = 600
+    third = count // 3
     try:
         for number in range(count):
             client = cluster.client(timeout=10)
             send_all(client, (part_of_head, part_of_body, whole)[number % 3], None)
             held.append(client)
-        time.sleep(0.5)
+        # The first ones may have been too slow already.
+        wait_for(lambda: cluster.counter('pool_blocks_used') > 0, 5, 'no body has begun')
         grown = cluster.dataplane_rss_bytes() - before
+        used = cluster.counters()
+        assert used['pool_blocks_used'] <= third and used['pool_heads_used'] <= third, used
         with cluster.client() as client:
             assert client.ask(cluster.key, chat()).status == 200
     finally:
         for client in held:
             client.reset()
-    cap = int(total.group(1)) * 1024 // CLIENTS_MAX
-    assert grown / count <= cap, f'{grown / count:.0f} bytes a connection; the sum has {cap} for each'
+    all_have = each_bytes(said, 'clients') + each_bytes(said, 'arenas') + each_bytes(said, 'connections') + \
+        8 * each_bytes(said, 'ranges')
+    cap = count * all_have + third * (each_bytes(said, 'heads') + each_bytes(said, 'requests') +
+                                      each_bytes(said, 'body blocks'))
+    assert grown <= cap, f'{grown / count:.0f} bytes a connection; the sum has {cap / count:.0f} for each'
     wait_for(lambda: cluster.counter('pool_clients_used') <= 1, 10, 'their connections stay')
 
 
