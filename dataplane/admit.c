@@ -429,22 +429,18 @@ unpriced_sentence(enum route_kind route)
 {
 	switch (route) {
 	case ROUTE_IMAGES:
-		return "The model has no price for images. Give its price a rate: sluicectl price set --image.";
+		return "The model has no price for images. Its price needs the rate `image`.";
 	case ROUTE_SPEECH:
-		return "The model has no price for speech. Give its price a rate: sluicectl price set "
-		       "--characters.";
+		return "The model has no price for speech. Its price needs the rate `characters`.";
 	case ROUTE_TRANSCRIPTION:
-		return "The model has no price for audio whose length nobody tells. Give its price a rate: "
-		       "sluicectl price set --bytes.";
+		return "The model has no price for audio whose length nobody tells. Its price needs the rate `bytes`.";
 	case ROUTE_VIDEO:
-		return "The model has no price for videos whose length nobody tells. Say `seconds`, or give its "
-		       "price a rate: sluicectl price set --request.";
+		return "The model has no price for videos whose length nobody tells. Say `seconds`; or its price "
+		       "needs the rate `request`.";
 	case ROUTE_PROXY:
-		return "The instance has no price for the pass-through. Give its price a rate: "
-		       "sluicectl price set --request.";
+		return "The instance has no price for the pass-through. Its price needs the rate `request`.";
 	default:
-		return "The model has no price for tokens. Give its price rates: sluicectl price set --input "
-		       "--output.";
+		return "The model has no price for tokens. Its price needs the rates `input` and `output`.";
 	}
 }
 

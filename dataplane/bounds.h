@@ -42,7 +42,7 @@ CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors s
 /* What a client may still send after an early answer before the connection is closed (RFC 9112
  * section 9.6: closing at once could take the answer away from it). */
 #define DRAIN_BYTES_MAX (64 * 1024)
-#define LINGER_NS (2 * NSEC_PER_SEC) /* and how long */
+#define LINGER_NS (2 * NSEC_PER_SEC) /* and how long; over HTTP/2, before its stream is reset */
 
 #define TRIES_MAX 8          /* of routing.tries: room for what a request remembers */
 #define STALE_RESET_NS_MAX (1 * NSEC_PER_SEC) /* a kept connection that is reset later than this was not stale */

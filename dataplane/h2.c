@@ -383,10 +383,11 @@ frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user_data
 	if ((frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS) ||
 	    !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		return 0;
-	/* Answered before the request was whole: the rest is not wanted (RFC 9113 8.1). */
+	/* Answered before the request was whole: the rest is not wanted. The reset that says so (RFC 9113 8.1)
+	 * comes later, since clients are about that drop the answer with the stream (curl 7.88). */
 	s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
 	if (s != NULL && !s->body_done)
-		h2_reset(h, s->id, NGHTTP2_NO_ERROR);
+		s->lingers_at_ns = h->worker->now_ns;
 	return 0;
 }
 
@@ -681,12 +682,17 @@ h2_has_streams(const struct client *c)
 
 /* --- time -------------------------------------------------------------------------------------------------- */
 
-/* A body that does not go on, a window that stays shut. */
+/* A body that does not go on, a window that stays shut, a request that nobody reads any more. */
 static void
 look_at_stream(struct worker *w, struct h2 *h, struct h2_stream *s)
 {
 	const struct worker_times *times = &w->config.times;
 
+	if (s->lingers_at_ns != 0) {
+		if (w->now_ns - s->lingers_at_ns >= LINGER_NS)
+			h2_reset(h, s->id, NGHTTP2_NO_ERROR);
+		return;
+	}
 	/* While the backend takes nothing, its own timer ends that. */
 	if (s->body_done || s->stream.exchange == NULL || !exchange_takes_body(s->stream.exchange)) {
 		s->body_at_ns = w->now_ns;

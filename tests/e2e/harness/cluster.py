@@ -356,12 +356,12 @@ class Cluster:
             options['context'] = self.tls
         return Client(host or self.host4, PORT, ca=self.ca, name=NAME, **options)
 
-    def curl(self, *words, host=None):
-        """curl with name and CA set; its output."""
+    def curl(self, *words, host=None, key=None):
+        """curl with name, CA and key set; its output."""
         address = host or self.host4
         address = f'[{address}]' if ':' in address else address
         return run('curl', '-sS', '--max-time', '30', '--cacert', self.ca, '--resolve',
-                   f'{NAME}:{PORT}:{address}', '-H', f'authorization: Bearer {self.key}', *words)
+                   f'{NAME}:{PORT}:{address}', '-H', f'authorization: Bearer {key or self.key}', *words)
 
     # ---- what it says of itself
 

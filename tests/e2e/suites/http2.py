@@ -364,6 +364,20 @@ def drain(cluster):
     cluster.start_dataplane()
 
 
+@test('http2.curl-gets-early-answers', seconds=60)
+def curl_early(cluster):
+    """It drops an answer whose stream is reset while it still sends, so that the reset comes later."""
+    path = os.path.join(cluster.root, 'early.json')
+    for size, key, status, count in ((70, 'eco_wrong', '401', 40), (1 << 20, 'eco_wrong', '401', 5),
+                                     (36 << 20, None, '413', 2)):
+        with open(path, 'w', encoding='ascii') as file:
+            file.write('x' * size)
+        for _ in range(count):
+            text = cluster.curl('--http2', '-w', '%{http_code}', '-H', 'content-type: application/json',
+                                '--data-binary', f'@{path}', f'https://{NAME}{CHAT}', key=key)
+            assert text.endswith('}' + status) and '"error"' in text, f'{size} bytes: {text[-200:]}'
+
+
 @test('http2.early-answer')
 def early(cluster):
     """An answer before the request is whole: the rest of it is not wanted, and the connection goes on."""
@@ -376,6 +390,14 @@ def early(cluster):
         assert stream.status == 401 and stream.complete and stream.reset == NO_ERROR
         client.send(frame(DATA, 0, stream.number, b'x' * 1000))
         assert client.request('GET', '/healthz').status == 200
+        # What still comes of the request ends it in peace.
+        stream = client.new_stream()
+        client.send(frame(HEADERS, END_HEADERS, stream.number, block_of(client, 'eco_wrong', 2000)) +
+                    frame(DATA, 0, stream.number, b'x' * 1000))
+        client.read_until(lambda: stream.complete)
+        client.send(frame(DATA, END_STREAM, stream.number, b'x' * 1000))
+        time.sleep(3.5)  # longer than its reset would take
+        assert client.request('GET', '/healthz').status == 200 and stream.reset is None
         # Only a part of the body, and nothing more: the client is slow (3 s), not the connection.
         slow = client.new_stream()
         client.send(frame(HEADERS, END_HEADERS, slow.number, block_of(client, cluster.key, 100)) +
