@@ -433,7 +433,8 @@ unpriced_sentence(enum route_kind route)
 	case ROUTE_SPEECH:
 		return "The model has no price for speech. Its price needs the rate `characters`.";
 	case ROUTE_TRANSCRIPTION:
-		return "The model has no price for audio whose length nobody tells. Its price needs the rate `bytes`.";
+		return "The model has no price for audio whose length nobody tells. Its price needs the rate "
+		       "`bytes`.";
 	case ROUTE_VIDEO:
 		return "The model has no price for videos whose length nobody tells. Say `seconds`; or its price "
 		       "needs the rate `request`.";

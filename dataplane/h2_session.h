@@ -26,7 +26,7 @@ struct h2_stream {
 	bool cut;        /* no more payload comes: a reset behind it */
 	bool wants_room; /* the answer waits for h2_has_room() */
 	uint64_t body_at_ns;   /* the last piece of the body */
-	/* When the answer had left whole before the request was: what comes is dropped, its window stays. 0: not */
+	/* When the answer had left whole before the request was: what comes is dropped. 0: it has not */
 	uint64_t lingers_at_ns;
 	uint64_t untaken_bytes; /* of the body: they came, and the window has not moved on */
 	/* payload that waits: the first bytes, then blocks */
