@@ -20,7 +20,7 @@
  * The order of the checks is part of the API. It decides which refusal a request gets that deserves several,
  * and who has no key learns nothing but that.
  *
- *   1   the head's grammar, which is the client's (client.c, http/h1.h)
+ *   1   the head's grammar, which is the client's (h1_server.c, h2.c, http/h1.h)
  *       health, and a browser's preflight where CORS is configured, are answered here
  *   2   the key: 401
  *   3   the request limit: 429. A unit is taken, however the request ends.

@@ -642,6 +642,8 @@ exchange_try_failed(struct worker *w, struct exchange *x, enum try_end how)
 	was_race = is_race(w, x, how);
 	note_end(w, x, how, was_race);
 	drop_upstream(w, x);
+	/* By the try that was abandoned: nobody pays for it. */
+	x->request_sent = x->request_sent && x->answered;
 	timer_cancel(&w->timers, &x->timer);
 	if (x->answered) {
 		relay_cut(w, x);

@@ -229,10 +229,18 @@ estimate_completion(const struct exchange *x, struct usage_record *record)
 	record->completion_tokens = x->is_events ? x->events : quota_tokens_of_bytes(x->payload_bytes);
 }
 
+/* A backend has answered, or does the work for a client that has left. A try that was abandoned is never
+ * billed. */
+static bool
+has_work(const struct exchange *x)
+{
+	return x->answered || x->request_sent;
+}
+
 /* What was served, by the best word there is: the backend's own, else a count of events and an estimate
- * of the prompt. A try that ended without an answer for the client is never billed. */
+ * of the prompt, and of what is not counted in tokens what was asked for. */
 static void
-count_tokens(const struct exchange *x, enum usage_outcome outcome, struct usage_record *record)
+count(const struct exchange *x, enum usage_outcome outcome, struct usage_record *record)
 {
 	bool is_error = x->status >= 400 || (outcome != USAGE_CLIENT_ABORT && !x->answered);
 
@@ -249,21 +257,17 @@ count_tokens(const struct exchange *x, enum usage_outcome outcome, struct usage_
 		/* What rerankers say: all of it is prompt. */
 		record->source = USAGE_FINAL;
 		record->prompt_tokens = x->usage.total_tokens;
-	} else if (is_error || !route_has_tokens(x->admission.route)) {
+	} else if (is_error || !has_work(x) || !route_has_tokens(x->admission.route)) {
 		record->source = USAGE_FINAL;
 	} else {
 		estimate_prompt(x, record);
 		estimate_completion(x, record);
 	}
-	if (is_error)
+	if (is_error || !has_work(x))
 		return;
-	if (x->answered) {
-		count_units(x, record);
-	} else if (x->request_sent) {
-		/* Who leaves before the answer has had the backend do the work all the same. */
-		count_units(x, record);
+	count_units(x, record);
+	if (!x->answered)
 		record->source = USAGE_ESTIMATED;
-	}
 }
 
 /* The price of a count may be any number: what no request can cost is taken for a mistake, and bounded, so that a
@@ -289,7 +293,7 @@ settle_exchange(struct worker *w, struct exchange *x, enum usage_outcome outcome
 	if (x->settled || !x->any_sent)
 		return;
 	x->settled = true;
-	count_tokens(x, outcome, &record);
+	count(x, outcome, &record);
 	x->used_tokens = record.prompt_tokens + record.completion_tokens;
 	memcpy(record.request_id, a->request_id, sizeof(record.request_id));
 	record.key_id = a->key_id;

@@ -412,10 +412,11 @@ worker_turn(struct worker *w, uint64_t now_ns)
 
 	w->now_ns = now_ns;
 	tcp_advance(w->tcp, now_ns);
-	run_timers(w);
-	upstream_sweep(w);
 	work = run_ready(w);
 	work += run_events(w);
+	/* Behind what has come, so that a worker that got no turn for a while blames nobody for it. */
+	run_timers(w);
+	upstream_sweep(w);
 	tcp_output_ready(w->tcp, now_ns);
 	net_output(w->config.net, now_ns);
 	worker_count(w, COUNTER_LOOPS);

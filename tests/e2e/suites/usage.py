@@ -168,7 +168,7 @@ def balance_in_flight(cluster):
 
 @test('usage.many-at-once', seconds=90)
 def many_at_once(cluster):
-    """Two hundred requests at once on two workers, money for ten: ten are paid, and nothing stays held."""
+    """Ten clients, two hundred requests, two workers, money for ten: ten are paid, and nothing stays held."""
     cluster.put('account', 'crowd')
     cluster.top_up('crowd', 0.0006)
     key = cluster.new_key(account='crowd')

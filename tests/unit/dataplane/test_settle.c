@@ -262,16 +262,17 @@ a_video_is_paid_by_what_has_a_rate(void **state)
 static int64_t
 cost_of_leaving(enum route_kind route, bool request_sent)
 {
-	struct exchange x = { .request_sent = request_sent,
+	struct exchange x = { .request_sent = request_sent, .body = { .bytes = 400 },
 			      .admission = { .route = route, .body_kind = BODY_IS_RAW,
-					     .price = { .request_nano = 7, .image_nano = 9 } } };
+					     .price = { .request_nano = 7, .image_nano = 9,
+							.input_nano_per_mtoken = 1000000 } } };
 	struct usage_record record;
-	int64_t taken_nano;
+	int64_t spent_nano;
 
-	settle(&x, USAGE_CLIENT_ABORT, 7, &taken_nano, &record);
-	if (taken_nano > 0)
+	settle(&x, USAGE_CLIENT_ABORT, 7, &spent_nano, &record);
+	if (spent_nano > 0)
 		assert_int_equal(record.source, USAGE_ESTIMATED);
-	return taken_nano;
+	return spent_nano;
 }
 
 /* The backend does the work whoever waits for it: once it has the whole request, it is paid. */
@@ -285,6 +286,9 @@ who_leaves_before_the_answer_pays(void **state)
 	assert_int_equal(cost_of_leaving(ROUTE_IMAGES, false), 0);
 	assert_int_equal(cost_of_leaving(ROUTE_VIDEO, true), 7);
 	assert_int_equal(cost_of_leaving(ROUTE_VIDEO_JOB, true), 0);
+	/* Not sent: or only in a try that was abandoned. */
+	assert_int_equal(cost_of_leaving(ROUTE_CHAT, true), 100);
+	assert_int_equal(cost_of_leaving(ROUTE_CHAT, false), 0);
 }
 
 /* What nobody can be charged for is not let in, unless the whole price is of nothing. */
