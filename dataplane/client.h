@@ -128,7 +128,8 @@ void client_is_known(struct client *c);
 /* --- for h1_server.c and h2.c ----------------------------------------------------------- */
 
 /* Sets c->head. Backends' answers need buffers, too, so that clients leave them a quarter; when theirs are used
- * up, the client that has had one the longest is reset, which is never c. False: answers have all. */
+ * up, the client that began its head first is reset, which is never c; those with a running request leave last.
+ * False: answers have all. */
 bool client_take_head(struct worker *w, struct client *c);
 /* c->head is NULL after it. */
 void client_put_head(struct worker *w, struct client *c);

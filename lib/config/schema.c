@@ -222,7 +222,7 @@ static const struct key http2_keys[] = {
 	VALUE("frame", KEY_SIZE, CONFIG(http2.frame_bytes), 16 * KIB, 256 * KIB, "16KiB", KEY_RESTART,
 	      "Longest frame that a client may send; a longer one ends its connection."),
 	VALUE("header_table", KEY_SIZE, CONFIG(http2.header_table_bytes), 0, 64 * KIB, "4KiB", KEY_RESTART,
-	      "HPACK's table of each direction; both together may take a sixteenth of connection each."),
+	      "HPACK's table of each direction; at most a sixteenth of connection."),
 	VALUE("progress", KEY_SIZE, CONFIG(http2.progress_bytes), 1, 64 * KIB, "1KiB", KEY_RESTART,
 	      "What a client must take of an answer that is ready within timeouts.http2_window; less, and the "
 	      "stream is reset."),
@@ -387,9 +387,9 @@ static const struct key routing_keys[] = {
 			      "Longest JSON request body; a longer one gets 413."), \
 			VALUE("upload_max", KEY_SIZE, CONFIG(surface.upload_bytes_max), 1 * KIB, \
 			      1 * GIB, "26MiB", KEY_RESTART, \
-			      "Longest form, which is a file of audio and what is said about it."), \
+			      "Longest form, which is a file of audio (file_max) and what is said about it."), \
 			VALUE("file_max", KEY_SIZE, CONFIG(surface.file_bytes_max), 1 * KIB, \
-			      1 * GIB, "25MiB", KEY_RESTART, "Longest file in a form."), \
+			      1 * GIB, "25MiB", KEY_RESTART, "Longest file in a form; the form has upload_max."), \
 			CHOICE("validate", CONFIG(surface.validate), validate_choices, "strict", \
 			       KEY_RESTART, \
 			       "Which fields of a request are checked: all that have rules, or " \

@@ -74,7 +74,7 @@ refuses(const char *text, const char *complaint)
 		IS(tcp.name.keep_alive_probes, 3), IS(tcp.name.user_timeout_ns, patience), \
 		IS(tcp.name.receive_start_bytes, 64 * KIB), IS(tcp.name.receive_max_bytes, most)
 
-/* The client contract's numbers (README.md), and what each guard against attacks (tests/README.md) holds to. */
+/* The client contract's numbers, and what each guard against attacks (tests/README.md) holds to. */
 static const struct expected {
 	const char *name;
 	size_t offset;
