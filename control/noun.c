@@ -154,6 +154,7 @@ static const struct field plan_fields[] = {
 	NUMBER("tokens_per_minute", 0, 100000000),
 	NUMBER("token_burst", 0, 100000000),
 	NUMBER("concurrent_requests", 0, 1000000), /* of the account */
+	NUMBER("body_bytes", 0, INT64_C(1) << 40), /* 0: as the surface has it */
 	{ 0 },
 };
 

@@ -56,7 +56,7 @@ enum {
 static const char *const queries[NOUN_COUNT] = {
 	[NOUN_ACCOUNT] = "SELECT id, suspended, credited_nano, spent_nano FROM accounts",
 	[NOUN_PLAN] = "SELECT id, requests_per_minute, burst, tokens_per_minute, token_burst,"
-		      " concurrent_requests FROM plans",
+		      " concurrent_requests, body_bytes FROM plans",
 	[NOUN_PRICE] =
 		"SELECT id, version, input_nano_per_mtoken, output_nano_per_mtoken, request_nano,"
 		" image_nano, second_nano, character_nano_per_million, byte_nano_per_million FROM prices",
@@ -148,6 +148,7 @@ make_plan(struct shm_plan *plan, sqlite3_stmt *row)
 	make_limit(plan->tokens_per_minute, (uint64_t)sqlite3_column_int64(row, 4),
 		   &plan->token_ns_per_unit, &plan->token_burst_units);
 	plan->in_flight_max = (uint32_t)sqlite3_column_int64(row, 5);
+	plan->body_bytes_max = (uint64_t)sqlite3_column_int64(row, 6);
 	plan->live = 1;
 }
 

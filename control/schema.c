@@ -218,4 +218,7 @@ static const char version_4[] =
 	"ALTER TABLE plans ADD COLUMN token_burst INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE plans ADD COLUMN concurrent_requests INTEGER NOT NULL DEFAULT 0;";
 
-const char *const schema_migrations[SCHEMA_VERSION] = { version_1, version_2, version_3, version_4 };
+/* 0: as the surface has it. */
+static const char version_5[] = "ALTER TABLE plans ADD COLUMN body_bytes INTEGER NOT NULL DEFAULT 0;";
+
+const char *const schema_migrations[SCHEMA_VERSION] = { version_1, version_2, version_3, version_4, version_5 };

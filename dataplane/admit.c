@@ -106,6 +106,7 @@ take_plan(struct admission *a, const struct shm_plan *plan)
 	a->token_limit = (struct bucket_limit){ plan->token_ns_per_unit, plan->token_burst_units };
 	a->tokens_per_minute = plan->tokens_per_minute;
 	a->in_flight_max = plan->in_flight_max;
+	a->plan_body_bytes_max = plan->body_bytes_max;
 }
 
 /* The plan does not say how many requests: then the surface does, burst and all. */
@@ -178,9 +179,13 @@ find_route(struct bytes path)
 	return NULL;
 }
 
+/* The path's bound, or the plan's, if that is lower. */
 static bool
-check_size(const struct h1_request *request, const struct admission *a, struct refusal *refusal)
+check_size(const struct h1_request *request, uint64_t bytes_max, struct admission *a, struct refusal *refusal)
 {
+	a->body_bytes_max = bytes_max;
+	if (a->plan_body_bytes_max > 0 && a->plan_body_bytes_max < bytes_max)
+		a->body_bytes_max = a->plan_body_bytes_max;
 	if (request->head.framing != H1_BODY_LENGTH || request->head.content_length <= a->body_bytes_max)
 		return true;
 	refusal->limit_bytes = a->body_bytes_max;
@@ -221,6 +226,7 @@ check_path(struct worker *w, const struct h1_request *request, struct bytes path
 {
 	const struct worker_surface *surface = &w->config.surfaces[a->surface];
 	const struct route *route = find_route(path);
+	uint64_t bytes_max;
 
 	if (route == NULL && health_route(request->path) == ROUTE_UNKNOWN)
 		return refuse(refusal, REFUSAL_NOT_FOUND);
@@ -236,9 +242,9 @@ check_path(struct worker *w, const struct h1_request *request, struct bytes path
 	a->completes = a->asks_usage || bytes_equal(path, BYTES_LITERAL("/responses"));
 	a->upstream_path = bytes_from_text(route->upstream_path);
 	a->path_rest = bytes_after(path, strlen(route->path));
-	a->body_bytes_max = a->body_kind == BODY_IS_FORM ? surface->upload_bytes_max : surface->body_bytes_max;
 	a->file_bytes_max = surface->file_bytes_max;
-	return check_size(request, a, refusal) && check_type(request, a, refusal);
+	bytes_max = a->body_kind == BODY_IS_FORM ? surface->upload_bytes_max : surface->body_bytes_max;
+	return check_size(request, bytes_max, a, refusal) && check_type(request, a, refusal);
 }
 
 /* A path that leads to an instance's own API, whatever method and body. */
@@ -259,8 +265,7 @@ check_proxy_path(struct worker *w, const struct h1_request *request, struct admi
 	a->route = ROUTE_PROXY;
 	a->body_kind = BODY_IS_RAW;
 	a->never_resend = true;
-	a->body_bytes_max = w->config.proxy_bytes_max;
-	return check_size(request, a, refusal);
+	return check_size(request, w->config.proxy_bytes_max, a, refusal);
 }
 
 /* The surface whose prefix the path has, which is taken off; a path of none gets the first one's answers. */

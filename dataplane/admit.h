@@ -90,6 +90,7 @@ struct admission {
 	bool completes;  /* the answer may have completion tokens */
 	bool asks_usage; /* a stream may be asked for its usage: the API has stream_options here */
 	uint64_t body_bytes_max;
+	uint64_t plan_body_bytes_max; /* lowers it; 0: it does not */
 	uint64_t file_bytes_max; /* of the file in a form */
 	bool never_resend; /* a try of which a byte was sent is not sent again */
 	/* the key */

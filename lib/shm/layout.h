@@ -41,7 +41,7 @@
  */
 
 #define SHM_MAGIC UINT64_C(0x0000454349554c53) /* "SLUICE" little-endian */
-#define SHM_LAYOUT_VERSION 6
+#define SHM_LAYOUT_VERSION 7
 #define SHM_READ_TRIES_MAX 8
 #define SHM_WORKERS_MAX 64
 #define SHM_NONE UINT32_MAX /* no entry */
@@ -143,7 +143,8 @@ struct shm_plan {
 	uint64_t token_ns_per_unit;   /* the same of tokens */
 	uint64_t token_burst_units;
 	uint64_t tokens_per_minute;
-	uint32_t in_flight_max; /* requests of the account at once; 0: no limit */
+	uint64_t body_bytes_max; /* of a request's body; 0: as the surface has it */
+	uint32_t in_flight_max;  /* requests of the account at once; 0: no limit */
 	uint8_t live;
 	uint8_t reserved[3];
 };
@@ -315,7 +316,7 @@ struct shm_worker {
 CHECK_STATIC(sizeof(struct shm_header) % CACHE_LINE_BYTES == 0, "sections follow on a line");
 CHECK_STATIC(sizeof(struct shm_key) == 56, "key");
 CHECK_STATIC(sizeof(struct shm_account) == 16, "account");
-CHECK_STATIC(sizeof(struct shm_plan) == 64, "plan");
+CHECK_STATIC(sizeof(struct shm_plan) == 72, "plan");
 CHECK_STATIC(sizeof(struct shm_target) == 64, "target");
 CHECK_STATIC(sizeof(struct shm_model) == 272, "model");
 CHECK_STATIC(sizeof(struct shm_alias) == 208, "alias");

@@ -95,10 +95,10 @@ dump_plan(FILE *out, const struct shm *shm, uint32_t entry)
 		return;
 	fprintf(out, "plans[%u] id=%" PRIu64 " per_minute=%" PRIu64 " ns_per_unit=%" PRIu64
 		     " burst=%" PRIu64 " tokens_per_minute=%" PRIu64 " token_burst=%" PRIu64
-		     " in_flight_max=%u\n",
+		     " in_flight_max=%u body_bytes_max=%" PRIu64 "\n",
 		entry, plan.plan_id, plan.requests_per_minute, plan.request_ns_per_unit,
 		plan.request_burst_units, plan.tokens_per_minute, plan.token_burst_units,
-		plan.in_flight_max);
+		plan.in_flight_max, plan.body_bytes_max);
 }
 
 static void

@@ -18,6 +18,7 @@ static const struct word plan_words[] = {
 	{ "token-burst", "token_burst", WORD_NUMBER, "tokens at once; 0: as many as per minute" },
 	{ "concurrent-requests", "concurrent_requests", WORD_NUMBER,
 	  "of the key's account in flight; 0: no limit" },
+	{ "body-bytes", "body_bytes", WORD_NUMBER, "longest request body; 0: as the key's surface has it" },
 	{ 0 },
 };
 

@@ -30,6 +30,7 @@ class Catalogue:
         self.unique_ids = set()
         for name, limits in (('one', (1, 1)), ('six-hundred', (600, 600)), ('silent', (0, 0))):
             cluster.put('plan', name, requests_per_minute=limits[0], burst=limits[1])
+        cluster.put('plan', 'short', requests_per_minute=6000000, body_bytes=200)
         for name, tokens in (('metered', 60000), ('dry', 1)):
             cluster.put('plan', name, requests_per_minute=6000000, tokens_per_minute=tokens, token_burst=tokens)
         cluster.put('pod', 'credential', address=net.HOST4, port=9004, credential='Bearer of-the-backend')
@@ -62,7 +63,7 @@ class Catalogue:
                                        ('suspended', 'suspended', 'wide'),
                                        ('spent', 'main', 'one'), ('limited', 'main', 'six-hundred'),
                                        ('metered', 'main', 'metered'), ('dry', 'main', 'dry'),
-                                       ('plain', 'main', 'silent')):
+                                       ('plain', 'main', 'silent'), ('short', 'main', 'short')):
                 self.keys[surface, who] = self.cluster.new_key(account, plan, SURFACE[surface])
             self.keys[surface, 'unknown'] = KEY_PREFIX[surface] + 'x' * 40
             self.keys[surface, 'long'] = KEY_PREFIX[surface] + 'x' * 500

@@ -83,7 +83,8 @@ def least_loaded(cluster):
     clients = [cluster.client() for _ in range(6)]
     try:
         for client in clients:
-            client.begin(cluster.key, chat(sim('tokens=200 tps=5'), model='only-a', stream=True))
+            # And slow to begin, so that no stall of this machine makes the other one look slower.
+            client.begin(cluster.key, chat(sim('tokens=200 tps=5 ttft=500ms'), model='only-a', stream=True))
         wait_for(lambda: pod(cluster, 'mv-a')['in_flight'] == 6, 5)
         mark(cluster)
         with cluster.client() as client:  # all within the 40 s of the others

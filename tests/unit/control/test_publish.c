@@ -163,11 +163,16 @@ a_plan_becomes_nanoseconds_per_request(void **state)
 	assert_int_equal(plan.request_ns_per_unit, 0); /* no limit */
 	assert_int_equal(plan.token_ns_per_unit, 0);
 	assert_int_equal(plan.in_flight_max, 0);
+	assert_int_equal(plan.body_bytes_max, 0);
 	world_put(w, NOUN_PLAN, "std", "{\"tokens_per_minute\":60000,\"concurrent_requests\":4}");
 	shm_read_plan(tables(w), 0, &plan);
 	assert_int_equal(plan.tokens_per_minute, 60000);
 	assert_int_equal(plan.token_ns_per_unit, NSEC_PER_MSEC);
 	assert_int_equal(plan.token_burst_units, 60000);
+	assert_int_equal(plan.in_flight_max, 4);
+	world_put(w, NOUN_PLAN, "std", "{\"body_bytes\":65536}");
+	shm_read_plan(tables(w), 0, &plan);
+	assert_int_equal(plan.body_bytes_max, 65536);
 	assert_int_equal(plan.in_flight_max, 4);
 	world_put(w, NOUN_PLAN, "std", "{\"token_burst\":1000}");
 	shm_read_plan(tables(w), 0, &plan);
