@@ -297,8 +297,8 @@ def nghttp(cluster):
 
 
 def load_in_background(cluster, requests, clients, *options):
-    """h2load with a stream of ten events for each request."""
-    path = os.path.join(cluster.root, 'h2load.json')
+    """h2load with a stream of ten events for each request. It maps its file: one of its own, that nobody writes again."""
+    path = os.path.join(cluster.root, f'h2load-{requests}.json')
     with open(path, 'w', encoding='ascii') as file:
         json.dump(chat(sim('tokens=10 seed=9'), model='patient', stream=True), file)
     return subprocess.Popen(['h2load', '-n', str(requests), '-c', str(clients), *options, '-d', path, '-H',
