@@ -28,9 +28,10 @@ def sent_to(cluster, body, model_backend='solo', fields=()):
 
 @test('bodies.20-megabytes')
 def twenty_megabytes(cluster):
-    filler = json.dumps('long ' * (20 * 1024 * 1024 // 5)).encode()
-    body = b'{"messages":[{"role":"user","content":' + filler + b'},{"role":"user","content":"' + \
-        sim('tokens=3 ttft=2s').encode() + b'"}],"model":"solo"}'
+    """A picture as a data: URL, the model behind it."""
+    picture = b'data:image/png;base64,' + b'QUJD' * (5 * 1024 * 1024)
+    body = b'{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"' + picture + \
+        b'"}}]},{"role":"user","content":"' + sim('tokens=3 ttft=2s').encode() + b'"}],"model":"solo"}'
     clock = elapsed()
     wait_for(lambda: cluster.counter('pool_blocks_used') == 0, 10, 'blocks of others')
     got = []
