@@ -282,8 +282,11 @@ ask_from_other_vlan() # INTERFACE
 	asks = bytes.fromhex('0001080006040001') + mac + bytes([10, 77, 0, 1]) + bytes(6) + bytes([10, 77, 0, 2])
 	link.send(b'\xff' * 6 + mac + bytes.fromhex('810000050806') + asks + bytes(18))
 	END
-	sleep 0.2
-	curl -sS -H "authorization: Bearer $(cat "$root/token")" http://127.0.0.1:9900/metrics >"$root/metrics"
+	for _ in $(seq 50); do
+		curl -sS -H "authorization: Bearer $(cat "$root/token")" http://127.0.0.1:9900/metrics >"$root/metrics"
+		grep -q 'verdict="ETH_NOT_OURS"} [1-9]' "$root/metrics" && break
+		sleep 0.1
+	done
 	grep -q 'tcp_segments_out.* [1-9]' "$root/metrics" || { echo "no tcp_segments_out is counted"; return 1; }
 	grep -q 'verdict="ETH_NOT_OURS"} [1-9]' "$root/metrics" || { echo "a frame of VLAN 5 was taken"; return 1; }
 }
