@@ -222,6 +222,7 @@ class Peer:
         self.wire = wire
         self.port = port
         self.options = options
+        self.heard = set()
         self.base = None  # the stack's first number
 
     def emit(self, flags, seq, ack, length, extra):
@@ -290,10 +291,21 @@ class Peer:
         for frame in self.wire.frames(QUIET_S):
             self.wire.answer_arp(frame)
             text = self.read(frame)
-            is_plain_ack = text is not None and text.startswith('A ') and 'len' not in text
-            if text is not None and (is_plain_ack or text not in said):
+            if text is not None and not self.is_again(text):
                 said.append(text)
         return said
+
+    def is_again(self, text):
+        """A retransmission, of this step or an earlier one: it takes up numbers that were taken up before."""
+        words = text.split()
+        flags, length = words[0].strip('A'), 'len' in words and words[words.index('len') + 1]
+        if not length and flags not in ('S', 'F'):
+            return False
+        numbers = flags, words[1], length
+        if numbers in self.heard:
+            return True
+        self.heard.add(numbers)
+        return False
 
     def step(self, text):
         words = text.split()
