@@ -38,56 +38,6 @@ client_set_timer(struct worker *w, struct client *c, uint64_t after_ns)
 	timer_set(&w->timers, &c->timer, w->now_ns + after_ns);
 }
 
-/* --- lines --------------------------------------------------------------------------- */
-
-static void
-line_join(struct client_line *line, enum client_line_kind kind, struct client *c)
-{
-	struct client_place *place = &c->place[kind];
-
-	CHECK(place->line == NULL);
-	*place = (struct client_place){ .line = line, .earlier = line->newest };
-	if (place->earlier != NULL)
-		place->earlier->place[kind].later = c;
-	else
-		line->oldest = c;
-	line->newest = c;
-	line->count++;
-}
-
-static void
-line_leave(enum client_line_kind kind, struct client *c)
-{
-	struct client_place *place = &c->place[kind];
-	struct client_line *line = place->line;
-
-	CHECK(line != NULL && line->count > 0);
-	if (place->earlier != NULL)
-		place->earlier->place[kind].later = place->later;
-	else
-		line->oldest = place->later;
-	if (place->later != NULL)
-		place->later->place[kind].earlier = place->earlier;
-	else
-		line->newest = place->earlier;
-	*place = (struct client_place){ 0 };
-	line->count--;
-}
-
-static void
-handshake_ended(struct worker *w, struct client *c)
-{
-	line_leave(LINE_OF_HOLDERS, c);
-	--*sources_handshakes(&w->sources, c->source);
-}
-
-/* A request that runs is worth more than one that begins. */
-static struct client_line *
-line_of_head(struct worker *w, const struct client *c)
-{
-	return c->state == CLIENT_HEAD || c->state == CLIENT_H2 ? &w->heads_begun : &w->heads_behind;
-}
-
 /* The only writer of the state. */
 static void
 set_state(struct worker *w, struct client *c, enum client_state state)
@@ -106,12 +56,9 @@ set_state(struct worker *w, struct client *c, enum client_state state)
 
 	CHECK(before[state] & 1u << c->state);
 	if (c->state == CLIENT_HANDSHAKE)
-		handshake_ended(w, c);
+		client_line_end_handshake(w, c);
 	c->state = state;
-	if (c->head != NULL && c->place[LINE_OF_HOLDERS].line != line_of_head(w, c)) {
-		line_leave(LINE_OF_HOLDERS, c);
-		line_join(line_of_head(w, c), LINE_OF_HOLDERS, c);
-	}
+	client_line_follow_state(w, c);
 }
 
 void
@@ -140,8 +87,7 @@ client_make_ready(struct worker *w, struct client *c)
 static void
 end_h2(struct worker *w, struct client *c)
 {
-	if (c->place[LINE_OF_STRANGERS].line != NULL)
-		line_leave(LINE_OF_STRANGERS, c);
+	client_line_leave_strangers(c);
 	h2_close(w, c);
 	client_end(w, c);
 }
@@ -173,63 +119,18 @@ begin_http(struct worker *w, struct client *c, struct bytes protocol)
 		c->broken = !h2_open(w, c);
 	}
 	if (!c->broken)
-		line_join(&w->strangers, LINE_OF_STRANGERS, c);
+		client_line_join_strangers(w, c);
 	client_make_ready(w, c);
 }
 
 void
-client_is_known(struct client *c)
+client_note_key(struct client *c)
 {
 	c->is_known = true;
-	if (c->place[LINE_OF_STRANGERS].line != NULL)
-		line_leave(LINE_OF_STRANGERS, c);
+	client_line_leave_strangers(c);
 }
 
 /* --- begin and end ------------------------------------------------------------------ */
-
-/* The oldest of this network among the first few of the line. */
-static struct client *
-oldest_of(const struct client_line *line, uint64_t source)
-{
-	struct client *c = line->oldest;
-
-	for (uint32_t i = 0; c != NULL && c->source != source; c = c->place[LINE_OF_HOLDERS].later)
-		if (++i == HANDSHAKE_LOOKS_MAX)
-			return NULL;
-	return c;
-}
-
-/* Who leaves so that another one of this network may begin: who has said nothing yet before whom we have answered,
- * and a network that has its share already makes room itself. NULL: nobody. */
-static struct client *
-who_makes_room(struct worker *w, uint64_t source)
-{
-	struct client *silent = w->handshakes_silent.oldest;
-	struct client *answered = w->handshakes_answered.oldest;
-
-	if (*sources_handshakes(&w->sources, source) >= (w->config.limits.handshakes + 7) / 8) {
-		silent = oldest_of(&w->handshakes_silent, source);
-		answered = oldest_of(&w->handshakes_answered, source);
-	}
-	return silent != NULL ? silent : answered;
-}
-
-/* False: the connection's network has more than its share. */
-static bool
-handshake_begun(struct worker *w, struct client *c)
-{
-	if (w->handshakes_silent.count + w->handshakes_answered.count >= w->config.limits.handshakes) {
-		struct client *other = who_makes_room(w, c->source);
-
-		worker_count_verdict(w, ERR_HANDSHAKES_FULL);
-		if (other == NULL)
-			return false;
-		client_abort(w, other);
-	}
-	line_join(&w->handshakes_silent, LINE_OF_HOLDERS, c);
-	++*sources_handshakes(&w->sources, c->source);
-	return true;
-}
 
 /* A session for the connection, counted for its network. */
 static struct client *
@@ -263,7 +164,7 @@ begin_tls(struct worker *w, struct client *c, bool offers_h2)
 		worker_count_verdict(w, ERR_CLIENTS_FULL);
 		return false;
 	}
-	if (handshake_begun(w, c))
+	if (client_line_begin_handshake(w, c))
 		return true;
 	tls_conn_free(c->tls);
 	c->tls = NULL;
@@ -305,8 +206,7 @@ static void
 release(struct worker *w, struct client *c)
 {
 	stream_cancel(w, &c->stream);
-	if (c->place[LINE_OF_STRANGERS].line != NULL)
-		line_leave(LINE_OF_STRANGERS, c);
+	client_line_leave_strangers(c);
 	if (c->h2 != NULL)
 		h2_close(w, c);
 	if (w->stage.owner == c) {
@@ -318,7 +218,7 @@ release(struct worker *w, struct client *c)
 	c->tls = NULL;
 	pkt_free(c->received);
 	c->received = NULL;
-	client_put_head(w, c);
+	client_line_put_head(w, c);
 	set_state(w, c, CLIENT_FREE);
 	worker_count(w, COUNTER_CLIENTS_CLOSED);
 	sources_give(&w->sources, c->source);
@@ -339,38 +239,6 @@ close_now(struct worker *w, struct client *c)
 {
 	tcp_close(w->tcp, c->conn);
 	release(w, c);
-}
-
-/* --- head buffers ----------------------------------------------------------------------- */
-
-bool
-client_take_head(struct worker *w, struct client *c)
-{
-	uint32_t most = w->config.counts.heads - w->config.counts.heads / 4;
-
-	CHECK(c->head == NULL);
-	if (w->heads_begun.count + w->heads_behind.count >= most || w->head_free == NULL) {
-		struct client *other = w->heads_begun.oldest != NULL ? w->heads_begun.oldest :
-								       w->heads_behind.oldest;
-
-		worker_count_verdict(w, ERR_HEADS_FULL);
-		if (other != NULL)
-			client_abort(w, other);
-	}
-	c->head = worker_head_get(w);
-	if (c->head != NULL)
-		line_join(line_of_head(w, c), LINE_OF_HOLDERS, c);
-	return c->head != NULL;
-}
-
-void
-client_put_head(struct worker *w, struct client *c)
-{
-	if (c->head == NULL)
-		return;
-	line_leave(LINE_OF_HOLDERS, c);
-	worker_head_put(w, c->head);
-	c->head = NULL;
 }
 
 /* --- output ------------------------------------------------------------------------------ */
@@ -534,7 +402,7 @@ client_end(struct worker *w, struct client *c)
 		return;
 	}
 	tcp_shutdown(w->tcp, c->conn);
-	client_put_head(w, c);
+	client_line_put_head(w, c);
 	client_set_state(w, c, CLIENT_LINGER, LINGER_NS);
 	client_make_ready(w, c);
 }
@@ -586,6 +454,7 @@ client_cut(struct worker *w, struct client *c)
 	}
 	tcp_notify_below(w->tcp, c->conn, 0);
 	c->acked_bytes = c->sent_bytes - tcp_unacked(w->tcp, c->conn);
+	client_line_put_head(w, c);
 	client_set_state(w, c, CLIENT_ABORTING, ABORTING_NS);
 }
 
@@ -681,10 +550,8 @@ step_handshake(struct worker *w, struct client *c)
 
 	use_wire(w, c, offered - in.len);
 	send_wire(w, c, bytes_make(out.ptr, out.used));
-	if (out.used > 0 && c->place[LINE_OF_HOLDERS].line == &w->handshakes_silent) {
-		line_leave(LINE_OF_HOLDERS, c);
-		line_join(&w->handshakes_answered, LINE_OF_HOLDERS, c);
-	}
+	if (out.used > 0)
+		client_line_answer_handshake(w, c);
 	switch (verdict) {
 	case ERR_OK:
 		tls_facts(c->tls, &facts);

@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/timer.h"
+#include "dataplane/client_line.h"
 #include "dataplane/stream.h"
 #include "http/h1.h"
 #include "tcp/tcp.h"
@@ -41,19 +42,6 @@ struct head_buffer {
 	uint8_t bytes[];
 };
 
-/* Clients in the order in which they began something that only so many may do at once. */
-struct client_line {
-	struct client *oldest;
-	struct client *newest;
-	uint32_t count;
-};
-
-enum client_line_kind {
-	LINE_OF_HOLDERS, /* of a handshake's, then of a head's place */
-	LINE_OF_STRANGERS, /* over HTTP/2: no request of theirs had a valid key */
-	CLIENT_LINES
-};
-
 struct client {
 	tcp_conn_t conn;
 	struct tls_conn *tls; /* NULL on a clear-text listener */
@@ -62,11 +50,7 @@ struct client {
 	struct stream stream; /* of HTTP/1.1 */
 	struct h2 *h2;        /* NULL: HTTP/1.1 */
 	struct client *next; /* in the free list or the ready list */
-	struct client_place {
-		struct client_line *line; /* NULL: in none of this kind */
-		struct client *later;
-		struct client *earlier;
-	} place[CLIENT_LINES];
+	struct client_place place[CLIENT_LINES];
 	uint64_t source; /* its network (limit/sources.h) */
 	enum client_state state;
 	bool is_ready;   /* on the ready list */
@@ -123,16 +107,9 @@ void client_cut(struct worker *w, struct client *c);
 void client_abort(struct worker *w, struct client *c);
 
 /* A request of it had a valid key. */
-void client_is_known(struct client *c);
+void client_note_key(struct client *c);
 
 /* --- for h1_server.c and h2.c ----------------------------------------------------------- */
-
-/* Sets c->head. Backends' answers need buffers, too, so that clients leave them a quarter; when theirs are used
- * up, the client that began its head first is reset, which is never c; those with a running request leave last.
- * False: answers have all. */
-bool client_take_head(struct worker *w, struct client *c);
-/* c->head is NULL after it. */
-void client_put_head(struct worker *w, struct client *c);
 
 enum client_step {
 	STEP_AGAIN,

@@ -19,7 +19,7 @@ drop_head_bytes(struct worker *w, struct client *c, uint32_t n)
 	head->len -= n;
 	memmove(head->bytes, head->bytes + n, head->len);
 	if (head->len == 0)
-		client_put_head(w, c);
+		client_line_put_head(w, c);
 }
 
 /* Refuses a request whose framing is not understood: nothing behind it can be read. */
@@ -89,7 +89,7 @@ h1_server_head(struct worker *w, struct client *c)
 	if (verdict != ERR_OK)
 		return client_input_ended(w, c, verdict);
 	if (c->head == NULL) {
-		if (!client_take_head(w, c)) {
+		if (!client_line_take_head(w, c)) {
 			worker_count_verdict(w, ERR_HEADS_FULL);
 			client_abort(w, c);
 			return STEP_GONE;
@@ -109,7 +109,7 @@ stash(struct worker *w, struct client *c, struct bytes rest)
 	CHECK(c->head == NULL && rest.len <= HEAD_BUFFER_BYTES);
 	if (rest.len == 0)
 		return true;
-	if (!client_take_head(w, c)) {
+	if (!client_line_take_head(w, c)) {
 		worker_count_verdict(w, ERR_HEADS_FULL);
 		return false;
 	}

@@ -211,7 +211,7 @@ head_complete(struct worker *w, struct h2 *h, bool end_stream)
 	/* A head that is refused is one, too. */
 	if (++h->requests >= w->config.limits.requests)
 		leave(h);
-	client_put_head(w, c);
+	client_line_put_head(w, c);
 	if (verdict == ERR_OK && end_stream)
 		body_complete(w, s);
 }
@@ -248,7 +248,7 @@ begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_d
 	/* A head that nghttp2 has refused on its way is not ended; its stream is being reset. */
 	h->begun = NULL;
 	s = may_begin(h) ? stream_new(h, frame->hd.stream_id) : NULL;
-	if (s == NULL || (c->head == NULL && !client_take_head(w, c))) {
+	if (s == NULL || (c->head == NULL && !client_line_take_head(w, c))) {
 		if (s != NULL) {
 			worker_count_verdict(w, ERR_HEADS_FULL);
 			s->closed = true;
@@ -337,7 +337,7 @@ stream_closed(nghttp2_session *session, int32_t id, uint32_t code, void *user_da
 		return 0;
 	s->closed = true;
 	if (h->begun == s) {
-		client_put_head(h->worker, h->client);
+		client_line_put_head(h->worker, h->client);
 	}
 	if (!s->held) {
 		h2_stream_free(h->worker, s);

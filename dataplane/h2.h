@@ -79,7 +79,7 @@ void h2_put_head(struct worker *w, struct stream *s, struct h1_writer *fields, u
 void h2_put(struct worker *w, struct stream *s, struct bytes run);
 void h2_flush(struct worker *w, struct stream *s);
 bool h2_has_room(struct worker *w, struct stream *s);
-bool h2_can_take(struct worker *w, struct stream *s, uint64_t bytes);
+enum err h2_may_take(struct worker *w, struct stream *s, uint64_t bytes);
 void h2_again(struct worker *w, struct stream *s);
 /* The window moves on by what came and was kept. */
 void h2_take_body(struct worker *w, struct stream *s);

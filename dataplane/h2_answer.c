@@ -249,13 +249,14 @@ may_wait_for(const struct worker *w, const struct h2_stream *s)
 	return h2_waiting_bytes(s) == 0 || body_may_append(&w->bodies, &s->blocks, STEP_BYTES_MAX) == ERR_OK;
 }
 
-bool
-h2_can_take(struct worker *w, struct stream *stream, uint64_t bytes)
+enum err
+h2_may_take(struct worker *w, struct stream *stream, uint64_t bytes)
 {
 	const struct h2_stream *s = h2_stream_of(stream);
 
-	return s->closed || (s->blocks.bytes == 0 && bytes <= H2_FEW_BYTES - s->few_bytes) ||
-	       body_may_append(&w->bodies, &s->blocks, bytes) == ERR_OK;
+	if (s->closed || (s->blocks.bytes == 0 && bytes <= H2_FEW_BYTES - s->few_bytes))
+		return ERR_OK;
+	return body_may_append(&w->bodies, &s->blocks, bytes);
 }
 
 bool

@@ -17,9 +17,6 @@
 /* A video of which the request does not say how long it is to be. */
 #define VIDEO_MILLISECONDS_DEFAULT (10 * MSEC_PER_SEC)
 
-/* Until some request of the account ends; a guess, and short enough to be tried again. */
-#define IN_FLIGHT_RETRY_NS NSEC_PER_SEC
-
 void
 hold_reset(const struct shm *shm)
 {
@@ -113,20 +110,12 @@ hold_estimate_nano(const struct worker *w, const struct admission *a, const stru
 	}
 }
 
-static bool
-is_free(const struct shm_price *price)
-{
-	return (price->input_nano_per_mtoken | price->output_nano_per_mtoken | price->request_nano |
-		price->image_nano | price->second_nano | price->character_nano_per_million |
-		price->byte_nano_per_million) == 0;
-}
-
 /* Where anything costs, something must be there, whatever the estimate is. */
 static int64_t
 nano_to_hold(const struct worker *w, const struct admission *a, const struct json_result *json,
 	     uint64_t form_bytes)
 {
-	return larger(hold_estimate_nano(w, a, json, form_bytes), is_free(&a->price) ? 0 : 1);
+	return larger(hold_estimate_nano(w, a, json, form_bytes), settle_is_free(&a->price) ? 0 : 1);
 }
 
 bool
@@ -141,7 +130,7 @@ hold_take(struct worker *w, const struct json_result *json, uint64_t form_bytes,
 		return true;
 	case BALANCE_IN_FLIGHT:
 		refusal->code = REFUSAL_BALANCE_IN_FLIGHT;
-		refusal->retry_after_ns = IN_FLIGHT_RETRY_NS;
+		refusal->retry_after_ns = QUOTA_RETRY_NS;
 		return false;
 	case BALANCE_EMPTY:
 		break;

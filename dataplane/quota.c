@@ -13,9 +13,6 @@
 /* Debt is paid off within so long, however much a backend says that it has served. */
 #define DEBT_NS_MAX (3600 * NSEC_PER_SEC)
 
-/* Until some request of the account ends; a guess, and short enough to be tried again. */
-#define IN_FLIGHT_RETRY_NS NSEC_PER_SEC
-
 void
 quota_reset(const struct shm *shm)
 {
@@ -206,7 +203,7 @@ quota_take(struct worker *w, const struct json_result *json, struct admission *a
 		worker_count(w, COUNTER_REFUSED_CONCURRENCY);
 		refusal->code = REFUSAL_RATE_LIMITED;
 		refusal->message = "The account has as many requests in flight as its plan allows.";
-		refusal->retry_after_ns = IN_FLIGHT_RETRY_NS;
+		refusal->retry_after_ns = QUOTA_RETRY_NS;
 		return false;
 	}
 	if (json == NULL || a->token_limit.ns_per_unit == 0 || take_tokens(w, json, a, refusal))

@@ -18,6 +18,9 @@
  * Memory: the caller's; what was taken is written into the admission.
  */
 
+/* Until some request of an account ends; a guess, and short enough to be tried again. */
+#define QUOTA_RETRY_NS NSEC_PER_SEC
+
 /* A process that ended counted requests that nobody ends any more. Once, before the workers run. */
 void quota_reset(const struct shm *shm);
 

@@ -269,8 +269,9 @@ feed(struct worker *w, struct exchange *x, struct bytes *input)
 		if (payload.len == 0)
 			continue;
 		/* Before it is billed: what has no place is not delivered. */
-		if (!stream_can_take(w, x->stream, x->event.bytes + payload.len)) {
-			worker_count_verdict(w, ERR_BODY_STORE_FULL);
+		verdict = stream_may_take(w, x->stream, x->event.bytes + payload.len);
+		if (verdict != ERR_OK) {
+			worker_count_verdict(w, verdict);
 			exchange_try_failed(w, x, TRY_LOCAL);
 			return FEED_ENDED;
 		}

@@ -57,9 +57,8 @@ has_rate(const struct shm_price *price, enum usage_unit unit)
 	return rate_of(price, unit, &per) > 0;
 }
 
-/* A price of nothing at all is one: what it is of is free. */
-static bool
-is_free(const struct shm_price *price)
+bool
+settle_is_free(const struct shm_price *price)
 {
 	for (int unit = USAGE_NO_UNIT; unit < USAGE_UNIT_COUNT; unit++)
 		if (has_rate(price, (enum usage_unit)unit))
@@ -70,7 +69,7 @@ is_free(const struct shm_price *price)
 bool
 settle_is_priced(const struct shm_price *price, enum route_kind route, bool says_length)
 {
-	if (is_free(price))
+	if (settle_is_free(price))
 		return true;
 	switch (route) {
 	case ROUTE_CHAT:

@@ -19,6 +19,9 @@ struct settle_counts {
 /* Counts x rates, rounded half up once, saturated at INT64_MAX. */
 int64_t settle_cost_nano(const struct shm_price *price, const struct settle_counts *counts);
 
+/* A price of nothing at all is one: what it is of is free. */
+bool settle_is_free(const struct shm_price *price);
+
 /* False: the price has rates, but none that such a request is billed by whatever its backend says of it.
  * says_length: the request tells the length of its video. */
 bool settle_is_priced(const struct shm_price *price, enum route_kind route, bool says_length);

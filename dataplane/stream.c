@@ -22,7 +22,7 @@ stream_request(struct worker *w, struct stream *s, const struct h1_request *requ
 	if (admission.authenticated) {
 		CHECK(admission.account_entry < w->account_capacity);
 		s->share = &w->account_blocks[admission.account_entry];
-		client_is_known(s->client);
+		client_note_key(s->client);
 	}
 	if (!is_admitted) {
 		answer_refusal(w, s, &admission, &refusal);
@@ -159,11 +159,11 @@ stream_has_room(struct worker *w, struct stream *s)
 	return s->client->h2 != NULL ? h2_has_room(w, s) : client_has_room(w, s->client);
 }
 
-bool
-stream_can_take(struct worker *w, struct stream *s, uint64_t bytes)
+enum err
+stream_may_take(struct worker *w, struct stream *s, uint64_t bytes)
 {
 	/* Over HTTP/1.1 it is TCP's, which has room for a step's output. */
-	return s->client->h2 == NULL || s->payload_unwanted || h2_can_take(w, s, bytes);
+	return s->client->h2 == NULL || s->payload_unwanted ? ERR_OK : h2_may_take(w, s, bytes);
 }
 
 void

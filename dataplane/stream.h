@@ -58,8 +58,8 @@ void stream_flush(struct worker *w, struct stream *s);
 /* True while the client takes this answer fast enough. If false, stream_resume() follows when it does. */
 bool stream_has_room(struct worker *w, struct stream *s);
 
-/* So much payload has a place, even if the client takes nothing now. */
-bool stream_can_take(struct worker *w, struct stream *s, uint64_t bytes);
+/* ERR_OK: so much payload has a place, even if the client takes nothing now. Else which store is full. */
+enum err stream_may_take(struct worker *w, struct stream *s, uint64_t bytes);
 
 /* Nothing of the client is read from now on but its end; what answers is waited for. */
 void stream_wait(struct worker *w, struct stream *s);

@@ -146,11 +146,23 @@ static const char usage[] = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":
 static const char done[] = "data: [DONE]\n\n";
 static const char half[] = "data: {\"torn";
 
+/* Over HTTP/1.1. */
+static void
+say_chat(void)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text),
+		 "POST /v1/chat/completions HTTP/1.1\r\nhost: edge\r\nauthorization: " HAND_KEY "\r\n"
+		 "content-length: %zu\r\n\r\n%s",
+		 sizeof(HAND_CHAT) - 1, HAND_CHAT);
+	hand_say(bytes_from_text(text));
+}
+
 static void
 begin_stream(bool is_h2, const char *head)
 {
 	struct town_plan plan = hand_plan();
-	char text[512];
 
 	plan.is_h2 = is_h2;
 	hand_begin(&plan);
@@ -158,11 +170,7 @@ begin_stream(bool is_h2, const char *head)
 		hand_greet();
 		hand_put_chat(1);
 	} else {
-		snprintf(text, sizeof(text),
-			 "POST /v1/chat/completions HTTP/1.1\r\nhost: edge\r\nauthorization: " HAND_KEY "\r\n"
-			 "content-length: %zu\r\n\r\n%s",
-			 sizeof(HAND_CHAT) - 1, HAND_CHAT);
-		hand_say(bytes_from_text(text));
+		say_chat();
 	}
 	hand_flush();
 	assert_int_equal(hand.backend.requests, 1);
@@ -198,6 +206,37 @@ busy_pods_tell_the_shortest_pause(void **state)
 	assert_int_equal(hand.heard.stream[0].retry_after, 3);
 	assert_int_equal(hand.town->spool.sequence, 1);
 	hand_finish();
+}
+
+/* The first pod had the whole request and would not; the client leaves while the second one is connected to. */
+static void
+a_try_that_was_abandoned_costs_nothing(void **state)
+{
+	static const char busy[] = "HTTP/1.1 503 Busy\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+	struct town_plan plan = hand_plan();
+	const struct exchange *x;
+	struct usage_record record;
+
+	(void)state;
+	plan.pods = plan.first_pods = 2;
+	plan.is_h2 = false;
+	hand_begin(&plan);
+	say_chat();
+	hand_flush();
+	assert_int_equal(hand.backend.requests, 1);
+	x = hand.client != NULL ? hand.town->worker->clients[0].stream.exchange : NULL;
+	assert_non_null(x);
+	hand_backends_say(BYTES_LITERAL(busy));
+	while (x->state == EXCHANGE_HEAD)
+		hand_go(MS / 4);
+	assert_int_equal(x->state, EXCHANGE_CONNECT);
+	hand_leave(true);
+	hand_go(50 * MS);
+	assert_int_equal(hand.backend.requests, 1);
+	assert_int_equal(spool_read(hand.town->spool_memory, 0, &record), ERR_OK);
+	assert_int_equal(record.prompt_tokens, 0);
+	assert_int_equal(record.cost_nano, 0);
+	assert_recorded(USAGE_CLIENT_ABORT, 0);
 }
 
 /* What the client has of the answer's payload or, over HTTP/1.1, of all of it. */
@@ -298,6 +337,7 @@ main(void)
 		cmocka_unit_test(an_early_answer_leaves_no_connection_behind),
 		cmocka_unit_test(what_no_backend_got_is_not_on_record),
 		cmocka_unit_test(busy_pods_tell_the_shortest_pause),
+		cmocka_unit_test(a_try_that_was_abandoned_costs_nothing),
 		cmocka_unit_test(a_stream_that_has_said_all_ends_well),
 		cmocka_unit_test(a_stream_that_has_not_is_cut),
 		cmocka_unit_test(an_end_that_anything_could_be_is_judged_by_what_was_said),

@@ -418,6 +418,33 @@ a_burst_over_h2_is_divided_among_turns(void **state)
 	hand_finish();
 }
 
+/* The machine stops for longer than a connect may take, while the backend's SYN-ACK is on its way. */
+static void
+a_worker_that_got_no_turn_blames_nobody(void **state)
+{
+	const struct worker *w;
+	const struct exchange *x;
+
+	(void)state;
+	begin(true, false, 0);
+	w = hand.town->worker;
+	hand_put_chat(1);
+	while (w->upstreams_used == 0)
+		hand_go(MS / 4);
+	x = &w->exchanges[0];
+	assert_int_equal(x->state, EXCHANGE_CONNECT);
+	hand_go(3 * MS / 2);
+	assert_int_equal(x->state, EXCHANGE_CONNECT);
+	hand.town->now_ns += w->config.times.connect_ns + SEC;
+	hand_go(50 * MS);
+	assert_int_equal(x->state, EXCHANGE_HEAD);
+	assert_int_equal(x->tries, 1);
+	assert_int_equal(hand.backend.requests, 1);
+	assert_int_equal(atomic_load(&shm_pod_health(&w->shm, x->pod_entry)->eject_errors), 0);
+	hand_assert_goes_on();
+	hand_finish();
+}
+
 int
 main(void)
 {
@@ -427,6 +454,7 @@ main(void)
 		cmocka_unit_test(a_list_longer_than_a_turn_comes_whole),
 		cmocka_unit_test(a_burst_over_h2_is_divided_among_turns),
 		cmocka_unit_test(a_list_waits_for_its_reader),
+		cmocka_unit_test(a_worker_that_got_no_turn_blames_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
