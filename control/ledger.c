@@ -51,8 +51,8 @@ ledger_fini(struct ledger *l)
 {
 	while (l->segment_count > 0)
 		forget(l, l->segment_count - 1);
-	sqlite3_finalize(l->insert);
-	sqlite3_finalize(l->spend);
+	store_finalize(l->insert);
+	store_finalize(l->spend);
 }
 
 /* --- finding segments -------------------------------------------------------------------- */
@@ -106,7 +106,7 @@ map_file(int folder, const char *name, size_t *bytes)
 static void
 count_gap(struct ledger *l, const struct spool_header *header)
 {
-	sqlite3_stmt *statement;
+	struct statement *statement;
 
 	if (header->first_sequence <= 1)
 		return;
@@ -120,11 +120,11 @@ count_gap(struct ledger *l, const struct spool_header *header)
 	if (statement == NULL)
 		return;
 	store_bind_text(statement, 1, bytes_from_text(l->node));
-	sqlite3_bind_int64(statement, 2, (int64_t)header->epoch);
-	sqlite3_bind_int64(statement, 3, header->worker);
-	sqlite3_bind_int64(statement, 4, (int64_t)header->first_sequence);
-	if (sqlite3_step(statement) == SQLITE_ROW) {
-		uint64_t last = (uint64_t)sqlite3_column_int64(statement, 0);
+	store_bind_int64(statement, 2, (int64_t)header->epoch);
+	store_bind_int64(statement, 3, header->worker);
+	store_bind_int64(statement, 4, (int64_t)header->first_sequence);
+	if (store_step(statement) == STORE_ROW) {
+		uint64_t last = (uint64_t)store_column_int64(statement, 0);
 
 		if (last + 1 < header->first_sequence) {
 			l->gaps += header->first_sequence - 1 - last;
@@ -133,7 +133,7 @@ count_gap(struct ledger *l, const struct spool_header *header)
 				  LOG_NUMBER("before", header->first_sequence));
 		}
 	}
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 }
 
 static void
@@ -234,38 +234,38 @@ struct spending {
 static void
 bind_record(struct ledger *l, const struct spool_header *header, const struct usage_record *r)
 {
-	sqlite3_stmt *s = l->insert;
+	struct statement *s = l->insert;
 	size_t region_len = r->region_len < sizeof(r->region) ? r->region_len : sizeof(r->region);
 
-	sqlite3_bind_text(s, 1, l->node, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(s, 2, (int64_t)header->epoch);
-	sqlite3_bind_int64(s, 3, header->worker);
-	sqlite3_bind_int64(s, 4, (int64_t)r->sequence);
-	sqlite3_bind_blob(s, 5, r->request_id, sizeof(r->request_id), SQLITE_STATIC);
-	sqlite3_bind_int64(s, 6, (int64_t)r->key_id);
-	sqlite3_bind_int64(s, 7, (int64_t)r->account_id);
-	sqlite3_bind_int64(s, 8, (int64_t)r->model_id);
-	sqlite3_bind_int64(s, 9, (int64_t)r->instance_id);
-	sqlite3_bind_int64(s, 10, (int64_t)r->pod_id);
-	sqlite3_bind_text(s, 11, r->region, (int)region_len, SQLITE_STATIC);
-	sqlite3_bind_int64(s, 12, (int64_t)r->price_id);
-	sqlite3_bind_int64(s, 13, r->price_version);
-	sqlite3_bind_int64(s, 14, r->status);
-	sqlite3_bind_int64(s, 15, r->outcome);
-	sqlite3_bind_int64(s, 16, r->source);
-	sqlite3_bind_int64(s, 17, r->stream);
-	sqlite3_bind_int64(s, 18, r->suspect);
-	sqlite3_bind_int64(s, 19, (int64_t)r->prompt_tokens);
-	sqlite3_bind_int64(s, 20, (int64_t)r->completion_tokens);
-	sqlite3_bind_int64(s, 21, r->cost_nano);
-	sqlite3_bind_int64(s, 22, (int64_t)r->finished_at_unix_ns);
-	sqlite3_bind_int64(s, 23, (int64_t)r->queue_us);
-	sqlite3_bind_int64(s, 24, (int64_t)r->first_byte_us);
-	sqlite3_bind_int64(s, 25, (int64_t)r->total_us);
-	sqlite3_bind_int64(s, 26, (int64_t)r->request_bytes);
-	sqlite3_bind_int64(s, 27, (int64_t)r->response_bytes);
-	sqlite3_bind_int64(s, 28, r->unit);
-	sqlite3_bind_int64(s, 29, (int64_t)r->units);
+	store_bind_text(s, 1, bytes_from_text(l->node));
+	store_bind_int64(s, 2, (int64_t)header->epoch);
+	store_bind_int64(s, 3, header->worker);
+	store_bind_int64(s, 4, (int64_t)r->sequence);
+	store_bind_blob(s, 5, bytes_make(r->request_id, sizeof(r->request_id)));
+	store_bind_int64(s, 6, (int64_t)r->key_id);
+	store_bind_int64(s, 7, (int64_t)r->account_id);
+	store_bind_int64(s, 8, (int64_t)r->model_id);
+	store_bind_int64(s, 9, (int64_t)r->instance_id);
+	store_bind_int64(s, 10, (int64_t)r->pod_id);
+	store_bind_text(s, 11, bytes_make(r->region, region_len));
+	store_bind_int64(s, 12, (int64_t)r->price_id);
+	store_bind_int64(s, 13, r->price_version);
+	store_bind_int64(s, 14, r->status);
+	store_bind_int64(s, 15, r->outcome);
+	store_bind_int64(s, 16, r->source);
+	store_bind_int64(s, 17, r->stream);
+	store_bind_int64(s, 18, r->suspect);
+	store_bind_int64(s, 19, (int64_t)r->prompt_tokens);
+	store_bind_int64(s, 20, (int64_t)r->completion_tokens);
+	store_bind_int64(s, 21, r->cost_nano);
+	store_bind_int64(s, 22, (int64_t)r->finished_at_unix_ns);
+	store_bind_int64(s, 23, (int64_t)r->queue_us);
+	store_bind_int64(s, 24, (int64_t)r->first_byte_us);
+	store_bind_int64(s, 25, (int64_t)r->total_us);
+	store_bind_int64(s, 26, (int64_t)r->request_bytes);
+	store_bind_int64(s, 27, (int64_t)r->response_bytes);
+	store_bind_int64(s, 28, r->unit);
+	store_bind_int64(s, 29, (int64_t)r->units);
 }
 
 static void
@@ -307,7 +307,7 @@ insert_record(struct ledger *l, const struct spool_header *header, uint64_t inde
 	verdict = store_run(l->store, l->insert);
 	if (verdict != ERR_OK)
 		return verdict;
-	if (sqlite3_changes(l->store->db) == 0) {
+	if (store_changes(l->insert) == 0) {
 		batch->replayed++;
 		return ERR_OK;
 	}
@@ -325,8 +325,8 @@ insert_batch(struct ledger *l, const struct spool_header *header, uint64_t from,
 	for (uint64_t index = from; index < to && verdict == ERR_OK; index++)
 		verdict = insert_record(l, header, index, batch);
 	for (uint32_t i = 0; i < batch->spending_count && verdict == ERR_OK; i++) {
-		sqlite3_bind_int64(l->spend, 1, (int64_t)batch->spending[i].account_id);
-		sqlite3_bind_int64(l->spend, 2, batch->spending[i].cost_nano);
+		store_bind_int64(l->spend, 1, (int64_t)batch->spending[i].account_id);
+		store_bind_int64(l->spend, 2, batch->spending[i].cost_nano);
 		verdict = store_run(l->store, l->spend);
 	}
 	return verdict;
@@ -393,18 +393,18 @@ ledger_pending(const struct ledger *l)
 enum err
 ledger_last_epoch(struct ledger *l, uint64_t *epoch)
 {
-	sqlite3_stmt *statement =
+	struct statement *statement =
 		store_prepare(l->store, "SELECT ifnull(max(epoch), 0) FROM ledger WHERE node = ?1");
 	enum err verdict = ERR_OK;
 
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
 	store_bind_text(statement, 1, bytes_from_text(l->node));
-	if (sqlite3_step(statement) == SQLITE_ROW)
-		*epoch = (uint64_t)sqlite3_column_int64(statement, 0);
+	if (store_step(statement) == STORE_ROW)
+		*epoch = (uint64_t)store_column_int64(statement, 0);
 	else
 		verdict = store_failed(l->store);
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 	for (uint32_t i = 0; i < l->segment_count; i++)
 		if (l->segments[i].header->epoch > *epoch)
 			*epoch = l->segments[i].header->epoch;

@@ -37,8 +37,8 @@ struct ledger {
 	struct ledger_segment segments[LEDGER_SEGMENTS_MAX];
 	uint32_t segment_count;
 	uint32_t turn; /* the segment to drain next */
-	sqlite3_stmt *insert;
-	sqlite3_stmt *spend;
+	struct statement *insert;
+	struct statement *spend;
 	/* for metrics */
 	uint64_t records;  /* new rows */
 	uint64_t replayed; /* records that were in the ledger already */

@@ -4,6 +4,7 @@
 #include "noun.h"
 
 #include <arpa/inet.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -348,7 +349,7 @@ noun_resolve(struct store *store, enum noun noun, struct bytes reference, int64_
 {
 	bool by_id = is_all_digits(reference) && reference.len < 19;
 	struct sql sql = { .len = 0 };
-	sqlite3_stmt *statement;
+	struct statement *statement;
 	enum err verdict = ERR_OK;
 
 	if (!by_id && !shapes[noun].has_name)
@@ -359,11 +360,11 @@ noun_resolve(struct store *store, enum noun noun, struct bytes reference, int64_
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
 	store_bind_text(statement, 1, reference); /* the id column's affinity makes it a number */
-	switch (sqlite3_step(statement)) {
-	case SQLITE_ROW:
-		*id = sqlite3_column_int64(statement, 0);
+	switch (store_step(statement)) {
+	case STORE_ROW:
+		*id = store_column_int64(statement, 0);
 		break;
-	case SQLITE_DONE:
+	case STORE_DONE:
 		verdict = store_refuse(store, ERR_STORE_NOT_FOUND, "no %s \"%.*s\"",
 				       shapes[noun].name, (int)reference.len,
 				       (const char *)reference.ptr);
@@ -371,27 +372,27 @@ noun_resolve(struct store *store, enum noun noun, struct bytes reference, int64_
 	default:
 		verdict = store_failed(store);
 	}
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 	return verdict;
 }
 
 static enum err
 emit_pods(struct store *store, int64_t deployment_id, yyjson_mut_doc *doc, yyjson_mut_val *object)
 {
-	sqlite3_stmt *statement = store_prepare(
+	struct statement *statement = store_prepare(
 		store, "SELECT p.name FROM deployment_pods d JOIN pods p ON p.id = d.pod_id"
 		       " WHERE d.deployment_id = ?1 ORDER BY d.position, p.id");
 	yyjson_mut_val *pods = yyjson_mut_arr(doc);
 
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
-	sqlite3_bind_int64(statement, 1, deployment_id);
-	while (sqlite3_step(statement) == SQLITE_ROW) {
+	store_bind_int64(statement, 1, deployment_id);
+	while (store_step(statement) == STORE_ROW) {
 		struct bytes name = store_column_text(statement, 0);
 
 		yyjson_mut_arr_add_strncpy(doc, pods, (const char *)name.ptr, name.len);
 	}
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 	yyjson_mut_obj_add_val(doc, object, "pods", pods);
 	return ERR_OK;
 }
@@ -405,11 +406,11 @@ emit_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name, struct 
 
 static void
 emit_field(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct field *f,
-	   sqlite3_stmt *row, int at)
+	   struct statement *row, int at)
 {
-	int64_t number = sqlite3_column_int64(row, at);
+	int64_t number = store_column_int64(row, at);
 
-	if (sqlite3_column_type(row, at) == SQLITE_NULL) {
+	if (store_column_is_null(row, at)) {
 		yyjson_mut_obj_add_null(doc, object, f->name);
 		return;
 	}
@@ -418,7 +419,7 @@ emit_field(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct field *f,
 
 		snprintf(name, sizeof(name), "%s_set", f->name);
 		yyjson_mut_obj_add(object, yyjson_mut_strcpy(doc, name),
-				   yyjson_mut_bool(doc, sqlite3_column_bytes(row, at) > 0));
+				   yyjson_mut_bool(doc, store_column_text(row, at).len > 0));
 		return;
 	}
 	switch (f->kind) {
@@ -446,10 +447,10 @@ emit_field(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct field *f,
 }
 
 static enum err
-emit_row(struct store *store, enum noun noun, sqlite3_stmt *row, yyjson_mut_doc *doc,
+emit_row(struct store *store, enum noun noun, struct statement *row, yyjson_mut_doc *doc,
 	 yyjson_mut_val **object)
 {
-	int64_t id = sqlite3_column_int64(row, 0);
+	int64_t id = store_column_int64(row, 0);
 	enum err verdict = ERR_OK;
 	int at = 1;
 
@@ -470,7 +471,7 @@ noun_get(struct store *store, enum noun noun, int64_t id, yyjson_mut_doc *doc,
 	 yyjson_mut_val **object)
 {
 	struct sql sql = { .len = 0 };
-	sqlite3_stmt *statement;
+	struct statement *statement;
 	enum err verdict;
 
 	add_select(&sql, noun);
@@ -478,19 +479,19 @@ noun_get(struct store *store, enum noun noun, int64_t id, yyjson_mut_doc *doc,
 	statement = store_prepare(store, sql.text);
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
-	sqlite3_bind_int64(statement, 1, id);
-	switch (sqlite3_step(statement)) {
-	case SQLITE_ROW:
+	store_bind_int64(statement, 1, id);
+	switch (store_step(statement)) {
+	case STORE_ROW:
 		verdict = emit_row(store, noun, statement, doc, object);
 		break;
-	case SQLITE_DONE:
+	case STORE_DONE:
 		verdict = store_refuse(store, ERR_STORE_NOT_FOUND, "no %s %lld", shapes[noun].name,
 				       (long long)id);
 		break;
 	default:
 		verdict = store_failed(store);
 	}
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 	return verdict;
 }
 
@@ -534,9 +535,9 @@ noun_list(struct store *store, enum noun noun, const struct noun_filter *filter,
 	int64_t values[COUNT_OF(filter->equal)];
 	bool is_text[COUNT_OF(filter->equal)];
 	struct sql sql = { .len = 0 };
-	sqlite3_stmt *statement;
+	struct statement *statement;
 	enum err verdict;
-	int step;
+	enum store_step step;
 
 	add_select(&sql, noun);
 	add(&sql, " WHERE id > ?1");
@@ -547,26 +548,26 @@ noun_list(struct store *store, enum noun noun, const struct noun_filter *filter,
 	statement = store_prepare(store, sql.text);
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
-	sqlite3_bind_int64(statement, 1, filter->after_id);
-	sqlite3_bind_int64(statement, 2, filter->limit);
+	store_bind_int64(statement, 1, filter->after_id);
+	store_bind_int64(statement, 2, filter->limit);
 	for (uint32_t i = 0; i < filter->count; i++) {
 		if (is_text[i])
 			store_bind_text(statement, (int)i + 3,
 					bytes_from_text(filter->equal[i].value));
 		else
-			sqlite3_bind_int64(statement, (int)i + 3, values[i]);
+			store_bind_int64(statement, (int)i + 3, values[i]);
 	}
 	*array = yyjson_mut_arr(doc);
-	while ((step = sqlite3_step(statement)) == SQLITE_ROW && verdict == ERR_OK) {
+	while ((step = store_step(statement)) == STORE_ROW && verdict == ERR_OK) {
 		yyjson_mut_val *object;
 
 		verdict = emit_row(store, noun, statement, doc, &object);
 		if (verdict == ERR_OK)
 			yyjson_mut_arr_append(*array, object);
 	}
-	if (verdict == ERR_OK && step != SQLITE_DONE)
+	if (verdict == ERR_OK && step != STORE_DONE)
 		verdict = store_failed(store);
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 	return verdict;
 }
 
@@ -778,21 +779,20 @@ take_all(struct store *store, enum noun noun, bool is_new, struct bytes name, yy
 }
 
 static void
-bind_value(sqlite3_stmt *statement, int at, const struct noun_value *value)
+bind_value(struct statement *statement, int at, const struct noun_value *value)
 {
 	switch (value->kind) {
 	case NOUN_NULL:
-		sqlite3_bind_null(statement, at);
+		store_bind_null(statement, at);
 		break;
 	case NOUN_NUMBER:
-		sqlite3_bind_int64(statement, at, value->number);
+		store_bind_int64(statement, at, value->number);
 		break;
 	case NOUN_TEXT:
 		store_bind_text(statement, at, value->text);
 		break;
 	case NOUN_BLOB:
-		sqlite3_bind_blob(statement, at, value->text.ptr, (int)value->text.len,
-				  SQLITE_TRANSIENT);
+		store_bind_blob(statement, at, value->text);
 		break;
 	}
 }
@@ -806,7 +806,7 @@ add_insert(struct sql *sql, enum noun noun, const struct plan *plan)
 	add(sql, ") VALUES (");
 	for (size_t i = 0; i < plan->count; i++)
 		add(sql, "%s?%zu", i > 0 ? ", " : "", i + 1);
-	add(sql, ")");
+	add(sql, ") RETURNING id");
 }
 
 static void
@@ -822,7 +822,8 @@ static enum err
 write_columns(struct store *store, enum noun noun, const struct plan *plan, bool is_new, int64_t *id)
 {
 	struct sql sql = { .len = 0 };
-	sqlite3_stmt *statement;
+	struct statement *statement;
+	enum store_step step;
 	enum err verdict;
 
 	if (plan->count == 0)
@@ -837,38 +838,41 @@ write_columns(struct store *store, enum noun noun, const struct plan *plan, bool
 	for (size_t i = 0; i < plan->count; i++)
 		bind_value(statement, (int)i + 1, &plan->values[i]);
 	if (!is_new)
-		sqlite3_bind_int64(statement, (int)plan->count + 1, *id);
-	verdict = store_run(store, statement);
-	sqlite3_finalize(statement);
-	if (verdict == ERR_OK && is_new)
-		*id = sqlite3_last_insert_rowid(store->db);
+		store_bind_int64(statement, (int)plan->count + 1, *id);
+	step = store_step(statement);
+	if (step == STORE_ROW) {
+		*id = store_column_int64(statement, 0);
+		step = store_step(statement);
+	}
+	verdict = step == STORE_DONE ? ERR_OK : store_failed(store);
+	store_finalize(statement);
 	return verdict;
 }
 
 static enum err
 write_pods(struct store *store, int64_t deployment_id, const struct plan *plan)
 {
-	sqlite3_stmt *statement =
+	struct statement *statement =
 		store_prepare(store, "DELETE FROM deployment_pods WHERE deployment_id = ?1");
 	enum err verdict;
 
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
-	sqlite3_bind_int64(statement, 1, deployment_id);
+	store_bind_int64(statement, 1, deployment_id);
 	verdict = store_run(store, statement);
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 	if (verdict != ERR_OK)
 		return verdict;
 	statement = store_prepare(store, "INSERT INTO deployment_pods VALUES (?1, ?2, ?3)");
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
 	for (size_t i = 0; i < plan->pod_count && verdict == ERR_OK; i++) {
-		sqlite3_bind_int64(statement, 1, deployment_id);
-		sqlite3_bind_int64(statement, 2, plan->pods[i]);
-		sqlite3_bind_int64(statement, 3, (int64_t)i);
+		store_bind_int64(statement, 1, deployment_id);
+		store_bind_int64(statement, 2, plan->pods[i]);
+		store_bind_int64(statement, 3, (int64_t)i);
 		verdict = store_run(store, statement);
 	}
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 	return verdict;
 }
 
@@ -877,20 +881,20 @@ static enum err
 exists(struct store *store, enum noun noun, int64_t id, bool *is_there)
 {
 	struct sql sql = { .len = 0 };
-	sqlite3_stmt *statement;
+	struct statement *statement;
 	enum err verdict = ERR_OK;
-	int step;
+	enum store_step step;
 
 	add(&sql, "SELECT 1 FROM %s WHERE id = ?1", shapes[noun].plural);
 	statement = store_prepare(store, sql.text);
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
-	sqlite3_bind_int64(statement, 1, id);
-	step = sqlite3_step(statement);
-	*is_there = step == SQLITE_ROW;
-	if (step != SQLITE_ROW && step != SQLITE_DONE)
+	store_bind_int64(statement, 1, id);
+	step = store_step(statement);
+	*is_there = step == STORE_ROW;
+	if (step == STORE_BROKEN)
 		verdict = store_failed(store);
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 	return verdict;
 }
 
@@ -942,7 +946,7 @@ enum err
 noun_delete(struct store *store, enum noun noun, int64_t id)
 {
 	struct sql sql = { .len = 0 };
-	sqlite3_stmt *statement;
+	struct statement *statement;
 	enum err verdict = store_begin(store);
 
 	if (verdict != ERR_OK)
@@ -950,15 +954,15 @@ noun_delete(struct store *store, enum noun noun, int64_t id)
 	add(&sql, "DELETE FROM %s WHERE id = ?1", shapes[noun].plural);
 	statement = store_prepare(store, sql.text);
 	if (statement != NULL) {
-		sqlite3_bind_int64(statement, 1, id);
+		store_bind_int64(statement, 1, id);
 		verdict = store_run(store, statement);
 	} else {
 		verdict = ERR_STORE_FAILED;
 	}
-	if (verdict == ERR_OK && sqlite3_changes(store->db) == 0)
+	if (verdict == ERR_OK && store_changes(statement) == 0)
 		verdict = store_refuse(store, ERR_STORE_NOT_FOUND, "no %s %lld", shapes[noun].name,
 				       (long long)id);
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 	if (verdict == ERR_OK)
 		verdict = store_audit(store, "delete", shapes[noun].name, id, "");
 	if (verdict != ERR_OK) {

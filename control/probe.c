@@ -57,7 +57,7 @@ probe_fini(struct probe *p)
 		curl_easy_cleanup(p->flights[i].easy);
 	}
 	curl_multi_cleanup(p->multi);
-	sqlite3_finalize(p->row);
+	store_finalize(p->row);
 	free(p->pods);
 }
 
@@ -87,29 +87,29 @@ or_default(int64_t value, uint64_t unit, uint64_t fallback)
 static bool
 read_manner(struct probe *p, uint64_t pod_id, struct manner *m)
 {
-	sqlite3_stmt *row = p->row;
+	struct statement *row = p->row;
 	bool found;
 
-	sqlite3_bind_int64(row, 1, (int64_t)pod_id);
-	found = sqlite3_step(row) == SQLITE_ROW;
+	store_bind_int64(row, 1, (int64_t)pod_id);
+	found = store_step(row) == STORE_ROW;
 	if (found) {
-		const char *address = (const char *)sqlite3_column_text(row, 0);
-		const char *path = (const char *)sqlite3_column_text(row, 4);
+		const char *address = (const char *)store_column_text(row, 0).ptr;
+		const char *path = (const char *)store_column_text(row, 4).ptr;
 		bool is_ip6 = strchr(address, ':') != NULL;
 
 		snprintf(m->url, sizeof(m->url), "http://%s%s%s:%d%s", is_ip6 ? "[" : "", address,
-			 is_ip6 ? "]" : "", sqlite3_column_int(row, 1),
+			 is_ip6 ? "]" : "", (int)store_column_int64(row, 1),
 			 path[0] != '\0' ? path : p->defaults.path);
-		snprintf(m->host, sizeof(m->host), "%s", (const char *)sqlite3_column_text(row, 2));
-		m->state = sqlite3_column_int(row, 3);
-		m->interval_ns = or_default(sqlite3_column_int64(row, 5), NSEC_PER_MSEC,
+		snprintf(m->host, sizeof(m->host), "%s", (const char *)store_column_text(row, 2).ptr);
+		m->state = (int)store_column_int64(row, 3);
+		m->interval_ns = or_default(store_column_int64(row, 5), NSEC_PER_MSEC,
 					    p->defaults.interval_ns);
-		m->timeout_ns = or_default(sqlite3_column_int64(row, 6), NSEC_PER_MSEC,
+		m->timeout_ns = or_default(store_column_int64(row, 6), NSEC_PER_MSEC,
 					   p->defaults.timeout_ns);
-		m->rise = (uint32_t)or_default(sqlite3_column_int64(row, 7), 1, p->defaults.rise);
-		m->fall = (uint32_t)or_default(sqlite3_column_int64(row, 8), 1, p->defaults.fall);
+		m->rise = (uint32_t)or_default(store_column_int64(row, 7), 1, p->defaults.rise);
+		m->fall = (uint32_t)or_default(store_column_int64(row, 8), 1, p->defaults.fall);
 	}
-	sqlite3_reset(row);
+	store_reset(row);
 	return found;
 }
 

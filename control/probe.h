@@ -50,7 +50,7 @@ struct probe {
 	struct publish *publish;
 	struct probe_defaults defaults;
 	CURLM *multi;
-	sqlite3_stmt *row;
+	struct statement *row;
 	struct probe_flight flights[PROBE_FLIGHTS_MAX];
 	struct probe_pod *pods;
 	uint32_t turn;

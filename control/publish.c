@@ -139,16 +139,16 @@ make_limit(uint64_t per_minute, uint64_t burst, uint64_t *ns_per_unit, uint64_t 
 }
 
 static void
-make_plan(struct shm_plan *plan, sqlite3_stmt *row)
+make_plan(struct shm_plan *plan, struct statement *row)
 {
-	plan->requests_per_minute = (uint64_t)sqlite3_column_int64(row, 1);
-	make_limit(plan->requests_per_minute, (uint64_t)sqlite3_column_int64(row, 2),
+	plan->requests_per_minute = (uint64_t)store_column_int64(row, 1);
+	make_limit(plan->requests_per_minute, (uint64_t)store_column_int64(row, 2),
 		   &plan->request_ns_per_unit, &plan->request_burst_units);
-	plan->tokens_per_minute = (uint64_t)sqlite3_column_int64(row, 3);
-	make_limit(plan->tokens_per_minute, (uint64_t)sqlite3_column_int64(row, 4),
+	plan->tokens_per_minute = (uint64_t)store_column_int64(row, 3);
+	make_limit(plan->tokens_per_minute, (uint64_t)store_column_int64(row, 4),
 		   &plan->token_ns_per_unit, &plan->token_burst_units);
-	plan->in_flight_max = (uint32_t)sqlite3_column_int64(row, 5);
-	plan->body_bytes_max = (uint64_t)sqlite3_column_int64(row, 6);
+	plan->in_flight_max = (uint32_t)store_column_int64(row, 5);
+	plan->body_bytes_max = (uint64_t)store_column_int64(row, 6);
 	plan->live = 1;
 }
 
@@ -168,11 +168,11 @@ make_address(uint8_t address[16], struct bytes text)
 }
 
 static bool
-make_pod(struct shm_pod *pod, sqlite3_stmt *row)
+make_pod(struct shm_pod *pod, struct statement *row)
 {
-	pod->port = (uint16_t)sqlite3_column_int(row, 2);
-	pod->state = (uint8_t)sqlite3_column_int(row, 5);
-	pod->running_usage = (uint8_t)sqlite3_column_int(row, 6);
+	pod->port = (uint16_t)store_column_int64(row, 2);
+	pod->state = (uint8_t)store_column_int64(row, 5);
+	pod->running_usage = (uint8_t)store_column_int64(row, 6);
 	pod->live = 1;
 	return make_address(pod->address, store_column_text(row, 1)) &&
 	       copy_short_name(&pod->host, store_column_text(row, 3)) &&
@@ -180,26 +180,26 @@ make_pod(struct shm_pod *pod, sqlite3_stmt *row)
 }
 
 static uint32_t
-column_ms(sqlite3_stmt *row, int at)
+column_ms(struct statement *row, int at)
 {
-	int64_t value = sqlite3_column_int64(row, at);
+	int64_t value = store_column_int64(row, at);
 
 	return value < 0 ? 0 : value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
 }
 
 static void
-make_target(const struct publish *p, struct shm_target *target, sqlite3_stmt *row)
+make_target(const struct publish *p, struct shm_target *target, struct statement *row)
 {
 	int at = TARGET_ROUTING;
 
 	CHECK_STATIC(SHM_RETRY_AS_CONFIGURED == 65535, "as the queries say");
-	target->price = refer(p, NOUN_PRICE, sqlite3_column_int64(row, TARGET_PRICE));
+	target->price = refer(p, NOUN_PRICE, store_column_int64(row, TARGET_PRICE));
 	target->deployment_count =
 		refer_list(p, NOUN_DEPLOYMENT, store_column_text(row, TARGET_DEPLOYMENTS),
 			   target->deployments, SHM_TARGET_DEPLOYMENTS_MAX);
-	target->policy = (uint8_t)sqlite3_column_int(row, at++);
-	target->resend = (uint8_t)sqlite3_column_int(row, at++);
-	target->retry_percent = (uint16_t)sqlite3_column_int(row, at++);
+	target->policy = (uint8_t)store_column_int64(row, at++);
+	target->resend = (uint8_t)store_column_int64(row, at++);
+	target->retry_percent = (uint16_t)store_column_int64(row, at++);
 	target->connect_ms = column_ms(row, at++);
 	target->response_head_ms = column_ms(row, at++);
 	target->first_event_ms = column_ms(row, at++);
@@ -208,37 +208,37 @@ make_target(const struct publish *p, struct shm_target *target, sqlite3_stmt *ro
 }
 
 static void
-make_account(struct shm_account *account, sqlite3_stmt *row)
+make_account(struct shm_account *account, struct statement *row)
 {
-	account->suspended = (uint8_t)sqlite3_column_int(row, 1);
+	account->suspended = (uint8_t)store_column_int64(row, 1);
 	account->live = 1;
 }
 
 static void
-make_price(struct shm_price *price, sqlite3_stmt *row)
+make_price(struct shm_price *price, struct statement *row)
 {
-	price->version = (uint32_t)sqlite3_column_int64(row, 1);
-	price->input_nano_per_mtoken = (uint64_t)sqlite3_column_int64(row, 2);
-	price->output_nano_per_mtoken = (uint64_t)sqlite3_column_int64(row, 3);
-	price->request_nano = (uint64_t)sqlite3_column_int64(row, 4);
-	price->image_nano = (uint64_t)sqlite3_column_int64(row, 5);
-	price->second_nano = (uint64_t)sqlite3_column_int64(row, 6);
-	price->character_nano_per_million = (uint64_t)sqlite3_column_int64(row, 7);
-	price->byte_nano_per_million = (uint64_t)sqlite3_column_int64(row, 8);
+	price->version = (uint32_t)store_column_int64(row, 1);
+	price->input_nano_per_mtoken = (uint64_t)store_column_int64(row, 2);
+	price->output_nano_per_mtoken = (uint64_t)store_column_int64(row, 3);
+	price->request_nano = (uint64_t)store_column_int64(row, 4);
+	price->image_nano = (uint64_t)store_column_int64(row, 5);
+	price->second_nano = (uint64_t)store_column_int64(row, 6);
+	price->character_nano_per_million = (uint64_t)store_column_int64(row, 7);
+	price->byte_nano_per_million = (uint64_t)store_column_int64(row, 8);
 	price->live = 1;
 }
 
 static bool
-make_region(struct shm_region *region, sqlite3_stmt *row)
+make_region(struct shm_region *region, struct statement *row)
 {
 	region->live = 1;
 	return copy_short_name(&region->name, store_column_text(row, 1));
 }
 
 static bool
-make_deployment(const struct publish *p, struct shm_deployment *deployment, sqlite3_stmt *row)
+make_deployment(const struct publish *p, struct shm_deployment *deployment, struct statement *row)
 {
-	deployment->region = refer(p, NOUN_REGION, sqlite3_column_int64(row, 1));
+	deployment->region = refer(p, NOUN_REGION, store_column_int64(row, 1));
 	deployment->pod_count = refer_list(p, NOUN_POD, store_column_text(row, 4), deployment->pods,
 					   SHM_DEPLOYMENT_PODS_MAX);
 	deployment->live = 1;
@@ -248,7 +248,7 @@ make_deployment(const struct publish *p, struct shm_deployment *deployment, sqli
 }
 
 static bool
-make_model(const struct publish *p, struct shm_model *model, sqlite3_stmt *row)
+make_model(const struct publish *p, struct shm_model *model, struct statement *row)
 {
 	model->live = 1;
 	make_target(p, &model->target, row);
@@ -256,42 +256,44 @@ make_model(const struct publish *p, struct shm_model *model, sqlite3_stmt *row)
 }
 
 static bool
-make_alias(const struct publish *p, struct shm_alias *alias, sqlite3_stmt *row)
+make_alias(const struct publish *p, struct shm_alias *alias, struct statement *row)
 {
-	alias->model = refer(p, NOUN_MODEL, sqlite3_column_int64(row, 2));
+	alias->model = refer(p, NOUN_MODEL, store_column_int64(row, 2));
 	alias->live = 1;
 	return alias->model != SHM_NONE && copy_name(&alias->name, store_column_text(row, 1));
 }
 
 static bool
-make_instance(const struct publish *p, struct shm_instance *instance, sqlite3_stmt *row)
+make_instance(const struct publish *p, struct shm_instance *instance, struct statement *row)
 {
-	instance->account = refer(p, NOUN_ACCOUNT, sqlite3_column_int64(row, INSTANCE_ACCOUNT));
-	instance->state = (uint8_t)sqlite3_column_int(row, INSTANCE_STATE);
+	instance->account = refer(p, NOUN_ACCOUNT, store_column_int64(row, INSTANCE_ACCOUNT));
+	instance->state = (uint8_t)store_column_int64(row, INSTANCE_STATE);
 	instance->live = 1;
 	make_target(p, &instance->target, row);
 	return instance->account != SHM_NONE && copy_name(&instance->name, store_column_text(row, 1));
 }
 
 static bool
-make_key(const struct publish *p, struct shm_key *key, sqlite3_stmt *row)
+make_key(const struct publish *p, struct shm_key *key, struct statement *row)
 {
-	if (sqlite3_column_bytes(row, 1) != sizeof(key->hash))
+	struct bytes hash = store_column_blob(row, 1);
+
+	if (hash.len != sizeof(key->hash))
 		return false;
-	memcpy(key->hash, sqlite3_column_blob(row, 1), sizeof(key->hash));
-	key->account = refer(p, NOUN_ACCOUNT, sqlite3_column_int64(row, 2));
-	key->plan = refer(p, NOUN_PLAN, sqlite3_column_int64(row, 3));
-	key->revoked = (uint8_t)sqlite3_column_int(row, 4);
-	key->surface = (uint8_t)sqlite3_column_int(row, 5);
+	memcpy(key->hash, hash.ptr, sizeof(key->hash));
+	key->account = refer(p, NOUN_ACCOUNT, store_column_int64(row, 2));
+	key->plan = refer(p, NOUN_PLAN, store_column_int64(row, 3));
+	key->revoked = (uint8_t)store_column_int64(row, 4);
+	key->surface = (uint8_t)store_column_int64(row, 5);
 	key->live = 1;
 	return key->account != SHM_NONE && key->plan != SHM_NONE;
 }
 
 /* False: this row cannot be published. The body comes zeroed, padding included. */
 static bool
-make_body(const struct publish *p, enum noun noun, sqlite3_stmt *row, union body *body)
+make_body(const struct publish *p, enum noun noun, struct statement *row, union body *body)
 {
-	uint64_t id = (uint64_t)sqlite3_column_int64(row, 0);
+	uint64_t id = (uint64_t)store_column_int64(row, 0);
 
 	switch (noun) {
 	case NOUN_ACCOUNT:
@@ -408,14 +410,14 @@ live_id(const struct shm *shm, enum noun noun, uint32_t entry)
  * has either never been live or rested long enough.
  */
 static void
-make_cells(struct publish *p, enum noun noun, uint32_t entry, sqlite3_stmt *row)
+make_cells(struct publish *p, enum noun noun, uint32_t entry, struct statement *row)
 {
 	if (noun == NOUN_ACCOUNT) {
 		struct shm_balance_cell *cell = shm_balance(&p->shm, entry);
 
 		atomic_store(&cell->held_nano, 0);
 		atomic_store(&cell->in_flight, 0);
-		atomic_store(&cell->spent_nano, sqlite3_column_int64(row, 3));
+		atomic_store(&cell->spent_nano, store_column_int64(row, 3));
 	} else if (noun == NOUN_KEY) {
 		struct shm_bucket_cell *cell = shm_bucket(&p->shm, entry);
 
@@ -460,9 +462,9 @@ remove_entry(struct publish *p, enum noun noun, uint32_t entry, uint64_t now_ns)
 
 /* True if the tables had to change. */
 static bool
-publish_row(struct publish *p, enum noun noun, sqlite3_stmt *row, uint64_t now_ns)
+publish_row(struct publish *p, enum noun noun, struct statement *row, uint64_t now_ns)
 {
-	int64_t id = sqlite3_column_int64(row, 0);
+	int64_t id = store_column_int64(row, 0);
 	struct entries *entries = &p->entries[noun];
 	uint32_t entry = entries_find(entries, (uint64_t)id);
 	bool is_new = entry == ENTRIES_NONE, changed = false;
@@ -484,7 +486,7 @@ publish_row(struct publish *p, enum noun noun, sqlite3_stmt *row, uint64_t now_n
 	}
 	if (noun == NOUN_ACCOUNT)
 		atomic_store_explicit(&shm_balance(&p->shm, entry)->credited_nano,
-				      sqlite3_column_int64(row, 2), memory_order_relaxed);
+				      store_column_int64(row, 2), memory_order_relaxed);
 	verdict = put(p, noun, entry, &body, &changed);
 	if (verdict != ERR_OK) {
 		refuse(p, noun, id, err_sentence(verdict));
@@ -502,25 +504,25 @@ static enum err
 publish_id(struct publish *p, enum noun noun, int64_t id, bool may_put, bool may_remove,
 	   uint64_t now_ns, bool *changed)
 {
-	sqlite3_stmt *statement = p->one[noun];
+	struct statement *statement = p->one[noun];
 	uint32_t entry = entries_find(&p->entries[noun], (uint64_t)id);
 	enum err verdict = ERR_OK;
 
 	*changed = false;
-	sqlite3_bind_int64(statement, 1, id);
-	switch (sqlite3_step(statement)) {
-	case SQLITE_ROW:
+	store_bind_int64(statement, 1, id);
+	switch (store_step(statement)) {
+	case STORE_ROW:
 		if (may_put)
 			*changed = publish_row(p, noun, statement, now_ns);
 		break;
-	case SQLITE_DONE:
+	case STORE_DONE:
 		if (may_remove && entry != ENTRIES_NONE)
 			*changed = remove_entry(p, noun, entry, now_ns);
 		break;
 	default:
 		verdict = store_failed(p->store);
 	}
-	sqlite3_reset(statement);
+	store_reset(statement);
 	return verdict;
 }
 
@@ -534,17 +536,17 @@ struct change {
 static enum err
 read_changes(struct publish *p, struct change *changes, size_t *count, int64_t *seq)
 {
-	int step;
+	enum store_step step;
 
 	*count = 0;
-	sqlite3_bind_int64(p->changes, 1, *seq);
-	while ((step = sqlite3_step(p->changes)) == SQLITE_ROW) {
-		*seq = sqlite3_column_int64(p->changes, 0);
-		changes[(*count)++] = (struct change){ sqlite3_column_int(p->changes, 1),
-						       sqlite3_column_int64(p->changes, 2) };
+	store_bind_int64(p->changes, 1, *seq);
+	while ((step = store_step(p->changes)) == STORE_ROW) {
+		*seq = store_column_int64(p->changes, 0);
+		changes[(*count)++] = (struct change){ (int)store_column_int64(p->changes, 1),
+						       store_column_int64(p->changes, 2) };
 	}
-	sqlite3_reset(p->changes);
-	return step == SQLITE_DONE ? ERR_OK : store_failed(p->store);
+	store_reset(p->changes);
+	return step == STORE_DONE ? ERR_OK : store_failed(p->store);
 }
 
 static enum err
@@ -590,18 +592,19 @@ publish_changes(struct publish *p, uint64_t now_ns)
 static enum err
 step_rows(struct publish *p, enum noun noun, uint64_t now_ns)
 {
-	sqlite3_stmt *statement = p->next[noun];
-	int rows = 0, step;
+	struct statement *statement = p->next[noun];
+	enum store_step step;
+	int rows = 0;
 
-	sqlite3_bind_int64(statement, 1, p->after_id);
-	sqlite3_bind_int64(statement, 2, PUBLISH_SLICE_ROWS);
-	while ((step = sqlite3_step(statement)) == SQLITE_ROW) {
-		p->after_id = sqlite3_column_int64(statement, 0);
+	store_bind_int64(statement, 1, p->after_id);
+	store_bind_int64(statement, 2, PUBLISH_SLICE_ROWS);
+	while ((step = store_step(statement)) == STORE_ROW) {
+		p->after_id = store_column_int64(statement, 0);
 		p->repaired += publish_row(p, noun, statement, now_ns);
 		rows++;
 	}
-	sqlite3_reset(statement);
-	if (step != SQLITE_DONE)
+	store_reset(statement);
+	if (step != STORE_DONE)
 		return store_failed(p->store);
 	if (rows < PUBLISH_SLICE_ROWS) {
 		p->step++;
@@ -641,14 +644,14 @@ step_sweep(struct publish *p, enum noun noun, uint64_t now_ns)
 static enum err
 forget_changes(struct publish *p)
 {
-	sqlite3_stmt *statement = store_prepare(p->store, "DELETE FROM changes WHERE seq <= ?1");
+	struct statement *statement = store_prepare(p->store, "DELETE FROM changes WHERE seq <= ?1");
 	enum err verdict;
 
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
-	sqlite3_bind_int64(statement, 1, p->change_seq);
+	store_bind_int64(statement, 1, p->change_seq);
 	verdict = store_run(p->store, statement);
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 	return verdict;
 }
 
@@ -770,9 +773,9 @@ void
 publish_fini(struct publish *p)
 {
 	for (int n = 0; n < NOUN_COUNT; n++) {
-		sqlite3_finalize(p->one[n]);
-		sqlite3_finalize(p->next[n]);
+		store_finalize(p->one[n]);
+		store_finalize(p->next[n]);
 		entries_fini(&p->entries[n]);
 	}
-	sqlite3_finalize(p->changes);
+	store_finalize(p->changes);
 }

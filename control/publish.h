@@ -24,9 +24,9 @@ struct publish {
 	struct store *store;
 	struct shm shm;
 	struct entries entries[NOUN_COUNT];
-	sqlite3_stmt *one[NOUN_COUNT];  /* the row of an id */
-	sqlite3_stmt *next[NOUN_COUNT]; /* rows after an id */
-	sqlite3_stmt *changes;
+	struct statement *one[NOUN_COUNT];  /* the row of an id */
+	struct statement *next[NOUN_COUNT]; /* rows after an id */
+	struct statement *changes;
 	int64_t change_seq;             /* reported changes up to here are published */
 	/* the round of reconciliation under way */
 	bool in_round;

@@ -122,25 +122,24 @@ describe_pods(struct control *control, yyjson_mut_doc *doc)
 	static const char *const states[] = { "ready", "drain", "maint" };
 	yyjson_mut_val *pods = yyjson_mut_arr(doc);
 	uint64_t now_ns = clock_now_ns();
-	sqlite3_stmt *row = store_prepare(&control->store,
+	struct statement *row = store_prepare(&control->store,
 					  "SELECT id, name, state FROM pods ORDER BY id LIMIT 1000");
 
-	while (row != NULL && sqlite3_step(row) == SQLITE_ROW) {
+	while (row != NULL && store_step(row) == STORE_ROW) {
 		uint32_t entry = entries_find(&control->publish.entries[NOUN_POD],
-					      (uint64_t)sqlite3_column_int64(row, 0));
+					      (uint64_t)store_column_int64(row, 0));
 		const struct shm_pod_health *health;
 		yyjson_mut_val *pod;
 		uint32_t probe;
-		int state = sqlite3_column_int(row, 2);
+		int state = (int)store_column_int64(row, 2);
 
 		if (entry == ENTRIES_NONE)
 			continue;
 		health = shm_pod_health(&control->publish.shm, entry);
 		probe = atomic_load(&health->probe_state);
 		pod = yyjson_mut_obj(doc);
-		yyjson_mut_obj_add_sint(doc, pod, "id", sqlite3_column_int64(row, 0));
-		yyjson_mut_obj_add_strcpy(doc, pod, "name",
-					  (const char *)sqlite3_column_text(row, 1));
+		yyjson_mut_obj_add_sint(doc, pod, "id", store_column_int64(row, 0));
+		yyjson_mut_obj_add_strcpy(doc, pod, "name", (const char *)store_column_text(row, 1).ptr);
 		yyjson_mut_obj_add_str(doc, pod, "state",
 				       states[state >= 0 && state < (int)COUNT_OF(states) ? state : 0]);
 		yyjson_mut_obj_add_str(doc, pod, "probe", probes[probe <= SHM_PROBE_DOWN ? probe : 0]);
@@ -151,7 +150,7 @@ describe_pods(struct control *control, yyjson_mut_doc *doc)
 		yyjson_mut_obj_add_str(doc, pod, "passive", passive_name(health, now_ns));
 		yyjson_mut_arr_append(pods, pod);
 	}
-	sqlite3_finalize(row);
+	store_finalize(row);
 	return pods;
 }
 
@@ -217,7 +216,7 @@ static const char single_sql[] =
 	" WHERE finished_at_ns >= ?1 AND finished_at_ns < ?2 AND (?3 = 0 OR account_id = ?3)"
 	" ORDER BY finished_at_ns LIMIT ?4";
 
-static sqlite3_stmt *
+static struct statement *
 prepare_usage(struct store *store, const char *by)
 {
 	char sql[1536];
@@ -249,23 +248,23 @@ prepare_usage(struct store *store, const char *by)
 
 /* An object with the columns' names. */
 static yyjson_mut_val *
-emit_columns(yyjson_mut_doc *doc, sqlite3_stmt *row)
+emit_columns(yyjson_mut_doc *doc, struct statement *row)
 {
 	yyjson_mut_val *object = yyjson_mut_obj(doc);
 
-	for (int i = 0; i < sqlite3_column_count(row); i++) {
-		yyjson_mut_val *name = yyjson_mut_strcpy(doc, sqlite3_column_name(row, i));
+	for (int i = 0; i < store_column_count(row); i++) {
+		yyjson_mut_val *name = yyjson_mut_strcpy(doc, store_column_name(row, i));
 		yyjson_mut_val *value;
 
-		switch (sqlite3_column_type(row, i)) {
-		case SQLITE_INTEGER:
-			value = yyjson_mut_sint(doc, sqlite3_column_int64(row, i));
+		switch (store_column_kind(row, i)) {
+		case STORE_INTEGER:
+			value = yyjson_mut_sint(doc, store_column_int64(row, i));
 			break;
-		case SQLITE_NULL:
+		case STORE_NULL:
 			value = yyjson_mut_null(doc);
 			break;
 		default:
-			value = yyjson_mut_strcpy(doc, (const char *)sqlite3_column_text(row, i));
+			value = yyjson_mut_strcpy(doc, (const char *)store_column_text(row, i).ptr);
 		}
 		yyjson_mut_obj_add(object, name, value);
 	}
@@ -277,24 +276,24 @@ report_usage_rows(struct control *control, const struct report_usage *asked, yyj
 		  yyjson_mut_val **rows)
 {
 	struct store *store = &control->store;
-	sqlite3_stmt *statement;
+	struct statement *statement;
 	enum err verdict = ERR_OK;
-	int step;
+	enum store_step step;
 
 	store->problem[0] = '\0';
 	statement = prepare_usage(store, asked->by);
 	if (statement == NULL)
 		return ERR_STORE_INVALID;
-	sqlite3_bind_int64(statement, 1, asked->since_s * (int64_t)NSEC_PER_SEC);
-	sqlite3_bind_int64(statement, 2, asked->until_s * (int64_t)NSEC_PER_SEC);
-	sqlite3_bind_int64(statement, 3, asked->account_id);
-	sqlite3_bind_int64(statement, 4, asked->limit);
+	store_bind_int64(statement, 1, asked->since_s * (int64_t)NSEC_PER_SEC);
+	store_bind_int64(statement, 2, asked->until_s * (int64_t)NSEC_PER_SEC);
+	store_bind_int64(statement, 3, asked->account_id);
+	store_bind_int64(statement, 4, asked->limit);
 	*rows = yyjson_mut_arr(doc);
-	while ((step = sqlite3_step(statement)) == SQLITE_ROW)
+	while ((step = store_step(statement)) == STORE_ROW)
 		yyjson_mut_arr_append(*rows, emit_columns(doc, statement));
-	if (step != SQLITE_DONE)
+	if (step != STORE_DONE)
 		verdict = store_failed(store);
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 	return verdict;
 }
 

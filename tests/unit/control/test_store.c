@@ -1,4 +1,6 @@
 /* The store: it migrates forward only, keeps its pepper, and counts money once. */
+#include <sqlite3.h>
+
 #include "schema.h"
 #include "world.h"
 
@@ -83,8 +85,7 @@ another_connections_commit_is_noticed_once(void **state)
 	assert_int_equal(store_open(&other, w->store_path), ERR_OK);
 	store_changed_elsewhere(&w->control.store);
 	assert_false(store_changed_elsewhere(&w->control.store));
-	assert_int_equal(sqlite3_exec(other.db, "INSERT INTO regions(name) VALUES ('mv')", NULL,
-				      NULL, NULL), SQLITE_OK);
+	assert_int_equal(store_run_script(&other, "INSERT INTO regions(name) VALUES ('mv')"), ERR_OK);
 	assert_true(store_changed_elsewhere(&w->control.store));
 	assert_false(store_changed_elsewhere(&w->control.store));
 	world_sql(w, "INSERT INTO regions(name) VALUES ('own')");

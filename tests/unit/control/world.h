@@ -133,19 +133,23 @@ world_put(struct world *w, enum noun noun, const char *name, const char *json)
 static inline void
 world_sql(struct world *w, const char *sql)
 {
-	assert_int_equal(sqlite3_exec(w->control.store.db, sql, NULL, NULL, NULL), SQLITE_OK);
+	enum err verdict = store_run_script(&w->control.store, sql);
+
+	if (verdict != ERR_OK)
+		print_message("%s: %s\n", sql, w->control.store.problem);
+	assert_int_equal(verdict, ERR_OK);
 }
 
 static inline int64_t
 world_number(struct world *w, const char *sql)
 {
-	sqlite3_stmt *statement = store_prepare(&w->control.store, sql);
+	struct statement *statement = store_prepare(&w->control.store, sql);
 	int64_t number;
 
 	assert_non_null(statement);
-	assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-	number = sqlite3_column_int64(statement, 0);
-	sqlite3_finalize(statement);
+	assert_int_equal(store_step(statement), STORE_ROW);
+	number = store_column_int64(statement, 0);
+	store_finalize(statement);
 	return number;
 }
 
