@@ -3,16 +3,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "api.h"
 #include "config/log.h"
 
 /* A request's body while it comes in. */
@@ -22,100 +17,36 @@ struct upload {
 	bool is_too_large;
 };
 
-/* --- token ------------------------------------------------------------------------------- */
-
-static bool
-make_token_file(const char *path)
-{
-	int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	uint8_t random[24];
-	char text[2 * sizeof(random) + 2];
-	bool done;
-
-	if (file < 0)
-		return false;
-	if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
-		close(file);
-		return false;
-	}
-	for (size_t i = 0; i < sizeof(random); i++)
-		snprintf(text + 2 * i, 3, "%02x", random[i]);
-	text[2 * sizeof(random)] = '\n';
-	done = write(file, text, 2 * sizeof(random) + 1) == (ssize_t)(2 * sizeof(random) + 1);
-	done = fsync(file) == 0 && done;
-	close(file);
-	return done;
-}
-
-static bool
-read_file(struct admin *admin, int file)
-{
-	ssize_t len = read(file, admin->token, sizeof(admin->token) - 1);
-
-	while (len > 0 && (admin->token[len - 1] == '\n' || admin->token[len - 1] == '\r'))
-		len--;
-	admin->token_len = len > 0 ? (size_t)len : 0;
-	admin->token[admin->token_len] = '\0';
-	return admin->token_len >= 16;
-}
+/* --- who calls --------------------------------------------------------------------------- */
 
 bool
-admin_read_token(struct admin *admin, const char *path)
+admin_read_tokens(struct admin *admin, const char *path, const char *read_only_path)
 {
-	int file = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat status;
-	bool good;
-
-	if (file < 0 && errno == ENOENT && make_token_file(path)) {
-		LOG_INFO("admin_token_made", LOG_TEXT("file", path));
-		file = open(path, O_RDONLY | O_CLOEXEC);
-	}
-	if (file < 0) {
-		LOG_ERROR("admin_token_unreadable", LOG_TEXT("file", path),
-			  LOG_TEXT("why", strerror(errno)));
-		return false;
-	}
-	good = read_file(admin, file);
-	if (!good)
-		LOG_ERROR("admin_token_too_short", LOG_TEXT("file", path),
-			  LOG_NUMBER("bytes_min", 16));
-	if (fstat(file, &status) == 0 && (status.st_mode & 077) != 0)
-		LOG_WARN("admin_token_readable_by_others", LOG_TEXT("file", path));
-	close(file);
-	return good;
+	return tokens_read(&admin->tokens, path, read_only_path);
 }
 
-/* The comparison takes the same time wherever the first difference is. */
-static bool
-is_bearer(const struct admin *admin, struct MHD_Connection *connection)
+static enum api_role
+role_of(const struct admin *admin, struct MHD_Connection *connection)
 {
-	static const char scheme[] = "Bearer ";
-	const char *value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
-							"Authorization");
-	unsigned difference = 0;
-
-	if (value == NULL || strncasecmp(value, scheme, sizeof(scheme) - 1) != 0)
-		return false;
-	value += sizeof(scheme) - 1;
-	if (strlen(value) != admin->token_len)
-		return false;
-	for (size_t i = 0; i < admin->token_len; i++)
-		difference |= (unsigned char)(value[i] ^ admin->token[i]);
-	return difference == 0;
+	return tokens_role(&admin->tokens, MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+								       "Authorization"));
 }
 
 /* --- one call ---------------------------------------------------------------------------- */
 
 static enum MHD_Result
-send_text(struct MHD_Connection *connection, unsigned status, const char *content_type, char *text,
-	  size_t len, enum MHD_ResponseMemoryMode mode)
+send_text(struct MHD_Connection *connection, unsigned status, const char *content_type, const char *allow,
+	  struct bytes text, enum MHD_ResponseMemoryMode mode)
 {
-	struct MHD_Response *response = MHD_create_response_from_buffer(len, text, mode);
+	struct MHD_Response *response =
+		MHD_create_response_from_buffer(text.len, (void *)(uintptr_t)text.ptr, mode);
 	enum MHD_Result result;
 
 	if (response == NULL)
 		return MHD_NO;
 	MHD_add_response_header(response, "Content-Type", content_type);
+	if (allow[0] != '\0')
+		MHD_add_response_header(response, "Allow", allow);
 	MHD_add_response_header(response, "Cache-Control", "no-store");
 	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
 	result = MHD_queue_response(connection, status, response);
@@ -126,8 +57,8 @@ send_text(struct MHD_Connection *connection, unsigned status, const char *conten
 static enum MHD_Result
 send_refusal(struct MHD_Connection *connection, unsigned status, const char *json)
 {
-	return send_text(connection, status, "application/json", (char *)(uintptr_t)json,
-			 strlen(json), MHD_RESPMEM_PERSISTENT);
+	return send_text(connection, status, "application/json", "", bytes_from_text(json),
+			 MHD_RESPMEM_PERSISTENT);
 }
 
 static enum MHD_Result
@@ -145,9 +76,9 @@ take_query(void *owner, enum MHD_ValueKind kind, const char *name, const char *v
 
 static enum MHD_Result
 answer_call(struct admin *admin, struct MHD_Connection *connection, const char *path,
-	    const char *method, const struct upload *upload)
+	    const char *method, enum api_role role, const struct upload *upload)
 {
-	struct api_call call = { .method = method, .path = path };
+	struct api_call call = { .method = method, .path = path, .role = role };
 	struct api_answer answer;
 
 	if (upload->is_too_large)
@@ -160,8 +91,8 @@ answer_call(struct admin *admin, struct MHD_Connection *connection, const char *
 	if (answer.text == NULL)
 		return send_refusal(connection, MHD_HTTP_INTERNAL_SERVER_ERROR,
 				    "{\"error\":{\"code\":\"no_memory\",\"message\":\"no memory\"}}");
-	return send_text(connection, (unsigned)answer.status, answer.content_type, answer.text,
-			 answer.len, MHD_RESPMEM_MUST_FREE);
+	return send_text(connection, (unsigned)answer.status, answer.content_type, answer.allow,
+			 bytes_make(answer.text, answer.len), MHD_RESPMEM_MUST_FREE);
 }
 
 static bool
@@ -188,23 +119,17 @@ handle(void *owner, struct MHD_Connection *connection, const char *path, const c
 {
 	struct admin *admin = owner;
 	struct upload *upload = *state;
+	enum api_role role;
 
 	(void)version;
 	if (upload == NULL) {
 		*state = calloc(1, sizeof(*upload));
 		return *state != NULL ? MHD_YES : MHD_NO;
 	}
-	if (!is_bearer(admin, connection)) {
-		if (*piece_len > 0) {
-			*piece_len = 0; /* nobody who is not let in fills memory */
-			return MHD_YES;
-		}
-		if (strcmp(path, "/healthz") == 0 && strcmp(method, "GET") == 0)
-			return send_refusal(connection, MHD_HTTP_OK, "{\"status\":\"ok\"}");
-		return send_refusal(connection, MHD_HTTP_UNAUTHORIZED,
-				    "{\"error\":{\"code\":\"unauthorized\","
-				    "\"message\":\"the bearer token is missing or wrong; "
-				    "the file of admin.token_file has it\"}}");
+	role = role_of(admin, connection);
+	if (*piece_len > 0 && role != API_ADMIN) {
+		*piece_len = 0; /* nobody who may not change anything fills memory */
+		return MHD_YES;
 	}
 	if (*piece_len > 0) {
 		bool taken = take_piece(upload, piece, *piece_len);
@@ -212,7 +137,7 @@ handle(void *owner, struct MHD_Connection *connection, const char *path, const c
 		*piece_len = 0;
 		return taken ? MHD_YES : MHD_NO;
 	}
-	return answer_call(admin, connection, path, method, upload);
+	return answer_call(admin, connection, path, method, role, upload);
 }
 
 static void
@@ -281,7 +206,7 @@ admin_fini(struct admin *admin)
 {
 	if (admin->daemon != NULL)
 		MHD_stop_daemon(admin->daemon);
-	explicit_bzero(admin->token, sizeof(admin->token));
+	tokens_forget(&admin->tokens);
 }
 
 int

@@ -341,7 +341,8 @@ serve(struct control *control, const struct config *config)
 	static struct admin admin;
 	int signals = block_signals();
 
-	if (signals < 0 || !admin_read_token(&admin, config->admin.token_file) ||
+	if (signals < 0 || !admin_read_tokens(&admin, config->admin.token_file,
+						config->admin.read_only_token_file) ||
 	    !open_store(control, config) || !open_share(control, config) ||
 	    !publish_everything(control))
 		return false;

@@ -240,6 +240,7 @@ struct config {
 		struct config_address address;
 		uint16_t port;
 		char token_file[CONFIG_PATH_BYTES];
+		char read_only_token_file[CONFIG_PATH_BYTES]; /* "": none */
 	} admin;
 	struct {
 		uint32_t keys;

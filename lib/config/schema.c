@@ -438,6 +438,8 @@ static const struct key admin_keys[] = {
 	VALUE("token_file", KEY_PATH, CONFIG(admin.token_file), 1, PATH_MAX_LEN,
 	      "/etc/sluice/admin.token", KEY_RESTART,
 	      "File with the token that every request to the admin API must carry."),
+	VALUE("read_only_token_file", KEY_PATH, CONFIG(admin.read_only_token_file), 0, PATH_MAX_LEN, "",
+	      KEY_RESTART, "File with a token that may only read. Empty: there is none."),
 	END,
 };
 

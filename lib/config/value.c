@@ -268,7 +268,7 @@ static bool
 parse_text(const struct key *key, const char *text, const char *folder, char *field,
 	   char *complaint)
 {
-	bool is_relative = key->type == KEY_PATH && text[0] != '/';
+	bool is_relative = key->type == KEY_PATH && text[0] != '/' && text[0] != '\0';
 	size_t len = strlen(text) + (is_relative ? strlen(folder) : 0);
 
 	if (text[0] == '\0' && key->min > 0)

@@ -15,5 +15,5 @@
 bool value_parse(const struct key *key, const char *text, const char *folder, void *field,
 		 char complaint[VALUE_COMPLAINT_BYTES]);
 
-/* The closest of NULL-ended names, or NULL when none is close enough to be meant. */
+/* The closest of NULL-ended names, or NULL when none is close enough to be meant. Control uses it, too. */
 const char *value_nearest(const char *word, const char *const *names);

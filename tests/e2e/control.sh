@@ -94,7 +94,7 @@ ports: [{device: net_null0, addresses: [192.0.2.1/24]}]
 listeners: [{port: 443, certificates: [{chain: edge.pem, key: edge.key}]}]
 spool: {path: spool}
 store: {path: sluice.db}
-admin: {port: $port, token_file: token}
+admin: {port: $port, token_file: token, read_only_token_file: read-only}
 capacity: {keys: 1000, accounts: 100, models: 100, instances: 100, deployments: 100, pods: 100}
 probes: {interval: 100ms, timeout: 100ms, rise: 2, fall: 2, path: /healthz}
 END
@@ -242,9 +242,45 @@ want 'spent=3000000 held=0 available=12497000000' "$shmdump" "$shm" accounts
 # --- keys: rotated, revoked, and in no file
 want_not "$key" cat "$folder/log"
 want_not "$SLUICE_ADMIN_TOKEN" cat "$folder/log"
+want_not "$(cat "$folder/read-only")" cat "$folder/log"
 ! grep -qaF "$key" "$shm" "$folder"/sluice.db* || fail "a key is stored in clear"
 "$ctl" key revoke 1 >/dev/null
 want 'revoked=1' "$shmdump" "$shm" keys
+
+# --- roles, and the document that tells them
+want '"openapi": "3.1.0"' "$ctl" openapi
+want '"uptime_s"' "$ctl" --json --token-file "$folder/read-only" status
+want "may only read" "$ctl" --token-file "$folder/read-only" plan rm standard
+want "may only read" "$ctl" --token-file "$folder/read-only" account top-up demo 1
+want 'Allow: GET, POST' curl -si --noproxy '*' -X DELETE -H "Authorization: Bearer $SLUICE_ADMIN_TOKEN" \
+	"$SLUICE_ADMIN_URL/admin/v1/plans"
+"$ctl" openapi >"$folder/openapi.json"
+python3 - "$folder" "$SLUICE_ADMIN_URL" <<'END' || fail "a call can be made without the token that it needs"
+import json, sys, urllib.error, urllib.request
+folder, url = sys.argv[1:]
+tokens = {name: open(f'{folder}/{name}').read().strip() for name in ('token', 'read-only')}
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def status(method, path, token):
+    headers = {'Authorization': f'Bearer {token}'} if token else {}
+    data = None if method == 'GET' else b'{"no such member": 0}'
+    try:
+        return opener.open(urllib.request.Request(url + path, data, headers, method=method)).status
+    except urllib.error.HTTPError as e:
+        return e.code
+tried = 0
+for pattern, item in json.load(open(f'{folder}/openapi.json'))['paths'].items():
+    for method, call in item.items():
+        needs = [name for scheme in call['security'] for name in scheme]
+        path = pattern.replace('{reference}', '1')
+        got = [status(method.upper(), path, token)
+               for token in (None, 'x' * 48, tokens['read-only'], tokens['token'])]
+        want = [401, 401, 403, 400] if needs == ['admin'] else [401, 401, 200, 200] if needs else [200] * 4
+        if got != want and not (needs == ['read_only'] and got[:2] == want[:2] and got[2] == got[3] == 404):
+            sys.exit(f'{method} {path}: {got}, not {want}')
+        tried += 1
+print(f'control: {tried} calls of the document, each with no token, a wrong one, and both roles')
+END
+pass
 
 # --- refusals
 want "bearer token" "$ctl" --token wrong-wrong-wrong status

@@ -45,6 +45,7 @@ print_usage(FILE *to)
 	      "                  [--since 24h|UNIX-TIME] [--until 1h|UNIX-TIME] [--account NAME]\n"
 	      "                  [--limit N]\n"
 	      "  sluicectl apply CATALOGUE.yaml\n"
+	      "  sluicectl openapi           the admin API as an OpenAPI 3.1 document\n"
 	      "  sluicectl config check SLUICE.yaml | config reference\n"
 	      "\n"
 	      "  sluicectl NOUN list [--account NAME]…   all, or those that match\n"
@@ -474,6 +475,10 @@ run(struct command *c)
 		return wrong_use("unexpected word", c->words[1]);
 	if (strcmp(first, "status") == 0)
 		return finish(c, client_get(&c->client, "GET", "status", NULL), show_status);
+	if (strcmp(first, "openapi") == 0 && c->count == 1) {
+		c->json = true;
+		return finish(c, client_get(&c->client, "GET", "openapi.json", NULL), show_status);
+	}
 	if (strcmp(first, "usage") == 0)
 		return usage(c);
 	if (strcmp(first, "apply") == 0 && c->count != 2)

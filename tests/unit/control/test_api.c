@@ -12,7 +12,8 @@ static int last_status;
 static int
 call(struct world *w, const char *method, const char *path, const char *body)
 {
-	struct api_call c = { .method = method, .path = path, .body = bytes_from_text(body) };
+	struct api_call c = { .method = method, .path = path, .role = API_ADMIN,
+			      .body = bytes_from_text(body) };
 	static char query[128];
 	struct api_answer answer;
 	char *mark = strchr(path, '?'), *equals;
@@ -227,6 +228,17 @@ what_is_not_valid_is_refused_with_the_member_named(void **state)
 		{ "/admin/v1/accounts/a", "[]", "object" },
 		{ "/admin/v1/accounts/a", "{", "object" },
 		{ "/admin/v1/accounts/a", "", "object" },
+		{ "/admin/v1/accounts/a", "{}x", "at byte 2" },
+		{ "/admin/v1/accounts/a", "{\"suspend\":true}", "did you mean \"suspended\"?" },
+		{ "/admin/v1/accounts/a", "{\"balance_nano\":1}", "can only be read" },
+		{ "/admin/v1/accounts/a", "{\"suspended\":true,\"suspended\":false}", "stands twice" },
+		{ "/admin/v1/accounts/a", "{\"suspended\":1}", "neither true nor false" },
+		{ "/admin/v1/accounts/a", "{\"suspended\":null}", "cannot be null" },
+		{ "/admin/v1/accounts/a b", "{}", "a character other than" },
+		{ "/admin/v1/accounts/a/b", "{}", "a character other than" },
+		{ "/admin/v1/accounts/\xc3\xa4", "{}", "a character other than" },
+		{ "/admin/v1/accounts/a123456789b123456789c123456789d123456789e123456789f123456789-123x", "{}",
+		  "too long" },
 	};
 	struct world *w = make_world();
 
@@ -292,6 +304,7 @@ unknown_addresses_and_methods_are_refused(void **state)
 	assert_int_equal(call(w, "PATCH", "/admin/v1/accounts", "{}"), 405);
 	assert_int_equal(call(w, "POST", "/admin/v1/accounts/demo", "{}"), 405);
 	assert_int_equal(call(w, "PUT", "/admin/v1/keys/77", "{}"), 404);
+	assert_int_equal(call(w, "GET", "/admin/v1/accounts/", ""), 404);
 	end_world(w);
 }
 
