@@ -26,7 +26,8 @@
 #define SHM_FOLDER "/dev/shm"
 #define TURN_MS 20
 #define SCAN_NS (200 * NSEC_PER_MSEC) /* of the spool folder */
-#define BUSY_TURN_NS (30 * NSEC_PER_MSEC) /* of one turn's share for the ledger and the reconciliation */
+#define BUSY_TURN_NS (30 * NSEC_PER_MSEC) /* of one turn's share for the ledger */
+#define RECONCILE_TURN_NS (10 * NSEC_PER_MSEC) /* and for the reconciliation */
 
 struct options {
 	const char *config_path;
@@ -287,12 +288,20 @@ turn_ledger(struct control *control, uint64_t now_ns, uint64_t *scan_at_ns)
 static void
 turn_publish(struct control *control, uint64_t now_ns)
 {
-	bool more;
+	uint64_t began_ns = now_ns, ended_ns;
+	bool more = publish_is_due(&control->publish, now_ns);
 
 	if (store_changed_elsewhere(&control->store))
 		control_publish(control);
-	if (publish_step(&control->publish, now_ns, &more) != ERR_OK)
-		complain_of_store(control, "reconcile_failed");
+	while (more && began_ns - now_ns < RECONCILE_TURN_NS) {
+		if (publish_step(&control->publish, began_ns, &more) != ERR_OK) {
+			complain_of_store(control, "reconcile_failed");
+			return;
+		}
+		ended_ns = clock_now_ns();
+		publish_took(&control->publish, ended_ns - began_ns);
+		began_ns = ended_ns;
+	}
 }
 
 /* The signal file's readability ends the loop: only SIGTERM and SIGINT lead there. */

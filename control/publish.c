@@ -665,17 +665,22 @@ begin_round(struct publish *p, uint64_t now_ns)
 	p->round_started_at_ns = now_ns;
 }
 
+bool
+publish_is_due(const struct publish *p, uint64_t now_ns)
+{
+	return p->in_round || p->rounds == 0 || now_ns - p->round_started_at_ns >= PUBLISH_ROUND_NS;
+}
+
 enum err
 publish_step(struct publish *p, uint64_t now_ns, bool *more)
 {
 	enum err verdict;
 
 	*more = false;
-	if (!p->in_round) {
-		if (p->rounds > 0 && now_ns - p->round_started_at_ns < PUBLISH_ROUND_NS)
-			return ERR_OK;
+	if (!publish_is_due(p, now_ns))
+		return ERR_OK;
+	if (!p->in_round)
 		begin_round(p, now_ns);
-	}
 	if (p->step < NOUN_COUNT)
 		verdict = step_rows(p, (enum noun)p->step, now_ns);
 	else
@@ -687,8 +692,21 @@ publish_step(struct publish *p, uint64_t now_ns, bool *more)
 		return ERR_OK;
 	p->in_round = false;
 	p->rounds++;
+	p->round_ns = now_ns - p->round_started_at_ns;
 	atomic_store(&p->shm.header->reconciled_at_ns, now_ns);
 	return forget_changes(p);
+}
+
+void
+publish_took(struct publish *p, uint64_t slice_ns)
+{
+	p->busy_ns += slice_ns;
+	if (slice_ns > p->slice_ns_max)
+		p->slice_ns_max = slice_ns;
+	if (!p->in_round) {
+		p->round_busy_ns = p->busy_ns;
+		p->busy_ns = 0;
+	}
 }
 
 enum err

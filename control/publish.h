@@ -40,6 +40,10 @@ struct publish {
 	uint64_t rows_refused;          /* no room, or a row that cannot be published */
 	uint64_t rounds;
 	uint64_t repaired;              /* differences that only a reconciliation found */
+	uint64_t round_ns;              /* of the last whole round, from its beginning to its end */
+	uint64_t round_busy_ns;         /* what its slices took of that */
+	uint64_t busy_ns;               /* the same of the round under way */
+	uint64_t slice_ns_max;          /* longest slice there was */
 };
 
 /* Reads the map of entries back from the tables. The store and the mapping outlive the publisher.
@@ -53,6 +57,12 @@ enum err publish_changes(struct publish *p, uint64_t now_ns);
 /* One slice of the reconciliation; begins a round when PUBLISH_ROUND_NS have passed since the last began.
  * *more: the round has not ended. */
 enum err publish_step(struct publish *p, uint64_t now_ns, bool *more);
+
+/* True if publish_step() has something to do: a round is under way or due. */
+bool publish_is_due(const struct publish *p, uint64_t now_ns);
+
+/* What the last slice took: for metrics. */
+void publish_took(struct publish *p, uint64_t slice_ns);
 
 /* A whole round at once: before the tables are shown to anybody. */
 enum err publish_all(struct publish *p, uint64_t now_ns);

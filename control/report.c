@@ -313,6 +313,14 @@ one(FILE *out, const char *name, const char *type, const char *help, uint64_t va
 }
 
 static void
+seconds(FILE *out, const char *name, const char *help, uint64_t ns)
+{
+	describe(out, name, "gauge", help);
+	fprintf(out, "sluice_%s %llu.%09llu\n", name, (unsigned long long)(ns / NSEC_PER_SEC),
+		(unsigned long long)(ns % NSEC_PER_SEC));
+}
+
+static void
 emit_counters(FILE *out, const struct shm *shm)
 {
 	static const char gauge[] = "Gauge: ";
@@ -403,6 +411,10 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	one(out, "publish_rounds_total", "counter", "Full reconciliations.", publish->rounds);
 	one(out, "publish_repaired_total", "counter",
 	    "Differences that only a reconciliation found.", publish->repaired);
+	seconds(out, "publish_round_seconds", "The last full reconciliation, from beginning to end.",
+		publish->round_ns);
+	seconds(out, "publish_round_busy_seconds", "What its slices took of that.", publish->round_busy_ns);
+	seconds(out, "publish_slice_seconds_max", "The longest slice of a reconciliation.", publish->slice_ns_max);
 	one(out, "ledger_records_total", "counter", "Usage records put into the ledger.",
 	    ledger->records);
 	one(out, "ledger_pending", "gauge", "Usage records not in the ledger yet.",
