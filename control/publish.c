@@ -43,12 +43,12 @@ static const enum shm_section tables[NOUN_COUNT] = {
  * them stands what only an instance has. */
 #define ROUTING                                                                                    \
 	" policy, resend, ifnull(retry_percent, 65535), connect_ms, response_head_ms, first_event_ms," \
-	" between_events_ms, request_ms"
+	" between_events_ms, request_ms, hold_tokens"
 enum {
 	TARGET_PRICE = 2,
 	TARGET_DEPLOYMENTS,
 	TARGET_ROUTING,
-	INSTANCE_ACCOUNT = TARGET_ROUTING + 8,
+	INSTANCE_ACCOUNT = TARGET_ROUTING + 9,
 	INSTANCE_STATE,
 };
 
@@ -180,7 +180,7 @@ make_pod(struct shm_pod *pod, struct statement *row)
 }
 
 static uint32_t
-column_ms(struct statement *row, int at)
+column_u32(struct statement *row, int at)
 {
 	int64_t value = store_column_int64(row, at);
 
@@ -200,11 +200,12 @@ make_target(const struct publish *p, struct shm_target *target, struct statement
 	target->policy = (uint8_t)store_column_int64(row, at++);
 	target->resend = (uint8_t)store_column_int64(row, at++);
 	target->retry_percent = (uint16_t)store_column_int64(row, at++);
-	target->connect_ms = column_ms(row, at++);
-	target->response_head_ms = column_ms(row, at++);
-	target->first_event_ms = column_ms(row, at++);
-	target->between_events_ms = column_ms(row, at++);
-	target->request_ms = column_ms(row, at);
+	target->connect_ms = column_u32(row, at++);
+	target->response_head_ms = column_u32(row, at++);
+	target->first_event_ms = column_u32(row, at++);
+	target->between_events_ms = column_u32(row, at++);
+	target->request_ms = column_u32(row, at++);
+	target->hold_tokens = column_u32(row, at);
 }
 
 static void
@@ -416,6 +417,7 @@ make_cells(struct publish *p, enum noun noun, uint32_t entry, struct statement *
 		struct shm_balance_cell *cell = shm_balance(&p->shm, entry);
 
 		atomic_store(&cell->held_nano, 0);
+		atomic_store(&cell->elsewhere_nano, 0);
 		atomic_store(&cell->in_flight, 0);
 		atomic_store(&cell->spent_nano, store_column_int64(row, 3));
 	} else if (noun == NOUN_KEY) {

@@ -221,4 +221,10 @@ static const char version_4[] =
 /* 0: as the surface has it. */
 static const char version_5[] = "ALTER TABLE plans ADD COLUMN body_bytes INTEGER NOT NULL DEFAULT 0;";
 
-const char *const schema_migrations[SCHEMA_VERSION] = { version_1, version_2, version_3, version_4, version_5 };
+/* 0: limits.hold_tokens. */
+static const char version_6[] =
+	"ALTER TABLE models ADD COLUMN hold_tokens INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE instances ADD COLUMN hold_tokens INTEGER NOT NULL DEFAULT 0;";
+
+const char *const schema_migrations[SCHEMA_VERSION] = { version_1, version_2, version_3,
+							version_4, version_5, version_6 };

@@ -41,7 +41,7 @@
  */
 
 #define SHM_MAGIC UINT64_C(0x0000454349554c53) /* "SLUICE" little-endian */
-#define SHM_LAYOUT_VERSION 7
+#define SHM_LAYOUT_VERSION 8
 #define SHM_READ_TRIES_MAX 8
 #define SHM_WORKERS_MAX 64
 #define SHM_NONE UINT32_MAX /* no entry */
@@ -177,6 +177,7 @@ struct shm_target {
 	uint32_t first_event_ms;
 	uint32_t between_events_ms;
 	uint32_t request_ms; /* all of it */
+	uint32_t hold_tokens; /* of a completion that the request does not bound */
 };
 
 struct shm_model {
@@ -184,7 +185,7 @@ struct shm_model {
 	uint64_t model_id;
 	struct shm_target target;
 	uint8_t live;
-	uint8_t reserved[7];
+	uint8_t reserved[3];
 };
 
 struct shm_alias {
@@ -224,6 +225,7 @@ struct shm_instance {
 	uint8_t state; /* enum shm_instance_state */
 	uint8_t reserved[2];
 	struct shm_target target;
+	uint8_t reserved_too[4];
 };
 
 struct shm_region {
@@ -269,16 +271,18 @@ struct shm_bucket_cell {
 };
 
 /*
- * Money of an account: available = credited - spent - held (shm/balance.h).
+ * Money of an account: available = credited - spent - elsewhere - held (shm/balance.h).
  *
  * Every word has one kind of writer, so that no crash loses or doubles anything. credited_nano is the sum
  * of everything ever put in, as the store has it: control stores the same number again as often as it
  * likes, where an add could be lost or repeated by a death between the store's commit and the add.
- * spent_nano starts as what the ledger had settled when the cell was made; workers add to it only. held_nano
+ * spent_nano starts as what the ledger had settled when the cell was made; workers add to it only. elsewhere_nano is
+ * what other routers on the same database have spent, as far as their ledgers are in it. held_nano
  * is what requests in flight may cost: of nobody when no worker runs, so that the next process begins at 0.
  */
 struct shm_balance_cell {
 	_Alignas(CACHE_LINE_BYTES) _Atomic int64_t credited_nano; /* control: plain store */
+	_Atomic int64_t elsewhere_nano; /* control: plain store */
 	_Atomic int64_t spent_nano; /* workers: settled */
 	_Atomic int64_t held_nano;  /* workers: never negative */
 	_Atomic uint32_t in_flight; /* workers: requests that have been let in and have not ended */
@@ -317,11 +321,11 @@ CHECK_STATIC(sizeof(struct shm_header) % CACHE_LINE_BYTES == 0, "sections follow
 CHECK_STATIC(sizeof(struct shm_key) == 56, "key");
 CHECK_STATIC(sizeof(struct shm_account) == 16, "account");
 CHECK_STATIC(sizeof(struct shm_plan) == 72, "plan");
-CHECK_STATIC(sizeof(struct shm_target) == 64, "target");
+CHECK_STATIC(sizeof(struct shm_target) == 68, "target");
 CHECK_STATIC(sizeof(struct shm_model) == 272, "model");
 CHECK_STATIC(sizeof(struct shm_alias) == 208, "alias");
 CHECK_STATIC(sizeof(struct shm_price) == 72, "price");
-CHECK_STATIC(sizeof(struct shm_instance) == 272, "instance");
+CHECK_STATIC(sizeof(struct shm_instance) == 280, "instance");
 CHECK_STATIC(sizeof(struct shm_region) == 64, "region");
 CHECK_STATIC(sizeof(struct shm_deployment) == 536, "deployment");
 CHECK_STATIC(sizeof(struct shm_pod) == 272, "pod");

@@ -63,7 +63,9 @@ static const struct word pod_words[] = {
 	{ "response-head-ms", "response_head_ms", WORD_NUMBER, "to its answer's head; 0: as configured" }, \
 	{ "first-event-ms", "first_event_ms", WORD_NUMBER, "to a stream's first event; 0: as configured" }, \
 	{ "between-events-ms", "between_events_ms", WORD_NUMBER, "between two of them; 0: as configured" }, \
-	{ "request-ms", "request_ms", WORD_NUMBER, "for a whole request; 0: as configured" }
+	{ "request-ms", "request_ms", WORD_NUMBER, "for a whole request; 0: as configured" },     \
+	{ "hold-tokens", "hold_tokens", WORD_NUMBER,                                               \
+	  "held for an answer without max_tokens; 0: as configured" }
 
 static const struct word model_words[] = {
 	{ "price", "price", WORD_TEXT, "name of a price; none: answered 402" },

@@ -119,9 +119,11 @@ a_target_says_how_it_is_routed(void **state)
 	assert_int_equal(target.resend, SHM_RESEND_UNTIL_FIRST_BYTE);
 	assert_int_equal(target.retry_percent, SHM_RETRY_AS_CONFIGURED);
 	assert_int_equal(target.connect_ms, 0);
+	assert_int_equal(target.hold_tokens, 0);
 	world_put(w, NOUN_MODEL, "llama",
 		  "{\"policy\":\"prefix\",\"resend\":\"never-sent\",\"retry_percent\":0,\"connect_ms\":1,"
-		  "\"response_head_ms\":2,\"first_event_ms\":3,\"between_events_ms\":4,\"request_ms\":5}");
+		  "\"response_head_ms\":2,\"first_event_ms\":3,\"between_events_ms\":4,\"request_ms\":5,"
+		  "\"hold_tokens\":6}");
 	target = find_model(w, "llama").target;
 	assert_int_equal(target.policy, SHM_POLICY_PREFIX);
 	assert_int_equal(target.resend, SHM_RESEND_NEVER_SENT);
@@ -131,14 +133,16 @@ a_target_says_how_it_is_routed(void **state)
 	assert_int_equal(target.first_event_ms, 3);
 	assert_int_equal(target.between_events_ms, 4);
 	assert_int_equal(target.request_ms, 5);
+	assert_int_equal(target.hold_tokens, 6);
 	world_put(w, NOUN_MODEL, "llama", "{\"retry_percent\":null}");
 	assert_int_equal(find_model(w, "llama").target.retry_percent, SHM_RETRY_AS_CONFIGURED);
 	assert_int_equal(find_model(w, "llama").target.deployment_count, 2);
-	world_sql(w, "UPDATE instances SET policy = 1, request_ms = 7");
+	world_sql(w, "UPDATE instances SET policy = 1, request_ms = 7, hold_tokens = 8");
 	assert_int_equal(publish_changes(&w->control.publish, w->now_ns), ERR_OK);
 	assert_int_equal(shm_find_instance(tables(w), 1, &instance, &entry), ERR_OK);
 	assert_int_equal(instance.target.policy, SHM_POLICY_LEAST_LOADED);
 	assert_int_equal(instance.target.request_ms, 7);
+	assert_int_equal(instance.target.hold_tokens, 8);
 	assert_int_equal(instance.state, SHM_INSTANCE_RUNNING);
 	world_free(w);
 }

@@ -121,6 +121,26 @@ tokens_are_held_for_as_far_as_the_request_bounds_them(void **state)
 	assert_int_equal(estimate(ROUTE_CHAT, "{\"max_tokens\":200000,\"n\":2}"), 6 + 2000000);
 }
 
+/* The default of a model or an instance goes before the configured one; the cap holds for both. */
+static void
+a_target_says_what_an_unbounded_answer_holds(void **state)
+{
+	struct worker *w = make_worker(0);
+	struct admission a = some_admission(ROUTE_CHAT);
+	struct json_result open_ended = scanned("{}"), bounded = scanned("{\"max_tokens\":50}");
+
+	(void)state;
+	a.target.hold_tokens = 7;
+	assert_int_equal(hold_estimate_nano(w, &a, &open_ended, 0), 70);
+	assert_int_equal(hold_estimate_nano(w, &a, &bounded, 0), 4 + 500);
+	a.target.hold_tokens = 100000000;
+	assert_int_equal(hold_estimate_nano(w, &a, &open_ended, 0), 1000000);
+	w->config.limits.hold_tokens = 100000000;
+	a.target.hold_tokens = 0;
+	assert_int_equal(hold_estimate_nano(w, &a, &open_ended, 0), 1000000);
+	free_worker(w);
+}
+
 static int64_t
 estimate_for(enum json_path path, const char *text)
 {
@@ -188,6 +208,9 @@ other_units_are_held_for_by_what_is_asked_for(void **state)
 	assert_int_equal(estimate(ROUTE_SPEECH, "{\"input\":\"01234567890123456789\"}"), 140 + 8);
 	assert_int_equal(estimate(ROUTE_VIDEO, "{\"seconds\":\"8\",\"n\":2}"), 2 * 8 * 70 + 5);
 	assert_int_equal(estimate(ROUTE_VIDEO, "{\"duration\":2.5}"), 175 + 4);
+	/* Of two lengths the longer one, which a backend might go by. */
+	assert_int_equal(estimate(ROUTE_VIDEO, "{\"seconds\":\"8\",\"duration\":2.5}"), 8 * 70 + 7);
+	assert_int_equal(estimate(ROUTE_VIDEO, "{\"seconds\":2,\"duration\":2.5}"), 175 + 7);
 	assert_int_equal(estimate(ROUTE_VIDEO, "{}"), 700);
 	assert_int_equal(estimate(ROUTE_VIDEO, "{\"n\":3}"), 3 * 700 + 1);
 	assert_int_equal(estimate_form(ROUTE_TRANSCRIPTION, 16000), 140 + 20);
@@ -299,6 +322,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tokens_are_held_for_as_far_as_the_request_bounds_them),
+		cmocka_unit_test(a_target_says_what_an_unbounded_answer_holds),
 		cmocka_unit_test(bounds_of_other_paths_bound_nothing),
 		cmocka_unit_test(every_prompt_of_a_list_has_an_answer),
 		cmocka_unit_test(an_answer_without_completion_holds_for_its_prompt),
