@@ -756,6 +756,23 @@ read_back(struct publish *p, enum noun noun, uint64_t now_ns)
 	return true;
 }
 
+/* The first round takes all rows, and with them whatever was reported until now. */
+static enum err
+skip_changes(struct publish *p)
+{
+	struct statement *statement = store_prepare(p->store, "SELECT coalesce(max(seq), 0) FROM changes");
+	enum err verdict = ERR_OK;
+
+	if (statement == NULL)
+		return ERR_STORE_FAILED;
+	if (store_step(statement) == STORE_ROW)
+		p->change_seq = store_column_int64(statement, 0);
+	else
+		verdict = store_failed(p->store);
+	store_finalize(statement);
+	return verdict;
+}
+
 static bool
 prepare(struct publish *p, enum noun noun)
 {
@@ -782,6 +799,8 @@ publish_init(struct publish *p, struct store *store, struct shm shm, uint64_t no
 	for (int n = 0; n < NOUN_COUNT && verdict == ERR_OK; n++)
 		if (!prepare(p, (enum noun)n) || !read_back(p, (enum noun)n, now_ns))
 			verdict = ERR_STORE_FAILED;
+	if (verdict == ERR_OK && p->changes != NULL)
+		verdict = skip_changes(p);
 	if (verdict != ERR_OK || p->changes == NULL) {
 		publish_fini(p);
 		return ERR_STORE_FAILED;

@@ -188,7 +188,8 @@ static const struct key limits_keys[] = {
 	      "Members of a JSON body's top level; more get 400."),
 	VALUE("hold_tokens", KEY_COUNT, CONFIG(limits.hold_tokens), 0, 100000000, "1024", KEY_RESTART,
 	      "Completion tokens whose price is held from the account's balance while a request runs that does "
-	      "not say max_tokens, for models and instances without a number of their own. What it uses beyond them is billed all the same."),
+	      "not say max_tokens, for models and instances without a number of their own. "
+	      "What it uses beyond them is billed all the same."),
 	VALUE("hold_tokens_max", KEY_COUNT, CONFIG(limits.hold_tokens_max), 1, 100000000, "1048576", KEY_RESTART,
 	      "Completion tokens that are held for at most, for each of a request's answers. Below what "
 	      "requests ask for, an account can be overdrawn by the difference."),

@@ -276,9 +276,10 @@ struct shm_bucket_cell {
  * Every word has one kind of writer, so that no crash loses or doubles anything. credited_nano is the sum
  * of everything ever put in, as the store has it: control stores the same number again as often as it
  * likes, where an add could be lost or repeated by a death between the store's commit and the add.
- * spent_nano starts as what the ledger had settled when the cell was made; workers add to it only. elsewhere_nano is
- * what other routers on the same database have spent, as far as their ledgers are in it. held_nano
- * is what requests in flight may cost: of nobody when no worker runs, so that the next process begins at 0.
+ * spent_nano starts as what the ledger had settled when the cell was made; workers add to it only.
+ * elsewhere_nano is what other routers on the same database have spent, as far as their ledgers are in it.
+ * held_nano is what requests in flight may cost: of nobody when no worker runs, so that the next process
+ * begins at 0.
  */
 struct shm_balance_cell {
 	_Alignas(CACHE_LINE_BYTES) _Atomic int64_t credited_nano; /* control: plain store */

@@ -55,8 +55,8 @@ put_target(FILE *out, const struct shm_target *target)
 		fprintf(out, " price=%u", target->price);
 	put_list(out, "deployments", target->deployments, target->deployment_count,
 		 SHM_TARGET_DEPLOYMENTS_MAX);
-	fprintf(out, " policy=%s hold_tokens=%u", target->policy < SHM_POLICY_COUNT ? policies[target->policy] : "?",
-		target->hold_tokens);
+	fprintf(out, " policy=%s hold_tokens=%u",
+		target->policy < SHM_POLICY_COUNT ? policies[target->policy] : "?", target->hold_tokens);
 }
 
 static void

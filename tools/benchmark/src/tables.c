@@ -243,8 +243,8 @@ main(int argc, char **argv)
 	struct shm shm;
 
 	if (argc != 2 || strcmp(argv[1], "--help") == 0) {
-		fputs("Usage: bench-tables FILE\n\nAnswers lines about the shared tables in FILE: check, lookup COUNT SEED,"
-		      " watch KEY, model NAME.\n", argc == 2 ? stdout : stderr);
+		fputs("Usage: bench-tables FILE\n\nAnswers lines about the shared tables in FILE: check, "
+		      "lookup COUNT SEED, watch KEY, model NAME.\n", argc == 2 ? stdout : stderr);
 		return argc == 2 ? 0 : 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
