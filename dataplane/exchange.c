@@ -234,6 +234,7 @@ void
 exchange_close(struct worker *w, struct exchange *x)
 {
 	CHECK(x->upstream == NULL && x->state != EXCHANGE_FREE);
+	CHECK(x->settled || !x->any_sent);
 	route_release(w, x);
 	hold_release(w, &x->admission);
 	quota_release(w, &x->admission, x->used_tokens);

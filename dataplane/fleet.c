@@ -197,6 +197,7 @@ open_sessions(struct fleet *fleet, uint32_t index, struct worker_config *worker)
 	worker->shm = fleet->shm;
 	worker->net = &l->net;
 	worker->spool = &fleet->spool.writers[index];
+	worker->tab = fleet->spool.tabs[index];
 	worker->payload_pool = l->pools.payload;
 	worker->unix_minus_monotonic_ns = (int64_t)clock_unix_ns() - (int64_t)clock_ns();
 	if (!random_bytes(worker->id_key, sizeof(worker->id_key)))
@@ -321,6 +322,7 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	   struct tls_identity *identity, char *text, size_t room)
 {
 	struct secrets secrets;
+	struct worker_counts counts;
 	uint64_t epoch = clock_unix_ns();
 
 	memset(fleet, 0, sizeof(*fleet));
@@ -329,6 +331,7 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	fleet->identity = identity;
 	fleet->count = config->workers;
 	budget_pools(config, &fleet->pools_plan);
+	budget_counts(config, &counts);
 	if (!random_bytes(&secrets, sizeof(secrets)) ||
 	    !eal_start(config, pools_bytes(&fleet->pools_plan) * config->workers, text, room))
 		return false;
@@ -341,7 +344,7 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 		if (!pools_open(&fleet->lcores[i].pools, &fleet->pools_plan, i, text, room))
 			return false;
 	if (!open_ports(fleet, &secrets, text, room) ||
-	    spool_files_open(&fleet->spool, config->spool.path, epoch, fleet->count,
+	    spool_files_open(&fleet->spool, config->spool.path, epoch, fleet->count, counts.exchanges,
 			     config->spool.segment_bytes, text, room) != ERR_OK)
 		return false;
 	for (uint32_t i = 0; i < fleet->count; i++) {

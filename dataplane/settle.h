@@ -33,6 +33,10 @@ uint64_t settle_wanted_count(const struct json_result *json);
  * each is some backend's. */
 uint64_t settle_wanted_milliseconds(const struct json_result *json);
 
+/* Writes down what the request would be billed if this process died now. After each thing that changes it: a
+ * backend that begins to get it, the answer's head, each event or piece of the answer. */
+void settle_note(struct worker *w, struct exchange *x);
+
 /* Debits the balance and appends the usage record. Does nothing the second time, or when no backend got
  * a byte of the request. */
 void settle_exchange(struct worker *w, struct exchange *x, enum usage_outcome outcome);

@@ -166,6 +166,7 @@ worker_new(const struct worker_config *config, uint64_t now_ns)
 	w->tcp = config->tcp;
 	w->tls = config->tls;
 	w->spool = config->spool;
+	w->tab = config->tab;
 	w->shm = config->shm;
 	w->shared = shm_worker(&config->shm, config->index);
 	lay_out(w, place);

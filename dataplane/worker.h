@@ -15,6 +15,7 @@
 #include "limit/retry.h"
 #include "limit/sources.h"
 #include "meter/spool.h"
+#include "meter/tab.h"
 #include "shm/counters.h"
 #include "shm/table.h"
 #include "tcp/tcp.h"
@@ -112,6 +113,7 @@ struct worker_config {
 	struct tcp *tcp;             /* its user words are the worker's */
 	struct tls_context *tls;     /* NULL: no TLS listener */
 	struct spool_writer *spool;
+	struct tab_header *tab; /* of counts.exchanges lines */
 	struct pkt_pool *payload_pool; /* packets for what is sent */
 	struct ip_addr source_v4;      /* of connections to backends; all zero: none */
 	struct ip_addr source_v6;
@@ -188,6 +190,7 @@ struct worker {
 	struct tls_context *tls;
 	struct h2_shared *h2; /* NULL: not offered */
 	struct spool_writer *spool;
+	struct tab_header *tab;
 	struct worker_config config;
 	uint64_t next_request;
 	uint64_t counters[(int)ERR_COUNT + (int)COUNTER_COUNT];

@@ -90,13 +90,17 @@ settle(struct exchange *x, enum usage_outcome outcome, uint64_t owner, int64_t *
 	struct worker *w = calloc(1, sizeof(*w));
 	struct shm_capacity capacity = { 0 };
 	struct spool_writer spool;
+	struct tab_header *tab;
 	void *tables, *segment;
 
 	for (int i = SHM_KEYS; i <= SHM_REGIONS; i++)
 		capacity.count[i] = 4;
 	tables = aligned_alloc(CACHE_LINE_BYTES, shm_bytes(&capacity, 1));
 	segment = aligned_alloc(CACHE_LINE_BYTES, spool_bytes(RECORDS));
-	assert_true(w != NULL && tables != NULL && segment != NULL);
+	tab = aligned_alloc(CACHE_LINE_BYTES, tab_bytes(1));
+	assert_true(w != NULL && tables != NULL && segment != NULL && tab != NULL);
+	memset(tab, 0, tab_bytes(1));
+	tab_format(tab, 1, 0, 1);
 	memset(tables, 0, shm_bytes(&capacity, 1));
 	memset(segment, 0, spool_bytes(RECORDS));
 	shm_format(tables, &capacity, 1, id, pepper);
@@ -104,6 +108,8 @@ settle(struct exchange *x, enum usage_outcome outcome, uint64_t owner, int64_t *
 	spool_format(segment, 1, 0, 0, RECORDS);
 	spool_writer_init(&spool, segment);
 	w->spool = &spool;
+	w->tab = tab;
+	w->exchanges = x;
 	put_account(w, owner);
 	x->any_sent = true;
 	x->answered = outcome == USAGE_OK;
@@ -116,6 +122,7 @@ settle(struct exchange *x, enum usage_outcome outcome, uint64_t owner, int64_t *
 	assert_int_equal(spool_read(segment, 0, record), ERR_OK);
 	assert_int_equal(record->sequence, 1);
 	free(segment);
+	free(tab);
 	free(tables);
 	free(w);
 }
