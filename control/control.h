@@ -7,6 +7,7 @@
 #include "publish.h"
 #include "share.h"
 #include "store.h"
+#include "tabs.h"
 
 /*
  * control: everything of one control process, for those parts that look at all of it: the admin API and
@@ -22,6 +23,7 @@ struct control {
 	struct share share;
 	struct publish publish;
 	struct ledger ledger;
+	struct tabs tabs;
 	struct probe probe;
 };
 

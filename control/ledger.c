@@ -36,7 +36,9 @@ ledger_init(struct ledger *l, struct store *store, const char *node, const char 
 	l->spend = store_prepare(store,
 				 "UPDATE accounts SET spent_nano = CASE WHEN spent_nano > " INT64_MAX_TEXT " - ?2"
 				 " THEN " INT64_MAX_TEXT " ELSE spent_nano + ?2 END WHERE id = ?1");
-	return l->insert != NULL && l->spend != NULL ? ERR_OK : ERR_STORE_FAILED;
+	l->look = store_prepare(store, "SELECT 1 FROM ledger WHERE node = ?1 AND epoch = ?2 AND worker = ?3"
+				       " AND sequence = ?4");
+	return l->insert != NULL && l->spend != NULL && l->look != NULL ? ERR_OK : ERR_STORE_FAILED;
 }
 
 static void
@@ -53,6 +55,7 @@ ledger_fini(struct ledger *l)
 		forget(l, l->segment_count - 1);
 	store_finalize(l->insert);
 	store_finalize(l->spend);
+	store_finalize(l->look);
 }
 
 /* --- finding segments -------------------------------------------------------------------- */
@@ -225,21 +228,15 @@ ledger_scan(struct ledger *l, uint64_t current_epoch, uint64_t now_ns)
 
 /* --- draining ---------------------------------------------------------------------------- */
 
-/* Costs of one batch, so that an account is written once per batch. */
-struct spending {
-	uint64_t account_id;
-	int64_t cost_nano;
-};
-
 static void
-bind_record(struct ledger *l, const struct spool_header *header, const struct usage_record *r)
+bind_record(struct ledger *l, uint64_t epoch, uint32_t worker, const struct usage_record *r)
 {
 	struct statement *s = l->insert;
 	size_t region_len = r->region_len < sizeof(r->region) ? r->region_len : sizeof(r->region);
 
 	store_bind_text(s, 1, bytes_from_text(l->node));
-	store_bind_int64(s, 2, (int64_t)header->epoch);
-	store_bind_int64(s, 3, header->worker);
+	store_bind_int64(s, 2, (int64_t)epoch);
+	store_bind_int64(s, 3, worker);
 	store_bind_int64(s, 4, (int64_t)r->sequence);
 	store_bind_blob(s, 5, bytes_make(r->request_id, sizeof(r->request_id)));
 	store_bind_int64(s, 6, (int64_t)r->key_id);
@@ -269,65 +266,93 @@ bind_record(struct ledger *l, const struct spool_header *header, const struct us
 }
 
 static void
-add_spending(struct spending *spending, uint32_t *count, const struct usage_record *r)
+add_spending(struct ledger_batch *batch, const struct usage_record *r)
 {
-	for (uint32_t i = *count; i-- > 0;) {
-		if (spending[i].account_id == r->account_id) {
-			if (__builtin_add_overflow(spending[i].cost_nano, r->cost_nano, &spending[i].cost_nano))
-				spending[i].cost_nano = INT64_MAX;
+	for (uint32_t i = batch->spending_count; i-- > 0;) {
+		struct ledger_spending *spending = &batch->spending[i];
+
+		if (spending->account_id == r->account_id) {
+			if (__builtin_add_overflow(spending->cost_nano, r->cost_nano, &spending->cost_nano))
+				spending->cost_nano = INT64_MAX;
 			return;
 		}
 	}
-	spending[(*count)++] = (struct spending){ r->account_id, r->cost_nano };
+	batch->spending[batch->spending_count++] = (struct ledger_spending){ r->account_id, r->cost_nano };
 }
 
-struct batch {
-	struct spending spending[LEDGER_BATCH_MAX];
-	uint32_t spending_count;
-	uint64_t records;
-	uint64_t replayed;
-	uint64_t damaged;
-};
-
-static enum err
-insert_record(struct ledger *l, const struct spool_header *header, uint64_t index,
-	      struct batch *batch)
+enum err
+ledger_begin(struct ledger *l)
 {
-	struct usage_record record;
-	enum err verdict = spool_read(header, index, &record);
+	l->batch.spending_count = 0;
+	l->batch.records = l->batch.replayed = 0;
+	return store_begin(l->store);
+}
 
-	if (verdict != ERR_OK) {
-		batch->damaged++;
-		LOG_ERROR("usage_damaged", LOG_NUMBER("epoch", header->epoch),
-			  LOG_NUMBER("worker", header->worker),
-			  LOG_NUMBER("sequence", header->first_sequence + index));
-		return ERR_OK; /* a checksum will not get better: go on, loudly */
-	}
-	bind_record(l, header, &record);
+enum err
+ledger_add(struct ledger *l, uint64_t epoch, uint32_t worker, const struct usage_record *record)
+{
+	enum err verdict;
+
+	CHECK(l->batch.records + l->batch.replayed < LEDGER_BATCH_MAX);
+	bind_record(l, epoch, worker, record);
 	verdict = store_run(l->store, l->insert);
 	if (verdict != ERR_OK)
 		return verdict;
 	if (store_changes(l->insert) == 0) {
-		batch->replayed++;
+		l->batch.replayed++;
 		return ERR_OK;
 	}
-	batch->records++;
-	add_spending(batch->spending, &batch->spending_count, &record);
+	l->batch.records++;
+	add_spending(&l->batch, record);
 	return ERR_OK;
 }
 
 static enum err
-insert_batch(struct ledger *l, const struct spool_header *header, uint64_t from, uint64_t to,
-	     struct batch *batch)
+spend(struct ledger *l)
 {
 	enum err verdict = ERR_OK;
 
-	for (uint64_t index = from; index < to && verdict == ERR_OK; index++)
-		verdict = insert_record(l, header, index, batch);
-	for (uint32_t i = 0; i < batch->spending_count && verdict == ERR_OK; i++) {
-		store_bind_int64(l->spend, 1, (int64_t)batch->spending[i].account_id);
-		store_bind_int64(l->spend, 2, batch->spending[i].cost_nano);
+	for (uint32_t i = 0; i < l->batch.spending_count && verdict == ERR_OK; i++) {
+		store_bind_int64(l->spend, 1, (int64_t)l->batch.spending[i].account_id);
+		store_bind_int64(l->spend, 2, l->batch.spending[i].cost_nano);
 		verdict = store_run(l->store, l->spend);
+	}
+	return verdict;
+}
+
+enum err
+ledger_end(struct ledger *l, enum err verdict)
+{
+	if (verdict == ERR_OK)
+		verdict = spend(l);
+	if (verdict == ERR_OK)
+		verdict = store_commit(l->store);
+	else
+		store_rollback(l->store);
+	if (verdict != ERR_OK)
+		return verdict;
+	l->records += l->batch.records;
+	l->replayed += l->batch.replayed;
+	return ERR_OK;
+}
+
+static enum err
+add_segment(struct ledger *l, const struct spool_header *header, uint64_t from, uint64_t to, uint64_t *damaged)
+{
+	enum err verdict = ERR_OK;
+
+	for (uint64_t index = from; index < to && verdict == ERR_OK; index++) {
+		struct usage_record record;
+
+		if (spool_read(header, index, &record) == ERR_OK) {
+			verdict = ledger_add(l, header->epoch, header->worker, &record);
+			continue;
+		}
+		/* A checksum will not get better: go on, loudly. */
+		(*damaged)++;
+		LOG_ERROR("usage_damaged", LOG_NUMBER("epoch", header->epoch),
+			  LOG_NUMBER("worker", header->worker),
+			  LOG_NUMBER("sequence", header->first_sequence + index));
 	}
 	return verdict;
 }
@@ -335,24 +360,16 @@ insert_batch(struct ledger *l, const struct spool_header *header, uint64_t from,
 static enum err
 drain_segment(struct ledger *l, struct spool_header *header, uint64_t from, uint64_t to)
 {
-	static struct batch batch; /* 32 KiB; the loop is one thread */
-	enum err verdict = store_begin(l->store);
+	uint64_t damaged = 0;
+	enum err verdict = ledger_begin(l);
 
 	if (verdict != ERR_OK)
 		return verdict;
-	batch.spending_count = 0;
-	batch.records = batch.replayed = batch.damaged = 0;
-	verdict = insert_batch(l, header, from, to, &batch);
-	if (verdict == ERR_OK)
-		verdict = store_commit(l->store);
-	else
-		store_rollback(l->store);
+	verdict = ledger_end(l, add_segment(l, header, from, to, &damaged));
 	if (verdict != ERR_OK)
 		return verdict;
 	atomic_store_explicit(&header->drained, to, memory_order_release);
-	l->records += batch.records;
-	l->replayed += batch.replayed;
-	l->damaged += batch.damaged;
+	l->damaged += damaged;
 	return ERR_OK;
 }
 
@@ -377,6 +394,44 @@ ledger_drain(struct ledger *l, uint64_t now_ns, bool *more)
 		return drain_segment(l, header, from, to);
 	}
 	return ERR_OK;
+}
+
+bool
+ledger_is_drained(const struct ledger *l, uint64_t epoch, uint32_t worker)
+{
+	for (uint32_t i = 0; i < l->segment_count; i++) {
+		const struct spool_header *header = l->segments[i].header;
+
+		if (header->epoch == epoch && header->worker == worker &&
+		    atomic_load(&header->drained) < atomic_load(&header->written))
+			return false;
+	}
+	/* What has no place among those mapped is not known. */
+	return !l->is_crowded;
+}
+
+enum err
+ledger_has(struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t sequence, bool *has)
+{
+	enum err verdict = ERR_OK;
+
+	store_bind_text(l->look, 1, bytes_from_text(l->node));
+	store_bind_int64(l->look, 2, (int64_t)epoch);
+	store_bind_int64(l->look, 3, worker);
+	store_bind_int64(l->look, 4, (int64_t)sequence);
+	switch (store_step(l->look)) {
+	case STORE_ROW:
+		*has = true;
+		break;
+	case STORE_DONE:
+		*has = false;
+		break;
+	case STORE_BROKEN:
+		verdict = store_failed(l->store);
+		break;
+	}
+	store_reset(l->look);
+	return verdict;
 }
 
 uint64_t

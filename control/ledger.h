@@ -30,6 +30,19 @@ struct ledger_segment {
 	bool is_new; /* found by it */
 };
 
+/* Costs of a batch, so that an account is written once in it. */
+struct ledger_spending {
+	uint64_t account_id;
+	int64_t cost_nano;
+};
+
+struct ledger_batch {
+	struct ledger_spending spending[LEDGER_BATCH_MAX];
+	uint32_t spending_count;
+	uint64_t records;
+	uint64_t replayed;
+};
+
 struct ledger {
 	struct store *store;
 	char node[64];
@@ -39,6 +52,8 @@ struct ledger {
 	uint32_t turn; /* the segment to drain next */
 	struct statement *insert;
 	struct statement *spend;
+	struct statement *look;
+	struct ledger_batch batch;
 	/* for metrics */
 	uint64_t records;  /* new rows */
 	uint64_t replayed; /* records that were in the ledger already */
@@ -58,6 +73,18 @@ void ledger_scan(struct ledger *l, uint64_t current_epoch, uint64_t now_ns);
 
 /* Drains one batch of one segment. *more: there may be something left. */
 enum err ledger_drain(struct ledger *l, uint64_t now_ns, bool *more);
+
+/* A transaction of at most LEDGER_BATCH_MAX records, and what they cost. ledger_end() commits it if `verdict`, of
+ * what was done in between, is ERR_OK, and else undoes it; it is called in any case, unless ledger_begin() failed.
+ * What the batch spent stays in l->batch until the next one. */
+enum err ledger_begin(struct ledger *l);
+enum err ledger_add(struct ledger *l, uint64_t epoch, uint32_t worker, const struct usage_record *record);
+enum err ledger_end(struct ledger *l, enum err verdict);
+
+/* Everything that is in segments of that worker is in the ledger. */
+bool ledger_is_drained(const struct ledger *l, uint64_t epoch, uint32_t worker);
+
+enum err ledger_has(struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t sequence, bool *has);
 
 /* Records that are written and not in the ledger yet. */
 uint64_t ledger_pending(const struct ledger *l);

@@ -22,6 +22,7 @@
 #include "config/config.h"
 #include "control.h"
 #include "config/log.h"
+#include "shm/balance.h"
 
 #define SHM_FOLDER "/dev/shm"
 #define TURN_MS 20
@@ -159,16 +160,17 @@ open_store(struct control *control, const struct config *config)
 			      config->spool.path);
 	if (verdict != ERR_OK)
 		return start_failed(control, "ledger_not_opened", verdict);
+	tabs_init(&control->tabs, &control->ledger);
 	return true;
 }
 
-/* Before balance cells are made from the store, everything that was spent must be in it. */
 static bool
-drain_everything(struct control *control)
+drain_spool(struct control *control)
 {
 	bool more = true;
 
 	ledger_scan(&control->ledger, 0, clock_now_ns());
+	tabs_scan(&control->tabs);
 	while (more) {
 		enum err verdict = ledger_drain(&control->ledger, clock_now_ns(), &more);
 
@@ -176,6 +178,36 @@ drain_everything(struct control *control)
 			return start_failed(control, "spool_not_drained", verdict);
 	}
 	return true;
+}
+
+static bool
+settle_tabs(struct control *control)
+{
+	bool more = true;
+
+	while (more) {
+		enum err verdict = tabs_settle(&control->tabs, &more);
+
+		if (verdict != ERR_OK)
+			return start_failed(control, "tabs_not_settled", verdict);
+	}
+	return true;
+}
+
+/* Before balance cells are made from the store, everything that was spent must be in it. Where they are there
+ * already, the loop settles what a crash left open, and tells the cells. */
+static bool
+drain_everything(struct control *control, const char *instance)
+{
+	char path[sizeof(SHM_FOLDER) + CONFIG_PATH_BYTES];
+
+	snprintf(path, sizeof(path), SHM_FOLDER "/%s", instance);
+	if (!drain_spool(control))
+		return false;
+	if (access(path, F_OK) == 0)
+		return true;
+	/* What is known to be dead now is settled when all its segments were looked for again. */
+	return drain_spool(control) && settle_tabs(control);
 }
 
 /* Epochs never repeat, not even when the shared file is lost with a reboot: they begin at the time. */
@@ -199,7 +231,7 @@ open_share(struct control *control, const struct config *config)
 	enum err verdict;
 
 	fill_capacity(config, &capacity);
-	if (!drain_everything(control) || !first_epoch(control, &epoch))
+	if (!drain_everything(control, config->instance) || !first_epoch(control, &epoch))
 		return false;
 	verdict = share_open(&control->share, SHM_FOLDER, config->instance, &capacity,
 			     config->workers, control->pepper, epoch);
@@ -222,6 +254,17 @@ open_share(struct control *control, const struct config *config)
 	return true;
 }
 
+/* A crash's requests are on no worker's bill: their cells are told here. */
+static void
+spend_crashed(void *owner, uint64_t account_id, int64_t cost_nano)
+{
+	struct publish *publish = &((struct control *)owner)->publish;
+	uint32_t entry = entries_find(&publish->entries[NOUN_ACCOUNT], account_id);
+
+	if (entry != ENTRIES_NONE)
+		balance_settle(shm_balance(&publish->shm, entry), 0, cost_nano);
+}
+
 static bool
 publish_everything(struct control *control)
 {
@@ -238,6 +281,8 @@ publish_everything(struct control *control)
 		LOG_ERROR("shm_not_shown", LOG_TEXT("problem", control->share.problem));
 		return false;
 	}
+	control->tabs.spent = spend_crashed;
+	control->tabs.owner = control;
 	LOG_INFO(is_new ? "shm_made" : "shm_attached", LOG_TEXT("instance", control->instance),
 		 LOG_NUMBER("changed", control->publish.rows_published),
 		 LOG_NUMBER("removed", control->publish.rows_removed),
@@ -275,11 +320,18 @@ turn_ledger(struct control *control, uint64_t now_ns, uint64_t *scan_at_ns)
 	if (now_ns >= *scan_at_ns) {
 		ledger_scan(&control->ledger,
 			    atomic_load(&control->share.shm.header->dataplane_epoch), now_ns);
+		tabs_scan(&control->tabs);
 		*scan_at_ns = now_ns + SCAN_NS;
 	}
 	while (more && clock_now_ns() - now_ns < BUSY_TURN_NS) {
 		if (ledger_drain(&control->ledger, now_ns, &more) != ERR_OK) {
 			complain_of_store(control, "ledger_failed");
+			return;
+		}
+	}
+	for (more = true; more && clock_now_ns() - now_ns < BUSY_TURN_NS;) {
+		if (tabs_settle(&control->tabs, &more) != ERR_OK) {
+			complain_of_store(control, "tabs_failed");
 			return;
 		}
 	}
@@ -363,6 +415,7 @@ serve(struct control *control, const struct config *config)
 	admin_fini(&admin);
 	probe_fini(&control->probe);
 	publish_fini(&control->publish);
+	tabs_fini(&control->tabs);
 	ledger_fini(&control->ledger);
 	share_close(&control->share);
 	store_close(&control->store);

@@ -155,7 +155,7 @@ describe_pods(struct control *control, yyjson_mut_doc *doc)
 }
 
 static yyjson_mut_val *
-describe_ledger(const struct ledger *ledger, yyjson_mut_doc *doc)
+describe_ledger(const struct ledger *ledger, const struct tabs *tabs, yyjson_mut_doc *doc)
 {
 	yyjson_mut_val *object = yyjson_mut_obj(doc);
 
@@ -165,6 +165,9 @@ describe_ledger(const struct ledger *ledger, yyjson_mut_doc *doc)
 	yyjson_mut_obj_add_uint(doc, object, "gaps", ledger->gaps);
 	yyjson_mut_obj_add_uint(doc, object, "damaged", ledger->damaged);
 	yyjson_mut_obj_add_uint(doc, object, "segments", ledger->segment_count);
+	yyjson_mut_obj_add_uint(doc, object, "crashed", tabs->crashed);
+	yyjson_mut_obj_add_uint(doc, object, "crashed_pending", tabs_pending(tabs));
+	yyjson_mut_obj_add_uint(doc, object, "crashed_damaged", tabs->damaged);
 	return object;
 }
 
@@ -186,7 +189,7 @@ report_status(struct control *control, yyjson_mut_doc *doc)
 			       describe_dataplane(&control->publish.shm, doc, now_ns));
 	yyjson_mut_obj_add_val(doc, status, "tables", describe_tables(&control->publish, doc));
 	yyjson_mut_obj_add_val(doc, status, "pods", describe_pods(control, doc));
-	yyjson_mut_obj_add_val(doc, status, "ledger", describe_ledger(&control->ledger, doc));
+	yyjson_mut_obj_add_val(doc, status, "ledger", describe_ledger(&control->ledger, &control->tabs, doc));
 	return status;
 }
 
@@ -425,6 +428,14 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	one(out, "ledger_damaged_total", "counter", "Records with a wrong checksum.",
 	    ledger->damaged);
 	one(out, "ledger_segments", "gauge", "Spool segments present.", ledger->segment_count);
+	one(out, "ledger_crashed_total", "counter",
+	    "Requests that a dead dataplane left open, put into the ledger.", control->tabs.crashed);
+	one(out, "ledger_crashed_pending", "gauge", "Lines of dead dataplanes' tabs not looked at yet.",
+	    tabs_pending(&control->tabs));
+	one(out, "ledger_crashed_damaged_total", "counter",
+	    "Lines of dead dataplanes' tabs with a wrong checksum.", control->tabs.damaged);
+	one(out, "ledger_unreadable_tabs", "gauge", "Files of the spool that are no tabs, or cannot be read.",
+	    control->tabs.unreadable);
 	one(out, "ledger_foreign_files", "gauge", "Files of the spool that are no segments.",
 	    ledger->foreign);
 	one(out, "probe_good_total", "counter", "Health probes answered well.", probe->good);

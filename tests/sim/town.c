@@ -345,7 +345,7 @@ collect(struct town *t, struct net *from, struct link *to)
 	}
 }
 
-/* If the router died now: every request that a backend may have is in the spool or on the tab, and none in both. */
+/* If the router died now: what a backend may have of a request is in the spool or on the tab, and not in both. */
 static void
 judge_tab(struct town *t)
 {
@@ -503,7 +503,8 @@ judge_usage(struct town *t)
 				  records[i]);
 	if (atomic_load(&shm_balance(&t->shm, 0)->spent_nano) != sum)
 		town_fail(t, "the balance is not what the records say");
-	if (totals->sequence != t->spool.sequence || totals->cost_nano != (uint64_t)sum || totals->tokens != tokens)
+	if (totals->sequence != t->spool.sequence || totals->cost_nano != (uint64_t)sum ||
+	    totals->tokens != tokens)
 		town_fail(t, "the tab's totals are not what the records say");
 }
 

@@ -92,6 +92,52 @@ def dataplane(cluster):
     assert len(ids) == len(set(ids)), 'a request was billed twice'
 
 
+@test('crash.dataplane-with-streams', seconds=90)
+def dataplane_with_streams(cluster):
+    """What runs when the dataplane dies has one record each, of what was served, and is paid."""
+    streams, names = 8, []
+    account = cluster.account('main')
+    clients = [cluster.client(timeout=20) for _ in range(streams)]
+    runs, seen = [], []
+    for number, client in enumerate(clients):
+        response = client.begin(cluster.key, chat(sim('tokens=2000 tps=50'), stream=True, model='patient',
+                                                  max_tokens=2000))
+        assert response.status == 200, response
+        names.append(response.field('x-request-id').replace('-', ''))
+        runs.append(client.read_events(response))
+    for number, events in enumerate(runs):
+        for _ in range(4 + number):
+            next(events)
+        seen.append(4 + number)
+    cluster.dataplane.kill()
+    for number, events in enumerate(runs):
+        # Nobody is there who would end a connection: what has come is all.
+        clients[number].socket.settimeout(0.2)
+        try:
+            for _ in events:
+                seen[number] += 1
+            raise AssertionError('a stream that was cut looks complete')
+        except (OSError, Closed):
+            pass
+    cluster.start_dataplane()
+    wanted = [bytes.fromhex(name) for name in names]
+    where = f'request_id IN ({",".join("?" * streams)})'
+    wait_for(lambda: len(cluster.ledger(where, *wanted)) >= streams, 15, 'what was open is not in the ledger')
+    rows = cluster.ledger(where, *wanted)
+    assert len(rows) == streams, rows
+    for row in rows:
+        got = seen[names.index(row['request_id'].hex())]
+        assert row['outcome'] == 4 and row['source'] in (1, 2) and row['status'] == 200 and row['stream'] == 1, row
+        # What was on its way, and the role that comes before the first word, stand between the two.
+        assert 0 < row['completion_tokens'] and abs(row['completion_tokens'] - got) <= 40, (got, row)
+    paid = sum(row['cost_nano'] for row in rows)
+    assert paid > 0
+    wait_for(lambda: cluster.account('main')['spent_nano'] >= account['spent_nano'] + paid, 5, 'nobody paid')
+    time.sleep(0.5)
+    again = cluster.ledger(where, *wanted)
+    assert len(again) == streams, again
+
+
 @test('crash.stop-lets-requests-end', seconds=60)
 def stop(cluster):
     """SIGTERM: a stream that runs ends whole, new connections are not taken, the exit code is 0."""

@@ -13,7 +13,6 @@
 #include <cmocka.h>
 
 #include "base/prng.h"
-#include "base/units.h"
 #include "meter/tab.h"
 
 #define LINES 4
@@ -305,7 +304,7 @@ killed_at_any_instant_every_request_has_one_bill(void **state)
 	print_message("seed %llu\n", (unsigned long long)seed);
 	prng_init(&prng, seed);
 	for (int round = 0; round < 200; round++) {
-		struct timespec pause = { .tv_nsec = (long)(prng_below(&prng, 300) * NSEC_PER_USEC) };
+		uint64_t request = 1 + prng_below(&prng, RECORDS - 100);
 		struct world w = world_make();
 		struct truth *truth = memory_of(sizeof(*truth));
 		pid_t child = fork();
@@ -313,9 +312,10 @@ killed_at_any_instant_every_request_has_one_bill(void **state)
 		assert_true(child >= 0);
 		if (child == 0)
 			live(&w, truth);
-		while (atomic_load(&truth->begun) == 0)
+		while (atomic_load(&truth->begun) < request)
 			;
-		nanosleep(&pause, NULL);
+		for (uint32_t spin = prng_below(&prng, 2000); spin > 0; spin--)
+			atomic_load(&truth->begun);
 		kill(child, SIGKILL);
 		assert_int_equal(waitpid(child, NULL, 0), child);
 		judge_death(&w, truth);
