@@ -143,7 +143,8 @@ static const char *const resends[] = { "until-first-byte", "never-sent", NULL };
 	NUMBER("response_head_ms", 0, 86400000, "to its answer's head; 0: as configured"),         \
 	NUMBER("first_event_ms", 0, 86400000, "to a stream's first event; 0: as configured"),      \
 	NUMBER("between_events_ms", 0, 86400000, "between two of them; 0: as configured"),         \
-	NUMBER("request_ms", 0, 86400000, "for a whole request; 0: as configured")
+	NUMBER("request_ms", 0, 86400000, "for a whole request; 0: as configured"),                \
+	NUMBER("hold_tokens", 0, 100000000, "held for an answer without max_tokens; 0: as configured")
 
 static const struct field account_fields[] = {
 	NAME(64),
