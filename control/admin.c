@@ -1,4 +1,7 @@
-/* libmicrohttpd without threads of its own: its epoll descriptor is one of the loop's. */
+/*
+ * libmicrohttpd without threads of its own: one daemon for TCP and one for the UNIX socket. The loop waits on one
+ * epoll descriptor, in which theirs are.
+ */
 #include "admin.h"
 
 #include <arpa/inet.h>
@@ -7,8 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <unistd.h>
 
 #include "config/log.h"
+#include "unix_socket.h"
+
+#define REQUEST_ID_BYTES 17
+#define WHO_BYTES 64
 
 /* A request's body while it comes in. */
 struct upload {
@@ -32,11 +42,37 @@ role_of(const struct admin *admin, struct MHD_Connection *connection)
 								       "Authorization"));
 }
 
+/* What the audit calls them: which token, and over the UNIX socket which user. */
+static void
+emit_who(const struct admin *admin, struct MHD_Connection *connection, enum api_role role, char text[WHO_BYTES])
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	char fingerprint[TOKEN_FINGERPRINT_BYTES];
+	unsigned uid;
+	int len;
+
+	tokens_fingerprint(&admin->tokens, role, admin->control->pepper, fingerprint);
+	len = snprintf(text, WHO_BYTES, "%s token %s", role == API_ADMIN ? "admin" : "read-only", fingerprint);
+	if (info != NULL && unix_socket_peer(info->connect_fd, &uid))
+		snprintf(text + len, WHO_BYTES - (size_t)len, ", uid %u", uid);
+}
+
+static void
+make_request_id(char text[REQUEST_ID_BYTES])
+{
+	uint64_t random;
+
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		random = 0; /* it only joins a row of the audit with an answer */
+	snprintf(text, REQUEST_ID_BYTES, "%016llx", (unsigned long long)random);
+}
+
 /* --- one call ---------------------------------------------------------------------------- */
 
 static enum MHD_Result
 send_text(struct MHD_Connection *connection, unsigned status, const char *content_type, const char *allow,
-	  struct bytes text, enum MHD_ResponseMemoryMode mode)
+	  const char *request_id, struct bytes text, enum MHD_ResponseMemoryMode mode)
 {
 	struct MHD_Response *response =
 		MHD_create_response_from_buffer(text.len, (void *)(uintptr_t)text.ptr, mode);
@@ -47,6 +83,8 @@ send_text(struct MHD_Connection *connection, unsigned status, const char *conten
 	MHD_add_response_header(response, "Content-Type", content_type);
 	if (allow[0] != '\0')
 		MHD_add_response_header(response, "Allow", allow);
+	if (request_id[0] != '\0')
+		MHD_add_response_header(response, "X-Request-Id", request_id);
 	MHD_add_response_header(response, "Cache-Control", "no-store");
 	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
 	result = MHD_queue_response(connection, status, response);
@@ -57,7 +95,7 @@ send_text(struct MHD_Connection *connection, unsigned status, const char *conten
 static enum MHD_Result
 send_refusal(struct MHD_Connection *connection, unsigned status, const char *json)
 {
-	return send_text(connection, status, "application/json", "", bytes_from_text(json),
+	return send_text(connection, status, "application/json", "", "", bytes_from_text(json),
 			 MHD_RESPMEM_PERSISTENT);
 }
 
@@ -78,7 +116,9 @@ static enum MHD_Result
 answer_call(struct admin *admin, struct MHD_Connection *connection, const char *path,
 	    const char *method, enum api_role role, const struct upload *upload)
 {
-	struct api_call call = { .method = method, .path = path, .role = role };
+	char request_id[REQUEST_ID_BYTES], who[WHO_BYTES] = "";
+	struct api_call call = { .method = method, .path = path, .role = role, .who = who,
+				 .request_id = request_id };
 	struct api_answer answer;
 
 	if (upload->is_too_large)
@@ -86,13 +126,16 @@ answer_call(struct admin *admin, struct MHD_Connection *connection, const char *
 				    "{\"error\":{\"code\":\"too_large\","
 				    "\"message\":\"the body is larger than 1 MiB\"}}");
 	MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, take_query, &call);
+	make_request_id(request_id);
+	if (role != API_ANYBODY)
+		emit_who(admin, connection, role, who);
 	call.body = bytes_make(upload->text, upload->len);
 	api_answer(admin->control, &call, &answer);
 	if (answer.text == NULL)
 		return send_refusal(connection, MHD_HTTP_INTERNAL_SERVER_ERROR,
 				    "{\"error\":{\"code\":\"no_memory\",\"message\":\"no memory\"}}");
 	return send_text(connection, (unsigned)answer.status, answer.content_type, answer.allow,
-			 bytes_make(answer.text, answer.len), MHD_RESPMEM_MUST_FREE);
+			 request_id, bytes_make(answer.text, answer.len), MHD_RESPMEM_MUST_FREE);
 }
 
 static bool
@@ -179,20 +222,32 @@ make_socket_address(const uint8_t ip[16], uint16_t port, struct sockaddr_storage
 	return true;
 }
 
-bool
-admin_init(struct admin *admin, struct control *control, const uint8_t ip[16], uint16_t port)
+/* One daemon, in the loop's epoll. */
+static bool
+add_daemon(struct admin *admin, struct MHD_Daemon *daemon)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	if (daemon == NULL)
+		return false;
+	admin->daemons[admin->daemon_count++] = daemon;
+	return epoll_ctl(admin->epoll_file, EPOLL_CTL_ADD,
+			 MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd, &event) == 0;
+}
+
+#define DAEMON_OPTIONS                                                                             \
+	MHD_OPTION_CONNECTION_LIMIT, (unsigned)ADMIN_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, \
+		(unsigned)ADMIN_IDLE_S, MHD_OPTION_NOTIFY_COMPLETED, call_ended, NULL
+
+static bool
+listen_tcp(struct admin *admin, const uint8_t ip[16], uint16_t port)
 {
 	struct sockaddr_storage address;
 	bool is_ip6 = make_socket_address(ip, port, &address);
 
-	admin->control = control;
-	admin->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL | (is_ip6 ? MHD_USE_IPv6 : 0u), port, NULL, NULL, handle, admin,
-		MHD_OPTION_SOCK_ADDR, &address, MHD_OPTION_CONNECTION_LIMIT,
-		(unsigned)ADMIN_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-		(unsigned)ADMIN_IDLE_S, MHD_OPTION_NOTIFY_COMPLETED, call_ended, NULL,
-		MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END);
-	if (admin->daemon == NULL) {
+	if (!add_daemon(admin, MHD_start_daemon(MHD_USE_EPOLL | (is_ip6 ? MHD_USE_IPv6 : 0u), port, NULL, NULL,
+						handle, admin, MHD_OPTION_SOCK_ADDR, &address, DAEMON_OPTIONS,
+						MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END))) {
 		LOG_ERROR("admin_cannot_listen", LOG_NUMBER("port", port),
 			  LOG_TEXT("why", strerror(errno)));
 		return false;
@@ -201,22 +256,54 @@ admin_init(struct admin *admin, struct control *control, const uint8_t ip[16], u
 	return true;
 }
 
+static bool
+listen_unix(struct admin *admin, const char *path)
+{
+	int file = unix_socket_listen(path);
+
+	if (file < 0)
+		return false;
+	admin->socket_path = path;
+	if (add_daemon(admin, MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, handle, admin,
+					       MHD_OPTION_LISTEN_SOCKET, file, DAEMON_OPTIONS, MHD_OPTION_END)))
+		return true;
+	LOG_ERROR("admin_cannot_listen", LOG_TEXT("socket", path), LOG_TEXT("why", strerror(errno)));
+	return false;
+}
+
+bool
+admin_init(struct admin *admin, struct control *control, const uint8_t ip[16], uint16_t port,
+	   const char *socket_path)
+{
+	admin->control = control;
+	admin->epoll_file = epoll_create1(EPOLL_CLOEXEC);
+	if (admin->epoll_file < 0) {
+		LOG_ERROR("admin_cannot_listen", LOG_TEXT("why", strerror(errno)));
+		return false;
+	}
+	return listen_tcp(admin, ip, port) && (socket_path[0] == '\0' || listen_unix(admin, socket_path));
+}
+
 void
 admin_fini(struct admin *admin)
 {
-	if (admin->daemon != NULL)
-		MHD_stop_daemon(admin->daemon);
+	for (size_t i = 0; i < admin->daemon_count; i++)
+		MHD_stop_daemon(admin->daemons[i]);
+	if (admin->socket_path != NULL)
+		unlink(admin->socket_path);
+	close(admin->epoll_file);
 	tokens_forget(&admin->tokens);
 }
 
 int
 admin_file(const struct admin *admin)
 {
-	return MHD_get_daemon_info(admin->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+	return admin->epoll_file;
 }
 
 void
 admin_turn(struct admin *admin)
 {
-	MHD_run(admin->daemon);
+	for (size_t i = 0; i < admin->daemon_count; i++)
+		MHD_run(admin->daemons[i]);
 }

@@ -52,6 +52,7 @@ void call_create_key(struct answering *a);
 void call_rotate_key(struct answering *a);
 void call_revoke_key(struct answering *a);
 void call_status(struct answering *a);
+void call_audit(struct answering *a);
 void call_usage(struct answering *a);
 void call_metrics(struct answering *a);
 void call_health(struct answering *a);

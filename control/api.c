@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "answering.h"
+#include "audit.h"
 #include "base/check.h"
 #include "config/log.h"
 
@@ -34,6 +35,17 @@ static const struct field usage_queries[] = {
 	{ .name = "until", .kind = FIELD_NUMBER, .max = TIME_MAX_S, .help = "Unix time" },
 	{ .name = "account", .kind = FIELD_REFERENCE, .target = NOUN_ACCOUNT, .help = "of this one only" },
 	LIMIT,
+	{ 0 },
+};
+
+static const char *const orders[] = { "oldest", "newest", NULL };
+static const struct field audit_queries[] = {
+	{ .name = "noun", .kind = FIELD_TEXT, .max = 32, .help = "account, key, and so on: changes of such" },
+	{ .name = "subject", .kind = FIELD_NUMBER, .min = 1, .max = INT64_MAX, .help = "changes of this id" },
+	{ .name = "name", .kind = FIELD_TEXT, .max = 240, .help = "changes of what had this name" },
+	{ .name = "order", .kind = FIELD_CHOICE, .choices = orders,
+	  .help = "which come first; oldest if not said" },
+	AFTER, LIMIT,
 	{ 0 },
 };
 
@@ -71,14 +83,17 @@ static const struct api_route routes[] = {
 	  .tells = API_OBJECT },
 	{ "GET", API_ROOT "usage", "usage", API_READ, "Sums of the ledger, or its single requests",
 	  call_usage, .queries = usage_queries, .tells = API_OBJECT },
+	{ "GET", API_ROOT "audit", "audit", API_READ, "Who changed what, when, from what to what", call_audit,
+	  .queries = audit_queries, .tells = API_OBJECT },
 	{ "POST", API_ROOT "accounts/" REFERENCE "/top-up", "top_up_account", API_ADMIN,
 	  "Adds to the balance", call_top_up, .noun = NOUN_ACCOUNT, .members = top_up_members,
 	  .tells = API_NOUN, .told = top_up_told },
 	{ "POST", API_ROOT "keys/" REFERENCE "/rotate", "rotate_key", API_ADMIN,
-	  "A new text; the old one ends at once", call_rotate_key, .noun = NOUN_KEY, .tells = API_NOUN,
+	  "A new text; the old one ends at once", call_rotate_key, .noun = NOUN_KEY, .verb = "rotate",
+	  .tells = API_NOUN,
 	  .told = key_told },
 	{ "POST", API_ROOT "keys/" REFERENCE "/revoke", "revoke_key", API_ADMIN,
-	  "Ends the key", call_revoke_key, .noun = NOUN_KEY, .tells = API_NOUN },
+	  "Ends the key", call_revoke_key, .noun = NOUN_KEY, .verb = "revoke", .tells = API_NOUN },
 	{ "GET", API_ROOT NOUNS, "list", API_READ, "All, or those that match; in the order of their ids",
 	  call_list, .queries = list_queries, .has_filters = true, .tells = API_NOUN_LIST },
 	{ "POST", API_ROOT "keys", "create_key", API_ADMIN, "A new one; its text is told this once",
@@ -430,10 +445,21 @@ take_body(struct answering *a, yyjson_doc **doc)
 
 /* --- one call ---------------------------------------------------------------------------- */
 
+static void
+answer_as(struct answering *a, struct audit_caller *caller)
+{
+	caller->verb = a->route->verb;
+	a->control->store.caller = caller;
+	a->route->answer(a);
+	a->control->store.caller = NULL;
+}
+
 void
 api_answer(struct control *control, const struct api_call *call, struct api_answer *answer)
 {
 	struct answering a = { .control = control, .call = call };
+	struct audit_caller caller = { .who = call->who != NULL ? call->who : "",
+				       .request_id = call->request_id != NULL ? call->request_id : "" };
 	yyjson_doc *body = NULL;
 	bool has_route;
 
@@ -445,7 +471,7 @@ api_answer(struct control *control, const struct api_call *call, struct api_answ
 	if (!is_allowed(&a))
 		answer->allow[0] = '\0';
 	else if (has_route && take_queries(&a) && take_body(&a, &body))
-		a.route->answer(&a);
+		answer_as(&a, &caller);
 	answer->status = a.status;
 	if (a.content_type != NULL) {
 		answer->content_type = a.content_type;

@@ -29,6 +29,8 @@ struct api_call {
 	const char *method;
 	const char *path; /* decoded */
 	enum api_role role;
+	const char *who;        /* as the audit tells the caller; NULL: nobody who may change anything */
+	const char *request_id; /* NULL: none */
 	struct bytes body;
 	struct api_query queries[API_QUERIES_MAX];
 	size_t query_count;
@@ -66,6 +68,7 @@ struct api_route {
 	void (*answer)(struct answering *a);
 	const struct field *queries;
 	bool has_filters; /* each text and reference of the noun is a query, too */
+	const char *verb; /* in the audit; NULL: create, change or delete */
 	enum noun noun;   /* of a path without {nouns} whose forms are a noun's */
 	enum api_form takes;
 	const struct field *members;

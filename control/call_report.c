@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "answering.h"
+#include "audit.h"
 #include "openapi.h"
 #include "report.h"
 
@@ -35,6 +36,32 @@ call_usage(struct answering *a)
 		return;
 	}
 	a->root = yyjson_mut_obj(a->doc);
+	yyjson_mut_obj_add_val(a->doc, a->root, "data", rows);
+	a->status = 200;
+}
+
+void
+call_audit(struct answering *a)
+{
+	const char *order = answering_query(a, "order");
+	struct audit_filter filter = {
+		.noun = answering_query(a, "noun"),
+		.name = answering_query(a, "name"),
+		.subject = answering_query_number(a, "subject", 0),
+		.after_id = answering_query_number(a, "after", 0),
+		.newest_first = order != NULL && strcmp(order, "newest") == 0,
+		.limit = (uint32_t)answering_query_number(a, "limit", 1000),
+	};
+	yyjson_mut_val *rows;
+	enum err verdict = audit_list(&a->control->store, &filter, a->doc, &rows);
+
+	if (verdict != ERR_OK) {
+		answering_refuse_verdict(a, verdict);
+		return;
+	}
+	a->root = yyjson_mut_obj(a->doc);
+	yyjson_mut_obj_add_str(a->doc, a->root, "object", "list");
+	yyjson_mut_obj_add_bool(a->doc, a->root, "has_more", yyjson_mut_arr_size(rows) == filter.limit);
 	yyjson_mut_obj_add_val(a->doc, a->root, "data", rows);
 	a->status = 200;
 }

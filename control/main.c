@@ -409,7 +409,8 @@ serve(struct control *control, const struct config *config)
 		return false;
 	if (probe_init(&control->probe, &control->store, &control->publish, &probes) != ERR_OK)
 		return start_failed(control, "probes_not_made", ERR_STORE_FAILED);
-	if (!admin_init(&admin, control, config->admin.address.ip, config->admin.port))
+	if (!admin_init(&admin, control, config->admin.address.ip, config->admin.port,
+			config->admin.socket))
 		return false;
 	run(control, &admin, signals);
 	admin_fini(&admin);

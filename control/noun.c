@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "audit.h"
 #include "base/check.h"
 #include "shape.h"
 
@@ -533,6 +534,78 @@ exists(struct store *store, enum noun noun, int64_t id, bool *is_there)
 	return verdict;
 }
 
+/* --- with its row of the audit ----------------------------------------------------------- */
+
+/* A member that was written and is never shown, a key's text as its hash; NULL: none was. */
+static const char *
+secret_of(enum noun noun, const struct plan *plan)
+{
+	if (plan != NULL && has_column(plan, "hash"))
+		return "key";
+	for (const struct field *f = shape_of(noun)->fields; plan != NULL && f->name != NULL; f++)
+		if ((f->flags & FIELD_SECRET) != 0 && has_column(plan, f->column))
+			return f->name;
+	return NULL;
+}
+
+/* What a change of the object is called by: its name, or of a key its label. */
+static const char *
+label_of(yyjson_mut_val *object)
+{
+	const char *name = yyjson_mut_get_str(yyjson_mut_obj_get(object, "name"));
+
+	return name != NULL ? name : "";
+}
+
+/* In the change's transaction. before or after is NULL where there was none. A change that changed nothing is
+ * none. */
+static enum err
+write_audit(struct store *store, enum noun noun, int64_t id, yyjson_mut_val *before, yyjson_mut_val *after,
+	    const struct plan *plan)
+{
+	char *changed = audit_difference(before, after, secret_of(noun, plan));
+	struct audit_change change = {
+		.verb = before == NULL ? "create" : after == NULL ? "delete" : "change",
+		.noun = shape_of(noun)->name,
+		.subject = id,
+		.name = label_of(after != NULL ? after : before),
+		.changed = changed,
+		.detail = "",
+	};
+	enum err verdict = ERR_OK;
+
+	if (changed == NULL)
+		return store_refuse(store, ERR_STORE_FAILED, "no memory");
+	if (strcmp(changed, "{}") != 0)
+		verdict = audit_write(store, &change);
+	free(changed);
+	return verdict;
+}
+
+/* The columns of the plan, and the row of the audit. */
+static enum err
+write_object(struct store *store, enum noun noun, const struct plan *plan, bool is_new, int64_t *id)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *before = NULL, *after = NULL;
+	enum err verdict = ERR_OK;
+
+	if (doc == NULL)
+		return store_refuse(store, ERR_STORE_FAILED, "no memory");
+	if (!is_new)
+		verdict = noun_get(store, noun, *id, doc, &before);
+	if (verdict == ERR_OK)
+		verdict = write_columns(store, noun, plan, is_new, id);
+	if (verdict == ERR_OK && plan->has_pods)
+		verdict = write_pods(store, *id, plan);
+	if (verdict == ERR_OK)
+		verdict = noun_get(store, noun, *id, doc, &after);
+	if (verdict == ERR_OK)
+		verdict = write_audit(store, noun, *id, before, after, plan);
+	yyjson_mut_doc_free(doc);
+	return verdict;
+}
+
 enum err
 noun_put(struct store *store, enum noun noun, int64_t *id, struct bytes name, yyjson_val *body,
 	 const struct noun_value *extra, size_t extra_count, bool *created)
@@ -559,12 +632,7 @@ noun_put(struct store *store, enum noun noun, int64_t *id, struct bytes name, yy
 								 .number = *id };
 	}
 	if (verdict == ERR_OK)
-		verdict = write_columns(store, noun, &plan, !is_there, &new_id);
-	if (verdict == ERR_OK && plan.has_pods)
-		verdict = write_pods(store, new_id, &plan);
-	if (verdict == ERR_OK)
-		verdict = store_audit(store, is_there ? "change" : "create", shape_of(noun)->name,
-				      new_id, "");
+		verdict = write_object(store, noun, &plan, !is_there, &new_id);
 	if (verdict != ERR_OK) {
 		store_rollback(store);
 		return verdict;
@@ -577,29 +645,41 @@ noun_put(struct store *store, enum noun noun, int64_t *id, struct bytes name, yy
 	return verdict;
 }
 
-enum err
-noun_delete(struct store *store, enum noun noun, int64_t id)
+static enum err
+delete_row(struct store *store, enum noun noun, int64_t id)
 {
 	struct sql sql = { .len = 0 };
 	struct statement *statement;
-	enum err verdict = store_begin(store);
+	enum err verdict;
 
-	if (verdict != ERR_OK)
-		return verdict;
 	add(&sql, "DELETE FROM %s WHERE id = ?1", shape_of(noun)->plural);
 	statement = store_prepare(store, sql.text);
-	if (statement != NULL) {
-		store_bind_int64(statement, 1, id);
-		verdict = store_run(store, statement);
-	} else {
-		verdict = ERR_STORE_FAILED;
-	}
-	if (verdict == ERR_OK && store_changes(statement) == 0)
-		verdict = store_refuse(store, ERR_STORE_NOT_FOUND, "no %s %lld", shape_of(noun)->name,
-				       (long long)id);
+	if (statement == NULL)
+		return ERR_STORE_FAILED;
+	store_bind_int64(statement, 1, id);
+	verdict = store_run(store, statement);
 	store_finalize(statement);
+	return verdict;
+}
+
+enum err
+noun_delete(struct store *store, enum noun noun, int64_t id)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *before;
+	enum err verdict = doc != NULL ? store_begin(store)
+				       : store_refuse(store, ERR_STORE_FAILED, "no memory");
+
+	if (verdict != ERR_OK) {
+		yyjson_mut_doc_free(doc);
+		return verdict;
+	}
+	verdict = noun_get(store, noun, id, doc, &before);
 	if (verdict == ERR_OK)
-		verdict = store_audit(store, "delete", shape_of(noun)->name, id, "");
+		verdict = delete_row(store, noun, id);
+	if (verdict == ERR_OK)
+		verdict = write_audit(store, noun, id, before, NULL, NULL);
+	yyjson_mut_doc_free(doc);
 	if (verdict != ERR_OK) {
 		store_rollback(store);
 		return verdict;

@@ -226,5 +226,13 @@ static const char version_6[] =
 	"ALTER TABLE models ADD COLUMN hold_tokens INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE instances ADD COLUMN hold_tokens INTEGER NOT NULL DEFAULT 0;";
 
-const char *const schema_migrations[SCHEMA_VERSION] = { version_1, version_2, version_3,
-							version_4, version_5, version_6 };
+/* Who made a change, and from what to what. */
+static const char version_7[] =
+	"ALTER TABLE audit ADD COLUMN who TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE audit ADD COLUMN request_id TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE audit ADD COLUMN name TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE audit ADD COLUMN changed TEXT NOT NULL DEFAULT '';";
+
+const char *const schema_migrations[SCHEMA_VERSION] = {
+	version_1, version_2, version_3, version_4, version_5, version_6, version_7,
+};

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "audit.h"
 #include "base/check.h"
 #include "driver.h"
 
@@ -234,25 +235,6 @@ store_pepper(struct store *store, uint8_t pepper[32])
 	return verdict;
 }
 
-enum err
-store_audit(struct store *store, const char *verb, const char *noun, int64_t subject,
-	    const char *detail)
-{
-	struct statement *statement = store_prepare(
-		store, "INSERT INTO audit(verb, noun, subject, detail) VALUES (?1, ?2, ?3, ?4)");
-	enum err verdict;
-
-	if (statement == NULL)
-		return ERR_STORE_FAILED;
-	store_bind_text(statement, 1, bytes_from_text(verb));
-	store_bind_text(statement, 2, bytes_from_text(noun));
-	store_bind_int64(statement, 3, subject);
-	store_bind_text(statement, 4, bytes_from_text(detail));
-	verdict = store_run(store, statement);
-	store_finalize(statement);
-	return verdict;
-}
-
 /* True in *is_new unless a top-up with this reference exists. */
 static enum err
 insert_top_up(struct store *store, int64_t account_id, int64_t amount_nano, const char *reference,
@@ -277,22 +259,51 @@ insert_top_up(struct store *store, int64_t account_id, int64_t amount_nano, cons
 	return verdict;
 }
 
+/* The credit behind it, and the account's name, as the audit tells them. */
 static enum err
-add_credit(struct store *store, int64_t account_id, int64_t amount_nano)
+add_credit(struct store *store, int64_t account_id, int64_t amount_nano, int64_t *credited_nano, char name[128])
 {
-	struct statement *statement = store_prepare(
-		store, "UPDATE accounts SET credited_nano = credited_nano + ?2 WHERE id = ?1");
-	enum err verdict;
+	struct statement *statement =
+		store_prepare(store, "UPDATE accounts SET credited_nano = credited_nano + ?2 WHERE id = ?1"
+				     " RETURNING credited_nano, name");
+	enum err verdict = ERR_OK;
+	enum store_step step;
 
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
 	store_bind_int64(statement, 1, account_id);
 	store_bind_int64(statement, 2, amount_nano);
-	verdict = store_run(store, statement);
-	if (verdict == ERR_OK && store_changes(statement) != 1)
+	step = store_step(statement);
+	if (step == STORE_ROW) {
+		struct bytes text = store_column_text(statement, 1);
+
+		*credited_nano = store_column_int64(statement, 0);
+		snprintf(name, 128, "%.*s", (int)text.len, (const char *)text.ptr);
+		step = store_step(statement);
+	} else if (step == STORE_DONE) {
 		verdict = store_refuse(store, ERR_STORE_NOT_FOUND, "no such account");
+	}
+	if (step == STORE_BROKEN)
+		verdict = store_failed(store);
 	store_finalize(statement);
 	return verdict;
+}
+
+/* In the transaction of the top-up. */
+static enum err
+credit(struct store *store, int64_t account_id, int64_t amount_nano, const char *reference)
+{
+	char changed[96], name[128];
+	struct audit_change change = { .verb = "top-up", .noun = "account", .subject = account_id,
+				       .name = name, .changed = changed, .detail = reference };
+	int64_t credited_nano = 0;
+	enum err verdict = add_credit(store, account_id, amount_nano, &credited_nano, name);
+
+	if (verdict != ERR_OK)
+		return verdict;
+	snprintf(changed, sizeof(changed), "{\"credited_nano\":[%lld,%lld]}",
+		 (long long)(credited_nano - amount_nano), (long long)credited_nano);
+	return audit_write(store, &change);
 }
 
 enum err
@@ -301,16 +312,12 @@ store_top_up(struct store *store, int64_t account_id, int64_t amount_nano, const
 {
 	enum err verdict = store_begin(store);
 	bool is_new = false;
-	char detail[64];
 
 	if (verdict != ERR_OK)
 		return verdict;
-	snprintf(detail, sizeof(detail), "%lld nano-dollars", (long long)amount_nano);
 	verdict = insert_top_up(store, account_id, amount_nano, reference, &is_new);
 	if (verdict == ERR_OK && is_new)
-		verdict = add_credit(store, account_id, amount_nano);
-	if (verdict == ERR_OK && is_new)
-		verdict = store_audit(store, "top-up", "account", account_id, detail);
+		verdict = credit(store, account_id, amount_nano, reference);
 	if (verdict != ERR_OK) {
 		store_rollback(store);
 		return verdict;

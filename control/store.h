@@ -24,6 +24,7 @@
 struct store {
 	const struct store_driver *driver;
 	void *handle; /* the driver's */
+	const struct audit_caller *caller; /* who is behind what is written now; NULL: control itself */
 	char problem[256];
 };
 
@@ -101,10 +102,6 @@ enum err store_refuse(struct store *store, enum err verdict, const char *format,
 
 /* True once after each commit by somebody else. */
 bool store_changed_elsewhere(struct store *store);
-
-/* Of the current transaction: who did what is kept beside what was done. */
-enum err store_audit(struct store *store, const char *verb, const char *noun, int64_t subject,
-		     const char *detail);
 
 /* Credits an account. With a reference (an invoice number, say) a repeated call changes nothing and
  * *credited is false. Amounts may be negative: a correction. */

@@ -239,6 +239,7 @@ struct config {
 	struct {
 		struct config_address address;
 		uint16_t port;
+		char socket[CONFIG_PATH_BYTES]; /* "": none */
 		char token_file[CONFIG_PATH_BYTES];
 		char read_only_token_file[CONFIG_PATH_BYTES]; /* "": none */
 	} admin;

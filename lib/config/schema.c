@@ -436,6 +436,8 @@ static const struct key admin_keys[] = {
 	VALUE("address", KEY_ADDRESS, CONFIG(admin.address), 0, 0, "127.0.0.1", KEY_RESTART,
 	      "Where the admin API listens (HTTP, in the host's network)."),
 	VALUE("port", KEY_PORT, CONFIG(admin.port), 1, 65535, "9900", KEY_RESTART, "Its TCP port."),
+	VALUE("socket", KEY_PATH, CONFIG(admin.socket), 0, 107, "", KEY_RESTART,
+	      "UNIX socket where it listens, too; only its owner may connect (0600). Empty: none."),
 	VALUE("token_file", KEY_PATH, CONFIG(admin.token_file), 1, PATH_MAX_LEN,
 	      "/etc/sluice/admin.token", KEY_RESTART,
 	      "File with the token that every request to the admin API must carry."),

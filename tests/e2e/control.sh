@@ -94,7 +94,7 @@ ports: [{device: net_null0, addresses: [192.0.2.1/24]}]
 listeners: [{port: 443, certificates: [{chain: edge.pem, key: edge.key}]}]
 spool: {path: spool}
 store: {path: sluice.db}
-admin: {port: $port, token_file: token, read_only_token_file: read-only}
+admin: {port: $port, token_file: token, read_only_token_file: read-only, socket: admin.sock}
 capacity: {keys: 1000, accounts: 100, models: 100, instances: 100, deployments: 100, pods: 100}
 probes: {interval: 100ms, timeout: 100ms, rise: 2, fall: 2, path: /healthz}
 END
@@ -237,7 +237,7 @@ want 'available=12500000000' "$shmdump" "$shm" accounts
 kill_hard
 rm "$shm"
 start
-want 'spent=3000000 held=0 available=12497000000' "$shmdump" "$shm" accounts
+want 'spent=3000000 elsewhere=0 held=0 available=12497000000' "$shmdump" "$shm" accounts
 
 # --- keys: rotated, revoked, and in no file
 want_not "$key" cat "$folder/log"
@@ -281,6 +281,22 @@ for pattern, item in json.load(open(f'{folder}/openapi.json'))['paths'].items():
 print(f'control: {tried} calls of the document, each with no token, a wrong one, and both roles')
 END
 pass
+
+# --- the UNIX socket: its owner's only; one left behind is replaced (control was killed above), a living one is not
+[ "$(stat -c %a "$folder/admin.sock")" = 600 ] || fail "others may connect to the socket"
+want '"uptime_s"' "$ctl" --json --url "unix:$folder/admin.sock" status
+want "bearer token" "$ctl" --url "unix:$folder/admin.sock" --token wrong-wrong-wrong status
+sed "s/^store:.*/store: {path: second.db}/; s/^instance:.*/instance: $name-2/; s/port: $port, token/port: $closed_port, token/" \
+	"$folder/sluice.yaml" >"$folder/second.yaml"
+want "another process listens there" timeout 20 "$control" --config "$folder/second.yaml"
+rm -f "/dev/shm/$name-2"
+"$ctl" --url "unix:$folder/admin.sock" account set other --suspended yes >/dev/null
+
+# --- the audit: who, what, from what to what
+want '"suspended": [' "$ctl" --json audit --noun account
+want "uid $(id -u)" "$ctl" audit --noun account
+want 'top-up' "$ctl" audit --name demo
+want "no query" "$ctl" audit --shoe demo
 
 # --- refusals
 want "bearer token" "$ctl" --token wrong-wrong-wrong status

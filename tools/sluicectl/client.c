@@ -37,6 +37,13 @@ client_init(struct client *client, const char *url, const char *token)
 	size_t len = strlen(url);
 
 	*client = (struct client){ .curl = curl_easy_init() };
+	if (strncmp(url, "unix:", 5) == 0) {
+		if (len - 5 >= sizeof(client->socket_path))
+			return false;
+		memcpy(client->socket_path, url + 5, len - 5);
+		url = "http://localhost";
+		len = strlen(url);
+	}
 	while (len > 0 && url[len - 1] == '/')
 		len--;
 	if (client->curl == NULL || len >= sizeof(client->url) ||
@@ -71,6 +78,8 @@ fetch(struct client *client, const char *method, const char *path, const char *b
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, client->headers);
 	curl_easy_setopt(curl, CURLOPT_TIMEOUT, TIMEOUT_S);
+	if (client->socket_path[0] != '\0')
+		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, client->socket_path);
 	curl_easy_setopt(curl, CURLOPT_NOPROXY, "127.0.0.1,localhost,::1");
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, text);
@@ -79,7 +88,8 @@ fetch(struct client *client, const char *method, const char *path, const char *b
 	code = curl_easy_perform(curl);
 	if (code != CURLE_OK) {
 		fprintf(stderr, "sluicectl: %s: %s; does sluice-control run there? (--url, SLUICE_ADMIN_URL)\n",
-			client->url, curl_easy_strerror(code));
+			client->socket_path[0] != '\0' ? client->socket_path : client->url,
+			curl_easy_strerror(code));
 		free(text->ptr);
 		return false;
 	}

@@ -13,6 +13,7 @@ struct client {
 	void *curl;
 	void *headers;
 	char url[256]; /* without a slash at its end */
+	char socket_path[108]; /* "": over TCP */
 };
 
 struct client_answer {
@@ -20,7 +21,7 @@ struct client_answer {
 	yyjson_doc *doc; /* NULL: the body was no JSON */
 };
 
-/* False: no memory, or the token is too long for a header. */
+/* url is of http, or "unix:" and a path. False: no memory, or the token is too long for a header. */
 bool client_init(struct client *client, const char *url, const char *token);
 void client_fini(struct client *client);
 

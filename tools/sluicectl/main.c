@@ -45,6 +45,8 @@ print_usage(FILE *to)
 	      "                  [--since 24h|UNIX-TIME] [--until 1h|UNIX-TIME] [--account NAME]\n"
 	      "                  [--limit N]\n"
 	      "  sluicectl apply CATALOGUE.yaml\n"
+	      "  sluicectl audit [--noun NOUN] [--name NAME] [--subject ID] [--after ID] [--limit N]\n"
+	      "                  who changed what, from what to what; the newest first\n"
 	      "  sluicectl openapi           the admin API as an OpenAPI 3.1 document\n"
 	      "  sluicectl config check SLUICE.yaml | config reference\n"
 	      "\n"
@@ -61,8 +63,8 @@ print_usage(FILE *to)
 	for (const struct word_noun *n = word_nouns; n->name != NULL; n++)
 		fprintf(to, "  %-12s %s\n", n->name, n->help);
 	fputs("\n"
-	      "URL and token also come from SLUICE_ADMIN_URL (http://127.0.0.1:9900) and\n"
-	      "SLUICE_ADMIN_TOKEN. Exit codes: 0 fine, 1 failed, 2 wrong use.\n",
+	      "URL (http://127.0.0.1:9900, or unix:/PATH/OF/SOCKET) and token also come from\n"
+	      "SLUICE_ADMIN_URL and SLUICE_ADMIN_TOKEN. Exit codes: 0 fine, 1 failed, 2 wrong use.\n",
 	      to);
 }
 
@@ -421,6 +423,29 @@ usage(struct command *c)
 	return finish(c, client_get(&c->client, "GET", path, NULL), show_list);
 }
 
+/* The newest first, as long as nobody asks for pages. */
+static int
+audit(struct command *c)
+{
+	char path[PATH_BYTES] = "audit";
+
+	if (flag(c, 1, "--after") == NULL && flag(c, 1, "--order") == NULL &&
+	    !client_add_query(&c->client, path, sizeof(path), "order", "newest"))
+		return EXIT_FAILED;
+	if (flag(c, 1, "--limit") == NULL && !client_add_query(&c->client, path, sizeof(path), "limit", "50"))
+		return EXIT_FAILED;
+	for (int i = 1; i < c->count; i += 2) {
+		const char *name = c->words[i];
+
+		if (strncmp(name, "--", 2) != 0 || i + 1 == c->count)
+			return wrong_use("a filter is --noun, --name, --subject, --after or --limit, and its "
+					 "value; not", name);
+		if (!client_add_query(&c->client, path, sizeof(path), name + 2, c->words[i + 1]))
+			return wrong_use("too long:", name);
+	}
+	return finish(c, client_get(&c->client, "GET", path, NULL), show_audit);
+}
+
 static int
 metrics(struct command *c)
 {
@@ -481,6 +506,8 @@ run(struct command *c)
 	}
 	if (strcmp(first, "usage") == 0)
 		return usage(c);
+	if (strcmp(first, "audit") == 0)
+		return audit(c);
 	if (strcmp(first, "apply") == 0 && c->count != 2)
 		return wrong_use("apply needs one FILE", "");
 	if (strcmp(first, "apply") == 0)

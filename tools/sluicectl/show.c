@@ -153,6 +153,56 @@ show_object(yyjson_val *object)
 	}
 }
 
+/* "state ready -> drain, port 80 -> 81"; of a new or deleted object only that. */
+static void
+put_changes(yyjson_val *changed)
+{
+	yyjson_val *name, *pair;
+	size_t at, count;
+	char was[CELL_BYTES], is[CELL_BYTES];
+
+	yyjson_obj_foreach(changed, at, count, name, pair) {
+		const char *key = yyjson_get_str(name);
+
+		if (yyjson_is_str(pair)) {
+			printf("%s%s %s", at > 0 ? ", " : "", key, yyjson_get_str(pair));
+			continue;
+		}
+		emit_cell(key, yyjson_arr_get(pair, 0), was);
+		emit_cell(key, yyjson_arr_get(pair, 1), is);
+		printf("%s%s %s -> %s", at > 0 ? ", " : "", key, was, is);
+	}
+}
+
+static const char *
+text_of(yyjson_val *object, const char *name)
+{
+	const char *text = yyjson_get_str(yyjson_obj_get(object, name));
+
+	return text != NULL ? text : "";
+}
+
+void
+show_audit(yyjson_val *list)
+{
+	yyjson_val *row;
+	size_t at, count;
+	char happened_at[CELL_BYTES];
+
+	yyjson_arr_foreach(yyjson_obj_get(list, "data"), at, count, row) {
+		const char *verb = text_of(row, "verb"), *detail = text_of(row, "detail");
+
+		emit_cell("happened_at", yyjson_obj_get(row, "happened_at"), happened_at);
+		printf("%s  %-7s %s %s (%lld)  ", happened_at, verb, text_of(row, "noun"), text_of(row, "name"),
+		       (long long)yyjson_get_sint(yyjson_obj_get(row, "subject")));
+		if (strcmp(verb, "create") != 0 && strcmp(verb, "delete") != 0)
+			put_changes(yyjson_obj_get(row, "changed"));
+		printf("%s%s  by %s\n", detail[0] != '\0' ? "  " : "", detail, text_of(row, "who"));
+	}
+	if (yyjson_get_bool(yyjson_obj_get(list, "has_more")))
+		puts("(there are more)");
+}
+
 static unsigned long long
 number(yyjson_val *object, const char *path)
 {

@@ -8,6 +8,7 @@
 void show_table(yyjson_val *array);
 void show_object(yyjson_val *object);
 void show_status(yyjson_val *status);
+void show_audit(yyjson_val *list);
 
 /* Counters with what they mean, from Prometheus text, which is cut into pieces: those with all of the words in
  * their names and labels; without words, those that are not zero. As JSON: numbers by name. False: none. */

@@ -25,7 +25,8 @@ static struct answered
 call_as(struct world *w, const char *authorization, const char *method, const char *path, const char *body)
 {
 	struct api_call c = { .method = method, .path = path, .body = bytes_from_text(body),
-			      .role = tokens_role(&tokens, authorization) };
+			      .role = tokens_role(&tokens, authorization), .who = "test token",
+			      .request_id = "5e9" };
 	struct api_answer answer;
 	struct answered answered;
 
@@ -169,7 +170,7 @@ everybody_calls_what_the_token_allows(void **state)
 		{ "PUT", "/admin/v1/prices/second", "{\"image_nano\":3}" },
 		{ "PUT", "/admin/v1/regions/third", "{}" },
 		{ "PUT", "/admin/v1/pods/second", "{\"state\":\"maint\"}" },
-		{ "PUT", "/admin/v1/models/second", "{\"price\":null}" },
+		{ "PUT", "/admin/v1/models/second", "{\"price\":\"small\"}" },
 		{ "PUT", "/admin/v1/aliases/third", "{\"model\":\"llama\"}" },
 		{ "PUT", "/admin/v1/instances/2", "{\"state\":\"stopped\"}" },
 		{ "PUT", "/admin/v1/deployments/second", "{\"position\":2}" },
@@ -187,6 +188,7 @@ everybody_calls_what_the_token_allows(void **state)
 	struct world *w = make_world();
 
 	(void)state;
+	world_sql(w, "DELETE FROM audit");
 	for (size_t i = 0; i < COUNT_OF(calls); i++) {
 		struct answered a = call_as(w, "bearer " ADMIN_TOKEN, calls[i].method, calls[i].path,
 					    calls[i].body);
@@ -194,6 +196,86 @@ everybody_calls_what_the_token_allows(void **state)
 		if (a.status != 200 && a.status != 201)
 			fail_msg("%s %s: %d %s", calls[i].method, calls[i].path, a.status, a.text);
 		yyjson_doc_free(a.doc);
+		if (world_number(w, "SELECT count(*) FROM audit") != (int64_t)i + 1)
+			fail_msg("%s %s: not one row of audit", calls[i].method, calls[i].path);
+	}
+	/* Who, what, and nothing secret. */
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit WHERE who <> 'test token' OR"
+					 " request_id <> '5e9' OR name = '' AND noun <> 'key'"), 0);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit WHERE verb = 'rotate'"), 2);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit WHERE verb = 'revoke' AND"
+					 " changed = '{\"revoked\":[false,true]}'"), 1);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit WHERE noun = 'pod' AND"
+					 " changed = '{\"state\":[\"ready\",\"maint\"]}'"), 1);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit WHERE verb = 'top-up' AND name = 'second' AND"
+					 " changed = '{\"credited_nano\":[0,-5]}'"), 1);
+	world_free(w);
+}
+
+static void
+the_audit_has_no_secrets_and_no_calls_that_failed(void **state)
+{
+	static const char *const failing[][3] = {
+		{ "POST", "/admin/v1/accounts", "{\"name\":\"demo\"}" },
+		{ "PUT", "/admin/v1/deployments/d", "{\"instance\":1}" },
+		{ "PUT", "/admin/v1/pods/gpu", "{\"port\":0}" },
+		{ "DELETE", "/admin/v1/plans/standard", "" },
+		{ "POST", "/admin/v1/accounts/nobody/top-up", "{\"amount_nano\":1}" },
+		{ "POST", "/admin/v1/keys/7/revoke", "" },
+		{ "PUT", "/admin/v1/pods/gpu", "{\"port\":80}" }, /* nothing changes */
+	};
+	static const char body[] = "{\"account\":\"demo\",\"plan\":\"standard\",\"surface\":\"ecolink\","
+				   "\"key\":\"eco_SECRETSECRETSECRETSECRET\"}";
+	struct world *w = make_world();
+	int64_t rows = world_number(w, "SELECT count(*) FROM audit");
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(failing); i++)
+		status_as(w, "Bearer " ADMIN_TOKEN, failing[i][0], failing[i][1], failing[i][2]);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit"), rows);
+	status_as(w, "Bearer " ADMIN_TOKEN, "POST", "/admin/v1/accounts/demo/top-up",
+		  "{\"amount_nano\":1,\"reference\":\"r\"}");
+	status_as(w, "Bearer " ADMIN_TOKEN, "POST", "/admin/v1/accounts/demo/top-up",
+		  "{\"amount_nano\":1,\"reference\":\"r\"}"); /* again: nothing */
+	status_as(w, "Bearer " ADMIN_TOKEN, "PUT", "/admin/v1/pods/gpu", "{\"credential\":\"Bearer SECRET\"}");
+	assert_int_equal(status_as(w, "Bearer " ADMIN_TOKEN, "POST", "/admin/v1/keys", body), 201);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit"), rows + 3);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit WHERE changed LIKE '%SECRETSECRET%' OR"
+					 " changed LIKE '%Bearer%' OR detail LIKE '%SECRET%'"), 0);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit WHERE changed LIKE '%\"credential\":"
+					 "\"written\"%'"), 1);
+	world_free(w);
+}
+
+static void
+the_audit_can_be_asked(void **state)
+{
+	static const struct {
+		const char *name, *value;
+		int count;
+	} asked[] = { { "noun", "account", 1 }, { "name", "gpu", 1 }, { "limit", "3", 3 }, { "noun", "shoe", 0 },
+		      { "subject", "1", 10 }, { "order", "newest", 10 }, { "after", "8", 2 } };
+	struct world *w = make_world();
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(asked); i++) {
+		struct api_call c = { .method = "GET", .path = "/admin/v1/audit", .role = API_READ,
+				      .queries = { { asked[i].name, asked[i].value } }, .query_count = 1 };
+		struct api_answer answer;
+		yyjson_doc *doc;
+		yyjson_val *rows;
+
+		api_answer(&w->control, &c, &answer);
+		assert_int_equal(answer.status, 200);
+		doc = yyjson_read(answer.text, answer.len, 0);
+		rows = yyjson_obj_get(yyjson_doc_get_root(doc), "data");
+		assert_int_equal(yyjson_arr_size(rows), asked[i].count);
+		if (strcmp(asked[i].name, "order") == 0)
+			assert_int_equal(yyjson_get_int(yyjson_ptr_get(rows, "/0/id")), 10);
+		if (strcmp(asked[i].name, "name") == 0)
+			assert_true(yyjson_equals_str(yyjson_ptr_get(rows, "/0/changed/address/1"), "10.0.0.1"));
+		yyjson_doc_free(doc);
+		free(answer.text);
 	}
 	world_free(w);
 }
@@ -417,6 +499,8 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nobody_calls_what_the_token_does_not_allow),
 		cmocka_unit_test(everybody_calls_what_the_token_allows),
+		cmocka_unit_test(the_audit_has_no_secrets_and_no_calls_that_failed),
+		cmocka_unit_test(the_audit_can_be_asked),
 		cmocka_unit_test(an_address_tells_its_methods),
 		cmocka_unit_test(bodies_and_queries_of_calls_are_bounded),
 		cmocka_unit_test(the_document_has_every_call_and_every_member),
