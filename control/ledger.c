@@ -17,9 +17,9 @@ static const char insert_sql[] =
 	"INSERT INTO ledger(node, epoch, worker, sequence, request_id, key_id, account_id, model_id,"
 	" instance_id, pod_id, region, price_id, price_version, status, outcome, source, stream,"
 	" suspect, prompt_tokens, completion_tokens, cost_nano, finished_at_ns, queue_us,"
-	" first_byte_us, total_us, request_bytes, response_bytes, unit, units) VALUES (?1, ?2, ?3, ?4,"
+	" first_byte_us, total_us, request_bytes, response_bytes, unit, units, connect_us) VALUES (?1, ?2, ?3, ?4,"
 	" ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,"
-	" ?24, ?25, ?26, ?27, ?28, ?29) ON CONFLICT (node, epoch, worker, sequence) DO NOTHING";
+	" ?24, ?25, ?26, ?27, ?28, ?29, ?30) ON CONFLICT (node, epoch, worker, sequence) DO NOTHING";
 
 /* SQLite makes a floating-point number of a sum that does not fit, which the column refuses for ever. */
 #define INT64_MAX_TEXT "9223372036854775807"
@@ -263,6 +263,7 @@ bind_record(struct ledger *l, uint64_t epoch, uint32_t worker, const struct usag
 	store_bind_int64(s, 27, (int64_t)r->response_bytes);
 	store_bind_int64(s, 28, r->unit);
 	store_bind_int64(s, 29, (int64_t)r->units);
+	store_bind_int64(s, 30, (int64_t)r->connect_us);
 }
 
 static void

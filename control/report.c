@@ -215,7 +215,7 @@ static const char single_sql[] =
 	"SELECT lower(hex(request_id)) AS request_id, epoch, worker, sequence, key_id, account_id,"
 	" model_id, instance_id, pod_id, region, price_id, price_version, status, outcome, source,"
 	" stream, suspect, prompt_tokens, completion_tokens, cost_nano, finished_at_ns, queue_us,"
-	" first_byte_us, total_us, request_bytes, response_bytes, unit, units FROM ledger"
+	" connect_us, first_byte_us, total_us, request_bytes, response_bytes, unit, units FROM ledger"
 	" WHERE finished_at_ns >= ?1 AND finished_at_ns < ?2 AND (?3 = 0 OR account_id = ?3)"
 	" ORDER BY finished_at_ns LIMIT ?4";
 
@@ -237,11 +237,13 @@ prepare_usage(struct store *store, const char *by)
 			 " sum(CASE unit WHEN %d THEN units ELSE 0 END) AS milliseconds,"
 			 " sum(CASE unit WHEN %d THEN units ELSE 0 END) AS characters,"
 			 " sum(CASE unit WHEN %d THEN units ELSE 0 END) AS bytes, sum(cost_nano) AS cost_nano,"
-			 " sum(source = 2) AS estimated FROM ledger"
+			 " sum(source = 2) AS estimated,"
+			 " sum(CASE WHEN outcome = %d THEN 1 ELSE 0 END) AS crashed,"
+			 " sum(CASE WHEN outcome = %d THEN 1 ELSE 0 END) AS refused FROM ledger"
 			 " WHERE finished_at_ns >= ?1 AND finished_at_ns < ?2"
 			 " AND (?3 = 0 OR account_id = ?3) GROUP BY 1 ORDER BY 1 LIMIT ?4",
 			 groups[i].group, by, groups[i].label, USAGE_IMAGES, USAGE_MILLISECONDS,
-			 USAGE_CHARACTERS, USAGE_BYTES);
+			 USAGE_CHARACTERS, USAGE_BYTES, USAGE_CRASHED, USAGE_REFUSED);
 		return store_prepare(store, sql);
 	}
 	store_refuse(store, ERR_STORE_INVALID, "usage by \"%.32s\" is not known; there are account, key, model, "
@@ -274,6 +276,48 @@ emit_columns(yyjson_mut_doc *doc, struct statement *row)
 	return object;
 }
 
+/* What is a number in the store is a word for its readers. */
+static void
+name_numbers(yyjson_mut_doc *doc, yyjson_mut_val *row)
+{
+	static const char *const outcomes[USAGE_OUTCOME_COUNT] = {
+		[USAGE_OK] = "ok", [USAGE_CLIENT_ABORT] = "client_abort",
+		[USAGE_UPSTREAM_ERROR] = "upstream_error", [USAGE_TIMEOUT] = "timeout",
+		[USAGE_CRASHED] = "crashed", [USAGE_REFUSED] = "refused",
+	};
+	static const char *const sources[USAGE_SOURCE_COUNT] = {
+		[USAGE_FINAL] = "final", [USAGE_RUNNING] = "running", [USAGE_ESTIMATED] = "estimated",
+	};
+	static const char *const units[USAGE_UNIT_COUNT] = {
+		[USAGE_NO_UNIT] = "none", [USAGE_REQUESTS] = "requests", [USAGE_IMAGES] = "images",
+		[USAGE_MILLISECONDS] = "milliseconds", [USAGE_CHARACTERS] = "characters",
+		[USAGE_BYTES] = "bytes",
+	};
+	static const struct {
+		const char *column;
+		const char *const *words;
+		uint64_t count;
+	} named[] = { { "outcome", outcomes, USAGE_OUTCOME_COUNT },
+		      { "source", sources, USAGE_SOURCE_COUNT },
+		      { "unit", units, USAGE_UNIT_COUNT } };
+
+	for (size_t i = 0; i < COUNT_OF(named); i++) {
+		yyjson_mut_val *value = yyjson_mut_obj_get(row, named[i].column);
+		uint64_t number = (uint64_t)yyjson_mut_get_sint(value);
+
+		/* Of a later release than this one: as it is. */
+		if (number < named[i].count)
+			yyjson_mut_obj_put(row, yyjson_mut_str(doc, named[i].column),
+					   yyjson_mut_str(doc, named[i].words[number]));
+	}
+	for (int flag = 0; flag < 2; flag++) {
+		const char *column = flag ? "suspect" : "stream";
+		bool is_set = yyjson_mut_get_sint(yyjson_mut_obj_get(row, column)) != 0;
+
+		yyjson_mut_obj_put(row, yyjson_mut_str(doc, column), yyjson_mut_bool(doc, is_set));
+	}
+}
+
 enum err
 report_usage_rows(struct control *control, const struct report_usage *asked, yyjson_mut_doc *doc,
 		  yyjson_mut_val **rows)
@@ -292,8 +336,13 @@ report_usage_rows(struct control *control, const struct report_usage *asked, yyj
 	store_bind_int64(statement, 3, asked->account_id);
 	store_bind_int64(statement, 4, asked->limit);
 	*rows = yyjson_mut_arr(doc);
-	while ((step = store_step(statement)) == STORE_ROW)
-		yyjson_mut_arr_append(*rows, emit_columns(doc, statement));
+	while ((step = store_step(statement)) == STORE_ROW) {
+		yyjson_mut_val *row = emit_columns(doc, statement);
+
+		if (strcmp(asked->by, "request") == 0)
+			name_numbers(doc, row);
+		yyjson_mut_arr_append(*rows, row);
+	}
 	if (step != STORE_DONE)
 		verdict = store_failed(store);
 	store_finalize(statement);

@@ -233,6 +233,8 @@ static const char version_7[] =
 	"ALTER TABLE audit ADD COLUMN name TEXT NOT NULL DEFAULT '';"
 	"ALTER TABLE audit ADD COLUMN changed TEXT NOT NULL DEFAULT '';";
 
+static const char version_8[] = "ALTER TABLE ledger ADD COLUMN connect_us INTEGER NOT NULL DEFAULT 0;";
+
 const char *const schema_migrations[SCHEMA_VERSION] = {
-	version_1, version_2, version_3, version_4, version_5, version_6, version_7,
+	version_1, version_2, version_3, version_4, version_5, version_6, version_7, version_8,
 };

@@ -475,6 +475,24 @@ check_spool(struct worker *w, struct refusal *refusal)
 	return refuse(refusal, REFUSAL_OVERLOADED);
 }
 
+static void
+note_money(struct worker *w, const struct admission *a, const struct refusal *refusal)
+{
+	switch (refusal->code) {
+	case REFUSAL_INSUFFICIENT_BALANCE:
+	case REFUSAL_BALANCE_IN_FLIGHT:
+	case REFUSAL_CREDIT_DEPLETED:
+		settle_refusal(w, a, refusal);
+		worker_count(w, COUNTER_REFUSED_MONEY);
+		break;
+	case REFUSAL_MODEL_NOT_PRICED:
+		worker_count(w, COUNTER_REFUSED_MONEY);
+		break;
+	default:
+		break;
+	}
+}
+
 /* What is left once the target is known, or is not. json: NULL if the body is none; form_bytes: of a form, 0. */
 static bool
 check_rest(struct worker *w, bool is_known, const struct json_result *json, uint64_t form_bytes,
@@ -482,14 +500,8 @@ check_rest(struct worker *w, bool is_known, const struct json_result *json, uint
 {
 	const struct json_result *tokens_of = route_has_tokens(a->route) ? json : NULL;
 
-
-	if (!is_known) {
-		if (refusal->code == REFUSAL_CREDIT_DEPLETED)
-			worker_count(w, COUNTER_REFUSED_MONEY);
-		return false;
-	}
-	if (!check_money(w, json, form_bytes, a, refusal)) {
-		worker_count(w, COUNTER_REFUSED_MONEY);
+	if (!is_known || !check_money(w, json, form_bytes, a, refusal)) {
+		note_money(w, a, refusal);
 		return false;
 	}
 	if (check_spool(w, refusal) && quota_take(w, tokens_of, a, refusal))

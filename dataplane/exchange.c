@@ -387,6 +387,7 @@ try_next(struct worker *w, struct exchange *x, bool fresh_only)
 			continue;
 		}
 		pay_for_try(w, x);
+		x->try_at_ns = w->now_ns;
 		if (x->upstream->state == UPSTREAM_BUSY)
 			exchange_connected(w, x);
 		else

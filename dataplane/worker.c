@@ -44,6 +44,8 @@ worker_parts(const struct worker_counts *counts, const struct shm_capacity *tabl
 	parts[WORKER_PART_INSTANCES] =
 		part_of("instances", tables->count[SHM_INSTANCES], sizeof(struct retry));
 	parts[WORKER_PART_ACCOUNTS] = part_of("accounts", tables->count[SHM_ACCOUNTS], sizeof(uint32_t));
+	parts[WORKER_PART_REFUSALS] =
+		part_of("refusals", tables->count[SHM_ACCOUNTS], sizeof(struct settle_refusals));
 	parts[WORKER_PART_HEADS] = part_of("heads", counts->heads, head_slot_bytes());
 	parts[WORKER_PART_BLOCKS] = part_of("body blocks", counts->blocks, BODY_BLOCK_BYTES);
 	parts[WORKER_PART_BLOCK_LINKS] = part_of("block links", counts->blocks, sizeof(uint32_t));
@@ -123,6 +125,7 @@ lay_out(struct worker *w, uint8_t *const place[WORKER_PARTS])
 	w->retry_of_model = (struct retry *)place[WORKER_PART_MODELS];
 	w->retry_of_instance = (struct retry *)place[WORKER_PART_INSTANCES];
 	w->account_blocks = (uint32_t *)place[WORKER_PART_ACCOUNTS];
+	w->account_refusals = (struct settle_refusals *)place[WORKER_PART_REFUSALS];
 	w->heads = place[WORKER_PART_HEADS];
 	body_store_init(&w->bodies, place[WORKER_PART_BLOCKS], (uint32_t *)place[WORKER_PART_BLOCK_LINKS],
 			w->config.counts.blocks);

@@ -11,6 +11,7 @@
 #include "dataplane/h2.h"
 #include "dataplane/net.h"
 #include "dataplane/route.h"
+#include "dataplane/settle.h"
 #include "dataplane/upstream.h"
 #include "limit/retry.h"
 #include "limit/sources.h"
@@ -173,6 +174,8 @@ struct worker {
 	struct head_buffer *head_free;
 	struct body_store bodies;
 	uint32_t *account_blocks; /* by account entry: of `bodies`. An entry that rests goes on with its number. */
+	struct settle_refusals refusals; /* of this second */
+	struct settle_refusals *account_refusals; /* by account entry */
 	uint32_t account_capacity;
 	uint32_t clients_used;
 	uint32_t exchanges_used;
@@ -214,6 +217,7 @@ enum worker_part_index {
 	WORKER_PART_MODELS,
 	WORKER_PART_INSTANCES,
 	WORKER_PART_ACCOUNTS,
+	WORKER_PART_REFUSALS,
 	WORKER_PART_HEADS,
 	WORKER_PART_BLOCKS,
 	WORKER_PART_BLOCK_LINKS,

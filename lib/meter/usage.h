@@ -19,13 +19,16 @@ enum usage_outcome {
 	USAGE_CLIENT_ABORT,
 	USAGE_UPSTREAM_ERROR,
 	USAGE_TIMEOUT,
-	USAGE_CRASHED,
+	USAGE_CRASHED, /* this process died while it ran */
+	USAGE_REFUSED, /* for money; no backend got it */
+	USAGE_OUTCOME_COUNT
 };
 
 enum usage_source {
 	USAGE_FINAL,     /* the backend's own usage */
 	USAGE_RUNNING,   /* its last running count of a cut stream */
 	USAGE_ESTIMATED, /* counted events and an estimate of the prompt */
+	USAGE_SOURCE_COUNT
 };
 
 /* What a request is counted in beside tokens, by its endpoint. */
@@ -71,7 +74,8 @@ struct usage_record {
 	uint8_t unit; /* enum usage_unit */
 	uint8_t reserved[5];
 	uint64_t units;
-	uint8_t reserved_at_end[16];
+	uint64_t connect_us; /* of the last try, until its connection was there; 0: a kept one */
+	uint8_t reserved_at_end[8];
 };
 
 CHECK_STATIC(sizeof(struct usage_record) == USAGE_RECORD_BYTES, "usage record");

@@ -134,6 +134,8 @@ def balance_runs_out(cluster):
         assert answer.status == 402 and answer.json()['error']['code'] == 'insufficient_balance', answer
         assert 'max_tokens' in answer.json()['error']['message'], answer
         assert client.ask(key, chat(words)).status == 402, 'without max_tokens 1,024 are held'
+        row, = rows_of(cluster, [answer.field('x-request-id')]).values()
+        assert (row['outcome'], row['status'], row['cost_nano'], row['pod_id']) == (5, 402, 0, 0), row
         # What a backend counts is paid, though it is more than was held for.
         assert client.ask(key, chat(too_many, max_tokens=1)).status == 200, '40,000 are left'
         answer = client.ask(key, chat(words, max_tokens=1))

@@ -318,7 +318,7 @@ status_and_usage_tell_what_is(void **state)
 	assert_int_equal(number_at("/tables/accounts/used"), 1);
 	assert_int_equal(number_at("/tables/accounts/capacity"), 8);
 	world_sql(w, "INSERT INTO ledger VALUES ('test', 1, 0, 1, x'00ff', 1, 1, 1, 0, 1, 'mv', 1, 1,"
-		     " 200, 0, 0, 1, 0, 10, 20, 55, 5000000000, 1, 2, 3, 4, 5, 2, 6)");
+		     " 200, 0, 0, 1, 0, 10, 20, 55, 5000000000, 1, 2, 3, 4, 5, 2, 6, 7)");
 	assert_int_equal(call(w, "GET", "/admin/v1/usage", ""), 200);
 	assert_string_equal(text_at("/data/0/name"), "demo");
 	assert_int_equal(number_at("/data/0/cost_nano"), 55);
@@ -328,6 +328,19 @@ status_and_usage_tell_what_is(void **state)
 	assert_int_equal(yyjson_arr_size(yyjson_ptr_get(yyjson_doc_get_root(last), "/data")), 0);
 	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=request", ""), 200);
 	assert_string_equal(text_at("/data/0/request_id"), "00ff");
+	assert_string_equal(text_at("/data/0/outcome"), "ok");
+	assert_string_equal(text_at("/data/0/source"), "final");
+	assert_string_equal(text_at("/data/0/unit"), "images");
+	assert_int_equal(number_at("/data/0/connect_us"), 7);
+	assert_true(yyjson_is_true(yyjson_ptr_get(yyjson_doc_get_root(last), "/data/0/stream")));
+	world_sql(w, "UPDATE ledger SET outcome = 5, source = 2, unit = 77");
+	assert_int_equal(call(w, "GET", "/admin/v1/usage", ""), 200);
+	assert_int_equal(number_at("/data/0/refused"), 1);
+	assert_int_equal(number_at("/data/0/crashed"), 0);
+	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=request", ""), 200);
+	assert_string_equal(text_at("/data/0/outcome"), "refused");
+	assert_string_equal(text_at("/data/0/source"), "estimated");
+	assert_int_equal(number_at("/data/0/unit"), 77);
 	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=hour", ""), 200);
 	assert_string_equal(text_at("/data/0/name"), "1970-01-01T00:00Z");
 	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=shoe", ""), 400);
