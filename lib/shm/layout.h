@@ -26,10 +26,11 @@
  *
  *   | version, 8 | body 0 | body 1 | padding to a cache line |
  *
- * `version` counts publishes of the entry. The writer fills body[(version + 1) & 1], then stores
- * version + 1 (release). A reader loads version (acquire), copies body[version & 1], and accepts it if
+ * `version` counts publishes of the entry. The writer fills body[version & 1], then stores
+ * version + 1 (release). A reader loads version (acquire), copies body[(version + 1) & 1], and accepts it if
  * version has not moved; else it tries again, at most SHM_READ_TRIES_MAX times. So readers never block,
- * a writer that dies half-way disturbs nobody, and one change costs one entry. Bodies are whole 8-byte
+ * a writer that dies half-way disturbs nobody, and one change costs one entry. The first publish fills body 0,
+ * so that a key which was never changed (56 bytes) is read from one cache line. Bodies are whole 8-byte
  * words, so that both sides copy them with atomic loads and stores.
  *
  * An index slot is one 64-bit word: 0 is empty, SHM_SLOT_TOMBSTONE was deleted, anything else is
@@ -41,7 +42,7 @@
  */
 
 #define SHM_MAGIC UINT64_C(0x0000454349554c53) /* "SLUICE" little-endian */
-#define SHM_LAYOUT_VERSION 8
+#define SHM_LAYOUT_VERSION 9
 #define SHM_READ_TRIES_MAX 8
 #define SHM_WORKERS_MAX 64
 #define SHM_NONE UINT32_MAX /* no entry */

@@ -282,7 +282,7 @@ inactive_body(struct shm *shm, uint32_t entry, uint64_t bytes)
 	char *cell = (char *)shm->header + shm->header->offset[SHM_KEYS] +
 		     entry * cell_bytes(SHM_KEYS);
 
-	return cell + 8 + ((cell_version(shm, SHM_KEYS, entry) + 1) & 1) * bytes;
+	return cell + 8 + (cell_version(shm, SHM_KEYS, entry) & 1) * bytes;
 }
 
 static void
