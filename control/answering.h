@@ -36,6 +36,7 @@ yyjson_val *answering_member(const struct answering *a, const char *name);
 
 /* False: the call is refused. */
 bool answering_has_body(struct answering *a);
+bool answering_has_room(struct answering *a); /* for a new object of a->noun */
 bool answering_resolve(struct answering *a, int64_t *id);
 
 /* The object as it is now. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "answering.h"
+#include "clock.h"
 #include "audit.h"
 #include "base/check.h"
 #include "config/log.h"
@@ -187,6 +188,17 @@ answering_has_body(struct answering *a)
 	if (a->body != NULL)
 		return true;
 	answering_refuse(a, 400, "invalid", "the body is not a JSON object");
+	return false;
+}
+
+bool
+answering_has_room(struct answering *a)
+{
+	char why[PUBLISH_WHY_BYTES];
+
+	if (publish_has_room(&a->control->publish, a->noun, clock_now_ns(), why))
+		return true;
+	answering_refuse(a, 409, "table_full", why);
 	return false;
 }
 

@@ -110,7 +110,7 @@ call_create_key(struct answering *a)
 	bool created;
 	enum err verdict;
 
-	if (!answering_has_body(a))
+	if (!answering_has_body(a) || !answering_has_room(a))
 		return;
 	if (given != NULL ? !import_key(a, prefix, given, &key) : !make_key(a, prefix, &key))
 		return;

@@ -39,12 +39,12 @@ call_list(struct answering *a)
 }
 
 static void
-put(struct answering *a, int64_t id, struct bytes name)
+put(struct answering *a, int64_t id, struct bytes name, bool is_new)
 {
 	bool created;
 	enum err verdict;
 
-	if (!answering_has_body(a))
+	if (!answering_has_body(a) || (is_new && !answering_has_room(a)))
 		return;
 	verdict = noun_put(&a->control->store, a->noun, &id, name, a->body, NULL, 0, &created);
 	if (verdict != ERR_OK) {
@@ -58,7 +58,7 @@ put(struct answering *a, int64_t id, struct bytes name)
 void
 call_create(struct answering *a)
 {
-	put(a, 0, BYTES_NONE);
+	put(a, 0, BYTES_NONE, true);
 }
 
 void
@@ -77,13 +77,13 @@ call_put(struct answering *a)
 	enum err verdict = noun_resolve(&a->control->store, a->noun, a->reference, &id);
 
 	if (verdict == ERR_OK)
-		put(a, id, BYTES_NONE);
+		put(a, id, BYTES_NONE, false);
 	else if (verdict != ERR_STORE_NOT_FOUND || a->noun == NOUN_KEY)
 		answering_refuse_verdict(a, verdict); /* a key is made by POST: somebody must take its text */
 	else if (shape_is_all_digits(a->reference))
-		put(a, strtoll((const char *)a->reference.ptr, NULL, 10), BYTES_NONE);
+		put(a, strtoll((const char *)a->reference.ptr, NULL, 10), BYTES_NONE, true);
 	else
-		put(a, 0, a->reference);
+		put(a, 0, a->reference, true);
 }
 
 void

@@ -440,13 +440,57 @@ make_cells(struct publish *p, enum noun noun, uint32_t entry, struct statement *
 	}
 }
 
+/* Each round meets the row again: a line for the first of its kind and a count say as much as a line for each. */
 static void
 refuse(struct publish *p, enum noun noun, int64_t id, const char *why)
 {
-	/* Each round meets the row again: one line a round and row is enough and not too much. */
+	struct publish_refused *refused = &p->refused[noun];
+
 	p->rows_refused++;
-	LOG_ERROR("row_not_published", LOG_TEXT("noun", noun_name(noun)), LOG_NUMBER("id", id),
-		  LOG_TEXT("why", why));
+	refused->rows_now += p->in_round;
+	if (!refused->told_other)
+		LOG_ERROR("row_not_published", LOG_TEXT("noun", noun_name(noun)), LOG_NUMBER("id", id),
+			  LOG_TEXT("why", why), LOG_TEXT("others", "are counted in sluice_table_unpublished"));
+	refused->told_other = true;
+}
+
+static void
+refuse_full(struct publish *p, enum noun noun, int64_t id, uint64_t now_ns)
+{
+	struct publish_refused *refused = &p->refused[noun];
+	char why[PUBLISH_WHY_BYTES];
+
+	p->rows_refused++;
+	refused->rows_now += p->in_round;
+	if (!refused->told_full && !publish_has_room(p, noun, now_ns, why))
+		LOG_ERROR("table_full", LOG_TEXT("noun", noun_name(noun)), LOG_NUMBER("id", id),
+			  LOG_TEXT("why", why), LOG_TEXT("others", "are counted in sluice_table_unpublished"));
+	refused->told_full = true;
+}
+
+static void
+count_refused(struct publish_refused *refused)
+{
+	if (refused->rows_now == 0)
+		refused->told_full = refused->told_other = false;
+	refused->rows = refused->rows_now;
+	refused->rows_now = 0;
+}
+
+bool
+publish_has_room(const struct publish *p, enum noun noun, uint64_t now_ns, char why[PUBLISH_WHY_BYTES])
+{
+	const struct entries *entries = &p->entries[noun];
+	const char *name = noun_plural(noun);
+
+	if (entries_has_room(entries, now_ns))
+		return true;
+	snprintf(why, PUBLISH_WHY_BYTES,
+		 "the table of %s is full: %u of %u entries are in use, %u rest for %llu minutes after their deletion;"
+		 " raise capacity.%s in sluice.yaml, which takes effect when the shared file is made anew",
+		 name, entries->count, entries->capacity, entries->resting_count,
+		 (unsigned long long)(ENTRIES_REST_NS / (60 * NSEC_PER_SEC)), name);
+	return false;
 }
 
 static bool
@@ -475,13 +519,13 @@ publish_row(struct publish *p, enum noun noun, struct statement *row, uint64_t n
 
 	memset(&body, 0, sizeof(body));
 	if (!make_body(p, noun, row, &body)) {
-		refuse(p, noun, id, "what it refers to is not published");
+		refuse(p, noun, id, "it or what it refers to does not fit the tables");
 		return is_new ? false : remove_entry(p, noun, entry, now_ns);
 	}
 	if (is_new) {
 		entry = entries_take(entries, (uint64_t)id, now_ns);
 		if (entry == ENTRIES_NONE) {
-			refuse(p, noun, id, "the table is full");
+			refuse_full(p, noun, id, now_ns);
 			return false;
 		}
 		make_cells(p, noun, entry, row);
@@ -692,6 +736,8 @@ publish_step(struct publish *p, uint64_t now_ns, bool *more)
 	*more = p->step < 2 * NOUN_COUNT;
 	if (*more)
 		return ERR_OK;
+	for (int n = 0; n < NOUN_COUNT; n++)
+		count_refused(&p->refused[n]);
 	p->in_round = false;
 	p->rounds++;
 	p->round_ns = now_ns - p->round_started_at_ns;

@@ -38,6 +38,12 @@ struct publish {
 	uint64_t rows_published;
 	uint64_t rows_removed;
 	uint64_t rows_refused;          /* no room, or a row that cannot be published */
+	struct publish_refused {
+		uint32_t rows;          /* of the last whole round */
+		uint32_t rows_now;      /* of the round under way */
+		bool told_full;         /* logged: once until a round refuses nothing */
+		bool told_other;
+	} refused[NOUN_COUNT];
 	uint64_t rounds;
 	uint64_t repaired;              /* differences that only a reconciliation found */
 	uint64_t round_ns;              /* of the last whole round, from its beginning to its end */
@@ -53,6 +59,11 @@ void publish_fini(struct publish *p);
 
 /* Everything that committed before the call is in the tables after it. */
 enum err publish_changes(struct publish *p, uint64_t now_ns);
+
+/* False: a new object of this kind would be in the store and not in its table. Then why says so in a sentence that
+ * names the setting. */
+#define PUBLISH_WHY_BYTES 320
+bool publish_has_room(const struct publish *p, enum noun noun, uint64_t now_ns, char why[PUBLISH_WHY_BYTES]);
 
 /* One slice of the reconciliation; begins a round when PUBLISH_ROUND_NS have passed since the last began.
  * *more: the round has not ended. */

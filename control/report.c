@@ -438,6 +438,11 @@ emit_tables(FILE *out, const struct publish *publish)
 	for (int n = 0; n < NOUN_COUNT; n++)
 		fprintf(out, "sluice_table_used{table=\"%s\"} %u\n", noun_plural((enum noun)n),
 			publish->entries[n].count);
+	describe(out, "table_unpublished", "gauge",
+		 "Rows that the last reconciliation could not publish; capacity.* of sluice.yaml makes room.");
+	for (int n = 0; n < NOUN_COUNT; n++)
+		fprintf(out, "sluice_table_unpublished{table=\"%s\"} %u\n", noun_plural((enum noun)n),
+			publish->refused[n].rows);
 	describe(out, "table_capacity", "gauge", "Entries of each shared table.");
 	for (int n = 0; n < NOUN_COUNT; n++)
 		fprintf(out, "sluice_table_capacity{table=\"%s\"} %u\n", noun_plural((enum noun)n),

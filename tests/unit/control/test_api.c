@@ -255,6 +255,34 @@ what_is_not_valid_is_refused_with_the_member_named(void **state)
 }
 
 static void
+a_full_table_refuses_a_new_object_and_names_the_setting(void **state)
+{
+	struct world *w = make_world();
+	char path[64];
+
+	(void)state;
+	for (int i = 1; i < 8; i++) {
+		snprintf(path, sizeof(path), "/admin/v1/accounts/a%d", i);
+		assert_int_equal(call(w, "PUT", path, "{}"), 201);
+	}
+	assert_int_equal(call(w, "PUT", "/admin/v1/accounts/a8", "{}"), 409);
+	assert_string_equal(text_at("/error/code"), "table_full");
+	assert_non_null(strstr(text_at("/error/message"), "capacity.accounts"));
+	assert_int_equal(world_number(w, "SELECT count(*) FROM accounts"), 8); /* nothing is half done */
+	assert_int_equal(call(w, "PUT", "/admin/v1/accounts/a7", "{\"suspended\":true}"), 200);
+	assert_int_equal(call(w, "PUT", "/admin/v1/models/m", "{}"), 201);
+	for (int i = 0; i < 32; i++)
+		assert_int_equal(call(w, "POST", "/admin/v1/keys",
+				      "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"ecolink\"}"), 201);
+	assert_int_equal(call(w, "POST", "/admin/v1/keys",
+			      "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"ecolink\"}"), 409);
+	assert_non_null(strstr(text_at("/error/message"), "capacity.keys"));
+	assert_int_equal(world_number(w, "SELECT count(*) FROM keys"), 32);
+	assert_int_equal(w->control.publish.rows_refused, 0);
+	end_world(w);
+}
+
+static void
 names_are_unique_over_models_and_aliases(void **state)
 {
 	struct world *w = make_world();
@@ -358,6 +386,7 @@ main(void)
 		cmocka_unit_test(top_ups_add_to_the_balance),
 		cmocka_unit_test(putting_is_idempotent_and_keeps_what_it_does_not_mention),
 		cmocka_unit_test(what_is_not_valid_is_refused_with_the_member_named),
+		cmocka_unit_test(a_full_table_refuses_a_new_object_and_names_the_setting),
 		cmocka_unit_test(names_are_unique_over_models_and_aliases),
 		cmocka_unit_test(lists_are_narrowed_and_paged),
 		cmocka_unit_test(unknown_addresses_and_methods_are_refused),

@@ -361,15 +361,32 @@ static void
 a_full_table_refuses_the_row_and_tells(void **state)
 {
 	struct world *w = world_make();
-	char name[16];
+	char name[16], why[PUBLISH_WHY_BYTES];
 
 	(void)state;
 	for (int i = 0; i < 9; i++) {
 		snprintf(name, sizeof(name), "m%d", i);
 		world_put(w, NOUN_MODEL, name, "{}");
 		assert_int_equal(has_model(w, name), i < 8);
+		assert_int_equal(publish_has_room(&w->control.publish, NOUN_MODEL, w->now_ns, why), i < 7);
 	}
+	assert_non_null(strstr(why, "8 of 8 entries are in use, 0 rest"));
+	assert_non_null(strstr(why, "capacity.models"));
 	assert_int_equal(w->control.publish.rows_refused, 1);
+	assert_int_equal(publish_all(&w->control.publish, w->now_ns), ERR_OK);
+	assert_int_equal(w->control.publish.refused[NOUN_MODEL].rows, 1);
+	assert_true(w->control.publish.refused[NOUN_MODEL].told_full);
+	/* Room comes with a deletion, once no worker can remember the entry. */
+	world_sql(w, "DELETE FROM models WHERE name = 'm0'");
+	control_publish(&w->control);
+	assert_int_equal(publish_all(&w->control.publish, w->now_ns), ERR_OK);
+	assert_false(has_model(w, "m8"));
+	assert_false(publish_has_room(&w->control.publish, NOUN_MODEL, w->now_ns, why));
+	assert_non_null(strstr(why, "7 of 8 entries are in use, 1 rest"));
+	assert_int_equal(publish_all(&w->control.publish, w->now_ns + ENTRIES_REST_NS), ERR_OK);
+	assert_true(has_model(w, "m8"));
+	assert_int_equal(w->control.publish.refused[NOUN_MODEL].rows, 0);
+	assert_false(w->control.publish.refused[NOUN_MODEL].told_full);
 	world_free(w);
 }
 
