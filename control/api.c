@@ -72,6 +72,13 @@ static const struct field key_told[] = {
 static const struct field deleted_told[] = { { .name = "deleted", .kind = FIELD_FLAG }, { 0 } };
 static const struct field health_told[] = { { .name = "status", .kind = FIELD_TEXT, .max = 8 }, { 0 } };
 
+static const struct field reload_members[] = {
+	{ .name = "confirm_within_ms", .kind = FIELD_NUMBER, .min = RELOAD_CONFIRM_NS_MIN / NSEC_PER_MSEC,
+	  .max = RELOAD_CONFIRM_NS_MAX / NSEC_PER_MSEC,
+	  .help = "without a confirmation until then, what was before comes back" },
+	{ 0 },
+};
+
 /* Of two rows that fit an address, the first one counts. */
 static const struct api_route routes[] = {
 	{ "GET", "/healthz", "health", API_ANYBODY, "Whether control runs", call_health,
@@ -86,6 +93,16 @@ static const struct api_route routes[] = {
 	  call_usage, .queries = usage_queries, .tells = API_OBJECT },
 	{ "GET", API_ROOT "audit", "audit", API_READ, "Who changed what, when, from what to what", call_audit,
 	  .queries = audit_queries, .tells = API_OBJECT },
+	{ "GET", API_ROOT "config", "config", API_READ, "Every key of sluice.yaml as it runs", call_show_config,
+	  .tells = API_OBJECT },
+	{ "GET", API_ROOT "reload", "show_reload", API_READ,
+	  "What the last reload changed, and whether it is on trial", call_show_reload, .tells = API_OBJECT },
+	{ "POST", API_ROOT "reload", "reload", API_ADMIN, "Reads sluice.yaml again, for both programs",
+	  call_reload, .members = reload_members, .tells = API_OBJECT },
+	{ "POST", API_ROOT "reload/confirm", "confirm_reload", API_ADMIN, "What is on trial stays",
+	  call_confirm_reload, .tells = API_OBJECT },
+	{ "POST", API_ROOT "reload/undo", "undo_reload", API_ADMIN, "What was before the trial comes back now",
+	  call_undo_reload, .tells = API_OBJECT },
 	{ "POST", API_ROOT "accounts/" REFERENCE "/top-up", "top_up_account", API_ADMIN,
 	  "Adds to the balance", call_top_up, .noun = NOUN_ACCOUNT, .members = top_up_members,
 	  .tells = API_NOUN, .told = top_up_told },

@@ -5,6 +5,7 @@
 #include "ledger.h"
 #include "probe.h"
 #include "publish.h"
+#include "reload.h"
 #include "share.h"
 #include "store.h"
 #include "tabs.h"
@@ -25,6 +26,7 @@ struct control {
 	struct ledger ledger;
 	struct tabs tabs;
 	struct probe probe;
+	struct reload reload;
 };
 
 /* Publishes what the last commit changed; a failure is logged, and the reconciliation comes after it. */

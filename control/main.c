@@ -50,6 +50,7 @@ print_usage(FILE *to)
 	      "  --config FILE  sluice.yaml, the same file that sluice-dataplane reads\n"
 	      "  --check        read the configuration, complain about it, and stop\n"
 	      "\n"
+	      "SIGHUP reads FILE again, for both processes, as `sluicectl reload` does.\n"
 	      "SIGTERM and SIGINT stop it; the dataplane goes on with what was published last.\n"
 	      "Exit codes: 0 fine, 1 failed, 2 wrong use. Logs go to stderr, one JSON object a line.\n",
 	      to);
@@ -356,7 +357,23 @@ turn_publish(struct control *control, uint64_t now_ns)
 	}
 }
 
-/* The signal file's readability ends the loop: only SIGTERM and SIGINT lead there. */
+/* False: it is one that asks to stop. */
+static bool
+hear_signal(struct control *control, int signals)
+{
+	struct signalfd_siginfo heard;
+
+	if (read(signals, &heard, sizeof(heard)) != sizeof(heard))
+		return true;
+	if (heard.ssi_signo != SIGHUP)
+		return false;
+	/* Whatever becomes of it is logged. */
+	if (reload_file(control, 0, clock_now_ns()) == ERR_CONFIG_TRIAL)
+		LOG_ERROR("config_refused",
+			  LOG_TEXT("reason", "a trial waits for `sluicectl reload --confirm`"));
+	return true;
+}
+
 static void
 run(struct control *control, struct admin *admin, int signals)
 {
@@ -364,12 +381,13 @@ run(struct control *control, struct admin *admin, int signals)
 				       { .fd = signals, .events = CURL_WAIT_POLLIN } };
 	uint64_t scan_at_ns = 0;
 
-	while ((files[1].revents & CURL_WAIT_POLLIN) == 0) {
+	while ((files[1].revents & CURL_WAIT_POLLIN) == 0 || hear_signal(control, signals)) {
 		uint64_t now_ns;
 
 		curl_multi_poll(probe_multi(&control->probe), files, COUNT_OF(files), TURN_MS, NULL);
 		now_ns = clock_now_ns();
 		atomic_store(&control->share.shm.header->control_beat_at_ns, now_ns);
+		reload_turn(control, now_ns);
 		admin_turn(admin);
 		turn_publish(control, now_ns);
 		turn_ledger(control, now_ns, &scan_at_ns);
@@ -385,20 +403,16 @@ block_signals(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	signal(SIGPIPE, SIG_IGN);
-	return sigprocmask(SIG_BLOCK, &set, NULL) == 0 ? signalfd(-1, &set, SFD_CLOEXEC) : -1;
+	return sigprocmask(SIG_BLOCK, &set, NULL) == 0 ? signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK) : -1;
 }
 
 static bool
-serve(struct control *control, const struct config *config)
+serve(struct control *control, struct config *config, const char *path, struct bytes text,
+      const struct handover *found)
 {
-	const struct probe_defaults probes = {
-		.path = config->probes.path,
-		.interval_ns = config->probes.interval_ns,
-		.timeout_ns = config->probes.timeout_ns,
-		.rise = config->probes.rise,
-		.fall = config->probes.fall,
-	};
+	const struct probe_defaults probes = probe_defaults_of(config);
 	static struct admin admin;
 	int signals = block_signals();
 
@@ -409,11 +423,13 @@ serve(struct control *control, const struct config *config)
 		return false;
 	if (probe_init(&control->probe, &control->store, &control->publish, &probes) != ERR_OK)
 		return start_failed(control, "probes_not_made", ERR_STORE_FAILED);
+	reload_init(control, path, config, text, found);
 	if (!admin_init(&admin, control, config->admin.address.ip, config->admin.port,
 			config->admin.socket))
 		return false;
 	run(control, &admin, signals);
 	admin_fini(&admin);
+	reload_fini(&control->reload);
 	probe_fini(&control->probe);
 	publish_fini(&control->publish);
 	tabs_fini(&control->tabs);
@@ -431,16 +447,23 @@ main(int argc, char **argv)
 	static struct config config;
 	static struct control control;
 	struct options options = { 0 };
+	struct handover found;
+	struct bytes text;
 	int code = parse_options(argc, argv, &options);
 
 	if (code >= 0)
 		return code;
-	if (config_load(&config, options.config_path, &complaints) != ERR_OK)
+	if (handover_load(&config, options.config_path, HANDOVER_FOLDER, clock_now_ns(), &text, &found,
+			  &complaints) != ERR_OK)
 		return 1;
 	if (options.check_only) {
 		printf("%s: fine\n", options.config_path);
 		return 0;
 	}
+	log_set_level((enum log_level)config.log.level);
+	if (found.is_used)
+		LOG_WARN("config_file_not_used", LOG_TEXT("file", options.config_path),
+			 LOG_TEXT("reason", handover_reason(&found, clock_now_ns())));
 	control.instance = config.instance;
 	control.key_prefixes[SHM_SURFACE_ECOLINK] = config.surfaces.ecolink.key_prefix;
 	control.key_prefixes[SHM_SURFACE_INFER] = config.surfaces.infer.key_prefix;
@@ -449,5 +472,5 @@ main(int argc, char **argv)
 	control.started_at_ns = clock_now_ns();
 	umask(077);
 	curl_global_init(CURL_GLOBAL_DEFAULT);
-	return serve(&control, &config) ? 0 : 1;
+	return serve(&control, &config, options.config_path, text, &found) ? 0 : 1;
 }

@@ -39,6 +39,24 @@ probe_init(struct probe *p, struct store *store, struct publish *publish,
 	return ERR_OK;
 }
 
+struct probe_defaults
+probe_defaults_of(const struct config *config)
+{
+	return (struct probe_defaults){
+		.path = config->probes.path,
+		.interval_ns = config->probes.interval_ns,
+		.timeout_ns = config->probes.timeout_ns,
+		.rise = config->probes.rise,
+		.fall = config->probes.fall,
+	};
+}
+
+void
+probe_set_defaults(struct probe *p, const struct probe_defaults *defaults)
+{
+	p->defaults = *defaults;
+}
+
 static void
 land(struct probe *p, struct probe_flight *flight)
 {

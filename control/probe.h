@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "config/config.h"
 #include "publish.h"
 #include "store.h"
 
@@ -63,6 +64,11 @@ struct probe {
 /* defaults.path must outlive the probe. ERR_STORE_FAILED: no memory, or the store refused. */
 enum err probe_init(struct probe *p, struct store *store, struct publish *publish,
 		    const struct probe_defaults *defaults);
+/* The path stays where the configuration is. */
+struct probe_defaults probe_defaults_of(const struct config *config);
+
+/* Other ones from now on, for probes that begin. */
+void probe_set_defaults(struct probe *p, const struct probe_defaults *defaults);
 void probe_fini(struct probe *p);
 
 CURLM *probe_multi(struct probe *p);

@@ -355,7 +355,7 @@ pay_for_try(struct worker *w, struct exchange *x)
 static void
 note_overhead(const struct worker *w, struct exchange *x)
 {
-	if (w->config.clock != NULL)
+	if (w->config.surfaces[x->admission.surface].tells_overhead && w->config.clock != NULL)
 		overhead_note(&x->admission.overhead, w->now_ns, w->config.clock());
 }
 

@@ -189,9 +189,9 @@ open_sessions(struct fleet *fleet, uint32_t index, struct worker_config *worker)
 	struct lcore *l = &fleet->lcores[index];
 
 	settings_fill(fleet->config, worker);
-	for (uint32_t i = 0; i < SHM_SURFACE_COUNT; i++)
-		if (worker->surfaces[i].tells_overhead)
-			worker->clock = clock_ns;
+	/* The configuration's own texts change with it. */
+	CHECK(settings_keep(&fleet->texts, worker));
+	worker->clock = clock_ns;
 	fill_source(fleet->config, true, &worker->source_v4);
 	fill_source(fleet->config, false, &worker->source_v6);
 	worker->shm = fleet->shm;
@@ -393,6 +393,33 @@ fleet_tend(struct fleet *fleet, uint64_t now_ns)
 		for (uint32_t i = 0; i < fleet->count && !is_down; i++)
 			atomic_fetch_add(&fleet->lcores[i].links_up[p], 1);
 	}
+}
+
+bool
+fleet_reload(struct fleet *fleet, const struct config *config)
+{
+	struct lcore_settings *next =
+		fleet->newest == &fleet->settings[0] ? &fleet->settings[1] : &fleet->settings[0];
+
+	CHECK(fleet_has_reloaded(fleet));
+	memset(next, 0, sizeof(*next));
+	settings_fill(config, &next->worker);
+	if (!settings_keep(&fleet->texts, &next->worker))
+		return false;
+	next->may_sleep = config->idle == CONFIG_IDLE_SLEEP;
+	fleet->newest = next;
+	for (uint32_t i = 0; i < fleet->count; i++)
+		atomic_store_explicit(&fleet->lcores[i].settings, next, memory_order_release);
+	return true;
+}
+
+bool
+fleet_has_reloaded(const struct fleet *fleet)
+{
+	for (uint32_t i = 0; i < fleet->count; i++)
+		if (atomic_load_explicit(&fleet->lcores[i].settings_taken, memory_order_acquire) != fleet->newest)
+			return false;
+	return true;
 }
 
 void

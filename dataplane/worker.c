@@ -196,6 +196,19 @@ worker_free(struct worker *w)
 	free(w->memory);
 }
 
+void
+worker_adopt(struct worker *w, const struct worker_config *settings)
+{
+	w->config.times = settings->times;
+	w->config.limits = settings->limits;
+	w->config.routing = settings->routing;
+	memcpy(w->config.surfaces, settings->surfaces, sizeof(w->config.surfaces));
+	w->config.proxy_bytes_max = settings->proxy_bytes_max;
+	w->config.h2 = settings->h2;
+	if (w->h2 != NULL)
+		h2_shared_limit(w->h2, &settings->h2);
+}
+
 struct head_buffer *
 worker_head_get(struct worker *w)
 {

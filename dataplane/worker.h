@@ -101,7 +101,7 @@ struct worker_surface {
 
 struct worker_config {
 	uint16_t index;
-	uint64_t (*clock)(void); /* the loop's, read for overhead.h alone; NULL: no surface tells it */
+	uint64_t (*clock)(void); /* the loop's, read for overhead.h alone; NULL: no surface may tell it */
 	struct worker_counts counts;
 	struct worker_times times;
 	struct worker_limits limits;
@@ -238,6 +238,10 @@ uint64_t worker_parts(const struct worker_counts *counts, const struct shm_capac
 
 /* Drops every connection; frees what is held. */
 void worker_free(struct worker *w);
+
+/* Takes over times, limits, routing, surfaces and HTTP/2's limits, between two turns: what begins has the new
+ * ones, timers that run keep theirs, and what sizes memory stays. Texts must live as long as the worker. */
+void worker_adopt(struct worker *w, const struct worker_config *settings);
 
 /* Opens the listeners. */
 enum err worker_listen(struct worker *w);

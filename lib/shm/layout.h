@@ -90,8 +90,10 @@ struct shm_header {
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t control_beat_at_ns; /* CLOCK_MONOTONIC */
 	_Atomic uint64_t generation;     /* publishes that changed anything */
 	_Atomic uint64_t reconciled_at_ns; /* last full sync */
+	_Atomic uint64_t settings; /* sequence of the newest handover (config/handover.h) */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t dataplane_beat_at_ns;
 	_Atomic uint64_t dataplane_epoch; /* starts of the dataplane; names its spool files */
+	_Atomic uint64_t settings_taken; /* what all workers have of `settings` */
 };
 
 /* --- bodies of the entries; `live` is 0 for a free or deleted entry ------------------ */

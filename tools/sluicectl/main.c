@@ -12,6 +12,7 @@
 #include "client.h"
 #include "config/config.h"
 #include "money.h"
+#include "settings.h"
 #include "show.h"
 #include "words.h"
 
@@ -49,6 +50,11 @@ print_usage(FILE *to)
 	      "                  who changed what, from what to what; the newest first\n"
 	      "  sluicectl openapi           the admin API as an OpenAPI 3.1 document\n"
 	      "  sluicectl config check SLUICE.yaml | config reference\n"
+	      "  sluicectl config diff [BEFORE] AFTER     what differs, from what runs without BEFORE, and\n"
+	      "                  whether a reload takes it over; exit code 0: nothing, 1: something,\n"
+	      "                  2: cannot say\n"
+	      "  sluicectl reload [--confirm-within 60s]  both programs read sluice.yaml again; then\n"
+	      "  sluicectl reload --confirm | --undo      in time, or what was before comes back\n"
 	      "\n"
 	      "  sluicectl NOUN list [--account NAME]…   all, or those that match\n"
 	      "  sluicectl NOUN show NAME\n"
@@ -478,12 +484,39 @@ config_command(const struct command *c)
 		config_print_reference(&complaints);
 		return EXIT_FINE;
 	}
+	if (c->count == 4 && strcmp(c->words[1], "diff") == 0)
+		return settings_diff(c->words[2], c->words[3], c->json);
 	if (c->count != 3 || strcmp(c->words[1], "check") != 0)
-		return wrong_use("config check FILE, or config reference", "");
+		return wrong_use("config check FILE, config diff [BEFORE] AFTER, or config reference", "");
 	if (config_load(&config, c->words[2], &complaints) != ERR_OK)
 		return EXIT_FAILED;
 	printf("%s: fine\n", c->words[2]);
 	return EXIT_FINE;
+}
+
+/* "90s", "5m" or "1h" in milliseconds; 0: neither. */
+static unsigned long long
+parse_span_ms(const char *text)
+{
+	char *end = NULL;
+	unsigned long long value = strtoull(text, &end, 10);
+	unsigned long long unit = *end == 's' ? 1000 : *end == 'm' ? 60000 : *end == 'h' ? 3600000 : 0;
+
+	return unit > 0 && end[1] == '\0' && value <= 3600 ? value * unit : 0;
+}
+
+static int
+reload(struct command *c)
+{
+	unsigned long long within_ms = 0;
+
+	if (c->count == 2 && (strcmp(c->words[1], "--confirm") == 0 || strcmp(c->words[1], "--undo") == 0))
+		return settings_end_trial(&c->client, c->words[1] + 2, c->json);
+	if (c->count == 3 && strcmp(c->words[1], "--confirm-within") == 0)
+		within_ms = parse_span_ms(c->words[2]);
+	if (c->count != 1 && within_ms == 0)
+		return wrong_use("reload, reload --confirm-within 60s, reload --confirm, or reload --undo", "");
+	return settings_reload(&c->client, within_ms, c->json);
 }
 
 static int
@@ -496,6 +529,10 @@ run(struct command *c)
 		return run_noun(c, noun);
 	if (strcmp(first, "metrics") == 0)
 		return metrics(c);
+	if (strcmp(first, "reload") == 0)
+		return reload(c);
+	if (strcmp(first, "config") == 0)
+		return settings_diff_running(&c->client, c->words[2], c->json);
 	if (strcmp(first, "status") == 0 && c->count > 1)
 		return wrong_use("unexpected word", c->words[1]);
 	if (strcmp(first, "status") == 0)
@@ -532,7 +569,8 @@ main(int argc, char **argv)
 	}
 	if (c.help)
 		return run(&c);
-	if (strcmp(c.words[0], "config") == 0)
+	/* Of the configuration's commands one asks control. */
+	if (strcmp(c.words[0], "config") == 0 && (c.count != 3 || strcmp(c.words[1], "diff") != 0))
 		return config_command(&c);
 	if (c.token == NULL || c.token[0] == '\0')
 		return wrong_use("no token: give --token-file, or set", "SLUICE_ADMIN_TOKEN");

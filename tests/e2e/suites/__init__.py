@@ -2,7 +2,7 @@
 import importlib
 
 NAMES = ('backend', 'sdk', 'examples', 'transport', 'http2', 'h2attacks', 'errors', 'contract', 'bodies', 'streams',
-         'endpoints', 'hostile', 'attacks', 'limits', 'workers', 'failover', 'routing', 'crash', 'usage', 'faults',
+         'endpoints', 'hostile', 'attacks', 'limits', 'reload', 'workers', 'failover', 'routing', 'crash', 'usage', 'faults',
          'canary', 'leak', 'llama')
 
 

@@ -186,6 +186,7 @@ static const struct expected {
 	IS(probes.timeout_ns, 1 * SEC),
 	IS(probes.rise, 2),
 	IS(probes.fall, 3),
+	IS(log.level, CONFIG_LEVEL_INFO),
 };
 
 static uint64_t
@@ -587,7 +588,7 @@ the_reference_has_every_key_with_its_default(void **state)
 	memset(&heard, 0, sizeof(heard));
 	config_print_reference(&to);
 	assert_non_null(strstr(heard.text, "workers: (number 1 to 64, default 1, restart)\n"));
-	assert_non_null(strstr(heard.text, "    idle: (duration, default 75s, restart)\n"));
+	assert_non_null(strstr(heard.text, "    idle: (duration, default 75s, live)\n"));
 	assert_non_null(strstr(heard.text, "    device: (text, required, restart)\n"));
 	assert_non_null(strstr(heard.text, "        chain: (path, required, restart)\n"));
 }
