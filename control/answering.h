@@ -55,6 +55,7 @@ void call_revoke_key(struct answering *a);
 void call_status(struct answering *a);
 void call_audit(struct answering *a);
 void call_usage(struct answering *a);
+void call_reconcile(struct answering *a);
 void call_metrics(struct answering *a);
 void call_health(struct answering *a);
 void call_openapi(struct answering *a);

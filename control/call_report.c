@@ -3,6 +3,7 @@
 
 #include "answering.h"
 #include "audit.h"
+#include "clock.h"
 #include "openapi.h"
 #include "report.h"
 
@@ -64,6 +65,14 @@ call_audit(struct answering *a)
 	yyjson_mut_obj_add_bool(a->doc, a->root, "has_more", yyjson_mut_arr_size(rows) == filter.limit);
 	yyjson_mut_obj_add_val(a->doc, a->root, "data", rows);
 	a->status = 200;
+}
+
+void
+call_reconcile(struct answering *a)
+{
+	reconcile_ask(&a->control->reconcile, clock_now_ns());
+	a->root = report_reconcile(a->control, a->doc);
+	a->status = 202;
 }
 
 void

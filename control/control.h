@@ -5,6 +5,7 @@
 #include "ledger.h"
 #include "probe.h"
 #include "publish.h"
+#include "reconcile.h"
 #include "reload.h"
 #include "share.h"
 #include "store.h"
@@ -25,6 +26,7 @@ struct control {
 	struct publish publish;
 	struct ledger ledger;
 	struct tabs tabs;
+	struct reconcile reconcile;
 	struct probe probe;
 	struct reload reload;
 };

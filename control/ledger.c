@@ -411,6 +411,37 @@ ledger_is_drained(const struct ledger *l, uint64_t epoch, uint32_t worker)
 	return !l->is_crowded;
 }
 
+bool
+ledger_has_drained(const struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t sequence)
+{
+	for (uint32_t i = 0; i < l->segment_count; i++) {
+		const struct spool_header *header = l->segments[i].header;
+		uint64_t drained = atomic_load(&header->drained);
+		bool has_more = drained < atomic_load(&header->written);
+
+		if (header->epoch == epoch && header->worker == worker && has_more &&
+		    header->first_sequence + drained <= sequence)
+			return false;
+	}
+	return !l->is_crowded;
+}
+
+uint64_t
+ledger_last_sequence(const struct ledger *l, uint64_t epoch, uint32_t worker)
+{
+	uint64_t last = 0;
+
+	for (uint32_t i = 0; i < l->segment_count; i++) {
+		const struct spool_header *header = l->segments[i].header;
+		uint64_t written = atomic_load(&header->written);
+
+		if (header->epoch == epoch && header->worker == worker && written > 0 &&
+		    header->first_sequence + written - 1 > last)
+			last = header->first_sequence + written - 1;
+	}
+	return last;
+}
+
 enum err
 ledger_has(struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t sequence, bool *has)
 {

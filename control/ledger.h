@@ -84,6 +84,12 @@ enum err ledger_end(struct ledger *l, enum err verdict);
 /* Everything that is in segments of that worker is in the ledger. */
 bool ledger_is_drained(const struct ledger *l, uint64_t epoch, uint32_t worker);
 
+/* The same up to a sequence. */
+bool ledger_has_drained(const struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t sequence);
+
+/* The last record that a worker's segments have; 0: there are none. */
+uint64_t ledger_last_sequence(const struct ledger *l, uint64_t epoch, uint32_t worker);
+
 enum err ledger_has(struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t sequence, bool *has);
 
 /* Records that are written and not in the ledger yet. */

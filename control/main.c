@@ -162,6 +162,9 @@ open_store(struct control *control, const struct config *config)
 	if (verdict != ERR_OK)
 		return start_failed(control, "ledger_not_opened", verdict);
 	tabs_init(&control->tabs, &control->ledger);
+	verdict = reconcile_init(&control->reconcile, &control->tabs);
+	if (verdict != ERR_OK)
+		return start_failed(control, "ledger_not_opened", verdict);
 	return true;
 }
 
@@ -336,6 +339,12 @@ turn_ledger(struct control *control, uint64_t now_ns, uint64_t *scan_at_ns)
 			return;
 		}
 	}
+	for (more = true; more && clock_now_ns() - now_ns < BUSY_TURN_NS;) {
+		if (reconcile_step(&control->reconcile, now_ns, &more) != ERR_OK) {
+			complain_of_store(control, "reconcile_failed");
+			return;
+		}
+	}
 }
 
 static void
@@ -432,6 +441,7 @@ serve(struct control *control, struct config *config, const char *path, struct b
 	reload_fini(&control->reload);
 	probe_fini(&control->probe);
 	publish_fini(&control->publish);
+	reconcile_fini(&control->reconcile);
 	tabs_fini(&control->tabs);
 	ledger_fini(&control->ledger);
 	share_close(&control->share);

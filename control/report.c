@@ -172,6 +172,26 @@ describe_ledger(const struct ledger *ledger, const struct tabs *tabs, yyjson_mut
 }
 
 yyjson_mut_val *
+report_reconcile(struct control *control, yyjson_mut_doc *doc)
+{
+	const struct reconcile *reconcile = &control->reconcile;
+	struct reconcile_difference difference = reconcile_difference(reconcile);
+	yyjson_mut_val *object = yyjson_mut_obj(doc);
+
+	yyjson_mut_obj_add_bool(doc, object, "running", reconcile->is_running);
+	yyjson_mut_obj_add_uint(doc, object, "rounds", reconcile->rounds);
+	if (reconcile->ended_at_ns != 0)
+		yyjson_mut_obj_add_uint(doc, object, "ended_ms_ago",
+					(clock_now_ns() - reconcile->ended_at_ns) / NSEC_PER_MSEC);
+	yyjson_mut_obj_add_uint(doc, object, "checked", reconcile->checked);
+	yyjson_mut_obj_add_uint(doc, object, "failures", reconcile->failures);
+	yyjson_mut_obj_add_uint(doc, object, "difference_records", difference.records);
+	yyjson_mut_obj_add_uint(doc, object, "difference_cost_nano", difference.cost_nano);
+	yyjson_mut_obj_add_uint(doc, object, "difference_tokens", difference.tokens);
+	return object;
+}
+
+yyjson_mut_val *
 report_status(struct control *control, yyjson_mut_doc *doc)
 {
 	uint64_t now_ns = clock_now_ns();
@@ -190,6 +210,7 @@ report_status(struct control *control, yyjson_mut_doc *doc)
 	yyjson_mut_obj_add_val(doc, status, "tables", describe_tables(&control->publish, doc));
 	yyjson_mut_obj_add_val(doc, status, "pods", describe_pods(control, doc));
 	yyjson_mut_obj_add_val(doc, status, "ledger", describe_ledger(&control->ledger, &control->tabs, doc));
+	yyjson_mut_obj_add_val(doc, status, "reconcile", report_reconcile(control, doc));
 	return status;
 }
 
@@ -456,6 +477,7 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	const struct ledger *ledger = &control->ledger;
 	const struct probe *probe = &control->probe;
 	struct pod_counts pods = count_pods(publish, now_ns);
+	struct reconcile_difference difference = reconcile_difference(&control->reconcile);
 
 	one(out, "control_uptime_seconds", "gauge", "Since control started.",
 	    (now_ns - control->started_at_ns) / NSEC_PER_SEC);
@@ -490,6 +512,16 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	    "Lines of dead dataplanes' tabs with a wrong checksum.", control->tabs.damaged);
 	one(out, "ledger_unreadable_tabs", "gauge", "Files of the spool that are no tabs, or cannot be read.",
 	    control->tabs.unreadable);
+	one(out, "reconcile_rounds_total", "counter", "Times that counters, spool and ledger were compared.",
+	    control->reconcile.rounds);
+	one(out, "reconcile_failures_total", "counter", "Comparisons that an error ended.",
+	    control->reconcile.failures);
+	one(out, "reconcile_difference_records", "gauge",
+	    "Usage records by which counters, spool and ledger differ.", difference.records);
+	one(out, "reconcile_difference_nano_dollars", "gauge",
+	    "Cost by which the workers' counters and the ledger differ.", difference.cost_nano);
+	one(out, "reconcile_difference_tokens", "gauge",
+	    "Tokens by which the workers' counters and the ledger differ.", difference.tokens);
 	one(out, "ledger_foreign_files", "gauge", "Files of the spool that are no segments.",
 	    ledger->foreign);
 	one(out, "probe_good_total", "counter", "Health probes answered well.", probe->good);

@@ -106,7 +106,6 @@ meet(struct tabs *tabs, int folder, const char *name)
 	tab->is_met = true;
 	/* The segments were looked for before this: only the next look sees all that the dead one made. */
 	tab->is_settleable = tab->is_dead;
-	tab->is_done = tab->is_settleable && tab->next_line == tab->capacity;
 	tab->is_dead = tab->is_dead || flock(tab->file, LOCK_EX | LOCK_NB) == 0;
 }
 

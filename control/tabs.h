@@ -26,6 +26,29 @@ union tabs_page {
 	uint8_t octets[TAB_HEADER_BYTES];
 };
 
+/* How far the reconciliation (reconcile.h) is with a tab. */
+enum tabs_look_phase {
+	TABS_LOOK_NONE,  /* not looked at yet */
+	TABS_LOOK_BEGUN, /* its totals are to be read */
+	TABS_LOOK_SUMS,  /* the ledger's rows are being added up */
+	TABS_LOOK_DONE,
+};
+
+struct reconcile_difference {
+	uint64_t records;
+	uint64_t cost_nano;
+	uint64_t tokens;
+};
+
+struct tabs_look {
+	enum tabs_look_phase phase;
+	bool is_last;            /* it was dead and settled when its totals were read */
+	struct tab_totals goal;  /* what it has counted */
+	struct tab_totals found; /* in the ledger, up to found.sequence */
+	uint64_t rows;           /* the same: how many */
+	struct reconcile_difference difference;
+};
+
 struct tabs_tab {
 	char name[32];
 	int file;
@@ -37,6 +60,7 @@ struct tabs_tab {
 	bool is_dead;
 	bool is_settleable; /* a scan of the segments began behind its death */
 	bool is_done;       /* agrees with the ledger: may go */
+	struct tabs_look look;
 };
 
 struct tabs {

@@ -18,6 +18,7 @@
 
 #define PATH_BYTES 1024
 #define WORDS_MAX 64
+#define RECONCILE_TRIES_MAX 600 /* 100 ms each */
 
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_WRONG_USE = 2 };
 
@@ -45,6 +46,8 @@ print_usage(FILE *to)
 	      "  sluicectl usage [--by account|key|model|instance|region|pod|hour|request]\n"
 	      "                  [--since 24h|UNIX-TIME] [--until 1h|UNIX-TIME] [--account NAME]\n"
 	      "                  [--limit N]\n"
+	      "  sluicectl reconcile         compares the workers' counters, the spool and the whole ledger;\n"
+	      "                  exit code 1: they differ\n"
 	      "  sluicectl apply CATALOGUE.yaml\n"
 	      "  sluicectl audit [--noun NOUN] [--name NAME] [--subject ID] [--after ID] [--limit N]\n"
 	      "                  who changed what, from what to what; the newest first\n"
@@ -452,6 +455,53 @@ audit(struct command *c)
 	return finish(c, client_get(&c->client, "GET", path, NULL), show_audit);
 }
 
+static uint64_t
+number_of(yyjson_doc *answer, const char *path)
+{
+	return yyjson_get_uint(yyjson_ptr_get(yyjson_doc_get_root(answer), path));
+}
+
+/* Asks for a round, and waits until it is over: a ledger that has records to take takes them first. */
+static int
+reconcile(struct command *c)
+{
+	static const struct timespec pause = { .tv_nsec = 100000000 };
+	yyjson_doc *answer = client_get(&c->client, "POST", "reconcile", NULL);
+	uint64_t rounds, differences;
+	int tries = 0;
+
+	if (answer == NULL)
+		return EXIT_FAILED;
+	rounds = number_of(answer, "/rounds");
+	do {
+		yyjson_doc_free(answer);
+		nanosleep(&pause, NULL);
+		answer = client_get(&c->client, "GET", "status", NULL);
+		if (answer == NULL)
+			return EXIT_FAILED;
+	} while (number_of(answer, "/reconcile/rounds") == rounds && ++tries < RECONCILE_TRIES_MAX);
+	differences = number_of(answer, "/reconcile/difference_records") |
+		      number_of(answer, "/reconcile/difference_cost_nano") |
+		      number_of(answer, "/reconcile/difference_tokens");
+	if (number_of(answer, "/reconcile/rounds") == rounds) {
+		fputs("sluicectl: not over yet; sluicectl status tells when\n", stderr);
+		differences = 1;
+	} else if (c->json) {
+		char *text = yyjson_val_write(yyjson_ptr_get(yyjson_doc_get_root(answer), "/reconcile"),
+					      YYJSON_WRITE_PRETTY, NULL);
+
+		puts(text != NULL ? text : "");
+		free(text);
+	} else {
+		printf("compared; they differ by %llu records, %llu nano-dollars, %llu tokens\n",
+		       (unsigned long long)number_of(answer, "/reconcile/difference_records"),
+		       (unsigned long long)number_of(answer, "/reconcile/difference_cost_nano"),
+		       (unsigned long long)number_of(answer, "/reconcile/difference_tokens"));
+	}
+	yyjson_doc_free(answer);
+	return differences == 0 ? EXIT_FINE : EXIT_FAILED;
+}
+
 static int
 metrics(struct command *c)
 {
@@ -543,6 +593,8 @@ run(struct command *c)
 	}
 	if (strcmp(first, "usage") == 0)
 		return usage(c);
+	if (strcmp(first, "reconcile") == 0)
+		return c->count == 1 ? reconcile(c) : wrong_use("unexpected word", c->words[1]);
 	if (strcmp(first, "audit") == 0)
 		return audit(c);
 	if (strcmp(first, "apply") == 0 && c->count != 2)

@@ -224,9 +224,14 @@ show_status(yyjson_val *status)
 	printf("published   generation %llu, compared %llu ms ago, %llu rows refused\n",
 	       number(status, "/generation"), number(status, "/reconciled_ms_ago"),
 	       number(status, "/rows_refused"));
-	printf("ledger      %llu records, %llu pending, %llu missing, %llu damaged\n",
+	printf("ledger      %llu records, %llu pending, %llu missing, %llu damaged, %llu crashed\n",
 	       number(status, "/ledger/records"), number(status, "/ledger/pending"),
-	       number(status, "/ledger/gaps"), number(status, "/ledger/damaged"));
+	       number(status, "/ledger/gaps"), number(status, "/ledger/damaged"),
+	       number(status, "/ledger/crashed"));
+	printf("reconcile   %llu rounds; counters, spool and ledger differ by %llu records, %llu nano-dollars,"
+	       " %llu tokens\n",
+	       number(status, "/reconcile/rounds"), number(status, "/reconcile/difference_records"),
+	       number(status, "/reconcile/difference_cost_nano"), number(status, "/reconcile/difference_tokens"));
 	printf("tables     ");
 	yyjson_obj_foreach(yyjson_obj_get(status, "tables"), at, count, name, table)
 		printf(" %s %llu/%llu%s", yyjson_get_str(name), number(table, "/used"),

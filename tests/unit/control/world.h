@@ -70,6 +70,8 @@ world_make(void)
 	assert_int_equal(store_pepper(&w->control.store, w->control.pepper), ERR_OK);
 	assert_int_equal(ledger_init(&w->control.ledger, &w->control.store, "test", w->spool_path),
 			 ERR_OK);
+	tabs_init(&w->control.tabs, &w->control.ledger);
+	assert_int_equal(reconcile_init(&w->control.reconcile, &w->control.tabs), ERR_OK);
 	world_make_shm(w);
 	world_attach(w);
 	return w;
@@ -80,11 +82,15 @@ static inline void
 world_restart(struct world *w)
 {
 	publish_fini(&w->control.publish);
+	reconcile_fini(&w->control.reconcile);
+	tabs_fini(&w->control.tabs);
 	ledger_fini(&w->control.ledger);
 	store_close(&w->control.store);
 	assert_int_equal(store_open(&w->control.store, w->store_path), ERR_OK);
 	assert_int_equal(ledger_init(&w->control.ledger, &w->control.store, "test", w->spool_path),
 			 ERR_OK);
+	tabs_init(&w->control.tabs, &w->control.ledger);
+	assert_int_equal(reconcile_init(&w->control.reconcile, &w->control.tabs), ERR_OK);
 	world_attach(w);
 }
 
@@ -95,6 +101,8 @@ world_free(struct world *w)
 	char path[128];
 
 	publish_fini(&w->control.publish);
+	reconcile_fini(&w->control.reconcile);
+	tabs_fini(&w->control.tabs);
 	ledger_fini(&w->control.ledger);
 	store_close(&w->control.store);
 	free(w->control.share.shm.header);
