@@ -20,6 +20,8 @@ struct world {
 	char folder[64];
 	char store_path[80];
 	char spool_path[80];
+	char config_path[96];
+	struct config config;
 	uint64_t now_ns;
 };
 
@@ -50,6 +52,34 @@ world_attach(struct world *w)
 	assert_int_equal(publish_all(&w->control.publish, w->now_ns), ERR_OK);
 }
 
+static inline void
+world_complain(void *owner, const char *text)
+{
+	(void)owner;
+	fail_msg("%s", text);
+}
+
+/* What runs is what a file in the folder says. */
+static inline void
+world_configure(struct world *w)
+{
+	static const char text[] = "ports: [{device: net_tap0, addresses: [192.0.2.1/24]}]\n"
+				   "listeners: [{certificates: [{chain: c.pem, key: k.pem}]}]\n";
+	static const struct config_complaints complaints = { .line = world_complain };
+	FILE *file;
+
+	snprintf(w->config_path, sizeof(w->config_path), "%s/sluice.yaml", w->folder);
+	file = fopen(w->config_path, "w");
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+	assert_int_equal(config_load(&w->config, w->config_path, &complaints), ERR_OK);
+	w->control.reload.path = w->config_path;
+	w->control.reload.folder = w->folder;
+	w->control.reload.running = &w->config;
+	assert_int_equal(config_read(w->config_path, &w->control.reload.now.text, &complaints), ERR_OK);
+}
+
 static inline struct world *
 world_make(void)
 {
@@ -74,6 +104,7 @@ world_make(void)
 	assert_int_equal(reconcile_init(&w->control.reconcile, &w->control.tabs), ERR_OK);
 	world_make_shm(w);
 	world_attach(w);
+	world_configure(w);
 	return w;
 }
 
@@ -110,6 +141,10 @@ world_free(struct world *w)
 		snprintf(path, sizeof(path), "%s%s", w->store_path, ends[i]);
 		unlink(path);
 	}
+	reload_fini(&w->control.reload);
+	unlink(w->config_path);
+	snprintf(path, sizeof(path), "%s/test.settings", w->folder);
+	unlink(path);
 	rmdir(w->spool_path);
 	rmdir(w->folder);
 	free(w);
