@@ -69,6 +69,17 @@ static const struct field key_told[] = {
 	{ .name = "key", .kind = FIELD_TEXT, .max = 200, .help = "its text, this once" },
 	{ 0 },
 };
+static const struct field rotate_members[] = {
+	{ .name = "grace_s", .kind = FIELD_NUMBER, .max = 90 * 86400,
+	  .help = "how long the old text is still taken; 0: not at all" },
+	{ 0 },
+};
+static const struct field rotate_told[] = {
+	{ .name = "key", .kind = FIELD_TEXT, .max = 200, .help = "its text, this once" },
+	{ .name = "old_id", .kind = FIELD_NUMBER, .flags = FIELD_NULLABLE, .max = INT64_MAX,
+	  .help = "of the key with the old text, which expires; null: it has ended, and the id is the same" },
+	{ 0 },
+};
 static const struct field deleted_told[] = { { .name = "deleted", .kind = FIELD_FLAG }, { 0 } };
 static const struct field health_told[] = { { .name = "status", .kind = FIELD_TEXT, .max = 8 }, { 0 } };
 
@@ -110,9 +121,9 @@ static const struct api_route routes[] = {
 	  "Adds to the balance", call_top_up, .noun = NOUN_ACCOUNT, .members = top_up_members,
 	  .tells = API_NOUN, .told = top_up_told },
 	{ "POST", API_ROOT "keys/" REFERENCE "/rotate", "rotate_key", API_ADMIN,
-	  "A new text; the old one ends at once", call_rotate_key, .noun = NOUN_KEY, .verb = "rotate",
-	  .tells = API_NOUN,
-	  .told = key_told },
+	  "A new text; the old one ends at once, or with grace_s: stays, and the new one is a new key",
+	  call_rotate_key, .noun = NOUN_KEY, .verb = "rotate", .members = rotate_members, .tells = API_NOUN,
+	  .told = rotate_told },
 	{ "POST", API_ROOT "keys/" REFERENCE "/revoke", "revoke_key", API_ADMIN,
 	  "Ends the key", call_revoke_key, .noun = NOUN_KEY, .verb = "revoke", .tells = API_NOUN },
 	{ "GET", API_ROOT NOUNS, "list", API_READ, "All, or those that match; in the order of their ids",

@@ -5,16 +5,18 @@
 
 #include "answering.h"
 #include "clock.h"
+#include "keys.h"
 #include "shm/key.h"
 #include "tls/keyhash.h"
 
-#define SHOWN_DIGITS 4 /* of a key, after its prefix: enough to recognise, too few to guess from */
+#define SHOWN_DIGITS 4 /* of a key's end: of its checksum, which tells nothing about the rest */
+#define SHOWN_GAP "..."
 #define KEY_IMPORT_BYTES_MIN 20
 #define KEY_IMPORT_BYTES_MAX 200
 
 struct new_key {
 	char text[KEY_IMPORT_BYTES_MAX + 1];
-	char shown[KEY_PREFIX_BYTES_MAX + SHOWN_DIGITS + 1];
+	char shown[KEY_PREFIX_BYTES_MAX + sizeof(SHOWN_GAP) + SHOWN_DIGITS];
 	uint8_t hash[KEYHASH_BYTES];
 };
 
@@ -31,8 +33,8 @@ prefix_of(const struct control *control, const char *surface)
 static void
 finish_key(const struct control *control, const char *prefix, struct new_key *key)
 {
-	snprintf(key->shown, sizeof(key->shown), "%.*s", (int)(strlen(prefix) + SHOWN_DIGITS),
-		 key->text);
+	snprintf(key->shown, sizeof(key->shown), "%.*s" SHOWN_GAP "%s", KEY_PREFIX_BYTES_MAX, prefix,
+		 key->text + strlen(key->text) - SHOWN_DIGITS);
 	keyhash_make(control->pepper, bytes_from_text(key->text), key->hash);
 }
 
@@ -63,6 +65,11 @@ import_key(struct answering *a, const char *prefix, yyjson_val *given, struct ne
 	    strncmp(text, prefix, strlen(prefix)) != 0 ||
 	    strspn(text, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_") != len) {
 		answering_refuse(a, 400, "invalid", "key does not have the form of this surface's keys");
+		return false;
+	}
+	if (key_form(bytes_make(text, len), bytes_from_text(prefix)) == KEY_MISTYPED) {
+		answering_refuse(a, 400, "invalid", "key has the form of keys made here, but a wrong checksum: "
+						    "it is mistyped, and no request would be let in with it");
 		return false;
 	}
 	memcpy(key->text, text, len + 1);
@@ -127,21 +134,6 @@ call_create_key(struct answering *a)
 	explicit_bzero(&key, sizeof(key));
 }
 
-/* The surface of a key, as its object shows it. False: the call is refused. */
-static bool
-surface_of(struct answering *a, int64_t id, const char **surface)
-{
-	yyjson_mut_val *object;
-	enum err verdict = noun_get(&a->control->store, NOUN_KEY, id, a->doc, &object);
-
-	if (verdict != ERR_OK) {
-		answering_refuse_verdict(a, verdict);
-		return false;
-	}
-	*surface = yyjson_mut_get_str(yyjson_mut_obj_get(object, "surface"));
-	return true;
-}
-
 /* Writes the given columns of a key. */
 static bool
 change_key(struct answering *a, int64_t id, const char *json, const struct noun_value *extra,
@@ -161,18 +153,65 @@ change_key(struct answering *a, int64_t id, const char *json, const struct noun_
 	return true;
 }
 
+/* A revoked key stays so: who should be let in again gets a new one. False: the call is refused. */
+static bool
+is_live(struct answering *a, int64_t id, const char **surface)
+{
+	yyjson_mut_val *object;
+	enum err verdict = noun_get(&a->control->store, NOUN_KEY, id, a->doc, &object);
+
+	if (verdict != ERR_OK) {
+		answering_refuse_verdict(a, verdict);
+		return false;
+	}
+	if (yyjson_mut_get_bool(yyjson_mut_obj_get(object, "revoked"))) {
+		answering_refuse(a, 409, "conflict", "the key is revoked; make a new one");
+		return false;
+	}
+	*surface = yyjson_mut_get_str(yyjson_mut_obj_get(object, "surface"));
+	return true;
+}
+
+/* The old key stays as it is until it expires, so that no request is refused in between; the new text is a new
+ * key's. */
+static bool
+rotate_with_grace(struct answering *a, const struct new_key *key, int64_t grace_s, int64_t *id)
+{
+	struct store *store = &a->control->store;
+	enum err verdict = keys_succeed(store, *id, bytes_make(key->hash, sizeof(key->hash)),
+					bytes_from_text(key->shown),
+					(int64_t)(clock_unix_ns() / NSEC_PER_SEC) + grace_s, id);
+
+	if (verdict != ERR_OK)
+		answering_refuse_verdict(a, verdict);
+	else
+		control_publish(a->control);
+	return verdict == ERR_OK;
+}
+
 void
 call_rotate_key(struct answering *a)
 {
+	int64_t grace_s = yyjson_get_sint(answering_member(a, "grace_s"));
 	struct new_key key;
 	const char *surface;
-	int64_t id;
+	int64_t id, old_id;
+	bool done;
 
-	if (!answering_resolve(a, &id) || !surface_of(a, id, &surface) ||
+	if (!answering_resolve(a, &id) || !is_live(a, id, &surface) ||
 	    !make_key(a, prefix_of(a->control, surface), &key))
 		return;
-	if (change_key(a, id, "{}", (const struct noun_value[])KEY_COLUMNS(&key), 2))
+	old_id = id;
+	if (grace_s > 0)
+		done = rotate_with_grace(a, &key, grace_s, &id);
+	else
+		done = change_key(a, id, "{}", (const struct noun_value[])KEY_COLUMNS(&key), 2);
+	if (done)
 		show_key(a, id, &key, 200);
+	if (done && a->status == 200 && grace_s > 0)
+		yyjson_mut_obj_add_sint(a->doc, a->root, "old_id", old_id);
+	else if (done && a->status == 200)
+		yyjson_mut_obj_add_null(a->doc, a->root, "old_id");
 	explicit_bzero(&key, sizeof(key));
 }
 

@@ -21,11 +21,13 @@
 #include "clock.h"
 #include "config/config.h"
 #include "control.h"
+#include "keys.h"
 #include "config/log.h"
 #include "shm/balance.h"
 
 #define SHM_FOLDER "/dev/shm"
 #define TURN_MS 20
+#define EXPIRE_NS (500 * NSEC_PER_MSEC)
 #define SCAN_NS (200 * NSEC_PER_MSEC) /* of the spool folder */
 #define BUSY_TURN_NS (30 * NSEC_PER_MSEC) /* of one turn's share for the ledger */
 #define RECONCILE_TURN_NS (10 * NSEC_PER_MSEC) /* and for the reconciliation */
@@ -383,12 +385,27 @@ hear_signal(struct control *control, int signals)
 	return true;
 }
 
+/* Keys whose time has come end within EXPIRE_NS of it. */
+static void
+turn_keys(struct control *control, uint64_t now_ns, uint64_t *expire_at_ns)
+{
+	bool any = false;
+
+	if (now_ns < *expire_at_ns)
+		return;
+	*expire_at_ns = now_ns + EXPIRE_NS;
+	if (keys_expire(&control->store, (int64_t)(clock_unix_ns() / NSEC_PER_SEC), &any) != ERR_OK)
+		complain_of_store(control, "keys_not_expired");
+	if (any)
+		control_publish(control);
+}
+
 static void
 run(struct control *control, struct admin *admin, int signals)
 {
 	struct curl_waitfd files[] = { { .fd = admin_file(admin), .events = CURL_WAIT_POLLIN },
 				       { .fd = signals, .events = CURL_WAIT_POLLIN } };
-	uint64_t scan_at_ns = 0;
+	uint64_t scan_at_ns = 0, expire_at_ns = 0;
 
 	while ((files[1].revents & CURL_WAIT_POLLIN) == 0 || hear_signal(control, signals)) {
 		uint64_t now_ns;
@@ -398,6 +415,7 @@ run(struct control *control, struct admin *admin, int signals)
 		atomic_store(&control->share.shm.header->control_beat_at_ns, now_ns);
 		reload_turn(control, now_ns);
 		admin_turn(admin);
+		turn_keys(control, now_ns, &expire_at_ns);
 		turn_publish(control, now_ns);
 		turn_ledger(control, now_ns, &scan_at_ns);
 		probe_turn(&control->probe, now_ns);

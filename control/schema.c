@@ -235,6 +235,12 @@ static const char version_7[] =
 
 static const char version_8[] = "ALTER TABLE ledger ADD COLUMN connect_us INTEGER NOT NULL DEFAULT 0;";
 
+/* When control revokes a key by itself; null: never. */
+static const char version_9[] =
+	"ALTER TABLE keys ADD COLUMN expires_at INTEGER;"
+	"CREATE INDEX keys_by_expiry ON keys(expires_at) WHERE expires_at IS NOT NULL AND revoked = 0;";
+
 const char *const schema_migrations[SCHEMA_VERSION] = {
 	version_1, version_2, version_3, version_4, version_5, version_6, version_7, version_8,
+	version_9,
 };

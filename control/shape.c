@@ -11,6 +11,7 @@
 
 #define NANO_MAX INT64_C(1000000000000000) /* a million dollars per unit of a price */
 #define MODEL_NAME_BYTES_MAX 190
+#define TIME_MAX_S INT64_C(9000000000)
 #define FIELDS_MAX 32 /* of one object */
 
 /* --- what texts may be ------------------------------------------------------------------- */
@@ -270,6 +271,8 @@ static const struct field key_fields[] = {
 	{ .name = "plan", .column = "plan_id", .kind = FIELD_REFERENCE, .flags = FIELD_REQUIRED,
 	  .target = NOUN_PLAN, .help = "its limits" },
 	{ .name = "revoked", .column = "revoked", .kind = FIELD_FLAG, .help = "no request is let in with it" },
+	{ .name = "expires_at", .column = "expires_at", .kind = FIELD_NUMBER, .flags = FIELD_NULLABLE,
+	  .max = TIME_MAX_S, .help = "Unix time when it is revoked; null: never" },
 	CREATED_AT,
 	{ 0 },
 };

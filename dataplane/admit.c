@@ -9,6 +9,7 @@
 #include "dataplane/settle.h"
 #include "dataplane/worker.h"
 #include "http/urlpath.h"
+#include "shm/key.h"
 #include "tls/keyhash.h"
 
 #define KEY_BYTES_MAX 128
@@ -132,6 +133,10 @@ check_key(struct worker *w, const struct h1_head *head, struct admission *a, str
 	if (text.len == 0 || text.len > KEY_BYTES_MAX ||
 	    !bytes_starts_with(text, bytes_from_text(w->config.surfaces[a->surface].key_prefix)))
 		return refuse(refusal, REFUSAL_INVALID_API_KEY);
+	if (key_form(text, bytes_from_text(w->config.surfaces[a->surface].key_prefix)) == KEY_MISTYPED) {
+		worker_count(w, COUNTER_REFUSED_KEY_MISTYPED);
+		return refuse(refusal, REFUSAL_INVALID_API_KEY);
+	}
 	keyhash_make(w->shm.header->pepper, text, hash);
 	if (shm_find_key(&w->shm, hash, &key, &a->key_entry) != ERR_OK || key.revoked ||
 	    key.surface != a->surface ||

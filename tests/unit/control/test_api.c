@@ -1,5 +1,6 @@
 /* The admin API, without HTTP: what it makes, what it shows, what it refuses. */
 #include "api.h"
+#include "keys.h"
 #include "shm/balance.h"
 #include "shm/key.h"
 #include "tls/keyhash.h"
@@ -90,7 +91,9 @@ a_key_is_shown_once_and_works_at_once(void **state)
 	snprintf(text, sizeof(text), "%s", text_at("/key"));
 	assert_true(key_is_well_formed(bytes_from_text(text), BYTES_LITERAL("sk-infer-")));
 	assert_true(is_known(w, text));
-	assert_int_equal(strlen(text_at("/prefix")), strlen("sk-infer-") + 4);
+	assert_int_equal(strlen(text_at("/prefix")), strlen("sk-infer-...") + 4);
+	assert_memory_equal(text_at("/prefix"), "sk-infer-...", strlen("sk-infer-..."));
+	assert_string_equal(text_at("/prefix") + strlen("sk-infer-..."), text + strlen(text) - 4);
 	assert_int_equal(call(w, "GET", "/admin/v1/keys/1", ""), 200);
 	assert_null(text_at("/key"));
 	assert_int_equal(call(w, "GET", "/admin/v1/keys?account=demo", ""), 200);
@@ -135,6 +138,65 @@ rotating_ends_the_old_text_and_revoking_ends_the_key(void **state)
 	assert_int_equal(call(w, "POST", "/admin/v1/keys/1/revoke", "{}"), 200);
 	assert_false(is_known(w, new));
 	assert_int_equal(call(w, "POST", "/admin/v1/keys/9/revoke", "{}"), 404);
+	end_world(w);
+}
+
+static void
+a_rotated_key_stays_for_its_grace(void **state)
+{
+	struct world *w = make_world();
+	char old[KEY_TEXT_BYTES_MAX + 1], new[KEY_TEXT_BYTES_MAX + 1];
+	int64_t expires_at;
+	bool any;
+
+	(void)state;
+	call(w, "POST", "/admin/v1/keys",
+	     "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"ecolink\",\"name\":\"web\"}");
+	snprintf(old, sizeof(old), "%s", text_at("/key"));
+	assert_int_equal(call(w, "POST", "/admin/v1/keys/1/rotate", "{\"grace_s\":3600}"), 200);
+	snprintf(new, sizeof(new), "%s", text_at("/key"));
+	assert_int_equal(number_at("/id"), 2);
+	assert_int_equal(number_at("/old_id"), 1);
+	assert_string_equal(text_at("/name"), "web");
+	assert_true(is_known(w, old));
+	assert_true(is_known(w, new));
+	call(w, "GET", "/admin/v1/keys/1", "");
+	expires_at = number_at("/expires_at");
+	assert_true(expires_at > 1700000000);
+	assert_int_equal(keys_expire(&w->control.store, expires_at - 1, &any), ERR_OK);
+	assert_false(any);
+	assert_int_equal(keys_expire(&w->control.store, expires_at, &any), ERR_OK);
+	assert_true(any);
+	control_publish(&w->control);
+	assert_false(is_known(w, old));
+	assert_true(is_known(w, new));
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit WHERE verb = 'rotate' AND subject = 1"), 1);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit WHERE verb = 'expire' AND who = 'control'"
+					 " AND changed = '{\"revoked\":[false,true]}'"), 1);
+	assert_int_equal(call(w, "POST", "/admin/v1/keys/1/rotate", "{}"), 409); /* it has ended */
+	assert_int_equal(call(w, "POST", "/admin/v1/keys/2/rotate", "{\"grace_s\":7776001}"), 400);
+	assert_int_equal(call(w, "PUT", "/admin/v1/keys/2", "{\"expires_at\":5}"), 200);
+	assert_int_equal(keys_expire(&w->control.store, 5, &any), ERR_OK);
+	control_publish(&w->control);
+	assert_false(is_known(w, new));
+	end_world(w);
+}
+
+static void
+a_mistyped_key_is_not_brought_along(void **state)
+{
+	struct world *w = make_world();
+	char text[KEY_TEXT_BYTES_MAX + 1], body[256];
+
+	(void)state;
+	call(w, "POST", "/admin/v1/keys",
+	     "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"ecolink\"}");
+	snprintf(text, sizeof(text), "%s", text_at("/key"));
+	text[10] = text[10] == 'a' ? 'b' : 'a';
+	snprintf(body, sizeof(body),
+		 "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"ecolink\",\"key\":\"%s\"}", text);
+	assert_int_equal(call(w, "POST", "/admin/v1/keys", body), 400);
+	assert_non_null(strstr(text_at("/error/message"), "checksum"));
 	end_world(w);
 }
 
@@ -382,6 +444,8 @@ main(void)
 		cmocka_unit_test(a_key_is_shown_once_and_works_at_once),
 		cmocka_unit_test(a_key_has_the_form_of_its_surface),
 		cmocka_unit_test(rotating_ends_the_old_text_and_revoking_ends_the_key),
+		cmocka_unit_test(a_rotated_key_stays_for_its_grace),
+		cmocka_unit_test(a_mistyped_key_is_not_brought_along),
 		cmocka_unit_test(an_existing_key_can_be_brought_along_once),
 		cmocka_unit_test(top_ups_add_to_the_balance),
 		cmocka_unit_test(putting_is_idempotent_and_keeps_what_it_does_not_mention),
