@@ -154,8 +154,8 @@ time_lookups(const struct shm *shm, uint8_t (*hashes)[32], uint64_t count, bool 
 	return (double)(cpu_ns() - began_ns) / (double)count;
 }
 
-/* Mean of one read of a word drawn from the keys' entries, each waiting for the one before: what a lookup cannot be
- * faster than, as often as it misses the caches. */
+/* Mean of one read of a word drawn from the keys' entries, each waiting for the one before: what a lookup cannot
+ * be faster than, as often as it misses the caches. */
 static double
 time_reads(const struct shm *shm, uint64_t count, uint64_t seed)
 {
