@@ -487,7 +487,8 @@ publish_has_room(const struct publish *p, enum noun noun, uint64_t now_ns, char 
 		return true;
 	snprintf(why, PUBLISH_WHY_BYTES,
 		 "the table of %s is full: %u of %u entries are in use, %u rest for %llu minutes after they"
-		 " were deleted; raise capacity.%s in sluice.yaml, which takes effect when the shared file is made anew",
+		 " were deleted; raise capacity.%s in sluice.yaml, which takes effect when the shared file is"
+		 " made anew",
 		 name, entries->count, entries->capacity, entries->resting_count,
 		 (unsigned long long)(ENTRIES_REST_NS / (60 * NSEC_PER_SEC)), name);
 	return false;

@@ -309,7 +309,8 @@ fill(struct store *store)
 	}
 	for (int i = 1; i <= PRICES; i++) {
 		snprintf(sql, sizeof(sql),
-			 "INSERT INTO prices(id, name, input_nano_per_mtoken, output_nano_per_mtoken) VALUES (%d, 'c%d', 1, 1)", i, i);
+			 "INSERT INTO prices(id, name, input_nano_per_mtoken, output_nano_per_mtoken)"
+			 " VALUES (%d, 'c%d', 1, 1)", i, i);
 		assert_int_equal(store_run_script(store, sql), ERR_OK);
 	}
 	for (int i = 1; i <= MODELS; i++) {
@@ -375,7 +376,7 @@ a_killed_writer_disturbs_no_reader_and_the_next_one_goes_on(void **state)
 	assert_int_equal(publish_init(&publish, &store, shm, clock_ns()), ERR_OK);
 	assert_int_equal(publish_all(&publish, clock_ns()), ERR_OK);
 	compare_with_store(&publish, &store);
-	print_message("%llu lives, %llu changes published, %llu lookups, the longest %llu us (of nothing: %llu us)\n",
+	print_message("%llu lives, %llu changes published, %llu lookups, the longest %llu us (nothing: %llu us)\n",
 		      (unsigned long long)kills(), (unsigned long long)shm.header->generation,
 		      (unsigned long long)lookups, (unsigned long long)(longest_ns / NSEC_PER_USEC),
 		      (unsigned long long)(idle_ns / NSEC_PER_USEC));
