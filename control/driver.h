@@ -13,6 +13,7 @@ struct statement {
 };
 
 struct store_driver {
+	bool is_shared; /* by several routers */
 	enum err (*open)(struct store *store, const char *where);
 	void (*close)(struct store *store);
 	enum err (*begin)(struct store *store);
@@ -21,6 +22,7 @@ struct store_driver {
 	enum err (*run_script)(struct store *store, const char *sql);
 	enum err (*failed)(struct store *store);
 	bool (*changed_elsewhere)(struct store *store);
+	int (*file)(struct store *store);
 
 	struct statement *(*prepare)(struct store *store, const char *sql);
 	void (*finalize)(struct statement *statement);
@@ -39,4 +41,4 @@ struct store_driver {
 	struct bytes (*column_blob)(struct statement *statement, int at);
 };
 
-extern const struct store_driver store_sqlite;
+extern const struct store_driver store_sqlite, store_postgres;

@@ -118,7 +118,7 @@ count_gap(struct ledger *l, const struct spool_header *header)
 		    l->segments[i].header->worker == header->worker &&
 		    l->segments[i].header->segment + 1 == header->segment)
 			return; /* its predecessor is here and says how far it goes */
-	statement = store_prepare(l->store, "SELECT ifnull(max(sequence), 0) FROM ledger WHERE node = ?1"
+	statement = store_prepare(l->store, "SELECT coalesce(max(sequence), 0) FROM ledger WHERE node = ?1"
 					    " AND epoch = ?2 AND worker = ?3 AND sequence < ?4");
 	if (statement == NULL)
 		return;
@@ -481,7 +481,7 @@ enum err
 ledger_last_epoch(struct ledger *l, uint64_t *epoch)
 {
 	struct statement *statement =
-		store_prepare(l->store, "SELECT ifnull(max(epoch), 0) FROM ledger WHERE node = ?1");
+		store_prepare(l->store, "SELECT coalesce(max(epoch), 0) FROM ledger WHERE node = ?1");
 	enum err verdict = ERR_OK;
 
 	if (statement == NULL)

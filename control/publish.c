@@ -42,7 +42,7 @@ static const enum shm_section tables[NOUN_COUNT] = {
 /* Columns TARGET_ROUTING and on of what can be asked for; TARGET_PRICE and TARGET_DEPLOYMENTS stand before. Behind
  * them stands what only an instance has. */
 #define ROUTING                                                                                    \
-	" policy, resend, ifnull(retry_percent, 65535), connect_ms, response_head_ms, first_event_ms," \
+	" policy, resend, coalesce(retry_percent, 65535), connect_ms, response_head_ms, first_event_ms," \
 	" between_events_ms, request_ms, hold_tokens"
 enum {
 	TARGET_PRICE = 2,
@@ -63,18 +63,19 @@ static const char *const queries[NOUN_COUNT] = {
 	[NOUN_REGION] = "SELECT id, name FROM regions",
 	[NOUN_POD] = "SELECT id, address, port, host, credential, state, running_usage FROM pods",
 	[NOUN_DEPLOYMENT] =
-		"SELECT id, region_id, served_name, base_path, (SELECT group_concat(pod_id) FROM"
+		"SELECT id, region_id, served_name, base_path,"
+		" (SELECT group_concat(CAST(pod_id AS TEXT), ',') FROM"
 		" (SELECT pod_id FROM deployment_pods WHERE deployment_id = deployments.id"
-		" ORDER BY position, pod_id)) FROM deployments",
+		" ORDER BY position, pod_id) AS p) FROM deployments",
 	[NOUN_MODEL] =
-		"SELECT id, name, ifnull(price_id, 0), (SELECT group_concat(d) FROM"
-		" (SELECT id AS d FROM deployments WHERE model_id = models.id ORDER BY position, id)),"
+		"SELECT id, name, coalesce(price_id, 0), (SELECT group_concat(CAST(d AS TEXT), ',') FROM"
+		" (SELECT id AS d FROM deployments WHERE model_id = models.id ORDER BY position, id) AS l),"
 		ROUTING " FROM models",
 	[NOUN_ALIAS] = "SELECT id, name, model_id FROM aliases",
 	[NOUN_INSTANCE] =
-		"SELECT id, name, ifnull(price_id, 0), (SELECT group_concat(d) FROM"
+		"SELECT id, name, coalesce(price_id, 0), (SELECT group_concat(CAST(d AS TEXT), ',') FROM"
 		" (SELECT id AS d FROM deployments WHERE instance_id = instances.id"
-		" ORDER BY position, id))," ROUTING ", account_id, state FROM instances",
+		" ORDER BY position, id) AS l)," ROUTING ", account_id, state FROM instances",
 	[NOUN_KEY] = "SELECT id, hash, account_id, plan_id, revoked, surface FROM keys",
 };
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/units.h"
 #include "clock.h"
@@ -228,12 +229,11 @@ static const struct {
 	{ "instance", "instance_id", "(SELECT name FROM instances WHERE id = instance_id)" },
 	{ "region", "region", "region" },
 	{ "pod", "pod_id", "(SELECT name FROM pods WHERE id = pod_id)" },
-	{ "hour", "finished_at_ns / 3600000000000 * 3600",
-	  "strftime('%Y-%m-%dT%H:00Z', finished_at_ns / 1000000000, 'unixepoch')" },
+	{ "hour", "finished_at_ns / 3600000000000 * 3600", "NULL" }, /* name_hour() */
 };
 
 static const char single_sql[] =
-	"SELECT lower(hex(request_id)) AS request_id, epoch, worker, sequence, key_id, account_id,"
+	"SELECT request_id, epoch, worker, sequence, key_id, account_id,"
 	" model_id, instance_id, pod_id, region, price_id, price_version, status, outcome, source,"
 	" stream, suspect, prompt_tokens, completion_tokens, cost_nano, finished_at_ns, queue_us,"
 	" connect_us, first_byte_us, total_us, request_bytes, response_bytes, unit, units FROM ledger"
@@ -252,13 +252,15 @@ prepare_usage(struct store *store, const char *by)
 			continue;
 		snprintf(sql, sizeof(sql),
 			 "SELECT %s AS \"%s\", %s AS name, count(*) AS requests,"
-			 " sum(status >= 400) AS failed, sum(prompt_tokens) AS prompt_tokens,"
-			 " sum(completion_tokens) AS completion_tokens,"
-			 " sum(CASE unit WHEN %d THEN units ELSE 0 END) AS images,"
-			 " sum(CASE unit WHEN %d THEN units ELSE 0 END) AS milliseconds,"
-			 " sum(CASE unit WHEN %d THEN units ELSE 0 END) AS characters,"
-			 " sum(CASE unit WHEN %d THEN units ELSE 0 END) AS bytes, sum(cost_nano) AS cost_nano,"
-			 " sum(source = 2) AS estimated,"
+			 " sum(CASE WHEN status >= 400 THEN 1 ELSE 0 END) AS failed,"
+			 " CAST(sum(prompt_tokens) AS BIGINT) AS prompt_tokens,"
+			 " CAST(sum(completion_tokens) AS BIGINT) AS completion_tokens,"
+			 " CAST(sum(CASE unit WHEN %d THEN units ELSE 0 END) AS BIGINT) AS images,"
+			 " CAST(sum(CASE unit WHEN %d THEN units ELSE 0 END) AS BIGINT) AS milliseconds,"
+			 " CAST(sum(CASE unit WHEN %d THEN units ELSE 0 END) AS BIGINT) AS characters,"
+			 " CAST(sum(CASE unit WHEN %d THEN units ELSE 0 END) AS BIGINT) AS bytes,"
+			 " CAST(sum(cost_nano) AS BIGINT) AS cost_nano,"
+			 " sum(CASE WHEN source = 2 THEN 1 ELSE 0 END) AS estimated,"
 			 " sum(CASE WHEN outcome = %d THEN 1 ELSE 0 END) AS crashed,"
 			 " sum(CASE WHEN outcome = %d THEN 1 ELSE 0 END) AS refused FROM ledger"
 			 " WHERE finished_at_ns >= ?1 AND finished_at_ns < ?2"
@@ -270,6 +272,29 @@ prepare_usage(struct store *store, const char *by)
 	store_refuse(store, ERR_STORE_INVALID, "usage by \"%.32s\" is not known; there are account, key, model, "
 		     "instance, region, pod, hour and request", by);
 	return NULL;
+}
+
+static yyjson_mut_val *
+emit_hex(yyjson_mut_doc *doc, struct bytes blob)
+{
+	char text[65] = "";
+
+	for (size_t i = 0; i < blob.len && 2 * i + 2 < sizeof(text); i++)
+		snprintf(text + 2 * i, 3, "%02x", blob.ptr[i]);
+	return yyjson_mut_strcpy(doc, text);
+}
+
+/* Times are formatted here: no two databases do it alike. */
+static void
+name_hour(yyjson_mut_doc *doc, yyjson_mut_val *row)
+{
+	time_t hour = (time_t)yyjson_mut_get_sint(yyjson_mut_obj_get(row, "hour"));
+	struct tm parts;
+	char text[32];
+
+	gmtime_r(&hour, &parts);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:00Z", &parts);
+	yyjson_mut_obj_put(row, yyjson_mut_str(doc, "name"), yyjson_mut_strcpy(doc, text));
 }
 
 /* An object with the columns' names. */
@@ -288,6 +313,9 @@ emit_columns(yyjson_mut_doc *doc, struct statement *row)
 			break;
 		case STORE_NULL:
 			value = yyjson_mut_null(doc);
+			break;
+		case STORE_BLOB:
+			value = emit_hex(doc, store_column_blob(row, i));
 			break;
 		default:
 			value = yyjson_mut_strcpy(doc, (const char *)store_column_text(row, i).ptr);
@@ -362,6 +390,8 @@ report_usage_rows(struct control *control, const struct report_usage *asked, yyj
 
 		if (strcmp(asked->by, "request") == 0)
 			name_numbers(doc, row);
+		if (strcmp(asked->by, "hour") == 0)
+			name_hour(doc, row);
 		yyjson_mut_arr_append(*rows, row);
 	}
 	if (step != STORE_DONE)

@@ -28,6 +28,25 @@ store_open(struct store *store, const char *path)
 	return store->driver->open(store, path);
 }
 
+enum err
+store_connect(struct store *store, const char *where)
+{
+	*store = (struct store){ .driver = &store_postgres };
+	return store->driver->open(store, where);
+}
+
+bool
+store_is_shared(const struct store *store)
+{
+	return store->driver->is_shared;
+}
+
+int
+store_file(struct store *store)
+{
+	return store->driver->file(store);
+}
+
 void
 store_close(struct store *store)
 {

@@ -10,9 +10,13 @@
 /*
  * store: the truth, in an SQL database behind one interface.
  *
- * A driver (driver.h) does the work: SQLite with a write-ahead log (store_sqlite.c). A commit is on disk when
- * it returns: money is in here. One connection, one thread; another process may write too (an SQL shell) and
- * is noticed by store_changed_elsewhere().
+ * A driver (driver.h) does the work: SQLite with a write-ahead log (store_sqlite.c), or a PostgreSQL server that
+ * several routers share (store_postgres.c). A commit is on disk when it returns: money is in here. One connection,
+ * one thread; others may write too (an SQL shell, another router) and are noticed by store_changed_elsewhere().
+ *
+ * A server can be away: every call then returns ERR_STORE_AWAY at once, and store_changed_elsewhere(), called in
+ * every turn, makes a new connection. Statements outlive it. A transaction does not: begin again. A commit that
+ * returns ERR_STORE_AWAY may have been made; what is written must be harmless to write twice.
  *
  * SQL is what all drivers understand: placeholders are ?1, ?2…; an id that the store gave comes from
  * RETURNING; a column is one of the four kinds of enum store_kind; lists are group_concat(TEXT, ','). SQL text
@@ -44,8 +48,11 @@ enum store_kind {
 	STORE_BLOB,
 };
 
-/* Opens or makes the file and migrates it forward. ERR_STORE_NEWER: it is from a later release. */
+/* Opens or makes the SQLite file and migrates it forward. ERR_STORE_NEWER: it is from a later release. */
 enum err store_open(struct store *store, const char *path);
+
+/* The same with a PostgreSQL server: postgresql://… or key=value pairs. Waits some seconds for it. */
+enum err store_connect(struct store *store, const char *where);
 void store_close(struct store *store);
 
 /* 32 random bytes made with the store: the secret of the keys' hashes. */
@@ -100,8 +107,15 @@ enum err store_refuse(struct store *store, enum err verdict, const char *format,
 
 /* --- for everybody ----------------------------------------------------------------------- */
 
-/* True once after each commit by somebody else. */
+/* Called in every turn. True after commits by somebody else, at most a turn later than store_file() is readable;
+ * with a server now and then for nothing. */
 bool store_changed_elsewhere(struct store *store);
+
+/* Readable when somebody else has committed, or -1. Changes with the connection. */
+int store_file(struct store *store);
+
+/* Other routers may use the same store. */
+bool store_is_shared(const struct store *store);
 
 /* Credits an account. With a reference (an invoice number, say) a repeated call changes nothing and
  * *credited is false. Amounts may be negative: a correction. */

@@ -312,6 +312,13 @@ sqlite_changed_elsewhere(struct store *store)
 	return true;
 }
 
+static int
+sqlite_file(struct store *store)
+{
+	(void)store;
+	return -1;
+}
+
 const struct store_driver store_sqlite = {
 	.open = sqlite_open,
 	.close = sqlite_close,
@@ -321,6 +328,7 @@ const struct store_driver store_sqlite = {
 	.run_script = sqlite_run_script,
 	.failed = sqlite_failed,
 	.changed_elsewhere = sqlite_changed_elsewhere,
+	.file = sqlite_file,
 	.prepare = sqlite_prepare,
 	.finalize = sqlite_finalize,
 	.bind_null = sqlite_bind_null,

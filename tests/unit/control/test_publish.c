@@ -20,6 +20,8 @@ generation(const struct world *w)
 static void
 make_catalogue(struct world *w)
 {
+	static const uint8_t hash[32] = "any thirty-two bytes, as a hash";
+
 	world_put(w, NOUN_ACCOUNT, "demo", "{}");
 	world_put(w, NOUN_PLAN, "std", "{\"requests_per_minute\":200}");
 	world_put(w, NOUN_PRICE, "small",
@@ -38,8 +40,8 @@ make_catalogue(struct world *w)
 	world_put(w, NOUN_DEPLOYMENT, "near",
 		  "{\"model\":\"llama\",\"region\":\"mv\",\"pods\":[\"p2\",\"p1\"],"
 		  "\"served_name\":\"l-8b\",\"base_path\":\"/142\"}");
-	world_sql(w, "INSERT INTO keys(hash, prefix, surface, account_id, plan_id) VALUES"
-		     " (randomblob(32), 'eco_', 0, 1, 1)");
+	world_sql_blob(w, "INSERT INTO keys(hash, prefix, surface, account_id, plan_id) VALUES"
+			  " (?1, 'eco_', 0, 1, 1)", bytes_make(hash, sizeof(hash)));
 	assert_int_equal(publish_changes(&w->control.publish, w->now_ns), ERR_OK);
 }
 
