@@ -9,6 +9,7 @@
 #include "reload.h"
 #include "share.h"
 #include "store.h"
+#include "tally.h"
 #include "tabs.h"
 
 /*
@@ -25,6 +26,7 @@ struct control {
 	struct share share;
 	struct publish publish;
 	struct ledger ledger;
+	struct tally tally; /* of the ledger since the start */
 	struct tabs tabs;
 	struct reconcile reconcile;
 	struct probe probe;

@@ -303,7 +303,7 @@ ledger_add(struct ledger *l, uint64_t epoch, uint32_t worker, const struct usage
 		l->batch.replayed++;
 		return ERR_OK;
 	}
-	l->batch.records++;
+	l->batch.fresh[l->batch.records++] = *record;
 	add_spending(&l->batch, record);
 	return ERR_OK;
 }
@@ -332,6 +332,8 @@ ledger_end(struct ledger *l, enum err verdict)
 		store_rollback(l->store);
 	if (verdict != ERR_OK)
 		return verdict;
+	for (uint64_t i = 0; i < l->batch.records && l->tally != NULL; i++)
+		tally_count(l->tally, &l->batch.fresh[i]);
 	l->records += l->batch.records;
 	l->replayed += l->batch.replayed;
 	return ERR_OK;
@@ -464,6 +466,24 @@ ledger_has(struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t sequence,
 	}
 	store_reset(l->look);
 	return verdict;
+}
+
+uint64_t
+ledger_lag_ns(const struct ledger *l, uint64_t now_unix_ns)
+{
+	uint64_t oldest_ns = now_unix_ns;
+
+	for (uint32_t i = 0; i < l->segment_count; i++) {
+		const struct spool_header *header = l->segments[i].header;
+		struct usage_record record;
+
+		if (atomic_load(&header->written) <= header->capacity &&
+		    spool_bytes(header->capacity) <= l->segments[i].bytes &&
+		    spool_read(header, atomic_load(&header->drained), &record) == ERR_OK &&
+		    record.finished_at_unix_ns < oldest_ns)
+			oldest_ns = record.finished_at_unix_ns;
+	}
+	return now_unix_ns - oldest_ns;
 }
 
 uint64_t

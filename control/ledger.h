@@ -5,6 +5,7 @@
 
 #include "meter/spool.h"
 #include "store.h"
+#include "tally.h"
 
 /*
  * ledger: usage records out of the dataplane's spool segments into the store.
@@ -41,10 +42,12 @@ struct ledger_batch {
 	uint32_t spending_count;
 	uint64_t records;
 	uint64_t replayed;
+	struct usage_record fresh[LEDGER_BATCH_MAX]; /* `records` of them: in the ledger once it is committed */
 };
 
 struct ledger {
 	struct store *store;
+	struct tally *tally; /* is told of each row that was committed; NULL: nobody */
 	char node[64];
 	char folder[256];
 	struct ledger_segment segments[LEDGER_SEGMENTS_MAX];
@@ -94,6 +97,9 @@ enum err ledger_has(struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t 
 
 /* Records that are written and not in the ledger yet. */
 uint64_t ledger_pending(const struct ledger *l);
+
+/* How long the oldest of them has been waiting, by its own time; 0: there is none. */
+uint64_t ledger_lag_ns(const struct ledger *l, uint64_t now_unix_ns);
 
 /* The highest epoch in the spool folder or the ledger; 0: none. */
 enum err ledger_last_epoch(struct ledger *l, uint64_t *epoch);

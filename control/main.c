@@ -163,6 +163,7 @@ open_store(struct control *control, const struct config *config)
 			      config->spool.path);
 	if (verdict != ERR_OK)
 		return start_failed(control, "ledger_not_opened", verdict);
+	control->ledger.tally = &control->tally;
 	tabs_init(&control->tabs, &control->ledger);
 	verdict = reconcile_init(&control->reconcile, &control->tabs);
 	if (verdict != ERR_OK)

@@ -472,14 +472,14 @@ emit_workers(FILE *out, const struct shm *shm, uint64_t now_ns)
 	for (uint32_t w = 0; w < header->worker_count; w++)
 		fprintf(out, "sluice_worker_up{worker=\"%u\"} %d\n", w,
 			is_fresh(atomic_load(&shm_worker(shm, w)->beat_at_ns), now_ns));
-	describe(out, "worker_busy_cycles_total", "counter", "Cycles of turns that had work.");
+	describe(out, "worker_busy_seconds_total", "counter", "Time of turns that had work.");
 	for (uint32_t w = 0; w < header->worker_count; w++)
-		fprintf(out, "sluice_worker_busy_cycles_total{worker=\"%u\"} %llu\n", w,
-			(unsigned long long)atomic_load(&shm_worker(shm, w)->busy_cycles));
-	describe(out, "worker_idle_cycles_total", "counter", "Cycles of turns that had none.");
+		fprintf(out, "sluice_worker_busy_seconds_total{worker=\"%u\"} %.9f\n", w,
+			(double)atomic_load(&shm_worker(shm, w)->busy_cycles) / NSEC_PER_SEC);
+	describe(out, "worker_idle_seconds_total", "counter", "Time of turns that had none.");
 	for (uint32_t w = 0; w < header->worker_count; w++)
-		fprintf(out, "sluice_worker_idle_cycles_total{worker=\"%u\"} %llu\n", w,
-			(unsigned long long)atomic_load(&shm_worker(shm, w)->idle_cycles));
+		fprintf(out, "sluice_worker_idle_seconds_total{worker=\"%u\"} %.9f\n", w,
+			(double)atomic_load(&shm_worker(shm, w)->idle_cycles) / NSEC_PER_SEC);
 }
 
 static void
@@ -498,6 +498,35 @@ emit_tables(FILE *out, const struct publish *publish)
 	for (int n = 0; n < NOUN_COUNT; n++)
 		fprintf(out, "sluice_table_capacity{table=\"%s\"} %u\n", noun_plural((enum noun)n),
 			publish->entries[n].capacity);
+}
+
+/* Of what can be away, or behind. */
+static void
+emit_lags(FILE *out, struct control *control, uint64_t now_ns)
+{
+	const struct shm_header *header = control->publish.shm.header;
+	const struct reload *reload = &control->reload;
+	uint64_t reconciled_at_ns = atomic_load(&header->reconciled_at_ns);
+	struct statement *ask = store_prepare(&control->store, "SELECT 1");
+	bool is_up = ask != NULL && store_step(ask) == STORE_ROW;
+
+	store_finalize(ask);
+	one(out, "store_up", "gauge", "1: the store answers.", is_up);
+	seconds(out, "spool_lag_seconds", "How long the oldest record of the spool waits for the ledger.",
+		ledger_lag_ns(&control->ledger, clock_unix_ns()));
+	seconds(out, "publish_age_seconds", "Since the tables were compared with the store last.",
+		reconciled_at_ns != 0 && now_ns > reconciled_at_ns ? now_ns - reconciled_at_ns : 0);
+	describe(out, "settings_sequence", "gauge", "Newest settings that a reload made, by who has them.");
+	fprintf(out, "sluice_settings_sequence{process=\"control\"} %llu\n",
+		(unsigned long long)reload->now.sequence);
+	fprintf(out, "sluice_settings_sequence{process=\"dataplane\"} %llu\n",
+		(unsigned long long)atomic_load(&header->settings_taken));
+	one(out, "settings_on_trial", "gauge", "1: a reload waits for its confirmation.",
+	    reload->now.stage == HANDOVER_TRIAL);
+	describe(out, "reloads_total", "counter", "Reloads of sluice.yaml, by what became of them.");
+	fprintf(out, "sluice_reloads_total{result=\"taken\"} %llu\n", (unsigned long long)reload->taken);
+	fprintf(out, "sluice_reloads_total{result=\"refused\"} %llu\n", (unsigned long long)reload->refused);
+	fprintf(out, "sluice_reloads_total{result=\"undone\"} %llu\n", (unsigned long long)reload->undone);
 }
 
 static void
@@ -580,6 +609,8 @@ report_metrics(struct control *control, size_t *len)
 	if (out == NULL)
 		return NULL;
 	emit_control(out, control, now_ns);
+	emit_lags(out, control, now_ns);
+	tally_emit(&control->tally, &control->publish, out);
 	emit_tables(out, &control->publish);
 	emit_workers(out, &control->publish.shm, now_ns);
 	emit_counters(out, &control->publish.shm);

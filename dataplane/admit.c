@@ -24,29 +24,30 @@ static const struct route {
 	enum h1_method method;
 	const char *allow;
 	enum json_path rules; /* of the body's fields */
+	enum usage_operation operation;
 } routes[] = {
 	{ "/chat/completions", "/v1/chat/completions", false, ROUTE_CHAT, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_CHAT },
+	  JSON_PATH_CHAT, USAGE_CHAT },
 	{ "/completions", "/v1/completions", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_COMPLETIONS },
+	  JSON_PATH_COMPLETIONS, USAGE_COMPLETION },
 	{ "/responses", "/v1/responses", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_RESPONSES },
+	  JSON_PATH_RESPONSES, USAGE_RESPONSE },
 	{ "/embeddings", "/v1/embeddings", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_ANY },
+	  JSON_PATH_ANY, USAGE_EMBEDDINGS },
 	{ "/rerank", "/v1/rerank", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_ANY },
+	  JSON_PATH_ANY, USAGE_RERANK },
 	{ "/images/generations", "/v1/images/generations", false, ROUTE_IMAGES, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_IMAGES },
+	  JSON_PATH_IMAGES, USAGE_IMAGE },
 	{ "/audio/speech", "/v1/audio/speech", false, ROUTE_SPEECH, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_SPEECH },
+	  JSON_PATH_SPEECH, USAGE_SPEECH },
 	{ "/audio/transcriptions", "/v1/audio/transcriptions", false, ROUTE_TRANSCRIPTION, BODY_IS_FORM, H1_POST,
-	  "POST", JSON_PATH_ANY },
+	  "POST", JSON_PATH_ANY, USAGE_TRANSCRIPTION },
 	{ "/video/generations", "/v1/video/generations", false, ROUTE_VIDEO, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_VIDEO },
+	  JSON_PATH_VIDEO, USAGE_VIDEO },
 	{ "/video/generations/", "/v1/video/generations/", true, ROUTE_VIDEO_JOB, BODY_IS_NONE, H1_GET, "GET",
-	  JSON_PATH_ANY },
-	{ "/models", "", false, ROUTE_MODELS, BODY_IS_NONE, H1_GET, "GET", JSON_PATH_ANY },
-	{ "/models/", "", true, ROUTE_MODEL, BODY_IS_NONE, H1_GET, "GET", JSON_PATH_ANY },
+	  JSON_PATH_ANY, USAGE_OTHER },
+	{ "/models", "", false, ROUTE_MODELS, BODY_IS_NONE, H1_GET, "GET", JSON_PATH_ANY, USAGE_OTHER },
+	{ "/models/", "", true, ROUTE_MODEL, BODY_IS_NONE, H1_GET, "GET", JSON_PATH_ANY, USAGE_OTHER },
 };
 
 /* Methods of the pass-through; CONNECT and TRACE would make a tunnel or an echo of it (T51). */
@@ -242,6 +243,7 @@ check_path(struct worker *w, const struct h1_request *request, struct bytes path
 	a->route = route->kind;
 	a->body_kind = route->body_kind;
 	a->rules = route->rules;
+	a->operation = route->operation;
 	/* Elsewhere a strict backend would refuse a member that it does not know. */
 	a->asks_usage = route->kind == ROUTE_CHAT || bytes_equal(path, BYTES_LITERAL("/completions"));
 	a->completes = a->asks_usage || bytes_equal(path, BYTES_LITERAL("/responses"));

@@ -299,6 +299,7 @@ fill(const struct worker *w, const struct exchange *x, enum usage_outcome outcom
 	record->price_version = a->price.version;
 	record->status = x->status;
 	record->stream = x->is_events;
+	record->operation = (uint8_t)a->operation;
 	set_cost(&a->price, record);
 	record->finished_at_unix_ns = worker_unix_ns(w);
 	record->queue_us = since_us(x->admitted_at_ns, x->sent_at_ns);

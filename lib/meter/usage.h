@@ -42,6 +42,21 @@ enum usage_unit {
 	USAGE_UNIT_COUNT
 };
 
+/* What was asked for; what is shown of it is control's (tally.c). Append only: spools have the numbers. */
+enum usage_operation {
+	USAGE_OTHER, /* an instance's own API, questions about jobs; refusals */
+	USAGE_CHAT,
+	USAGE_COMPLETION,
+	USAGE_RESPONSE,
+	USAGE_EMBEDDINGS,
+	USAGE_RERANK,
+	USAGE_IMAGE,
+	USAGE_SPEECH,
+	USAGE_TRANSCRIPTION,
+	USAGE_VIDEO,
+	USAGE_OPERATION_COUNT
+};
+
 struct usage_record {
 	uint32_t crc32c;      /* of everything behind it */
 	uint16_t record_bytes; /* USAGE_RECORD_BYTES */
@@ -72,7 +87,8 @@ struct usage_record {
 	char region[USAGE_NAME_BYTES - 2];
 	uint16_t worker;
 	uint8_t unit; /* enum usage_unit */
-	uint8_t reserved[5];
+	uint8_t operation; /* enum usage_operation */
+	uint8_t reserved[4];
 	uint64_t units;
 	uint64_t connect_us; /* of the last try, until its connection was there; 0: a kept one */
 	uint8_t reserved_at_end[8];
