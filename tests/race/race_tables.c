@@ -196,8 +196,8 @@ race(struct shm shm)
 		 atomic_load(&shm_balance(&shm, 0)->in_flight) != 0 ||
 		 atomic_load(&shm_balance(&shm, 0)->credited_nano) != racers[WORKERS].credited_nano ||
 		 atomic_load(&shm_worker(&shm, 1)->counters[0]) != ROUNDS;
-	printf("%llu keys found, %lld nano-dollars spent, %llu wrong\n", (unsigned long long)found, (long long)spent,
-	       (unsigned long long)wrong);
+	printf("%llu keys found, %lld nano-dollars spent, %llu wrong\n", (unsigned long long)found,
+	       (long long)spent, (unsigned long long)wrong);
 	return wrong == 0 && found > 0 && spent > 0 ? 0 : 1;
 }
 
