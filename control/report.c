@@ -240,10 +240,14 @@ static const char single_sql[] =
 	" WHERE finished_at_ns >= ?1 AND finished_at_ns < ?2 AND (?3 = 0 OR account_id = ?3)"
 	" ORDER BY finished_at_ns LIMIT ?4";
 
+#define UNITS(unit) "CASE unit WHEN " #unit " THEN units ELSE 0 END"
+CHECK_STATIC(USAGE_IMAGES == 2 && USAGE_MILLISECONDS == 3 && USAGE_CHARACTERS == 4 && USAGE_BYTES == 5,
+	     "as the sums say");
+
 static struct statement *
 prepare_usage(struct store *store, const char *by)
 {
-	char sql[1536];
+	char sql[4096];
 
 	if (strcmp(by, "request") == 0)
 		return store_prepare(store, single_sql);
@@ -252,21 +256,20 @@ prepare_usage(struct store *store, const char *by)
 			continue;
 		snprintf(sql, sizeof(sql),
 			 "SELECT %s AS \"%s\", %s AS name, count(*) AS requests,"
-			 " sum(CASE WHEN status >= 400 THEN 1 ELSE 0 END) AS failed,"
-			 " CAST(sum(prompt_tokens) AS BIGINT) AS prompt_tokens,"
-			 " CAST(sum(completion_tokens) AS BIGINT) AS completion_tokens,"
-			 " CAST(sum(CASE unit WHEN %d THEN units ELSE 0 END) AS BIGINT) AS images,"
-			 " CAST(sum(CASE unit WHEN %d THEN units ELSE 0 END) AS BIGINT) AS milliseconds,"
-			 " CAST(sum(CASE unit WHEN %d THEN units ELSE 0 END) AS BIGINT) AS characters,"
-			 " CAST(sum(CASE unit WHEN %d THEN units ELSE 0 END) AS BIGINT) AS bytes,"
-			 " CAST(sum(cost_nano) AS BIGINT) AS cost_nano,"
+			 " sum(CASE WHEN status >= 400 THEN 1 ELSE 0 END) AS failed, "
+			 STORE_SUM("prompt_tokens") " AS prompt_tokens, "
+			 STORE_SUM("completion_tokens") " AS completion_tokens, "
+			 STORE_SUM(UNITS(2)) " AS images, "
+			 STORE_SUM(UNITS(3)) " AS milliseconds, "
+			 STORE_SUM(UNITS(4)) " AS characters, "
+			 STORE_SUM(UNITS(5)) " AS bytes, "
+			 STORE_SUM("cost_nano") " AS cost_nano,"
 			 " sum(CASE WHEN source = 2 THEN 1 ELSE 0 END) AS estimated,"
 			 " sum(CASE WHEN outcome = %d THEN 1 ELSE 0 END) AS crashed,"
 			 " sum(CASE WHEN outcome = %d THEN 1 ELSE 0 END) AS refused FROM ledger"
 			 " WHERE finished_at_ns >= ?1 AND finished_at_ns < ?2"
 			 " AND (?3 = 0 OR account_id = ?3) GROUP BY 1 ORDER BY 1 LIMIT ?4",
-			 groups[i].group, by, groups[i].label, USAGE_IMAGES, USAGE_MILLISECONDS,
-			 USAGE_CHARACTERS, USAGE_BYTES, USAGE_CRASHED, USAGE_REFUSED);
+			 groups[i].group, by, groups[i].label, USAGE_CRASHED, USAGE_REFUSED);
 		return store_prepare(store, sql);
 	}
 	store_refuse(store, ERR_STORE_INVALID, "usage by \"%.32s\" is not known; there are account, key, model, "

@@ -105,6 +105,15 @@ enum err store_failed(struct store *store);
 __attribute__((format(printf, 3, 4)))
 enum err store_refuse(struct store *store, enum err verdict, const char *format, ...);
 
+/* SQL: the sum of an integer expression, which is named three times; one that does not fit stays at the largest,
+ * where sum() alone would fail the whole statement. Billions and the rest are summed apart. */
+#define STORE_BILLIONS(x) "sum((" x ") / 1000000000)"
+#define STORE_REST(x) "sum((" x ") - (" x ") / 1000000000 * 1000000000)"
+#define STORE_SUM(x)                                                                               \
+	"CAST(CASE WHEN " STORE_BILLIONS(x) " + " STORE_REST(x) " / 1000000000 >= 9223372036"      \
+	" THEN 9223372036854775807"                                                                \
+	" ELSE " STORE_BILLIONS(x) " * 1000000000 + " STORE_REST(x) " END AS BIGINT)"
+
 /* --- for everybody ----------------------------------------------------------------------- */
 
 /* Called in every turn. True after commits by somebody else, at most a turn later than store_file() is readable;

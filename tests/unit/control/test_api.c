@@ -382,6 +382,37 @@ lists_are_narrowed_and_paged(void **state)
 	end_world(w);
 }
 
+/* 2^31, 2^53 and 2^63 of tokens and of money: exact while they fit, the largest where they do not. */
+static void
+sums_of_usage_that_do_not_fit_stay_at_the_largest(void **state)
+{
+	struct world *w = make_world();
+
+	(void)state;
+	for (int i = 1; i <= 4; i++) {
+		char sql[200];
+
+		snprintf(sql, sizeof(sql),
+			 "INSERT INTO ledger VALUES ('test', 1, 0, %d, ?1, 1, 1, 1, 0, 1, 'mv', 1, 1, 200, 0, 0, 1, 0,"
+			 " 0, 0, 0, 5000000000, 1, 2, 3, 4, 5, 0, 0, 7)", i);
+		world_sql_blob(w, sql, bytes_make("\x00", 1));
+	}
+	world_sql(w, "UPDATE ledger SET prompt_tokens = 2147483648, completion_tokens = 9007199254740993,"
+		     " cost_nano = 2305843009213693951, unit = 3, units = 9223372036854775807");
+	assert_int_equal(call(w, "GET", "/admin/v1/usage", ""), 200);
+	assert_int_equal(number_at("/data/0/prompt_tokens"), 4 * INT64_C(2147483648));
+	assert_int_equal(number_at("/data/0/completion_tokens"), 4 * INT64_C(9007199254740993));
+	assert_int_equal(number_at("/data/0/cost_nano"), INT64_MAX); /* 2^63 - 4, to the last billion */
+	assert_int_equal(number_at("/data/0/milliseconds"), INT64_MAX);
+	assert_int_equal(number_at("/data/0/bytes"), 0);
+	world_sql(w, "UPDATE ledger SET cost_nano = 2305843008000000001,"
+		     " completion_tokens = 9223372036854775807");
+	assert_int_equal(call(w, "GET", "/admin/v1/usage", ""), 200);
+	assert_int_equal(number_at("/data/0/cost_nano"), INT64_C(9223372032000000004));
+	assert_int_equal(number_at("/data/0/completion_tokens"), INT64_MAX);
+	end_world(w);
+}
+
 static void
 unknown_addresses_and_methods_are_refused(void **state)
 {
@@ -454,6 +485,7 @@ main(void)
 		cmocka_unit_test(a_full_table_refuses_a_new_object_and_names_the_setting),
 		cmocka_unit_test(names_are_unique_over_models_and_aliases),
 		cmocka_unit_test(lists_are_narrowed_and_paged),
+		cmocka_unit_test(sums_of_usage_that_do_not_fit_stay_at_the_largest),
 		cmocka_unit_test(unknown_addresses_and_methods_are_refused),
 		cmocka_unit_test(status_and_usage_tell_what_is),
 	};
