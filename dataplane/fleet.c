@@ -317,12 +317,28 @@ open_taps(struct fleet *fleet, char *text, size_t room)
 	return true;
 }
 
+static bool
+open_spool(struct fleet *fleet, uint64_t epoch, char *text, size_t room)
+{
+	const struct config *config = fleet->config;
+	struct worker_counts counts;
+	struct spool_files_config spool = { .folder = config->spool.path,
+					    .epoch = epoch,
+					    .worker_count = fleet->count,
+					    .segment_bytes = config->spool.segment_bytes,
+					    .size_bytes = config->spool.size_bytes };
+
+	budget_counts(config, &counts);
+	spool.requests = counts.exchanges;
+	return spool_files_open(&fleet->spool, &spool, text, room) == ERR_OK &&
+	       spool_files_tend(&fleet->spool, clock_ns(), text, room) == ERR_OK;
+}
+
 bool
 fleet_open(struct fleet *fleet, const struct config *config, const struct shm *shm,
 	   struct tls_identity *identity, char *text, size_t room)
 {
 	struct secrets secrets;
-	struct worker_counts counts;
 	uint64_t epoch = clock_unix_ns();
 
 	memset(fleet, 0, sizeof(*fleet));
@@ -331,7 +347,6 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	fleet->identity = identity;
 	fleet->count = config->workers;
 	budget_pools(config, &fleet->pools_plan);
-	budget_counts(config, &counts);
 	if (!random_bytes(&secrets, sizeof(secrets)) ||
 	    !eal_start(config, pools_bytes(&fleet->pools_plan) * config->workers, text, room))
 		return false;
@@ -344,8 +359,7 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 		if (!pools_open(&fleet->lcores[i].pools, &fleet->pools_plan, i, text, room))
 			return false;
 	if (!open_ports(fleet, &secrets, text, room) ||
-	    spool_files_open(&fleet->spool, config->spool.path, epoch, fleet->count, counts.exchanges,
-			     config->spool.segment_bytes, text, room) != ERR_OK)
+	    !open_spool(fleet, epoch, text, room))
 		return false;
 	for (uint32_t i = 0; i < fleet->count; i++) {
 		struct lcore *l = &fleet->lcores[i];

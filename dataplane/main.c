@@ -157,7 +157,7 @@ tend(struct fleet *fleet)
 {
 	char text[TEXT_BYTES];
 
-	if (spool_files_tend(&fleet->spool, text, sizeof(text)) != ERR_OK)
+	if (spool_files_tend(&fleet->spool, clock_ns(), text, sizeof(text)) != ERR_OK)
 		LOG_ERROR("spool_failing", LOG_TEXT("reason", text));
 	fleet_tend(fleet, clock_ns());
 	atomic_store_explicit(&fleet->shm.header->dataplane_beat_at_ns, clock_ns(),

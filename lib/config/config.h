@@ -117,6 +117,7 @@ struct config {
 	struct {
 		char path[CONFIG_PATH_BYTES]; /* folder */
 		uint64_t segment_bytes;
+		uint64_t size_bytes; /* of all segments */
 	} spool;
 	struct {
 		enum config_level level; /* the least that is written */

@@ -57,6 +57,10 @@ static const struct key spool_keys[] = {
 	      "Folder of the usage segments that the dataplane writes and control reads."),
 	VALUE("segment", KEY_SIZE, CONFIG(spool.segment_bytes), 1 * MIB, 4 * GIB, "64MiB",
 	      KEY_RESTART, "Size of one segment; it is allocated whole when it is made."),
+	VALUE("size", KEY_SIZE, CONFIG(spool.size_bytes), 4 * MIB, 64 * 1024 * GIB, "16GiB",
+	      KEY_RESTART,
+	      "Of all segments that control has not taken into the ledger yet. At 80 % of it, or of what the disk "
+	      "has for them, an alarm is logged; at its end requests are refused with 503 until there is room."),
 	END,
 };
 

@@ -171,6 +171,7 @@ static const struct expected {
 	SURFACE(fourth, false, 200, 32 * MIB, CONFIG_ERRORS_OPENAI, CONFIG_RESET_SECONDS),
 	/* control */
 	IS(spool.segment_bytes, 64 * MIB),
+	IS(spool.size_bytes, UINT64_C(16) << 30),
 	IS(admin.port, 9900),
 	IS(capacity.keys, 100000),
 	IS(capacity.accounts, 10000),
