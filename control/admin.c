@@ -105,8 +105,10 @@ take_query(void *owner, enum MHD_ValueKind kind, const char *name, const char *v
 	struct api_call *call = owner;
 
 	(void)kind;
-	if (call->query_count == API_QUERIES_MAX)
+	if (call->query_count == API_QUERIES_MAX) {
+		call->has_too_many_queries = true;
 		return MHD_NO;
+	}
 	call->queries[call->query_count++] =
 		(struct api_query){ name, value != NULL ? value : "" };
 	return MHD_YES;

@@ -422,6 +422,10 @@ fits_query(struct answering *a, const struct field *f, const char *text)
 static bool
 take_queries(struct answering *a)
 {
+	if (a->call->has_too_many_queries) {
+		answering_refuse(a, 400, "invalid", "too many queries");
+		return false;
+	}
 	for (size_t i = 0; i < a->call->query_count; i++) {
 		const struct api_query *q = &a->call->queries[i];
 		const struct field *f = find_query(a, q->name);

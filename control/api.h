@@ -34,6 +34,7 @@ struct api_call {
 	struct bytes body;
 	struct api_query queries[API_QUERIES_MAX];
 	size_t query_count;
+	bool has_too_many_queries; /* those beyond the bound are not here */
 };
 
 struct api_answer {

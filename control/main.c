@@ -54,6 +54,7 @@ print_usage(FILE *to)
 	      "\n"
 	      "SIGHUP reads FILE again, for both processes, as `sluicectl reload` does.\n"
 	      "SIGTERM and SIGINT stop it; the dataplane goes on with what was published last.\n"
+	      "sluicectl config reference lists every key of the configuration.\n"
 	      "Exit codes: 0 fine, 1 failed, 2 wrong use. Logs go to stderr, one JSON object a line.\n",
 	      to);
 }

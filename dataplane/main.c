@@ -59,6 +59,7 @@ print_help(FILE *to)
 		    "\n"
 		    "SIGTERM and SIGINT drain: running requests get timeouts.drain, new ones are refused.\n"
 		    "SIGHUP reads FILE again, in this process alone: `sluicectl reload` does it in both.\n"
+		    "sluicectl config reference lists every key of the configuration.\n"
 		    "Exit codes: 0 fine, 1 failed, 2 wrong use. Logs are JSON lines on stderr.\n");
 }
 

@@ -298,6 +298,80 @@ want "uid $(id -u)" "$ctl" audit --noun account
 want 'top-up' "$ctl" audit --name demo
 want "no query" "$ctl" audit --shoe demo
 
+# --- what people read: dollars under the names of the options, nano-dollars under _nano for programs
+want_line()
+{
+	local line=$1
+	shift
+	"$@" 2>&1 | grep -qE -- "$line" || fail "no line '$line' in the output of: $*"
+	pass
+}
+"$ctl" price set shown --input 0.15 --output 0.6 --image 0.000000001 >/dev/null
+want_line '^input +0\.15$' "$ctl" price show shown
+want_line '^image +0\.000000001$' "$ctl" price show shown
+want_not '_nano' "$ctl" price show shown
+want_not '_nano' "$ctl" price list
+want_not '_nano' "$ctl" account list
+want_not '_nano' "$ctl" usage
+want '"input_nano_per_mtoken": 150000000' "$ctl" --json price show shown
+want '"cost_nano":' "$ctl" --json usage
+want_line '^balance +[0-9]+\.[0-9]+$' "$ctl" account show demo
+want "--input is missing" "$ctl" price add incomplete --output 1
+want "a name or id is missing" "$ctl" price set --image 1
+want "a name is missing" "$ctl" price add --image 1
+want 'output 0.60 -> 0.70' bash -c '"$1" price set shown --output 0.7 >/dev/null; "$1" audit --name shown' - "$ctl"
+
+# --- verbs
+want_line '^suspended +yes$' "$ctl" account suspend other
+want_line '^suspended +no$' "$ctl" account resume other
+want_line '^state +stopped$' "$ctl" instance stop 142
+want_line '^state +running$' "$ctl" instance start 142
+want 'no account "nobody"' "$ctl" account suspend nobody
+want_line '^state +drain$' "$ctl" pod drain dead
+want_line '^state +ready$' "$ctl" pod ready dead
+second=$("$ctl" --json key add --name second --account demo --plan standard --surface ecolink --expires-at 30d |
+	sed -n 's/^ *"id": \([0-9]*\),*$/\1/p')
+want_line '^old_id +'"$second"'$' "$ctl" key rotate "$second" --grace 1h
+want "second" "$ctl" key list --name second --limit 1
+want "there are more: --after $second" "$ctl" key list --name second --limit 1
+[ "$("$ctl" key list --name second | wc -l)" = 3 ] || fail "not both keys in the list"
+want '"requests_per_s":' "$ctl" --json top --count 1
+want 'requests 0.0/s' "$ctl" top --count 2 --interval 1
+
+# --- help and reference: of each command its own
+for word in status top metrics usage audit reconcile config reload completion apply; do
+	want_not 'Nouns:' "$ctl" "$word" --help
+	want "sluicectl $word" "$ctl" "$word" --help
+done
+want 'sluicectl pod drain NAME' "$ctl" pod --help
+want_not 'ports:' "$ctl" config reference token_file
+want 'token_file:' "$ctl" config reference TOKEN_FILE
+want 'admin:' "$ctl" config reference token_file
+want 'no key of sluice.yaml' "$ctl" config reference none-such
+
+# --- completion, as bash asks for it
+cat >"$folder/completion.sh" <<'END'
+set -eu
+PATH=$(dirname "$1"):$PATH
+eval "$(sluicectl completion bash)"
+candidates() { COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); COMPREPLY=(); _sluicectl; echo "${COMPREPLY[*]}"; }
+is() { local wanted=$1 got; shift; got=$(candidates "$@"); [ "$got" = "$wanted" ] || { echo "$*: '$got', not '$wanted'"; exit 1; }; }
+is 'price' sluicectl pri
+is 'drain' sluicectl pod dr
+is 'top-up' sluicectl account top
+is 'alive' sluicectl pod show al
+is '142' sluicectl instance stop ''
+is '--retry-percent' sluicectl model set x --retry
+is 'drain' sluicectl pod set alive --state d
+is 'standard' sluicectl key add --plan st
+is 'demo' sluicectl usage --account d
+is 'demo' sluicectl --url "$SLUICE_ADMIN_URL" account show d
+is 'status' sluicectl stat
+SLUICE_ADMIN_URL=http://127.0.0.1:1 is '' sluicectl pod show al
+echo completed
+END
+want 'completed' bash "$folder/completion.sh" "$ctl"
+
 # --- refusals
 want "bearer token" "$ctl" --token wrong-wrong-wrong status
 want "still refers" "$ctl" plan rm standard

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <yyjson.h>
 
+#include "words.h"
+
 /*
  * client: calls of control's admin API, one at a time over one connection.
  *
@@ -14,6 +16,8 @@ struct client {
 	void *headers;
 	char url[256]; /* without a slash at its end */
 	char socket_path[108]; /* "": over TCP */
+	long timeout_s;        /* of a call */
+	const struct word_noun *noun; /* in whose words a refusal is told; NULL: as it came */
 };
 
 struct client_answer {
