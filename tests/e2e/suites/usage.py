@@ -169,6 +169,39 @@ def balance_in_flight(cluster):
                      'the hold of a request that has ended is not given back')
 
 
+@test('usage.price-at-admission', seconds=60)
+def price_at_admission(cluster):
+    """A price that changes while an answer is under way changes the next request's bill, not this one's."""
+    def price(output):
+        cluster.put('price', 'moving', input=INPUT_NANO / 1e9, output=output / 1e9)
+
+    def cost(row, output):
+        return (row['prompt_tokens'] * INPUT_NANO + row['completion_tokens'] * output + 500000) // 1000000
+    price(OUTPUT_NANO)
+    cluster.model('moving', price='moving', mv=['solo'])
+    cluster.put('model', 'moving', hold_tokens=50)
+    with cluster.client() as client:
+        wait_for(lambda: client.ask(cluster.key, chat('a', model='moving', max_tokens=1)).status == 200, 5,
+                 'the model is not served')
+        response = client.begin(cluster.key, chat(sim('tokens=12 tps=10'), model='moving', stream=True))
+        assert response.status == 200, response
+        events = client.read_events(response)
+        next(events)
+        held = max(int(held) for held in re.findall(r'held=(-?[0-9]+)', cluster.dump('accounts')))
+        assert 50 * OUTPUT_NANO / 1e6 <= held <= 60 * OUTPUT_NANO / 1e6, f'{held} are held for 50 tokens and a prompt'
+        price(7 * OUTPUT_NANO)  # published when the call is answered
+        list(events)
+        later = client.ask(cluster.key, chat(sim('tokens=12'), model='moving'))
+        assert later.status == 200, later
+    names = [plain(answer.field('x-request-id')) for answer in (response, later)]
+    rows = rows_of(cluster, names)
+    first, second = (rows[name] for name in names)
+    assert first['completion_tokens'] == second['completion_tokens'] == 12, (first, second)
+    assert second['price_version'] == first['price_version'] + 1, (first, second)
+    assert first['cost_nano'] == cost(first, OUTPUT_NANO), first
+    assert second['cost_nano'] == cost(second, 7 * OUTPUT_NANO), second
+
+
 @test('usage.many-at-once', seconds=120)
 def many_at_once(cluster):
     """Five hundred requests at once, two workers, money for ten: ten are paid, and nothing stays held (T83)."""

@@ -393,8 +393,8 @@ sums_of_usage_that_do_not_fit_stay_at_the_largest(void **state)
 		char sql[200];
 
 		snprintf(sql, sizeof(sql),
-			 "INSERT INTO ledger VALUES ('test', 1, 0, %d, ?1, 1, 1, 1, 0, 1, 'mv', 1, 1, 200, 0, 0, 1, 0,"
-			 " 0, 0, 0, 5000000000, 1, 2, 3, 4, 5, 0, 0, 7)", i);
+			 "INSERT INTO ledger VALUES ('test', 1, 0, %d, ?1, 1, 1, 1, 0, 1, 'mv', 1, 1, 200, 0, 0,"
+			 " 1, 0, 0, 0, 0, 5000000000, 1, 2, 3, 4, 5, 0, 0, 7)", i);
 		world_sql_blob(w, sql, bytes_make("\x00", 1));
 	}
 	world_sql(w, "UPDATE ledger SET prompt_tokens = 2147483648, completion_tokens = 9007199254740993,"
