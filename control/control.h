@@ -2,6 +2,7 @@
 
 #include <stdint.h>
 
+#include "credit.h"
 #include "ledger.h"
 #include "probe.h"
 #include "publish.h"
@@ -31,6 +32,7 @@ struct control {
 	struct reconcile reconcile;
 	struct probe probe;
 	struct reload reload;
+	struct credit credit;
 };
 
 /* Publishes what the last commit changed; a failure is logged, and the reconciliation comes after it. */

@@ -28,6 +28,7 @@
 #define SHM_FOLDER "/dev/shm"
 #define TURN_MS 20
 #define EXPIRE_NS (500 * NSEC_PER_MSEC)
+#define CREDIT_NS NSEC_PER_SEC /* between two rounds over the instances */
 #define SCAN_NS (200 * NSEC_PER_MSEC) /* of the spool folder */
 #define BUSY_TURN_NS (30 * NSEC_PER_MSEC) /* of one turn's share for the ledger */
 #define RECONCILE_TURN_NS (10 * NSEC_PER_MSEC) /* and for the reconciliation */
@@ -402,12 +403,28 @@ turn_keys(struct control *control, uint64_t now_ns, uint64_t *expire_at_ns)
 		control_publish(control);
 }
 
+/* One slice a turn, a round a second. */
+static void
+turn_credit(struct control *control, uint64_t now_ns, uint64_t *round_at_ns)
+{
+	bool more = false, any = false;
+
+	if (now_ns < *round_at_ns)
+		return;
+	if (credit_step(&control->credit, &more, &any) != ERR_OK)
+		complain_of_store(control, "credit_not_looked_at");
+	if (!more)
+		*round_at_ns = now_ns + CREDIT_NS;
+	if (any)
+		control_publish(control);
+}
+
 static void
 run(struct control *control, struct admin *admin, int signals)
 {
 	struct curl_waitfd files[] = { { .fd = admin_file(admin), .events = CURL_WAIT_POLLIN },
 				       { .fd = signals, .events = CURL_WAIT_POLLIN } };
-	uint64_t scan_at_ns = 0, expire_at_ns = 0;
+	uint64_t scan_at_ns = 0, expire_at_ns = 0, credit_at_ns = 0;
 
 	while ((files[1].revents & CURL_WAIT_POLLIN) == 0 || hear_signal(control, signals)) {
 		uint64_t now_ns;
@@ -420,6 +437,7 @@ run(struct control *control, struct admin *admin, int signals)
 		turn_keys(control, now_ns, &expire_at_ns);
 		turn_publish(control, now_ns);
 		turn_ledger(control, now_ns, &scan_at_ns);
+		turn_credit(control, now_ns, &credit_at_ns);
 		probe_turn(&control->probe, now_ns);
 	}
 }
@@ -452,6 +470,7 @@ serve(struct control *control, struct config *config, const char *path, struct b
 		return false;
 	if (probe_init(&control->probe, &control->store, &control->publish, &probes) != ERR_OK)
 		return start_failed(control, "probes_not_made", ERR_STORE_FAILED);
+	control->credit.store = &control->store;
 	reload_init(control, path, config, text, found);
 	if (!admin_init(&admin, control, config->admin.address.ip, config->admin.port,
 			config->admin.socket))

@@ -519,6 +519,8 @@ emit_lags(FILE *out, struct control *control, uint64_t now_ns)
 		ledger_lag_ns(&control->ledger, clock_unix_ns()));
 	seconds(out, "publish_age_seconds", "Since the tables were compared with the store last.",
 		reconciled_at_ns != 0 && now_ns > reconciled_at_ns ? now_ns - reconciled_at_ns : 0);
+	one(out, "instances_ended_total", "counter", "Instances ended because their account's credit was used up.",
+	    control->credit.ended);
 	describe(out, "settings_sequence", "gauge", "Newest settings that a reload made, by who has them.");
 	fprintf(out, "sluice_settings_sequence{process=\"control\"} %llu\n",
 		(unsigned long long)reload->now.sequence);

@@ -146,6 +146,38 @@ def balance_runs_out(cluster):
                  'the top-up does not arrive')
 
 
+@test('usage.credit-depleted', seconds=60)
+def credit_depleted(cluster):
+    """Who has used up his money has no running instances; a top-up alone brings none back."""
+    cluster.put('account', 'spent')
+    cluster.top_up('spent', 0.0001)
+    key = cluster.new_key(account='spent')
+    instance = cluster.ctl('instance', 'add', '--name', 'mine', '--account', 'spent', '--price', 'normal')['id']
+    free = cluster.ctl('instance', 'add', '--name', 'free', '--account', 'poor')['id']
+    cluster.put('deployment', 'mine-mv', instance=instance, region='mv', pods=['solo'])
+    words = chat(sim('tokens=1 prompt_tokens=1000'), model=f'mine:{instance}', max_tokens=1)
+
+    def state(number):
+        return cluster.ctl('instance', 'show', number)['state']
+    with cluster.client() as client:
+        wait_for(lambda: client.request('GET', '/v1/models', key).status == 200, 5)
+        assert client.ask(key, words).status == 200, 'it costs more than there is'
+        wait_for(lambda: state(instance) == 'credit_depleted', 10, 'the instance runs on')
+        answer = client.ask(key, words)
+        assert answer.status == 402 and answer.json()['error']['code'] == 'credit_depleted', answer
+        row = [row for row in json.loads(cluster.admin.open('GET', '/admin/v1/audit?noun=instance&order=newest'))['data']
+               if row['verb'] == 'deplete'][0]
+        assert row['who'] == 'control' and row['subject'] == instance, row
+        assert state(free) == 'running', 'who never spent anything has not used it up'
+        cluster.top_up('spent', 1)
+        wait_for(lambda: client.ask(key, chat(sim('tokens=1'), max_tokens=1)).status == 200, 5,
+                 'the top-up does not arrive')
+        assert state(instance) == 'credit_depleted'
+        assert client.ask(key, words).status == 402
+        cluster.ctl('instance', 'set', instance, '--state', 'running')
+        wait_for(lambda: client.ask(key, words).status == 200, 5, 'it does not come back when it is asked to')
+
+
 @test('usage.balance-in-flight', seconds=60)
 def balance_in_flight(cluster):
     """Who waits for others' holds is told so, on both surfaces, and may come again when they have ended."""
