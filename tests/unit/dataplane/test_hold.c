@@ -10,36 +10,19 @@
 #include "dataplane/hold.h"
 #include "dataplane/worker.h"
 #include "shm/balance.h"
+#include "tables.h"
 
 #define ACCOUNT_ENTRY 2
 #define ACCOUNT_ID 7
 
-static void
-put_account(struct worker *w, uint64_t id)
-{
-	struct shm_account account = { .account_id = id, .live = 1 };
-	bool changed;
-
-	assert_int_equal(shm_put_account(&w->shm, ACCOUNT_ENTRY, &account, &changed), ERR_OK);
-}
-
 static struct worker *
 make_worker(int64_t credited_nano)
 {
-	static const uint8_t id[16], pepper[32];
-	struct shm_capacity capacity = { 0 };
 	struct worker *w = calloc(1, sizeof(*w));
-	void *memory;
 
-	for (int i = SHM_KEYS; i <= SHM_REGIONS; i++)
-		capacity.count[i] = 4;
-	memory = aligned_alloc(CACHE_LINE_BYTES, shm_bytes(&capacity, 1));
 	assert_non_null(w);
-	assert_non_null(memory);
-	memset(memory, 0, shm_bytes(&capacity, 1));
-	shm_format(memory, &capacity, 1, id, pepper);
-	assert_int_equal(shm_attach(&w->shm, memory, shm_bytes(&capacity, 1)), ERR_OK);
-	put_account(w, ACCOUNT_ID);
+	w->shm = tables_make();
+	tables_put_account(&w->shm, ACCOUNT_ENTRY, ACCOUNT_ID);
 	shm_balance(&w->shm, ACCOUNT_ENTRY)->credited_nano = credited_nano;
 	w->config.limits.hold_tokens = 1000;
 	w->config.limits.hold_tokens_max = 100000;
@@ -49,7 +32,7 @@ make_worker(int64_t credited_nano)
 static void
 free_worker(struct worker *w)
 {
-	free(w->shm.header);
+	tables_free(&w->shm);
 	free(w);
 }
 
@@ -294,7 +277,7 @@ another_account_in_the_entry_is_left_alone(void **state)
 	(void)state;
 	assert_true(hold_take(w, NULL, 0, &settled, &refusal));
 	assert_true(hold_take(w, NULL, 0, &released, &refusal));
-	put_account(w, ACCOUNT_ID + 1);
+	tables_put_account(&w->shm, ACCOUNT_ENTRY, ACCOUNT_ID + 1);
 	shm_balance(&w->shm, ACCOUNT_ENTRY)->held_nano = 0; /* as control makes it */
 	hold_settle(w, &settled, 3);
 	hold_release(w, &released);
