@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -44,7 +45,7 @@ ledger_init(struct ledger *l, struct store *store, const char *node, const char 
 static void
 forget(struct ledger *l, uint32_t at)
 {
-	munmap(l->segments[at].header, l->segments[at].bytes);
+	munmap(l->segments[at].header, SPOOL_HEADER_BYTES);
 	l->segments[at] = l->segments[--l->segment_count];
 }
 
@@ -87,7 +88,7 @@ find(struct ledger *l, const char *name)
 }
 
 static void *
-map_file(int folder, const char *name, size_t *bytes)
+map_header(int folder, const char *name, uint64_t *bytes)
 {
 	int file = openat(folder, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	void *memory = MAP_FAILED;
@@ -97,8 +98,8 @@ map_file(int folder, const char *name, size_t *bytes)
 		return MAP_FAILED;
 	if (fstat(file, &status) == 0 && S_ISREG(status.st_mode) &&
 	    status.st_size >= SPOOL_HEADER_BYTES) {
-		*bytes = (size_t)status.st_size;
-		memory = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+		*bytes = (uint64_t)status.st_size;
+		memory = mmap(NULL, SPOOL_HEADER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	}
 	close(file);
 	return memory;
@@ -143,7 +144,7 @@ static void
 meet(struct ledger *l, int folder, const char *name, uint64_t now_ns)
 {
 	struct ledger_segment *segment = find(l, name);
-	size_t bytes = 0;
+	uint64_t bytes = 0;
 	void *memory;
 
 	if (segment != NULL) {
@@ -154,14 +155,15 @@ meet(struct ledger *l, int folder, const char *name, uint64_t now_ns)
 		l->is_crowded = true;
 		return;
 	}
-	memory = map_file(folder, name, &bytes);
+	memory = map_header(folder, name, &bytes);
 	if (memory == MAP_FAILED) {
 		l->foreign++;
 		return;
 	}
-	if (spool_check(memory, bytes) != ERR_OK) {
+	/* One that was cut short has what it has: the records that are not there are counted as damaged. */
+	if (spool_check(memory, SIZE_MAX) != ERR_OK) {
 		/* Not formatted yet, or damaged: the metric tells if it stays so. */
-		munmap(memory, bytes);
+		munmap(memory, SPOOL_HEADER_BYTES);
 		l->foreign++;
 		return;
 	}
@@ -172,6 +174,46 @@ meet(struct ledger *l, int folder, const char *name, uint64_t now_ns)
 }
 
 /* --- retiring segments ------------------------------------------------------------------- */
+
+static int
+open_segment(const struct ledger *l, const struct ledger_segment *segment)
+{
+	char path[sizeof(l->folder) + sizeof(segment->name) + 1];
+
+	snprintf(path, sizeof(path), "%s/%s", l->folder, segment->name);
+	return open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static off_t
+offset_of(uint64_t index)
+{
+	return (off_t)(SPOOL_HEADER_BYTES + index * USAGE_RECORD_BYTES);
+}
+
+/* A power cut may keep records and lose the page that counts them. Of a segment that nobody writes any more, those
+ * that are whole and in their place behind `written` count; the loop ends with the first one that is not. */
+static bool
+recover(struct ledger *l, const struct ledger_segment *segment)
+{
+	struct spool_header *header = segment->header;
+	uint64_t written = atomic_load(&header->written), before = written;
+	struct usage_record record;
+	int file = open_segment(l, segment);
+
+	while (file >= 0 && written < header->capacity && written - before < LEDGER_BATCH_MAX &&
+	       pread(file, &record, sizeof(record), offset_of(written)) == (ssize_t)sizeof(record) &&
+	       spool_verify(header, written, &record) == ERR_OK)
+		written++;
+	if (file >= 0)
+		close(file);
+	if (written == before)
+		return false;
+	LOG_WARN("usage_recovered", LOG_NUMBER("epoch", header->epoch), LOG_NUMBER("worker", header->worker),
+		 LOG_NUMBER("records", written - before));
+	l->recovered += written - before;
+	atomic_store_explicit(&header->written, written, memory_order_release);
+	return true;
+}
 
 static bool
 is_done_with(struct ledger_segment *segment, uint64_t current_epoch, uint64_t now_ns)
@@ -184,8 +226,28 @@ is_done_with(struct ledger_segment *segment, uint64_t current_epoch, uint64_t no
 		return false;
 	}
 	/* A dataplane that died seals nothing; whoever comes after it has another epoch. */
-	return sealed || (header->epoch != current_epoch &&
+	return sealed || segment->is_dead || (header->epoch != current_epoch &&
 			  now_ns - segment->idle_since_ns > LEDGER_FORGET_NS);
+}
+
+static void
+note_room(struct ledger *l, int folder)
+{
+	struct statvfs disk;
+
+	l->spool_bytes = 0;
+	for (uint32_t i = 0; i < l->segment_count; i++)
+		l->spool_bytes += l->segments[i].bytes;
+	if (fstatvfs(folder, &disk) == 0)
+		l->free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+}
+
+void
+ledger_bury(struct ledger *l, uint64_t epoch, uint32_t worker)
+{
+	for (uint32_t i = 0; i < l->segment_count; i++)
+		if (l->segments[i].header->epoch == epoch && l->segments[i].header->worker == worker)
+			l->segments[i].is_dead = true;
 }
 
 void
@@ -218,11 +280,14 @@ ledger_scan(struct ledger *l, uint64_t current_epoch, uint64_t now_ns)
 		if (!segment->is_met) {
 			forget(l, i); /* deleted by somebody else */
 		} else if (is_done_with(segment, current_epoch, now_ns)) {
+			if (recover(l, segment))
+				continue;
 			if (unlinkat(dirfd(directory), segment->name, 0) == 0)
 				l->retired++;
 			forget(l, i);
 		}
 	}
+	note_room(l, dirfd(directory));
 	closedir(directory);
 }
 
@@ -339,36 +404,77 @@ ledger_end(struct ledger *l, enum err verdict)
 	return ERR_OK;
 }
 
-static enum err
-add_segment(struct ledger *l, const struct spool_header *header, uint64_t from, uint64_t to, uint64_t *damaged)
+/* The file keeps its records under another name when it is deleted: somebody has to look. */
+static void
+quarantine(const struct ledger *l, const struct ledger_segment *segment)
 {
+	char from[sizeof(l->folder) + sizeof(segment->name) + 1], to[sizeof(from) + sizeof(".damaged")];
+
+	snprintf(from, sizeof(from), "%s/%s", l->folder, segment->name);
+	snprintf(to, sizeof(to), "%s.damaged", from);
+	if (link(from, to) != 0 && errno != EEXIST)
+		LOG_ERROR("quarantine_failed", LOG_TEXT("file", from), LOG_TEXT("why", strerror(errno)));
+}
+
+/* Records [from, to) from the file, by pread(2), so that a disk's error is a verdict and no signal. What the file does
+ * not have any more stays zero, which is no record. */
+static enum err
+read_records(struct ledger *l, const struct ledger_segment *segment, uint64_t from, uint64_t to)
+{
+	size_t wanted = (size_t)(to - from) * USAGE_RECORD_BYTES, got = 0;
+	int file = open_segment(l, segment);
+	ssize_t n = file >= 0 ? 1 : -1;
+
+	memset(l->records_read, 0, wanted);
+	while (n > 0 && got < wanted) {
+		n = pread(file, (uint8_t *)l->records_read + got, wanted - got, offset_of(from) + (off_t)got);
+		got += n > 0 ? (size_t)n : 0;
+	}
+	if (n < 0)
+		store_refuse(l->store, ERR_SPOOL_FILE, "%s cannot be read: %s", segment->name, strerror(errno));
+	if (file >= 0)
+		close(file);
+	return n < 0 ? ERR_SPOOL_FILE : ERR_OK;
+}
+
+static enum err
+add_segment(struct ledger *l, const struct ledger_segment *segment, uint64_t from, uint64_t to, uint64_t *damaged)
+{
+	const struct spool_header *header = segment->header;
 	enum err verdict = ERR_OK;
 
 	for (uint64_t index = from; index < to && verdict == ERR_OK; index++) {
-		struct usage_record record;
+		const struct usage_record *record = &l->records_read[index - from];
 
-		if (spool_read(header, index, &record) == ERR_OK) {
-			verdict = ledger_add(l, header->epoch, header->worker, &record);
+		if (spool_verify(header, index, record) == ERR_OK) {
+			verdict = ledger_add(l, header->epoch, header->worker, record);
 			continue;
 		}
 		/* A checksum will not get better: go on, loudly. */
 		(*damaged)++;
 		LOG_ERROR("usage_damaged", LOG_NUMBER("epoch", header->epoch),
 			  LOG_NUMBER("worker", header->worker),
-			  LOG_NUMBER("sequence", header->first_sequence + index));
+			  LOG_NUMBER("sequence", header->first_sequence + index),
+			  LOG_TEXT("kept", ".damaged"));
 	}
 	return verdict;
 }
 
 static enum err
-drain_segment(struct ledger *l, struct spool_header *header, uint64_t from, uint64_t to)
+drain_segment(struct ledger *l, const struct ledger_segment *segment, uint64_t from, uint64_t to)
 {
+	struct spool_header *header = segment->header;
 	uint64_t damaged = 0;
-	enum err verdict = ledger_begin(l);
+	enum err verdict = read_records(l, segment, from, to);
 
+	if (verdict == ERR_OK)
+		verdict = ledger_begin(l);
 	if (verdict != ERR_OK)
 		return verdict;
-	verdict = ledger_end(l, add_segment(l, header, from, to, &damaged));
+	verdict = add_segment(l, segment, from, to, &damaged);
+	if (damaged > 0)
+		quarantine(l, segment);
+	verdict = ledger_end(l, verdict);
 	if (verdict != ERR_OK)
 		return verdict;
 	atomic_store_explicit(&header->drained, to, memory_order_release);
@@ -386,15 +492,14 @@ ledger_drain(struct ledger *l, uint64_t now_ns, bool *more)
 		uint64_t from = atomic_load(&header->drained);
 		uint64_t to = atomic_load_explicit(&header->written, memory_order_acquire);
 
-		/* A header that lost its bounds since spool_check() must not lead us out of the file. */
-		if (from >= to || to > header->capacity ||
-		    spool_bytes(header->capacity) > segment->bytes)
+		/* A header that lost its bounds since spool_check() must not lead us anywhere. */
+		if (from >= to || to > header->capacity)
 			continue;
 		if (to - from > LEDGER_BATCH_MAX)
 			to = from + LEDGER_BATCH_MAX;
 		segment->idle_since_ns = now_ns;
 		*more = true;
-		return drain_segment(l, header, from, to);
+		return drain_segment(l, segment, from, to);
 	}
 	return ERR_OK;
 }

@@ -24,8 +24,9 @@
 
 struct ledger_segment {
 	char name[40];
-	struct spool_header *header;
-	size_t bytes;
+	struct spool_header *header; /* its page is all that is mapped */
+	uint64_t bytes;              /* of the file */
+	bool is_dead;                /* nobody writes into it, and its tab is settled */
 	uint64_t idle_since_ns;
 	bool is_met; /* by the scan under way */
 	bool is_new; /* found by it */
@@ -57,11 +58,15 @@ struct ledger {
 	struct statement *spend;
 	struct statement *look;
 	struct ledger_batch batch;
+	struct usage_record records_read[LEDGER_BATCH_MAX];
 	/* for metrics */
 	uint64_t records;  /* new rows */
 	uint64_t replayed; /* records that were in the ledger already */
 	uint64_t gaps;     /* sequence numbers that never came */
 	uint64_t damaged;  /* records whose checksum or number is wrong: not billed */
+	uint64_t recovered; /* records behind what a header that was written too early says */
+	uint64_t spool_bytes; /* of the segments, at the last scan */
+	uint64_t free_bytes;  /* of their disk */
 	uint64_t retired;  /* segments deleted */
 	uint64_t foreign;  /* files of the folder that are no segments, at the last scan */
 	bool is_crowded;   /* more files than LEDGER_SEGMENTS_MAX */
@@ -83,6 +88,9 @@ enum err ledger_drain(struct ledger *l, uint64_t now_ns, bool *more);
 enum err ledger_begin(struct ledger *l);
 enum err ledger_add(struct ledger *l, uint64_t epoch, uint32_t worker, const struct usage_record *record);
 enum err ledger_end(struct ledger *l, enum err verdict);
+
+/* No further record of that worker comes: its segments go when they are drained. */
+void ledger_bury(struct ledger *l, uint64_t epoch, uint32_t worker);
 
 /* Everything that is in segments of that worker is in the ledger. */
 bool ledger_is_drained(const struct ledger *l, uint64_t epoch, uint32_t worker);

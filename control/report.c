@@ -568,6 +568,10 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	one(out, "ledger_damaged_total", "counter", "Records with a wrong checksum.",
 	    ledger->damaged);
 	one(out, "ledger_segments", "gauge", "Spool segments present.", ledger->segment_count);
+	one(out, "ledger_recovered_total", "counter",
+	    "Records behind the count of a segment whose header a power cut had set back.", ledger->recovered);
+	one(out, "spool_bytes", "gauge", "Bytes of the spool's segments.", ledger->spool_bytes);
+	one(out, "spool_free_bytes", "gauge", "Bytes that the spool's disk has left.", ledger->free_bytes);
 	one(out, "ledger_crashed_total", "counter",
 	    "Requests that a dead dataplane left open, put into the ledger.", control->tabs.crashed);
 	one(out, "ledger_crashed_pending", "gauge", "Lines of dead dataplanes' tabs not looked at yet.",

@@ -127,8 +127,10 @@ tabs_scan(struct tabs *tabs)
 	for (uint32_t i = tabs->count; i-- > 0;) {
 		const struct tabs_tab *tab = &tabs->tab[i];
 
-		if (tab->is_done)
+		if (tab->is_done) {
+			ledger_bury(tabs->ledger, tab->epoch, tab->worker);
 			unlinkat(dirfd(directory), tab->name, 0);
+		}
 		if (tab->is_done || !tab->is_met)
 			forget(tabs, i);
 	}
