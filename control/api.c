@@ -183,6 +183,9 @@ answering_refuse_verdict(struct answering *a, enum err verdict)
 	case ERR_STORE_INVALID:
 		answering_refuse(a, 400, "invalid", problem);
 		break;
+	case ERR_STORE_AWAY:
+		answering_refuse(a, 503, "store_away", problem);
+		break;
 	default:
 		LOG_ERROR("store_failed", LOG_TEXT("path", a->call->path),
 			  LOG_TEXT("problem", problem));

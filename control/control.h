@@ -4,6 +4,7 @@
 
 #include "credit.h"
 #include "ledger.h"
+#include "node.h"
 #include "probe.h"
 #include "publish.h"
 #include "reconcile.h"
@@ -24,6 +25,7 @@ struct control {
 	uint64_t started_at_ns;
 	uint64_t complain_at_ns; /* about the store, again, at the earliest */
 	struct store store;
+	struct node node;
 	struct share share;
 	struct publish publish;
 	struct ledger ledger;

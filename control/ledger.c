@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -30,6 +31,7 @@ ledger_init(struct ledger *l, struct store *store, const char *node, const char 
 {
 	*l = (struct ledger){ .store = store };
 	snprintf(l->node, sizeof(l->node), "%s", node);
+	snprintf(store->node, sizeof(store->node), "%s", node);
 	snprintf(l->folder, sizeof(l->folder), "%s", folder);
 	if (mkdir(folder, 0700) != 0 && errno != EEXIST)
 		return store_refuse(store, ERR_STORE_FAILED, "%s: %s", folder, strerror(errno));
@@ -37,9 +39,16 @@ ledger_init(struct ledger *l, struct store *store, const char *node, const char 
 	l->spend = store_prepare(store,
 				 "UPDATE accounts SET spent_nano = CASE WHEN spent_nano > " INT64_MAX_TEXT " - ?2"
 				 " THEN " INT64_MAX_TEXT " ELSE spent_nano + ?2 END WHERE id = ?1");
+	l->spend_here = store_prepare(
+		store, "INSERT INTO node_spending(node, account_id, spent_nano) VALUES (?3, ?1, ?2)"
+		       " ON CONFLICT (node, account_id) DO UPDATE SET spent_nano ="
+		       " CASE WHEN node_spending.spent_nano > " INT64_MAX_TEXT " - ?2 THEN " INT64_MAX_TEXT
+		       " ELSE node_spending.spent_nano + ?2 END");
 	l->look = store_prepare(store, "SELECT 1 FROM ledger WHERE node = ?1 AND epoch = ?2 AND worker = ?3"
 				       " AND sequence = ?4");
-	return l->insert != NULL && l->spend != NULL && l->look != NULL ? ERR_OK : ERR_STORE_FAILED;
+	return l->insert != NULL && l->spend != NULL && l->spend_here != NULL && l->look != NULL
+		       ? ERR_OK
+		       : ERR_STORE_FAILED;
 }
 
 static void
@@ -56,6 +65,7 @@ ledger_fini(struct ledger *l)
 		forget(l, l->segment_count - 1);
 	store_finalize(l->insert);
 	store_finalize(l->spend);
+	store_finalize(l->spend_here);
 	store_finalize(l->look);
 }
 
@@ -373,15 +383,37 @@ ledger_add(struct ledger *l, uint64_t epoch, uint32_t worker, const struct usage
 	return ERR_OK;
 }
 
+static int
+compare_accounts(const void *a, const void *b)
+{
+	uint64_t left = ((const struct ledger_spending *)a)->account_id;
+	uint64_t right = ((const struct ledger_spending *)b)->account_id;
+
+	return left < right ? -1 : left > right;
+}
+
+static enum err
+spend_on(struct ledger *l, struct statement *statement, const struct ledger_spending *spending)
+{
+	store_bind_int64(statement, 1, (int64_t)spending->account_id);
+	store_bind_int64(statement, 2, spending->cost_nano);
+	if (statement == l->spend_here)
+		store_bind_text(statement, 3, bytes_from_text(l->node));
+	return store_run(l->store, statement);
+}
+
+/* In the order of the accounts: routers that wait for each other's rows do not wait in a circle. */
 static enum err
 spend(struct ledger *l)
 {
+	struct ledger_spending *spending = l->batch.spending;
 	enum err verdict = ERR_OK;
 
+	qsort(spending, l->batch.spending_count, sizeof(*spending), compare_accounts);
 	for (uint32_t i = 0; i < l->batch.spending_count && verdict == ERR_OK; i++) {
-		store_bind_int64(l->spend, 1, (int64_t)l->batch.spending[i].account_id);
-		store_bind_int64(l->spend, 2, l->batch.spending[i].cost_nano);
-		verdict = store_run(l->store, l->spend);
+		verdict = spend_on(l, l->spend, &spending[i]);
+		if (verdict == ERR_OK)
+			verdict = spend_on(l, l->spend_here, &spending[i]);
 	}
 	return verdict;
 }

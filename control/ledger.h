@@ -55,7 +55,8 @@ struct ledger {
 	uint32_t segment_count;
 	uint32_t turn; /* the segment to drain next */
 	struct statement *insert;
-	struct statement *spend;
+	struct statement *spend;      /* of the account, by all routers */
+	struct statement *spend_here; /* of it, by this one */
 	struct statement *look;
 	struct ledger_batch batch;
 	struct usage_record records_read[LEDGER_BATCH_MAX];

@@ -154,9 +154,13 @@ open_store(struct control *control, const struct config *config)
 {
 	enum err verdict;
 
-	if (!lock_store(config->store.path))
-		return false;
-	verdict = store_open(&control->store, config->store.path);
+	if (config->store.connection[0] != '\0') {
+		verdict = store_connect(&control->store, config->store.connection);
+	} else {
+		if (!lock_store(config->store.path))
+			return false;
+		verdict = store_open(&control->store, config->store.path);
+	}
 	if (verdict == ERR_OK)
 		verdict = store_pepper(&control->store, control->pepper);
 	if (verdict != ERR_OK)
@@ -166,6 +170,9 @@ open_store(struct control *control, const struct config *config)
 	if (verdict != ERR_OK)
 		return start_failed(control, "ledger_not_opened", verdict);
 	control->ledger.tally = &control->tally;
+	if (store_is_shared(&control->store) &&
+	    (verdict = node_claim(&control->node, &control->store, config->spool.path)) != ERR_OK)
+		return start_failed(control, "node_refused", verdict);
 	tabs_init(&control->tabs, &control->ledger);
 	verdict = reconcile_init(&control->reconcile, &control->tabs);
 	if (verdict != ERR_OK)
@@ -360,6 +367,8 @@ turn_publish(struct control *control, uint64_t now_ns)
 
 	if (store_changed_elsewhere(&control->store))
 		control_publish(control);
+	if (publish_spending(&control->publish, now_ns) != ERR_OK)
+		complain_of_store(control, "spending_not_published");
 	while (more && began_ns - now_ns < RECONCILE_TURN_NS) {
 		if (publish_step(&control->publish, began_ns, &more) != ERR_OK) {
 			complain_of_store(control, "reconcile_failed");
@@ -419,17 +428,21 @@ turn_credit(struct control *control, uint64_t now_ns, uint64_t *round_at_ns)
 		control_publish(control);
 }
 
-static void
+/* False: the router has lost its name. */
+static bool
 run(struct control *control, struct admin *admin, int signals)
 {
 	struct curl_waitfd files[] = { { .fd = admin_file(admin), .events = CURL_WAIT_POLLIN },
-				       { .fd = signals, .events = CURL_WAIT_POLLIN } };
+				       { .fd = signals, .events = CURL_WAIT_POLLIN },
+				       { .events = CURL_WAIT_POLLIN } };
 	uint64_t scan_at_ns = 0, expire_at_ns = 0, credit_at_ns = 0;
 
 	while ((files[1].revents & CURL_WAIT_POLLIN) == 0 || hear_signal(control, signals)) {
 		uint64_t now_ns;
 
-		curl_multi_poll(probe_multi(&control->probe), files, COUNT_OF(files), TURN_MS, NULL);
+		files[2].fd = store_file(&control->store);
+		curl_multi_poll(probe_multi(&control->probe), files,
+				files[2].fd >= 0 ? COUNT_OF(files) : COUNT_OF(files) - 1, TURN_MS, NULL);
 		now_ns = clock_now_ns();
 		atomic_store(&control->share.shm.header->control_beat_at_ns, now_ns);
 		reload_turn(control, now_ns);
@@ -439,7 +452,12 @@ run(struct control *control, struct admin *admin, int signals)
 		turn_ledger(control, now_ns, &scan_at_ns);
 		turn_credit(control, now_ns, &credit_at_ns);
 		probe_turn(&control->probe, now_ns);
+		if (node_turn(&control->node, control->publish.change_seq, now_ns) != ERR_OK) {
+			LOG_ERROR("node_lost", LOG_TEXT("problem", control->store.problem));
+			return false;
+		}
 	}
+	return true;
 }
 
 static int
@@ -462,6 +480,7 @@ serve(struct control *control, struct config *config, const char *path, struct b
 	const struct probe_defaults probes = probe_defaults_of(config);
 	static struct admin admin;
 	int signals = block_signals();
+	bool is_fine;
 
 	if (signals < 0 || !admin_read_tokens(&admin, config->admin.token_file,
 						config->admin.read_only_token_file) ||
@@ -475,7 +494,7 @@ serve(struct control *control, struct config *config, const char *path, struct b
 	if (!admin_init(&admin, control, config->admin.address.ip, config->admin.port,
 			config->admin.socket))
 		return false;
-	run(control, &admin, signals);
+	is_fine = run(control, &admin, signals);
 	admin_fini(&admin);
 	reload_fini(&control->reload);
 	probe_fini(&control->probe);
@@ -484,9 +503,10 @@ serve(struct control *control, struct config *config, const char *path, struct b
 	tabs_fini(&control->tabs);
 	ledger_fini(&control->ledger);
 	share_close(&control->share);
+	node_release(&control->node);
 	store_close(&control->store);
 	LOG_INFO("stopped");
-	return true;
+	return is_fine;
 }
 
 int

@@ -360,11 +360,17 @@ postgres_init(struct postgres *pg, struct store *store, const char *where)
 {
 	PQconninfoOption *options = is_plain(where) ? PQconninfoParse(where, NULL) : NULL;
 
+	bool has_password = false;
+
 	*pg = (struct postgres){ .store = store, .verdict = ERR_STORE_AWAY };
 	if (options == NULL)
-		return refuse_with(pg, ERR_STORE_INVALID, "this is no connection string of PostgreSQL; special"
-				   " characters of a password are written as %XX in a URI");
+		return refuse_with(pg, ERR_STORE_INVALID, "this is no connection string of PostgreSQL");
+	for (const PQconninfoOption *option = options; option->keyword != NULL; option++)
+		has_password |= strcmp(option->keyword, "password") == 0 && option->val != NULL;
 	PQconninfoFree(options);
+	if (has_password)
+		return refuse_with(pg, ERR_STORE_INVALID, "a password does not belong into sluice.yaml, which is"
+				   " shown and logged: name a file that has it (passfile=FILE, mode 0600)");
 	pg->where = strdup(where);
 	if (pg->where == NULL)
 		return refuse_with(pg, ERR_STORE_FAILED, "no memory for the store");

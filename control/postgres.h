@@ -26,7 +26,7 @@
 
 struct postgres {
 	struct store *store; /* takes the problems */
-	char *where;         /* connection string; has a password, perhaps: never logged */
+	char *where;         /* connection string, without a password */
 	PGconn *conn;        /* NULL: away */
 	struct dial *dial;   /* NULL: nobody is connecting */
 	uint64_t life;       /* connections so far; what was prepared in another one is gone */

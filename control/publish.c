@@ -17,6 +17,7 @@
 #include "config/log.h"
 
 #define CHANGES_AT_ONCE 1000
+#define CHANGES_KEPT "100000"
 
 union body {
 	struct shm_account account;
@@ -52,9 +53,17 @@ enum {
 	INSTANCE_STATE,
 };
 
-/* Column 0 is the id. Lists come as comma-separated ids, in order. */
+enum {
+	ACCOUNT_CREDITED = 2,
+	ACCOUNT_SPENT,
+	ACCOUNT_SPENT_HERE,
+};
+
+/* ?1 is for the id, ?2 for the count, ?3 is this router. Column 0 is the id. Lists come as comma-separated ids, in
+ * order. */
 static const char *const queries[NOUN_COUNT] = {
-	[NOUN_ACCOUNT] = "SELECT id, suspended, credited_nano, spent_nano FROM accounts",
+	[NOUN_ACCOUNT] = "SELECT id, suspended, credited_nano, spent_nano, coalesce((SELECT spent_nano FROM"
+			 " node_spending s WHERE s.account_id = accounts.id AND s.node = ?3), 0) FROM accounts",
 	[NOUN_PLAN] = "SELECT id, requests_per_minute, burst, tokens_per_minute, token_burst,"
 		      " concurrent_requests, body_bytes FROM plans",
 	[NOUN_PRICE] =
@@ -420,7 +429,7 @@ make_cells(struct publish *p, enum noun noun, uint32_t entry, struct statement *
 		atomic_store(&cell->held_nano, 0);
 		atomic_store(&cell->elsewhere_nano, 0);
 		atomic_store(&cell->in_flight, 0);
-		atomic_store(&cell->spent_nano, store_column_int64(row, 3));
+		atomic_store(&cell->spent_nano, store_column_int64(row, ACCOUNT_SPENT_HERE));
 	} else if (noun == NOUN_KEY) {
 		struct shm_bucket_cell *cell = shm_bucket(&p->shm, entry);
 
@@ -508,6 +517,17 @@ remove_entry(struct publish *p, enum noun noun, uint32_t entry, uint64_t now_ns)
 	return true;
 }
 
+/* What control alone writes of a balance. The ledger adds to both sums at once: the difference is the others'. */
+static void
+put_money(struct shm_balance_cell *cell, struct statement *row)
+{
+	int64_t spent = store_column_int64(row, ACCOUNT_SPENT), here = store_column_int64(row, ACCOUNT_SPENT_HERE);
+
+	atomic_store_explicit(&cell->elsewhere_nano, spent > here ? spent - here : 0, memory_order_relaxed);
+	atomic_store_explicit(&cell->credited_nano, store_column_int64(row, ACCOUNT_CREDITED),
+			      memory_order_relaxed);
+}
+
 /* True if the tables had to change. */
 static bool
 publish_row(struct publish *p, enum noun noun, struct statement *row, uint64_t now_ns)
@@ -533,8 +553,7 @@ publish_row(struct publish *p, enum noun noun, struct statement *row, uint64_t n
 		make_cells(p, noun, entry, row);
 	}
 	if (noun == NOUN_ACCOUNT)
-		atomic_store_explicit(&shm_balance(&p->shm, entry)->credited_nano,
-				      store_column_int64(row, 2), memory_order_relaxed);
+		put_money(shm_balance(&p->shm, entry), row);
 	verdict = put(p, noun, entry, &body, &changed);
 	if (verdict != ERR_OK) {
 		refuse(p, noun, id, err_sentence(verdict));
@@ -635,6 +654,45 @@ publish_changes(struct publish *p, uint64_t now_ns)
 	return ERR_OK;
 }
 
+/* --- what others spend ------------------------------------------------------------------- */
+
+/* Accounts that another router has spent of within ten seconds by the server's clock. A commit that took longer
+ * is found by the reconciliation. Columns as those of accounts. */
+static const char spending_sql[] =
+	"SELECT id, suspended, credited_nano, spent_nano, coalesce((SELECT spent_nano FROM node_spending s"
+	" WHERE s.account_id = accounts.id AND s.node = ?3), 0) FROM accounts WHERE id > ?1 AND id IN"
+	" (SELECT account_id FROM node_spending WHERE node <> ?3 AND"
+	" at >= CAST(extract(epoch FROM clock_timestamp()) AS BIGINT) - 10) ORDER BY id LIMIT ?2";
+
+enum err
+publish_spending(struct publish *p, uint64_t now_ns)
+{
+	enum store_step step;
+	int rows = 0;
+
+	if (p->spending == NULL || now_ns < p->spending_at_ns)
+		return ERR_OK;
+	store_bind_int64(p->spending, 1, p->spending_after_id);
+	store_bind_int64(p->spending, 2, PUBLISH_SLICE_ROWS);
+	while ((step = store_step(p->spending)) == STORE_ROW) {
+		uint32_t entry;
+
+		p->spending_after_id = store_column_int64(p->spending, 0);
+		entry = entries_find(&p->entries[NOUN_ACCOUNT], (uint64_t)p->spending_after_id);
+		if (entry != ENTRIES_NONE)
+			put_money(shm_balance(&p->shm, entry), p->spending);
+		rows++;
+	}
+	store_reset(p->spending);
+	if (step != STORE_DONE)
+		return store_failed(p->store);
+	if (rows < PUBLISH_SLICE_ROWS) {
+		p->spending_after_id = 0;
+		p->spending_at_ns = now_ns + PUBLISH_SPENDING_NS;
+	}
+	return ERR_OK;
+}
+
 /* --- reconciliation ---------------------------------------------------------------------- */
 
 static enum err
@@ -688,11 +746,21 @@ step_sweep(struct publish *p, enum noun noun, uint64_t now_ns)
 	return ERR_OK;
 }
 
-/* Reported changes that are published need not be kept. */
+/*
+ * Reported changes that are published need not be kept. Of several routers each deletes what all that live
+ * (node.h) have read; one that was away for longer finds by its reconciliation what it has missed. At most
+ * CHANGES_KEPT stay for one that lives and does not read.
+ */
+static const char forget_own[] = "DELETE FROM changes WHERE seq <= ?1";
+static const char forget_shared[] =
+	"DELETE FROM changes WHERE seq <= ?1 AND (seq <= ?1 - " CHANGES_KEPT " OR seq <= (SELECT"
+	" coalesce(min(change_seq), 0) FROM nodes WHERE"
+	" beat_at > CAST(extract(epoch FROM clock_timestamp()) AS BIGINT) - 60))";
 static enum err
 forget_changes(struct publish *p)
 {
-	struct statement *statement = store_prepare(p->store, "DELETE FROM changes WHERE seq <= ?1");
+	struct statement *statement = store_prepare(p->store, store_is_shared(p->store) ? forget_shared
+										    : forget_own);
 	enum err verdict;
 
 	if (statement == NULL)
@@ -830,6 +898,12 @@ prepare(struct publish *p, enum noun noun)
 	p->one[noun] = store_prepare(p->store, sql);
 	snprintf(sql, sizeof(sql), "%s WHERE id > ?1 ORDER BY id LIMIT ?2", queries[noun]);
 	p->next[noun] = store_prepare(p->store, sql);
+	for (int i = 0; i < 2 && noun == NOUN_ACCOUNT; i++) {
+		struct statement *statement = i == 0 ? p->one[noun] : p->next[noun];
+
+		if (statement != NULL)
+			store_bind_text(statement, 3, bytes_from_text(p->store->node));
+	}
 	return p->one[noun] != NULL && p->next[noun] != NULL;
 }
 
@@ -841,6 +915,12 @@ publish_init(struct publish *p, struct store *store, struct shm shm, uint64_t no
 	*p = (struct publish){ .store = store, .shm = shm };
 	if (shm_repair(&p->shm) != ERR_OK)
 		return ERR_SHM_FULL;
+	if (store_is_shared(store)) {
+		p->spending = store_prepare(store, spending_sql);
+		if (p->spending == NULL)
+			return ERR_STORE_FAILED;
+		store_bind_text(p->spending, 3, bytes_from_text(store->node));
+	}
 	p->changes = store_prepare(store, "SELECT seq, kind, id FROM changes WHERE seq > ?1"
 					  " ORDER BY seq LIMIT 1000");
 	CHECK_STATIC(CHANGES_AT_ONCE == 1000, "as the query says");
@@ -865,4 +945,5 @@ publish_fini(struct publish *p)
 		entries_fini(&p->entries[n]);
 	}
 	store_finalize(p->changes);
+	store_finalize(p->spending);
 }

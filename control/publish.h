@@ -18,6 +18,7 @@
  * Owner: control's loop. Time: now_ns is CLOCK_MONOTONIC.
  */
 #define PUBLISH_SLICE_ROWS 2000         /* a few milliseconds: changes and probes come in between */
+#define PUBLISH_SPENDING_NS (UINT64_C(300) * 1000000)
 #define PUBLISH_ROUND_NS (UINT64_C(10) * 1000000000)
 
 struct publish {
@@ -27,6 +28,9 @@ struct publish {
 	struct statement *one[NOUN_COUNT];  /* the row of an id */
 	struct statement *next[NOUN_COUNT]; /* rows after an id */
 	struct statement *changes;
+	struct statement *spending;     /* of other routers; NULL: there are none */
+	int64_t spending_after_id;
+	uint64_t spending_at_ns;
 	int64_t change_seq;             /* reported changes up to here are published */
 	/* the round of reconciliation under way */
 	bool in_round;
@@ -64,6 +68,9 @@ enum err publish_changes(struct publish *p, uint64_t now_ns);
  * names the setting. */
 #define PUBLISH_WHY_BYTES 320
 bool publish_has_room(const struct publish *p, enum noun noun, uint64_t now_ns, char why[PUBLISH_WHY_BYTES]);
+
+/* Tells the balances what other routers on the same database have spent; looks every PUBLISH_SPENDING_NS. */
+enum err publish_spending(struct publish *p, uint64_t now_ns);
 
 /* One slice of the reconciliation; begins a round when PUBLISH_ROUND_NS have passed since the last began.
  * *more: the round has not ended. */

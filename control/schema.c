@@ -240,7 +240,18 @@ static const char version_9[] =
 	"ALTER TABLE keys ADD COLUMN expires_at INTEGER;"
 	"CREATE INDEX keys_by_expiry ON keys(expires_at) WHERE expires_at IS NOT NULL AND revoked = 0;";
 
+/*
+ * What each router has spent: an account's spent_nano is their sum. A store in a file has had one router, which is
+ * the one of the latest epoch; all that was spent so far is its.
+ */
+static const char version_10[] =
+	"CREATE TABLE node_spending (node TEXT NOT NULL, account_id INTEGER NOT NULL,"
+	" spent_nano INTEGER NOT NULL, PRIMARY KEY (node, account_id)) STRICT, WITHOUT ROWID;"
+	"INSERT INTO node_spending(node, account_id, spent_nano) SELECT (SELECT node FROM ledger"
+	" ORDER BY epoch DESC LIMIT 1), id, spent_nano FROM accounts"
+	" WHERE spent_nano <> 0 AND EXISTS (SELECT 1 FROM ledger);";
+
 const char *const schema_migrations[SCHEMA_VERSION] = {
 	version_1, version_2, version_3, version_4, version_5, version_6, version_7, version_8,
-	version_9,
+	version_9, version_10,
 };

@@ -190,6 +190,25 @@ static const char version_9[] =
 	"ALTER TABLE keys ADD COLUMN expires_at BIGINT;"
 	"CREATE INDEX keys_by_expiry ON keys(expires_at) WHERE expires_at IS NOT NULL AND revoked = 0;";
 
+/*
+ * What each router has spent, and when it last said so by the server's clock: the others ask for what is recent.
+ * Routers, of which each name may live once: node.h.
+ */
+static const char version_10[] =
+	"CREATE TABLE node_spending (node TEXT NOT NULL, account_id BIGINT NOT NULL, spent_nano BIGINT NOT NULL,"
+	" at BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (node, account_id));"
+	"INSERT INTO node_spending(node, account_id, spent_nano) SELECT (SELECT node FROM ledger"
+	" ORDER BY epoch DESC LIMIT 1), id, spent_nano FROM accounts"
+	" WHERE spent_nano <> 0 AND EXISTS (SELECT 1 FROM ledger);"
+	"CREATE INDEX node_spending_by_time ON node_spending(at);"
+	FUNCTION("node_spending_time",
+		 "NEW.at := CAST(extract(epoch FROM clock_timestamp()) AS BIGINT); RETURN NEW;")
+	TRIGGER("node_spending_time", "BEFORE INSERT OR UPDATE", "node_spending",
+		"FOR EACH ROW EXECUTE FUNCTION node_spending_time()")
+	"CREATE TABLE nodes (name TEXT PRIMARY KEY, id TEXT NOT NULL, beat_at BIGINT NOT NULL,"
+	" change_seq BIGINT NOT NULL);";
+
 const char *const schema_postgres[SCHEMA_VERSION] = {
 	NULL, NULL, NULL, NULL, version_5, version_6, version_7, version_8, version_9,
+	version_10,
 };

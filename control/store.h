@@ -28,6 +28,7 @@
 struct store {
 	const struct store_driver *driver;
 	void *handle; /* the driver's */
+	char node[64]; /* whose spending is this router's own: ledger_init() */
 	const struct audit_caller *caller; /* who is behind what is written now; NULL: control itself */
 	char problem[256];
 };

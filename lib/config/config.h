@@ -240,6 +240,7 @@ struct config {
 	/* control */
 	struct {
 		char path[CONFIG_PATH_BYTES]; /* SQLite file */
+		char connection[CONFIG_PATH_BYTES]; /* of PostgreSQL; empty: path */
 	} store;
 	struct {
 		struct config_address address;

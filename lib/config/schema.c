@@ -435,6 +435,9 @@ static const struct key store_keys[] = {
 	VALUE("path", KEY_PATH, CONFIG(store.path), 1, PATH_MAX_LEN, "/var/lib/sluice/sluice.db",
 	      KEY_RESTART,
 	      "SQLite file with keys, accounts, models, prices, instances and the ledger."),
+	VALUE("connection", KEY_TEXT, CONFIG(store.connection), 0, PATH_MAX_LEN, "", KEY_RESTART,
+	      "A PostgreSQL server instead, which several routers may share: postgresql://… or key=value pairs"
+	      " as libpq has them. A password stands in a file of its own: passfile=FILE."),
 	END,
 };
 

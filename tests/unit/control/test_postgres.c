@@ -1,7 +1,9 @@
 /* What only a server does: it goes away, several write at once, and it must never see its password in a log. */
 #include <poll.h>
 #include <pthread.h>
+#include <sys/stat.h>
 
+#include "node.h"
 #include "postgres.h"
 #include "schema.h"
 #include "world.h"
@@ -269,11 +271,98 @@ who_waits_for_a_lock_gives_up_and_is_told_to_come_again(void **state)
 }
 
 static void
+a_name_lives_once(void **state)
+{
+	struct world *w = world_make();
+	struct node first, second, third;
+	char folder[100];
+
+	(void)state;
+	snprintf(folder, sizeof(folder), "%s/other", w->folder);
+	assert_int_equal(mkdir(folder, 0700), 0);
+	assert_int_equal(node_claim(&first, &w->control.store, w->spool_path), ERR_OK);
+	assert_int_equal(node_claim(&second, &w->control.store, w->spool_path), ERR_STORE_CONFLICT); /* its file */
+	assert_int_equal(node_claim(&third, &w->control.store, folder), ERR_STORE_CONFLICT); /* its name */
+	assert_non_null(strstr(w->control.store.problem, "another router named \"test\" lives"));
+	close(second.file);
+	close(third.file);
+	assert_int_equal(node_turn(&first, 7, 1), ERR_OK);
+	assert_int_equal(world_number(w, "SELECT change_seq FROM nodes"), 7);
+	/* It dies; after the lease, another may have the name, and then this one is told. */
+	world_sql(w, "UPDATE nodes SET beat_at = beat_at - 16");
+	assert_int_equal(node_claim(&third, &w->control.store, folder), ERR_OK);
+	assert_int_equal(node_turn(&first, 8, 1 + NODE_BEAT_MS * NSEC_PER_MSEC), ERR_STORE_CONFLICT);
+	node_release(&third);
+	node_release(&first);
+	assert_int_equal(node_claim(&first, &w->control.store, w->spool_path), ERR_OK); /* given up: at once */
+	node_release(&first);
+	for (int i = 0; i < 2; i++) {
+		char path[120];
+
+		snprintf(path, sizeof(path), "%s/node.id", i == 0 ? folder : w->spool_path);
+		unlink(path);
+	}
+	rmdir(folder);
+	world_free(w);
+}
+
+/* What others have spent is told within one look, and is not deleted before all have read it. */
+static void
+what_others_spend_is_told(void **state)
+{
+	struct world *w = world_make();
+	struct shm_balance_cell *cell;
+	bool credited;
+
+	(void)state;
+	world_put(w, NOUN_ACCOUNT, "a", "{}");
+	assert_int_equal(store_top_up(&w->control.store, 1, 1000, "", &credited), ERR_OK);
+	control_publish(&w->control);
+	cell = shm_balance(&w->control.publish.shm, 0);
+	world_sql(w, "UPDATE accounts SET spent_nano = 350;"
+		     "INSERT INTO node_spending(node, account_id, spent_nano) VALUES ('test', 1, 50), ('other', 1, 300)");
+	assert_int_equal(atomic_load(&cell->elsewhere_nano), 0);
+	assert_int_equal(publish_spending(&w->control.publish, w->now_ns), ERR_OK);
+	assert_int_equal(atomic_load(&cell->elsewhere_nano), 300);
+	assert_int_equal(atomic_load(&cell->credited_nano), 1000);
+	world_sql(w, "UPDATE accounts SET spent_nano = 360; UPDATE node_spending SET spent_nano = 310"
+		     " WHERE node = 'other'");
+	assert_int_equal(publish_spending(&w->control.publish, w->now_ns), ERR_OK); /* not yet time */
+	assert_int_equal(atomic_load(&cell->elsewhere_nano), 300);
+	assert_int_equal(publish_spending(&w->control.publish, w->now_ns + PUBLISH_SPENDING_NS), ERR_OK);
+	assert_int_equal(atomic_load(&cell->elsewhere_nano), 310);
+	world_free(w);
+}
+
+static void
+changes_stay_until_every_living_router_has_read_them(void **state)
+{
+	struct world *w = world_make();
+
+	(void)state;
+	world_sql(w, "INSERT INTO nodes(name, id, beat_at, change_seq) VALUES"
+		     " ('slow', 'x', CAST(extract(epoch FROM now()) AS BIGINT), 2),"
+		     " ('dead', 'y', CAST(extract(epoch FROM now()) AS BIGINT) - 100, 0)");
+	for (int i = 0; i < 5; i++)
+		world_sql(w, "INSERT INTO regions(name) SELECT 'r' || count(*) FROM regions");
+	control_publish(&w->control);
+	w->now_ns += PUBLISH_ROUND_NS;
+	assert_int_equal(publish_all(&w->control.publish, w->now_ns), ERR_OK);
+	assert_int_equal(world_number(w, "SELECT min(seq) FROM changes"), 3);
+	world_sql(w, "UPDATE nodes SET change_seq = 5");
+	assert_int_equal(publish_all(&w->control.publish, w->now_ns + PUBLISH_ROUND_NS), ERR_OK);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM changes"), 0);
+	world_free(w);
+}
+
+static void
 a_connection_string_is_never_repeated(void **state)
 {
 	static const char *const wrong[] = {
 		"postgresql://u:hunter@2@host/db", "postgresql://u:hun/ter2@host/db", "host=h password='hunter2",
 		"postgresql://u:hunter2@[::1/db", "hunter2", "password=hunter 2",
+		"password=hunter2 host=h",
+		"postgresql://u:hunter2@h/db",
 	};
 
 	(void)state;
@@ -296,6 +385,9 @@ main(void)
 		cmocka_unit_test(a_reader_misses_nothing_of_many_writers),
 		cmocka_unit_test(routers_that_start_together_migrate_once),
 		cmocka_unit_test(who_waits_for_a_lock_gives_up_and_is_told_to_come_again),
+		cmocka_unit_test(a_name_lives_once),
+		cmocka_unit_test(what_others_spend_is_told),
+		cmocka_unit_test(changes_stay_until_every_living_router_has_read_them),
 		cmocka_unit_test(a_connection_string_is_never_repeated),
 	};
 

@@ -276,7 +276,8 @@ money_put_in_shows_in_the_cell_and_workers_debits_stay(void **state)
 	assert_int_equal(balance_available_nano(cell), 1000);
 	atomic_fetch_add(&cell->spent_nano, 300); /* a worker settles */
 	/* The ledger learns of it later, and must not take it twice. */
-	world_sql(w, "UPDATE accounts SET spent_nano = spent_nano + 300");
+	world_sql(w, "UPDATE accounts SET spent_nano = spent_nano + 300;"
+		     "INSERT INTO node_spending(node, account_id, spent_nano) VALUES ('test', 1, 300)");
 	control_publish(&w->control);
 	assert_int_equal(balance_available_nano(cell), 700);
 	store_top_up(&w->control.store, 1, 50, "", &credited);
@@ -297,12 +298,15 @@ new_tables_get_their_balances_from_the_store(void **state)
 	(void)state;
 	make_catalogue(w);
 	store_top_up(&w->control.store, 1, 1000, "", &credited);
-	world_sql(w, "UPDATE accounts SET spent_nano = 400");
+	world_sql(w, "UPDATE accounts SET spent_nano = 400;"
+		     "INSERT INTO node_spending(node, account_id, spent_nano) VALUES"
+		     " ('test', 1, 300), ('other', 1, 100)");
 	free(w->control.share.shm.header); /* a reboot: /dev/shm is empty */
 	world_make_shm(w);
 	world_restart(w);
 	assert_int_equal(balance_available_nano(shm_balance(tables(w), 0)), 600);
-	assert_int_equal(atomic_load(&shm_balance(tables(w), 0)->spent_nano), 400);
+	assert_int_equal(atomic_load(&shm_balance(tables(w), 0)->spent_nano), 300);
+	assert_int_equal(atomic_load(&shm_balance(tables(w), 0)->elsewhere_nano), 100);
 	world_free(w);
 }
 

@@ -157,6 +157,9 @@ a_store_of_each_earlier_release_keeps_its_rows(void **state)
 		}
 		assert_int_equal(world_open_store(&w, &w.control.store), ERR_OK);
 		assert_int_equal(world_number(&w, version_sql()), SCHEMA_VERSION);
+		if (version < 10)
+			assert_int_equal(world_number(&w, "SELECT sum(spent_nano) FROM node_spending"
+							  " WHERE node = 'n'"), 400);
 		expect_old_rows(&w);
 		store_close(&w.control.store);
 		world_remove_store(&w);
