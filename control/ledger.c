@@ -448,8 +448,8 @@ quarantine(const struct ledger *l, const struct ledger_segment *segment)
 		LOG_ERROR("quarantine_failed", LOG_TEXT("file", from), LOG_TEXT("why", strerror(errno)));
 }
 
-/* Records [from, to) from the file, by pread(2), so that a disk's error is a verdict and no signal. What the file does
- * not have any more stays zero, which is no record. */
+/* Records [from, to) from the file, by pread(2), so that a disk's error is a verdict and no signal. What the file
+ * does not have any more stays zero, which is no record. */
 static enum err
 read_records(struct ledger *l, const struct ledger_segment *segment, uint64_t from, uint64_t to)
 {

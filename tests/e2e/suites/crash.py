@@ -1,5 +1,6 @@
 """kill -9 of either process: the other does not mind, and nothing is lost. And a stop that was asked for."""
 import json
+import os
 import re
 import subprocess
 import threading
@@ -8,9 +9,11 @@ from datetime import datetime
 
 from harness import net
 from harness.client import CHAT, Closed, chat, elapsed, sim
+from harness.cluster import NAME, PORT
 from harness.load import Load
-from harness.proc import wait_for
+from harness.proc import run, wait_for
 from harness.suite import test
+from suites.http2 import have
 
 
 @test('crash.control', seconds=90)
@@ -136,6 +139,85 @@ def dataplane_with_streams(cluster):
     time.sleep(0.5)
     again = cluster.ledger(where, *wanted)
     assert len(again) == streams, again
+
+
+def restart_with(cluster, text):
+    """Both programs with another configuration; the spool's folder may change while nobody runs."""
+    with open(cluster.config, 'w', encoding='ascii') as config:
+        config.write(text)
+    cluster.start_control()
+    cluster.start_dataplane()
+
+
+def stop_both(cluster):
+    cluster.dataplane.stop()
+    wait_for(lambda: cluster.admin.call('GET', 'status')['ledger']['pending'] == 0, 15, 'the spool is not drained')
+    cluster.control.stop()
+
+
+def press(cluster, key, requests):
+    """So many requests over HTTP/2; how many were answered with 200 and with 503."""
+    path = os.path.join(cluster.root, f'press-{requests}.json')
+    with open(path, 'w', encoding='ascii') as file:
+        json.dump(chat(sim('tokens=1'), max_tokens=1, model='patient'), file)
+    text = run('h2load', '-n', str(requests), '-c', '8', '-m', '20', '-d', path, '-H', f'authorization: Bearer {key}',
+               '-H', 'content-type: application/json', f'--connect-to={cluster.host4}:{PORT}',
+               f'https://{NAME}:{PORT}{CHAT}')
+    found = re.search(r'status codes: ([0-9]+) 2xx, [0-9]+ 3xx, ([0-9]+) 4xx, ([0-9]+) 5xx', text)
+    assert found and found[2] == '0', text
+    return int(found[1]), int(found[3])
+
+
+@test('crash.disk-full', seconds=180)
+def disk_full(cluster):
+    """The spool on a disk of 6 MiB, and nobody who empties it (F5, F11): an alarm, 503 in time, what runs ends and
+    is recorded; and it goes on by itself when control is back."""
+    have('h2load')
+    spool = os.path.join(cluster.root, 'spool')
+    with open(cluster.config, encoding='ascii') as config:
+        before = config.read()
+    cluster.put('account', 'flood')
+    cluster.top_up('flood', 1000)
+    key = cluster.new_key('flood')
+    account = cluster.account('flood')['id']
+    stop_both(cluster)
+    run('mount', '-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', spool)
+    try:
+        restart_with(cluster, before.replace('segment: 4MiB', 'segment: 1MiB'))
+        cluster.control.kill()
+        client = cluster.client(timeout=60)
+        stream = client.begin(key, chat(sim('tokens=1000 tps=120'), stream=True, max_tokens=1000, model='patient'))
+        events = client.read_events(stream)
+        next(events)
+        good, refused = 0, 0
+        for _ in range(20):
+            more, refused = press(cluster, key, 2000)
+            good += more
+            if more == 0:
+                break
+        assert refused == 2000, f'{good} were served, and it still serves'
+        with cluster.client() as other:
+            answer = other.ask(key, chat(sim('tokens=1'), max_tokens=1, model='patient'))
+            assert answer.status == 503 and answer.json()['error']['code'] == 'overloaded', answer
+            assert int(answer.field('retry-after')) >= 1, answer
+        said = cluster.dataplane.log_text()
+        assert '"event":"spool_filling"' in said and '"event":"spool_failing"' in said, said[-2000:]
+        assert cluster.dataplane.is_alive()
+        cluster.start_control()
+        with cluster.client() as other:
+            wait_for(lambda: other.ask(key, chat(sim('tokens=1'), max_tokens=1, model='patient')).status == 200, 30,
+                     'it does not go on', every=0.2)
+        assert sum(1 for _ in events) >= 1000 and stream.complete
+        wait_for(lambda: len(cluster.ledger('account_id = ? AND outcome = 0', account)) == good + 2, 30,
+                 f'{good} and two were served')
+        assert cluster.ctl('reconcile')['difference_records'] == 0
+        stop_both(cluster)
+    finally:
+        for process in (cluster.dataplane, cluster.control):
+            if process.is_alive():
+                process.kill()
+        run('umount', '-l', spool)
+        restart_with(cluster, before)
 
 
 @test('crash.stop-lets-requests-end', seconds=60)

@@ -5,7 +5,7 @@ A request that a backend has got has one row, whoever died; one that its client 
 says; one that was cut is billed for what was served, within one event of what its client has and its backend sent.
 Rows, accounts and balance cells add up to the same, and nothing is held when nothing runs.
 
-SLUICE_KILLS=1000 tests/e2e/run kill: that many kills instead of as many as 15 seconds allow.
+SLUICE_KILLS=1000 tests/e2e/run kill: that many kills instead of as many as 8 seconds allow.
 SLUICE_SEED=N: the moments and requests of that run, as far as processes can repeat anything.
 """
 import glob
@@ -23,7 +23,7 @@ from harness.suite import test
 from suites.usage import plain
 
 KILLS = int(os.environ.get('SLUICE_KILLS', '0'))
-SECONDS = 12  # of a run without SLUICE_KILLS
+SECONDS = 8  # of a run without SLUICE_KILLS
 THREADS = 10
 SILENCE = 2.0  # seconds after which a client takes a connection for dead: nobody is there to end it
 BACKENDS = ('mv-a', 'mv-b', 'tx-c')

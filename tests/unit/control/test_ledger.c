@@ -400,8 +400,8 @@ a_segment_that_cannot_be_read_waits(void **state)
 	world_free(w);
 }
 
-/* A copy of a segment of three records, changed by `change` at `at`, drained in a world of its own. Whatever it is: a
- * record is in the ledger, or it is said that it is not, and then its bytes are kept. */
+/* A segment of three records, changed by `change` at `at`, drained in a world of its own. Whatever it is: a record
+ * is in the ledger, or it is said that it is not, and then its bytes are kept. */
 enum change { FLIP, CUT };
 
 static void
