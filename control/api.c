@@ -160,11 +160,18 @@ void
 answering_refuse(struct answering *a, int status, const char *code, const char *message)
 {
 	yyjson_mut_val *error = yyjson_mut_obj(a->doc);
+	char plain[SHAPE_PROBLEM_BYTES * 2];
+
+	/* A name that was cut to fit may end within a character. */
+	snprintf(plain, sizeof(plain), "%s", message);
+	for (char *c = plain; !shape_is_text(bytes_from_text(plain)) && *c != '\0'; c++)
+		if ((unsigned char)*c >= 0x7f || *c < ' ')
+			*c = '?';
 
 	a->status = status;
 	a->root = yyjson_mut_obj(a->doc);
 	yyjson_mut_obj_add_str(a->doc, error, "code", code);
-	yyjson_mut_obj_add_strcpy(a->doc, error, "message", message);
+	yyjson_mut_obj_add_strcpy(a->doc, error, "message", plain);
 	yyjson_mut_obj_add_val(a->doc, a->root, "error", error);
 }
 
@@ -362,6 +369,20 @@ is_allowed(struct answering *a)
 	return false;
 }
 
+/* Names are looked up in a database that knows nothing but text. */
+static bool
+is_text(struct answering *a)
+{
+	bool is = shape_is_text(bytes_from_text(a->call->path));
+
+	for (size_t i = 0; i < a->call->query_count; i++)
+		is = is && shape_is_text(bytes_from_text(a->call->queries[i].name)) &&
+		     shape_is_text(bytes_from_text(a->call->queries[i].value));
+	if (!is)
+		answering_refuse(a, 400, "invalid", "the address or a query is no text of UTF-8");
+	return is;
+}
+
 /* --- queries and body -------------------------------------------------------------------- */
 
 static const struct field *
@@ -520,7 +541,7 @@ api_answer(struct control *control, const struct api_call *call, struct api_answ
 	has_route = find_route(&a, answer->allow);
 	if (!is_allowed(&a))
 		answer->allow[0] = '\0';
-	else if (has_route && take_queries(&a) && take_body(&a, &body))
+	else if (has_route && is_text(&a) && take_queries(&a) && take_body(&a, &body))
 		answer_as(&a, &caller);
 	answer->status = a.status;
 	if (a.content_type != NULL) {

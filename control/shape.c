@@ -31,6 +31,37 @@ shape_is_all_digits(struct bytes text)
 	return text.len > 0;
 }
 
+/* How many bytes the character is long whose first byte this is; 0: none begins so. */
+static size_t
+character_bytes(uint8_t first)
+{
+	return first < 0x80 ? 1 : first >= 0xc2 && first <= 0xdf ? 2 : (first & 0xf0) == 0xe0 ? 3
+	       : first >= 0xf0 && first <= 0xf4 ? 4 : 0;
+}
+
+/* RFC 3629, section 4: the second byte tells overlong forms, surrogates and what is beyond U+10FFFF. */
+static bool
+is_second(uint8_t first, uint8_t second)
+{
+	return second >= (first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80) &&
+	       second <= (first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf);
+}
+
+bool
+shape_is_text(struct bytes text)
+{
+	for (size_t i = 0, len; i < text.len; i += len) {
+		len = character_bytes(text.ptr[i]);
+		if (len == 0 || len > text.len - i || text.ptr[i] < ' ' || text.ptr[i] == 0x7f ||
+		    (len > 1 && !is_second(text.ptr[i], text.ptr[i + 1])))
+			return false;
+		for (size_t j = 2; j < len; j++)
+			if ((text.ptr[i + j] & 0xc0) != 0x80)
+				return false;
+	}
+	return true;
+}
+
 static bool
 is_made_of(struct bytes text, const char *allowed)
 {
@@ -398,9 +429,8 @@ fits_text(const struct field *f, yyjson_val *value, char problem[SHAPE_PROBLEM_B
 		return say(problem, "%s is not a string", f->name);
 	if (text.len > (size_t)f->max)
 		return say(problem, "%s is longer than %lld bytes", f->name, (long long)f->max);
-	for (size_t i = 0; i < text.len; i++)
-		if (text.ptr[i] < ' ' || text.ptr[i] == 0x7f)
-			return say(problem, "%s has a control character", f->name);
+	if (!shape_is_text(text))
+		return say(problem, "%s has a control character", f->name);
 	wrong = f->check != NULL ? f->check(text) : NULL;
 	return wrong == NULL || say(problem, "%s %s", f->name, wrong);
 }
@@ -457,7 +487,9 @@ shape_fits(const struct field *f, yyjson_val *value, char problem[SHAPE_PROBLEM_
 	case FIELD_CHOICE:
 		return fits_choice(f, value, problem);
 	case FIELD_REFERENCE:
-		return yyjson_is_str(value) || yyjson_is_uint(value) ||
+		return yyjson_is_uint(value) ||
+		       (yyjson_is_str(value) &&
+			shape_is_text(bytes_make(yyjson_get_str(value), yyjson_get_len(value)))) ||
 		       say(problem, "%s is neither a name nor an id", f->name);
 	case FIELD_POD_LIST:
 		return (yyjson_is_arr(value) && yyjson_arr_size(value) <= (size_t)f->max) ||

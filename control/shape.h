@@ -81,3 +81,6 @@ int shape_choice(const struct field *field, yyjson_val *value);
 const char *shape_check_name(enum noun noun, struct bytes name);
 
 bool shape_is_all_digits(struct bytes text);
+
+/* UTF-8 without control characters. */
+bool shape_is_text(struct bytes text);

@@ -331,6 +331,16 @@ bodies_and_queries_of_calls_are_bounded(void **state)
 		{ "POST", "/admin/v1/keys/1/revoke", "{\"key\":1}", "no member" },
 		{ "DELETE", "/admin/v1/keys/1", "{\"key\":1}", "no member" },
 		{ "GET", "/admin/v1/keys", "[]", "not a JSON object" },
+		{ "GET", "/admin/v1/accounts/\xff", "", "no text" },
+		{ "GET", "/admin/v1/accounts/\xed\xa0\x80", "", "no text" },
+		{ "GET", "/admin/v1/accounts/\xc3", "", "no text" },
+		{ "PUT", "/admin/v1/models/m", "{\"price\":\"small\\u0000\"}", "neither a name nor an id" },
+		{ "PUT", "/admin/v1/plans/p",
+		  "{\"1234567890123456789012345678901234567890123456789012345678901234\xc3\xa4\":1}",
+		  "no member" },
+		{ "PUT", "/admin/v1/plans/p",
+		  "{\"123456789012345678901234567890123456789012345678901234567890123\xc3\xa4\":1}",
+		  "no member" },
 	};
 	struct world *w = make_world();
 
