@@ -298,11 +298,34 @@ money_is_neither_made_nor_lost(void **state)
 	}
 }
 
+/* 2^63 nano-dollars are nobody's: such a top-up is refused whole, and what is there stays. */
+static void
+a_top_up_that_does_not_fit_is_refused(void **state)
+{
+	struct world *w = world_make();
+	int64_t id = world_put(w, NOUN_ACCOUNT, "rich", "{}");
+	bool credited = false;
+
+	(void)state;
+	assert_int_equal(store_top_up(&w->control.store, id, INT64_MAX - 5, "all", &credited), ERR_OK);
+	assert_true(credited);
+	credited = false;
+	assert_int_not_equal(store_top_up(&w->control.store, id, 6, "more", &credited), ERR_OK);
+	assert_false(credited);
+	assert_int_equal(world_number(w, "SELECT credited_nano FROM accounts"), INT64_MAX - 5);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM topups"), 1);
+	assert_int_equal(store_top_up(&w->control.store, id, 5, "rest", &credited), ERR_OK);
+	control_publish(&w->control);
+	assert_int_equal(shm_balance(&w->control.publish.shm, 0)->credited_nano, INT64_MAX);
+	world_free(w);
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(money_is_neither_made_nor_lost),
+		cmocka_unit_test(a_top_up_that_does_not_fit_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
