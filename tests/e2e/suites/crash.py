@@ -133,6 +133,9 @@ def dataplane_with_streams(cluster):
         assert row['outcome'] == 4 and row['source'] in (1, 2) and row['status'] == 200 and row['stream'] == 1, row
         # What was on its way, and the role that comes before the first word, stand between the two.
         assert 0 < row['completion_tokens'] and abs(row['completion_tokens'] - got) <= 40, (got, row)
+    shown = [row for row in cluster.ctl('usage', '--by', 'request', '--account', 'main', '--limit', 10000)['data']
+             if row['outcome'] == 'crashed']
+    assert {row['request_id'] for row in shown} >= set(names), 'sluicectl usage does not show them'
     paid = sum(row['cost_nano'] for row in rows)
     assert paid > 0
     wait_for(lambda: cluster.account('main')['spent_nano'] >= account['spent_nano'] + paid, 5, 'nobody paid')
