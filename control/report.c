@@ -146,6 +146,11 @@ describe_pods(struct control *control, yyjson_mut_doc *doc)
 		yyjson_mut_obj_add_str(doc, pod, "probe", probes[probe <= SHM_PROBE_DOWN ? probe : 0]);
 		yyjson_mut_obj_add_uint(doc, pod, "probe_us", atomic_load(&health->probe_latency_us));
 		yyjson_mut_obj_add_uint(doc, pod, "in_flight", atomic_load(&health->in_flight));
+		if (atomic_load(&health->gauges_until_ns) > now_ns) {
+			yyjson_mut_obj_add_uint(doc, pod, "running", atomic_load(&health->running));
+			yyjson_mut_obj_add_uint(doc, pod, "waiting", atomic_load(&health->waiting));
+			yyjson_mut_obj_add_uint(doc, pod, "cache_permille", atomic_load(&health->cache_permille));
+		}
 		yyjson_mut_obj_add_uint(doc, pod, "first_token_us", first_token_us(health));
 		yyjson_mut_obj_add_uint(doc, pod, "errors", atomic_load(&health->eject_errors));
 		yyjson_mut_obj_add_str(doc, pod, "passive", passive_name(health, now_ns));
@@ -594,6 +599,10 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	    ledger->foreign);
 	one(out, "probe_good_total", "counter", "Health probes answered well.", probe->good);
 	one(out, "probe_bad_total", "counter", "Health probes failed.", probe->bad);
+	one(out, "probe_gauges_good_total", "counter", "Answers of backends that told their load.",
+	    probe->gauges_good);
+	one(out, "probe_gauges_bad_total", "counter", "Backends asked for their load that did not tell it.",
+	    probe->gauges_bad);
 	one(out, "probe_transitions_total", "counter", "Pods that came up or went down.",
 	    probe->transitions);
 	describe(out, "pods", "gauge", "Pods by what their probes say.");

@@ -251,7 +251,10 @@ static const char version_10[] =
 	" ORDER BY epoch DESC LIMIT 1), id, spent_nano FROM accounts"
 	" WHERE spent_nano <> 0 AND EXISTS (SELECT 1 FROM ledger);";
 
+/* Where it tells its load; empty: it is not asked. */
+static const char version_11[] = "ALTER TABLE pods ADD COLUMN metrics_path TEXT NOT NULL DEFAULT '';";
+
 const char *const schema_migrations[SCHEMA_VERSION] = {
 	version_1, version_2, version_3, version_4, version_5, version_6, version_7, version_8,
-	version_9, version_10,
+	version_9, version_10, version_11,
 };

@@ -208,7 +208,9 @@ static const char version_10[] =
 	"CREATE TABLE nodes (name TEXT PRIMARY KEY, id TEXT NOT NULL, beat_at BIGINT NOT NULL,"
 	" change_seq BIGINT NOT NULL);";
 
+static const char version_11[] = "ALTER TABLE pods ADD COLUMN metrics_path TEXT NOT NULL DEFAULT '';";
+
 const char *const schema_postgres[SCHEMA_VERSION] = {
 	NULL, NULL, NULL, NULL, version_5, version_6, version_7, version_8, version_9,
-	version_10,
+	version_10, version_11,
 };

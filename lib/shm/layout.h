@@ -298,6 +298,11 @@ struct shm_pod_health {
 	/* by control's probes */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t probe_state; /* enum shm_probe_state */
 	_Atomic uint32_t probe_latency_us;
+	/* what it says of itself; counts until gauges_until_ns, and not if that is 0 */
+	_Atomic uint32_t running;
+	_Atomic uint32_t waiting;
+	_Atomic uint32_t cache_permille; /* of its KV cache */
+	_Atomic uint64_t gauges_until_ns;
 	/* by workers */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t eject_until_ns; /* these four: spread/eject.h */
 	_Atomic uint32_t eject_errors;

@@ -48,6 +48,7 @@ static const struct word pod_words[] = {
 	{ "state", "state", WORD_TEXT, "ready, drain or maint" },
 	{ "running-usage", "running_usage", WORD_FLAG, "it can report usage in every event" },
 	{ "probe-path", "probe_path", WORD_TEXT, "of its health probe; empty: the configured one" },
+	{ "metrics-path", "metrics_path", WORD_TEXT, "where vLLM or SGLang tell their load (/metrics)" },
 	{ "probe-interval-ms", "probe_interval_ms", WORD_NUMBER, "0: as configured" },
 	{ "probe-timeout-ms", "probe_timeout_ms", WORD_NUMBER, "0: as configured" },
 	{ "rise", "rise", WORD_NUMBER, "good probes that bring it up; 0: as configured" },
