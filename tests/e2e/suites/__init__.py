@@ -3,7 +3,7 @@ import importlib
 
 NAMES = ('backend', 'sdk', 'examples', 'transport', 'http2', 'h2attacks', 'errors', 'contract', 'bodies', 'streams',
          'endpoints', 'hostile', 'attacks', 'limits', 'reload', 'metrics', 'workers', 'keys', 'failover', 'routing', 'crash',
-         'kill', 'usage', 'faults', 'canary', 'leak', 'llama')
+         'kill', 'usage', 'postgres', 'faults', 'canary', 'leak', 'llama')
 
 
 def load():

@@ -320,7 +320,8 @@ what_others_spend_is_told(void **state)
 	control_publish(&w->control);
 	cell = shm_balance(&w->control.publish.shm, 0);
 	world_sql(w, "UPDATE accounts SET spent_nano = 350;"
-		     "INSERT INTO node_spending(node, account_id, spent_nano) VALUES ('test', 1, 50), ('other', 1, 300)");
+		     "INSERT INTO node_spending(node, account_id, spent_nano) VALUES"
+		     " ('test', 1, 50), ('other', 1, 300)");
 	assert_int_equal(atomic_load(&cell->elsewhere_nano), 0);
 	assert_int_equal(publish_spending(&w->control.publish, w->now_ns), ERR_OK);
 	assert_int_equal(atomic_load(&cell->elsewhere_nano), 300);
