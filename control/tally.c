@@ -82,7 +82,8 @@ find_request(struct tally *tally, uint64_t model, uint16_t status, struct bytes 
 			r->model = model;
 			r->status = status;
 			r->region_len = (uint16_t)region.len;
-			memcpy(r->region, region.ptr, region.len);
+			if (region.len > 0)
+				memcpy(r->region, region.ptr, region.len);
 			return r;
 		}
 		if (r->model == model && r->status == status &&

@@ -54,9 +54,12 @@ read_text(FILE *file, uint64_t len, struct bytes *text)
 {
 	uint8_t *buffer = malloc(len + 1);
 
+	bool fine;
+
 	CHECK(buffer != NULL);
+	fine = fread(buffer, 1, len, file) == len;
 	*text = bytes_make(buffer, len);
-	return fread(buffer, 1, len, file) == len;
+	return fine;
 }
 
 static bool
