@@ -180,7 +180,8 @@ meet(struct ledger *l, int folder, const char *name, uint64_t now_ns)
 	segment = &l->segments[l->segment_count++];
 	*segment = (struct ledger_segment){ .header = memory, .bytes = bytes, .is_met = true,
 					    .is_new = true, .idle_since_ns = now_ns };
-	snprintf(segment->name, sizeof(segment->name), "%s", name);
+	CHECK(strlen(name) < sizeof(segment->name)); /* has_segment_name() */
+	memcpy(segment->name, name, strlen(name) + 1);
 }
 
 /* --- retiring segments ------------------------------------------------------------------- */

@@ -4,12 +4,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "config/log.h"
 
 #define TOTALS_TRIES_MAX 8
@@ -82,7 +82,8 @@ open_tab(int folder, const char *name, struct tabs_tab *tab)
 	tab->epoch = page.header.epoch;
 	tab->worker = page.header.worker;
 	tab->capacity = page.header.capacity;
-	snprintf(tab->name, sizeof(tab->name), "%s", name);
+	CHECK(strlen(name) < sizeof(tab->name)); /* has_tab_name() */
+	memcpy(tab->name, name, strlen(name) + 1);
 	return true;
 }
 
