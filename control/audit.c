@@ -104,6 +104,7 @@ audit_list(struct store *store, const struct audit_filter *filter, yyjson_mut_do
 		store_prepare(store, filter->newest_first ? AUDIT_SELECT " ORDER BY id DESC LIMIT ?5"
 							  : AUDIT_SELECT " ORDER BY id LIMIT ?5");
 	enum store_step step;
+	enum err verdict;
 
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
@@ -115,11 +116,7 @@ audit_list(struct store *store, const struct audit_filter *filter, yyjson_mut_do
 	*array = yyjson_mut_arr(doc);
 	while ((step = store_step(statement)) == STORE_ROW)
 		yyjson_mut_arr_append(*array, describe_row(doc, statement));
-	if (step == STORE_DONE) {
-		store_finalize(statement);
-		return ERR_OK;
-	}
-	store_failed(store);
+	verdict = step == STORE_BROKEN ? store_failed(store) : ERR_OK;
 	store_finalize(statement);
-	return ERR_STORE_FAILED;
+	return verdict;
 }

@@ -53,6 +53,8 @@ list_all(struct command *c, const char *path)
 	bool has_more = true;
 
 	yyjson_mut_doc_set_root(all, yyjson_mut_obj(all));
+	yyjson_mut_obj_add_str(all, yyjson_mut_doc_get_root(all), "object", "list");
+	yyjson_mut_obj_add_bool(all, yyjson_mut_doc_get_root(all), "has_more", false);
 	yyjson_mut_obj_add_arr(all, yyjson_mut_doc_get_root(all), "data");
 	while (has_more) {
 		char page[COMMAND_PATH_BYTES + 64];
