@@ -518,6 +518,8 @@ drain_segment(struct ledger *l, const struct ledger_segment *segment, uint64_t f
 enum err
 ledger_drain(struct ledger *l, uint64_t now_ns, bool *more)
 {
+	uint64_t max = store_is_shared(l->store) ? LEDGER_BATCH_SHARED : LEDGER_BATCH_MAX;
+
 	*more = false;
 	for (uint32_t i = 0; i < l->segment_count; i++) {
 		struct ledger_segment *segment = &l->segments[l->turn++ % l->segment_count];
@@ -528,8 +530,8 @@ ledger_drain(struct ledger *l, uint64_t now_ns, bool *more)
 		/* A header that lost its bounds since spool_check() must not lead us anywhere. */
 		if (from >= to || to > header->capacity)
 			continue;
-		if (to - from > LEDGER_BATCH_MAX)
-			to = from + LEDGER_BATCH_MAX;
+		if (to - from > max)
+			to = from + max;
 		segment->idle_since_ns = now_ns;
 		*more = true;
 		return drain_segment(l, segment, from, to);
@@ -613,13 +615,18 @@ ledger_lag_ns(const struct ledger *l, uint64_t now_unix_ns)
 
 	for (uint32_t i = 0; i < l->segment_count; i++) {
 		const struct spool_header *header = l->segments[i].header;
+		uint64_t drained = atomic_load(&header->drained);
 		struct usage_record record;
+		int file;
 
-		if (atomic_load(&header->written) <= header->capacity &&
-		    spool_bytes(header->capacity) <= l->segments[i].bytes &&
-		    spool_read(header, atomic_load(&header->drained), &record) == ERR_OK &&
-		    record.finished_at_unix_ns < oldest_ns)
+		if (drained >= atomic_load(&header->written) || drained >= header->capacity)
+			continue;
+		file = open_segment(l, &l->segments[i]); /* only the header is mapped */
+		if (file >= 0 && pread(file, &record, sizeof(record), offset_of(drained)) == (ssize_t)sizeof(record) &&
+		    spool_verify(header, drained, &record) == ERR_OK && record.finished_at_unix_ns < oldest_ns)
 			oldest_ns = record.finished_at_unix_ns;
+		if (file >= 0)
+			close(file);
 	}
 	return now_unix_ns - oldest_ns;
 }

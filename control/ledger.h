@@ -19,6 +19,7 @@
  */
 #define LEDGER_SEGMENTS_MAX 1024
 #define LEDGER_BATCH_MAX 2048
+#define LEDGER_BATCH_SHARED 128 /* to a server: each record is a question and an answer */
 /* How long an unsealed segment of a dead dataplane stays. */
 #define LEDGER_FORGET_NS (UINT64_C(600) * 1000000000)
 

@@ -92,6 +92,10 @@ def two_routers(cluster):
         assert refused.returncode == 1 and 'another router named' in refused.stderr, refused
 
 
+def probes(cluster):
+    return sum(value for name, _, value in cluster.admin.metrics() if name == 'sluice_probe_good_total')
+
+
 def store_answers(cluster):
     """False: 503, and a code that says why."""
     try:
@@ -111,6 +115,8 @@ def restarts(cluster):
             cluster.postgres.end(how)
             time.sleep(2)
             assert not store_answers(cluster), 'there is an answer while the store is away'
+            good = probes(cluster)
+            wait_for(lambda: probes(cluster) > good, 5, 'probes do not go on while the store is away')
             cluster.postgres.start()
             wait_for(lambda: store_answers(cluster), 10, 'control has not come back to its store', every=0.1)
         key = cluster.new_key()
