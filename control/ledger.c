@@ -622,7 +622,8 @@ ledger_lag_ns(const struct ledger *l, uint64_t now_unix_ns)
 		if (drained >= atomic_load(&header->written) || drained >= header->capacity)
 			continue;
 		file = open_segment(l, &l->segments[i]); /* only the header is mapped */
-		if (file >= 0 && pread(file, &record, sizeof(record), offset_of(drained)) == (ssize_t)sizeof(record) &&
+		if (file >= 0 &&
+		    pread(file, &record, sizeof(record), offset_of(drained)) == (ssize_t)sizeof(record) &&
 		    spool_verify(header, drained, &record) == ERR_OK && record.finished_at_unix_ns < oldest_ns)
 			oldest_ns = record.finished_at_unix_ns;
 		if (file >= 0)
