@@ -406,7 +406,7 @@ an_unknown_key_gets_the_nearest_known_one(void **state)
 	refuses(PORTS LISTENERS "timeouts: {idel: 75s}\n",
 		"3:12: error: unknown key 'idel'; did you mean 'idle'?");
 	refuses(PORTS LISTENERS "store:\n  zzzzzzzz: x\n",
-		"4:3: error: unknown key 'zzzzzzzz'; keys here: path");
+		"4:3: error: unknown key 'zzzzzzzz'; keys here: path, connection");
 }
 
 static void
