@@ -9,6 +9,7 @@
 #include "publish.h"
 #include "reconcile.h"
 #include "reload.h"
+#include "resolve.h"
 #include "share.h"
 #include "store.h"
 #include "tally.h"
@@ -33,6 +34,7 @@ struct control {
 	struct tabs tabs;
 	struct reconcile reconcile;
 	struct probe probe;
+	struct resolve resolve;
 	struct reload reload;
 	struct credit credit;
 };

@@ -1,9 +1,9 @@
 /*
  * sluice-control: keeps the truth, publishes it to the dataplane, probes the pods, settles the usage.
  *
- * One thread, one loop. A turn takes what has come in (admin calls, probes' answers, other processes'
- * commits, spool records) in bounded pieces and begins again at the latest after TURN_MS, so that a change
- * is in the tables well within 100 ms of its commit whatever else is going on.
+ * One loop in one thread; others look names up (resolve.h). A turn takes what has come in (admin calls,
+ * probes' answers, other processes' commits, spool records) in bounded pieces and begins again at the latest
+ * after TURN_MS, so that a change is in the tables well within 100 ms of its commit whatever else is going on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -281,14 +281,37 @@ spend_crashed(void *owner, uint64_t account_id, int64_t cost_nano)
 		balance_settle(shm_balance(&publish->shm, entry), 0, cost_nano);
 }
 
+static void
+ask_again(void *owner, uint32_t entry)
+{
+	probe_again(owner, entry);
+}
+
+/* Names are known to it from the first round on. */
 static bool
-publish_everything(struct control *control)
+open_resolve(struct control *control, const struct config *config)
+{
+	const struct resolve_manner manner = resolve_manner_of(config);
+	enum err verdict = resolve_init(&control->resolve, &control->publish, &manner);
+
+	if (verdict != ERR_OK)
+		return start_failed(control, "resolver_not_made", verdict);
+	control->resolve.moved = ask_again;
+	control->resolve.owner = &control->probe;
+	control->publish.resolve = &control->resolve;
+	return true;
+}
+
+static bool
+publish_everything(struct control *control, const struct config *config)
 {
 	uint64_t began_ns = clock_now_ns();
 	bool is_new = control->share.is_new;
 	enum err verdict = publish_init(&control->publish, &control->store, control->share.shm,
 					began_ns);
 
+	if (verdict == ERR_OK && !open_resolve(control, config))
+		return false;
 	if (verdict == ERR_OK)
 		verdict = publish_all(&control->publish, began_ns);
 	if (verdict != ERR_OK)
@@ -434,15 +457,17 @@ run(struct control *control, struct admin *admin, int signals)
 {
 	struct curl_waitfd files[] = { { .fd = admin_file(admin), .events = CURL_WAIT_POLLIN },
 				       { .fd = signals, .events = CURL_WAIT_POLLIN },
+				       { .fd = resolve_file(&control->resolve), .events = CURL_WAIT_POLLIN },
 				       { .events = CURL_WAIT_POLLIN } };
+	struct curl_waitfd *store = &files[COUNT_OF(files) - 1];
 	uint64_t scan_at_ns = 0, expire_at_ns = 0, credit_at_ns = 0;
 
 	while ((files[1].revents & CURL_WAIT_POLLIN) == 0 || hear_signal(control, signals)) {
 		uint64_t now_ns;
 
-		files[2].fd = store_file(&control->store);
+		store->fd = store_file(&control->store);
 		curl_multi_poll(probe_multi(&control->probe), files,
-				files[2].fd >= 0 ? COUNT_OF(files) : COUNT_OF(files) - 1, TURN_MS, NULL);
+				store->fd >= 0 ? COUNT_OF(files) : COUNT_OF(files) - 1, TURN_MS, NULL);
 		now_ns = clock_now_ns();
 		atomic_store(&control->share.shm.header->control_beat_at_ns, now_ns);
 		reload_turn(control, now_ns);
@@ -451,6 +476,7 @@ run(struct control *control, struct admin *admin, int signals)
 		turn_publish(control, now_ns);
 		turn_ledger(control, now_ns, &scan_at_ns);
 		turn_credit(control, now_ns, &credit_at_ns);
+		resolve_turn(&control->resolve, now_ns);
 		probe_turn(&control->probe, now_ns);
 		if (node_turn(&control->node, control->publish.change_seq, now_ns) != ERR_OK) {
 			LOG_ERROR("node_lost", LOG_TEXT("problem", control->store.problem));
@@ -485,7 +511,7 @@ serve(struct control *control, struct config *config, const char *path, struct b
 	if (signals < 0 || !admin_read_tokens(&admin, config->admin.token_file,
 						config->admin.read_only_token_file) ||
 	    !open_store(control, config) || !open_share(control, config) ||
-	    !publish_everything(control))
+	    !publish_everything(control, config))
 		return false;
 	if (probe_init(&control->probe, &control->store, &control->publish, &probes) != ERR_OK)
 		return start_failed(control, "probes_not_made", ERR_STORE_FAILED);
@@ -498,6 +524,7 @@ serve(struct control *control, struct config *config, const char *path, struct b
 	admin_fini(&admin);
 	reload_fini(&control->reload);
 	probe_fini(&control->probe);
+	resolve_fini(&control->resolve);
 	publish_fini(&control->publish);
 	reconcile_fini(&control->reconcile);
 	tabs_fini(&control->tabs);

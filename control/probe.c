@@ -1,6 +1,7 @@
 /* Rows into memory, memory into flights, flights into health cells. */
 #include "probe.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +31,8 @@ probe_init(struct probe *p, struct store *store, struct publish *publish,
 	*p = (struct probe){ .store = store, .publish = publish, .defaults = *defaults };
 	prng_init(&p->prng, (uint64_t)(uintptr_t)p);
 	p->rows = store_prepare(store,
-				"SELECT id, address, port, host, state, probe_path, probe_interval_ms,"
-				" probe_timeout_ms, rise, fall, metrics_path FROM pods WHERE id > ?1"
+				"SELECT id, state, probe_path, probe_interval_ms, probe_timeout_ms,"
+				" rise, fall, metrics_path FROM pods WHERE id > ?1"
 				" ORDER BY id LIMIT ?2");
 	p->pods = calloc(publish->entries[NOUN_POD].capacity + 1, sizeof(*p->pods));
 	p->multi = curl_multi_init();
@@ -121,16 +122,13 @@ take_row(struct probe *p, struct statement *rows, uint64_t now_ns)
 		*pod = (struct probe_pod){ .pod_id = id, .due_at_ns = now_ns, .gauges_due_at_ns = now_ns };
 	}
 	m = &pod->manner;
-	copy_column(rows, 1, m->address, sizeof(m->address));
-	m->port = (uint16_t)store_column_int64(rows, 2);
-	copy_column(rows, 3, m->host, sizeof(m->host));
-	m->state = (uint8_t)store_column_int64(rows, 4);
-	copy_column(rows, 5, m->path, sizeof(m->path));
-	m->interval_ms = (uint32_t)store_column_int64(rows, 6);
-	m->timeout_ms = (uint32_t)store_column_int64(rows, 7);
-	m->rise = (uint32_t)store_column_int64(rows, 8);
-	m->fall = (uint32_t)store_column_int64(rows, 9);
-	copy_column(rows, 10, m->metrics_path, sizeof(m->metrics_path));
+	m->state = (uint8_t)store_column_int64(rows, 1);
+	copy_column(rows, 2, m->path, sizeof(m->path));
+	m->interval_ms = (uint32_t)store_column_int64(rows, 3);
+	m->timeout_ms = (uint32_t)store_column_int64(rows, 4);
+	m->rise = (uint32_t)store_column_int64(rows, 5);
+	m->fall = (uint32_t)store_column_int64(rows, 6);
+	copy_column(rows, 7, m->metrics_path, sizeof(m->metrics_path));
 	pod->is_known = true;
 }
 
@@ -191,18 +189,32 @@ free_flight(struct probe *p)
 }
 
 static void
-take_off(struct probe *p, struct probe_flight *flight, uint32_t entry, bool is_for_gauges)
+emit_url(char *url, size_t room, const struct shm_pod *where, const char *path)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	bool is_ip6 = memcmp(where->address, mapped, sizeof(mapped)) != 0;
+	char address[INET6_ADDRSTRLEN];
+
+	inet_ntop(is_ip6 ? AF_INET6 : AF_INET, where->address + (is_ip6 ? 0 : sizeof(mapped)), address,
+		  sizeof(address));
+	snprintf(url, room, "http://%s%s%s:%u%s", is_ip6 ? "[" : "", address, is_ip6 ? "]" : "", where->port,
+		 path);
+}
+
+static void
+take_off(struct probe *p, struct probe_flight *flight, uint32_t entry, const struct shm_pod *where,
+	 bool is_for_gauges)
 {
 	struct probe_pod *pod = &p->pods[entry];
 	const struct probe_manner *m = &pod->manner;
 	const char *path = is_for_gauges ? m->metrics_path : m->path[0] != '\0' ? m->path : p->defaults.path;
-	bool is_ip6 = strchr(m->address, ':') != NULL;
 	uint64_t timeout_ns = m->timeout_ms > 0 ? m->timeout_ms * NSEC_PER_MSEC : p->defaults.timeout_ns;
 	CURL *easy = flight->easy;
-	char url[512], host[80];
+	char url[512], host[SHM_NAME_BYTES + 8];
 
 	flight->entry = entry;
 	flight->pod_id = pod->pod_id;
+	memcpy(flight->address, where->address, sizeof(flight->address));
 	flight->body_bytes = 0;
 	flight->is_flying = true;
 	flight->is_for_gauges = is_for_gauges;
@@ -211,8 +223,7 @@ take_off(struct probe *p, struct probe_flight *flight, uint32_t entry, bool is_f
 		pod->is_flying_for_gauges = true;
 	else
 		pod->is_flying = true;
-	snprintf(url, sizeof(url), "http://%s%s%s:%u%s", is_ip6 ? "[" : "", m->address, is_ip6 ? "]" : "", m->port,
-		 path);
+	emit_url(url, sizeof(url), where, path);
 	curl_easy_reset(easy);
 	curl_easy_setopt(easy, CURLOPT_URL, url);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(timeout_ns / NSEC_PER_MSEC));
@@ -225,8 +236,8 @@ take_off(struct probe *p, struct probe_flight *flight, uint32_t entry, bool is_f
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, flight);
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)flight);
-	if (m->host[0] != '\0') {
-		snprintf(host, sizeof(host), "Host: %s", m->host);
+	if (where->host.len > 0) {
+		snprintf(host, sizeof(host), "Host: %.*s", where->host.len, where->host.text);
 		flight->headers = curl_slist_append(NULL, host);
 		curl_easy_setopt(easy, CURLOPT_HTTPHEADER, flight->headers);
 	}
@@ -240,6 +251,7 @@ consider(struct probe *p, uint32_t entry, uint64_t now_ns)
 	struct probe_pod *pod = &p->pods[entry];
 	uint64_t pod_id = p->publish->entries[NOUN_POD].id_of[entry];
 	struct probe_flight *flight;
+	struct shm_pod where;
 	bool wants_probe, wants_gauges;
 
 	if (!pod->is_known || pod_id == 0 || pod->pod_id != pod_id || pod->manner.state == SHM_POD_MAINT)
@@ -247,7 +259,8 @@ consider(struct probe *p, uint32_t entry, uint64_t now_ns)
 	wants_probe = !pod->is_flying && now_ns >= pod->due_at_ns;
 	wants_gauges = !pod->is_flying_for_gauges && pod->manner.metrics_path[0] != '\0' &&
 		       now_ns >= pod->gauges_due_at_ns;
-	if (!wants_probe && !wants_gauges)
+	if ((!wants_probe && !wants_gauges) || shm_read_pod(&p->publish->shm, entry, &where) != ERR_OK ||
+	    !shm_pod_has_address(&where))
 		return true;
 	flight = free_flight(p);
 	if (flight == NULL)
@@ -256,7 +269,7 @@ consider(struct probe *p, uint32_t entry, uint64_t now_ns)
 		pod->due_at_ns = next_at_ns(p, &pod->manner, now_ns);
 	else
 		pod->gauges_due_at_ns = next_at_ns(p, &pod->manner, now_ns);
-	take_off(p, flight, entry, !wants_probe);
+	take_off(p, flight, entry, &where, !wants_probe);
 	return true;
 }
 
@@ -279,8 +292,12 @@ change_state(struct probe *p, uint32_t entry, uint32_t state, const char *why)
 static bool
 is_of_its_pod(const struct probe *p, const struct probe_flight *flight)
 {
+	struct shm_pod now;
+
 	return p->pods[flight->entry].pod_id == flight->pod_id &&
-	       p->publish->entries[NOUN_POD].id_of[flight->entry] == flight->pod_id;
+	       p->publish->entries[NOUN_POD].id_of[flight->entry] == flight->pod_id &&
+	       shm_read_pod(&p->publish->shm, flight->entry, &now) == ERR_OK &&
+	       memcmp(now.address, flight->address, sizeof(now.address)) == 0;
 }
 
 static void
@@ -314,7 +331,7 @@ take_result(struct probe *p, struct probe_flight *flight, bool is_good, const ch
 	uint32_t state, rise, fall, wanted = is_good ? SHM_PROBE_UP : SHM_PROBE_DOWN;
 
 	pod->is_flying = false;
-	/* Meanwhile the entry may have become another pod's, or nobody's. */
+	/* Meanwhile the entry may have become another pod's, or nobody's, or the pod be elsewhere. */
 	if (!is_of_its_pod(p, flight))
 		return;
 	rise = pod->manner.rise > 0 ? pod->manner.rise : p->defaults.rise;
@@ -359,6 +376,14 @@ come_back(struct probe *p, CURL *easy, CURLcode code, uint64_t now_ns)
 	snprintf(why, sizeof(why), "status %ld", status);
 	land(p, flight);
 	take_result(p, flight, is_good, code == CURLE_OK ? why : curl_easy_strerror(code));
+}
+
+void
+probe_again(struct probe *p, uint32_t entry)
+{
+	p->pods[entry].due_at_ns = 0;
+	p->pods[entry].gauges_due_at_ns = 0;
+	p->pods[entry].streak = 0;
 }
 
 void

@@ -21,6 +21,9 @@
  * Where a pod has a metrics_path, it is asked so often, too, for what vLLM or SGLang say of their load (gauges.h).
  * It counts until PROBE_GAUGES_LIVES intervals have passed without news.
  *
+ * A pod is asked where the shared tables have it; one whose name was never resolved is not asked. After a
+ * change of address it is asked at once (probe_again()), and an answer of the old one says nothing.
+ *
  * What a probe is like is kept in memory and read again from the store in slices: a round a second, and sooner
  * when tables have changed. While the store is away, probes go on as they are.
  *
@@ -32,8 +35,6 @@
 #define PROBE_GAUGES_BYTES_MAX (4 * 1024 * 1024) /* of an answer with metrics */
 #define PROBE_GAUGES_LIVES 3
 #define PROBE_ROWS 500 /* of a slice */
-#define PROBE_ADDRESS_BYTES 64
-#define PROBE_HOST_BYTES 64
 #define PROBE_PATH_BYTES 132
 
 struct probe_defaults {
@@ -49,6 +50,7 @@ struct probe_flight {
 	struct curl_slist *headers;
 	uint32_t entry; /* of the pod */
 	uint64_t pod_id;
+	uint8_t address[16];
 	uint64_t body_bytes;
 	bool is_flying;
 	bool is_for_gauges; /* no health probe */
@@ -57,11 +59,8 @@ struct probe_flight {
 
 /* As its row says; 0 and empty: as configured. */
 struct probe_manner {
-	char address[PROBE_ADDRESS_BYTES];
-	char host[PROBE_HOST_BYTES];
 	char path[PROBE_PATH_BYTES];
 	char metrics_path[PROBE_PATH_BYTES]; /* empty: not asked */
-	uint16_t port;
 	uint8_t state; /* enum shm_pod_state */
 	uint32_t interval_ms;
 	uint32_t timeout_ms;
@@ -112,6 +111,9 @@ struct probe_defaults probe_defaults_of(const struct config *config);
 /* Other ones from now on, for probes that begin. */
 void probe_set_defaults(struct probe *p, const struct probe_defaults *defaults);
 void probe_fini(struct probe *p);
+
+/* The pod of this entry has another address. */
+void probe_again(struct probe *p, uint32_t entry);
 
 CURLM *probe_multi(struct probe *p);
 

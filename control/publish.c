@@ -13,8 +13,10 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/siphash.h"
 #include "base/units.h"
 #include "config/log.h"
+#include "resolve.h"
 
 #define CHANGES_AT_ONCE 1000
 #define CHANGES_KEPT "100000"
@@ -177,16 +179,49 @@ make_address(uint8_t address[16], struct bytes text)
 	return inet_pton(AF_INET, copy, address + 12) == 1;
 }
 
-static bool
-make_pod(struct shm_pod *pod, struct statement *row)
+/* The host as it was told, not where it was found. */
+static void
+make_host(struct shm_pod *pod, struct bytes name)
 {
+	int len = snprintf(pod->host.text, sizeof(pod->host.text), "%.*s:%u", (int)name.len,
+			   (const char *)name.ptr, pod->port);
+
+	CHECK_STATIC(SHAPE_ADDRESS_BYTES_MAX + sizeof(":65535") <= sizeof(pod->host.text), "it fits");
+	pod->host.len = (uint16_t)len;
+}
+
+/* Where its name has been looked up, here or in a life before, the address stays: the store does not have it. */
+static bool
+make_named(const struct publish *p, struct shm_pod *pod, struct bytes name)
+{
+	struct siphash_key key = siphash_key_make(p->shm.header->instance_id);
+	uint32_t entry = entries_find(&p->entries[NOUN_POD], pod->pod_id);
+	struct shm_pod before;
+
+	if (name.len == 0 || name.len > SHAPE_ADDRESS_BYTES_MAX)
+		return false;
+	pod->name_hash = siphash_2_4(&key, name.ptr, name.len) | 1;
+	memset(pod->address, 0, sizeof(pod->address));
+	if (pod->host.len == 0)
+		make_host(pod, name);
+	if (entry != ENTRIES_NONE && shm_read_pod(&p->shm, entry, &before) == ERR_OK &&
+	    before.name_hash == pod->name_hash)
+		memcpy(pod->address, before.address, sizeof(pod->address));
+	return true;
+}
+
+static bool
+make_pod(const struct publish *p, struct shm_pod *pod, struct statement *row)
+{
+	struct bytes address = store_column_text(row, 1);
+
 	pod->port = (uint16_t)store_column_int64(row, 2);
 	pod->state = (uint8_t)store_column_int64(row, 5);
 	pod->running_usage = (uint8_t)store_column_int64(row, 6);
 	pod->live = 1;
-	return make_address(pod->address, store_column_text(row, 1)) &&
-	       copy_short_name(&pod->host, store_column_text(row, 3)) &&
-	       copy_name(&pod->credential, store_column_text(row, 4));
+	return copy_name(&pod->host, store_column_text(row, 3)) &&
+	       copy_name(&pod->credential, store_column_text(row, 4)) &&
+	       (make_address(pod->address, address) || make_named(p, pod, address));
 }
 
 static uint32_t
@@ -324,7 +359,7 @@ make_body(const struct publish *p, enum noun noun, struct statement *row, union 
 		return make_region(&body->region, row);
 	case NOUN_POD:
 		body->pod.pod_id = id;
-		return make_pod(&body->pod, row);
+		return make_pod(p, &body->pod, row);
 	case NOUN_DEPLOYMENT:
 		body->deployment.deployment_id = id;
 		return make_deployment(p, &body->deployment, row);
@@ -563,7 +598,30 @@ publish_row(struct publish *p, enum noun noun, struct statement *row, uint64_t n
 	}
 	entries->seen[entry] = p->round;
 	p->rows_published += changed;
+	if (noun == NOUN_POD && p->resolve != NULL)
+		resolve_note(p->resolve, entry, (uint64_t)id,
+			     body.pod.name_hash != 0 ? store_column_text(row, 1) : BYTES_NONE, now_ns);
 	return changed;
+}
+
+void
+publish_move_pod(struct publish *p, uint32_t entry, uint64_t pod_id, const uint8_t address[16])
+{
+	struct shm_pod_health *health = shm_pod_health(&p->shm, entry);
+	union body body;
+	bool changed;
+
+	CHECK(shm_read_pod(&p->shm, entry, &body.pod) == ERR_OK && body.pod.pod_id == pod_id &&
+	      body.pod.name_hash != 0);
+	memcpy(body.pod.address, address, sizeof(body.pod.address));
+	CHECK(put(p, NOUN_POD, entry, &body, &changed) == ERR_OK); /* an entry that is there needs no room */
+	p->rows_published += changed;
+	/* As after a good answer; requests under way keep their count, and the slot of a half-open pod. */
+	atomic_store(&health->probe_state, SHM_PROBE_UNKNOWN);
+	atomic_store(&health->eject_errors, 0);
+	atomic_store(&health->eject_row, 0);
+	atomic_store(&health->eject_until_ns, 0);
+	atomic_store(&health->busy_until_ns, 0);
 }
 
 /* Publishes or removes one row. True in *changed if the tables had to change. */

@@ -8,6 +8,8 @@
 #include "shm/table.h"
 #include "store.h"
 
+struct resolve;
+
 /*
  * publish: makes the shared tables say what the store says.
  *
@@ -23,6 +25,7 @@
 
 struct publish {
 	struct store *store;
+	struct resolve *resolve;            /* told which pods have names; NULL: nobody looks them up */
 	struct shm shm;
 	struct entries entries[NOUN_COUNT];
 	struct statement *one[NOUN_COUNT];  /* the row of an id */
@@ -71,6 +74,10 @@ bool publish_has_room(const struct publish *p, enum noun noun, uint64_t now_ns, 
 
 /* Tells the balances what other routers on the same database have spent; looks every PUBLISH_SPENDING_NS. */
 enum err publish_spending(struct publish *p, uint64_t now_ns);
+
+/* The pod's name, which is published, stands for this address from now on. What was known of its health was of the
+ * other one. */
+void publish_move_pod(struct publish *p, uint32_t entry, uint64_t pod_id, const uint8_t address[16]);
 
 /* One slice of the reconciliation; begins a round when PUBLISH_ROUND_NS have passed since the last began.
  * *more: the round has not ended. */

@@ -79,6 +79,7 @@ tell_parts(struct control *control)
 
 	log_set_level((enum log_level)control->reload.running->log.level);
 	probe_set_defaults(&control->probe, &probes);
+	resolve_set_interval(&control->resolve, control->reload.running->probes.resolve_ns);
 }
 
 /* What text says, where that may change now. Of a text that was taken before, so it can be. */

@@ -1,6 +1,7 @@
 /* The dataplane's numbers come from its lines of the shared file, control's from its own structs. */
 #include "report.h"
 
+#include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,6 +69,7 @@ describe_tables(const struct publish *publish, yyjson_mut_doc *doc)
 struct pod_counts {
 	uint32_t by_probe[SHM_PROBE_DOWN + 1];
 	uint32_t by_state[SHM_POD_MAINT + 1];
+	uint32_t unresolved;
 	uint32_t ejected; /* half open ones included */
 	uint32_t busy;
 };
@@ -88,6 +90,7 @@ count_pods(const struct publish *publish, uint64_t now_ns)
 		health = shm_pod_health(&publish->shm, entry);
 		probe = atomic_load(&health->probe_state);
 		counts.by_probe[probe <= SHM_PROBE_DOWN ? probe : SHM_PROBE_UNKNOWN]++;
+		counts.unresolved += !shm_pod_has_address(&pod);
 		counts.by_state[pod.state <= SHM_POD_MAINT ? pod.state : SHM_POD_READY]++;
 		counts.ejected += atomic_load(&health->eject_until_ns) != 0;
 		counts.busy += atomic_load(&health->busy_until_ns) > now_ns;
@@ -113,6 +116,31 @@ passive_name(const struct shm_pod_health *health, uint64_t now_ns)
 	if (until_ns != 0)
 		return "half-open";
 	return atomic_load(&health->busy_until_ns) > now_ns ? "busy" : "in";
+}
+
+/* Where it is asked, and for how long that has been known, if it is known by a name. */
+static void
+describe_address(const struct control *control, uint32_t entry, uint64_t now_ns, yyjson_mut_doc *doc,
+		 yyjson_mut_val *object)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	const struct resolve_name *name = resolve_find(&control->resolve, entry);
+	char text[INET6_ADDRSTRLEN];
+	struct shm_pod pod;
+
+	if (shm_read_pod(&control->publish.shm, entry, &pod) != ERR_OK || !shm_pod_has_address(&pod)) {
+		yyjson_mut_obj_add_null(doc, object, "address");
+	} else {
+		bool is_ip4 = memcmp(pod.address, mapped, sizeof(mapped)) == 0;
+
+		inet_ntop(is_ip4 ? AF_INET : AF_INET6, pod.address + (is_ip4 ? sizeof(mapped) : 0), text,
+			  sizeof(text));
+		yyjson_mut_obj_add_strcpy(doc, object, "address", text);
+	}
+	if (name == NULL || name->good_at_ns == 0)
+		yyjson_mut_obj_add_null(doc, object, "resolved_s");
+	else
+		yyjson_mut_obj_add_uint(doc, object, "resolved_s", (now_ns - name->good_at_ns) / NSEC_PER_SEC);
 }
 
 /* Every pod by name with what probes and workers know of it; at most 1000. */
@@ -143,6 +171,7 @@ describe_pods(struct control *control, yyjson_mut_doc *doc)
 		yyjson_mut_obj_add_strcpy(doc, pod, "name", (const char *)store_column_text(row, 1).ptr);
 		yyjson_mut_obj_add_str(doc, pod, "state",
 				       states[state >= 0 && state < (int)COUNT_OF(states) ? state : 0]);
+		describe_address(control, entry, now_ns, doc, pod);
 		yyjson_mut_obj_add_str(doc, pod, "probe", probes[probe <= SHM_PROBE_DOWN ? probe : 0]);
 		yyjson_mut_obj_add_uint(doc, pod, "probe_us", atomic_load(&health->probe_latency_us));
 		yyjson_mut_obj_add_uint(doc, pod, "in_flight", atomic_load(&health->in_flight));
@@ -545,6 +574,7 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	const struct publish *publish = &control->publish;
 	const struct ledger *ledger = &control->ledger;
 	const struct probe *probe = &control->probe;
+	const struct resolve *resolve = &control->resolve;
 	struct pod_counts pods = count_pods(publish, now_ns);
 	struct reconcile_difference difference = reconcile_difference(&control->reconcile);
 
@@ -605,6 +635,11 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	    probe->gauges_bad);
 	one(out, "probe_transitions_total", "counter", "Pods that came up or went down.",
 	    probe->transitions);
+	one(out, "resolve_names", "gauge", "Pods that are told by name.", resolve->count);
+	one(out, "resolve_failing", "gauge", "Names whose last lookup failed.", resolve->failing);
+	one(out, "resolve_good_total", "counter", "Lookups of names that found an address.", resolve->good);
+	one(out, "resolve_bad_total", "counter", "Lookups of names that found none.", resolve->bad);
+	one(out, "resolve_moves_total", "counter", "Pods whose address has changed.", resolve->moves);
 	describe(out, "pods", "gauge", "Pods by what their probes say.");
 	fprintf(out, "sluice_pods{probe=\"unknown\"} %u\n", pods.by_probe[SHM_PROBE_UNKNOWN]);
 	fprintf(out, "sluice_pods{probe=\"up\"} %u\n", pods.by_probe[SHM_PROBE_UP]);
@@ -613,6 +648,8 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	fprintf(out, "sluice_pods_by_state{state=\"ready\"} %u\n", pods.by_state[SHM_POD_READY]);
 	fprintf(out, "sluice_pods_by_state{state=\"drain\"} %u\n", pods.by_state[SHM_POD_DRAIN]);
 	fprintf(out, "sluice_pods_by_state{state=\"maint\"} %u\n", pods.by_state[SHM_POD_MAINT]);
+	one(out, "pods_unresolved", "gauge", "Pods whose name was never resolved: nobody asks them.",
+	    pods.unresolved);
 	one(out, "pods_ejected", "gauge", "Pods that are ejected or half open.", pods.ejected);
 	one(out, "pods_busy", "gauge", "Pods that asked for a pause.", pods.busy);
 }

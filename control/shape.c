@@ -99,18 +99,43 @@ check_instance_name(struct bytes text)
 	return shape_is_all_digits(text) ? NULL : check_model_name(text);
 }
 
-static const char *
-check_address(struct bytes text)
+static bool
+is_ip_address(struct bytes text)
 {
 	char copy[INET6_ADDRSTRLEN + 1] = "";
 	uint8_t address[16];
 
 	if (text.len >= sizeof(copy))
-		return "is not an IP address";
+		return false;
 	memcpy(copy, text.ptr, text.len);
-	return inet_pton(AF_INET, copy, address) == 1 || inet_pton(AF_INET6, copy, address) == 1
-		       ? NULL
-		       : "is not an IP address";
+	return inet_pton(AF_INET, copy, address) == 1 || inet_pton(AF_INET6, copy, address) == 1;
+}
+
+/* RFC 1123, section 2.1: letters, digits and hyphens, which stand at neither end. */
+static bool
+is_label(struct bytes text)
+{
+	return text.len > 0 && text.len <= 63 && is_made_of(text, LETTERS_AND_DIGITS "-") && text.ptr[0] != '-' &&
+	       text.ptr[text.len - 1] != '-';
+}
+
+/* The last label of a host name is not all digits (RFC 1123, section 2.1), so that 10.0.0.256 is none. */
+static const char *
+check_address(struct bytes text)
+{
+	size_t begin = 0;
+
+	if (is_ip_address(text))
+		return NULL;
+	for (size_t i = 0; i <= text.len; i++) {
+		if (i < text.len && text.ptr[i] != '.')
+			continue;
+		if (!is_label(bytes_make(text.ptr + begin, i - begin)) ||
+		    (i == text.len && shape_is_all_digits(bytes_make(text.ptr + begin, i - begin))))
+			return "is neither an IP address nor a host name";
+		begin = i + 1;
+	}
+	return NULL;
 }
 
 static const char *
@@ -220,12 +245,14 @@ static const struct field region_fields[] = { NAME(46), { 0 } };
 
 static const struct field pod_fields[] = {
 	NAME(64),
-	{ .name = "address", .column = "address", .kind = FIELD_TEXT, .flags = FIELD_REQUIRED, .max = 45,
-	  .min = 2, .check = check_address, .help = "IPv4 or IPv6 address" },
+	{ .name = "address", .column = "address", .kind = FIELD_TEXT, .flags = FIELD_REQUIRED,
+	  .max = SHAPE_ADDRESS_BYTES_MAX, .min = 1, .check = check_address,
+	  .help = "IPv4 or IPv6 address, or a DNS name, looked up again and again" },
 	{ .name = "port", .column = "port", .kind = FIELD_NUMBER, .flags = FIELD_REQUIRED, .min = 1,
 	  .max = 65535, .help = "TCP port" },
-	{ .name = "host", .column = "host", .kind = FIELD_TEXT, .max = 46, .check = check_field_value,
-	  .pattern = VISIBLE_PATTERN, .help = "Host field sent to it; empty: address and port" },
+	{ .name = "host", .column = "host", .kind = FIELD_TEXT, .max = SHM_NAME_BYTES - 2,
+	  .check = check_field_value, .pattern = VISIBLE_PATTERN,
+	  .help = "Host field sent to it; empty: address, or name, and port" },
 	{ .name = "credential", .column = "credential", .kind = FIELD_TEXT, .flags = FIELD_SECRET,
 	  .max = 190, .check = check_field_value, .pattern = VISIBLE_PATTERN,
 	  .help = "Authorization value sent to it; never shown" },

@@ -31,6 +31,7 @@ enum field_flags {
 };
 
 #define FIELD_PODS_MAX 32
+#define SHAPE_ADDRESS_BYTES_MAX 183 /* of a pod's name: with a port it is its Host field (struct shm_pod) */
 
 typedef const char *field_check(struct bytes text); /* NULL: fine; else what is wrong */
 

@@ -69,7 +69,8 @@ soundness_of(struct worker *w, struct shm_pod_health *health)
 static bool
 read_ready(struct worker *w, uint32_t pod_entry, struct shm_pod *pod)
 {
-	return shm_read_pod(&w->shm, pod_entry, pod) == ERR_OK && pod->state == SHM_POD_READY;
+	return shm_read_pod(&w->shm, pod_entry, pod) == ERR_OK && pod->state == SHM_POD_READY &&
+	       shm_pod_has_address(pod);
 }
 
 /* Requests at a pod: ours, which are known at once, or all that it says it has, ours and others', if that is more
@@ -258,7 +259,8 @@ find_pod_in(struct worker *w, const struct exchange *x, struct route_pick *pick)
 		pick->pod_entry = pick->deployment.pods[i];
 		if (pick->pod_entry < w->pod_capacity && !was_tried(x, pick->pod_entry) &&
 		    shm_read_pod(&w->shm, pick->pod_entry, &pick->pod) == ERR_OK &&
-		    pick->pod.pod_id == x->admission.job_pod_id && pick->pod.state != SHM_POD_MAINT)
+		    pick->pod.pod_id == x->admission.job_pod_id && pick->pod.state != SHM_POD_MAINT &&
+		    shm_pod_has_address(&pick->pod))
 			return true;
 	}
 	return false;

@@ -38,6 +38,8 @@ struct upstream {
 	struct pkt *received;     /* taken from TCP and not used up */
 	uint32_t pod_entry;
 	uint64_t pod_id;
+	uint8_t address[16]; /* where it leads; the pod may have moved since */
+	uint16_t port;
 	enum upstream_state state;
 	bool fresh; /* has not answered anything yet */
 	bool eof;
@@ -45,7 +47,7 @@ struct upstream {
 	struct h1_body body_in;
 	uint8_t interim_heads;
 	bool reusable;
-	bool retiring; /* its pod drains: not to be kept */
+	bool retiring; /* its pod drains or has moved: not to be kept */
 	/* idle: list of its pod (newest first) and of the worker (oldest first) */
 	struct upstream *pod_next;
 	struct upstream *pod_prev;
@@ -68,8 +70,8 @@ void upstream_abort(struct worker *w, struct upstream *u);
 void upstream_event(struct worker *w, struct upstream *u, const struct tcp_event *event);
 void upstream_timer_expired(struct worker *w, struct upstream *u);
 
-/* After the tables have changed, a few connections per turn: those to pods that drain, are in maintenance or have
- * gone are not kept; a request at a pod in maintenance ends here. */
+/* After the tables have changed, a few connections per turn: those to pods that drain, are in maintenance, have
+ * gone or have another address now are not kept; a request at a pod in maintenance ends here. */
 void upstream_sweep(struct worker *w);
 
 /* Copies bytes into TCP. False: no packet or no room; the connection is of no use any more. */

@@ -266,6 +266,7 @@ struct config {
 		uint64_t timeout_ns;
 		uint32_t rise;
 		uint32_t fall;
+		uint64_t resolve_ns;
 		char path[CONFIG_TEXT_BYTES];
 	} probes;
 };

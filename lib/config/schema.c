@@ -480,6 +480,8 @@ static const struct key probes_keys[] = {
 	      "Good probes in a row that bring a backend up."),
 	VALUE("fall", KEY_COUNT, CONFIG(probes.fall), 1, 100, "3", KEY_LIVE,
 	      "Failed probes in a row that take a backend down."),
+	VALUE("resolve", KEY_DURATION, CONFIG(probes.resolve_ns), SEC / 10, HOUR, "30s", KEY_LIVE,
+	      "Between two lookups of a backend that is told by name; after a failed one a tenth of it."),
 	VALUE("path", KEY_TEXT, CONFIG(probes.path), 1, TEXT_MAX, "/health", KEY_LIVE,
 	      "What is asked for; an answer of 200 to 299 is good."),
 	END,

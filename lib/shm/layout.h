@@ -42,7 +42,7 @@
  */
 
 #define SHM_MAGIC UINT64_C(0x0000454349554c53) /* "SLUICE" little-endian */
-#define SHM_LAYOUT_VERSION 9
+#define SHM_LAYOUT_VERSION 10
 #define SHM_READ_TRIES_MAX 8
 #define SHM_WORKERS_MAX 64
 #define SHM_NONE UINT32_MAX /* no entry */
@@ -256,13 +256,14 @@ enum shm_pod_state { SHM_POD_READY, SHM_POD_DRAIN, SHM_POD_MAINT };
 
 struct shm_pod {
 	uint64_t pod_id;
-	uint8_t address[16]; /* IPv4 as ::ffff:a.b.c.d */
+	uint64_t name_hash;  /* of the name that address was found for; 0: it has none */
+	uint8_t address[16]; /* IPv4 as ::ffff:a.b.c.d; all 0: its name was never resolved */
 	uint16_t port;
 	uint8_t live;
 	uint8_t state; /* enum shm_pod_state */
 	uint8_t running_usage; /* 1: usage in every event may be asked for */
 	uint8_t reserved[3];
-	struct shm_short_name host; /* Host field; empty: address and port */
+	struct shm_name host; /* Host field; empty: address and port */
 	struct shm_name credential; /* Authorization value for this backend; empty: none */
 };
 
@@ -337,7 +338,7 @@ CHECK_STATIC(sizeof(struct shm_price) == 72, "price");
 CHECK_STATIC(sizeof(struct shm_instance) == 280, "instance");
 CHECK_STATIC(sizeof(struct shm_region) == 64, "region");
 CHECK_STATIC(sizeof(struct shm_deployment) == 536, "deployment");
-CHECK_STATIC(sizeof(struct shm_pod) == 272, "pod");
+CHECK_STATIC(sizeof(struct shm_pod) == 424, "pod");
 CHECK_STATIC(sizeof(struct shm_bucket_cell) == CACHE_LINE_BYTES, "bucket");
 CHECK_STATIC(sizeof(struct shm_balance_cell) == CACHE_LINE_BYTES, "balance");
 CHECK_STATIC(sizeof(struct shm_pod_health) == 2 * CACHE_LINE_BYTES, "pod health");

@@ -168,6 +168,14 @@ equal_hash(const uint8_t a[32], const uint8_t b[32])
 	return difference == 0;
 }
 
+bool
+shm_pod_has_address(const struct shm_pod *pod)
+{
+	static const uint8_t none[sizeof(pod->address)];
+
+	return memcmp(pod->address, none, sizeof(none)) != 0;
+}
+
 struct bytes
 shm_name_bytes(const struct shm_name *name)
 {

@@ -56,6 +56,9 @@ enum err shm_read_model(const struct shm *shm, uint32_t entry, struct shm_model 
 enum err shm_read_alias(const struct shm *shm, uint32_t entry, struct shm_alias *out);
 enum err shm_read_instance(const struct shm *shm, uint32_t entry, struct shm_instance *out);
 
+/* False: its name was never resolved, and nobody can reach it. */
+bool shm_pod_has_address(const struct shm_pod *pod);
+
 struct bytes shm_name_bytes(const struct shm_name *name); /* lives as long as *name */
 struct bytes shm_short_name_bytes(const struct shm_short_name *name);
 

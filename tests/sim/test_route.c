@@ -315,6 +315,82 @@ the_next_pod_of_an_entry_does_not_inherit_a_request(void **state)
 	finish();
 }
 
+/* A pod's name leads elsewhere (here to the next pod's port): what runs ends where it is, what is kept is closed,
+ * what comes goes to the new place. */
+static void
+a_pod_that_moves_keeps_its_requests_and_no_connection(void **state)
+{
+	struct shm_pod pod;
+	bool changed;
+
+	(void)state;
+	plan(2, 6, 2, 1);
+	t->requests[0].first_ns = 4 * SEC;
+	t->requests[3].think_ns = 2 * SEC;
+	town_open(t);
+	go(2 * SEC);
+	assert_served_by(1, 0);
+	assert_int_equal(t->requests[0].pods[0], 0);
+	assert_int_equal(t->worker->upstreams_idle, 1);
+	assert_int_equal(shm_read_pod(&t->shm, 0, &pod), ERR_OK);
+	pod.port++;
+	assert_int_equal(shm_put_pod(&t->shm, 0, &pod, &changed), ERR_OK);
+	go(100 * MS);
+	assert_int_equal(t->worker->upstreams_idle, 0);
+	assert_int_equal(atomic_load(&health(0)->in_flight), 1);
+	go(10 * SEC);
+	assert_served_by(0, 0);
+	for (uint32_t i = 2; i < 6; i++)
+		assert_served_by(i, 1);
+	assert_int_equal(atomic_load(&health(0)->in_flight), 0);
+	finish();
+}
+
+/* And right away: before the worker has looked at its connections. */
+static void
+a_kept_connection_to_the_old_place_is_not_used_again(void **state)
+{
+	struct shm_pod pod;
+	bool changed;
+
+	(void)state;
+	plan(1, 2, 2, 1);
+	town_open(t);
+	while (!t->requests[0].is_over)
+		go(1 * MS);
+	assert_int_equal(t->worker->upstreams_idle, 1);
+	assert_int_equal(shm_read_pod(&t->shm, 0, &pod), ERR_OK);
+	pod.port++;
+	assert_int_equal(shm_put_pod(&t->shm, 0, &pod, &changed), ERR_OK);
+	t->worker->swept_upstreams = t->worker->config.counts.upstreams;
+	t->worker->swept_generation = atomic_load(&t->shm.header->generation);
+	go(100 * MS);
+	assert_int_equal(t->worker->upstreams_idle, 1);
+	go(5 * SEC);
+	assert_served_by(0, 0);
+	assert_served_by(1, 1);
+	finish();
+}
+
+/* A name that was never resolved. */
+static void
+a_pod_without_an_address_is_asked_by_nobody(void **state)
+{
+	struct shm_pod pod;
+	bool changed;
+
+	(void)state;
+	plan(1, 3, 2, 1);
+	town_open(t);
+	assert_int_equal(shm_read_pod(&t->shm, 0, &pod), ERR_OK);
+	memset(pod.address, 0, sizeof(pod.address));
+	assert_int_equal(shm_put_pod(&t->shm, 0, &pod, &changed), ERR_OK);
+	go(10 * SEC);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_served_by(i, 1);
+	finish();
+}
+
 /* --- half open ----------------------------------------------------------------------------------- */
 
 /* Pod 0 comes back from its ejection now. */
@@ -424,6 +500,9 @@ main(void)
 		cmocka_unit_test(outcomes_are_good_bad_or_neither),
 		cmocka_unit_test(a_pod_is_not_blamed_for_what_others_do),
 		cmocka_unit_test(the_next_pod_of_an_entry_does_not_inherit_a_request),
+		cmocka_unit_test(a_pod_that_moves_keeps_its_requests_and_no_connection),
+		cmocka_unit_test(a_kept_connection_to_the_old_place_is_not_used_again),
+		cmocka_unit_test(a_pod_without_an_address_is_asked_by_nobody),
 		cmocka_unit_test(a_client_that_leaves_gives_the_slot_back),
 		cmocka_unit_test(every_end_of_a_probe_gives_the_slot_back),
 		cmocka_unit_test(who_cannot_be_saved_does_not_probe_for_ten_seconds),

@@ -188,7 +188,7 @@ dump_pod(FILE *out, const struct shm *shm, uint32_t entry)
 		fprintf(out, "%02x", pod.address[i]);
 	fprintf(out, " port=%u state=%u probe=%s in_flight=%u", pod.port, pod.state,
 		probe <= SHM_PROBE_DOWN ? states[probe] : "?", atomic_load(&health->in_flight));
-	put_name(out, "host", shm_short_name_bytes(&pod.host));
+	put_name(out, "host", shm_name_bytes(&pod.host));
 	fprintf(out, " credential=%s\n", pod.credential.len > 0 ? "set" : "none");
 }
 

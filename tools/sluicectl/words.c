@@ -41,9 +41,9 @@ static const struct word price_words[] = {
 static const struct word region_words[] = { { 0 } };
 
 static const struct word pod_words[] = {
-	{ "address", "address", WORD_TEXT, "IPv4 or IPv6 address" },
+	{ "address", "address", WORD_TEXT, "IPv4 or IPv6 address, or a DNS name, looked up again and again" },
 	{ "port", "port", WORD_NUMBER, "TCP port" },
-	{ "host", "host", WORD_TEXT, "Host field sent to it; empty: address and port" },
+	{ "host", "host", WORD_TEXT, "Host field sent to it; empty: address, or name, and port" },
 	{ "credential", "credential", WORD_TEXT, "Authorization value sent to it; never shown again" },
 	{ "state", "state", WORD_TEXT, "ready, drain or maint" },
 	{ "running-usage", "running_usage", WORD_FLAG, "it can report usage in every event" },

@@ -85,6 +85,7 @@ probes:
   timeout: {probe_timeout}ms
   rise: 1
   fall: 2
+  resolve: 500ms
 '''
 
 

@@ -1,13 +1,15 @@
 """Which pod gets a request: policies, pods that the operator takes away, ejection and its way back, budgets, timers."""
 import http.server
 import json
+import os
 import threading
 import time
 
 from harness import net
+from harness.backend import Backend, header
 from harness.client import Closed, chat, elapsed, sim
 from harness.load import Load
-from harness.proc import wait_for
+from harness.proc import run, wait_for
 from harness.suite import test
 from suites.endpoints import catalogue
 
@@ -423,6 +425,107 @@ def backends_tell_their_load(cluster):
         for name, telling in pods.items():
             cluster.ctl('pod', 'rm', name)
             telling.close()
+
+
+class Names:
+    """What the names of this test stand for: our own /etc/hosts, and a name server that is not there."""
+
+    def __init__(self, cluster):
+        self.files = []
+        self.path = self.mount(cluster, '/etc/hosts', '127.0.0.1 localhost\n')
+        self.mount(cluster, '/etc/resolv.conf', 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n')
+
+    def mount(self, cluster, target, text):
+        if not os.path.exists(target):
+            return None
+        path = os.path.join(cluster.root, os.path.basename(target))
+        with open(path, 'w', encoding='ascii') as file:
+            file.write(text)
+        run('mount', '--bind', path, target)
+        self.files.append(target)
+        return path
+
+    def say(self, **addresses):
+        with open(self.path, 'w', encoding='ascii') as file:
+            file.write(''.join(f'{address} {name}.test\n' for name, address in addresses.items()))
+
+    def close(self):
+        for target in self.files:
+            run('umount', target)
+
+
+def failing(cluster):
+    """How many names were not found when they were looked up last."""
+    value, = (value for name, _, value in cluster.admin.metrics() if name == 'sluice_resolve_failing')
+    return int(float(value))
+
+
+@test('routing.names', seconds=90)
+def names(cluster):
+    """A pod that is told by name goes where its name goes: what runs ends where it is, what comes finds the new place,
+    nothing fails. A name that is not found any more keeps what it had; one that never was gets no requests."""
+    there = '10.77.0.3'
+    run('ip', 'address', 'replace', f'{there}/24', 'dev', 'host0')
+    old, new = (Backend(cluster.sim, cluster.root, name, 9110, 'mv', listen)
+                for name, listen in (('old', net.HOST4), ('new', there)))
+    told = Names(cluster)
+    try:
+        old.start()
+        new.start()
+        told.say(named=net.HOST4)
+        for name in ('named', 'lost'):
+            cluster.put('pod', name, address=f'{name}.test', port=9110)
+            cluster.model(name, mv=[name])
+        wait_for(lambda: pod(cluster, 'named')['address'] == net.HOST4 and pod(cluster, 'named')['probe'] == 'up', 15,
+                 'the name is not found')
+        with cluster.client() as running, cluster.client() as client:
+            lost = client.ask(cluster.key, chat(model='lost'))
+            assert lost.status == 503 and lost.json()['error']['code'] == 'no_healthy_region', lost
+            assert pod(cluster, 'lost')['address'] is None and pod(cluster, 'lost')['probe'] == 'unknown'
+            assert client.ask(cluster.key, chat(model='named')).status == 200
+            assert header(old.wait_served()[0], 'host') == ['named.test:9110']
+            old.mark()
+            response = running.begin(cluster.key, chat(sim('tokens=80 tps=20'), model='named', stream=True))
+            assert response.status == 200
+            told.say(named=there)
+            asked = []
+
+            def has_moved():
+                asked.append(1)
+                assert client.ask(cluster.key, chat(model='named')).status == 200, 'a request failed meanwhile'
+                return pod(cluster, 'named')['address'] == there
+            wait_for(has_moved, 15, 'it has not moved')
+            wait_for(lambda: len(old.new_served()) + len(new.served()) == len(asked), 5, 'not all are in the logs')
+            before = len(old.new_served())
+            new.mark()
+            for _ in range(10):
+                assert client.ask(cluster.key, chat(model='named')).status == 200
+            assert len(new.wait_served(10)) == 10
+            events = list(running.read_events(response))
+            assert events[-1] == b'data: [DONE]\n\n', 'a running stream was cut'
+            wait_for(lambda: len(old.new_served()) == before + 1, 5, 'the old place got requests')
+            old.process.stop()
+            wait_for(lambda: pod(cluster, 'named')['probe'] == 'up', 5, 'the new place is not asked')
+
+            told.say(lost=there)
+            wait_for(lambda: pod(cluster, 'lost')['address'] == there, 15, 'a name that is known at last is not found')
+            wait_for(lambda: failing(cluster) == 1, 15, 'that a name is not found any more is not told')
+            for model in ('named', 'lost'):
+                assert client.ask(cluster.key, chat(model=model)).status == 200
+            assert pod(cluster, 'named')['address'] == there
+            cluster.control.stop()
+            cluster.start_control()
+            assert pod(cluster, 'named')['address'] == there, 'the next control has lost what was found'
+            assert client.ask(cluster.key, chat(model='named')).status == 200
+    finally:
+        told.close()
+        for name in ('named', 'lost'):
+            cluster.ctl('deployment', 'rm', f'{name}-mv')
+            cluster.ctl('model', 'rm', name)
+            cluster.ctl('pod', 'rm', name)
+        old.process.stop()
+        new.process.stop()
+        run('ip', 'address', 'delete', f'{there}/24', 'dev', 'host0')
 
 
 @test('routing.active-probes', seconds=90)

@@ -187,6 +187,7 @@ static const struct expected {
 	IS(probes.timeout_ns, 1 * SEC),
 	IS(probes.rise, 2),
 	IS(probes.fall, 3),
+	IS(probes.resolve_ns, 30 * SEC),
 	IS(log.level, CONFIG_LEVEL_INFO),
 };
 

@@ -264,6 +264,31 @@ putting_is_idempotent_and_keeps_what_it_does_not_mention(void **state)
 	end_world(w);
 }
 
+#define LABEL_16 "0123456789abcdef"
+#define LABEL_64 LABEL_16 LABEL_16 LABEL_16 LABEL_16
+#define NAME_183 LABEL_61 "." LABEL_61 "." LABEL_59
+#define LABEL_61 LABEL_16 LABEL_16 LABEL_16 "0123456789abc"
+#define LABEL_59 LABEL_16 LABEL_16 LABEL_16 "0123456789a"
+#define NAME_184 LABEL_61 "." LABEL_61 "." LABEL_59 "b"
+
+static void
+a_pod_is_at_an_address_or_a_name(void **state)
+{
+	static const char *const right[] = { "::1", "fd00::10.0.0.1", "gpu", "g", "GPU-1.example",
+					     "3com.1.xn--p1ai", NAME_183 };
+	struct world *w = make_world();
+	char body[256];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(right); i++) {
+		snprintf(body, sizeof(body), "{\"address\":\"%s\",\"port\":80}", right[i]);
+		assert_int_equal(call(w, "PUT", "/admin/v1/pods/p", body), i == 0 ? 201 : 200);
+		assert_string_equal(text_at("/address"), right[i]);
+		assert_int_equal(w->control.publish.rows_refused, 0);
+	}
+	end_world(w);
+}
+
 static void
 what_is_not_valid_is_refused_with_the_member_named(void **state)
 {
@@ -272,7 +297,17 @@ what_is_not_valid_is_refused_with_the_member_named(void **state)
 		const char *body;
 		const char *why;
 	} wrong[] = {
-		{ "/admin/v1/pods/p", "{\"address\":\"gpu.example\",\"port\":80}", "address" },
+		{ "/admin/v1/pods/p", "{\"address\":\"\",\"port\":80}", "address" },
+		{ "/admin/v1/pods/p", "{\"address\":\"10.0.0.256\",\"port\":80}",
+		  "neither an IP address nor a host name" },
+		{ "/admin/v1/pods/p", "{\"address\":\"10.0.0.1:80\",\"port\":80}", "neither" },
+		{ "/admin/v1/pods/p", "{\"address\":\"gpu_1.example\",\"port\":80}", "neither" },
+		{ "/admin/v1/pods/p", "{\"address\":\"gpu.example.\",\"port\":80}", "neither" },
+		{ "/admin/v1/pods/p", "{\"address\":\"gpu..example\",\"port\":80}", "neither" },
+		{ "/admin/v1/pods/p", "{\"address\":\"-gpu.example\",\"port\":80}", "neither" },
+		{ "/admin/v1/pods/p", "{\"address\":\"gpu-.example\",\"port\":80}", "neither" },
+		{ "/admin/v1/pods/p", "{\"address\":\"" LABEL_64 "\",\"port\":80}", "neither" },
+		{ "/admin/v1/pods/p", "{\"address\":\"" NAME_184 "\",\"port\":80}", "longer than 183" },
 		{ "/admin/v1/pods/p", "{\"address\":\"10.0.0.1\",\"port\":0}", "port" },
 		{ "/admin/v1/pods/p", "{\"address\":\"10.0.0.1\",\"port\":\"80\"}", "port" },
 		{ "/admin/v1/pods/p", "{\"address\":\"10.0.0.1\"}", "port" },
@@ -481,6 +516,7 @@ main(void)
 		cmocka_unit_test(an_existing_key_can_be_brought_along_once),
 		cmocka_unit_test(top_ups_add_to_the_balance),
 		cmocka_unit_test(putting_is_idempotent_and_keeps_what_it_does_not_mention),
+		cmocka_unit_test(a_pod_is_at_an_address_or_a_name),
 		cmocka_unit_test(what_is_not_valid_is_refused_with_the_member_named),
 		cmocka_unit_test(a_full_table_refuses_a_new_object_and_names_the_setting),
 		cmocka_unit_test(names_are_unique_over_models_and_aliases),

@@ -100,7 +100,7 @@ a_model_leads_to_price_regions_and_pods(void **state)
 	inet_pton(AF_INET6, "fd00::2", p2);
 	assert_memory_equal(pod.address, p2, 16);
 	assert_int_equal(pod.port, 8001);
-	assert_true(bytes_equal(shm_short_name_bytes(&pod.host), BYTES_LITERAL("gpu")));
+	assert_true(bytes_equal(shm_name_bytes(&pod.host), BYTES_LITERAL("gpu")));
 	assert_int_equal(shm_read_pod(tables(w), near.pods[1], &pod), ERR_OK);
 	assert_memory_equal(pod.address, p1, 16);
 	world_free(w);
