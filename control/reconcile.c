@@ -3,14 +3,20 @@
 
 #include "config/log.h"
 
+/* SQL: a sum in two columns, each of which fits, whatever stands in the rows: sum() alone is an error where it
+ * does not. Both are 0 of no rows. */
+#define PARTS(x)                                                                                   \
+	"CAST(coalesce(" STORE_BILLIONS(x) ", 0) AS BIGINT), CAST(coalesce(" STORE_REST(x) ", 0) AS BIGINT)"
+enum { SUM_ROWS, SUM_COST = 1, SUM_PROMPT = 3, SUM_COMPLETION = 5 };
+
 enum err
 reconcile_init(struct reconcile *r, struct tabs *tabs)
 {
 	*r = (struct reconcile){ .tabs = tabs };
 	r->sum = store_prepare(tabs->ledger->store,
-			       "SELECT count(*), CAST(coalesce(sum(cost_nano), 0) AS BIGINT),"
-			       " CAST(coalesce(sum(prompt_tokens + completion_tokens), 0) AS BIGINT)"
-			       " FROM ledger WHERE node = ?1 AND epoch = ?2 AND worker = ?3"
+			       "SELECT count(*), " PARTS("cost_nano") ", " PARTS("prompt_tokens") ", "
+			       PARTS("completion_tokens") " FROM ledger"
+			       " WHERE node = ?1 AND epoch = ?2 AND worker = ?3"
 			       " AND sequence > ?4 AND sequence <= ?5");
 	return r->sum != NULL ? ERR_OK : ERR_STORE_FAILED;
 }
@@ -126,6 +132,14 @@ read_goal(struct reconcile *r, struct tabs_tab *tab)
 	return ERR_OK;
 }
 
+/* One that does not fit goes on from 0, as the worker's does. */
+static uint64_t
+sum_of(struct statement *sum, int column)
+{
+	return (uint64_t)store_column_int64(sum, column) * 1000000000 +
+	       (uint64_t)store_column_int64(sum, column + 1);
+}
+
 static enum err
 add_rows(struct reconcile *r, struct tabs_tab *tab)
 {
@@ -141,9 +155,9 @@ add_rows(struct reconcile *r, struct tabs_tab *tab)
 	store_bind_int64(r->sum, 4, (int64_t)look->found.sequence);
 	store_bind_int64(r->sum, 5, (int64_t)to);
 	if (store_step(r->sum) == STORE_ROW) {
-		look->rows += (uint64_t)store_column_int64(r->sum, 0);
-		look->found.cost_nano += (uint64_t)store_column_int64(r->sum, 1);
-		look->found.tokens += (uint64_t)store_column_int64(r->sum, 2);
+		look->rows += (uint64_t)store_column_int64(r->sum, SUM_ROWS);
+		look->found.cost_nano += sum_of(r->sum, SUM_COST);
+		look->found.tokens += sum_of(r->sum, SUM_PROMPT) + sum_of(r->sum, SUM_COMPLETION);
 		r->checked += to - look->found.sequence;
 		look->found.sequence = to;
 	} else {

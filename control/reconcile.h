@@ -18,7 +18,6 @@
  * Owner: control's loop. Time: the caller's. Bounds: a slice reads RECONCILE_ROWS rows of the ledger.
  */
 #define RECONCILE_EVERY_NS (UINT64_C(60) * 1000000000)
-/* Their costs are SETTLE_COST_NANO_MAX at most: a sum of so many fits what a database adds up. */
 #define RECONCILE_ROWS 5000
 
 struct reconcile {

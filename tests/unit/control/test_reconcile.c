@@ -195,6 +195,33 @@ rows_that_were_changed_are_found(void **state)
 	books_free(b);
 }
 
+/* Sums go on from 0 on both sides: what is beyond any number is no error, and no difference. */
+static void
+sums_that_do_not_fit_agree(void **state)
+{
+	struct books *b = books_make(0);
+	struct usage_record record = { .account_id = (uint64_t)b->account, .cost_nano = INT64_MAX,
+				       .prompt_tokens = INT64_MAX, .completion_tokens = INT64_MAX - 7,
+				       .status = 200 };
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(tab_close(b->tab, TAB_NO_LINE, &b->spool, &record), ERR_OK);
+	/* More tokens than the ledger's column has numbers for. */
+	record.prompt_tokens = UINT64_MAX - 2;
+	assert_int_equal(tab_close(b->tab, TAB_NO_LINE, &b->spool, &record), ERR_OK);
+	drain(b);
+	ask(b);
+	assert_int_equal(b->reconcile.checked, 4);
+	assert_difference(b, 0, 0, 0);
+	world_sql(b->w, "UPDATE ledger SET cost_nano = cost_nano - 9, prompt_tokens = prompt_tokens - 4"
+			" WHERE sequence = 2");
+	ask(b);
+	assert_difference(b, 0, 9, 4);
+	assert_int_equal(b->reconcile.failures, 0);
+	books_free(b);
+}
+
 /* A row that nobody wrote a record for: beyond what the worker counted, as if its segment had lost it. */
 static void
 a_record_that_the_spool_lost_is_found(void **state)
@@ -295,6 +322,7 @@ main(void)
 		cmocka_unit_test(what_agrees_is_no_difference_beside_a_running_worker),
 		cmocka_unit_test(rows_that_are_gone_are_found),
 		cmocka_unit_test(rows_that_were_changed_are_found),
+		cmocka_unit_test(sums_that_do_not_fit_agree),
 		cmocka_unit_test(a_record_that_the_spool_lost_is_found),
 		cmocka_unit_test(a_damaged_record_is_a_difference),
 		cmocka_unit_test(a_count_that_is_wrong_is_found),
