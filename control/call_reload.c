@@ -1,10 +1,6 @@
 /* sluice.yaml read again, tried, confirmed; and what of it runs. */
-#include <stdlib.h>
-
 #include "answering.h"
-#include "audit.h"
 #include "clock.h"
-#include "config/log.h"
 
 static void
 refuse(struct answering *a, enum err verdict)
@@ -28,64 +24,13 @@ refuse(struct answering *a, enum err verdict)
 	yyjson_mut_obj_add_val(a->doc, a->root, "complaints", complaints);
 }
 
-/* {"limits.requests": ["1000", "500"]}; to be freed. NULL: no memory. */
-static char *
-describe_changes(const struct reload *r)
-{
-	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
-	yyjson_mut_val *root = yyjson_mut_obj(doc);
-	char *text;
-
-	for (uint32_t i = 0; i < r->change_count; i++) {
-		const struct config_change *change = &r->changes[i];
-		const struct config_item *item = change->after != NULL ? change->after : change->before;
-		yyjson_mut_val *both = yyjson_mut_arr(doc);
-
-		yyjson_mut_arr_add_str(doc, both, change->before != NULL ? change->before->value : "");
-		yyjson_mut_arr_add_str(doc, both, change->after != NULL ? change->after->value : "");
-		yyjson_mut_obj_add_val(doc, root, item->key, both);
-	}
-	yyjson_mut_doc_set_root(doc, root);
-	text = yyjson_mut_write(doc, 0, NULL);
-	yyjson_mut_doc_free(doc);
-	return text;
-}
-
-/* Settings can be changed while the store is away; then only the log knows who did. */
 static void
-keep_audit(struct control *control, const char *verb)
-{
-	char *changed = describe_changes(&control->reload);
-	const struct audit_change change = { .verb = verb,
-					     .noun = "settings",
-					     .subject = (int64_t)control->reload.now.sequence,
-					     .name = "sluice.yaml",
-					     .changed = changed != NULL ? changed : "{}",
-					     .detail = "" };
-	enum err verdict = store_begin(&control->store);
-
-	if (verdict == ERR_OK) {
-		verdict = audit_write(&control->store, &change);
-		if (verdict == ERR_OK)
-			verdict = store_commit(&control->store);
-		else
-			store_rollback(&control->store);
-	}
-	if (verdict != ERR_OK)
-		LOG_ERROR("audit_failed", LOG_TEXT("verb", verb), LOG_TEXT("problem", control->store.problem));
-	free(changed);
-}
-
-/* verb: what was done, for the audit; NULL: nothing. */
-static void
-show(struct answering *a, enum err verdict, const char *verb)
+show(struct answering *a, enum err verdict)
 {
 	if (verdict != ERR_OK) {
 		refuse(a, verdict);
 		return;
 	}
-	if (verb != NULL)
-		keep_audit(a->control, verb);
 	a->root = reload_show(a->control, a->doc, clock_now_ns());
 	a->status = 200;
 }
@@ -93,7 +38,7 @@ show(struct answering *a, enum err verdict, const char *verb)
 void
 call_show_reload(struct answering *a)
 {
-	show(a, ERR_OK, NULL);
+	show(a, ERR_OK);
 }
 
 void
@@ -102,20 +47,19 @@ call_reload(struct answering *a)
 	/* Bounded by the table; absent: 0, firm at once. */
 	uint64_t within_ms = (uint64_t)yyjson_get_sint(answering_member(a, "confirm_within_ms"));
 
-	show(a, reload_file(a->control, within_ms * NSEC_PER_MSEC, clock_now_ns()),
-	     within_ms > 0 ? "try" : "reload");
+	show(a, reload_file(a->control, within_ms * NSEC_PER_MSEC, clock_now_ns()));
 }
 
 void
 call_confirm_reload(struct answering *a)
 {
-	show(a, reload_confirm(a->control, clock_now_ns()), "confirm");
+	show(a, reload_confirm(a->control, clock_now_ns()));
 }
 
 void
 call_undo_reload(struct answering *a)
 {
-	show(a, reload_undo(a->control, clock_now_ns()), "undo");
+	show(a, reload_undo(a->control, clock_now_ns()));
 }
 
 void

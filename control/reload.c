@@ -6,10 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "audit.h"
 #include "base/check.h"
 #include "clock.h"
 #include "config/log.h"
 #include "control.h"
+
+static const char out_of_time[] = "nobody confirmed it in time";
 
 static void
 complain(void *owner, const char *text)
@@ -98,8 +101,57 @@ take_again(struct control *control, struct bytes text)
 	tell_parts(control);
 }
 
+/* {"limits.requests": ["1000", "500"]}; to be freed. NULL: no memory. */
+static char *
+describe_changes(const struct reload *r)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *root = yyjson_mut_obj(doc);
+	char *text;
+
+	for (uint32_t i = 0; i < r->change_count; i++) {
+		const struct config_change *change = &r->changes[i];
+		const struct config_item *item = change->after != NULL ? change->after : change->before;
+		yyjson_mut_val *both = yyjson_mut_arr(doc);
+
+		yyjson_mut_arr_add_str(doc, both, change->before != NULL ? change->before->value : "");
+		yyjson_mut_arr_add_str(doc, both, change->after != NULL ? change->after->value : "");
+		yyjson_mut_obj_add_val(doc, root, item->key, both);
+	}
+	yyjson_mut_doc_set_root(doc, root);
+	text = yyjson_mut_write(doc, 0, NULL);
+	yyjson_mut_doc_free(doc);
+	return text;
+}
+
+/* One row for each change, whoever asked for it. Settings can be changed while the store is away; then only the
+ * log knows. */
 static void
-undo(struct control *control)
+keep_audit(struct control *control, const char *verb, const char *detail)
+{
+	char *changed = describe_changes(&control->reload);
+	const struct audit_change change = { .verb = verb,
+					     .noun = "settings",
+					     .subject = (int64_t)control->reload.now.sequence,
+					     .name = "sluice.yaml",
+					     .changed = changed != NULL ? changed : "{}",
+					     .detail = detail };
+	enum err verdict = store_begin(&control->store);
+
+	if (verdict == ERR_OK) {
+		verdict = audit_write(&control->store, &change);
+		if (verdict == ERR_OK)
+			verdict = store_commit(&control->store);
+		else
+			store_rollback(&control->store);
+	}
+	if (verdict != ERR_OK)
+		LOG_ERROR("audit_failed", LOG_TEXT("verb", verb), LOG_TEXT("problem", control->store.problem));
+	free(changed);
+}
+
+static void
+undo(struct control *control, const char *why)
 {
 	struct reload *r = &control->reload;
 	struct handover next = { .stage = HANDOVER_UNDONE,
@@ -116,6 +168,7 @@ undo(struct control *control)
 	}
 	take_again(control, r->now.text);
 	r->undone++;
+	keep_audit(control, "undo", why);
 }
 
 void
@@ -133,8 +186,9 @@ reload_init(struct control *control, const char *path, struct config *running, s
 	if (handover_is_over(&r->now, clock_now_ns())) {
 		next.other = copy_of(r->now.text);
 		if (hand_over(control, &next) == ERR_OK) {
-			LOG_WARN("reload_undone", LOG_TEXT("reason", "nobody confirmed it in time"));
+			LOG_WARN("reload_undone", LOG_TEXT("reason", out_of_time));
 			r->undone++;
+			keep_audit(control, "undo", out_of_time);
 		}
 	} else {
 		/* The same in a trial, whose text was chosen. */
@@ -193,6 +247,7 @@ reload_file(struct control *control, uint64_t confirm_within_ns, uint64_t now_ns
 	r->taken++;
 	LOG_INFO("reloaded", LOG_NUMBER("sequence", r->now.sequence), LOG_NUMBER("changes", r->change_count),
 		 LOG_NUMBER("confirm_within_s", confirm_within_ns / NSEC_PER_SEC));
+	keep_audit(control, confirm_within_ns > 0 ? "try" : "reload", "");
 	return ERR_OK;
 }
 
@@ -207,9 +262,11 @@ reload_confirm(struct control *control, uint64_t now_ns)
 		return ERR_CONFIG_NO_TRIAL;
 	next.text = copy_of(r->now.text);
 	verdict = hand_over(control, &next);
-	if (verdict == ERR_OK)
-		LOG_INFO("reload_confirmed", LOG_NUMBER("sequence", r->now.sequence));
-	return verdict;
+	if (verdict != ERR_OK)
+		return verdict;
+	LOG_INFO("reload_confirmed", LOG_NUMBER("sequence", r->now.sequence));
+	keep_audit(control, "confirm", "");
+	return ERR_OK;
 }
 
 enum err
@@ -219,7 +276,7 @@ reload_undo(struct control *control, uint64_t now_ns)
 
 	if (r->now.stage != HANDOVER_TRIAL || handover_is_over(&r->now, now_ns))
 		return ERR_CONFIG_NO_TRIAL;
-	undo(control);
+	undo(control, "asked for");
 	LOG_INFO("reload_undone", LOG_TEXT("reason", "asked for"));
 	return ERR_OK;
 }
@@ -229,8 +286,8 @@ reload_turn(struct control *control, uint64_t now_ns)
 {
 	if (!handover_is_over(&control->reload.now, now_ns))
 		return;
-	undo(control);
-	LOG_WARN("reload_undone", LOG_TEXT("reason", "nobody confirmed it in time"));
+	undo(control, out_of_time);
+	LOG_WARN("reload_undone", LOG_TEXT("reason", out_of_time));
 }
 
 static void

@@ -10,7 +10,8 @@
 /*
  * reload: sluice.yaml read again while the processes run. Control leads: it checks the file, takes over what may
  * change, and hands the text to the dataplane (config/handover.h), which does the same. A trial that nobody
- * confirms in time ends in both.
+ * confirms in time ends in both. Each change is a row of the audit, whoever asked for it; without a caller
+ * (SIGHUP, a trial whose time is over) it is control's.
  *
  * Owner: control's loop. Memory: two texts of at most 1 MiB.
  */

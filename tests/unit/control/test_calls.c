@@ -218,6 +218,70 @@ everybody_calls_what_the_token_allows(void **state)
 }
 
 static void
+assert_last_row(struct world *w, int64_t rows, const char *what)
+{
+	char sql[400];
+
+	snprintf(sql, sizeof(sql), "SELECT count(*) FROM audit WHERE noun = 'settings' AND name = 'sluice.yaml'"
+				   " AND subject = %llu AND id = (SELECT max(id) FROM audit) AND %s",
+		 (unsigned long long)w->control.reload.now.sequence, what);
+	if (world_number(w, "SELECT count(*) FROM audit") != rows || world_number(w, sql) != 1)
+		fail_msg("row %lld is not %s", (long long)rows, what);
+}
+
+static void
+call_reload_path(struct world *w, const char *path, const char *body, int status)
+{
+	assert_int_equal(status_as(w, "Bearer " ADMIN_TOKEN, "POST", path, body), status);
+}
+
+/* Whoever asks for it, and where time does; with what it changed. What is refused writes none. */
+static void
+each_reload_is_one_row_of_the_audit(void **state)
+{
+	struct world *w = make_world();
+	int64_t rows = world_number(w, "SELECT count(*) FROM audit");
+	FILE *file = fopen(w->config_path, "a");
+
+	(void)state;
+	assert_non_null(file);
+	fputs("limits: {fields: 77}\n", file);
+	fclose(file);
+	call_reload_path(w, "/admin/v1/reload", "", 200);
+	assert_last_row(w, ++rows, "verb = 'reload' AND who = 'test token' AND changed LIKE"
+				   " '{\"limits.fields\":[\"%\",\"77\"]}'");
+	call_reload_path(w, "/admin/v1/reload/confirm", "", 409);
+	call_reload_path(w, "/admin/v1/reload/undo", "", 409);
+	call_reload_path(w, "/admin/v1/reload", "{\"confirm_within_ms\":60000}", 200);
+	assert_last_row(w, ++rows, "verb = 'try' AND who = 'test token'");
+	call_reload_path(w, "/admin/v1/reload", "", 409);
+	call_reload_path(w, "/admin/v1/reload/confirm", "", 200);
+	assert_last_row(w, ++rows, "verb = 'confirm' AND who = 'test token'");
+	call_reload_path(w, "/admin/v1/reload", "{\"confirm_within_ms\":60000}", 200);
+	rows++;
+	call_reload_path(w, "/admin/v1/reload/undo", "", 200);
+	assert_last_row(w, ++rows, "verb = 'undo' AND who = 'test token' AND detail = 'asked for'");
+	/* By SIGHUP, and by time. */
+	assert_int_equal(reload_file(&w->control, RELOAD_CONFIRM_NS_MIN, w->now_ns), ERR_OK);
+	assert_last_row(w, ++rows, "verb = 'try' AND who = 'control'");
+	reload_turn(&w->control, w->now_ns);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit"), rows);
+	reload_turn(&w->control, w->now_ns + RELOAD_CONFIRM_NS_MIN);
+	assert_last_row(w, ++rows, "verb = 'undo' AND who = 'control' AND detail LIKE 'nobody%'");
+	reload_turn(&w->control, w->now_ns + 2 * RELOAD_CONFIRM_NS_MIN);
+	assert_int_equal(reload_file(&w->control, 0, w->now_ns), ERR_OK);
+	assert_last_row(w, ++rows, "verb = 'reload' AND who = 'control'");
+	/* A file that is wrong changes nothing. */
+	file = fopen(w->config_path, "a");
+	assert_non_null(file);
+	fputs("limits: nonsense\n", file);
+	fclose(file);
+	call_reload_path(w, "/admin/v1/reload", "", 400);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit"), rows);
+	world_free(w);
+}
+
+static void
 the_audit_has_no_secrets_and_no_calls_that_failed(void **state)
 {
 	static const char *const failing[][3] = {
@@ -514,6 +578,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nobody_calls_what_the_token_does_not_allow),
 		cmocka_unit_test(everybody_calls_what_the_token_allows),
+		cmocka_unit_test(each_reload_is_one_row_of_the_audit),
 		cmocka_unit_test(the_audit_has_no_secrets_and_no_calls_that_failed),
 		cmocka_unit_test(the_audit_can_be_asked),
 		cmocka_unit_test(an_address_tells_its_methods),
