@@ -807,13 +807,17 @@ step_sweep(struct publish *p, enum noun noun, uint64_t now_ns)
 /*
  * Reported changes that are published need not be kept. Of several routers each deletes what all that live
  * (node.h) have read; one that was away for longer finds by its reconciliation what it has missed. At most
- * CHANGES_KEPT stay for one that lives and does not read.
+ * CHANGES_KEPT stay for one that lives and does not read. What may go are the first ones: a slice takes those
+ * that begin with the very first, ?2 numbers far.
  */
-static const char forget_own[] = "DELETE FROM changes WHERE seq <= ?1";
+#define FORGET "DELETE FROM changes WHERE seq <= ?1 AND seq < (SELECT min(seq) FROM changes) + ?2"
+static const char forget_own[] = FORGET;
 static const char forget_shared[] =
-	"DELETE FROM changes WHERE seq <= ?1 AND (seq <= ?1 - " CHANGES_KEPT " OR seq <= (SELECT"
+	FORGET " AND (seq <= ?1 - " CHANGES_KEPT " OR seq <= (SELECT"
 	" coalesce(min(change_seq), 0) FROM nodes WHERE"
 	" beat_at > CAST(extract(epoch FROM clock_timestamp()) AS BIGINT) - 60))";
+
+/* One slice. It ends with one that finds nothing; an error ends it, too, until the next round has ended. */
 static enum err
 forget_changes(struct publish *p)
 {
@@ -821,10 +825,13 @@ forget_changes(struct publish *p)
 										    : forget_own);
 	enum err verdict;
 
+	p->is_forgetting = false;
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
 	store_bind_int64(statement, 1, p->change_seq);
+	store_bind_int64(statement, 2, PUBLISH_SLICE_ROWS);
 	verdict = store_run(p->store, statement);
+	p->is_forgetting = verdict == ERR_OK && store_changes(statement) > 0;
 	store_finalize(statement);
 	return verdict;
 }
@@ -842,7 +849,8 @@ begin_round(struct publish *p, uint64_t now_ns)
 bool
 publish_is_due(const struct publish *p, uint64_t now_ns)
 {
-	return p->in_round || p->rounds == 0 || now_ns - p->round_started_at_ns >= PUBLISH_ROUND_NS;
+	return p->in_round || p->is_forgetting || p->rounds == 0 ||
+	       now_ns - p->round_started_at_ns >= PUBLISH_ROUND_NS;
 }
 
 enum err
@@ -853,6 +861,11 @@ publish_step(struct publish *p, uint64_t now_ns, bool *more)
 	*more = false;
 	if (!publish_is_due(p, now_ns))
 		return ERR_OK;
+	if (p->is_forgetting) {
+		verdict = forget_changes(p);
+		*more = p->is_forgetting;
+		return verdict;
+	}
 	if (!p->in_round)
 		begin_round(p, now_ns);
 	if (p->step < NOUN_COUNT)
@@ -870,7 +883,8 @@ publish_step(struct publish *p, uint64_t now_ns, bool *more)
 	p->rounds++;
 	p->round_ns = now_ns - p->round_started_at_ns;
 	atomic_store(&p->shm.header->reconciled_at_ns, now_ns);
-	return forget_changes(p);
+	p->is_forgetting = *more = true;
+	return ERR_OK;
 }
 
 void
@@ -879,7 +893,7 @@ publish_took(struct publish *p, uint64_t slice_ns)
 	p->busy_ns += slice_ns;
 	if (slice_ns > p->slice_ns_max)
 		p->slice_ns_max = slice_ns;
-	if (!p->in_round) {
+	if (!p->in_round && !p->is_forgetting) {
 		p->round_busy_ns = p->busy_ns;
 		p->busy_ns = 0;
 	}
@@ -890,6 +904,7 @@ publish_all(struct publish *p, uint64_t now_ns)
 {
 	bool more;
 
+	p->is_forgetting = false;
 	begin_round(p, now_ns);
 	do {
 		enum err verdict = publish_step(p, now_ns, &more);

@@ -41,6 +41,7 @@ struct publish {
 	int step;                       /* noun, then NOUN_COUNT + noun for the sweeps */
 	int64_t after_id;
 	uint64_t round_started_at_ns;
+	bool is_forgetting;             /* behind the round: changes that nobody needs any more */
 	/* for metrics */
 	uint64_t rows_published;
 	uint64_t rows_removed;
@@ -79,8 +80,8 @@ enum err publish_spending(struct publish *p, uint64_t now_ns);
  * other one. */
 void publish_move_pod(struct publish *p, uint32_t entry, uint64_t pod_id, const uint8_t address[16]);
 
-/* One slice of the reconciliation; begins a round when PUBLISH_ROUND_NS have passed since the last began.
- * *more: the round has not ended. */
+/* One slice of the reconciliation, or of forgetting changes behind it; begins a round when PUBLISH_ROUND_NS have
+ * passed since the last began. *more: there is another slice. */
 enum err publish_step(struct publish *p, uint64_t now_ns, bool *more);
 
 /* True if publish_step() has something to do: a round is under way or due. */

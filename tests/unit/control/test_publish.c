@@ -415,6 +415,53 @@ a_thousand_reported_changes_are_published_in_one_call(void **state)
 	world_free(w);
 }
 
+/* A slice at a time, however many there are; those that are not published yet stay. */
+static void
+changes_are_forgotten_in_slices(void **state)
+{
+	int64_t many = 3 * PUBLISH_SLICE_ROWS + 7, left, before;
+	struct world *w = world_make();
+	bool more = true;
+	char sql[200];
+	int slices = 0;
+
+	(void)state;
+	make_catalogue(w);
+	/* Numbers have holes: transactions that were rolled back took them. */
+	snprintf(sql, sizeof(sql), "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %lld)"
+				   " INSERT INTO changes(seq, kind, id) SELECT 1000 + 2 * i, 0, 0 FROM n",
+		 (long long)many);
+	world_sql(w, sql);
+	assert_int_equal(publish_changes(&w->control.publish, w->now_ns), ERR_OK);
+	assert_int_equal(w->control.publish.change_seq, 1000 + 2 * many);
+	if (world_is_postgres()) /* what all that live have read; here it is one, which has read all */
+		world_sql(w, "INSERT INTO nodes(name, id, beat_at, change_seq) VALUES ('one', 'one',"
+			     " CAST(extract(epoch FROM clock_timestamp()) AS BIGINT), 1000000)");
+	world_sql(w, "INSERT INTO changes(seq, kind, id) VALUES (100000, 0, 0)");
+	w->now_ns += PUBLISH_ROUND_NS;
+	for (left = world_number(w, "SELECT count(*) FROM changes"); more; left = before) {
+		assert_int_equal(publish_step(&w->control.publish, w->now_ns, &more), ERR_OK);
+		before = world_number(w, "SELECT count(*) FROM changes");
+		assert_true(left - before <= PUBLISH_SLICE_ROWS);
+		slices += before < left;
+		assert_true(more == publish_is_due(&w->control.publish, w->now_ns));
+	}
+	assert_in_range(slices, 6, 8);
+	assert_int_equal(world_number(w, "SELECT min(seq) FROM changes"), 100000);
+	assert_int_equal(w->control.publish.rounds, 2);
+	/* A file that cannot be written stops no round. A server that refuses is taken for one that is away. */
+	if (!world_is_postgres())
+		world_sql(w, "PRAGMA query_only = ON");
+	for (uint64_t rounds = 3; rounds < 5 && !world_is_postgres(); rounds++) {
+		w->now_ns += PUBLISH_ROUND_NS;
+		while (publish_step(&w->control.publish, w->now_ns, &more) == ERR_OK)
+			assert_true(more);
+		assert_false(publish_is_due(&w->control.publish, w->now_ns));
+		assert_int_equal(w->control.publish.rounds, rounds);
+	}
+	world_free(w);
+}
+
 int
 main(void)
 {
@@ -432,6 +479,7 @@ main(void)
 		cmocka_unit_test(the_reconciliation_finds_what_nobody_reported),
 		cmocka_unit_test(a_full_table_refuses_the_row_and_tells),
 		cmocka_unit_test(a_thousand_reported_changes_are_published_in_one_call),
+		cmocka_unit_test(changes_are_forgotten_in_slices),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
