@@ -104,6 +104,19 @@ complain(void *owner, const char *text)
 	fprintf(stderr, "%s\n", text);
 }
 
+static const char *const capacity_keys[] = {
+	[SHM_KEYS] = "capacity.keys",
+	[SHM_ACCOUNTS] = "capacity.accounts",
+	[SHM_PLANS] = "capacity.plans",
+	[SHM_MODELS] = "capacity.models",
+	[SHM_ALIASES] = "capacity.aliases",
+	[SHM_PRICES] = "capacity.prices",
+	[SHM_INSTANCES] = "capacity.instances",
+	[SHM_DEPLOYMENTS] = "capacity.deployments",
+	[SHM_PODS] = "capacity.pods",
+	[SHM_REGIONS] = "capacity.regions",
+};
+
 static void
 fill_capacity(const struct config *config, struct shm_capacity *capacity)
 {
@@ -263,7 +276,7 @@ open_share(struct control *control, const struct config *config)
 			 LOG_TEXT("remedy", "takes effect when the file is made anew"));
 	for (int i = SHM_KEYS; i <= SHM_REGIONS; i++)
 		if (control->share.shm.header->capacity.count[i] != capacity.count[i])
-			LOG_WARN("shm_capacity_differs", LOG_NUMBER("section", i),
+			LOG_WARN("shm_capacity_differs", LOG_TEXT("key", capacity_keys[i]),
 				 LOG_NUMBER("file", control->share.shm.header->capacity.count[i]),
 				 LOG_NUMBER("config", capacity.count[i]),
 				 LOG_TEXT("remedy", "takes effect when the file is made anew"));
@@ -550,10 +563,14 @@ main(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	if (handover_load(&config, options.config_path, HANDOVER_FOLDER, clock_now_ns(), &text, &found,
-			  &complaints) != ERR_OK)
+			  &complaints) != ERR_OK) {
+		handover_free(&found);
 		return 1;
+	}
 	if (options.check_only) {
 		printf("%s: fine\n", options.config_path);
+		free((void *)text.ptr);
+		handover_free(&found);
 		return 0;
 	}
 	log_set_level((enum log_level)config.log.level);

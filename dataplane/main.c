@@ -313,6 +313,7 @@ main(int argc, char **argv)
 				  sizeof(text)))
 			fprintf(stderr, "%s: warning: %s\n", options.config, text);
 		tls_identity_free(identity);
+		handover_free(&found);
 		return EXIT_FINE;
 	}
 	if (!tls_identity_is_locked(identity))

@@ -123,6 +123,7 @@ export SLUICE_ADMIN_TOKEN
 
 # --- a catalogue becomes tables
 want fine "$control" --config "$folder/sluice.yaml" --check
+"$control" --config "$folder/sluice.yaml" --check >/dev/null 2>&1 || fail "--check fails, or leaks" # under ASan
 start
 want "another sluice-control" "$control" --config "$folder/sluice.yaml" # one per store
 "$ctl" apply "$folder/catalogue.yaml" >"$folder/applied" || fail "apply: $(cat "$folder/applied")"
@@ -184,7 +185,12 @@ kill_hard
 want "$identity" "$shmdump" "$shm" header
 sql "INSERT INTO models(name) VALUES ('while-away')"
 sql "UPDATE accounts SET suspended = 1 WHERE name = 'other'"
+sed -i 's/pods: 100}/pods: 50}/' "$folder/sluice.yaml"
 start
+grep -F '"event":"shm_capacity_differs"' "$folder/log" >"$folder/differs" || true
+[ "$(wc -l <"$folder/differs")" = 1 ] || fail "not one capacity differs: $(cat "$folder/differs")"
+want '"key":"capacity.pods","file":100,"config":50,' cat "$folder/differs"
+sed -i 's/pods: 50}/pods: 100}/' "$folder/sluice.yaml"
 want "$identity" "$shmdump" "$shm" header
 want 'name="while-away"' "$shmdump" "$shm" models
 want 'id=2 suspended=1' "$shmdump" "$shm" accounts
