@@ -300,6 +300,7 @@ ledger_scan(struct ledger *l, uint64_t current_epoch, uint64_t now_ns)
 	}
 	note_room(l, dirfd(directory));
 	closedir(directory);
+	l->scanned_at_ns = now_ns;
 }
 
 /* --- draining ---------------------------------------------------------------------------- */
@@ -536,6 +537,9 @@ ledger_drain(struct ledger *l, uint64_t now_ns, bool *more)
 		*more = true;
 		return drain_segment(l, segment, from, to);
 	}
+	/* Segments that came after the scan have later records only. */
+	if (!l->is_crowded)
+		l->complete_at_ns = l->scanned_at_ns;
 	return ERR_OK;
 }
 

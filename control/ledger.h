@@ -61,6 +61,8 @@ struct ledger {
 	struct statement *look;
 	struct ledger_batch batch;
 	struct usage_record records_read[LEDGER_BATCH_MAX];
+	uint64_t scanned_at_ns;
+	uint64_t complete_at_ns; /* what the spool had at this time is in the ledger; 0: nobody knows */
 	/* for metrics */
 	uint64_t records;  /* new rows */
 	uint64_t replayed; /* records that were in the ledger already */

@@ -387,6 +387,7 @@ turn_ledger(struct control *control, uint64_t now_ns, uint64_t *scan_at_ns)
 			return;
 		}
 	}
+	control->publish.repair.settled_at_ns = tabs_settled_at_ns(&control->tabs);
 	for (more = true; more && clock_now_ns() - now_ns < BUSY_TURN_NS;) {
 		if (reconcile_step(&control->reconcile, now_ns, &more) != ERR_OK) {
 			complain_of_store(control, "reconcile_failed");
@@ -405,6 +406,8 @@ turn_publish(struct control *control, uint64_t now_ns)
 		control_publish(control);
 	if (publish_spending(&control->publish, now_ns) != ERR_OK)
 		complain_of_store(control, "spending_not_published");
+	if (publish_repair(&control->publish, now_ns) != ERR_OK)
+		complain_of_store(control, "balances_not_repaired");
 	while (more && began_ns - now_ns < RECONCILE_TURN_NS) {
 		if (publish_step(&control->publish, began_ns, &more) != ERR_OK) {
 			complain_of_store(control, "reconcile_failed");

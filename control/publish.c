@@ -465,6 +465,7 @@ make_cells(struct publish *p, enum noun noun, uint32_t entry, struct statement *
 		atomic_store(&cell->elsewhere_nano, 0);
 		atomic_store(&cell->in_flight, 0);
 		atomic_store(&cell->spent_nano, store_column_int64(row, ACCOUNT_SPENT_HERE));
+		repair_forget(&p->repair, entry);
 	} else if (noun == NOUN_KEY) {
 		struct shm_bucket_cell *cell = shm_bucket(&p->shm, entry);
 
@@ -548,6 +549,8 @@ remove_entry(struct publish *p, enum noun noun, uint32_t entry, uint64_t now_ns)
 	memset(&gone, 0, sizeof(gone));
 	CHECK(put(p, noun, entry, &gone, &changed) == ERR_OK); /* deleting needs no room */
 	entries_free(&p->entries[noun], entry, now_ns);
+	if (noun == NOUN_ACCOUNT)
+		repair_forget(&p->repair, entry);
 	p->rows_removed++;
 	return true;
 }
@@ -587,8 +590,11 @@ publish_row(struct publish *p, enum noun noun, struct statement *row, uint64_t n
 		}
 		make_cells(p, noun, entry, row);
 	}
-	if (noun == NOUN_ACCOUNT)
+	if (noun == NOUN_ACCOUNT) {
 		put_money(shm_balance(&p->shm, entry), row);
+		repair_look(&p->repair, entry, shm_balance(&p->shm, entry), (uint64_t)id,
+			    store_column_int64(row, ACCOUNT_SPENT_HERE), now_ns);
+	}
 	verdict = put(p, noun, entry, &body, &changed);
 	if (verdict != ERR_OK) {
 		refuse(p, noun, id, err_sentence(verdict));
@@ -751,6 +757,19 @@ publish_spending(struct publish *p, uint64_t now_ns)
 	return ERR_OK;
 }
 
+enum err
+publish_repair(struct publish *p, uint64_t now_ns)
+{
+	enum err verdict = ERR_OK;
+	uint32_t entry;
+	bool changed;
+
+	for (int i = 0; i < PUBLISH_REPAIR_ROWS && verdict == ERR_OK && repair_next(&p->repair, &entry); i++)
+		verdict = publish_id(p, NOUN_ACCOUNT, (int64_t)p->entries[NOUN_ACCOUNT].id_of[entry], true, false,
+				     now_ns, &changed);
+	return verdict;
+}
+
 /* --- reconciliation ---------------------------------------------------------------------- */
 
 static enum err
@@ -844,6 +863,7 @@ begin_round(struct publish *p, uint64_t now_ns)
 	p->step = 0;
 	p->after_id = 0;
 	p->round_started_at_ns = now_ns;
+	repair_begin_round(&p->repair);
 }
 
 bool
@@ -988,6 +1008,8 @@ publish_init(struct publish *p, struct store *store, struct shm shm, uint64_t no
 	*p = (struct publish){ .store = store, .shm = shm };
 	if (shm_repair(&p->shm) != ERR_OK)
 		return ERR_SHM_FULL;
+	if (!repair_init(&p->repair, shm.header->capacity.count[SHM_ACCOUNTS]))
+		return ERR_STORE_FAILED;
 	if (store_is_shared(store)) {
 		p->spending = store_prepare(store, spending_sql);
 		if (p->spending == NULL)
@@ -1017,6 +1039,7 @@ publish_fini(struct publish *p)
 		store_finalize(p->next[n]);
 		entries_fini(&p->entries[n]);
 	}
+	repair_fini(&p->repair);
 	store_finalize(p->changes);
 	store_finalize(p->spending);
 }

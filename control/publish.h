@@ -5,6 +5,7 @@
 
 #include "entries.h"
 #include "noun.h"
+#include "repair.h"
 #include "shm/table.h"
 #include "store.h"
 
@@ -30,6 +31,7 @@ struct publish {
 	struct entries entries[NOUN_COUNT];
 	struct statement *one[NOUN_COUNT];  /* the row of an id */
 	struct statement *next[NOUN_COUNT]; /* rows after an id */
+	struct repair repair;           /* of balances */
 	struct statement *changes;
 	struct statement *spending;     /* of other routers; NULL: there are none */
 	int64_t spending_after_id;
@@ -79,6 +81,10 @@ enum err publish_spending(struct publish *p, uint64_t now_ns);
 /* The pod's name, which is published, stands for this address from now on. What was known of its health was of the
  * other one. */
 void publish_move_pod(struct publish *p, uint32_t entry, uint64_t pod_id, const uint8_t address[16]);
+
+/* Second looks at balances that may be wrong (repair.h), PUBLISH_REPAIR_ROWS at most. */
+#define PUBLISH_REPAIR_ROWS 16 /* each is a question to the store */
+enum err publish_repair(struct publish *p, uint64_t now_ns);
 
 /* One slice of the reconciliation, or of forgetting changes behind it; begins a round when PUBLISH_ROUND_NS have
  * passed since the last began. *more: there is another slice. */

@@ -625,6 +625,10 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	    "Cost by which the workers' counters and the ledger differ.", difference.cost_nano);
 	one(out, "reconcile_difference_tokens", "gauge",
 	    "Tokens by which the workers' counters and the ledger differ.", difference.tokens);
+	one(out, "balance_repaired_total", "counter", "Balance cells that were set to what the ledger has.",
+	    publish->repair.repaired);
+	one(out, "balance_repaired_nano_dollars_total", "counter", "By how much, up and down together.",
+	    publish->repair.repaired_nano);
 	one(out, "ledger_foreign_files", "gauge", "Files of the spool that are no segments.",
 	    ledger->foreign);
 	one(out, "probe_good_total", "counter", "Health probes answered well.", probe->good);

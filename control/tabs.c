@@ -261,6 +261,12 @@ tabs_pending(const struct tabs *tabs)
 	return lines;
 }
 
+uint64_t
+tabs_settled_at_ns(const struct tabs *tabs)
+{
+	return tabs_pending(tabs) > 0 || tabs->is_crowded ? 0 : tabs->ledger->complete_at_ns;
+}
+
 enum err
 tabs_read_totals(const struct tabs_tab *tab, struct tab_totals *totals)
 {

@@ -90,5 +90,8 @@ enum err tabs_settle(struct tabs *tabs, bool *more);
 /* Lines that wait to be settled are counted as their tabs' capacity: 0 says that none waits. */
 uint64_t tabs_pending(const struct tabs *tabs);
 
+/* What was over at this time, or was cut by a death before it, is in the ledger; 0: nobody knows. */
+uint64_t tabs_settled_at_ns(const struct tabs *tabs);
+
 /* The header's page as it is now; ERR_MORE: it moves, come again. */
 enum err tabs_read_totals(const struct tabs_tab *tab, struct tab_totals *totals);

@@ -174,8 +174,9 @@ leave(struct worker *w, struct admission *a)
 	a->is_in_flight = false;
 	if (!quota_is_same_account(w, a))
 		return;
+	/* Who sees it go sees the request's debit and record, too: control repairs balances by that. */
 	while (count > 0 &&
-	       !atomic_compare_exchange_weak_explicit(&cell->in_flight, &count, count - 1, memory_order_relaxed,
+	       !atomic_compare_exchange_weak_explicit(&cell->in_flight, &count, count - 1, memory_order_release,
 						      memory_order_relaxed))
 		;
 }

@@ -72,3 +72,9 @@ balance_settle(struct shm_balance_cell *cell, int64_t held_nano, int64_t cost_na
 	while (!atomic_compare_exchange_weak(&cell->held_nano, &held, held > held_nano ? held - held_nano : 0))
 		;
 }
+
+bool
+balance_correct(struct shm_balance_cell *cell, int64_t spent_nano, int64_t right_nano)
+{
+	return atomic_compare_exchange_strong(&cell->spent_nano, &spent_nano, right_nano);
+}

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <stdbool.h>
+
 #include "shm/layout.h"
 
 /*
@@ -25,3 +27,6 @@ enum balance_hold balance_hold(struct shm_balance_cell *cell, int64_t nano);
 
 /* Ends a hold of held_nano at a cost of cost_nano >= 0. */
 void balance_settle(struct shm_balance_cell *cell, int64_t held_nano, int64_t cost_nano);
+
+/* Control, which knows better what was spent. False: somebody has settled since spent_nano was read. */
+bool balance_correct(struct shm_balance_cell *cell, int64_t spent_nano, int64_t right_nano);

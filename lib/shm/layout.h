@@ -277,10 +277,12 @@ struct shm_bucket_cell {
 /*
  * Money of an account: available = credited - spent - elsewhere - held (shm/balance.h).
  *
- * Every word has one kind of writer, so that no crash loses or doubles anything. credited_nano is the sum
- * of everything ever put in, as the store has it: control stores the same number again as often as it
- * likes, where an add could be lost or repeated by a death between the store's commit and the add.
- * spent_nano starts as what the ledger had settled when the cell was made; workers add to it only.
+ * credited_nano is the sum of everything ever put in, as the store has it: control stores the same number
+ * again as often as it likes, where an add could be lost or repeated by a death between the store's commit
+ * and the add.
+ * spent_nano starts as what the ledger had settled when the cell was made; workers add to it, and control
+ * what a crash of theirs has left. Where a death between two stores has put it off, control sets it right
+ * by an exchange in which no settlement gets lost (balance_correct()).
  * elsewhere_nano is what other routers on the same database have spent, as far as their ledgers are in it.
  * held_nano is what requests in flight may cost: of nobody when no worker runs, so that the next process
  * begins at 0.
@@ -288,7 +290,7 @@ struct shm_bucket_cell {
 struct shm_balance_cell {
 	_Alignas(CACHE_LINE_BYTES) _Atomic int64_t credited_nano; /* control: plain store */
 	_Atomic int64_t elsewhere_nano; /* control: plain store */
-	_Atomic int64_t spent_nano; /* workers: settled */
+	_Atomic int64_t spent_nano; /* workers, and control by additions and exchanges: settled */
 	_Atomic int64_t held_nano;  /* workers: never negative */
 	_Atomic uint32_t in_flight; /* workers: requests that have been let in and have not ended */
 };

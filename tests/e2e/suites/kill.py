@@ -173,7 +173,8 @@ def judge_money(cluster, account, cost_nano):
     cell = wait_for(lambda: re.search(rf'id={account["id"]} .*credited=(\d+) spent=(\d+) .*held=0 ',
                                       cluster.dump('accounts')), 10, 'something is held, and nothing runs')
     assert int(cell[1]) == now['credited_nano'], cell[0]
-    wait_for(lambda: re.search(rf'id={account["id"]} .* spent={cost_nano} ', cluster.dump('accounts')), 30,
+    # A kill between a debit and its record is repaired by control, within one round over the accounts.
+    wait_for(lambda: re.search(rf'id={account["id"]} .* spent={cost_nano} ', cluster.dump('accounts')), 60,
              f'the cell says {cell[0]} and the rows {cost_nano}')
 
 

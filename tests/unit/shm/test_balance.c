@@ -77,6 +77,25 @@ what_other_routers_have_spent_is_gone(void **state)
 }
 
 static void
+a_correction_gives_way_to_a_settlement(void **state)
+{
+	int64_t spent;
+
+	(void)state;
+	cell = some_cell(1000, 120);
+	assert_int_equal(balance_hold(&cell, 30), BALANCE_HELD);
+	spent = cell.spent_nano;
+	balance_settle(&cell, 0, 7);
+	assert_false(balance_correct(&cell, spent, 100));
+	assert_int_equal(cell.spent_nano, 127);
+	/* Who is in flight settles on top of it. */
+	assert_true(balance_correct(&cell, 127, 107));
+	balance_settle(&cell, 30, 20);
+	assert_int_equal(cell.spent_nano, 127);
+	assert_int_equal(balance_available_nano(&cell), 873);
+}
+
+static void
 a_hold_that_nobody_remembers_does_not_become_credit(void **state)
 {
 	(void)state;
@@ -178,6 +197,7 @@ main(void)
 		cmocka_unit_test(in_the_way_and_empty_are_told_apart),
 		cmocka_unit_test(what_costs_nothing_is_for_who_owes_nothing),
 		cmocka_unit_test(what_other_routers_have_spent_is_gone),
+		cmocka_unit_test(a_correction_gives_way_to_a_settlement),
 		cmocka_unit_test(a_hold_that_nobody_remembers_does_not_become_credit),
 		cmocka_unit_test(amounts_that_do_not_fit_stay_at_the_largest),
 		cmocka_unit_test(workers_that_race_never_overdraw),
