@@ -18,6 +18,7 @@ enum usage_state {
 	USAGE_NUMBER, /* of a counter, or a length */
 	USAGE_ID,     /* inside the id's string */
 	USAGE_TYPE,   /* inside the type's */
+	USAGE_NULL,   /* inside what may become null, the usage's value */
 };
 
 enum usage_key {
@@ -194,14 +195,25 @@ closes(struct json_usage_scan *s, uint8_t c)
 	s->key = KEY_NONE;
 }
 
-/* "usage":null, at the n. */
-static void
-is_null(struct json_usage_scan *s)
+/* False: it is not null, and the byte is still to be read. A torn one is none: to the place where it would have
+ * ended another event may reach. */
+static bool
+null_octet(struct json_usage_scan *s, uint8_t c)
 {
-	s->usage.is_null = true;
-	s->usage.member_start = s->key_start;
-	s->usage.value_start = s->offset;
-	s->usage.value_end = s->offset + 4;
+	static const char null[] = "null";
+
+	if (c != (uint8_t)null[s->key_len]) {
+		s->state = USAGE_BETWEEN;
+		return false;
+	}
+	if (++s->key_len == sizeof(null) - 1) {
+		s->state = USAGE_BETWEEN;
+		s->usage.is_null = true;
+		s->usage.member_start = s->key_start;
+		s->usage.value_end = s->offset + 1;
+		s->usage.value_start = s->usage.value_end - s->key_len;
+	}
+	return true;
 }
 
 static bool
@@ -264,7 +276,8 @@ between_octet(struct json_usage_scan *s, uint8_t c)
 	} else if (c == '"') {
 		quote(s);
 	} else if (c == 'n' && s->depth == 1 && s->key == KEY_USAGE && !s->usage.is_null) {
-		is_null(s);
+		s->state = USAGE_NULL;
+		s->key_len = 1;
 	} else if (counts(s) && ((c >= '0' && c <= '9') || c == '-')) {
 		number_begins(s, false);
 		s->number_is_odd = c == '-';
@@ -390,9 +403,13 @@ json_usage_feed(struct json_usage_scan *s, struct bytes piece)
 		}
 		switch ((enum usage_state)s->state) {
 		case USAGE_NUMBER:
-			if (number_octet(s, c))
-				break;
-			/* fallthrough */
+			if (!number_octet(s, c))
+				between_octet(s, c);
+			break;
+		case USAGE_NULL:
+			if (!null_octet(s, c))
+				between_octet(s, c);
+			break;
 		case USAGE_BETWEEN:
 			between_octet(s, c);
 			break;

@@ -267,7 +267,14 @@ usage_is_read_where_it_stands_and_nowhere_else(void **state)
 	usage = usage_of("{\"usage\":null,\"a\":1}");
 	assert_true(usage.is_null && !usage.present);
 	assert_int_equal(usage.member_start, 1);
+	assert_int_equal(usage.value_start, 9);
 	assert_int_equal(usage.value_end, 13);
+	/* Torn: what follows is not its end. */
+	usage = usage_of("{\"usage\":nu");
+	assert_false(usage.is_null || usage.value_end > 0);
+	usage = usage_of("{\"usage\":nul,\"usage\":null}");
+	assert_int_equal(usage.value_end, 25);
+	assert_true(usage_of("{\"usage\":n{\"prompt_tokens\":3}}").has_prompt);
 	assert_true(usage_of("{\"usage\":{\"prompt_tokens\":-1}}").suspect);
 	assert_true(usage_of("{\"usage\":{\"prompt_tokens\":1e9}}").suspect);
 	assert_true(usage_of("{\"usage\":{\"prompt_tokens\":99999999999999999999}}").suspect);
