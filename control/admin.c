@@ -1,19 +1,24 @@
-/* libmicrohttpd without threads of its own: its epoll descriptor is one of the loop's. */
+/*
+ * libmicrohttpd without threads of its own: one daemon for TCP and one for the UNIX socket. The loop waits on one
+ * epoll descriptor, in which theirs are.
+ */
 #include "admin.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "api.h"
 #include "config/log.h"
+#include "unix_socket.h"
+
+#define REQUEST_ID_BYTES 17
+#define WHO_BYTES 64
 
 /* A request's body while it comes in. */
 struct upload {
@@ -22,100 +27,64 @@ struct upload {
 	bool is_too_large;
 };
 
-/* --- token ------------------------------------------------------------------------------- */
-
-static bool
-make_token_file(const char *path)
-{
-	int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	uint8_t random[24];
-	char text[2 * sizeof(random) + 2];
-	bool done;
-
-	if (file < 0)
-		return false;
-	if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
-		close(file);
-		return false;
-	}
-	for (size_t i = 0; i < sizeof(random); i++)
-		snprintf(text + 2 * i, 3, "%02x", random[i]);
-	text[2 * sizeof(random)] = '\n';
-	done = write(file, text, 2 * sizeof(random) + 1) == (ssize_t)(2 * sizeof(random) + 1);
-	done = fsync(file) == 0 && done;
-	close(file);
-	return done;
-}
-
-static bool
-read_file(struct admin *admin, int file)
-{
-	ssize_t len = read(file, admin->token, sizeof(admin->token) - 1);
-
-	while (len > 0 && (admin->token[len - 1] == '\n' || admin->token[len - 1] == '\r'))
-		len--;
-	admin->token_len = len > 0 ? (size_t)len : 0;
-	admin->token[admin->token_len] = '\0';
-	return admin->token_len >= 16;
-}
+/* --- who calls --------------------------------------------------------------------------- */
 
 bool
-admin_read_token(struct admin *admin, const char *path)
+admin_read_tokens(struct admin *admin, const char *path, const char *read_only_path)
 {
-	int file = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat status;
-	bool good;
-
-	if (file < 0 && errno == ENOENT && make_token_file(path)) {
-		LOG_INFO("admin_token_made", LOG_TEXT("file", path));
-		file = open(path, O_RDONLY | O_CLOEXEC);
-	}
-	if (file < 0) {
-		LOG_ERROR("admin_token_unreadable", LOG_TEXT("file", path),
-			  LOG_TEXT("why", strerror(errno)));
-		return false;
-	}
-	good = read_file(admin, file);
-	if (!good)
-		LOG_ERROR("admin_token_too_short", LOG_TEXT("file", path),
-			  LOG_NUMBER("bytes_min", 16));
-	if (fstat(file, &status) == 0 && (status.st_mode & 077) != 0)
-		LOG_WARN("admin_token_readable_by_others", LOG_TEXT("file", path));
-	close(file);
-	return good;
+	return tokens_read(&admin->tokens, path, read_only_path);
 }
 
-/* The comparison takes the same time wherever the first difference is. */
-static bool
-is_bearer(const struct admin *admin, struct MHD_Connection *connection)
+static enum api_role
+role_of(const struct admin *admin, struct MHD_Connection *connection)
 {
-	static const char scheme[] = "Bearer ";
-	const char *value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
-							"Authorization");
-	unsigned difference = 0;
+	return tokens_role(&admin->tokens, MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+								       "Authorization"));
+}
 
-	if (value == NULL || strncasecmp(value, scheme, sizeof(scheme) - 1) != 0)
-		return false;
-	value += sizeof(scheme) - 1;
-	if (strlen(value) != admin->token_len)
-		return false;
-	for (size_t i = 0; i < admin->token_len; i++)
-		difference |= (unsigned char)(value[i] ^ admin->token[i]);
-	return difference == 0;
+/* What the audit calls them: which token, and over the UNIX socket which user. */
+static void
+emit_who(const struct admin *admin, struct MHD_Connection *connection, enum api_role role, char text[WHO_BYTES])
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	char fingerprint[TOKEN_FINGERPRINT_BYTES];
+	unsigned uid;
+	int len;
+
+	tokens_fingerprint(&admin->tokens, role, admin->control->pepper, fingerprint);
+	len = snprintf(text, WHO_BYTES, "%s token %s", role == API_ADMIN ? "admin" : "read-only", fingerprint);
+	if (info != NULL && unix_socket_peer(info->connect_fd, &uid))
+		snprintf(text + len, WHO_BYTES - (size_t)len, ", uid %u", uid);
+}
+
+static void
+make_request_id(char text[REQUEST_ID_BYTES])
+{
+	uint64_t random;
+
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		random = 0; /* it only joins a row of the audit with an answer */
+	snprintf(text, REQUEST_ID_BYTES, "%016llx", (unsigned long long)random);
 }
 
 /* --- one call ---------------------------------------------------------------------------- */
 
 static enum MHD_Result
-send_text(struct MHD_Connection *connection, unsigned status, const char *content_type, char *text,
-	  size_t len, enum MHD_ResponseMemoryMode mode)
+send_text(struct MHD_Connection *connection, unsigned status, const char *content_type, const char *allow,
+	  const char *request_id, struct bytes text, enum MHD_ResponseMemoryMode mode)
 {
-	struct MHD_Response *response = MHD_create_response_from_buffer(len, text, mode);
+	struct MHD_Response *response =
+		MHD_create_response_from_buffer(text.len, (void *)(uintptr_t)text.ptr, mode);
 	enum MHD_Result result;
 
 	if (response == NULL)
 		return MHD_NO;
 	MHD_add_response_header(response, "Content-Type", content_type);
+	if (allow[0] != '\0')
+		MHD_add_response_header(response, "Allow", allow);
+	if (request_id[0] != '\0')
+		MHD_add_response_header(response, "X-Request-Id", request_id);
 	MHD_add_response_header(response, "Cache-Control", "no-store");
 	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
 	result = MHD_queue_response(connection, status, response);
@@ -126,8 +95,8 @@ send_text(struct MHD_Connection *connection, unsigned status, const char *conten
 static enum MHD_Result
 send_refusal(struct MHD_Connection *connection, unsigned status, const char *json)
 {
-	return send_text(connection, status, "application/json", (char *)(uintptr_t)json,
-			 strlen(json), MHD_RESPMEM_PERSISTENT);
+	return send_text(connection, status, "application/json", "", "", bytes_from_text(json),
+			 MHD_RESPMEM_PERSISTENT);
 }
 
 static enum MHD_Result
@@ -136,8 +105,10 @@ take_query(void *owner, enum MHD_ValueKind kind, const char *name, const char *v
 	struct api_call *call = owner;
 
 	(void)kind;
-	if (call->query_count == API_QUERIES_MAX)
+	if (call->query_count == API_QUERIES_MAX) {
+		call->has_too_many_queries = true;
 		return MHD_NO;
+	}
 	call->queries[call->query_count++] =
 		(struct api_query){ name, value != NULL ? value : "" };
 	return MHD_YES;
@@ -145,9 +116,11 @@ take_query(void *owner, enum MHD_ValueKind kind, const char *name, const char *v
 
 static enum MHD_Result
 answer_call(struct admin *admin, struct MHD_Connection *connection, const char *path,
-	    const char *method, const struct upload *upload)
+	    const char *method, enum api_role role, const struct upload *upload)
 {
-	struct api_call call = { .method = method, .path = path };
+	char request_id[REQUEST_ID_BYTES], who[WHO_BYTES] = "";
+	struct api_call call = { .method = method, .path = path, .role = role, .who = who,
+				 .request_id = request_id };
 	struct api_answer answer;
 
 	if (upload->is_too_large)
@@ -155,13 +128,16 @@ answer_call(struct admin *admin, struct MHD_Connection *connection, const char *
 				    "{\"error\":{\"code\":\"too_large\","
 				    "\"message\":\"the body is larger than 1 MiB\"}}");
 	MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, take_query, &call);
+	make_request_id(request_id);
+	if (role != API_ANYBODY)
+		emit_who(admin, connection, role, who);
 	call.body = bytes_make(upload->text, upload->len);
 	api_answer(admin->control, &call, &answer);
 	if (answer.text == NULL)
 		return send_refusal(connection, MHD_HTTP_INTERNAL_SERVER_ERROR,
 				    "{\"error\":{\"code\":\"no_memory\",\"message\":\"no memory\"}}");
-	return send_text(connection, (unsigned)answer.status, answer.content_type, answer.text,
-			 answer.len, MHD_RESPMEM_MUST_FREE);
+	return send_text(connection, (unsigned)answer.status, answer.content_type, answer.allow,
+			 request_id, bytes_make(answer.text, answer.len), MHD_RESPMEM_MUST_FREE);
 }
 
 static bool
@@ -188,23 +164,17 @@ handle(void *owner, struct MHD_Connection *connection, const char *path, const c
 {
 	struct admin *admin = owner;
 	struct upload *upload = *state;
+	enum api_role role;
 
 	(void)version;
 	if (upload == NULL) {
 		*state = calloc(1, sizeof(*upload));
 		return *state != NULL ? MHD_YES : MHD_NO;
 	}
-	if (!is_bearer(admin, connection)) {
-		if (*piece_len > 0) {
-			*piece_len = 0; /* nobody who is not let in fills memory */
-			return MHD_YES;
-		}
-		if (strcmp(path, "/healthz") == 0 && strcmp(method, "GET") == 0)
-			return send_refusal(connection, MHD_HTTP_OK, "{\"status\":\"ok\"}");
-		return send_refusal(connection, MHD_HTTP_UNAUTHORIZED,
-				    "{\"error\":{\"code\":\"unauthorized\","
-				    "\"message\":\"the bearer token is missing or wrong; "
-				    "the file of admin.token_file has it\"}}");
+	role = role_of(admin, connection);
+	if (*piece_len > 0 && role != API_ADMIN) {
+		*piece_len = 0; /* nobody who may not change anything fills memory */
+		return MHD_YES;
 	}
 	if (*piece_len > 0) {
 		bool taken = take_piece(upload, piece, *piece_len);
@@ -212,7 +182,7 @@ handle(void *owner, struct MHD_Connection *connection, const char *path, const c
 		*piece_len = 0;
 		return taken ? MHD_YES : MHD_NO;
 	}
-	return answer_call(admin, connection, path, method, upload);
+	return answer_call(admin, connection, path, method, role, upload);
 }
 
 static void
@@ -254,20 +224,32 @@ make_socket_address(const uint8_t ip[16], uint16_t port, struct sockaddr_storage
 	return true;
 }
 
-bool
-admin_init(struct admin *admin, struct control *control, const uint8_t ip[16], uint16_t port)
+/* One daemon, in the loop's epoll. */
+static bool
+add_daemon(struct admin *admin, struct MHD_Daemon *daemon)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	if (daemon == NULL)
+		return false;
+	admin->daemons[admin->daemon_count++] = daemon;
+	return epoll_ctl(admin->epoll_file, EPOLL_CTL_ADD,
+			 MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd, &event) == 0;
+}
+
+#define DAEMON_OPTIONS                                                                             \
+	MHD_OPTION_CONNECTION_LIMIT, (unsigned)ADMIN_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, \
+		(unsigned)ADMIN_IDLE_S, MHD_OPTION_NOTIFY_COMPLETED, call_ended, NULL
+
+static bool
+listen_tcp(struct admin *admin, const uint8_t ip[16], uint16_t port)
 {
 	struct sockaddr_storage address;
 	bool is_ip6 = make_socket_address(ip, port, &address);
 
-	admin->control = control;
-	admin->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL | (is_ip6 ? MHD_USE_IPv6 : 0u), port, NULL, NULL, handle, admin,
-		MHD_OPTION_SOCK_ADDR, &address, MHD_OPTION_CONNECTION_LIMIT,
-		(unsigned)ADMIN_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-		(unsigned)ADMIN_IDLE_S, MHD_OPTION_NOTIFY_COMPLETED, call_ended, NULL,
-		MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END);
-	if (admin->daemon == NULL) {
+	if (!add_daemon(admin, MHD_start_daemon(MHD_USE_EPOLL | (is_ip6 ? MHD_USE_IPv6 : 0u), port, NULL, NULL,
+						handle, admin, MHD_OPTION_SOCK_ADDR, &address, DAEMON_OPTIONS,
+						MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END))) {
 		LOG_ERROR("admin_cannot_listen", LOG_NUMBER("port", port),
 			  LOG_TEXT("why", strerror(errno)));
 		return false;
@@ -276,22 +258,54 @@ admin_init(struct admin *admin, struct control *control, const uint8_t ip[16], u
 	return true;
 }
 
+static bool
+listen_unix(struct admin *admin, const char *path)
+{
+	int file = unix_socket_listen(path);
+
+	if (file < 0)
+		return false;
+	admin->socket_path = path;
+	if (add_daemon(admin, MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, handle, admin,
+					       MHD_OPTION_LISTEN_SOCKET, file, DAEMON_OPTIONS, MHD_OPTION_END)))
+		return true;
+	LOG_ERROR("admin_cannot_listen", LOG_TEXT("socket", path), LOG_TEXT("why", strerror(errno)));
+	return false;
+}
+
+bool
+admin_init(struct admin *admin, struct control *control, const uint8_t ip[16], uint16_t port,
+	   const char *socket_path)
+{
+	admin->control = control;
+	admin->epoll_file = epoll_create1(EPOLL_CLOEXEC);
+	if (admin->epoll_file < 0) {
+		LOG_ERROR("admin_cannot_listen", LOG_TEXT("why", strerror(errno)));
+		return false;
+	}
+	return listen_tcp(admin, ip, port) && (socket_path[0] == '\0' || listen_unix(admin, socket_path));
+}
+
 void
 admin_fini(struct admin *admin)
 {
-	if (admin->daemon != NULL)
-		MHD_stop_daemon(admin->daemon);
-	explicit_bzero(admin->token, sizeof(admin->token));
+	for (size_t i = 0; i < admin->daemon_count; i++)
+		MHD_stop_daemon(admin->daemons[i]);
+	if (admin->socket_path != NULL)
+		unlink(admin->socket_path);
+	close(admin->epoll_file);
+	tokens_forget(&admin->tokens);
 }
 
 int
 admin_file(const struct admin *admin)
 {
-	return MHD_get_daemon_info(admin->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+	return admin->epoll_file;
 }
 
 void
 admin_turn(struct admin *admin)
 {
-	MHD_run(admin->daemon);
+	for (size_t i = 0; i < admin->daemon_count; i++)
+		MHD_run(admin->daemons[i]);
 }

@@ -1,81 +1,207 @@
-/* Routes by hand: a path has at most four pieces, and the nouns are a table already. */
+/* The table of calls, and the way of a call through it: address, method, role, queries, body, answer. */
 #include "api.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
+#include "answering.h"
 #include "clock.h"
+#include "audit.h"
+#include "base/check.h"
 #include "config/log.h"
-#include "noun.h"
-#include "report.h"
-#include "shm/key.h"
-#include "tls/keyhash.h"
 
 #define TOP_UP_NANO_MAX INT64_C(1000000000000000000) /* a billion dollars */
-#define SHOWN_DIGITS 4 /* of a key, after its prefix: enough to recognise, too few to guess from */
-#define KEY_IMPORT_BYTES_MIN 20
-#define KEY_IMPORT_BYTES_MAX 200
+#define TIME_MAX_S INT64_C(9000000000)
+#define QUERY_BYTES_MAX 256
+#define NOUNS "{nouns}"
+#define REFERENCE "{reference}"
 
-/* One call on its way. */
-struct answering {
-	struct control *control;
-	const struct api_call *call;
-	yyjson_mut_doc *doc;
-	yyjson_doc *body; /* NULL: none was sent */
-	int status;
-	yyjson_mut_val *root;
+/* --- the table --------------------------------------------------------------------------- */
+
+#define AFTER                                                                                      \
+	{ .name = "after", .kind = FIELD_NUMBER, .max = INT64_MAX, .help = "only ids above it" }
+#define LIMIT                                                                                      \
+	{ .name = "limit", .kind = FIELD_NUMBER, .min = 1, .max = API_LIST_MAX,                    \
+	  .help = "at most so many; 1000 if not said" }
+
+static const struct field list_queries[] = { AFTER, LIMIT, { 0 } };
+
+static const char *const usage_groups[] = { "account", "key", "model", "instance", "region", "pod", "hour",
+					    "request", NULL };
+static const struct field usage_queries[] = {
+	{ .name = "by", .kind = FIELD_CHOICE, .choices = usage_groups,
+	  .help = "what the sums are of; account if not said" },
+	{ .name = "since", .kind = FIELD_NUMBER, .max = TIME_MAX_S, .help = "Unix time" },
+	{ .name = "until", .kind = FIELD_NUMBER, .max = TIME_MAX_S, .help = "Unix time" },
+	{ .name = "account", .kind = FIELD_REFERENCE, .target = NOUN_ACCOUNT, .help = "of this one only" },
+	LIMIT,
+	{ 0 },
 };
 
-static bool
-is_method(const struct answering *a, const char *method)
+static const char *const orders[] = { "oldest", "newest", NULL };
+static const struct field audit_queries[] = {
+	{ .name = "noun", .kind = FIELD_TEXT, .max = 32, .help = "account, key, and so on: changes of such" },
+	{ .name = "subject", .kind = FIELD_NUMBER, .min = 1, .max = INT64_MAX, .help = "changes of this id" },
+	{ .name = "name", .kind = FIELD_TEXT, .max = 240, .help = "changes of what had this name" },
+	{ .name = "order", .kind = FIELD_CHOICE, .choices = orders,
+	  .help = "which come first; oldest if not said" },
+	AFTER, LIMIT,
+	{ 0 },
+};
+
+static const struct field top_up_members[] = {
+	{ .name = "amount_nano", .kind = FIELD_NUMBER, .flags = FIELD_REQUIRED, .min = -TOP_UP_NANO_MAX,
+	  .max = TOP_UP_NANO_MAX, .help = "nano-dollars; below 0: a correction" },
+	{ .name = "reference", .kind = FIELD_TEXT, .max = 128,
+	  .help = "an invoice's number, say: with one, repeating the call changes nothing" },
+	{ 0 },
+};
+static const struct field top_up_told[] = {
+	{ .name = "credited", .kind = FIELD_FLAG, .help = "false: it had been already" },
+	{ 0 },
+};
+static const struct field new_key_members[] = {
+	{ .name = "key", .kind = FIELD_TEXT, .max = 200, .help = "an existing key's text, instead of a new one" },
+	{ 0 },
+};
+static const struct field key_told[] = {
+	{ .name = "key", .kind = FIELD_TEXT, .max = 200, .help = "its text, this once" },
+	{ 0 },
+};
+static const struct field rotate_members[] = {
+	{ .name = "grace_s", .kind = FIELD_NUMBER, .max = 90 * 86400,
+	  .help = "how long the old text is still taken; 0: not at all" },
+	{ 0 },
+};
+static const struct field rotate_told[] = {
+	{ .name = "key", .kind = FIELD_TEXT, .max = 200, .help = "its text, this once" },
+	{ .name = "old_id", .kind = FIELD_NUMBER, .flags = FIELD_NULLABLE, .max = INT64_MAX,
+	  .help = "of the key with the old text, which expires; null: it has ended, and the id is the same" },
+	{ 0 },
+};
+static const struct field deleted_told[] = { { .name = "deleted", .kind = FIELD_FLAG }, { 0 } };
+static const struct field health_told[] = { { .name = "status", .kind = FIELD_TEXT, .max = 8 }, { 0 } };
+
+static const struct field reload_members[] = {
+	{ .name = "confirm_within_ms", .kind = FIELD_NUMBER, .min = RELOAD_CONFIRM_NS_MIN / NSEC_PER_MSEC,
+	  .max = RELOAD_CONFIRM_NS_MAX / NSEC_PER_MSEC,
+	  .help = "without a confirmation until then, what was before comes back" },
+	{ 0 },
+};
+
+/* Of two rows that fit an address, the first one counts. */
+static const struct api_route routes[] = {
+	{ "GET", "/healthz", "health", API_ANYBODY, "Whether control runs", call_health,
+	  .tells = API_FIELDS, .told = health_told },
+	{ "GET", "/metrics", "metrics", API_READ, "All counters, for Prometheus", call_metrics,
+	  .tells = API_TEXT },
+	{ "GET", API_ROOT "openapi.json", "openapi", API_READ, "This document", call_openapi,
+	  .tells = API_OBJECT },
+	{ "GET", API_ROOT "status", "status", API_READ, "Dataplane, tables, pods, ledger", call_status,
+	  .tells = API_OBJECT },
+	{ "GET", API_ROOT "usage", "usage", API_READ, "Sums of the ledger, or its single requests",
+	  call_usage, .queries = usage_queries, .tells = API_OBJECT },
+	{ "POST", API_ROOT "reconcile", "reconcile", API_ADMIN,
+	  "Compares the workers' counters, the spool and the whole ledger; status has the outcome",
+	  call_reconcile, .tells = API_OBJECT },
+	{ "GET", API_ROOT "audit", "audit", API_READ, "Who changed what, when, from what to what", call_audit,
+	  .queries = audit_queries, .tells = API_OBJECT },
+	{ "GET", API_ROOT "config", "config", API_READ, "Every key of sluice.yaml as it runs", call_show_config,
+	  .tells = API_OBJECT },
+	{ "GET", API_ROOT "reload", "show_reload", API_READ,
+	  "What the last reload changed, and whether it is on trial", call_show_reload, .tells = API_OBJECT },
+	{ "POST", API_ROOT "reload", "reload", API_ADMIN, "Reads sluice.yaml again, for both programs",
+	  call_reload, .members = reload_members, .tells = API_OBJECT },
+	{ "POST", API_ROOT "reload/confirm", "confirm_reload", API_ADMIN, "What is on trial stays",
+	  call_confirm_reload, .tells = API_OBJECT },
+	{ "POST", API_ROOT "reload/undo", "undo_reload", API_ADMIN, "What was before the trial comes back now",
+	  call_undo_reload, .tells = API_OBJECT },
+	{ "POST", API_ROOT "accounts/" REFERENCE "/top-up", "top_up_account", API_ADMIN,
+	  "Adds to the balance", call_top_up, .noun = NOUN_ACCOUNT, .members = top_up_members,
+	  .tells = API_NOUN, .told = top_up_told },
+	{ "POST", API_ROOT "keys/" REFERENCE "/rotate", "rotate_key", API_ADMIN,
+	  "A new text; the old one ends at once, or with grace_s: stays, and the new one is a new key",
+	  call_rotate_key, .noun = NOUN_KEY, .verb = "rotate", .members = rotate_members, .tells = API_NOUN,
+	  .told = rotate_told },
+	{ "POST", API_ROOT "keys/" REFERENCE "/revoke", "revoke_key", API_ADMIN,
+	  "Ends the key", call_revoke_key, .noun = NOUN_KEY, .verb = "revoke", .tells = API_NOUN },
+	{ "GET", API_ROOT NOUNS, "list", API_READ, "All, or those that match; in the order of their ids",
+	  call_list, .queries = list_queries, .has_filters = true, .tells = API_NOUN_LIST },
+	{ "POST", API_ROOT "keys", "create_key", API_ADMIN, "A new one; its text is told this once",
+	  call_create_key, .noun = NOUN_KEY, .takes = API_NEW_NOUN, .members = new_key_members,
+	  .tells = API_NOUN, .told = key_told },
+	{ "POST", API_ROOT NOUNS, "create", API_ADMIN, "A new one", call_create, .takes = API_NEW_NOUN,
+	  .tells = API_NOUN },
+	{ "GET", API_ROOT NOUNS "/" REFERENCE, "get", API_READ, "One object", call_get, .tells = API_NOUN },
+	{ "PUT", API_ROOT NOUNS "/" REFERENCE, "put", API_ADMIN,
+	  "Changes what the body says, or makes the object; a key is made by POST only", call_put,
+	  .takes = API_NOUN, .tells = API_NOUN },
+	{ "DELETE", API_ROOT NOUNS "/" REFERENCE, "delete", API_ADMIN,
+	  "Deletes it; 409 while something refers to it", call_delete, .tells = API_FIELDS, .told = deleted_told },
+};
+
+const struct api_route *
+api_route(size_t at)
 {
-	return strcmp(a->call->method, method) == 0;
+	return at < COUNT_OF(routes) ? &routes[at] : NULL;
 }
 
-static void
-refuse(struct answering *a, int status, const char *code, const char *message)
+bool
+api_is_filter(const struct field *field)
+{
+	return (field->kind == FIELD_REFERENCE || field->kind == FIELD_TEXT) &&
+	       (field->flags & FIELD_SECRET) == 0;
+}
+
+/* --- what the calls share ---------------------------------------------------------------- */
+
+void
+answering_refuse(struct answering *a, int status, const char *code, const char *message)
 {
 	yyjson_mut_val *error = yyjson_mut_obj(a->doc);
+	char plain[SHAPE_PROBLEM_BYTES * 2];
+
+	/* A name that was cut to fit may end within a character. */
+	snprintf(plain, sizeof(plain), "%s", message);
+	for (char *c = plain; !shape_is_text(bytes_from_text(plain)) && *c != '\0'; c++)
+		if ((unsigned char)*c >= 0x7f || *c < ' ')
+			*c = '?';
 
 	a->status = status;
 	a->root = yyjson_mut_obj(a->doc);
 	yyjson_mut_obj_add_str(a->doc, error, "code", code);
-	yyjson_mut_obj_add_strcpy(a->doc, error, "message", message);
+	yyjson_mut_obj_add_strcpy(a->doc, error, "message", plain);
 	yyjson_mut_obj_add_val(a->doc, a->root, "error", error);
 }
 
-static void
-refuse_verdict(struct answering *a, enum err verdict)
+void
+answering_refuse_verdict(struct answering *a, enum err verdict)
 {
 	const char *problem = a->control->store.problem;
 
 	switch (verdict) {
 	case ERR_STORE_NOT_FOUND:
-		refuse(a, 404, "not_found", problem);
+		answering_refuse(a, 404, "not_found", problem);
 		break;
 	case ERR_STORE_CONFLICT:
-		refuse(a, 409, "conflict", problem);
+		answering_refuse(a, 409, "conflict", problem);
 		break;
 	case ERR_STORE_INVALID:
-		refuse(a, 400, "invalid", problem);
+		answering_refuse(a, 400, "invalid", problem);
+		break;
+	case ERR_STORE_AWAY:
+		answering_refuse(a, 503, "store_away", problem);
 		break;
 	default:
 		LOG_ERROR("store_failed", LOG_TEXT("path", a->call->path),
 			  LOG_TEXT("problem", problem));
-		refuse(a, 500, "store_failed", problem);
+		answering_refuse(a, 500, "store_failed", problem);
 	}
 }
 
-static void
-refuse_method(struct answering *a)
-{
-	refuse(a, 405, "method_not_allowed", "this address has no such method");
-}
-
-static const char *
-query(const struct answering *a, const char *name)
+const char *
+answering_query(const struct answering *a, const char *name)
 {
 	for (size_t i = 0; i < a->call->query_count; i++)
 		if (strcmp(a->call->queries[i].name, name) == 0)
@@ -83,515 +209,349 @@ query(const struct answering *a, const char *name)
 	return NULL;
 }
 
-/* False: it is there and no number; the call is refused. */
-static bool
-query_number(struct answering *a, const char *name, int64_t max, int64_t *number)
+int64_t
+answering_query_number(const struct answering *a, const char *name, int64_t fallback)
 {
-	const char *text = query(a, name);
-	char *end = NULL;
-	long long value;
+	const char *text = answering_query(a, name);
 
-	if (text == NULL)
-		return true;
-	value = strtoll(text, &end, 10);
-	if (end == text || *end != '\0' || value < 0 || value > max) {
-		refuse(a, 400, "invalid", "a number in the query is none, or too large");
-		return false;
-	}
-	*number = value;
-	return true;
+	return text != NULL ? strtoll(text, NULL, 10) : fallback;
 }
 
-static bool
-has_body(struct answering *a)
+yyjson_val *
+answering_member(const struct answering *a, const char *name)
 {
-	if (a->body != NULL && yyjson_is_obj(yyjson_doc_get_root(a->body)))
+	return yyjson_obj_get(a->body, name);
+}
+
+bool
+answering_has_body(struct answering *a)
+{
+	if (a->body != NULL)
 		return true;
-	refuse(a, 400, "invalid", "the body is not a JSON object");
+	answering_refuse(a, 400, "invalid", "the body is not a JSON object");
 	return false;
 }
 
-/* The object after a write, and the workers told. */
-static void
-show(struct answering *a, enum noun noun, int64_t id, int status)
+bool
+answering_has_room(struct answering *a)
+{
+	char why[PUBLISH_WHY_BYTES];
+
+	if (publish_has_room(&a->control->publish, a->noun, clock_now_ns(), why))
+		return true;
+	answering_refuse(a, 409, "table_full", why);
+	return false;
+}
+
+bool
+answering_resolve(struct answering *a, int64_t *id)
+{
+	enum err verdict = noun_resolve(&a->control->store, a->noun, a->reference, id);
+
+	if (verdict != ERR_OK)
+		answering_refuse_verdict(a, verdict);
+	return verdict == ERR_OK;
+}
+
+void
+answering_show(struct answering *a, enum noun noun, int64_t id, int status)
 {
 	enum err verdict = noun_get(&a->control->store, noun, id, a->doc, &a->root);
 
 	if (verdict != ERR_OK)
-		refuse_verdict(a, verdict);
+		answering_refuse_verdict(a, verdict);
 	else
 		a->status = status;
 }
 
-/* --- keys -------------------------------------------------------------------------------- */
+/* --- address and method ------------------------------------------------------------------ */
 
-struct new_key {
-	char text[KEY_IMPORT_BYTES_MAX + 1];
-	char shown[KEY_PREFIX_BYTES_MAX + SHOWN_DIGITS + 1];
-	uint8_t hash[KEYHASH_BYTES];
-};
-
-static const char *
-prefix_of(const struct control *control, const char *surface)
-{
-	for (int i = 0; i < SHM_SURFACE_COUNT; i++)
-		if (strcmp(surface, noun_surface((enum shm_surface)i)) == 0)
-			return control->key_prefixes[i];
-	/* The call is refused for it when the key is put. */
-	return control->key_prefixes[SHM_SURFACE_ECOLINK];
-}
-
-static void
-finish_key(const struct control *control, const char *prefix, struct new_key *key)
-{
-	snprintf(key->shown, sizeof(key->shown), "%.*s", (int)(strlen(prefix) + SHOWN_DIGITS),
-		 key->text);
-	keyhash_make(control->pepper, bytes_from_text(key->text), key->hash);
-}
-
+/* What the path names, if it is one of this row's. {reference} at the end takes all that is left: names of
+ * models have slashes; before a further piece it is one piece. */
 static bool
-make_key(struct answering *a, const char *prefix, struct new_key *key)
+fits_path(const struct api_route *route, const char *path, enum noun *noun, struct bytes *reference)
 {
-	uint8_t random[KEY_RANDOM_BYTES];
+	const char *pattern = route->path;
 
-	if (getrandom(random, sizeof(random), 0) != sizeof(random) ||
-	    strlen(prefix) > KEY_PREFIX_BYTES_MAX) {
-		refuse(a, 500, "store_failed", "no random bytes for a key");
-		return false;
+	*noun = route->noun;
+	while (*pattern != '\0') {
+		if (strncmp(pattern, NOUNS, strlen(NOUNS)) == 0) {
+			size_t len = strcspn(path, "/");
+
+			if (!noun_find(bytes_make(path, len), noun))
+				return false;
+			path += len;
+			pattern += strlen(NOUNS);
+		} else if (strncmp(pattern, REFERENCE, strlen(REFERENCE)) == 0) {
+			size_t len;
+
+			pattern += strlen(REFERENCE);
+			len = *pattern != '\0' ? strcspn(path, "/") : strlen(path);
+			if (len == 0)
+				return false;
+			*reference = bytes_make(path, len);
+			path += len;
+		} else if (*pattern++ != *path++) {
+			return false;
+		}
 	}
-	key_emit(bytes_from_text(prefix), random, key->text);
-	explicit_bzero(random, sizeof(random));
-	finish_key(a->control, prefix, key);
-	return true;
+	return *path == '\0';
 }
 
-/* A key that exists elsewhere already, brought along. */
+/* Rows of one address have the same path, or a noun's own beside the one with {nouns} in its place. */
+static void
+add_allowed(char allow[64], const char *method)
+{
+	size_t len = strlen(allow);
+
+	if (strstr(allow, method) == NULL)
+		snprintf(allow + len, 64 - len, "%s%s", len > 0 ? ", " : "", method);
+}
+
+/* Whether an action's row: its address is no other row's, though {reference} at the end would take it. */
 static bool
-import_key(struct answering *a, const char *prefix, yyjson_val *given, struct new_key *key)
+is_action(const struct api_route *route)
 {
-	const char *text = yyjson_get_str(given);
-	size_t len = yyjson_get_len(given);
+	const char *reference = strstr(route->path, REFERENCE);
 
-	if (text == NULL || len < KEY_IMPORT_BYTES_MIN || len > KEY_IMPORT_BYTES_MAX ||
-	    strncmp(text, prefix, strlen(prefix)) != 0 ||
-	    strspn(text, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_") != len) {
-		refuse(a, 400, "invalid", "key does not have the form of this surface's keys");
-		return false;
+	return reference != NULL && reference[strlen(REFERENCE)] != '\0';
+}
+
+/* The row; else what is refused. */
+static bool
+find_route(struct answering *a, char allow[64])
+{
+	bool is_of_action = false;
+
+	for (size_t i = 0; i < COUNT_OF(routes); i++) {
+		enum noun noun;
+		struct bytes reference = BYTES_NONE;
+
+		if (!fits_path(&routes[i], a->call->path, &noun, &reference))
+			continue;
+		if (allow[0] != '\0' && is_of_action && !is_action(&routes[i]))
+			break;
+		is_of_action = is_action(&routes[i]);
+		add_allowed(allow, routes[i].method);
+		if (strcmp(routes[i].method, a->call->method) != 0)
+			continue;
+		a->route = &routes[i];
+		a->noun = noun;
+		a->reference = reference;
+		allow[0] = '\0';
+		return true;
 	}
-	memcpy(key->text, text, len + 1);
-	finish_key(a->control, prefix, key);
-	return true;
-}
-
-static void
-show_key(struct answering *a, int64_t id, const struct new_key *key, int status)
-{
-	show(a, NOUN_KEY, id, status);
-	if (a->status == status)
-		yyjson_mut_obj_add_strcpy(a->doc, a->root, "key", key->text);
-}
-
-#define KEY_COLUMNS(key)                                                                           \
-	{                                                                                          \
-		{ .column = "hash", .kind = NOUN_BLOB, .text = bytes_make((key)->hash, 32) },      \
-		{ .column = "prefix", .kind = NOUN_TEXT, .text = bytes_from_text((key)->shown) },  \
-	}
-
-/* The body without "key", which is no column. */
-static yyjson_doc *
-body_without_key(const struct answering *a)
-{
-	yyjson_mut_doc *copy = yyjson_doc_mut_copy(a->body, NULL);
-	yyjson_doc *result;
-
-	yyjson_mut_obj_remove_key(yyjson_mut_doc_get_root(copy), "key");
-	result = yyjson_mut_doc_imut_copy(copy, NULL);
-	yyjson_mut_doc_free(copy);
-	return result;
-}
-
-static void
-create_key(struct answering *a)
-{
-	yyjson_val *root, *given;
-	const char *surface, *prefix;
-	struct new_key key;
-	yyjson_doc *body;
-	int64_t id = 0;
-	bool created;
-	enum err verdict;
-
-	if (!has_body(a))
-		return;
-	root = yyjson_doc_get_root(a->body);
-	given = yyjson_obj_get(root, "key");
-	surface = yyjson_get_str(yyjson_obj_get(root, "surface"));
-	prefix = prefix_of(a->control, surface != NULL ? surface : "");
-	if (given != NULL ? !import_key(a, prefix, given, &key) : !make_key(a, prefix, &key))
-		return;
-	body = body_without_key(a);
-	verdict = noun_put(&a->control->store, NOUN_KEY, &id, BYTES_NONE, yyjson_doc_get_root(body),
-			   (const struct noun_value[])KEY_COLUMNS(&key), 2, &created);
-	yyjson_doc_free(body);
-	if (verdict != ERR_OK) {
-		refuse_verdict(a, verdict);
+	if (allow[0] == '\0') {
+		answering_refuse(a, 404, "not_found",
+				 "no such address; GET " API_ROOT "openapi.json has them all");
 	} else {
-		control_publish(a->control);
-		show_key(a, id, &key, 201);
+		char message[128];
+
+		snprintf(message, sizeof(message), "this address has no such method; it has %s", allow);
+		answering_refuse(a, 405, "method_not_allowed", message);
 	}
-	explicit_bzero(&key, sizeof(key));
+	return false;
 }
 
-/* The surface of a key, as its object shows it. False: the call is refused. */
 static bool
-surface_of(struct answering *a, int64_t id, const char **surface)
+is_allowed(struct answering *a)
 {
-	yyjson_mut_val *object;
-	enum err verdict = noun_get(&a->control->store, NOUN_KEY, id, a->doc, &object);
+	enum api_role needed = a->route != NULL ? a->route->role : API_READ;
 
-	if (verdict != ERR_OK) {
-		refuse_verdict(a, verdict);
+	if (a->call->role >= needed)
+		return true;
+	if (a->call->role == API_ANYBODY)
+		answering_refuse(a, 401, "unauthorized",
+				 "the bearer token is missing or wrong; the file of admin.token_file has it");
+	else
+		answering_refuse(a, 403, "read_only",
+				 "this token may only read; the file of admin.token_file has one that may change");
+	return false;
+}
+
+/* Names are looked up in a database that knows nothing but text. */
+static bool
+is_text(struct answering *a)
+{
+	bool is = shape_is_text(bytes_from_text(a->call->path));
+
+	for (size_t i = 0; i < a->call->query_count; i++)
+		is = is && shape_is_text(bytes_from_text(a->call->queries[i].name)) &&
+		     shape_is_text(bytes_from_text(a->call->queries[i].value));
+	if (!is)
+		answering_refuse(a, 400, "invalid", "the address or a query is no text of UTF-8");
+	return is;
+}
+
+/* --- queries and body -------------------------------------------------------------------- */
+
+static const struct field *
+find_query(const struct answering *a, const char *name)
+{
+	const struct field *f = NULL;
+
+	if (a->route->queries != NULL)
+		f = shape_field(a->route->queries, name);
+	if (f == NULL && a->route->has_filters)
+		f = shape_field(shape_of(a->noun)->fields, name);
+	return f != NULL && (shape_field(a->route->queries, name) == f || api_is_filter(f)) ? f : NULL;
+}
+
+static bool
+refuse_query(struct answering *a, const char *name)
+{
+	const char *nearest = a->route->queries != NULL ? shape_nearest(a->route->queries, name) : NULL;
+	char message[256];
+
+	if (nearest == NULL && a->route->has_filters)
+		nearest = shape_nearest(shape_of(a->noun)->fields, name);
+	if (nearest != NULL && find_query(a, nearest) == NULL)
+		nearest = NULL;
+	snprintf(message, sizeof(message), "there is no query \"%.64s\"%s%s%s", name,
+		 nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",
+		 nearest != NULL ? "\"?" : "");
+	answering_refuse(a, 400, "invalid", message);
+	return false;
+}
+
+/* The query's text as the JSON value that it would be in a body. */
+static bool
+fits_query(struct answering *a, const struct field *f, const char *text)
+{
+	yyjson_doc *doc = NULL;
+	char *problem = a->control->store.problem;
+	bool fits;
+
+	if (strlen(text) > QUERY_BYTES_MAX) {
+		snprintf(problem, SHAPE_PROBLEM_BYTES, "%s is too long", f->name);
+		fits = false;
+	} else if (f->kind == FIELD_NUMBER) {
+		doc = yyjson_read(text, strlen(text), 0);
+		fits = shape_fits(f, yyjson_doc_get_root(doc), problem);
+	} else if (f->kind == FIELD_CHOICE) {
+		char quoted[QUERY_BYTES_MAX + 3];
+
+		snprintf(quoted, sizeof(quoted), "\"%s\"", text);
+		doc = yyjson_read(quoted, strlen(quoted), 0);
+		fits = shape_fits(f, yyjson_doc_get_root(doc), problem);
+	} else {
+		fits = true; /* what is looked for: that there is none like it is an answer, too */
+	}
+	yyjson_doc_free(doc);
+	if (!fits)
+		answering_refuse(a, 400, "invalid", problem);
+	return fits;
+}
+
+static bool
+take_queries(struct answering *a)
+{
+	if (a->call->has_too_many_queries) {
+		answering_refuse(a, 400, "invalid", "too many queries");
 		return false;
 	}
-	*surface = yyjson_mut_get_str(yyjson_mut_obj_get(object, "surface"));
-	return true;
-}
-
-/* Writes the given columns of a key. */
-static bool
-change_key(struct answering *a, int64_t id, const char *json, const struct noun_value *extra,
-	   size_t extra_count)
-{
-	yyjson_doc *body = yyjson_read(json, strlen(json), 0);
-	bool created;
-	enum err verdict = noun_put(&a->control->store, NOUN_KEY, &id, BYTES_NONE,
-				    yyjson_doc_get_root(body), extra, extra_count, &created);
-
-	yyjson_doc_free(body);
-	if (verdict != ERR_OK) {
-		refuse_verdict(a, verdict);
-		return false;
-	}
-	control_publish(a->control);
-	return true;
-}
-
-static void
-rotate_key(struct answering *a, int64_t id)
-{
-	struct new_key key;
-	const char *surface;
-
-	if (!surface_of(a, id, &surface) || !make_key(a, prefix_of(a->control, surface), &key))
-		return;
-	if (change_key(a, id, "{}", (const struct noun_value[])KEY_COLUMNS(&key), 2))
-		show_key(a, id, &key, 200);
-	explicit_bzero(&key, sizeof(key));
-}
-
-static void
-revoke_key(struct answering *a, int64_t id)
-{
-	const struct noun_value at = { .column = "revoked_at", .kind = NOUN_NUMBER,
-				       .number = (int64_t)(clock_unix_ns() / NSEC_PER_SEC) };
-	const char *surface;
-
-	if (surface_of(a, id, &surface) && change_key(a, id, "{\"revoked\":true}", &at, 1))
-		show(a, NOUN_KEY, id, 200);
-}
-
-/* --- accounts ---------------------------------------------------------------------------- */
-
-static void
-top_up(struct answering *a, int64_t id)
-{
-	yyjson_val *root, *amount, *reference;
-	bool credited;
-	enum err verdict;
-
-	if (!has_body(a))
-		return;
-	root = yyjson_doc_get_root(a->body);
-	amount = yyjson_obj_get(root, "amount_nano");
-	reference = yyjson_obj_get(root, "reference");
-	if (!yyjson_is_int(amount) || yyjson_get_sint(amount) > TOP_UP_NANO_MAX ||
-	    yyjson_get_sint(amount) < -TOP_UP_NANO_MAX || yyjson_get_sint(amount) == 0 ||
-	    (yyjson_is_uint(amount) && yyjson_get_uint(amount) > (uint64_t)TOP_UP_NANO_MAX)) {
-		refuse(a, 400, "invalid", "amount_nano is not an integer of nano-dollars");
-		return;
-	}
-	if (reference != NULL && (!yyjson_is_str(reference) || yyjson_get_len(reference) > 128)) {
-		refuse(a, 400, "invalid", "reference is not a string of at most 128 bytes");
-		return;
-	}
-	verdict = store_top_up(&a->control->store, id, yyjson_get_sint(amount),
-			       reference != NULL ? yyjson_get_str(reference) : "", &credited);
-	if (verdict != ERR_OK) {
-		refuse_verdict(a, verdict);
-		return;
-	}
-	control_publish(a->control);
-	show(a, NOUN_ACCOUNT, id, 200);
-	if (a->status == 200)
-		yyjson_mut_obj_add_bool(a->doc, a->root, "credited", credited);
-}
-
-/* --- any noun ---------------------------------------------------------------------------- */
-
-static void
-list(struct answering *a, enum noun noun)
-{
-	struct noun_filter filter = { .limit = 1000 };
-	yyjson_mut_val *array;
-	int64_t limit = filter.limit;
-	enum err verdict;
-
-	if (!query_number(a, "after", INT64_MAX, &filter.after_id) ||
-	    !query_number(a, "limit", NOUN_LIST_MAX, &limit))
-		return;
-	filter.limit = (uint32_t)limit;
 	for (size_t i = 0; i < a->call->query_count; i++) {
 		const struct api_query *q = &a->call->queries[i];
+		const struct field *f = find_query(a, q->name);
 
-		if (strcmp(q->name, "after") == 0 || strcmp(q->name, "limit") == 0)
-			continue;
-		if (filter.count == COUNT_OF(filter.equal)) {
-			refuse(a, 400, "invalid", "too many filters");
-			return;
+		if (f == NULL)
+			return refuse_query(a, q->name);
+		if (!fits_query(a, f, q->value))
+			return false;
+		for (size_t j = 0; j < i; j++) {
+			if (strcmp(a->call->queries[j].name, q->name) == 0) {
+				answering_refuse(a, 400, "invalid", "a query stands twice");
+				return false;
+			}
 		}
-		filter.equal[filter.count].field = q->name;
-		filter.equal[filter.count++].value = q->value;
 	}
-	verdict = noun_list(&a->control->store, noun, &filter, a->doc, &array);
-	if (verdict != ERR_OK) {
-		refuse_verdict(a, verdict);
-		return;
-	}
-	a->root = yyjson_mut_obj(a->doc);
-	yyjson_mut_obj_add_str(a->doc, a->root, "object", "list");
-	yyjson_mut_obj_add_bool(a->doc, a->root, "has_more",
-				yyjson_mut_arr_size(array) == filter.limit);
-	yyjson_mut_obj_add_val(a->doc, a->root, "data", array);
-	a->status = 200;
+	return true;
 }
+
+/* The members of a body that is no noun's: those of the row, each fitting, none missing. */
+static bool
+take_members(struct answering *a)
+{
+	static const struct field none[] = { { 0 } };
+	const struct field *fields = a->route->members != NULL ? a->route->members : none;
+	char *problem = a->control->store.problem;
+	bool fits = a->body == NULL || shape_has_only(fields, "the call", a->body, problem);
+
+	for (const struct field *f = fields; fits && f->name != NULL; f++) {
+		yyjson_val *value = answering_member(a, f->name);
+
+		if (value != NULL)
+			fits = shape_fits(f, value, problem);
+		else if ((f->flags & FIELD_REQUIRED) != 0 && a->body == NULL)
+			return answering_has_body(a);
+		else if ((f->flags & FIELD_REQUIRED) != 0)
+			fits = snprintf(problem, SHAPE_PROBLEM_BYTES, "%s is missing", f->name) < 0;
+	}
+	if (!fits)
+		answering_refuse(a, 400, "invalid", problem);
+	return fits;
+}
+
+static bool
+take_body(struct answering *a, yyjson_doc **doc)
+{
+	yyjson_read_err error = { .code = 0 };
+	char message[256];
+
+	if (a->call->body.len > 0) {
+		*doc = yyjson_read_opts((char *)(uintptr_t)a->call->body.ptr, a->call->body.len, 0, NULL, &error);
+		a->body = yyjson_doc_get_root(*doc);
+	}
+	if (a->call->body.len > 0 && !yyjson_is_obj(a->body)) {
+		snprintf(message, sizeof(message), "the body is not a JSON object%s%s",
+			 *doc == NULL ? ": " : "", *doc == NULL ? error.msg : "");
+		if (*doc == NULL)
+			snprintf(message + strlen(message), sizeof(message) - strlen(message), " at byte %zu",
+				 error.pos);
+		answering_refuse(a, 400, "invalid", message);
+		return false;
+	}
+	return a->route->takes != API_FIELDS || take_members(a);
+}
+
+/* --- one call ---------------------------------------------------------------------------- */
 
 static void
-put(struct answering *a, enum noun noun, int64_t id, struct bytes name)
+answer_as(struct answering *a, struct audit_caller *caller)
 {
-	bool created;
-	enum err verdict;
-
-	if (!has_body(a))
-		return;
-	verdict = noun_put(&a->control->store, noun, &id, name, yyjson_doc_get_root(a->body), NULL,
-			   0, &created);
-	if (verdict != ERR_OK) {
-		refuse_verdict(a, verdict);
-		return;
-	}
-	control_publish(a->control);
-	show(a, noun, id, created ? 201 : 200);
-}
-
-static void
-answer_collection(struct answering *a, enum noun noun)
-{
-	if (is_method(a, "GET"))
-		list(a, noun);
-	else if (!is_method(a, "POST"))
-		refuse_method(a);
-	else if (noun == NOUN_KEY)
-		create_key(a);
-	else
-		put(a, noun, 0, BYTES_NONE);
-}
-
-static void
-answer_put(struct answering *a, enum noun noun, struct bytes reference)
-{
-	int64_t id = 0;
-	enum err verdict = noun_resolve(&a->control->store, noun, reference, &id);
-
-	if (verdict == ERR_OK) {
-		put(a, noun, id, BYTES_NONE);
-	} else if (verdict != ERR_STORE_NOT_FOUND || noun == NOUN_KEY) {
-		refuse_verdict(a, verdict); /* a key is made by POST: somebody must take its text */
-	} else if (reference.ptr[0] >= '0' && reference.ptr[0] <= '9' &&
-		   strspn((const char *)reference.ptr, "0123456789") == reference.len) {
-		put(a, noun, strtoll((const char *)reference.ptr, NULL, 10), BYTES_NONE);
-	} else {
-		put(a, noun, 0, reference);
-	}
-}
-
-static void
-delete(struct answering *a, enum noun noun, int64_t id)
-{
-	enum err verdict = noun_delete(&a->control->store, noun, id);
-
-	if (verdict != ERR_OK) {
-		refuse_verdict(a, verdict);
-		return;
-	}
-	control_publish(a->control);
-	a->root = yyjson_mut_obj(a->doc);
-	yyjson_mut_obj_add_bool(a->doc, a->root, "deleted", true);
-	a->status = 200;
-}
-
-static void
-answer_object(struct answering *a, enum noun noun, struct bytes reference)
-{
-	int64_t id;
-	enum err verdict;
-
-	if (is_method(a, "PUT")) {
-		answer_put(a, noun, reference);
-		return;
-	}
-	verdict = noun_resolve(&a->control->store, noun, reference, &id);
-	if (verdict != ERR_OK)
-		refuse_verdict(a, verdict);
-	else if (is_method(a, "GET"))
-		show(a, noun, id, 200);
-	else if (is_method(a, "DELETE"))
-		delete (a, noun, id);
-	else
-		refuse_method(a);
-}
-
-static void
-answer_action(struct answering *a, enum noun noun, struct bytes reference, const char *action)
-{
-	int64_t id;
-	enum err verdict = noun_resolve(&a->control->store, noun, reference, &id);
-
-	if (verdict != ERR_OK)
-		refuse_verdict(a, verdict);
-	else if (strcmp(action, "top-up") == 0)
-		top_up(a, id);
-	else if (strcmp(action, "rotate") == 0)
-		rotate_key(a, id);
-	else
-		revoke_key(a, id);
-}
-
-static const char *
-action_of(const struct answering *a, enum noun noun, const char *last)
-{
-	static const struct {
-		enum noun noun;
-		const char *action;
-	} actions[] = { { NOUN_ACCOUNT, "top-up" }, { NOUN_KEY, "rotate" }, { NOUN_KEY, "revoke" } };
-
-	for (size_t i = 0; i < COUNT_OF(actions) && is_method(a, "POST"); i++)
-		if (actions[i].noun == noun && strcmp(actions[i].action, last) == 0)
-			return actions[i].action;
-	return NULL;
-}
-
-static void
-answer_noun(struct answering *a, const char *path)
-{
-	const char *slash = strchr(path, '/');
-	size_t len = slash != NULL ? (size_t)(slash - path) : strlen(path);
-	const char *last, *action;
-	enum noun noun;
-
-	if (!noun_find(bytes_make(path, len), &noun)) {
-		refuse(a, 404, "not_found", "no such address");
-		return;
-	}
-	if (slash == NULL || slash[1] == '\0') {
-		answer_collection(a, noun);
-		return;
-	}
-	last = strrchr(slash + 1, '/');
-	action = last != NULL ? action_of(a, noun, last + 1) : NULL;
-	if (action != NULL)
-		answer_action(a, noun, bytes_make(slash + 1, (size_t)(last - slash - 1)), action);
-	else
-		answer_object(a, noun, bytes_from_text(slash + 1)); /* model names have slashes */
-}
-
-/* --- reports ----------------------------------------------------------------------------- */
-
-static void
-answer_usage(struct answering *a)
-{
-	struct report_usage asked = { .by = "account", .until_s = INT64_C(9000000000) };
-	const char *account = query(a, "account");
-	int64_t limit = 1000;
-	enum err verdict = ERR_OK;
-
-	if (query(a, "by") != NULL)
-		asked.by = query(a, "by");
-	if (!query_number(a, "since", INT64_C(9000000000), &asked.since_s) ||
-	    !query_number(a, "until", INT64_C(9000000000), &asked.until_s) ||
-	    !query_number(a, "limit", NOUN_LIST_MAX, &limit))
-		return;
-	asked.limit = (uint32_t)limit;
-	if (account != NULL)
-		verdict = noun_resolve(&a->control->store, NOUN_ACCOUNT, bytes_from_text(account),
-				       &asked.account_id);
-	if (verdict == ERR_OK) {
-		yyjson_mut_val *rows;
-
-		verdict = report_usage_rows(a->control, &asked, a->doc, &rows);
-		a->root = yyjson_mut_obj(a->doc);
-		if (verdict == ERR_OK)
-			yyjson_mut_obj_add_val(a->doc, a->root, "data", rows);
-		a->status = 200;
-	}
-	if (verdict != ERR_OK)
-		refuse_verdict(a, verdict);
-}
-
-static void
-route(struct answering *a)
-{
-	static const char root[] = "/admin/v1/";
-	const char *path = a->call->path + sizeof(root) - 1;
-
-	if (strncmp(a->call->path, root, sizeof(root) - 1) != 0) {
-		refuse(a, 404, "not_found", "no such address");
-	} else if (strcmp(path, "status") == 0 && is_method(a, "GET")) {
-		a->root = report_status(a->control, a->doc);
-		a->status = 200;
-	} else if (strcmp(path, "usage") == 0 && is_method(a, "GET")) {
-		answer_usage(a);
-	} else {
-		answer_noun(a, path);
-	}
-}
-
-static void
-answer_metrics(struct control *control, struct api_answer *answer)
-{
-	answer->status = 200;
-	answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
-	answer->text = report_metrics(control, &answer->len);
+	caller->verb = a->route->verb;
+	a->control->store.caller = caller;
+	a->route->answer(a);
+	a->control->store.caller = NULL;
 }
 
 void
 api_answer(struct control *control, const struct api_call *call, struct api_answer *answer)
 {
 	struct answering a = { .control = control, .call = call };
+	struct audit_caller caller = { .who = call->who != NULL ? call->who : "",
+				       .request_id = call->request_id != NULL ? call->request_id : "" };
+	yyjson_doc *body = NULL;
+	bool has_route;
 
 	*answer = (struct api_answer){ .status = 500, .content_type = "application/json" };
-	if (strcmp(call->path, "/metrics") == 0 && strcmp(call->method, "GET") == 0) {
-		answer_metrics(control, answer);
-		return;
-	}
 	a.doc = yyjson_mut_doc_new(NULL);
 	if (a.doc == NULL)
 		return;
-	if (call->body.len > 0)
-		a.body = yyjson_read((const char *)call->body.ptr, call->body.len, 0);
-	route(&a);
-	yyjson_mut_doc_set_root(a.doc, a.root);
+	has_route = find_route(&a, answer->allow);
+	if (!is_allowed(&a))
+		answer->allow[0] = '\0';
+	else if (has_route && is_text(&a) && take_queries(&a) && take_body(&a, &body))
+		answer_as(&a, &caller);
 	answer->status = a.status;
-	answer->text = yyjson_mut_write(a.doc, 0, &answer->len);
-	yyjson_doc_free(a.body);
+	if (a.content_type != NULL) {
+		answer->content_type = a.content_type;
+		answer->text = a.text;
+		answer->len = a.text_len;
+	} else {
+		yyjson_mut_doc_set_root(a.doc, a.root);
+		answer->text = yyjson_mut_write(a.doc, 0, &answer->len);
+	}
+	yyjson_doc_free(body);
 	yyjson_mut_doc_free(a.doc);
 }

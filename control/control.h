@@ -2,11 +2,17 @@
 
 #include <stdint.h>
 
+#include "credit.h"
 #include "ledger.h"
+#include "node.h"
 #include "probe.h"
 #include "publish.h"
+#include "reconcile.h"
+#include "reload.h"
 #include "share.h"
 #include "store.h"
+#include "tally.h"
+#include "tabs.h"
 
 /*
  * control: everything of one control process, for those parts that look at all of it: the admin API and
@@ -19,10 +25,16 @@ struct control {
 	uint64_t started_at_ns;
 	uint64_t complain_at_ns; /* about the store, again, at the earliest */
 	struct store store;
+	struct node node;
 	struct share share;
 	struct publish publish;
 	struct ledger ledger;
+	struct tally tally; /* of the ledger since the start */
+	struct tabs tabs;
+	struct reconcile reconcile;
 	struct probe probe;
+	struct reload reload;
+	struct credit credit;
 };
 
 /* Publishes what the last commit changed; a failure is logged, and the reconciliation comes after it. */

@@ -84,19 +84,24 @@ entries_rest(struct entries *e, uint32_t entry, uint64_t now_ns)
 		e->fresh = entry + 1;
 }
 
+bool
+entries_has_room(const struct entries *e, uint64_t now_ns)
+{
+	return e->fresh < e->capacity ||
+	       (e->resting_count > 0 && now_ns - e->freed_at[e->resting[e->resting_head]] >= ENTRIES_REST_NS);
+}
+
 uint32_t
 entries_take(struct entries *e, uint64_t id, uint64_t now_ns)
 {
 	uint32_t entry;
 
+	if (!entries_has_room(e, now_ns))
+		return ENTRIES_NONE;
 	if (e->fresh < e->capacity) {
 		entry = e->fresh;
 	} else {
-		if (e->resting_count == 0)
-			return ENTRIES_NONE;
 		entry = e->resting[e->resting_head];
-		if (now_ns - e->freed_at[entry] < ENTRIES_REST_NS)
-			return ENTRIES_NONE;
 		e->resting_head = (e->resting_head + 1) % e->capacity;
 		e->resting_count--;
 	}

@@ -43,6 +43,9 @@ bool entries_restore(struct entries *e, uint32_t entry, uint64_t id);
 /* While attaching: the entry is free now but has been used. */
 void entries_rest(struct entries *e, uint32_t entry, uint64_t now_ns);
 
+/* True if entries_take() would find one. */
+bool entries_has_room(const struct entries *e, uint64_t now_ns);
+
 /* An entry for a new id. ENTRIES_NONE: all are used or rest. */
 uint32_t entries_take(struct entries *e, uint64_t id, uint64_t now_ns);
 

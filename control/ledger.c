@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -17,9 +19,9 @@ static const char insert_sql[] =
 	"INSERT INTO ledger(node, epoch, worker, sequence, request_id, key_id, account_id, model_id,"
 	" instance_id, pod_id, region, price_id, price_version, status, outcome, source, stream,"
 	" suspect, prompt_tokens, completion_tokens, cost_nano, finished_at_ns, queue_us,"
-	" first_byte_us, total_us, request_bytes, response_bytes, unit, units) VALUES (?1, ?2, ?3, ?4,"
+	" first_byte_us, total_us, request_bytes, response_bytes, unit, units, connect_us) VALUES (?1, ?2, ?3, ?4,"
 	" ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,"
-	" ?24, ?25, ?26, ?27, ?28, ?29) ON CONFLICT (node, epoch, worker, sequence) DO NOTHING";
+	" ?24, ?25, ?26, ?27, ?28, ?29, ?30) ON CONFLICT (node, epoch, worker, sequence) DO NOTHING";
 
 /* SQLite makes a floating-point number of a sum that does not fit, which the column refuses for ever. */
 #define INT64_MAX_TEXT "9223372036854775807"
@@ -29,6 +31,7 @@ ledger_init(struct ledger *l, struct store *store, const char *node, const char 
 {
 	*l = (struct ledger){ .store = store };
 	snprintf(l->node, sizeof(l->node), "%s", node);
+	snprintf(store->node, sizeof(store->node), "%s", node);
 	snprintf(l->folder, sizeof(l->folder), "%s", folder);
 	if (mkdir(folder, 0700) != 0 && errno != EEXIST)
 		return store_refuse(store, ERR_STORE_FAILED, "%s: %s", folder, strerror(errno));
@@ -36,13 +39,22 @@ ledger_init(struct ledger *l, struct store *store, const char *node, const char 
 	l->spend = store_prepare(store,
 				 "UPDATE accounts SET spent_nano = CASE WHEN spent_nano > " INT64_MAX_TEXT " - ?2"
 				 " THEN " INT64_MAX_TEXT " ELSE spent_nano + ?2 END WHERE id = ?1");
-	return l->insert != NULL && l->spend != NULL ? ERR_OK : ERR_STORE_FAILED;
+	l->spend_here = store_prepare(
+		store, "INSERT INTO node_spending(node, account_id, spent_nano) VALUES (?3, ?1, ?2)"
+		       " ON CONFLICT (node, account_id) DO UPDATE SET spent_nano ="
+		       " CASE WHEN node_spending.spent_nano > " INT64_MAX_TEXT " - ?2 THEN " INT64_MAX_TEXT
+		       " ELSE node_spending.spent_nano + ?2 END");
+	l->look = store_prepare(store, "SELECT 1 FROM ledger WHERE node = ?1 AND epoch = ?2 AND worker = ?3"
+				       " AND sequence = ?4");
+	return l->insert != NULL && l->spend != NULL && l->spend_here != NULL && l->look != NULL
+		       ? ERR_OK
+		       : ERR_STORE_FAILED;
 }
 
 static void
 forget(struct ledger *l, uint32_t at)
 {
-	munmap(l->segments[at].header, l->segments[at].bytes);
+	munmap(l->segments[at].header, SPOOL_HEADER_BYTES);
 	l->segments[at] = l->segments[--l->segment_count];
 }
 
@@ -51,8 +63,10 @@ ledger_fini(struct ledger *l)
 {
 	while (l->segment_count > 0)
 		forget(l, l->segment_count - 1);
-	sqlite3_finalize(l->insert);
-	sqlite3_finalize(l->spend);
+	store_finalize(l->insert);
+	store_finalize(l->spend);
+	store_finalize(l->spend_here);
+	store_finalize(l->look);
 }
 
 /* --- finding segments -------------------------------------------------------------------- */
@@ -84,7 +98,7 @@ find(struct ledger *l, const char *name)
 }
 
 static void *
-map_file(int folder, const char *name, size_t *bytes)
+map_header(int folder, const char *name, uint64_t *bytes)
 {
 	int file = openat(folder, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	void *memory = MAP_FAILED;
@@ -94,8 +108,8 @@ map_file(int folder, const char *name, size_t *bytes)
 		return MAP_FAILED;
 	if (fstat(file, &status) == 0 && S_ISREG(status.st_mode) &&
 	    status.st_size >= SPOOL_HEADER_BYTES) {
-		*bytes = (size_t)status.st_size;
-		memory = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+		*bytes = (uint64_t)status.st_size;
+		memory = mmap(NULL, SPOOL_HEADER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	}
 	close(file);
 	return memory;
@@ -106,7 +120,7 @@ map_file(int folder, const char *name, size_t *bytes)
 static void
 count_gap(struct ledger *l, const struct spool_header *header)
 {
-	sqlite3_stmt *statement;
+	struct statement *statement;
 
 	if (header->first_sequence <= 1)
 		return;
@@ -115,16 +129,16 @@ count_gap(struct ledger *l, const struct spool_header *header)
 		    l->segments[i].header->worker == header->worker &&
 		    l->segments[i].header->segment + 1 == header->segment)
 			return; /* its predecessor is here and says how far it goes */
-	statement = store_prepare(l->store, "SELECT ifnull(max(sequence), 0) FROM ledger WHERE node = ?1"
+	statement = store_prepare(l->store, "SELECT coalesce(max(sequence), 0) FROM ledger WHERE node = ?1"
 					    " AND epoch = ?2 AND worker = ?3 AND sequence < ?4");
 	if (statement == NULL)
 		return;
 	store_bind_text(statement, 1, bytes_from_text(l->node));
-	sqlite3_bind_int64(statement, 2, (int64_t)header->epoch);
-	sqlite3_bind_int64(statement, 3, header->worker);
-	sqlite3_bind_int64(statement, 4, (int64_t)header->first_sequence);
-	if (sqlite3_step(statement) == SQLITE_ROW) {
-		uint64_t last = (uint64_t)sqlite3_column_int64(statement, 0);
+	store_bind_int64(statement, 2, (int64_t)header->epoch);
+	store_bind_int64(statement, 3, header->worker);
+	store_bind_int64(statement, 4, (int64_t)header->first_sequence);
+	if (store_step(statement) == STORE_ROW) {
+		uint64_t last = (uint64_t)store_column_int64(statement, 0);
 
 		if (last + 1 < header->first_sequence) {
 			l->gaps += header->first_sequence - 1 - last;
@@ -133,14 +147,14 @@ count_gap(struct ledger *l, const struct spool_header *header)
 				  LOG_NUMBER("before", header->first_sequence));
 		}
 	}
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 }
 
 static void
 meet(struct ledger *l, int folder, const char *name, uint64_t now_ns)
 {
 	struct ledger_segment *segment = find(l, name);
-	size_t bytes = 0;
+	uint64_t bytes = 0;
 	void *memory;
 
 	if (segment != NULL) {
@@ -151,24 +165,66 @@ meet(struct ledger *l, int folder, const char *name, uint64_t now_ns)
 		l->is_crowded = true;
 		return;
 	}
-	memory = map_file(folder, name, &bytes);
+	memory = map_header(folder, name, &bytes);
 	if (memory == MAP_FAILED) {
 		l->foreign++;
 		return;
 	}
-	if (spool_check(memory, bytes) != ERR_OK) {
+	/* One that was cut short has what it has: the records that are not there are counted as damaged. */
+	if (spool_check(memory, SIZE_MAX) != ERR_OK) {
 		/* Not formatted yet, or damaged: the metric tells if it stays so. */
-		munmap(memory, bytes);
+		munmap(memory, SPOOL_HEADER_BYTES);
 		l->foreign++;
 		return;
 	}
 	segment = &l->segments[l->segment_count++];
 	*segment = (struct ledger_segment){ .header = memory, .bytes = bytes, .is_met = true,
 					    .is_new = true, .idle_since_ns = now_ns };
-	snprintf(segment->name, sizeof(segment->name), "%s", name);
+	CHECK(strlen(name) < sizeof(segment->name)); /* has_segment_name() */
+	memcpy(segment->name, name, strlen(name) + 1);
 }
 
 /* --- retiring segments ------------------------------------------------------------------- */
+
+static int
+open_segment(const struct ledger *l, const struct ledger_segment *segment)
+{
+	char path[sizeof(l->folder) + sizeof(segment->name) + 1];
+
+	snprintf(path, sizeof(path), "%s/%s", l->folder, segment->name);
+	return open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static off_t
+offset_of(uint64_t index)
+{
+	return (off_t)(SPOOL_HEADER_BYTES + index * USAGE_RECORD_BYTES);
+}
+
+/* A power cut may keep records and lose the page that counts them. Of a segment that nobody writes any more, those
+ * that are whole and in their place behind `written` count; the loop ends with the first one that is not. */
+static bool
+recover(struct ledger *l, const struct ledger_segment *segment)
+{
+	struct spool_header *header = segment->header;
+	uint64_t written = atomic_load(&header->written), before = written;
+	struct usage_record record;
+	int file = open_segment(l, segment);
+
+	while (file >= 0 && written < header->capacity && written - before < LEDGER_BATCH_MAX &&
+	       pread(file, &record, sizeof(record), offset_of(written)) == (ssize_t)sizeof(record) &&
+	       spool_verify(header, written, &record) == ERR_OK)
+		written++;
+	if (file >= 0)
+		close(file);
+	if (written == before)
+		return false;
+	LOG_WARN("usage_recovered", LOG_NUMBER("epoch", header->epoch), LOG_NUMBER("worker", header->worker),
+		 LOG_NUMBER("records", written - before));
+	l->recovered += written - before;
+	atomic_store_explicit(&header->written, written, memory_order_release);
+	return true;
+}
 
 static bool
 is_done_with(struct ledger_segment *segment, uint64_t current_epoch, uint64_t now_ns)
@@ -181,8 +237,28 @@ is_done_with(struct ledger_segment *segment, uint64_t current_epoch, uint64_t no
 		return false;
 	}
 	/* A dataplane that died seals nothing; whoever comes after it has another epoch. */
-	return sealed || (header->epoch != current_epoch &&
+	return sealed || segment->is_dead || (header->epoch != current_epoch &&
 			  now_ns - segment->idle_since_ns > LEDGER_FORGET_NS);
+}
+
+static void
+note_room(struct ledger *l, int folder)
+{
+	struct statvfs disk;
+
+	l->spool_bytes = 0;
+	for (uint32_t i = 0; i < l->segment_count; i++)
+		l->spool_bytes += l->segments[i].bytes;
+	if (fstatvfs(folder, &disk) == 0)
+		l->free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+}
+
+void
+ledger_bury(struct ledger *l, uint64_t epoch, uint32_t worker)
+{
+	for (uint32_t i = 0; i < l->segment_count; i++)
+		if (l->segments[i].header->epoch == epoch && l->segments[i].header->worker == worker)
+			l->segments[i].is_dead = true;
 }
 
 void
@@ -215,150 +291,235 @@ ledger_scan(struct ledger *l, uint64_t current_epoch, uint64_t now_ns)
 		if (!segment->is_met) {
 			forget(l, i); /* deleted by somebody else */
 		} else if (is_done_with(segment, current_epoch, now_ns)) {
+			if (recover(l, segment))
+				continue;
 			if (unlinkat(dirfd(directory), segment->name, 0) == 0)
 				l->retired++;
 			forget(l, i);
 		}
 	}
+	note_room(l, dirfd(directory));
 	closedir(directory);
 }
 
 /* --- draining ---------------------------------------------------------------------------- */
 
-/* Costs of one batch, so that an account is written once per batch. */
-struct spending {
-	uint64_t account_id;
-	int64_t cost_nano;
-};
-
 static void
-bind_record(struct ledger *l, const struct spool_header *header, const struct usage_record *r)
+bind_record(struct ledger *l, uint64_t epoch, uint32_t worker, const struct usage_record *r)
 {
-	sqlite3_stmt *s = l->insert;
+	struct statement *s = l->insert;
 	size_t region_len = r->region_len < sizeof(r->region) ? r->region_len : sizeof(r->region);
 
-	sqlite3_bind_text(s, 1, l->node, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(s, 2, (int64_t)header->epoch);
-	sqlite3_bind_int64(s, 3, header->worker);
-	sqlite3_bind_int64(s, 4, (int64_t)r->sequence);
-	sqlite3_bind_blob(s, 5, r->request_id, sizeof(r->request_id), SQLITE_STATIC);
-	sqlite3_bind_int64(s, 6, (int64_t)r->key_id);
-	sqlite3_bind_int64(s, 7, (int64_t)r->account_id);
-	sqlite3_bind_int64(s, 8, (int64_t)r->model_id);
-	sqlite3_bind_int64(s, 9, (int64_t)r->instance_id);
-	sqlite3_bind_int64(s, 10, (int64_t)r->pod_id);
-	sqlite3_bind_text(s, 11, r->region, (int)region_len, SQLITE_STATIC);
-	sqlite3_bind_int64(s, 12, (int64_t)r->price_id);
-	sqlite3_bind_int64(s, 13, r->price_version);
-	sqlite3_bind_int64(s, 14, r->status);
-	sqlite3_bind_int64(s, 15, r->outcome);
-	sqlite3_bind_int64(s, 16, r->source);
-	sqlite3_bind_int64(s, 17, r->stream);
-	sqlite3_bind_int64(s, 18, r->suspect);
-	sqlite3_bind_int64(s, 19, (int64_t)r->prompt_tokens);
-	sqlite3_bind_int64(s, 20, (int64_t)r->completion_tokens);
-	sqlite3_bind_int64(s, 21, r->cost_nano);
-	sqlite3_bind_int64(s, 22, (int64_t)r->finished_at_unix_ns);
-	sqlite3_bind_int64(s, 23, (int64_t)r->queue_us);
-	sqlite3_bind_int64(s, 24, (int64_t)r->first_byte_us);
-	sqlite3_bind_int64(s, 25, (int64_t)r->total_us);
-	sqlite3_bind_int64(s, 26, (int64_t)r->request_bytes);
-	sqlite3_bind_int64(s, 27, (int64_t)r->response_bytes);
-	sqlite3_bind_int64(s, 28, r->unit);
-	sqlite3_bind_int64(s, 29, (int64_t)r->units);
+	store_bind_text(s, 1, bytes_from_text(l->node));
+	store_bind_int64(s, 2, (int64_t)epoch);
+	store_bind_int64(s, 3, worker);
+	store_bind_int64(s, 4, (int64_t)r->sequence);
+	store_bind_blob(s, 5, bytes_make(r->request_id, sizeof(r->request_id)));
+	store_bind_int64(s, 6, (int64_t)r->key_id);
+	store_bind_int64(s, 7, (int64_t)r->account_id);
+	store_bind_int64(s, 8, (int64_t)r->model_id);
+	store_bind_int64(s, 9, (int64_t)r->instance_id);
+	store_bind_int64(s, 10, (int64_t)r->pod_id);
+	store_bind_text(s, 11, bytes_make(r->region, region_len));
+	store_bind_int64(s, 12, (int64_t)r->price_id);
+	store_bind_int64(s, 13, r->price_version);
+	store_bind_int64(s, 14, r->status);
+	store_bind_int64(s, 15, r->outcome);
+	store_bind_int64(s, 16, r->source);
+	store_bind_int64(s, 17, r->stream);
+	store_bind_int64(s, 18, r->suspect);
+	store_bind_int64(s, 19, (int64_t)r->prompt_tokens);
+	store_bind_int64(s, 20, (int64_t)r->completion_tokens);
+	store_bind_int64(s, 21, r->cost_nano);
+	store_bind_int64(s, 22, (int64_t)r->finished_at_unix_ns);
+	store_bind_int64(s, 23, (int64_t)r->queue_us);
+	store_bind_int64(s, 24, (int64_t)r->first_byte_us);
+	store_bind_int64(s, 25, (int64_t)r->total_us);
+	store_bind_int64(s, 26, (int64_t)r->request_bytes);
+	store_bind_int64(s, 27, (int64_t)r->response_bytes);
+	store_bind_int64(s, 28, r->unit);
+	store_bind_int64(s, 29, (int64_t)r->units);
+	store_bind_int64(s, 30, (int64_t)r->connect_us);
 }
 
 static void
-add_spending(struct spending *spending, uint32_t *count, const struct usage_record *r)
+add_spending(struct ledger_batch *batch, const struct usage_record *r)
 {
-	for (uint32_t i = *count; i-- > 0;) {
-		if (spending[i].account_id == r->account_id) {
-			if (__builtin_add_overflow(spending[i].cost_nano, r->cost_nano, &spending[i].cost_nano))
-				spending[i].cost_nano = INT64_MAX;
+	for (uint32_t i = batch->spending_count; i-- > 0;) {
+		struct ledger_spending *spending = &batch->spending[i];
+
+		if (spending->account_id == r->account_id) {
+			if (__builtin_add_overflow(spending->cost_nano, r->cost_nano, &spending->cost_nano))
+				spending->cost_nano = INT64_MAX;
 			return;
 		}
 	}
-	spending[(*count)++] = (struct spending){ r->account_id, r->cost_nano };
+	batch->spending[batch->spending_count++] = (struct ledger_spending){ r->account_id, r->cost_nano };
 }
 
-struct batch {
-	struct spending spending[LEDGER_BATCH_MAX];
-	uint32_t spending_count;
-	uint64_t records;
-	uint64_t replayed;
-	uint64_t damaged;
-};
-
-static enum err
-insert_record(struct ledger *l, const struct spool_header *header, uint64_t index,
-	      struct batch *batch)
+enum err
+ledger_begin(struct ledger *l)
 {
-	struct usage_record record;
-	enum err verdict = spool_read(header, index, &record);
+	l->batch.spending_count = 0;
+	l->batch.records = l->batch.replayed = 0;
+	return store_begin(l->store);
+}
 
-	if (verdict != ERR_OK) {
-		batch->damaged++;
-		LOG_ERROR("usage_damaged", LOG_NUMBER("epoch", header->epoch),
-			  LOG_NUMBER("worker", header->worker),
-			  LOG_NUMBER("sequence", header->first_sequence + index));
-		return ERR_OK; /* a checksum will not get better: go on, loudly */
-	}
-	bind_record(l, header, &record);
+enum err
+ledger_add(struct ledger *l, uint64_t epoch, uint32_t worker, const struct usage_record *record)
+{
+	enum err verdict;
+
+	CHECK(l->batch.records + l->batch.replayed < LEDGER_BATCH_MAX);
+	bind_record(l, epoch, worker, record);
 	verdict = store_run(l->store, l->insert);
 	if (verdict != ERR_OK)
 		return verdict;
-	if (sqlite3_changes(l->store->db) == 0) {
-		batch->replayed++;
+	if (store_changes(l->insert) == 0) {
+		l->batch.replayed++;
 		return ERR_OK;
 	}
-	batch->records++;
-	add_spending(batch->spending, &batch->spending_count, &record);
+	l->batch.fresh[l->batch.records++] = *record;
+	add_spending(&l->batch, record);
 	return ERR_OK;
 }
 
-static enum err
-insert_batch(struct ledger *l, const struct spool_header *header, uint64_t from, uint64_t to,
-	     struct batch *batch)
+static int
+compare_accounts(const void *a, const void *b)
 {
+	uint64_t left = ((const struct ledger_spending *)a)->account_id;
+	uint64_t right = ((const struct ledger_spending *)b)->account_id;
+
+	return left < right ? -1 : left > right;
+}
+
+static enum err
+spend_on(struct ledger *l, struct statement *statement, const struct ledger_spending *spending)
+{
+	store_bind_int64(statement, 1, (int64_t)spending->account_id);
+	store_bind_int64(statement, 2, spending->cost_nano);
+	if (statement == l->spend_here)
+		store_bind_text(statement, 3, bytes_from_text(l->node));
+	return store_run(l->store, statement);
+}
+
+/* In the order of the accounts: routers that wait for each other's rows do not wait in a circle. */
+static enum err
+spend(struct ledger *l)
+{
+	struct ledger_spending *spending = l->batch.spending;
 	enum err verdict = ERR_OK;
 
-	for (uint64_t index = from; index < to && verdict == ERR_OK; index++)
-		verdict = insert_record(l, header, index, batch);
-	for (uint32_t i = 0; i < batch->spending_count && verdict == ERR_OK; i++) {
-		sqlite3_bind_int64(l->spend, 1, (int64_t)batch->spending[i].account_id);
-		sqlite3_bind_int64(l->spend, 2, batch->spending[i].cost_nano);
-		verdict = store_run(l->store, l->spend);
+	qsort(spending, l->batch.spending_count, sizeof(*spending), compare_accounts);
+	for (uint32_t i = 0; i < l->batch.spending_count && verdict == ERR_OK; i++) {
+		verdict = spend_on(l, l->spend, &spending[i]);
+		if (verdict == ERR_OK)
+			verdict = spend_on(l, l->spend_here, &spending[i]);
 	}
 	return verdict;
 }
 
-static enum err
-drain_segment(struct ledger *l, struct spool_header *header, uint64_t from, uint64_t to)
+enum err
+ledger_end(struct ledger *l, enum err verdict)
 {
-	static struct batch batch; /* 32 KiB; the loop is one thread */
-	enum err verdict = store_begin(l->store);
-
-	if (verdict != ERR_OK)
-		return verdict;
-	batch.spending_count = 0;
-	batch.records = batch.replayed = batch.damaged = 0;
-	verdict = insert_batch(l, header, from, to, &batch);
+	if (verdict == ERR_OK)
+		verdict = spend(l);
 	if (verdict == ERR_OK)
 		verdict = store_commit(l->store);
 	else
 		store_rollback(l->store);
 	if (verdict != ERR_OK)
 		return verdict;
+	for (uint64_t i = 0; i < l->batch.records && l->tally != NULL; i++)
+		tally_count(l->tally, &l->batch.fresh[i]);
+	l->records += l->batch.records;
+	l->replayed += l->batch.replayed;
+	return ERR_OK;
+}
+
+/* The file keeps its records under another name when it is deleted: somebody has to look. */
+static void
+quarantine(const struct ledger *l, const struct ledger_segment *segment)
+{
+	char from[sizeof(l->folder) + sizeof(segment->name) + 1], to[sizeof(from) + sizeof(".damaged")];
+
+	snprintf(from, sizeof(from), "%s/%s", l->folder, segment->name);
+	snprintf(to, sizeof(to), "%s.damaged", from);
+	if (link(from, to) != 0 && errno != EEXIST)
+		LOG_ERROR("quarantine_failed", LOG_TEXT("file", from), LOG_TEXT("why", strerror(errno)));
+}
+
+/* Records [from, to) from the file, by pread(2), so that a disk's error is a verdict and no signal. What the file
+ * does not have any more stays zero, which is no record. */
+static enum err
+read_records(struct ledger *l, const struct ledger_segment *segment, uint64_t from, uint64_t to)
+{
+	size_t wanted = (size_t)(to - from) * USAGE_RECORD_BYTES, got = 0;
+	int file = open_segment(l, segment);
+	ssize_t n = file >= 0 ? 1 : -1;
+
+	memset(l->records_read, 0, wanted);
+	while (n > 0 && got < wanted) {
+		n = pread(file, (uint8_t *)l->records_read + got, wanted - got, offset_of(from) + (off_t)got);
+		got += n > 0 ? (size_t)n : 0;
+	}
+	if (n < 0)
+		store_refuse(l->store, ERR_SPOOL_FILE, "%s cannot be read: %s", segment->name, strerror(errno));
+	if (file >= 0)
+		close(file);
+	return n < 0 ? ERR_SPOOL_FILE : ERR_OK;
+}
+
+static enum err
+add_segment(struct ledger *l, const struct ledger_segment *segment, uint64_t from, uint64_t to, uint64_t *damaged)
+{
+	const struct spool_header *header = segment->header;
+	enum err verdict = ERR_OK;
+
+	for (uint64_t index = from; index < to && verdict == ERR_OK; index++) {
+		const struct usage_record *record = &l->records_read[index - from];
+
+		if (spool_verify(header, index, record) == ERR_OK) {
+			verdict = ledger_add(l, header->epoch, header->worker, record);
+			continue;
+		}
+		/* A checksum will not get better: go on, loudly. */
+		(*damaged)++;
+		LOG_ERROR("usage_damaged", LOG_NUMBER("epoch", header->epoch),
+			  LOG_NUMBER("worker", header->worker),
+			  LOG_NUMBER("sequence", header->first_sequence + index),
+			  LOG_TEXT("kept", ".damaged"));
+	}
+	return verdict;
+}
+
+static enum err
+drain_segment(struct ledger *l, const struct ledger_segment *segment, uint64_t from, uint64_t to)
+{
+	struct spool_header *header = segment->header;
+	uint64_t damaged = 0;
+	enum err verdict = read_records(l, segment, from, to);
+
+	if (verdict == ERR_OK)
+		verdict = ledger_begin(l);
+	if (verdict != ERR_OK)
+		return verdict;
+	verdict = add_segment(l, segment, from, to, &damaged);
+	if (damaged > 0)
+		quarantine(l, segment);
+	verdict = ledger_end(l, verdict);
+	if (verdict != ERR_OK)
+		return verdict;
 	atomic_store_explicit(&header->drained, to, memory_order_release);
-	l->records += batch.records;
-	l->replayed += batch.replayed;
-	l->damaged += batch.damaged;
+	l->damaged += damaged;
 	return ERR_OK;
 }
 
 enum err
 ledger_drain(struct ledger *l, uint64_t now_ns, bool *more)
 {
+	uint64_t max = store_is_shared(l->store) ? LEDGER_BATCH_SHARED : LEDGER_BATCH_MAX;
+
 	*more = false;
 	for (uint32_t i = 0; i < l->segment_count; i++) {
 		struct ledger_segment *segment = &l->segments[l->turn++ % l->segment_count];
@@ -366,17 +527,109 @@ ledger_drain(struct ledger *l, uint64_t now_ns, bool *more)
 		uint64_t from = atomic_load(&header->drained);
 		uint64_t to = atomic_load_explicit(&header->written, memory_order_acquire);
 
-		/* A header that lost its bounds since spool_check() must not lead us out of the file. */
-		if (from >= to || to > header->capacity ||
-		    spool_bytes(header->capacity) > segment->bytes)
+		/* A header that lost its bounds since spool_check() must not lead us anywhere. */
+		if (from >= to || to > header->capacity)
 			continue;
-		if (to - from > LEDGER_BATCH_MAX)
-			to = from + LEDGER_BATCH_MAX;
+		if (to - from > max)
+			to = from + max;
 		segment->idle_since_ns = now_ns;
 		*more = true;
-		return drain_segment(l, header, from, to);
+		return drain_segment(l, segment, from, to);
 	}
 	return ERR_OK;
+}
+
+bool
+ledger_is_drained(const struct ledger *l, uint64_t epoch, uint32_t worker)
+{
+	for (uint32_t i = 0; i < l->segment_count; i++) {
+		const struct spool_header *header = l->segments[i].header;
+
+		if (header->epoch == epoch && header->worker == worker &&
+		    atomic_load(&header->drained) < atomic_load(&header->written))
+			return false;
+	}
+	/* What has no place among those mapped is not known. */
+	return !l->is_crowded;
+}
+
+bool
+ledger_has_drained(const struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t sequence)
+{
+	for (uint32_t i = 0; i < l->segment_count; i++) {
+		const struct spool_header *header = l->segments[i].header;
+		uint64_t drained = atomic_load(&header->drained);
+		bool has_more = drained < atomic_load(&header->written);
+
+		if (header->epoch == epoch && header->worker == worker && has_more &&
+		    header->first_sequence + drained <= sequence)
+			return false;
+	}
+	return !l->is_crowded;
+}
+
+uint64_t
+ledger_last_sequence(const struct ledger *l, uint64_t epoch, uint32_t worker)
+{
+	uint64_t last = 0;
+
+	for (uint32_t i = 0; i < l->segment_count; i++) {
+		const struct spool_header *header = l->segments[i].header;
+		uint64_t written = atomic_load(&header->written);
+
+		if (header->epoch == epoch && header->worker == worker && written > 0 &&
+		    header->first_sequence + written - 1 > last)
+			last = header->first_sequence + written - 1;
+	}
+	return last;
+}
+
+enum err
+ledger_has(struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t sequence, bool *has)
+{
+	enum err verdict = ERR_OK;
+
+	store_bind_text(l->look, 1, bytes_from_text(l->node));
+	store_bind_int64(l->look, 2, (int64_t)epoch);
+	store_bind_int64(l->look, 3, worker);
+	store_bind_int64(l->look, 4, (int64_t)sequence);
+	switch (store_step(l->look)) {
+	case STORE_ROW:
+		*has = true;
+		break;
+	case STORE_DONE:
+		*has = false;
+		break;
+	case STORE_BROKEN:
+		verdict = store_failed(l->store);
+		break;
+	}
+	store_reset(l->look);
+	return verdict;
+}
+
+uint64_t
+ledger_lag_ns(const struct ledger *l, uint64_t now_unix_ns)
+{
+	uint64_t oldest_ns = now_unix_ns;
+
+	for (uint32_t i = 0; i < l->segment_count; i++) {
+		const struct spool_header *header = l->segments[i].header;
+		uint64_t drained = atomic_load(&header->drained);
+		struct usage_record record;
+		int file;
+
+		if (drained >= atomic_load(&header->written) || drained >= header->capacity)
+			continue;
+		file = open_segment(l, &l->segments[i]); /* only the header is mapped */
+		if (file >= 0 &&
+		    pread(file, &record, sizeof(record), offset_of(drained)) == (ssize_t)sizeof(record) &&
+		    spool_verify(header, drained, &record) == ERR_OK && record.finished_at_unix_ns < oldest_ns)
+			oldest_ns = record.finished_at_unix_ns;
+		if (file >= 0)
+			close(file);
+	}
+	return now_unix_ns - oldest_ns;
 }
 
 uint64_t
@@ -393,18 +646,18 @@ ledger_pending(const struct ledger *l)
 enum err
 ledger_last_epoch(struct ledger *l, uint64_t *epoch)
 {
-	sqlite3_stmt *statement =
-		store_prepare(l->store, "SELECT ifnull(max(epoch), 0) FROM ledger WHERE node = ?1");
+	struct statement *statement =
+		store_prepare(l->store, "SELECT coalesce(max(epoch), 0) FROM ledger WHERE node = ?1");
 	enum err verdict = ERR_OK;
 
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
 	store_bind_text(statement, 1, bytes_from_text(l->node));
-	if (sqlite3_step(statement) == SQLITE_ROW)
-		*epoch = (uint64_t)sqlite3_column_int64(statement, 0);
+	if (store_step(statement) == STORE_ROW)
+		*epoch = (uint64_t)store_column_int64(statement, 0);
 	else
 		verdict = store_failed(l->store);
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 	for (uint32_t i = 0; i < l->segment_count; i++)
 		if (l->segments[i].header->epoch > *epoch)
 			*epoch = l->segments[i].header->epoch;

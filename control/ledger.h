@@ -5,6 +5,7 @@
 
 #include "meter/spool.h"
 #include "store.h"
+#include "tally.h"
 
 /*
  * ledger: usage records out of the dataplane's spool segments into the store.
@@ -18,32 +19,56 @@
  */
 #define LEDGER_SEGMENTS_MAX 1024
 #define LEDGER_BATCH_MAX 2048
+#define LEDGER_BATCH_SHARED 128 /* to a server: each record is a question and an answer */
 /* How long an unsealed segment of a dead dataplane stays. */
 #define LEDGER_FORGET_NS (UINT64_C(600) * 1000000000)
 
 struct ledger_segment {
 	char name[40];
-	struct spool_header *header;
-	size_t bytes;
+	struct spool_header *header; /* its page is all that is mapped */
+	uint64_t bytes;              /* of the file */
+	bool is_dead;                /* nobody writes into it, and its tab is settled */
 	uint64_t idle_since_ns;
 	bool is_met; /* by the scan under way */
 	bool is_new; /* found by it */
 };
 
+/* Costs of a batch, so that an account is written once in it. */
+struct ledger_spending {
+	uint64_t account_id;
+	int64_t cost_nano;
+};
+
+struct ledger_batch {
+	struct ledger_spending spending[LEDGER_BATCH_MAX];
+	uint32_t spending_count;
+	uint64_t records;
+	uint64_t replayed;
+	struct usage_record fresh[LEDGER_BATCH_MAX]; /* `records` of them: in the ledger once it is committed */
+};
+
 struct ledger {
 	struct store *store;
+	struct tally *tally; /* is told of each row that was committed; NULL: nobody */
 	char node[64];
 	char folder[256];
 	struct ledger_segment segments[LEDGER_SEGMENTS_MAX];
 	uint32_t segment_count;
 	uint32_t turn; /* the segment to drain next */
-	sqlite3_stmt *insert;
-	sqlite3_stmt *spend;
+	struct statement *insert;
+	struct statement *spend;      /* of the account, by all routers */
+	struct statement *spend_here; /* of it, by this one */
+	struct statement *look;
+	struct ledger_batch batch;
+	struct usage_record records_read[LEDGER_BATCH_MAX];
 	/* for metrics */
 	uint64_t records;  /* new rows */
 	uint64_t replayed; /* records that were in the ledger already */
 	uint64_t gaps;     /* sequence numbers that never came */
 	uint64_t damaged;  /* records whose checksum or number is wrong: not billed */
+	uint64_t recovered; /* records behind what a header that was written too early says */
+	uint64_t spool_bytes; /* of the segments, at the last scan */
+	uint64_t free_bytes;  /* of their disk */
 	uint64_t retired;  /* segments deleted */
 	uint64_t foreign;  /* files of the folder that are no segments, at the last scan */
 	bool is_crowded;   /* more files than LEDGER_SEGMENTS_MAX */
@@ -59,8 +84,32 @@ void ledger_scan(struct ledger *l, uint64_t current_epoch, uint64_t now_ns);
 /* Drains one batch of one segment. *more: there may be something left. */
 enum err ledger_drain(struct ledger *l, uint64_t now_ns, bool *more);
 
+/* A transaction of at most LEDGER_BATCH_MAX records, and what they cost. ledger_end() commits it if `verdict`, of
+ * what was done in between, is ERR_OK, and else undoes it; it is called in any case, unless ledger_begin() failed.
+ * What the batch spent stays in l->batch until the next one. */
+enum err ledger_begin(struct ledger *l);
+enum err ledger_add(struct ledger *l, uint64_t epoch, uint32_t worker, const struct usage_record *record);
+enum err ledger_end(struct ledger *l, enum err verdict);
+
+/* No further record of that worker comes: its segments go when they are drained. */
+void ledger_bury(struct ledger *l, uint64_t epoch, uint32_t worker);
+
+/* Everything that is in segments of that worker is in the ledger. */
+bool ledger_is_drained(const struct ledger *l, uint64_t epoch, uint32_t worker);
+
+/* The same up to a sequence. */
+bool ledger_has_drained(const struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t sequence);
+
+/* The last record that a worker's segments have; 0: there are none. */
+uint64_t ledger_last_sequence(const struct ledger *l, uint64_t epoch, uint32_t worker);
+
+enum err ledger_has(struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t sequence, bool *has);
+
 /* Records that are written and not in the ledger yet. */
 uint64_t ledger_pending(const struct ledger *l);
+
+/* How long the oldest of them has been waiting, by its own time; 0: there is none. */
+uint64_t ledger_lag_ns(const struct ledger *l, uint64_t now_unix_ns);
 
 /* The highest epoch in the spool folder or the ledger; 0: none. */
 enum err ledger_last_epoch(struct ledger *l, uint64_t *epoch);

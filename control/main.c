@@ -21,12 +21,17 @@
 #include "clock.h"
 #include "config/config.h"
 #include "control.h"
+#include "keys.h"
 #include "config/log.h"
+#include "shm/balance.h"
 
 #define SHM_FOLDER "/dev/shm"
 #define TURN_MS 20
+#define EXPIRE_NS (500 * NSEC_PER_MSEC)
+#define CREDIT_NS NSEC_PER_SEC /* between two rounds over the instances */
 #define SCAN_NS (200 * NSEC_PER_MSEC) /* of the spool folder */
-#define BUSY_TURN_NS (30 * NSEC_PER_MSEC) /* of one turn's share for the ledger and the reconciliation */
+#define BUSY_TURN_NS (30 * NSEC_PER_MSEC) /* of one turn's share for the ledger */
+#define RECONCILE_TURN_NS (10 * NSEC_PER_MSEC) /* and for the reconciliation */
 
 struct options {
 	const char *config_path;
@@ -48,7 +53,9 @@ print_usage(FILE *to)
 	      "  --config FILE  sluice.yaml, the same file that sluice-dataplane reads\n"
 	      "  --check        read the configuration, complain about it, and stop\n"
 	      "\n"
+	      "SIGHUP reads FILE again, for both processes, as `sluicectl reload` does.\n"
 	      "SIGTERM and SIGINT stop it; the dataplane goes on with what was published last.\n"
+	      "sluicectl config reference lists every key of the configuration.\n"
 	      "Exit codes: 0 fine, 1 failed, 2 wrong use. Logs go to stderr, one JSON object a line.\n",
 	      to);
 }
@@ -147,9 +154,13 @@ open_store(struct control *control, const struct config *config)
 {
 	enum err verdict;
 
-	if (!lock_store(config->store.path))
-		return false;
-	verdict = store_open(&control->store, config->store.path);
+	if (config->store.connection[0] != '\0') {
+		verdict = store_connect(&control->store, config->store.connection);
+	} else {
+		if (!lock_store(config->store.path))
+			return false;
+		verdict = store_open(&control->store, config->store.path);
+	}
 	if (verdict == ERR_OK)
 		verdict = store_pepper(&control->store, control->pepper);
 	if (verdict != ERR_OK)
@@ -158,16 +169,24 @@ open_store(struct control *control, const struct config *config)
 			      config->spool.path);
 	if (verdict != ERR_OK)
 		return start_failed(control, "ledger_not_opened", verdict);
+	control->ledger.tally = &control->tally;
+	if (store_is_shared(&control->store) &&
+	    (verdict = node_claim(&control->node, &control->store, config->spool.path)) != ERR_OK)
+		return start_failed(control, "node_refused", verdict);
+	tabs_init(&control->tabs, &control->ledger);
+	verdict = reconcile_init(&control->reconcile, &control->tabs);
+	if (verdict != ERR_OK)
+		return start_failed(control, "ledger_not_opened", verdict);
 	return true;
 }
 
-/* Before balance cells are made from the store, everything that was spent must be in it. */
 static bool
-drain_everything(struct control *control)
+drain_spool(struct control *control)
 {
 	bool more = true;
 
 	ledger_scan(&control->ledger, 0, clock_now_ns());
+	tabs_scan(&control->tabs);
 	while (more) {
 		enum err verdict = ledger_drain(&control->ledger, clock_now_ns(), &more);
 
@@ -175,6 +194,36 @@ drain_everything(struct control *control)
 			return start_failed(control, "spool_not_drained", verdict);
 	}
 	return true;
+}
+
+static bool
+settle_tabs(struct control *control)
+{
+	bool more = true;
+
+	while (more) {
+		enum err verdict = tabs_settle(&control->tabs, &more);
+
+		if (verdict != ERR_OK)
+			return start_failed(control, "tabs_not_settled", verdict);
+	}
+	return true;
+}
+
+/* Before balance cells are made from the store, everything that was spent must be in it. Where they are there
+ * already, the loop settles what a crash left open, and tells the cells. */
+static bool
+drain_everything(struct control *control, const char *instance)
+{
+	char path[sizeof(SHM_FOLDER) + CONFIG_PATH_BYTES];
+
+	snprintf(path, sizeof(path), SHM_FOLDER "/%s", instance);
+	if (!drain_spool(control))
+		return false;
+	if (access(path, F_OK) == 0)
+		return true;
+	/* What is known to be dead now is settled when all its segments were looked for again. */
+	return drain_spool(control) && settle_tabs(control);
 }
 
 /* Epochs never repeat, not even when the shared file is lost with a reboot: they begin at the time. */
@@ -198,7 +247,7 @@ open_share(struct control *control, const struct config *config)
 	enum err verdict;
 
 	fill_capacity(config, &capacity);
-	if (!drain_everything(control) || !first_epoch(control, &epoch))
+	if (!drain_everything(control, config->instance) || !first_epoch(control, &epoch))
 		return false;
 	verdict = share_open(&control->share, SHM_FOLDER, config->instance, &capacity,
 			     config->workers, control->pepper, epoch);
@@ -221,6 +270,17 @@ open_share(struct control *control, const struct config *config)
 	return true;
 }
 
+/* A crash's requests are on no worker's bill: their cells are told here. */
+static void
+spend_crashed(void *owner, uint64_t account_id, int64_t cost_nano)
+{
+	struct publish *publish = &((struct control *)owner)->publish;
+	uint32_t entry = entries_find(&publish->entries[NOUN_ACCOUNT], account_id);
+
+	if (entry != ENTRIES_NONE)
+		balance_settle(shm_balance(&publish->shm, entry), 0, cost_nano);
+}
+
 static bool
 publish_everything(struct control *control)
 {
@@ -237,6 +297,8 @@ publish_everything(struct control *control)
 		LOG_ERROR("shm_not_shown", LOG_TEXT("problem", control->share.problem));
 		return false;
 	}
+	control->tabs.spent = spend_crashed;
+	control->tabs.owner = control;
 	LOG_INFO(is_new ? "shm_made" : "shm_attached", LOG_TEXT("instance", control->instance),
 		 LOG_NUMBER("changed", control->publish.rows_published),
 		 LOG_NUMBER("removed", control->publish.rows_removed),
@@ -274,6 +336,7 @@ turn_ledger(struct control *control, uint64_t now_ns, uint64_t *scan_at_ns)
 	if (now_ns >= *scan_at_ns) {
 		ledger_scan(&control->ledger,
 			    atomic_load(&control->share.shm.header->dataplane_epoch), now_ns);
+		tabs_scan(&control->tabs);
 		*scan_at_ns = now_ns + SCAN_NS;
 	}
 	while (more && clock_now_ns() - now_ns < BUSY_TURN_NS) {
@@ -282,38 +345,119 @@ turn_ledger(struct control *control, uint64_t now_ns, uint64_t *scan_at_ns)
 			return;
 		}
 	}
+	for (more = true; more && clock_now_ns() - now_ns < BUSY_TURN_NS;) {
+		if (tabs_settle(&control->tabs, &more) != ERR_OK) {
+			complain_of_store(control, "tabs_failed");
+			return;
+		}
+	}
+	for (more = true; more && clock_now_ns() - now_ns < BUSY_TURN_NS;) {
+		if (reconcile_step(&control->reconcile, now_ns, &more) != ERR_OK) {
+			complain_of_store(control, "reconcile_failed");
+			return;
+		}
+	}
 }
 
 static void
 turn_publish(struct control *control, uint64_t now_ns)
 {
-	bool more;
+	uint64_t began_ns = now_ns, ended_ns;
+	bool more = publish_is_due(&control->publish, now_ns);
 
 	if (store_changed_elsewhere(&control->store))
 		control_publish(control);
-	if (publish_step(&control->publish, now_ns, &more) != ERR_OK)
-		complain_of_store(control, "reconcile_failed");
+	if (publish_spending(&control->publish, now_ns) != ERR_OK)
+		complain_of_store(control, "spending_not_published");
+	while (more && began_ns - now_ns < RECONCILE_TURN_NS) {
+		if (publish_step(&control->publish, began_ns, &more) != ERR_OK) {
+			complain_of_store(control, "reconcile_failed");
+			return;
+		}
+		ended_ns = clock_now_ns();
+		publish_took(&control->publish, ended_ns - began_ns);
+		began_ns = ended_ns;
+	}
 }
 
-/* The signal file's readability ends the loop: only SIGTERM and SIGINT lead there. */
+/* False: it is one that asks to stop. */
+static bool
+hear_signal(struct control *control, int signals)
+{
+	struct signalfd_siginfo heard;
+
+	if (read(signals, &heard, sizeof(heard)) != sizeof(heard))
+		return true;
+	if (heard.ssi_signo != SIGHUP)
+		return false;
+	/* Whatever becomes of it is logged. */
+	if (reload_file(control, 0, clock_now_ns()) == ERR_CONFIG_TRIAL)
+		LOG_ERROR("config_refused",
+			  LOG_TEXT("reason", "a trial waits for `sluicectl reload --confirm`"));
+	return true;
+}
+
+/* Keys whose time has come end within EXPIRE_NS of it. */
 static void
+turn_keys(struct control *control, uint64_t now_ns, uint64_t *expire_at_ns)
+{
+	bool any = false;
+
+	if (now_ns < *expire_at_ns)
+		return;
+	*expire_at_ns = now_ns + EXPIRE_NS;
+	if (keys_expire(&control->store, (int64_t)(clock_unix_ns() / NSEC_PER_SEC), &any) != ERR_OK)
+		complain_of_store(control, "keys_not_expired");
+	if (any)
+		control_publish(control);
+}
+
+/* One slice a turn, a round a second. */
+static void
+turn_credit(struct control *control, uint64_t now_ns, uint64_t *round_at_ns)
+{
+	bool more = false, any = false;
+
+	if (now_ns < *round_at_ns)
+		return;
+	if (credit_step(&control->credit, &more, &any) != ERR_OK)
+		complain_of_store(control, "credit_not_looked_at");
+	if (!more)
+		*round_at_ns = now_ns + CREDIT_NS;
+	if (any)
+		control_publish(control);
+}
+
+/* False: the router has lost its name. */
+static bool
 run(struct control *control, struct admin *admin, int signals)
 {
 	struct curl_waitfd files[] = { { .fd = admin_file(admin), .events = CURL_WAIT_POLLIN },
-				       { .fd = signals, .events = CURL_WAIT_POLLIN } };
-	uint64_t scan_at_ns = 0;
+				       { .fd = signals, .events = CURL_WAIT_POLLIN },
+				       { .events = CURL_WAIT_POLLIN } };
+	uint64_t scan_at_ns = 0, expire_at_ns = 0, credit_at_ns = 0;
 
-	while ((files[1].revents & CURL_WAIT_POLLIN) == 0) {
+	while ((files[1].revents & CURL_WAIT_POLLIN) == 0 || hear_signal(control, signals)) {
 		uint64_t now_ns;
 
-		curl_multi_poll(probe_multi(&control->probe), files, COUNT_OF(files), TURN_MS, NULL);
+		files[2].fd = store_file(&control->store);
+		curl_multi_poll(probe_multi(&control->probe), files,
+				files[2].fd >= 0 ? COUNT_OF(files) : COUNT_OF(files) - 1, TURN_MS, NULL);
 		now_ns = clock_now_ns();
 		atomic_store(&control->share.shm.header->control_beat_at_ns, now_ns);
+		reload_turn(control, now_ns);
 		admin_turn(admin);
+		turn_keys(control, now_ns, &expire_at_ns);
 		turn_publish(control, now_ns);
 		turn_ledger(control, now_ns, &scan_at_ns);
+		turn_credit(control, now_ns, &credit_at_ns);
 		probe_turn(&control->probe, now_ns);
+		if (node_turn(&control->node, control->publish.change_seq, now_ns) != ERR_OK) {
+			LOG_ERROR("node_lost", LOG_TEXT("problem", control->store.problem));
+			return false;
+		}
 	}
+	return true;
 }
 
 static int
@@ -324,40 +468,45 @@ block_signals(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	signal(SIGPIPE, SIG_IGN);
-	return sigprocmask(SIG_BLOCK, &set, NULL) == 0 ? signalfd(-1, &set, SFD_CLOEXEC) : -1;
+	return sigprocmask(SIG_BLOCK, &set, NULL) == 0 ? signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK) : -1;
 }
 
 static bool
-serve(struct control *control, const struct config *config)
+serve(struct control *control, struct config *config, const char *path, struct bytes text,
+      const struct handover *found)
 {
-	const struct probe_defaults probes = {
-		.path = config->probes.path,
-		.interval_ns = config->probes.interval_ns,
-		.timeout_ns = config->probes.timeout_ns,
-		.rise = config->probes.rise,
-		.fall = config->probes.fall,
-	};
+	const struct probe_defaults probes = probe_defaults_of(config);
 	static struct admin admin;
 	int signals = block_signals();
+	bool is_fine;
 
-	if (signals < 0 || !admin_read_token(&admin, config->admin.token_file) ||
+	if (signals < 0 || !admin_read_tokens(&admin, config->admin.token_file,
+						config->admin.read_only_token_file) ||
 	    !open_store(control, config) || !open_share(control, config) ||
 	    !publish_everything(control))
 		return false;
 	if (probe_init(&control->probe, &control->store, &control->publish, &probes) != ERR_OK)
 		return start_failed(control, "probes_not_made", ERR_STORE_FAILED);
-	if (!admin_init(&admin, control, config->admin.address.ip, config->admin.port))
+	control->credit.store = &control->store;
+	reload_init(control, path, config, text, found);
+	if (!admin_init(&admin, control, config->admin.address.ip, config->admin.port,
+			config->admin.socket))
 		return false;
-	run(control, &admin, signals);
+	is_fine = run(control, &admin, signals);
 	admin_fini(&admin);
+	reload_fini(&control->reload);
 	probe_fini(&control->probe);
 	publish_fini(&control->publish);
+	reconcile_fini(&control->reconcile);
+	tabs_fini(&control->tabs);
 	ledger_fini(&control->ledger);
 	share_close(&control->share);
+	node_release(&control->node);
 	store_close(&control->store);
 	LOG_INFO("stopped");
-	return true;
+	return is_fine;
 }
 
 int
@@ -367,16 +516,23 @@ main(int argc, char **argv)
 	static struct config config;
 	static struct control control;
 	struct options options = { 0 };
+	struct handover found;
+	struct bytes text;
 	int code = parse_options(argc, argv, &options);
 
 	if (code >= 0)
 		return code;
-	if (config_load(&config, options.config_path, &complaints) != ERR_OK)
+	if (handover_load(&config, options.config_path, HANDOVER_FOLDER, clock_now_ns(), &text, &found,
+			  &complaints) != ERR_OK)
 		return 1;
 	if (options.check_only) {
 		printf("%s: fine\n", options.config_path);
 		return 0;
 	}
+	log_set_level((enum log_level)config.log.level);
+	if (found.is_used)
+		LOG_WARN("config_file_not_used", LOG_TEXT("file", options.config_path),
+			 LOG_TEXT("reason", handover_reason(&found, clock_now_ns())));
 	control.instance = config.instance;
 	control.key_prefixes[SHM_SURFACE_ECOLINK] = config.surfaces.ecolink.key_prefix;
 	control.key_prefixes[SHM_SURFACE_INFER] = config.surfaces.infer.key_prefix;
@@ -385,5 +541,5 @@ main(int argc, char **argv)
 	control.started_at_ns = clock_now_ns();
 	umask(077);
 	curl_global_init(CURL_GLOBAL_DEFAULT);
-	return serve(&control, &config) ? 0 : 1;
+	return serve(&control, &config, options.config_path, text, &found) ? 0 : 1;
 }

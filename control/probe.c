@@ -1,4 +1,4 @@
-/* A pod's address and settings are read from the store for each probe, so a change needs no telling. */
+/* Rows into memory, memory into flights, flights into health cells. */
 #include "probe.h"
 
 #include <stdio.h>
@@ -14,9 +14,13 @@ take_body(char *ptr, size_t size, size_t count, void *owner)
 {
 	struct probe_flight *flight = owner;
 
-	(void)ptr;
 	flight->body_bytes += size * count;
-	return flight->body_bytes <= PROBE_BODY_MAX ? size * count : 0; /* 0: curl gives up */
+	if (flight->is_for_gauges)
+		gauges_feed(&flight->gauges, ptr, size * count);
+	/* 0: curl gives up */
+	return flight->body_bytes <= (flight->is_for_gauges ? PROBE_GAUGES_BYTES_MAX : PROBE_BODY_MAX) ?
+		       size * count :
+		       0;
 }
 
 enum err
@@ -24,12 +28,14 @@ probe_init(struct probe *p, struct store *store, struct publish *publish,
 	   const struct probe_defaults *defaults)
 {
 	*p = (struct probe){ .store = store, .publish = publish, .defaults = *defaults };
-	p->row = store_prepare(store,
-			       "SELECT address, port, host, state, probe_path, probe_interval_ms,"
-			       " probe_timeout_ms, rise, fall FROM pods WHERE id = ?1");
+	prng_init(&p->prng, (uint64_t)(uintptr_t)p);
+	p->rows = store_prepare(store,
+				"SELECT id, address, port, host, state, probe_path, probe_interval_ms,"
+				" probe_timeout_ms, rise, fall, metrics_path FROM pods WHERE id > ?1"
+				" ORDER BY id LIMIT ?2");
 	p->pods = calloc(publish->entries[NOUN_POD].capacity + 1, sizeof(*p->pods));
 	p->multi = curl_multi_init();
-	if (p->row == NULL || p->pods == NULL || p->multi == NULL)
+	if (p->rows == NULL || p->pods == NULL || p->multi == NULL)
 		return ERR_STORE_FAILED;
 	for (int i = 0; i < PROBE_FLIGHTS_MAX; i++) {
 		p->flights[i].easy = curl_easy_init();
@@ -37,6 +43,24 @@ probe_init(struct probe *p, struct store *store, struct publish *publish,
 			return ERR_STORE_FAILED;
 	}
 	return ERR_OK;
+}
+
+struct probe_defaults
+probe_defaults_of(const struct config *config)
+{
+	return (struct probe_defaults){
+		.path = config->probes.path,
+		.interval_ns = config->probes.interval_ns,
+		.timeout_ns = config->probes.timeout_ns,
+		.rise = config->probes.rise,
+		.fall = config->probes.fall,
+	};
+}
+
+void
+probe_set_defaults(struct probe *p, const struct probe_defaults *defaults)
+{
+	p->defaults = *defaults;
 }
 
 static void
@@ -57,7 +81,7 @@ probe_fini(struct probe *p)
 		curl_easy_cleanup(p->flights[i].easy);
 	}
 	curl_multi_cleanup(p->multi);
-	sqlite3_finalize(p->row);
+	store_finalize(p->rows);
 	free(p->pods);
 }
 
@@ -67,50 +91,92 @@ probe_multi(struct probe *p)
 	return p->multi;
 }
 
-/* What a probe of this pod is like; read from its row. */
-struct manner {
-	char url[256];
-	char host[64];
-	int state;
-	uint64_t interval_ns;
-	uint64_t timeout_ns;
-	uint32_t rise;
-	uint32_t fall;
-};
+/* --- rows ---------------------------------------------------------------------------------- */
 
-static uint64_t
-or_default(int64_t value, uint64_t unit, uint64_t fallback)
+#define ROUND_NS NSEC_PER_SEC
+#define CHANGED_NS (100 * NSEC_PER_MSEC) /* between two rounds for changes, at least */
+
+static void
+copy_column(struct statement *rows, int column, char *to, size_t room)
 {
-	return value > 0 ? (uint64_t)value * unit : fallback;
+	snprintf(to, room, "%s", (const char *)store_column_text(rows, column).ptr);
 }
 
-static bool
-read_manner(struct probe *p, uint64_t pod_id, struct manner *m)
+static void
+take_row(struct probe *p, struct statement *rows, uint64_t now_ns)
 {
-	sqlite3_stmt *row = p->row;
-	bool found;
+	uint64_t id = (uint64_t)store_column_int64(rows, 0);
+	uint32_t entry = entries_find(&p->publish->entries[NOUN_POD], id);
+	struct probe_pod *pod;
+	struct probe_manner *m;
 
-	sqlite3_bind_int64(row, 1, (int64_t)pod_id);
-	found = sqlite3_step(row) == SQLITE_ROW;
-	if (found) {
-		const char *address = (const char *)sqlite3_column_text(row, 0);
-		const char *path = (const char *)sqlite3_column_text(row, 4);
-		bool is_ip6 = strchr(address, ':') != NULL;
-
-		snprintf(m->url, sizeof(m->url), "http://%s%s%s:%d%s", is_ip6 ? "[" : "", address,
-			 is_ip6 ? "]" : "", sqlite3_column_int(row, 1),
-			 path[0] != '\0' ? path : p->defaults.path);
-		snprintf(m->host, sizeof(m->host), "%s", (const char *)sqlite3_column_text(row, 2));
-		m->state = sqlite3_column_int(row, 3);
-		m->interval_ns = or_default(sqlite3_column_int64(row, 5), NSEC_PER_MSEC,
-					    p->defaults.interval_ns);
-		m->timeout_ns = or_default(sqlite3_column_int64(row, 6), NSEC_PER_MSEC,
-					   p->defaults.timeout_ns);
-		m->rise = (uint32_t)or_default(sqlite3_column_int64(row, 7), 1, p->defaults.rise);
-		m->fall = (uint32_t)or_default(sqlite3_column_int64(row, 8), 1, p->defaults.fall);
+	/* What is not published yet comes with the next round. */
+	if (entry == ENTRIES_NONE)
+		return;
+	pod = &p->pods[entry];
+	if (pod->is_flying || pod->is_flying_for_gauges) {
+		if (pod->pod_id != id)
+			return; /* the flight is another pod's */
+	} else if (pod->pod_id != id) {
+		*pod = (struct probe_pod){ .pod_id = id, .due_at_ns = now_ns, .gauges_due_at_ns = now_ns };
 	}
-	sqlite3_reset(row);
-	return found;
+	m = &pod->manner;
+	copy_column(rows, 1, m->address, sizeof(m->address));
+	m->port = (uint16_t)store_column_int64(rows, 2);
+	copy_column(rows, 3, m->host, sizeof(m->host));
+	m->state = (uint8_t)store_column_int64(rows, 4);
+	copy_column(rows, 5, m->path, sizeof(m->path));
+	m->interval_ms = (uint32_t)store_column_int64(rows, 6);
+	m->timeout_ms = (uint32_t)store_column_int64(rows, 7);
+	m->rise = (uint32_t)store_column_int64(rows, 8);
+	m->fall = (uint32_t)store_column_int64(rows, 9);
+	copy_column(rows, 10, m->metrics_path, sizeof(m->metrics_path));
+	pod->is_known = true;
+}
+
+static void
+read_slice(struct probe *p, uint64_t now_ns)
+{
+	enum store_step step;
+	uint32_t count = 0;
+
+	/* A change of any table: it may be a pod's, and comes often. */
+	if (p->publish->rows_published != p->seen_rows && p->after_id == 0 &&
+	    p->read_at_ns > p->begun_at_ns + CHANGED_NS)
+		p->read_at_ns = p->begun_at_ns + CHANGED_NS;
+	if (now_ns < p->read_at_ns)
+		return;
+	if (p->after_id == 0) {
+		p->seen_rows = p->publish->rows_published;
+		p->begun_at_ns = now_ns;
+	}
+	store_bind_int64(p->rows, 1, p->after_id);
+	store_bind_int64(p->rows, 2, PROBE_ROWS);
+	while ((step = store_step(p->rows)) == STORE_ROW) {
+		p->after_id = store_column_int64(p->rows, 0);
+		take_row(p, p->rows, now_ns);
+		count++;
+	}
+	store_reset(p->rows);
+	if (step == STORE_BROKEN || count < PROBE_ROWS) {
+		p->after_id = 0;
+		p->read_at_ns = now_ns + ROUND_NS;
+	}
+}
+
+static uint64_t
+interval_ns(const struct probe *p, const struct probe_manner *m)
+{
+	return m->interval_ms > 0 ? m->interval_ms * NSEC_PER_MSEC : p->defaults.interval_ns;
+}
+
+/* A tenth less up to a tenth more. */
+static uint64_t
+next_at_ns(struct probe *p, const struct probe_manner *m, uint64_t now_ns)
+{
+	uint64_t ns = interval_ns(p, m);
+
+	return now_ns + ns - ns / 10 + prng_next(&p->prng) % (ns / 5 + 1);
 }
 
 /* --- taking off -------------------------------------------------------------------------- */
@@ -125,19 +191,31 @@ free_flight(struct probe *p)
 }
 
 static void
-take_off(struct probe *p, struct probe_flight *flight, uint32_t entry, const struct manner *m)
+take_off(struct probe *p, struct probe_flight *flight, uint32_t entry, bool is_for_gauges)
 {
+	struct probe_pod *pod = &p->pods[entry];
+	const struct probe_manner *m = &pod->manner;
+	const char *path = is_for_gauges ? m->metrics_path : m->path[0] != '\0' ? m->path : p->defaults.path;
+	bool is_ip6 = strchr(m->address, ':') != NULL;
+	uint64_t timeout_ns = m->timeout_ms > 0 ? m->timeout_ms * NSEC_PER_MSEC : p->defaults.timeout_ns;
 	CURL *easy = flight->easy;
-	char host[80];
+	char url[512], host[80];
 
 	flight->entry = entry;
-	flight->pod_id = p->pods[entry].pod_id;
+	flight->pod_id = pod->pod_id;
 	flight->body_bytes = 0;
 	flight->is_flying = true;
-	p->pods[entry].is_flying = true;
+	flight->is_for_gauges = is_for_gauges;
+	flight->gauges = (struct gauges){ .len = 0 };
+	if (is_for_gauges)
+		pod->is_flying_for_gauges = true;
+	else
+		pod->is_flying = true;
+	snprintf(url, sizeof(url), "http://%s%s%s:%u%s", is_ip6 ? "[" : "", m->address, is_ip6 ? "]" : "", m->port,
+		 path);
 	curl_easy_reset(easy);
-	curl_easy_setopt(easy, CURLOPT_URL, m->url);
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(m->timeout_ns / NSEC_PER_MSEC));
+	curl_easy_setopt(easy, CURLOPT_URL, url);
+	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(timeout_ns / NSEC_PER_MSEC));
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	/* Pods are reached directly, whatever the environment says. */
 	curl_easy_setopt(easy, CURLOPT_PROXY, "");
@@ -155,29 +233,31 @@ take_off(struct probe *p, struct probe_flight *flight, uint32_t entry, const str
 	CHECK(curl_multi_add_handle(p->multi, easy) == CURLM_OK);
 }
 
-static void
+/* False: all places in the air are taken. */
+static bool
 consider(struct probe *p, uint32_t entry, uint64_t now_ns)
 {
 	struct probe_pod *pod = &p->pods[entry];
 	uint64_t pod_id = p->publish->entries[NOUN_POD].id_of[entry];
 	struct probe_flight *flight;
-	struct manner manner;
+	bool wants_probe, wants_gauges;
 
-	if (pod->is_flying)
-		return;
-	if (pod->pod_id != pod_id)
-		*pod = (struct probe_pod){ .pod_id = pod_id, .due_at_ns = now_ns };
-	if (pod_id == 0 || now_ns < pod->due_at_ns)
-		return;
+	if (!pod->is_known || pod_id == 0 || pod->pod_id != pod_id || pod->manner.state == SHM_POD_MAINT)
+		return true;
+	wants_probe = !pod->is_flying && now_ns >= pod->due_at_ns;
+	wants_gauges = !pod->is_flying_for_gauges && pod->manner.metrics_path[0] != '\0' &&
+		       now_ns >= pod->gauges_due_at_ns;
+	if (!wants_probe && !wants_gauges)
+		return true;
 	flight = free_flight(p);
 	if (flight == NULL)
-		return;
-	pod->due_at_ns = now_ns + p->defaults.interval_ns;
-	if (!read_manner(p, pod_id, &manner))
-		return;
-	pod->due_at_ns = now_ns + manner.interval_ns;
-	if (manner.state != SHM_POD_MAINT)
-		take_off(p, flight, entry, &manner);
+		return false;
+	if (wants_probe)
+		pod->due_at_ns = next_at_ns(p, &pod->manner, now_ns);
+	else
+		pod->gauges_due_at_ns = next_at_ns(p, &pod->manner, now_ns);
+	take_off(p, flight, entry, !wants_probe);
+	return true;
 }
 
 /* --- coming back ------------------------------------------------------------------------- */
@@ -196,20 +276,49 @@ change_state(struct probe *p, uint32_t entry, uint32_t state, const char *why)
 					LOG_TEXT("why", why), { 0 } });
 }
 
+static bool
+is_of_its_pod(const struct probe *p, const struct probe_flight *flight)
+{
+	return p->pods[flight->entry].pod_id == flight->pod_id &&
+	       p->publish->entries[NOUN_POD].id_of[flight->entry] == flight->pod_id;
+}
+
+static void
+take_gauges(struct probe *p, struct probe_flight *flight, bool is_good, uint64_t now_ns)
+{
+	struct probe_pod *pod = &p->pods[flight->entry];
+	struct shm_pod_health *health;
+
+	pod->is_flying_for_gauges = false;
+	gauges_end(&flight->gauges);
+	if (!is_good || !flight->gauges.is_there) {
+		p->gauges_bad++;
+		return;
+	}
+	p->gauges_good++;
+	if (!is_of_its_pod(p, flight))
+		return;
+	health = shm_pod_health(&p->publish->shm, flight->entry);
+	atomic_store_explicit(&health->running, flight->gauges.running, memory_order_relaxed);
+	atomic_store_explicit(&health->waiting, flight->gauges.waiting, memory_order_relaxed);
+	atomic_store_explicit(&health->cache_permille, flight->gauges.cache_permille, memory_order_relaxed);
+	atomic_store_explicit(&health->gauges_until_ns,
+			      now_ns + PROBE_GAUGES_LIVES * interval_ns(p, &pod->manner), memory_order_release);
+}
+
 static void
 take_result(struct probe *p, struct probe_flight *flight, bool is_good, const char *why)
 {
 	struct probe_pod *pod = &p->pods[flight->entry];
 	struct shm_pod_health *health;
-	struct manner manner;
-	uint32_t state, wanted = is_good ? SHM_PROBE_UP : SHM_PROBE_DOWN;
+	uint32_t state, rise, fall, wanted = is_good ? SHM_PROBE_UP : SHM_PROBE_DOWN;
 
 	pod->is_flying = false;
 	/* Meanwhile the entry may have become another pod's, or nobody's. */
-	if (pod->pod_id != flight->pod_id ||
-	    p->publish->entries[NOUN_POD].id_of[flight->entry] != flight->pod_id ||
-	    !read_manner(p, flight->pod_id, &manner))
+	if (!is_of_its_pod(p, flight))
 		return;
+	rise = pod->manner.rise > 0 ? pod->manner.rise : p->defaults.rise;
+	fall = pod->manner.fall > 0 ? pod->manner.fall : p->defaults.fall;
 	health = shm_pod_health(&p->publish->shm, flight->entry);
 	state = atomic_load(&health->probe_state);
 	if (state == wanted) {
@@ -217,12 +326,12 @@ take_result(struct probe *p, struct probe_flight *flight, bool is_good, const ch
 		return;
 	}
 	pod->streak++;
-	if (state == SHM_PROBE_UNKNOWN || pod->streak >= (is_good ? manner.rise : manner.fall))
+	if (state == SHM_PROBE_UNKNOWN || pod->streak >= (is_good ? rise : fall))
 		change_state(p, flight->entry, wanted, why);
 }
 
 static void
-come_back(struct probe *p, CURL *easy, CURLcode code)
+come_back(struct probe *p, CURL *easy, CURLcode code, uint64_t now_ns)
 {
 	struct probe_flight *flight;
 	char *private = NULL, why[32];
@@ -235,6 +344,11 @@ come_back(struct probe *p, CURL *easy, CURLcode code)
 	curl_easy_getinfo(easy, CURLINFO_TOTAL_TIME_T, &total_us);
 	flight = (struct probe_flight *)(void *)private;
 	is_good = code == CURLE_OK && status >= 200 && status <= 299;
+	if (flight->is_for_gauges) {
+		land(p, flight);
+		take_gauges(p, flight, is_good, now_ns);
+		return;
+	}
 	if (is_good) {
 		p->good++;
 		atomic_store(&shm_pod_health(&p->publish->shm, flight->entry)->probe_latency_us,
@@ -254,12 +368,14 @@ probe_turn(struct probe *p, uint64_t now_ns)
 	CURLMsg *message;
 	int left;
 
+	read_slice(p, now_ns);
 	/* From another place each time: when flights are short, nobody is always last. */
 	for (uint32_t i = 0; i < entries->fresh; i++)
-		consider(p, (p->turn + i) % entries->fresh, now_ns);
+		if (!consider(p, (p->turn + i) % entries->fresh, now_ns))
+			break;
 	p->turn += PROBE_FLIGHTS_MAX;
 	curl_multi_perform(p->multi, &left);
 	while ((message = curl_multi_info_read(p->multi, &left)) != NULL)
 		if (message->msg == CURLMSG_DONE)
-			come_back(p, message->easy_handle, message->data.result);
+			come_back(p, message->easy_handle, message->data.result, now_ns);
 }

@@ -4,6 +4,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/prng.h"
+#include "config/config.h"
+#include "gauges.h"
 #include "publish.h"
 #include "store.h"
 
@@ -12,13 +15,26 @@
  *
  * A GET over the kernel's network, a connection of its own each time. An answer of 200 to 299 is good.
  * `rise` good ones in a row bring a pod up, `fall` bad ones take it down; the first one of a new pod
- * decides at once. Pods in maintenance are left alone.
+ * decides at once. Pods in maintenance are left alone. An interval is up to a tenth shorter or longer by chance,
+ * so that many pods do not fall due together for ever.
+ *
+ * Where a pod has a metrics_path, it is asked so often, too, for what vLLM or SGLang say of their load (gauges.h).
+ * It counts until PROBE_GAUGES_LIVES intervals have passed without news.
+ *
+ * What a probe is like is kept in memory and read again from the store in slices: a round a second, and sooner
+ * when tables have changed. While the store is away, probes go on as they are.
  *
  * Owner: control's loop, which waits on probe_multi() as well. Bounds: PROBE_FLIGHTS_MAX at once; a pod
  * whose turn comes while all are in the air waits for one. An answer's body beyond PROBE_BODY_MAX is cut.
  */
 #define PROBE_FLIGHTS_MAX 256
 #define PROBE_BODY_MAX 65536
+#define PROBE_GAUGES_BYTES_MAX (4 * 1024 * 1024) /* of an answer with metrics */
+#define PROBE_GAUGES_LIVES 3
+#define PROBE_ROWS 500 /* of a slice */
+#define PROBE_ADDRESS_BYTES 64
+#define PROBE_HOST_BYTES 64
+#define PROBE_PATH_BYTES 132
 
 struct probe_defaults {
 	const char *path;
@@ -35,14 +51,34 @@ struct probe_flight {
 	uint64_t pod_id;
 	uint64_t body_bytes;
 	bool is_flying;
+	bool is_for_gauges; /* no health probe */
+	struct gauges gauges;
+};
+
+/* As its row says; 0 and empty: as configured. */
+struct probe_manner {
+	char address[PROBE_ADDRESS_BYTES];
+	char host[PROBE_HOST_BYTES];
+	char path[PROBE_PATH_BYTES];
+	char metrics_path[PROBE_PATH_BYTES]; /* empty: not asked */
+	uint16_t port;
+	uint8_t state; /* enum shm_pod_state */
+	uint32_t interval_ms;
+	uint32_t timeout_ms;
+	uint32_t rise;
+	uint32_t fall;
 };
 
 /* Of one entry of SHM_PODS. */
 struct probe_pod {
 	uint64_t pod_id; /* 0: not probed */
 	uint64_t due_at_ns;
+	uint64_t gauges_due_at_ns;
 	uint32_t streak; /* results in a row that contradict the state */
 	bool is_flying;
+	bool is_flying_for_gauges;
+	bool is_known; /* its row has been read */
+	struct probe_manner manner;
 };
 
 struct probe {
@@ -50,7 +86,12 @@ struct probe {
 	struct publish *publish;
 	struct probe_defaults defaults;
 	CURLM *multi;
-	sqlite3_stmt *row;
+	struct statement *rows;
+	int64_t after_id;       /* rows up to it were read in this round */
+	uint64_t read_at_ns;    /* the next slice */
+	uint64_t begun_at_ns;   /* this round */
+	uint64_t seen_rows;     /* of publish's, when a round was begun for it */
+	struct prng prng;
 	struct probe_flight flights[PROBE_FLIGHTS_MAX];
 	struct probe_pod *pods;
 	uint32_t turn;
@@ -58,11 +99,18 @@ struct probe {
 	uint64_t good;
 	uint64_t bad;
 	uint64_t transitions;
+	uint64_t gauges_good;
+	uint64_t gauges_bad;
 };
 
 /* defaults.path must outlive the probe. ERR_STORE_FAILED: no memory, or the store refused. */
 enum err probe_init(struct probe *p, struct store *store, struct publish *publish,
 		    const struct probe_defaults *defaults);
+/* The path stays where the configuration is. */
+struct probe_defaults probe_defaults_of(const struct config *config);
+
+/* Other ones from now on, for probes that begin. */
+void probe_set_defaults(struct probe *p, const struct probe_defaults *defaults);
 void probe_fini(struct probe *p);
 
 CURLM *probe_multi(struct probe *p);

@@ -17,6 +17,7 @@
 #include "config/log.h"
 
 #define CHANGES_AT_ONCE 1000
+#define CHANGES_KEPT "100000"
 
 union body {
 	struct shm_account account;
@@ -42,19 +43,27 @@ static const enum shm_section tables[NOUN_COUNT] = {
 /* Columns TARGET_ROUTING and on of what can be asked for; TARGET_PRICE and TARGET_DEPLOYMENTS stand before. Behind
  * them stands what only an instance has. */
 #define ROUTING                                                                                    \
-	" policy, resend, ifnull(retry_percent, 65535), connect_ms, response_head_ms, first_event_ms," \
-	" between_events_ms, request_ms"
+	" policy, resend, coalesce(retry_percent, 65535), connect_ms, response_head_ms, first_event_ms," \
+	" between_events_ms, request_ms, hold_tokens"
 enum {
 	TARGET_PRICE = 2,
 	TARGET_DEPLOYMENTS,
 	TARGET_ROUTING,
-	INSTANCE_ACCOUNT = TARGET_ROUTING + 8,
+	INSTANCE_ACCOUNT = TARGET_ROUTING + 9,
 	INSTANCE_STATE,
 };
 
-/* Column 0 is the id. Lists come as comma-separated ids, in order. */
+enum {
+	ACCOUNT_CREDITED = 2,
+	ACCOUNT_SPENT,
+	ACCOUNT_SPENT_HERE,
+};
+
+/* ?1 is for the id, ?2 for the count, ?3 is this router. Column 0 is the id. Lists come as comma-separated ids, in
+ * order. */
 static const char *const queries[NOUN_COUNT] = {
-	[NOUN_ACCOUNT] = "SELECT id, suspended, credited_nano, spent_nano FROM accounts",
+	[NOUN_ACCOUNT] = "SELECT id, suspended, credited_nano, spent_nano, coalesce((SELECT spent_nano FROM"
+			 " node_spending s WHERE s.account_id = accounts.id AND s.node = ?3), 0) FROM accounts",
 	[NOUN_PLAN] = "SELECT id, requests_per_minute, burst, tokens_per_minute, token_burst,"
 		      " concurrent_requests, body_bytes FROM plans",
 	[NOUN_PRICE] =
@@ -63,18 +72,19 @@ static const char *const queries[NOUN_COUNT] = {
 	[NOUN_REGION] = "SELECT id, name FROM regions",
 	[NOUN_POD] = "SELECT id, address, port, host, credential, state, running_usage FROM pods",
 	[NOUN_DEPLOYMENT] =
-		"SELECT id, region_id, served_name, base_path, (SELECT group_concat(pod_id) FROM"
+		"SELECT id, region_id, served_name, base_path,"
+		" (SELECT group_concat(CAST(pod_id AS TEXT), ',') FROM"
 		" (SELECT pod_id FROM deployment_pods WHERE deployment_id = deployments.id"
-		" ORDER BY position, pod_id)) FROM deployments",
+		" ORDER BY position, pod_id) AS p) FROM deployments",
 	[NOUN_MODEL] =
-		"SELECT id, name, ifnull(price_id, 0), (SELECT group_concat(d) FROM"
-		" (SELECT id AS d FROM deployments WHERE model_id = models.id ORDER BY position, id)),"
+		"SELECT id, name, coalesce(price_id, 0), (SELECT group_concat(CAST(d AS TEXT), ',') FROM"
+		" (SELECT id AS d FROM deployments WHERE model_id = models.id ORDER BY position, id) AS l),"
 		ROUTING " FROM models",
 	[NOUN_ALIAS] = "SELECT id, name, model_id FROM aliases",
 	[NOUN_INSTANCE] =
-		"SELECT id, name, ifnull(price_id, 0), (SELECT group_concat(d) FROM"
+		"SELECT id, name, coalesce(price_id, 0), (SELECT group_concat(CAST(d AS TEXT), ',') FROM"
 		" (SELECT id AS d FROM deployments WHERE instance_id = instances.id"
-		" ORDER BY position, id))," ROUTING ", account_id, state FROM instances",
+		" ORDER BY position, id) AS l)," ROUTING ", account_id, state FROM instances",
 	[NOUN_KEY] = "SELECT id, hash, account_id, plan_id, revoked, surface FROM keys",
 };
 
@@ -139,16 +149,16 @@ make_limit(uint64_t per_minute, uint64_t burst, uint64_t *ns_per_unit, uint64_t 
 }
 
 static void
-make_plan(struct shm_plan *plan, sqlite3_stmt *row)
+make_plan(struct shm_plan *plan, struct statement *row)
 {
-	plan->requests_per_minute = (uint64_t)sqlite3_column_int64(row, 1);
-	make_limit(plan->requests_per_minute, (uint64_t)sqlite3_column_int64(row, 2),
+	plan->requests_per_minute = (uint64_t)store_column_int64(row, 1);
+	make_limit(plan->requests_per_minute, (uint64_t)store_column_int64(row, 2),
 		   &plan->request_ns_per_unit, &plan->request_burst_units);
-	plan->tokens_per_minute = (uint64_t)sqlite3_column_int64(row, 3);
-	make_limit(plan->tokens_per_minute, (uint64_t)sqlite3_column_int64(row, 4),
+	plan->tokens_per_minute = (uint64_t)store_column_int64(row, 3);
+	make_limit(plan->tokens_per_minute, (uint64_t)store_column_int64(row, 4),
 		   &plan->token_ns_per_unit, &plan->token_burst_units);
-	plan->in_flight_max = (uint32_t)sqlite3_column_int64(row, 5);
-	plan->body_bytes_max = (uint64_t)sqlite3_column_int64(row, 6);
+	plan->in_flight_max = (uint32_t)store_column_int64(row, 5);
+	plan->body_bytes_max = (uint64_t)store_column_int64(row, 6);
 	plan->live = 1;
 }
 
@@ -168,11 +178,11 @@ make_address(uint8_t address[16], struct bytes text)
 }
 
 static bool
-make_pod(struct shm_pod *pod, sqlite3_stmt *row)
+make_pod(struct shm_pod *pod, struct statement *row)
 {
-	pod->port = (uint16_t)sqlite3_column_int(row, 2);
-	pod->state = (uint8_t)sqlite3_column_int(row, 5);
-	pod->running_usage = (uint8_t)sqlite3_column_int(row, 6);
+	pod->port = (uint16_t)store_column_int64(row, 2);
+	pod->state = (uint8_t)store_column_int64(row, 5);
+	pod->running_usage = (uint8_t)store_column_int64(row, 6);
 	pod->live = 1;
 	return make_address(pod->address, store_column_text(row, 1)) &&
 	       copy_short_name(&pod->host, store_column_text(row, 3)) &&
@@ -180,65 +190,66 @@ make_pod(struct shm_pod *pod, sqlite3_stmt *row)
 }
 
 static uint32_t
-column_ms(sqlite3_stmt *row, int at)
+column_u32(struct statement *row, int at)
 {
-	int64_t value = sqlite3_column_int64(row, at);
+	int64_t value = store_column_int64(row, at);
 
 	return value < 0 ? 0 : value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
 }
 
 static void
-make_target(const struct publish *p, struct shm_target *target, sqlite3_stmt *row)
+make_target(const struct publish *p, struct shm_target *target, struct statement *row)
 {
 	int at = TARGET_ROUTING;
 
 	CHECK_STATIC(SHM_RETRY_AS_CONFIGURED == 65535, "as the queries say");
-	target->price = refer(p, NOUN_PRICE, sqlite3_column_int64(row, TARGET_PRICE));
+	target->price = refer(p, NOUN_PRICE, store_column_int64(row, TARGET_PRICE));
 	target->deployment_count =
 		refer_list(p, NOUN_DEPLOYMENT, store_column_text(row, TARGET_DEPLOYMENTS),
 			   target->deployments, SHM_TARGET_DEPLOYMENTS_MAX);
-	target->policy = (uint8_t)sqlite3_column_int(row, at++);
-	target->resend = (uint8_t)sqlite3_column_int(row, at++);
-	target->retry_percent = (uint16_t)sqlite3_column_int(row, at++);
-	target->connect_ms = column_ms(row, at++);
-	target->response_head_ms = column_ms(row, at++);
-	target->first_event_ms = column_ms(row, at++);
-	target->between_events_ms = column_ms(row, at++);
-	target->request_ms = column_ms(row, at);
+	target->policy = (uint8_t)store_column_int64(row, at++);
+	target->resend = (uint8_t)store_column_int64(row, at++);
+	target->retry_percent = (uint16_t)store_column_int64(row, at++);
+	target->connect_ms = column_u32(row, at++);
+	target->response_head_ms = column_u32(row, at++);
+	target->first_event_ms = column_u32(row, at++);
+	target->between_events_ms = column_u32(row, at++);
+	target->request_ms = column_u32(row, at++);
+	target->hold_tokens = column_u32(row, at);
 }
 
 static void
-make_account(struct shm_account *account, sqlite3_stmt *row)
+make_account(struct shm_account *account, struct statement *row)
 {
-	account->suspended = (uint8_t)sqlite3_column_int(row, 1);
+	account->suspended = (uint8_t)store_column_int64(row, 1);
 	account->live = 1;
 }
 
 static void
-make_price(struct shm_price *price, sqlite3_stmt *row)
+make_price(struct shm_price *price, struct statement *row)
 {
-	price->version = (uint32_t)sqlite3_column_int64(row, 1);
-	price->input_nano_per_mtoken = (uint64_t)sqlite3_column_int64(row, 2);
-	price->output_nano_per_mtoken = (uint64_t)sqlite3_column_int64(row, 3);
-	price->request_nano = (uint64_t)sqlite3_column_int64(row, 4);
-	price->image_nano = (uint64_t)sqlite3_column_int64(row, 5);
-	price->second_nano = (uint64_t)sqlite3_column_int64(row, 6);
-	price->character_nano_per_million = (uint64_t)sqlite3_column_int64(row, 7);
-	price->byte_nano_per_million = (uint64_t)sqlite3_column_int64(row, 8);
+	price->version = (uint32_t)store_column_int64(row, 1);
+	price->input_nano_per_mtoken = (uint64_t)store_column_int64(row, 2);
+	price->output_nano_per_mtoken = (uint64_t)store_column_int64(row, 3);
+	price->request_nano = (uint64_t)store_column_int64(row, 4);
+	price->image_nano = (uint64_t)store_column_int64(row, 5);
+	price->second_nano = (uint64_t)store_column_int64(row, 6);
+	price->character_nano_per_million = (uint64_t)store_column_int64(row, 7);
+	price->byte_nano_per_million = (uint64_t)store_column_int64(row, 8);
 	price->live = 1;
 }
 
 static bool
-make_region(struct shm_region *region, sqlite3_stmt *row)
+make_region(struct shm_region *region, struct statement *row)
 {
 	region->live = 1;
 	return copy_short_name(&region->name, store_column_text(row, 1));
 }
 
 static bool
-make_deployment(const struct publish *p, struct shm_deployment *deployment, sqlite3_stmt *row)
+make_deployment(const struct publish *p, struct shm_deployment *deployment, struct statement *row)
 {
-	deployment->region = refer(p, NOUN_REGION, sqlite3_column_int64(row, 1));
+	deployment->region = refer(p, NOUN_REGION, store_column_int64(row, 1));
 	deployment->pod_count = refer_list(p, NOUN_POD, store_column_text(row, 4), deployment->pods,
 					   SHM_DEPLOYMENT_PODS_MAX);
 	deployment->live = 1;
@@ -248,7 +259,7 @@ make_deployment(const struct publish *p, struct shm_deployment *deployment, sqli
 }
 
 static bool
-make_model(const struct publish *p, struct shm_model *model, sqlite3_stmt *row)
+make_model(const struct publish *p, struct shm_model *model, struct statement *row)
 {
 	model->live = 1;
 	make_target(p, &model->target, row);
@@ -256,42 +267,44 @@ make_model(const struct publish *p, struct shm_model *model, sqlite3_stmt *row)
 }
 
 static bool
-make_alias(const struct publish *p, struct shm_alias *alias, sqlite3_stmt *row)
+make_alias(const struct publish *p, struct shm_alias *alias, struct statement *row)
 {
-	alias->model = refer(p, NOUN_MODEL, sqlite3_column_int64(row, 2));
+	alias->model = refer(p, NOUN_MODEL, store_column_int64(row, 2));
 	alias->live = 1;
 	return alias->model != SHM_NONE && copy_name(&alias->name, store_column_text(row, 1));
 }
 
 static bool
-make_instance(const struct publish *p, struct shm_instance *instance, sqlite3_stmt *row)
+make_instance(const struct publish *p, struct shm_instance *instance, struct statement *row)
 {
-	instance->account = refer(p, NOUN_ACCOUNT, sqlite3_column_int64(row, INSTANCE_ACCOUNT));
-	instance->state = (uint8_t)sqlite3_column_int(row, INSTANCE_STATE);
+	instance->account = refer(p, NOUN_ACCOUNT, store_column_int64(row, INSTANCE_ACCOUNT));
+	instance->state = (uint8_t)store_column_int64(row, INSTANCE_STATE);
 	instance->live = 1;
 	make_target(p, &instance->target, row);
 	return instance->account != SHM_NONE && copy_name(&instance->name, store_column_text(row, 1));
 }
 
 static bool
-make_key(const struct publish *p, struct shm_key *key, sqlite3_stmt *row)
+make_key(const struct publish *p, struct shm_key *key, struct statement *row)
 {
-	if (sqlite3_column_bytes(row, 1) != sizeof(key->hash))
+	struct bytes hash = store_column_blob(row, 1);
+
+	if (hash.len != sizeof(key->hash))
 		return false;
-	memcpy(key->hash, sqlite3_column_blob(row, 1), sizeof(key->hash));
-	key->account = refer(p, NOUN_ACCOUNT, sqlite3_column_int64(row, 2));
-	key->plan = refer(p, NOUN_PLAN, sqlite3_column_int64(row, 3));
-	key->revoked = (uint8_t)sqlite3_column_int(row, 4);
-	key->surface = (uint8_t)sqlite3_column_int(row, 5);
+	memcpy(key->hash, hash.ptr, sizeof(key->hash));
+	key->account = refer(p, NOUN_ACCOUNT, store_column_int64(row, 2));
+	key->plan = refer(p, NOUN_PLAN, store_column_int64(row, 3));
+	key->revoked = (uint8_t)store_column_int64(row, 4);
+	key->surface = (uint8_t)store_column_int64(row, 5);
 	key->live = 1;
 	return key->account != SHM_NONE && key->plan != SHM_NONE;
 }
 
 /* False: this row cannot be published. The body comes zeroed, padding included. */
 static bool
-make_body(const struct publish *p, enum noun noun, sqlite3_stmt *row, union body *body)
+make_body(const struct publish *p, enum noun noun, struct statement *row, union body *body)
 {
-	uint64_t id = (uint64_t)sqlite3_column_int64(row, 0);
+	uint64_t id = (uint64_t)store_column_int64(row, 0);
 
 	switch (noun) {
 	case NOUN_ACCOUNT:
@@ -408,14 +421,15 @@ live_id(const struct shm *shm, enum noun noun, uint32_t entry)
  * has either never been live or rested long enough.
  */
 static void
-make_cells(struct publish *p, enum noun noun, uint32_t entry, sqlite3_stmt *row)
+make_cells(struct publish *p, enum noun noun, uint32_t entry, struct statement *row)
 {
 	if (noun == NOUN_ACCOUNT) {
 		struct shm_balance_cell *cell = shm_balance(&p->shm, entry);
 
 		atomic_store(&cell->held_nano, 0);
+		atomic_store(&cell->elsewhere_nano, 0);
 		atomic_store(&cell->in_flight, 0);
-		atomic_store(&cell->spent_nano, sqlite3_column_int64(row, 3));
+		atomic_store(&cell->spent_nano, store_column_int64(row, ACCOUNT_SPENT_HERE));
 	} else if (noun == NOUN_KEY) {
 		struct shm_bucket_cell *cell = shm_bucket(&p->shm, entry);
 
@@ -436,13 +450,58 @@ make_cells(struct publish *p, enum noun noun, uint32_t entry, sqlite3_stmt *row)
 	}
 }
 
+/* Each round meets the row again: a line for the first of its kind and a count say as much as a line for each. */
 static void
 refuse(struct publish *p, enum noun noun, int64_t id, const char *why)
 {
-	/* Each round meets the row again: one line a round and row is enough and not too much. */
+	struct publish_refused *refused = &p->refused[noun];
+
 	p->rows_refused++;
-	LOG_ERROR("row_not_published", LOG_TEXT("noun", noun_name(noun)), LOG_NUMBER("id", id),
-		  LOG_TEXT("why", why));
+	refused->rows_now += p->in_round;
+	if (!refused->told_other)
+		LOG_ERROR("row_not_published", LOG_TEXT("noun", noun_name(noun)), LOG_NUMBER("id", id),
+			  LOG_TEXT("why", why), LOG_TEXT("others", "are counted in sluice_table_unpublished"));
+	refused->told_other = true;
+}
+
+static void
+refuse_full(struct publish *p, enum noun noun, int64_t id, uint64_t now_ns)
+{
+	struct publish_refused *refused = &p->refused[noun];
+	char why[PUBLISH_WHY_BYTES];
+
+	p->rows_refused++;
+	refused->rows_now += p->in_round;
+	if (!refused->told_full && !publish_has_room(p, noun, now_ns, why))
+		LOG_ERROR("table_full", LOG_TEXT("noun", noun_name(noun)), LOG_NUMBER("id", id),
+			  LOG_TEXT("why", why), LOG_TEXT("others", "are counted in sluice_table_unpublished"));
+	refused->told_full = true;
+}
+
+static void
+count_refused(struct publish_refused *refused)
+{
+	if (refused->rows_now == 0)
+		refused->told_full = refused->told_other = false;
+	refused->rows = refused->rows_now;
+	refused->rows_now = 0;
+}
+
+bool
+publish_has_room(const struct publish *p, enum noun noun, uint64_t now_ns, char why[PUBLISH_WHY_BYTES])
+{
+	const struct entries *entries = &p->entries[noun];
+	const char *name = noun_plural(noun);
+
+	if (entries_has_room(entries, now_ns))
+		return true;
+	snprintf(why, PUBLISH_WHY_BYTES,
+		 "the table of %s is full: %u of %u entries are in use, %u rest for %llu minutes after they"
+		 " were deleted; raise capacity.%s in sluice.yaml, which takes effect when the shared file is"
+		 " made anew",
+		 name, entries->count, entries->capacity, entries->resting_count,
+		 (unsigned long long)(ENTRIES_REST_NS / (60 * NSEC_PER_SEC)), name);
+	return false;
 }
 
 static bool
@@ -458,11 +517,22 @@ remove_entry(struct publish *p, enum noun noun, uint32_t entry, uint64_t now_ns)
 	return true;
 }
 
+/* What control alone writes of a balance. The ledger adds to both sums at once: the difference is the others'. */
+static void
+put_money(struct shm_balance_cell *cell, struct statement *row)
+{
+	int64_t spent = store_column_int64(row, ACCOUNT_SPENT), here = store_column_int64(row, ACCOUNT_SPENT_HERE);
+
+	atomic_store_explicit(&cell->elsewhere_nano, spent > here ? spent - here : 0, memory_order_relaxed);
+	atomic_store_explicit(&cell->credited_nano, store_column_int64(row, ACCOUNT_CREDITED),
+			      memory_order_relaxed);
+}
+
 /* True if the tables had to change. */
 static bool
-publish_row(struct publish *p, enum noun noun, sqlite3_stmt *row, uint64_t now_ns)
+publish_row(struct publish *p, enum noun noun, struct statement *row, uint64_t now_ns)
 {
-	int64_t id = sqlite3_column_int64(row, 0);
+	int64_t id = store_column_int64(row, 0);
 	struct entries *entries = &p->entries[noun];
 	uint32_t entry = entries_find(entries, (uint64_t)id);
 	bool is_new = entry == ENTRIES_NONE, changed = false;
@@ -471,20 +541,19 @@ publish_row(struct publish *p, enum noun noun, sqlite3_stmt *row, uint64_t now_n
 
 	memset(&body, 0, sizeof(body));
 	if (!make_body(p, noun, row, &body)) {
-		refuse(p, noun, id, "what it refers to is not published");
+		refuse(p, noun, id, "it or what it refers to does not fit the tables");
 		return is_new ? false : remove_entry(p, noun, entry, now_ns);
 	}
 	if (is_new) {
 		entry = entries_take(entries, (uint64_t)id, now_ns);
 		if (entry == ENTRIES_NONE) {
-			refuse(p, noun, id, "the table is full");
+			refuse_full(p, noun, id, now_ns);
 			return false;
 		}
 		make_cells(p, noun, entry, row);
 	}
 	if (noun == NOUN_ACCOUNT)
-		atomic_store_explicit(&shm_balance(&p->shm, entry)->credited_nano,
-				      sqlite3_column_int64(row, 2), memory_order_relaxed);
+		put_money(shm_balance(&p->shm, entry), row);
 	verdict = put(p, noun, entry, &body, &changed);
 	if (verdict != ERR_OK) {
 		refuse(p, noun, id, err_sentence(verdict));
@@ -502,25 +571,25 @@ static enum err
 publish_id(struct publish *p, enum noun noun, int64_t id, bool may_put, bool may_remove,
 	   uint64_t now_ns, bool *changed)
 {
-	sqlite3_stmt *statement = p->one[noun];
+	struct statement *statement = p->one[noun];
 	uint32_t entry = entries_find(&p->entries[noun], (uint64_t)id);
 	enum err verdict = ERR_OK;
 
 	*changed = false;
-	sqlite3_bind_int64(statement, 1, id);
-	switch (sqlite3_step(statement)) {
-	case SQLITE_ROW:
+	store_bind_int64(statement, 1, id);
+	switch (store_step(statement)) {
+	case STORE_ROW:
 		if (may_put)
 			*changed = publish_row(p, noun, statement, now_ns);
 		break;
-	case SQLITE_DONE:
+	case STORE_DONE:
 		if (may_remove && entry != ENTRIES_NONE)
 			*changed = remove_entry(p, noun, entry, now_ns);
 		break;
 	default:
 		verdict = store_failed(p->store);
 	}
-	sqlite3_reset(statement);
+	store_reset(statement);
 	return verdict;
 }
 
@@ -534,17 +603,17 @@ struct change {
 static enum err
 read_changes(struct publish *p, struct change *changes, size_t *count, int64_t *seq)
 {
-	int step;
+	enum store_step step;
 
 	*count = 0;
-	sqlite3_bind_int64(p->changes, 1, *seq);
-	while ((step = sqlite3_step(p->changes)) == SQLITE_ROW) {
-		*seq = sqlite3_column_int64(p->changes, 0);
-		changes[(*count)++] = (struct change){ sqlite3_column_int(p->changes, 1),
-						       sqlite3_column_int64(p->changes, 2) };
+	store_bind_int64(p->changes, 1, *seq);
+	while ((step = store_step(p->changes)) == STORE_ROW) {
+		*seq = store_column_int64(p->changes, 0);
+		changes[(*count)++] = (struct change){ (int)store_column_int64(p->changes, 1),
+						       store_column_int64(p->changes, 2) };
 	}
-	sqlite3_reset(p->changes);
-	return step == SQLITE_DONE ? ERR_OK : store_failed(p->store);
+	store_reset(p->changes);
+	return step == STORE_DONE ? ERR_OK : store_failed(p->store);
 }
 
 static enum err
@@ -585,23 +654,63 @@ publish_changes(struct publish *p, uint64_t now_ns)
 	return ERR_OK;
 }
 
+/* --- what others spend ------------------------------------------------------------------- */
+
+/* Accounts that another router has spent of within ten seconds by the server's clock. A commit that took longer
+ * is found by the reconciliation. Columns as those of accounts. */
+static const char spending_sql[] =
+	"SELECT id, suspended, credited_nano, spent_nano, coalesce((SELECT spent_nano FROM node_spending s"
+	" WHERE s.account_id = accounts.id AND s.node = ?3), 0) FROM accounts WHERE id > ?1 AND id IN"
+	" (SELECT account_id FROM node_spending WHERE node <> ?3 AND"
+	" at >= CAST(extract(epoch FROM clock_timestamp()) AS BIGINT) - 10) ORDER BY id LIMIT ?2";
+
+enum err
+publish_spending(struct publish *p, uint64_t now_ns)
+{
+	enum store_step step;
+	int rows = 0;
+
+	if (p->spending == NULL || now_ns < p->spending_at_ns)
+		return ERR_OK;
+	store_bind_int64(p->spending, 1, p->spending_after_id);
+	store_bind_int64(p->spending, 2, PUBLISH_SLICE_ROWS);
+	while ((step = store_step(p->spending)) == STORE_ROW) {
+		uint32_t entry;
+
+		p->spending_after_id = store_column_int64(p->spending, 0);
+		entry = entries_find(&p->entries[NOUN_ACCOUNT], (uint64_t)p->spending_after_id);
+		if (entry != ENTRIES_NONE)
+			put_money(shm_balance(&p->shm, entry), p->spending);
+		rows++;
+	}
+	store_reset(p->spending);
+	if (step != STORE_DONE)
+		return store_failed(p->store);
+	if (rows < PUBLISH_SLICE_ROWS) {
+		p->spending_after_id = 0;
+		p->spending_at_ns = now_ns + PUBLISH_SPENDING_NS;
+	}
+	return ERR_OK;
+}
+
 /* --- reconciliation ---------------------------------------------------------------------- */
 
 static enum err
 step_rows(struct publish *p, enum noun noun, uint64_t now_ns)
 {
-	sqlite3_stmt *statement = p->next[noun];
-	int rows = 0, step;
+	struct statement *statement = p->next[noun];
+	enum store_step step;
+	int rows = 0;
 
-	sqlite3_bind_int64(statement, 1, p->after_id);
-	sqlite3_bind_int64(statement, 2, PUBLISH_SLICE_ROWS);
-	while ((step = sqlite3_step(statement)) == SQLITE_ROW) {
-		p->after_id = sqlite3_column_int64(statement, 0);
+	store_bind_int64(statement, 1, p->after_id);
+	store_bind_int64(statement, 2, PUBLISH_SLICE_ROWS);
+	while ((step = store_step(statement)) == STORE_ROW) {
+		p->after_id = store_column_int64(statement, 0);
 		p->repaired += publish_row(p, noun, statement, now_ns);
 		rows++;
 	}
-	sqlite3_reset(statement);
-	if (step != SQLITE_DONE)
+	store_reset(statement);
+	if (step != STORE_DONE)
 		return store_failed(p->store);
 	if (rows < PUBLISH_SLICE_ROWS) {
 		p->step++;
@@ -637,18 +746,28 @@ step_sweep(struct publish *p, enum noun noun, uint64_t now_ns)
 	return ERR_OK;
 }
 
-/* Reported changes that are published need not be kept. */
+/*
+ * Reported changes that are published need not be kept. Of several routers each deletes what all that live
+ * (node.h) have read; one that was away for longer finds by its reconciliation what it has missed. At most
+ * CHANGES_KEPT stay for one that lives and does not read.
+ */
+static const char forget_own[] = "DELETE FROM changes WHERE seq <= ?1";
+static const char forget_shared[] =
+	"DELETE FROM changes WHERE seq <= ?1 AND (seq <= ?1 - " CHANGES_KEPT " OR seq <= (SELECT"
+	" coalesce(min(change_seq), 0) FROM nodes WHERE"
+	" beat_at > CAST(extract(epoch FROM clock_timestamp()) AS BIGINT) - 60))";
 static enum err
 forget_changes(struct publish *p)
 {
-	sqlite3_stmt *statement = store_prepare(p->store, "DELETE FROM changes WHERE seq <= ?1");
+	struct statement *statement = store_prepare(p->store, store_is_shared(p->store) ? forget_shared
+										    : forget_own);
 	enum err verdict;
 
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
-	sqlite3_bind_int64(statement, 1, p->change_seq);
+	store_bind_int64(statement, 1, p->change_seq);
 	verdict = store_run(p->store, statement);
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 	return verdict;
 }
 
@@ -662,17 +781,22 @@ begin_round(struct publish *p, uint64_t now_ns)
 	p->round_started_at_ns = now_ns;
 }
 
+bool
+publish_is_due(const struct publish *p, uint64_t now_ns)
+{
+	return p->in_round || p->rounds == 0 || now_ns - p->round_started_at_ns >= PUBLISH_ROUND_NS;
+}
+
 enum err
 publish_step(struct publish *p, uint64_t now_ns, bool *more)
 {
 	enum err verdict;
 
 	*more = false;
-	if (!p->in_round) {
-		if (p->rounds > 0 && now_ns - p->round_started_at_ns < PUBLISH_ROUND_NS)
-			return ERR_OK;
+	if (!publish_is_due(p, now_ns))
+		return ERR_OK;
+	if (!p->in_round)
 		begin_round(p, now_ns);
-	}
 	if (p->step < NOUN_COUNT)
 		verdict = step_rows(p, (enum noun)p->step, now_ns);
 	else
@@ -682,10 +806,25 @@ publish_step(struct publish *p, uint64_t now_ns, bool *more)
 	*more = p->step < 2 * NOUN_COUNT;
 	if (*more)
 		return ERR_OK;
+	for (int n = 0; n < NOUN_COUNT; n++)
+		count_refused(&p->refused[n]);
 	p->in_round = false;
 	p->rounds++;
+	p->round_ns = now_ns - p->round_started_at_ns;
 	atomic_store(&p->shm.header->reconciled_at_ns, now_ns);
 	return forget_changes(p);
+}
+
+void
+publish_took(struct publish *p, uint64_t slice_ns)
+{
+	p->busy_ns += slice_ns;
+	if (slice_ns > p->slice_ns_max)
+		p->slice_ns_max = slice_ns;
+	if (!p->in_round) {
+		p->round_busy_ns = p->busy_ns;
+		p->busy_ns = 0;
+	}
 }
 
 enum err
@@ -733,6 +872,23 @@ read_back(struct publish *p, enum noun noun, uint64_t now_ns)
 	return true;
 }
 
+/* The first round takes all rows, and with them whatever was reported until now. */
+static enum err
+skip_changes(struct publish *p)
+{
+	struct statement *statement = store_prepare(p->store, "SELECT coalesce(max(seq), 0) FROM changes");
+	enum err verdict = ERR_OK;
+
+	if (statement == NULL)
+		return ERR_STORE_FAILED;
+	if (store_step(statement) == STORE_ROW)
+		p->change_seq = store_column_int64(statement, 0);
+	else
+		verdict = store_failed(p->store);
+	store_finalize(statement);
+	return verdict;
+}
+
 static bool
 prepare(struct publish *p, enum noun noun)
 {
@@ -742,6 +898,12 @@ prepare(struct publish *p, enum noun noun)
 	p->one[noun] = store_prepare(p->store, sql);
 	snprintf(sql, sizeof(sql), "%s WHERE id > ?1 ORDER BY id LIMIT ?2", queries[noun]);
 	p->next[noun] = store_prepare(p->store, sql);
+	for (int i = 0; i < 2 && noun == NOUN_ACCOUNT; i++) {
+		struct statement *statement = i == 0 ? p->one[noun] : p->next[noun];
+
+		if (statement != NULL)
+			store_bind_text(statement, 3, bytes_from_text(p->store->node));
+	}
 	return p->one[noun] != NULL && p->next[noun] != NULL;
 }
 
@@ -753,12 +915,20 @@ publish_init(struct publish *p, struct store *store, struct shm shm, uint64_t no
 	*p = (struct publish){ .store = store, .shm = shm };
 	if (shm_repair(&p->shm) != ERR_OK)
 		return ERR_SHM_FULL;
+	if (store_is_shared(store)) {
+		p->spending = store_prepare(store, spending_sql);
+		if (p->spending == NULL)
+			return ERR_STORE_FAILED;
+		store_bind_text(p->spending, 3, bytes_from_text(store->node));
+	}
 	p->changes = store_prepare(store, "SELECT seq, kind, id FROM changes WHERE seq > ?1"
 					  " ORDER BY seq LIMIT 1000");
 	CHECK_STATIC(CHANGES_AT_ONCE == 1000, "as the query says");
 	for (int n = 0; n < NOUN_COUNT && verdict == ERR_OK; n++)
 		if (!prepare(p, (enum noun)n) || !read_back(p, (enum noun)n, now_ns))
 			verdict = ERR_STORE_FAILED;
+	if (verdict == ERR_OK && p->changes != NULL)
+		verdict = skip_changes(p);
 	if (verdict != ERR_OK || p->changes == NULL) {
 		publish_fini(p);
 		return ERR_STORE_FAILED;
@@ -770,9 +940,10 @@ void
 publish_fini(struct publish *p)
 {
 	for (int n = 0; n < NOUN_COUNT; n++) {
-		sqlite3_finalize(p->one[n]);
-		sqlite3_finalize(p->next[n]);
+		store_finalize(p->one[n]);
+		store_finalize(p->next[n]);
 		entries_fini(&p->entries[n]);
 	}
-	sqlite3_finalize(p->changes);
+	store_finalize(p->changes);
+	store_finalize(p->spending);
 }

@@ -18,15 +18,19 @@
  * Owner: control's loop. Time: now_ns is CLOCK_MONOTONIC.
  */
 #define PUBLISH_SLICE_ROWS 2000         /* a few milliseconds: changes and probes come in between */
+#define PUBLISH_SPENDING_NS (UINT64_C(300) * 1000000)
 #define PUBLISH_ROUND_NS (UINT64_C(10) * 1000000000)
 
 struct publish {
 	struct store *store;
 	struct shm shm;
 	struct entries entries[NOUN_COUNT];
-	sqlite3_stmt *one[NOUN_COUNT];  /* the row of an id */
-	sqlite3_stmt *next[NOUN_COUNT]; /* rows after an id */
-	sqlite3_stmt *changes;
+	struct statement *one[NOUN_COUNT];  /* the row of an id */
+	struct statement *next[NOUN_COUNT]; /* rows after an id */
+	struct statement *changes;
+	struct statement *spending;     /* of other routers; NULL: there are none */
+	int64_t spending_after_id;
+	uint64_t spending_at_ns;
 	int64_t change_seq;             /* reported changes up to here are published */
 	/* the round of reconciliation under way */
 	bool in_round;
@@ -38,8 +42,18 @@ struct publish {
 	uint64_t rows_published;
 	uint64_t rows_removed;
 	uint64_t rows_refused;          /* no room, or a row that cannot be published */
+	struct publish_refused {
+		uint32_t rows;          /* of the last whole round */
+		uint32_t rows_now;      /* of the round under way */
+		bool told_full;         /* logged: once until a round refuses nothing */
+		bool told_other;
+	} refused[NOUN_COUNT];
 	uint64_t rounds;
 	uint64_t repaired;              /* differences that only a reconciliation found */
+	uint64_t round_ns;              /* of the last whole round, from its beginning to its end */
+	uint64_t round_busy_ns;         /* what its slices took of that */
+	uint64_t busy_ns;               /* the same of the round under way */
+	uint64_t slice_ns_max;          /* longest slice there was */
 };
 
 /* Reads the map of entries back from the tables. The store and the mapping outlive the publisher.
@@ -50,9 +64,23 @@ void publish_fini(struct publish *p);
 /* Everything that committed before the call is in the tables after it. */
 enum err publish_changes(struct publish *p, uint64_t now_ns);
 
+/* False: a new object of this kind would be in the store and not in its table. Then why says so in a sentence that
+ * names the setting. */
+#define PUBLISH_WHY_BYTES 320
+bool publish_has_room(const struct publish *p, enum noun noun, uint64_t now_ns, char why[PUBLISH_WHY_BYTES]);
+
+/* Tells the balances what other routers on the same database have spent; looks every PUBLISH_SPENDING_NS. */
+enum err publish_spending(struct publish *p, uint64_t now_ns);
+
 /* One slice of the reconciliation; begins a round when PUBLISH_ROUND_NS have passed since the last began.
  * *more: the round has not ended. */
 enum err publish_step(struct publish *p, uint64_t now_ns, bool *more);
+
+/* True if publish_step() has something to do: a round is under way or due. */
+bool publish_is_due(const struct publish *p, uint64_t now_ns);
+
+/* What the last slice took: for metrics. */
+void publish_took(struct publish *p, uint64_t slice_ns);
 
 /* A whole round at once: before the tables are shown to anybody. */
 enum err publish_all(struct publish *p, uint64_t now_ns);

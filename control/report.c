@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/units.h"
 #include "clock.h"
@@ -122,41 +123,45 @@ describe_pods(struct control *control, yyjson_mut_doc *doc)
 	static const char *const states[] = { "ready", "drain", "maint" };
 	yyjson_mut_val *pods = yyjson_mut_arr(doc);
 	uint64_t now_ns = clock_now_ns();
-	sqlite3_stmt *row = store_prepare(&control->store,
+	struct statement *row = store_prepare(&control->store,
 					  "SELECT id, name, state FROM pods ORDER BY id LIMIT 1000");
 
-	while (row != NULL && sqlite3_step(row) == SQLITE_ROW) {
+	while (row != NULL && store_step(row) == STORE_ROW) {
 		uint32_t entry = entries_find(&control->publish.entries[NOUN_POD],
-					      (uint64_t)sqlite3_column_int64(row, 0));
+					      (uint64_t)store_column_int64(row, 0));
 		const struct shm_pod_health *health;
 		yyjson_mut_val *pod;
 		uint32_t probe;
-		int state = sqlite3_column_int(row, 2);
+		int state = (int)store_column_int64(row, 2);
 
 		if (entry == ENTRIES_NONE)
 			continue;
 		health = shm_pod_health(&control->publish.shm, entry);
 		probe = atomic_load(&health->probe_state);
 		pod = yyjson_mut_obj(doc);
-		yyjson_mut_obj_add_sint(doc, pod, "id", sqlite3_column_int64(row, 0));
-		yyjson_mut_obj_add_strcpy(doc, pod, "name",
-					  (const char *)sqlite3_column_text(row, 1));
+		yyjson_mut_obj_add_sint(doc, pod, "id", store_column_int64(row, 0));
+		yyjson_mut_obj_add_strcpy(doc, pod, "name", (const char *)store_column_text(row, 1).ptr);
 		yyjson_mut_obj_add_str(doc, pod, "state",
 				       states[state >= 0 && state < (int)COUNT_OF(states) ? state : 0]);
 		yyjson_mut_obj_add_str(doc, pod, "probe", probes[probe <= SHM_PROBE_DOWN ? probe : 0]);
 		yyjson_mut_obj_add_uint(doc, pod, "probe_us", atomic_load(&health->probe_latency_us));
 		yyjson_mut_obj_add_uint(doc, pod, "in_flight", atomic_load(&health->in_flight));
+		if (atomic_load(&health->gauges_until_ns) > now_ns) {
+			yyjson_mut_obj_add_uint(doc, pod, "running", atomic_load(&health->running));
+			yyjson_mut_obj_add_uint(doc, pod, "waiting", atomic_load(&health->waiting));
+			yyjson_mut_obj_add_uint(doc, pod, "cache_permille", atomic_load(&health->cache_permille));
+		}
 		yyjson_mut_obj_add_uint(doc, pod, "first_token_us", first_token_us(health));
 		yyjson_mut_obj_add_uint(doc, pod, "errors", atomic_load(&health->eject_errors));
 		yyjson_mut_obj_add_str(doc, pod, "passive", passive_name(health, now_ns));
 		yyjson_mut_arr_append(pods, pod);
 	}
-	sqlite3_finalize(row);
+	store_finalize(row);
 	return pods;
 }
 
 static yyjson_mut_val *
-describe_ledger(const struct ledger *ledger, yyjson_mut_doc *doc)
+describe_ledger(const struct ledger *ledger, const struct tabs *tabs, yyjson_mut_doc *doc)
 {
 	yyjson_mut_val *object = yyjson_mut_obj(doc);
 
@@ -166,6 +171,29 @@ describe_ledger(const struct ledger *ledger, yyjson_mut_doc *doc)
 	yyjson_mut_obj_add_uint(doc, object, "gaps", ledger->gaps);
 	yyjson_mut_obj_add_uint(doc, object, "damaged", ledger->damaged);
 	yyjson_mut_obj_add_uint(doc, object, "segments", ledger->segment_count);
+	yyjson_mut_obj_add_uint(doc, object, "crashed", tabs->crashed);
+	yyjson_mut_obj_add_uint(doc, object, "crashed_pending", tabs_pending(tabs));
+	yyjson_mut_obj_add_uint(doc, object, "crashed_damaged", tabs->damaged);
+	return object;
+}
+
+yyjson_mut_val *
+report_reconcile(struct control *control, yyjson_mut_doc *doc)
+{
+	const struct reconcile *reconcile = &control->reconcile;
+	struct reconcile_difference difference = reconcile_difference(reconcile);
+	yyjson_mut_val *object = yyjson_mut_obj(doc);
+
+	yyjson_mut_obj_add_bool(doc, object, "running", reconcile->is_running);
+	yyjson_mut_obj_add_uint(doc, object, "rounds", reconcile->rounds);
+	if (reconcile->ended_at_ns != 0)
+		yyjson_mut_obj_add_uint(doc, object, "ended_ms_ago",
+					(clock_now_ns() - reconcile->ended_at_ns) / NSEC_PER_MSEC);
+	yyjson_mut_obj_add_uint(doc, object, "checked", reconcile->checked);
+	yyjson_mut_obj_add_uint(doc, object, "failures", reconcile->failures);
+	yyjson_mut_obj_add_uint(doc, object, "difference_records", difference.records);
+	yyjson_mut_obj_add_uint(doc, object, "difference_cost_nano", difference.cost_nano);
+	yyjson_mut_obj_add_uint(doc, object, "difference_tokens", difference.tokens);
 	return object;
 }
 
@@ -187,7 +215,8 @@ report_status(struct control *control, yyjson_mut_doc *doc)
 			       describe_dataplane(&control->publish.shm, doc, now_ns));
 	yyjson_mut_obj_add_val(doc, status, "tables", describe_tables(&control->publish, doc));
 	yyjson_mut_obj_add_val(doc, status, "pods", describe_pods(control, doc));
-	yyjson_mut_obj_add_val(doc, status, "ledger", describe_ledger(&control->ledger, doc));
+	yyjson_mut_obj_add_val(doc, status, "ledger", describe_ledger(&control->ledger, &control->tabs, doc));
+	yyjson_mut_obj_add_val(doc, status, "reconcile", report_reconcile(control, doc));
 	return status;
 }
 
@@ -205,22 +234,25 @@ static const struct {
 	{ "instance", "instance_id", "(SELECT name FROM instances WHERE id = instance_id)" },
 	{ "region", "region", "region" },
 	{ "pod", "pod_id", "(SELECT name FROM pods WHERE id = pod_id)" },
-	{ "hour", "finished_at_ns / 3600000000000 * 3600",
-	  "strftime('%Y-%m-%dT%H:00Z', finished_at_ns / 1000000000, 'unixepoch')" },
+	{ "hour", "finished_at_ns / 3600000000000 * 3600", "NULL" }, /* name_hour() */
 };
 
 static const char single_sql[] =
-	"SELECT lower(hex(request_id)) AS request_id, epoch, worker, sequence, key_id, account_id,"
+	"SELECT request_id, epoch, worker, sequence, key_id, account_id,"
 	" model_id, instance_id, pod_id, region, price_id, price_version, status, outcome, source,"
 	" stream, suspect, prompt_tokens, completion_tokens, cost_nano, finished_at_ns, queue_us,"
-	" first_byte_us, total_us, request_bytes, response_bytes, unit, units FROM ledger"
+	" connect_us, first_byte_us, total_us, request_bytes, response_bytes, unit, units FROM ledger"
 	" WHERE finished_at_ns >= ?1 AND finished_at_ns < ?2 AND (?3 = 0 OR account_id = ?3)"
 	" ORDER BY finished_at_ns LIMIT ?4";
 
-static sqlite3_stmt *
+#define UNITS(unit) "CASE unit WHEN " #unit " THEN units ELSE 0 END"
+CHECK_STATIC(USAGE_IMAGES == 2 && USAGE_MILLISECONDS == 3 && USAGE_CHARACTERS == 4 && USAGE_BYTES == 5,
+	     "as the sums say");
+
+static struct statement *
 prepare_usage(struct store *store, const char *by)
 {
-	char sql[1536];
+	char sql[4096];
 
 	if (strcmp(by, "request") == 0)
 		return store_prepare(store, single_sql);
@@ -229,17 +261,20 @@ prepare_usage(struct store *store, const char *by)
 			continue;
 		snprintf(sql, sizeof(sql),
 			 "SELECT %s AS \"%s\", %s AS name, count(*) AS requests,"
-			 " sum(status >= 400) AS failed, sum(prompt_tokens) AS prompt_tokens,"
-			 " sum(completion_tokens) AS completion_tokens,"
-			 " sum(CASE unit WHEN %d THEN units ELSE 0 END) AS images,"
-			 " sum(CASE unit WHEN %d THEN units ELSE 0 END) AS milliseconds,"
-			 " sum(CASE unit WHEN %d THEN units ELSE 0 END) AS characters,"
-			 " sum(CASE unit WHEN %d THEN units ELSE 0 END) AS bytes, sum(cost_nano) AS cost_nano,"
-			 " sum(source = 2) AS estimated FROM ledger"
+			 " sum(CASE WHEN status >= 400 THEN 1 ELSE 0 END) AS failed, "
+			 STORE_SUM("prompt_tokens") " AS prompt_tokens, "
+			 STORE_SUM("completion_tokens") " AS completion_tokens, "
+			 STORE_SUM(UNITS(2)) " AS images, "
+			 STORE_SUM(UNITS(3)) " AS milliseconds, "
+			 STORE_SUM(UNITS(4)) " AS characters, "
+			 STORE_SUM(UNITS(5)) " AS bytes, "
+			 STORE_SUM("cost_nano") " AS cost_nano,"
+			 " sum(CASE WHEN source = 2 THEN 1 ELSE 0 END) AS estimated,"
+			 " sum(CASE WHEN outcome = %d THEN 1 ELSE 0 END) AS crashed,"
+			 " sum(CASE WHEN outcome = %d THEN 1 ELSE 0 END) AS refused FROM ledger"
 			 " WHERE finished_at_ns >= ?1 AND finished_at_ns < ?2"
 			 " AND (?3 = 0 OR account_id = ?3) GROUP BY 1 ORDER BY 1 LIMIT ?4",
-			 groups[i].group, by, groups[i].label, USAGE_IMAGES, USAGE_MILLISECONDS,
-			 USAGE_CHARACTERS, USAGE_BYTES);
+			 groups[i].group, by, groups[i].label, USAGE_CRASHED, USAGE_REFUSED);
 		return store_prepare(store, sql);
 	}
 	store_refuse(store, ERR_STORE_INVALID, "usage by \"%.32s\" is not known; there are account, key, model, "
@@ -247,29 +282,97 @@ prepare_usage(struct store *store, const char *by)
 	return NULL;
 }
 
+static yyjson_mut_val *
+emit_hex(yyjson_mut_doc *doc, struct bytes blob)
+{
+	char text[65] = "";
+
+	for (size_t i = 0; i < blob.len && 2 * i + 2 < sizeof(text); i++)
+		snprintf(text + 2 * i, 3, "%02x", blob.ptr[i]);
+	return yyjson_mut_strcpy(doc, text);
+}
+
+/* Times are formatted here: no two databases do it alike. */
+static void
+name_hour(yyjson_mut_doc *doc, yyjson_mut_val *row)
+{
+	time_t hour = (time_t)yyjson_mut_get_sint(yyjson_mut_obj_get(row, "hour"));
+	struct tm parts;
+	char text[32];
+
+	gmtime_r(&hour, &parts);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:00Z", &parts);
+	yyjson_mut_obj_put(row, yyjson_mut_str(doc, "name"), yyjson_mut_strcpy(doc, text));
+}
+
 /* An object with the columns' names. */
 static yyjson_mut_val *
-emit_columns(yyjson_mut_doc *doc, sqlite3_stmt *row)
+emit_columns(yyjson_mut_doc *doc, struct statement *row)
 {
 	yyjson_mut_val *object = yyjson_mut_obj(doc);
 
-	for (int i = 0; i < sqlite3_column_count(row); i++) {
-		yyjson_mut_val *name = yyjson_mut_strcpy(doc, sqlite3_column_name(row, i));
+	for (int i = 0; i < store_column_count(row); i++) {
+		yyjson_mut_val *name = yyjson_mut_strcpy(doc, store_column_name(row, i));
 		yyjson_mut_val *value;
 
-		switch (sqlite3_column_type(row, i)) {
-		case SQLITE_INTEGER:
-			value = yyjson_mut_sint(doc, sqlite3_column_int64(row, i));
+		switch (store_column_kind(row, i)) {
+		case STORE_INTEGER:
+			value = yyjson_mut_sint(doc, store_column_int64(row, i));
 			break;
-		case SQLITE_NULL:
+		case STORE_NULL:
 			value = yyjson_mut_null(doc);
 			break;
+		case STORE_BLOB:
+			value = emit_hex(doc, store_column_blob(row, i));
+			break;
 		default:
-			value = yyjson_mut_strcpy(doc, (const char *)sqlite3_column_text(row, i));
+			value = yyjson_mut_strcpy(doc, (const char *)store_column_text(row, i).ptr);
 		}
 		yyjson_mut_obj_add(object, name, value);
 	}
 	return object;
+}
+
+/* What is a number in the store is a word for its readers. */
+static void
+name_numbers(yyjson_mut_doc *doc, yyjson_mut_val *row)
+{
+	static const char *const outcomes[USAGE_OUTCOME_COUNT] = {
+		[USAGE_OK] = "ok", [USAGE_CLIENT_ABORT] = "client_abort",
+		[USAGE_UPSTREAM_ERROR] = "upstream_error", [USAGE_TIMEOUT] = "timeout",
+		[USAGE_CRASHED] = "crashed", [USAGE_REFUSED] = "refused",
+	};
+	static const char *const sources[USAGE_SOURCE_COUNT] = {
+		[USAGE_FINAL] = "final", [USAGE_RUNNING] = "running", [USAGE_ESTIMATED] = "estimated",
+	};
+	static const char *const units[USAGE_UNIT_COUNT] = {
+		[USAGE_NO_UNIT] = "none", [USAGE_REQUESTS] = "requests", [USAGE_IMAGES] = "images",
+		[USAGE_MILLISECONDS] = "milliseconds", [USAGE_CHARACTERS] = "characters",
+		[USAGE_BYTES] = "bytes",
+	};
+	static const struct {
+		const char *column;
+		const char *const *words;
+		uint64_t count;
+	} named[] = { { "outcome", outcomes, USAGE_OUTCOME_COUNT },
+		      { "source", sources, USAGE_SOURCE_COUNT },
+		      { "unit", units, USAGE_UNIT_COUNT } };
+
+	for (size_t i = 0; i < COUNT_OF(named); i++) {
+		yyjson_mut_val *value = yyjson_mut_obj_get(row, named[i].column);
+		uint64_t number = (uint64_t)yyjson_mut_get_sint(value);
+
+		/* Of a later release than this one: as it is. */
+		if (number < named[i].count)
+			yyjson_mut_obj_put(row, yyjson_mut_str(doc, named[i].column),
+					   yyjson_mut_str(doc, named[i].words[number]));
+	}
+	for (int flag = 0; flag < 2; flag++) {
+		const char *column = flag ? "suspect" : "stream";
+		bool is_set = yyjson_mut_get_sint(yyjson_mut_obj_get(row, column)) != 0;
+
+		yyjson_mut_obj_put(row, yyjson_mut_str(doc, column), yyjson_mut_bool(doc, is_set));
+	}
 }
 
 enum err
@@ -277,24 +380,31 @@ report_usage_rows(struct control *control, const struct report_usage *asked, yyj
 		  yyjson_mut_val **rows)
 {
 	struct store *store = &control->store;
-	sqlite3_stmt *statement;
+	struct statement *statement;
 	enum err verdict = ERR_OK;
-	int step;
+	enum store_step step;
 
 	store->problem[0] = '\0';
 	statement = prepare_usage(store, asked->by);
 	if (statement == NULL)
 		return ERR_STORE_INVALID;
-	sqlite3_bind_int64(statement, 1, asked->since_s * (int64_t)NSEC_PER_SEC);
-	sqlite3_bind_int64(statement, 2, asked->until_s * (int64_t)NSEC_PER_SEC);
-	sqlite3_bind_int64(statement, 3, asked->account_id);
-	sqlite3_bind_int64(statement, 4, asked->limit);
+	store_bind_int64(statement, 1, asked->since_s * (int64_t)NSEC_PER_SEC);
+	store_bind_int64(statement, 2, asked->until_s * (int64_t)NSEC_PER_SEC);
+	store_bind_int64(statement, 3, asked->account_id);
+	store_bind_int64(statement, 4, asked->limit);
 	*rows = yyjson_mut_arr(doc);
-	while ((step = sqlite3_step(statement)) == SQLITE_ROW)
-		yyjson_mut_arr_append(*rows, emit_columns(doc, statement));
-	if (step != SQLITE_DONE)
+	while ((step = store_step(statement)) == STORE_ROW) {
+		yyjson_mut_val *row = emit_columns(doc, statement);
+
+		if (strcmp(asked->by, "request") == 0)
+			name_numbers(doc, row);
+		if (strcmp(asked->by, "hour") == 0)
+			name_hour(doc, row);
+		yyjson_mut_arr_append(*rows, row);
+	}
+	if (step != STORE_DONE)
 		verdict = store_failed(store);
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 	return verdict;
 }
 
@@ -311,6 +421,14 @@ one(FILE *out, const char *name, const char *type, const char *help, uint64_t va
 {
 	describe(out, name, type, help);
 	fprintf(out, "sluice_%s %llu\n", name, (unsigned long long)value);
+}
+
+static void
+seconds(FILE *out, const char *name, const char *help, uint64_t ns)
+{
+	describe(out, name, "gauge", help);
+	fprintf(out, "sluice_%s %llu.%09llu\n", name, (unsigned long long)(ns / NSEC_PER_SEC),
+		(unsigned long long)(ns % NSEC_PER_SEC));
 }
 
 static void
@@ -362,14 +480,14 @@ emit_workers(FILE *out, const struct shm *shm, uint64_t now_ns)
 	for (uint32_t w = 0; w < header->worker_count; w++)
 		fprintf(out, "sluice_worker_up{worker=\"%u\"} %d\n", w,
 			is_fresh(atomic_load(&shm_worker(shm, w)->beat_at_ns), now_ns));
-	describe(out, "worker_busy_cycles_total", "counter", "Cycles of turns that had work.");
+	describe(out, "worker_busy_seconds_total", "counter", "Time of turns that had work.");
 	for (uint32_t w = 0; w < header->worker_count; w++)
-		fprintf(out, "sluice_worker_busy_cycles_total{worker=\"%u\"} %llu\n", w,
-			(unsigned long long)atomic_load(&shm_worker(shm, w)->busy_cycles));
-	describe(out, "worker_idle_cycles_total", "counter", "Cycles of turns that had none.");
+		fprintf(out, "sluice_worker_busy_seconds_total{worker=\"%u\"} %.9f\n", w,
+			(double)atomic_load(&shm_worker(shm, w)->busy_cycles) / NSEC_PER_SEC);
+	describe(out, "worker_idle_seconds_total", "counter", "Time of turns that had none.");
 	for (uint32_t w = 0; w < header->worker_count; w++)
-		fprintf(out, "sluice_worker_idle_cycles_total{worker=\"%u\"} %llu\n", w,
-			(unsigned long long)atomic_load(&shm_worker(shm, w)->idle_cycles));
+		fprintf(out, "sluice_worker_idle_seconds_total{worker=\"%u\"} %.9f\n", w,
+			(double)atomic_load(&shm_worker(shm, w)->idle_cycles) / NSEC_PER_SEC);
 }
 
 static void
@@ -379,10 +497,46 @@ emit_tables(FILE *out, const struct publish *publish)
 	for (int n = 0; n < NOUN_COUNT; n++)
 		fprintf(out, "sluice_table_used{table=\"%s\"} %u\n", noun_plural((enum noun)n),
 			publish->entries[n].count);
+	describe(out, "table_unpublished", "gauge",
+		 "Rows that the last reconciliation could not publish; capacity.* of sluice.yaml makes room.");
+	for (int n = 0; n < NOUN_COUNT; n++)
+		fprintf(out, "sluice_table_unpublished{table=\"%s\"} %u\n", noun_plural((enum noun)n),
+			publish->refused[n].rows);
 	describe(out, "table_capacity", "gauge", "Entries of each shared table.");
 	for (int n = 0; n < NOUN_COUNT; n++)
 		fprintf(out, "sluice_table_capacity{table=\"%s\"} %u\n", noun_plural((enum noun)n),
 			publish->entries[n].capacity);
+}
+
+/* Of what can be away, or behind. */
+static void
+emit_lags(FILE *out, struct control *control, uint64_t now_ns)
+{
+	const struct shm_header *header = control->publish.shm.header;
+	const struct reload *reload = &control->reload;
+	uint64_t reconciled_at_ns = atomic_load(&header->reconciled_at_ns);
+	struct statement *ask = store_prepare(&control->store, "SELECT 1");
+	bool is_up = ask != NULL && store_step(ask) == STORE_ROW;
+
+	store_finalize(ask);
+	one(out, "store_up", "gauge", "1: the store answers.", is_up);
+	seconds(out, "spool_lag_seconds", "How long the oldest record of the spool waits for the ledger.",
+		ledger_lag_ns(&control->ledger, clock_unix_ns()));
+	seconds(out, "publish_age_seconds", "Since the tables were compared with the store last.",
+		reconciled_at_ns != 0 && now_ns > reconciled_at_ns ? now_ns - reconciled_at_ns : 0);
+	one(out, "instances_ended_total", "counter", "Instances ended because their account's credit was used up.",
+	    control->credit.ended);
+	describe(out, "settings_sequence", "gauge", "Newest settings that a reload made, by who has them.");
+	fprintf(out, "sluice_settings_sequence{process=\"control\"} %llu\n",
+		(unsigned long long)reload->now.sequence);
+	fprintf(out, "sluice_settings_sequence{process=\"dataplane\"} %llu\n",
+		(unsigned long long)atomic_load(&header->settings_taken));
+	one(out, "settings_on_trial", "gauge", "1: a reload waits for its confirmation.",
+	    reload->now.stage == HANDOVER_TRIAL);
+	describe(out, "reloads_total", "counter", "Reloads of sluice.yaml, by what became of them.");
+	fprintf(out, "sluice_reloads_total{result=\"taken\"} %llu\n", (unsigned long long)reload->taken);
+	fprintf(out, "sluice_reloads_total{result=\"refused\"} %llu\n", (unsigned long long)reload->refused);
+	fprintf(out, "sluice_reloads_total{result=\"undone\"} %llu\n", (unsigned long long)reload->undone);
 }
 
 static void
@@ -392,6 +546,7 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	const struct ledger *ledger = &control->ledger;
 	const struct probe *probe = &control->probe;
 	struct pod_counts pods = count_pods(publish, now_ns);
+	struct reconcile_difference difference = reconcile_difference(&control->reconcile);
 
 	one(out, "control_uptime_seconds", "gauge", "Since control started.",
 	    (now_ns - control->started_at_ns) / NSEC_PER_SEC);
@@ -404,6 +559,10 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	one(out, "publish_rounds_total", "counter", "Full reconciliations.", publish->rounds);
 	one(out, "publish_repaired_total", "counter",
 	    "Differences that only a reconciliation found.", publish->repaired);
+	seconds(out, "publish_round_seconds", "The last full reconciliation, from beginning to end.",
+		publish->round_ns);
+	seconds(out, "publish_round_busy_seconds", "What its slices took of that.", publish->round_busy_ns);
+	seconds(out, "publish_slice_seconds_max", "The longest slice of a reconciliation.", publish->slice_ns_max);
 	one(out, "ledger_records_total", "counter", "Usage records put into the ledger.",
 	    ledger->records);
 	one(out, "ledger_pending", "gauge", "Usage records not in the ledger yet.",
@@ -414,10 +573,36 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	one(out, "ledger_damaged_total", "counter", "Records with a wrong checksum.",
 	    ledger->damaged);
 	one(out, "ledger_segments", "gauge", "Spool segments present.", ledger->segment_count);
+	one(out, "ledger_recovered_total", "counter",
+	    "Records behind the count of a segment whose header a power cut had set back.", ledger->recovered);
+	one(out, "spool_bytes", "gauge", "Bytes of the spool's segments.", ledger->spool_bytes);
+	one(out, "spool_free_bytes", "gauge", "Bytes that the spool's disk has left.", ledger->free_bytes);
+	one(out, "ledger_crashed_total", "counter",
+	    "Requests that a dead dataplane left open, put into the ledger.", control->tabs.crashed);
+	one(out, "ledger_crashed_pending", "gauge", "Lines of dead dataplanes' tabs not looked at yet.",
+	    tabs_pending(&control->tabs));
+	one(out, "ledger_crashed_damaged_total", "counter",
+	    "Lines of dead dataplanes' tabs with a wrong checksum.", control->tabs.damaged);
+	one(out, "ledger_unreadable_tabs", "gauge", "Files of the spool that are no tabs, or cannot be read.",
+	    control->tabs.unreadable);
+	one(out, "reconcile_rounds_total", "counter", "Times that counters, spool and ledger were compared.",
+	    control->reconcile.rounds);
+	one(out, "reconcile_failures_total", "counter", "Comparisons that an error ended.",
+	    control->reconcile.failures);
+	one(out, "reconcile_difference_records", "gauge",
+	    "Usage records by which counters, spool and ledger differ.", difference.records);
+	one(out, "reconcile_difference_nano_dollars", "gauge",
+	    "Cost by which the workers' counters and the ledger differ.", difference.cost_nano);
+	one(out, "reconcile_difference_tokens", "gauge",
+	    "Tokens by which the workers' counters and the ledger differ.", difference.tokens);
 	one(out, "ledger_foreign_files", "gauge", "Files of the spool that are no segments.",
 	    ledger->foreign);
 	one(out, "probe_good_total", "counter", "Health probes answered well.", probe->good);
 	one(out, "probe_bad_total", "counter", "Health probes failed.", probe->bad);
+	one(out, "probe_gauges_good_total", "counter", "Answers of backends that told their load.",
+	    probe->gauges_good);
+	one(out, "probe_gauges_bad_total", "counter", "Backends asked for their load that did not tell it.",
+	    probe->gauges_bad);
 	one(out, "probe_transitions_total", "counter", "Pods that came up or went down.",
 	    probe->transitions);
 	describe(out, "pods", "gauge", "Pods by what their probes say.");
@@ -442,6 +627,8 @@ report_metrics(struct control *control, size_t *len)
 	if (out == NULL)
 		return NULL;
 	emit_control(out, control, now_ns);
+	emit_lags(out, control, now_ns);
+	tally_emit(&control->tally, &control->publish, out);
 	emit_tables(out, &control->publish);
 	emit_workers(out, &control->publish.shm, now_ns);
 	emit_counters(out, &control->publish.shm);

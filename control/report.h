@@ -7,6 +7,9 @@
 
 /* report: what the admin API tells about the whole: status, usage, metrics. Reads only. */
 
+/* How the three sums of usage agree. */
+yyjson_mut_val *report_reconcile(struct control *control, yyjson_mut_doc *doc);
+
 yyjson_mut_val *report_status(struct control *control, yyjson_mut_doc *doc);
 
 /* What /admin/v1/usage was asked for. */

@@ -221,4 +221,40 @@ static const char version_4[] =
 /* 0: as the surface has it. */
 static const char version_5[] = "ALTER TABLE plans ADD COLUMN body_bytes INTEGER NOT NULL DEFAULT 0;";
 
-const char *const schema_migrations[SCHEMA_VERSION] = { version_1, version_2, version_3, version_4, version_5 };
+/* 0: limits.hold_tokens. */
+static const char version_6[] =
+	"ALTER TABLE models ADD COLUMN hold_tokens INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE instances ADD COLUMN hold_tokens INTEGER NOT NULL DEFAULT 0;";
+
+/* Who made a change, and from what to what. */
+static const char version_7[] =
+	"ALTER TABLE audit ADD COLUMN who TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE audit ADD COLUMN request_id TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE audit ADD COLUMN name TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE audit ADD COLUMN changed TEXT NOT NULL DEFAULT '';";
+
+static const char version_8[] = "ALTER TABLE ledger ADD COLUMN connect_us INTEGER NOT NULL DEFAULT 0;";
+
+/* When control revokes a key by itself; null: never. */
+static const char version_9[] =
+	"ALTER TABLE keys ADD COLUMN expires_at INTEGER;"
+	"CREATE INDEX keys_by_expiry ON keys(expires_at) WHERE expires_at IS NOT NULL AND revoked = 0;";
+
+/*
+ * What each router has spent: an account's spent_nano is their sum. A store in a file has had one router, which is
+ * the one of the latest epoch; all that was spent so far is its.
+ */
+static const char version_10[] =
+	"CREATE TABLE node_spending (node TEXT NOT NULL, account_id INTEGER NOT NULL,"
+	" spent_nano INTEGER NOT NULL, PRIMARY KEY (node, account_id)) STRICT, WITHOUT ROWID;"
+	"INSERT INTO node_spending(node, account_id, spent_nano) SELECT (SELECT node FROM ledger"
+	" ORDER BY epoch DESC LIMIT 1), id, spent_nano FROM accounts"
+	" WHERE spent_nano <> 0 AND EXISTS (SELECT 1 FROM ledger);";
+
+/* Where it tells its load; empty: it is not asked. */
+static const char version_11[] = "ALTER TABLE pods ADD COLUMN metrics_path TEXT NOT NULL DEFAULT '';";
+
+const char *const schema_migrations[SCHEMA_VERSION] = {
+	version_1, version_2, version_3, version_4, version_5, version_6, version_7, version_8,
+	version_9, version_10, version_11,
+};

@@ -35,7 +35,9 @@ check_attached(struct share *share, void *memory, uint64_t bytes, const uint8_t 
 			      share->name, ((struct shm_header *)memory)->layout_version,
 			      SHM_LAYOUT_VERSION);
 	if (verdict != ERR_OK)
-		return refuse(share, verdict, "%s: %s", share->name, err_sentence(verdict));
+		return refuse(share, verdict,
+			      "%s: %s Stop the dataplane, delete the file, start again", share->name,
+			      err_sentence(verdict));
 	if (memcmp(share->shm.header->pepper, pepper, 32) != 0)
 		return refuse(share, ERR_SHM_MAGIC,
 			      "%s belongs to another store: give this instance another name, or stop"
@@ -57,7 +59,7 @@ attach(struct share *share, int file, const uint8_t pepper[32])
 		return refuse(share, ERR_SHM_MAGIC, "%s is not a file that only this user can read",
 			      share->name);
 	if ((uint64_t)status.st_size < sizeof(struct shm_header))
-		return refuse(share, ERR_SHM_SIZE, "%s is too short", share->name);
+		return refuse(share, ERR_SHM_SIZE, "%s is too short: delete the file, start again", share->name);
 	memory = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	if (memory == MAP_FAILED)
 		return refuse(share, ERR_SHM_SIZE, "%s: %s", share->name, strerror(errno));

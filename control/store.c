@@ -1,17 +1,12 @@
-/* Opening, migrating, and the few operations that every user of the store shares. */
-#include "store.h"
-
+/* What is the same for every driver: handing on, and the few operations that all users share. */
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 
+#include "audit.h"
 #include "base/check.h"
-#include "schema.h"
-
-#define BUSY_TIMEOUT_MS 500 /* for another process's commit; longer than any sane one */
+#include "driver.h"
 
 enum err
 store_refuse(struct store *store, enum err verdict, const char *format, ...)
@@ -24,132 +19,50 @@ store_refuse(struct store *store, enum err verdict, const char *format, ...)
 	return verdict;
 }
 
-enum err
-store_failed(struct store *store)
-{
-	int code = sqlite3_extended_errcode(store->db);
-
-	if (code == SQLITE_CONSTRAINT_FOREIGNKEY)
-		return store_refuse(store, ERR_STORE_CONFLICT,
-				    "something else still refers to it, or what it refers to is gone");
-	return store_refuse(store,
-			    (code & 0xff) == SQLITE_CONSTRAINT ? ERR_STORE_CONFLICT
-							       : ERR_STORE_FAILED,
-			    "%s", sqlite3_errmsg(store->db));
-}
-
-static enum err
-run_sql(struct store *store, const char *sql)
-{
-	return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? ERR_OK
-									   : store_failed(store);
-}
-
-sqlite3_stmt *
-store_prepare(struct store *store, const char *sql)
-{
-	sqlite3_stmt *statement = NULL;
-
-	if (sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL) != SQLITE_OK)
-		store_failed(store);
-	return statement;
-}
-
-enum err
-store_run(struct store *store, sqlite3_stmt *statement)
-{
-	enum err verdict = sqlite3_step(statement) == SQLITE_DONE ? ERR_OK : store_failed(store);
-
-	sqlite3_reset(statement);
-	return verdict;
-}
-
-static enum err
-read_number(struct store *store, const char *sql, int64_t *number)
-{
-	sqlite3_stmt *statement = store_prepare(store, sql);
-	enum err verdict = ERR_OK;
-
-	if (statement == NULL)
-		return ERR_STORE_FAILED;
-	if (sqlite3_step(statement) == SQLITE_ROW)
-		*number = sqlite3_column_int64(statement, 0);
-	else
-		verdict = store_failed(store);
-	sqlite3_finalize(statement);
-	return verdict;
-}
-
-static enum err
-migrate(struct store *store)
-{
-	enum err verdict = store_begin(store);
-	int64_t version = 0;
-	char sql[64];
-
-	if (verdict != ERR_OK)
-		return verdict;
-	verdict = read_number(store, "PRAGMA user_version", &version);
-	if (verdict == ERR_OK && version > SCHEMA_VERSION)
-		verdict = store_refuse(store, ERR_STORE_NEWER,
-				       "the store has schema %lld, this release knows %d",
-				       (long long)version, SCHEMA_VERSION);
-	for (; verdict == ERR_OK && version < SCHEMA_VERSION; version++)
-		verdict = run_sql(store, schema_migrations[version]);
-	if (verdict == ERR_OK) {
-		snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", SCHEMA_VERSION);
-		verdict = run_sql(store, sql);
-	}
-	if (verdict == ERR_OK)
-		return store_commit(store);
-	store_rollback(store);
-	return verdict;
-}
+/* --- handing on -------------------------------------------------------------------------- */
 
 enum err
 store_open(struct store *store, const char *path)
 {
-	mode_t mask = umask(077); /* hashes, credentials and the pepper: the owner's eyes only */
-	int code;
-	enum err verdict;
+	*store = (struct store){ .driver = &store_sqlite };
+	return store->driver->open(store, path);
+}
 
-	*store = (struct store){ 0 };
-	code = sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
-	umask(mask);
-	if (code != SQLITE_OK) {
-		verdict = store_failed(store);
-	} else {
-		sqlite3_extended_result_codes(store->db, 1);
-		sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
-		verdict = run_sql(store, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-					 "PRAGMA foreign_keys = ON;");
-	}
-	if (verdict == ERR_OK)
-		verdict = migrate(store);
-	if (verdict == ERR_OK)
-		verdict = read_number(store, "PRAGMA data_version", &store->data_version);
-	if (verdict != ERR_OK)
-		store_close(store);
-	return verdict;
+enum err
+store_connect(struct store *store, const char *where)
+{
+	*store = (struct store){ .driver = &store_postgres };
+	return store->driver->open(store, where);
+}
+
+bool
+store_is_shared(const struct store *store)
+{
+	return store->driver->is_shared;
+}
+
+int
+store_file(struct store *store)
+{
+	return store->driver->file(store);
 }
 
 void
 store_close(struct store *store)
 {
-	sqlite3_close(store->db);
-	store->db = NULL;
+	store->driver->close(store);
 }
 
 enum err
 store_begin(struct store *store)
 {
-	return run_sql(store, "BEGIN IMMEDIATE");
+	return store->driver->begin(store);
 }
 
 enum err
 store_commit(struct store *store)
 {
-	enum err verdict = run_sql(store, "COMMIT");
+	enum err verdict = store->driver->commit(store);
 
 	if (verdict != ERR_OK)
 		store_rollback(store);
@@ -159,24 +72,166 @@ store_commit(struct store *store)
 void
 store_rollback(struct store *store)
 {
-	/* Fails when SQLite has rolled back by itself, which is as good. */
-	if (!sqlite3_get_autocommit(store->db))
-		sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+	store->driver->rollback(store);
 }
+
+enum err
+store_run_script(struct store *store, const char *sql)
+{
+	return store->driver->run_script(store, sql);
+}
+
+enum err
+store_failed(struct store *store)
+{
+	return store->driver->failed(store);
+}
+
+bool
+store_changed_elsewhere(struct store *store)
+{
+	return store->driver->changed_elsewhere(store);
+}
+
+struct statement *
+store_prepare(struct store *store, const char *sql)
+{
+	struct statement *statement = store->driver->prepare(store, sql);
+
+	if (statement != NULL)
+		statement->store = store;
+	return statement;
+}
+
+void
+store_finalize(struct statement *statement)
+{
+	if (statement != NULL)
+		statement->store->driver->finalize(statement);
+}
+
+void
+store_bind_null(struct statement *statement, int at)
+{
+	statement->store->driver->bind_null(statement, at);
+}
+
+void
+store_bind_int64(struct statement *statement, int at, int64_t value)
+{
+	statement->store->driver->bind_int64(statement, at, value);
+}
+
+void
+store_bind_text(struct statement *statement, int at, struct bytes text)
+{
+	statement->store->driver->bind_text(statement, at, text);
+}
+
+void
+store_bind_blob(struct statement *statement, int at, struct bytes blob)
+{
+	statement->store->driver->bind_blob(statement, at, blob);
+}
+
+enum store_step
+store_step(struct statement *statement)
+{
+	return statement->store->driver->step(statement);
+}
+
+void
+store_reset(struct statement *statement)
+{
+	statement->store->driver->reset(statement);
+}
+
+int64_t
+store_changes(struct statement *statement)
+{
+	return statement->store->driver->changes(statement);
+}
+
+int
+store_column_count(struct statement *statement)
+{
+	return statement->store->driver->column_count(statement);
+}
+
+const char *
+store_column_name(struct statement *statement, int at)
+{
+	return statement->store->driver->column_name(statement, at);
+}
+
+enum store_kind
+store_column_kind(struct statement *statement, int at)
+{
+	return statement->store->driver->column_kind(statement, at);
+}
+
+bool
+store_column_is_null(struct statement *statement, int at)
+{
+	return store_column_kind(statement, at) == STORE_NULL;
+}
+
+int64_t
+store_column_int64(struct statement *statement, int at)
+{
+	return statement->store->driver->column_int64(statement, at);
+}
+
+struct bytes
+store_column_text(struct statement *statement, int at)
+{
+	return statement->store->driver->column_text(statement, at);
+}
+
+struct bytes
+store_column_blob(struct statement *statement, int at)
+{
+	return statement->store->driver->column_blob(statement, at);
+}
+
+enum err
+store_run(struct store *store, struct statement *statement)
+{
+	enum err verdict = store_step(statement) == STORE_DONE ? ERR_OK : store_failed(store);
+
+	store_reset(statement);
+	return verdict;
+}
+
+/* --- operations -------------------------------------------------------------------------- */
 
 static enum err
 insert_pepper(struct store *store, const uint8_t pepper[32])
 {
-	sqlite3_stmt *statement = store_prepare(
+	struct statement *statement = store_prepare(
 		store, "INSERT INTO meta(name, value) VALUES ('pepper', ?1) ON CONFLICT DO NOTHING");
 	enum err verdict;
 
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
-	sqlite3_bind_blob(statement, 1, pepper, 32, SQLITE_STATIC);
+	store_bind_blob(statement, 1, bytes_make(pepper, 32));
 	verdict = store_run(store, statement);
-	sqlite3_finalize(statement);
+	store_finalize(statement);
 	return verdict;
+}
+
+static enum err
+read_pepper(struct store *store, struct statement *statement, uint8_t pepper[32])
+{
+	struct bytes blob;
+
+	if (store_step(statement) != STORE_ROW)
+		return store_failed(store);
+	blob = store_column_blob(statement, 0);
+	if (blob.len != 32)
+		return store_refuse(store, ERR_STORE_FAILED, "the pepper is damaged");
+	memcpy(pepper, blob.ptr, 32);
+	return ERR_OK;
 }
 
 enum err
@@ -184,7 +239,7 @@ store_pepper(struct store *store, uint8_t pepper[32])
 {
 	uint8_t fresh[32];
 	enum err verdict;
-	sqlite3_stmt *statement;
+	struct statement *statement;
 
 	if (getrandom(fresh, sizeof(fresh), 0) != sizeof(fresh))
 		return store_refuse(store, ERR_STORE_FAILED, "no random bytes");
@@ -194,60 +249,8 @@ store_pepper(struct store *store, uint8_t pepper[32])
 	statement = store_prepare(store, "SELECT value FROM meta WHERE name = 'pepper'");
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
-	if (sqlite3_step(statement) == SQLITE_ROW && sqlite3_column_bytes(statement, 0) == 32)
-		memcpy(pepper, sqlite3_column_blob(statement, 0), 32);
-	else
-		verdict = store_refuse(store, ERR_STORE_FAILED, "the pepper is damaged");
-	sqlite3_finalize(statement);
-	return verdict;
-}
-
-bool
-store_changed_elsewhere(struct store *store)
-{
-	int64_t now = store->data_version;
-
-	/* On failure nothing is known; the reconciliation finds what this missed. */
-	if (read_number(store, "PRAGMA data_version", &now) != ERR_OK || now == store->data_version)
-		return false;
-	store->data_version = now;
-	return true;
-}
-
-void
-store_bind_text(sqlite3_stmt *statement, int at, struct bytes text)
-{
-	const char *ptr = text.len > 0 ? (const char *)text.ptr : "";
-
-	sqlite3_bind_text(statement, at, ptr, (int)text.len, SQLITE_TRANSIENT);
-}
-
-struct bytes
-store_column_text(sqlite3_stmt *statement, int at)
-{
-	const unsigned char *text = sqlite3_column_text(statement, at);
-
-	if (text == NULL)
-		return BYTES_NONE;
-	return bytes_make(text, (size_t)sqlite3_column_bytes(statement, at));
-}
-
-enum err
-store_audit(struct store *store, const char *verb, const char *noun, int64_t subject,
-	    const char *detail)
-{
-	sqlite3_stmt *statement = store_prepare(
-		store, "INSERT INTO audit(verb, noun, subject, detail) VALUES (?1, ?2, ?3, ?4)");
-	enum err verdict;
-
-	if (statement == NULL)
-		return ERR_STORE_FAILED;
-	store_bind_text(statement, 1, bytes_from_text(verb));
-	store_bind_text(statement, 2, bytes_from_text(noun));
-	sqlite3_bind_int64(statement, 3, subject);
-	store_bind_text(statement, 4, bytes_from_text(detail));
-	verdict = store_run(store, statement);
-	sqlite3_finalize(statement);
+	verdict = read_pepper(store, statement, pepper);
+	store_finalize(statement);
 	return verdict;
 }
 
@@ -256,39 +259,70 @@ static enum err
 insert_top_up(struct store *store, int64_t account_id, int64_t amount_nano, const char *reference,
 	      bool *is_new)
 {
-	sqlite3_stmt *statement = store_prepare(
+	struct statement *statement = store_prepare(
 		store, "INSERT INTO topups(account_id, amount_nano, reference) VALUES (?1, ?2, ?3)"
 		       " ON CONFLICT(reference) DO NOTHING");
 	enum err verdict;
 
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
-	sqlite3_bind_int64(statement, 1, account_id);
-	sqlite3_bind_int64(statement, 2, amount_nano);
-	if (reference[0] != '\0')
+	store_bind_int64(statement, 1, account_id);
+	store_bind_int64(statement, 2, amount_nano);
+	if (reference[0] == '\0')
+		store_bind_null(statement, 3);
+	else
 		store_bind_text(statement, 3, bytes_from_text(reference));
 	verdict = store_run(store, statement);
-	*is_new = sqlite3_changes(store->db) == 1;
-	sqlite3_finalize(statement);
+	*is_new = store_changes(statement) == 1;
+	store_finalize(statement);
 	return verdict;
 }
 
+/* The credit behind it, and the account's name, as the audit tells them. */
 static enum err
-add_credit(struct store *store, int64_t account_id, int64_t amount_nano)
+add_credit(struct store *store, int64_t account_id, int64_t amount_nano, int64_t *credited_nano, char name[128])
 {
-	sqlite3_stmt *statement = store_prepare(
-		store, "UPDATE accounts SET credited_nano = credited_nano + ?2 WHERE id = ?1");
-	enum err verdict;
+	struct statement *statement =
+		store_prepare(store, "UPDATE accounts SET credited_nano = credited_nano + ?2 WHERE id = ?1"
+				     " RETURNING credited_nano, name");
+	enum err verdict = ERR_OK;
+	enum store_step step;
 
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
-	sqlite3_bind_int64(statement, 1, account_id);
-	sqlite3_bind_int64(statement, 2, amount_nano);
-	verdict = store_run(store, statement);
-	if (verdict == ERR_OK && sqlite3_changes(store->db) != 1)
+	store_bind_int64(statement, 1, account_id);
+	store_bind_int64(statement, 2, amount_nano);
+	step = store_step(statement);
+	if (step == STORE_ROW) {
+		struct bytes text = store_column_text(statement, 1);
+
+		*credited_nano = store_column_int64(statement, 0);
+		snprintf(name, 128, "%.*s", (int)text.len, (const char *)text.ptr);
+		step = store_step(statement);
+	} else if (step == STORE_DONE) {
 		verdict = store_refuse(store, ERR_STORE_NOT_FOUND, "no such account");
-	sqlite3_finalize(statement);
+	}
+	if (step == STORE_BROKEN)
+		verdict = store_failed(store);
+	store_finalize(statement);
 	return verdict;
+}
+
+/* In the transaction of the top-up. */
+static enum err
+credit(struct store *store, int64_t account_id, int64_t amount_nano, const char *reference)
+{
+	char changed[96], name[128];
+	struct audit_change change = { .verb = "top-up", .noun = "account", .subject = account_id,
+				       .name = name, .changed = changed, .detail = reference };
+	int64_t credited_nano = 0;
+	enum err verdict = add_credit(store, account_id, amount_nano, &credited_nano, name);
+
+	if (verdict != ERR_OK)
+		return verdict;
+	snprintf(changed, sizeof(changed), "{\"credited_nano\":[%lld,%lld]}",
+		 (long long)(credited_nano - amount_nano), (long long)credited_nano);
+	return audit_write(store, &change);
 }
 
 enum err
@@ -297,16 +331,12 @@ store_top_up(struct store *store, int64_t account_id, int64_t amount_nano, const
 {
 	enum err verdict = store_begin(store);
 	bool is_new = false;
-	char detail[64];
 
 	if (verdict != ERR_OK)
 		return verdict;
-	snprintf(detail, sizeof(detail), "%lld nano-dollars", (long long)amount_nano);
 	verdict = insert_top_up(store, account_id, amount_nano, reference, &is_new);
 	if (verdict == ERR_OK && is_new)
-		verdict = add_credit(store, account_id, amount_nano);
-	if (verdict == ERR_OK && is_new)
-		verdict = store_audit(store, "top-up", "account", account_id, detail);
+		verdict = credit(store, account_id, amount_nano, reference);
 	if (verdict != ERR_OK) {
 		store_rollback(store);
 		return verdict;

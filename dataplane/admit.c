@@ -9,6 +9,7 @@
 #include "dataplane/settle.h"
 #include "dataplane/worker.h"
 #include "http/urlpath.h"
+#include "shm/key.h"
 #include "tls/keyhash.h"
 
 #define KEY_BYTES_MAX 128
@@ -23,29 +24,30 @@ static const struct route {
 	enum h1_method method;
 	const char *allow;
 	enum json_path rules; /* of the body's fields */
+	enum usage_operation operation;
 } routes[] = {
 	{ "/chat/completions", "/v1/chat/completions", false, ROUTE_CHAT, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_CHAT },
+	  JSON_PATH_CHAT, USAGE_CHAT },
 	{ "/completions", "/v1/completions", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_COMPLETIONS },
+	  JSON_PATH_COMPLETIONS, USAGE_COMPLETION },
 	{ "/responses", "/v1/responses", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_RESPONSES },
+	  JSON_PATH_RESPONSES, USAGE_RESPONSE },
 	{ "/embeddings", "/v1/embeddings", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_ANY },
+	  JSON_PATH_ANY, USAGE_EMBEDDINGS },
 	{ "/rerank", "/v1/rerank", false, ROUTE_JSON, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_ANY },
+	  JSON_PATH_ANY, USAGE_RERANK },
 	{ "/images/generations", "/v1/images/generations", false, ROUTE_IMAGES, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_IMAGES },
+	  JSON_PATH_IMAGES, USAGE_IMAGE },
 	{ "/audio/speech", "/v1/audio/speech", false, ROUTE_SPEECH, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_SPEECH },
+	  JSON_PATH_SPEECH, USAGE_SPEECH },
 	{ "/audio/transcriptions", "/v1/audio/transcriptions", false, ROUTE_TRANSCRIPTION, BODY_IS_FORM, H1_POST,
-	  "POST", JSON_PATH_ANY },
+	  "POST", JSON_PATH_ANY, USAGE_TRANSCRIPTION },
 	{ "/video/generations", "/v1/video/generations", false, ROUTE_VIDEO, BODY_IS_JSON, H1_POST, "POST",
-	  JSON_PATH_VIDEO },
+	  JSON_PATH_VIDEO, USAGE_VIDEO },
 	{ "/video/generations/", "/v1/video/generations/", true, ROUTE_VIDEO_JOB, BODY_IS_NONE, H1_GET, "GET",
-	  JSON_PATH_ANY },
-	{ "/models", "", false, ROUTE_MODELS, BODY_IS_NONE, H1_GET, "GET", JSON_PATH_ANY },
-	{ "/models/", "", true, ROUTE_MODEL, BODY_IS_NONE, H1_GET, "GET", JSON_PATH_ANY },
+	  JSON_PATH_ANY, USAGE_OTHER },
+	{ "/models", "", false, ROUTE_MODELS, BODY_IS_NONE, H1_GET, "GET", JSON_PATH_ANY, USAGE_OTHER },
+	{ "/models/", "", true, ROUTE_MODEL, BODY_IS_NONE, H1_GET, "GET", JSON_PATH_ANY, USAGE_OTHER },
 };
 
 /* Methods of the pass-through; CONNECT and TRACE would make a tunnel or an echo of it (T51). */
@@ -132,6 +134,10 @@ check_key(struct worker *w, const struct h1_head *head, struct admission *a, str
 	if (text.len == 0 || text.len > KEY_BYTES_MAX ||
 	    !bytes_starts_with(text, bytes_from_text(w->config.surfaces[a->surface].key_prefix)))
 		return refuse(refusal, REFUSAL_INVALID_API_KEY);
+	if (key_form(text, bytes_from_text(w->config.surfaces[a->surface].key_prefix)) == KEY_MISTYPED) {
+		worker_count(w, COUNTER_REFUSED_KEY_MISTYPED);
+		return refuse(refusal, REFUSAL_INVALID_API_KEY);
+	}
 	keyhash_make(w->shm.header->pepper, text, hash);
 	if (shm_find_key(&w->shm, hash, &key, &a->key_entry) != ERR_OK || key.revoked ||
 	    key.surface != a->surface ||
@@ -237,6 +243,7 @@ check_path(struct worker *w, const struct h1_request *request, struct bytes path
 	a->route = route->kind;
 	a->body_kind = route->body_kind;
 	a->rules = route->rules;
+	a->operation = route->operation;
 	/* Elsewhere a strict backend would refuse a member that it does not know. */
 	a->asks_usage = route->kind == ROUTE_CHAT || bytes_equal(path, BYTES_LITERAL("/completions"));
 	a->completes = a->asks_usage || bytes_equal(path, BYTES_LITERAL("/responses"));
@@ -475,6 +482,24 @@ check_spool(struct worker *w, struct refusal *refusal)
 	return refuse(refusal, REFUSAL_OVERLOADED);
 }
 
+static void
+note_money(struct worker *w, const struct admission *a, const struct refusal *refusal)
+{
+	switch (refusal->code) {
+	case REFUSAL_INSUFFICIENT_BALANCE:
+	case REFUSAL_BALANCE_IN_FLIGHT:
+	case REFUSAL_CREDIT_DEPLETED:
+		settle_refusal(w, a, refusal);
+		worker_count(w, COUNTER_REFUSED_MONEY);
+		break;
+	case REFUSAL_MODEL_NOT_PRICED:
+		worker_count(w, COUNTER_REFUSED_MONEY);
+		break;
+	default:
+		break;
+	}
+}
+
 /* What is left once the target is known, or is not. json: NULL if the body is none; form_bytes: of a form, 0. */
 static bool
 check_rest(struct worker *w, bool is_known, const struct json_result *json, uint64_t form_bytes,
@@ -482,14 +507,8 @@ check_rest(struct worker *w, bool is_known, const struct json_result *json, uint
 {
 	const struct json_result *tokens_of = route_has_tokens(a->route) ? json : NULL;
 
-
-	if (!is_known) {
-		if (refusal->code == REFUSAL_CREDIT_DEPLETED)
-			worker_count(w, COUNTER_REFUSED_MONEY);
-		return false;
-	}
-	if (!check_money(w, json, form_bytes, a, refusal)) {
-		worker_count(w, COUNTER_REFUSED_MONEY);
+	if (!is_known || !check_money(w, json, form_bytes, a, refusal)) {
+		note_money(w, a, refusal);
 		return false;
 	}
 	if (check_spool(w, refusal) && quota_take(w, tokens_of, a, refusal))

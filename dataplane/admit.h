@@ -11,6 +11,7 @@
 #include "http/multipart.h"
 #include "json/validate.h"
 #include "limit/bucket.h"
+#include "meter/usage.h"
 #include "shm/table.h"
 
 /*
@@ -87,6 +88,7 @@ struct admission {
 	struct bytes path_rest;     /* behind a route that is a prefix; borrows from the head */
 	enum body_kind body_kind;
 	enum json_path rules; /* of its fields, where a surface validates strictly */
+	enum usage_operation operation;
 	bool completes;  /* the answer may have completion tokens */
 	bool asks_usage; /* a stream may be asked for its usage: the API has stream_options here */
 	uint64_t body_bytes_max;

@@ -234,6 +234,7 @@ void
 exchange_close(struct worker *w, struct exchange *x)
 {
 	CHECK(x->upstream == NULL && x->state != EXCHANGE_FREE);
+	CHECK(x->settled || !x->any_sent);
 	route_release(w, x);
 	hold_release(w, &x->admission);
 	quota_release(w, &x->admission, x->used_tokens);
@@ -354,7 +355,7 @@ pay_for_try(struct worker *w, struct exchange *x)
 static void
 note_overhead(const struct worker *w, struct exchange *x)
 {
-	if (w->config.clock != NULL)
+	if (w->config.surfaces[x->admission.surface].tells_overhead && w->config.clock != NULL)
 		overhead_note(&x->admission.overhead, w->now_ns, w->config.clock());
 }
 
@@ -386,6 +387,7 @@ try_next(struct worker *w, struct exchange *x, bool fresh_only)
 			continue;
 		}
 		pay_for_try(w, x);
+		x->try_at_ns = w->now_ns;
 		if (x->upstream->state == UPSTREAM_BUSY)
 			exchange_connected(w, x);
 		else

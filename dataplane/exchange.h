@@ -92,6 +92,7 @@ struct exchange {
 	uint32_t busy_tries;        /* those that a pod was too busy for */
 	uint64_t pause_ns;          /* what the last of them asked for; 0: nothing */
 	uint64_t pause_ns_min;      /* and the shortest of all */
+	uint64_t try_at_ns;
 	uint64_t try_sent_at_ns;
 	uint32_t deployment_entry;
 	uint32_t pod_entry;

@@ -189,14 +189,15 @@ open_sessions(struct fleet *fleet, uint32_t index, struct worker_config *worker)
 	struct lcore *l = &fleet->lcores[index];
 
 	settings_fill(fleet->config, worker);
-	for (uint32_t i = 0; i < SHM_SURFACE_COUNT; i++)
-		if (worker->surfaces[i].tells_overhead)
-			worker->clock = clock_ns;
+	/* The configuration's own texts change with it. */
+	CHECK(settings_keep(&fleet->texts, worker));
+	worker->clock = clock_ns;
 	fill_source(fleet->config, true, &worker->source_v4);
 	fill_source(fleet->config, false, &worker->source_v6);
 	worker->shm = fleet->shm;
 	worker->net = &l->net;
 	worker->spool = &fleet->spool.writers[index];
+	worker->tab = fleet->spool.tabs[index];
 	worker->payload_pool = l->pools.payload;
 	worker->unix_minus_monotonic_ns = (int64_t)clock_unix_ns() - (int64_t)clock_ns();
 	if (!random_bytes(worker->id_key, sizeof(worker->id_key)))
@@ -316,6 +317,23 @@ open_taps(struct fleet *fleet, char *text, size_t room)
 	return true;
 }
 
+static bool
+open_spool(struct fleet *fleet, uint64_t epoch, char *text, size_t room)
+{
+	const struct config *config = fleet->config;
+	struct worker_counts counts;
+	struct spool_files_config spool = { .folder = config->spool.path,
+					    .epoch = epoch,
+					    .worker_count = fleet->count,
+					    .segment_bytes = config->spool.segment_bytes,
+					    .size_bytes = config->spool.size_bytes };
+
+	budget_counts(config, &counts);
+	spool.requests = counts.exchanges;
+	return spool_files_open(&fleet->spool, &spool, text, room) == ERR_OK &&
+	       spool_files_tend(&fleet->spool, clock_ns(), text, room) == ERR_OK;
+}
+
 bool
 fleet_open(struct fleet *fleet, const struct config *config, const struct shm *shm,
 	   struct tls_identity *identity, char *text, size_t room)
@@ -341,8 +359,7 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 		if (!pools_open(&fleet->lcores[i].pools, &fleet->pools_plan, i, text, room))
 			return false;
 	if (!open_ports(fleet, &secrets, text, room) ||
-	    spool_files_open(&fleet->spool, config->spool.path, epoch, fleet->count,
-			     config->spool.segment_bytes, text, room) != ERR_OK)
+	    !open_spool(fleet, epoch, text, room))
 		return false;
 	for (uint32_t i = 0; i < fleet->count; i++) {
 		struct lcore *l = &fleet->lcores[i];
@@ -390,6 +407,33 @@ fleet_tend(struct fleet *fleet, uint64_t now_ns)
 		for (uint32_t i = 0; i < fleet->count && !is_down; i++)
 			atomic_fetch_add(&fleet->lcores[i].links_up[p], 1);
 	}
+}
+
+bool
+fleet_reload(struct fleet *fleet, const struct config *config)
+{
+	struct lcore_settings *next =
+		fleet->newest == &fleet->settings[0] ? &fleet->settings[1] : &fleet->settings[0];
+
+	CHECK(fleet_has_reloaded(fleet));
+	memset(next, 0, sizeof(*next));
+	settings_fill(config, &next->worker);
+	if (!settings_keep(&fleet->texts, &next->worker))
+		return false;
+	next->may_sleep = config->idle == CONFIG_IDLE_SLEEP;
+	fleet->newest = next;
+	for (uint32_t i = 0; i < fleet->count; i++)
+		atomic_store_explicit(&fleet->lcores[i].settings, next, memory_order_release);
+	return true;
+}
+
+bool
+fleet_has_reloaded(const struct fleet *fleet)
+{
+	for (uint32_t i = 0; i < fleet->count; i++)
+		if (atomic_load_explicit(&fleet->lcores[i].settings_taken, memory_order_acquire) != fleet->newest)
+			return false;
+	return true;
 }
 
 void

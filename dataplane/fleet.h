@@ -5,6 +5,7 @@
 
 #include "config/config.h"
 #include "dataplane/lcore.h"
+#include "dataplane/settings.h"
 #include "dataplane/spool_files.h"
 #include "dataplane/steering.h"
 #include "tls/tls.h"
@@ -30,6 +31,9 @@ struct fleet {
 	struct lcore *lcores;
 	void *tcp_memory[NET_WORKERS_MAX];
 	struct ring *rings;
+	struct settings_texts texts;
+	struct lcore_settings settings[2]; /* the cores' newest ones, and those before them */
+	const struct lcore_settings *newest; /* NULL: the start's */
 };
 
 /* config, shm and identity must outlive it. False: text says what failed and what to do. */
@@ -40,6 +44,13 @@ bool fleet_start(struct fleet *fleet);
 
 /* Looks at the links now and then and tells the workers of those that came up. */
 void fleet_tend(struct fleet *fleet, uint64_t now_ns);
+
+/* Other settings for all workers: what has class live or drain. config is read now.
+ * Only when fleet_has_reloaded(). False: texts have changed too often, and nothing happened. */
+bool fleet_reload(struct fleet *fleet, const struct config *config);
+
+/* All workers have the last ones. */
+bool fleet_has_reloaded(const struct fleet *fleet);
 
 /* No new connections; requests under way go on, and each is the last of its connection. */
 void fleet_drain(struct fleet *fleet);

@@ -408,7 +408,6 @@ frame_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int reason,
 static bool
 make_options(struct h2_shared *shared)
 {
-	const struct h2_limits *limits = &shared->limits;
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option;
 
@@ -428,10 +427,6 @@ make_options(struct h2_shared *shared)
 	option = shared->option;
 	nghttp2_option_set_no_auto_window_update(option, 1);
 	nghttp2_option_set_no_closed_streams(option, 1);
-	nghttp2_option_set_max_outbound_ack(option, limits->acks);
-	nghttp2_option_set_max_continuations(option, limits->guard.continuations);
-	/* A client may allow us more; we use no more. */
-	nghttp2_option_set_max_deflate_dynamic_table_size(option, limits->table_bytes);
 	/* The guard counts resets, with the worker's clock. */
 	nghttp2_option_set_stream_reset_rate_limit(option, UINT32_MAX, UINT32_MAX);
 	return true;
@@ -447,13 +442,23 @@ h2_shared_new(const struct h2_limits *limits)
 		return NULL;
 	shared = arena_alloc(arena, sizeof(*shared));
 	CHECK(shared != NULL);
-	shared->limits = *limits;
 	shared->arena = arena;
 	if (!make_options(shared)) {
 		h2_shared_free(shared);
 		return NULL;
 	}
+	h2_shared_limit(shared, limits);
 	return shared;
+}
+
+void
+h2_shared_limit(struct h2_shared *shared, const struct h2_limits *limits)
+{
+	shared->limits = *limits;
+	nghttp2_option_set_max_outbound_ack(shared->option, limits->acks);
+	nghttp2_option_set_max_continuations(shared->option, limits->guard.continuations);
+	/* A client may allow us more; we use no more. */
+	nghttp2_option_set_max_deflate_dynamic_table_size(shared->option, limits->table_bytes);
 }
 
 void

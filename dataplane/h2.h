@@ -43,6 +43,8 @@ struct h2_limits {
 
 /* NULL: no memory. All sessions must have been closed before it is freed. */
 struct h2_shared *h2_shared_new(const struct h2_limits *limits);
+/* Other limits from now on; what a connection was told when it began holds for it until it ends. */
+void h2_shared_limit(struct h2_shared *shared, const struct h2_limits *limits);
 void h2_shared_free(struct h2_shared *shared);
 uint64_t h2_shared_bytes_used(const struct h2_shared *shared);
 

@@ -16,7 +16,8 @@ h2_alloc(struct h2 *h, size_t bytes)
 {
 	struct tag *tag;
 
-	if (bytes > h->shared->limits.connection_bytes - h->bytes) {
+	/* The limit may have become less than what there is. */
+	if (h->bytes + bytes > h->shared->limits.connection_bytes) {
 		worker_count_verdict(h->worker, ERR_H2_MEMORY);
 		return NULL;
 	}

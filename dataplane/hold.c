@@ -78,11 +78,12 @@ static int64_t
 tokens_nano(const struct worker *w, const struct admission *a, const struct json_result *json)
 {
 	const struct worker_limits *limits = &w->config.limits;
+	uint32_t default_tokens = a->target.hold_tokens > 0 ? a->target.hold_tokens : limits->hold_tokens;
 	struct settle_counts counts = { .prompt_tokens = quota_prompt_tokens(json) };
 
 	if (a->completes)
 		counts.completion_tokens =
-			quota_completion_tokens(json, a->rules, limits->hold_tokens, limits->hold_tokens_max);
+			quota_completion_tokens(json, a->rules, default_tokens, limits->hold_tokens_max);
 	return settle_cost_nano(&a->price, &counts);
 }
 

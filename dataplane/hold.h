@@ -10,9 +10,10 @@
  * what it did cost.
  *
  * The prompt is held for by an estimate, the completion by the request's own bound: max_tokens for each of its
- * answers, or `limits.hold_tokens` where it does not say, up to `limits.hold_tokens_max`. What is not counted in
- * tokens is held for by what the request asks for. So an account is never overdrawn by more than the completion
- * tokens of the requests in flight that exceed what was held, and what their prompts were estimated too low.
+ * answers, or where it does not say what its model or instance has (`hold_tokens`; 0: `limits.hold_tokens`), up to
+ * `limits.hold_tokens_max`. What is not counted in tokens is held for by what the request asks for. So an account
+ * is never overdrawn by more than the completion tokens of the requests in flight that exceed what was held, and
+ * what their prompts were estimated too low.
  *
  * Owner:  the worker. The balances are shared by all workers.
  * Memory: the caller's; what is held is written into the admission.

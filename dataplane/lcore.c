@@ -11,6 +11,19 @@
 
 #define KERNEL_FRAMES_PER_TURN 32
 
+/* One load in most turns. */
+static void
+look_at_settings(struct lcore *l)
+{
+	const struct lcore_settings *newest = atomic_load_explicit(&l->settings, memory_order_acquire);
+
+	if (newest == atomic_load_explicit(&l->settings_taken, memory_order_relaxed))
+		return;
+	worker_adopt(l->worker, &newest->worker);
+	l->may_sleep = newest->may_sleep;
+	atomic_store_explicit(&l->settings_taken, newest, memory_order_release);
+}
+
 static uint32_t
 receive(struct lcore *l, uint64_t now_ns)
 {
@@ -153,8 +166,10 @@ lcore_run(void *argument)
 
 	while (!atomic_load_explicit(&l->stop, memory_order_relaxed)) {
 		uint64_t now_ns = clock_ns();
-		uint32_t work = receive(l, now_ns);
+		uint32_t work;
 
+		look_at_settings(l);
+		work = receive(l, now_ns);
 		work += worker_turn(l->worker, now_ns);
 		work += transmit(l);
 		if (now_ns >= publish_at_ns) {

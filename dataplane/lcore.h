@@ -13,9 +13,15 @@
 /*
  * lcore: the loop around one worker: ports in, worker's turn, ports out, and what it tells the main thread.
  *
- * Thread: lcore_run() is a core's whole life. The main thread writes `drain`, `cut`, `stop` and `links_up`,
- *         and reads `in_flight`; the rest is the core's own.
+ * Thread: lcore_run() is a core's whole life. The main thread writes `drain`, `cut`, `stop`, `links_up` and
+ *         `settings`, and reads `in_flight` and `settings_taken`; the rest is the core's own.
  */
+/* What a core takes over at the top of a turn. */
+struct lcore_settings {
+	struct worker_config worker; /* of it, what worker_adopt() reads */
+	bool may_sleep;
+};
+
 struct lcore {
 	struct worker *worker;
 	struct net net;
@@ -25,6 +31,10 @@ struct lcore {
 	struct tap *taps[IP_PORTS_MAX]; /* by port, of the worker that sends for the kernel; NULL: none */
 	uint16_t queue;      /* of every port */
 	bool may_sleep;      /* idle = "sleep" */
+	/* Newest settings, NULL: those of the start. What they point at is not written while any core has not
+	 * taken what came after it. */
+	const struct lcore_settings *_Atomic settings;
+	const struct lcore_settings *_Atomic settings_taken;
 	_Atomic bool drain; /* worker_drain() */
 	_Atomic bool cut;   /* worker_cut() */
 	_Atomic bool stop;

@@ -19,6 +19,7 @@
 #include "dataplane/eal.h"
 #include "dataplane/fleet.h"
 #include "dataplane/identity.h"
+#include "dataplane/reload.h"
 
 #define TEXT_BYTES 1024
 #define TEND_EVERY_NS (5 * NSEC_PER_MSEC)
@@ -31,12 +32,15 @@
 enum exit_code { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_WRONG_USE = 2 };
 
 static volatile sig_atomic_t asked_to_stop;
+static volatile sig_atomic_t asked_to_reload;
 
 static void
 on_signal(int signal)
 {
-	(void)signal;
-	asked_to_stop++;
+	if (signal == SIGHUP)
+		asked_to_reload = 1;
+	else
+		asked_to_stop++;
 }
 
 static void
@@ -54,6 +58,8 @@ print_help(FILE *to)
 		    "  -V, --version       the version\n"
 		    "\n"
 		    "SIGTERM and SIGINT drain: running requests get timeouts.drain, new ones are refused.\n"
+		    "SIGHUP reads FILE again, in this process alone: `sluicectl reload` does it in both.\n"
+		    "sluicectl config reference lists every key of the configuration.\n"
 		    "Exit codes: 0 fine, 1 failed, 2 wrong use. Logs are JSON lines on stderr.\n");
 }
 
@@ -152,7 +158,7 @@ tend(struct fleet *fleet)
 {
 	char text[TEXT_BYTES];
 
-	if (spool_files_tend(&fleet->spool, text, sizeof(text)) != ERR_OK)
+	if (spool_files_tend(&fleet->spool, clock_ns(), text, sizeof(text)) != ERR_OK)
 		LOG_ERROR("spool_failing", LOG_TEXT("reason", text));
 	fleet_tend(fleet, clock_ns());
 	atomic_store_explicit(&fleet->shm.header->dataplane_beat_at_ns, clock_ns(),
@@ -170,12 +176,18 @@ tend_for(struct fleet *fleet, uint64_t ns)
 }
 
 static void
-serve(struct fleet *fleet)
+serve(struct fleet *fleet, struct reload *reload)
 {
 	uint64_t until_ns;
 
-	while (asked_to_stop == 0)
+	while (asked_to_stop == 0) {
+		bool hup = asked_to_reload && fleet_has_reloaded(fleet);
+
+		if (hup)
+			asked_to_reload = 0;
 		tend(fleet);
+		reload_turn(reload, hup, clock_ns());
+	}
 	LOG_INFO("draining", LOG_NUMBER("requests", fleet_in_flight(fleet)));
 	fleet_drain(fleet);
 	tend_for(fleet, WORKERS_HEAR_NS);
@@ -241,9 +253,10 @@ say_port(const struct port *port, const struct config_port *config)
 }
 
 static int
-run(const struct config *config, struct tls_identity *identity, const struct options *options)
+run(struct config *config, struct tls_identity *identity, const struct options *options, struct handover *found)
 {
 	static struct fleet fleet;
+	static struct reload reload;
 	char text[TEXT_BYTES];
 	struct shm shm;
 
@@ -260,7 +273,8 @@ run(const struct config *config, struct tls_identity *identity, const struct opt
 		say_port(&fleet.ports[p], &config->ports[p]);
 	LOG_INFO("serving", LOG_NUMBER("workers", fleet.count),
 		 LOG_NUMBER("listeners", config->listener_count));
-	serve(&fleet);
+	reload_init(&reload, options->config, config, &fleet, found);
+	serve(&fleet, &reload);
 	fleet_stop(&fleet);
 	fleet_close(&fleet);
 	return EXIT_FINE;
@@ -271,7 +285,9 @@ main(int argc, char **argv)
 {
 	static struct config config;
 	struct config_complaints complaints = { complain, NULL };
-	struct sigaction stop = { .sa_handler = on_signal };
+	struct sigaction heard = { .sa_handler = on_signal };
+	struct handover found;
+	struct bytes chosen;
 	struct tls_identity *identity;
 	struct options options;
 	char text[TEXT_BYTES];
@@ -279,8 +295,14 @@ main(int argc, char **argv)
 
 	if (code >= 0)
 		return code;
-	if (config_load(&config, options.config, &complaints) != ERR_OK)
+	if (handover_load(&config, options.config, HANDOVER_FOLDER, clock_ns(), &chosen, &found, &complaints) !=
+	    ERR_OK)
 		return EXIT_FAILED;
+	free((void *)chosen.ptr);
+	log_set_level((enum log_level)config.log.level);
+	if (found.is_used)
+		LOG_WARN("config_file_not_used", LOG_TEXT("file", options.config),
+			 LOG_TEXT("reason", handover_reason(&found, clock_ns())));
 	identity = identity_load(&config, text, sizeof(text));
 	if (identity == NULL)
 		return fail("certificate_refused", text);
@@ -295,10 +317,11 @@ main(int argc, char **argv)
 	}
 	if (!tls_identity_is_locked(identity))
 		LOG_WARN("keys_can_be_swapped", LOG_TEXT("fix", "raise RLIMIT_MEMLOCK"));
-	sigaction(SIGTERM, &stop, NULL);
-	sigaction(SIGINT, &stop, NULL);
+	sigaction(SIGTERM, &heard, NULL);
+	sigaction(SIGINT, &heard, NULL);
+	sigaction(SIGHUP, &heard, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	code = run(&config, identity, &options);
+	code = run(&config, identity, &options, &found);
 	tls_identity_free(identity);
 	return code;
 }

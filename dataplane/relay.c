@@ -200,6 +200,7 @@ begin_answer(struct worker *w, struct exchange *x, const struct h1_response *res
 	x->sse.line_bytes_max = w->config.limits.event_line_bytes;
 	json_usage_init(&x->usage_scan);
 	request_forget(w, x);
+	settle_note(w, x);
 	put_head(w, x, response);
 	return true;
 }
@@ -242,6 +243,8 @@ relay_plain(struct worker *w, struct exchange *x, struct bytes payload, bool las
 	if (last) {
 		event_take_usage(x, &x->usage_scan.usage);
 		settle_exchange(w, x, USAGE_OK);
+	} else {
+		settle_note(w, x);
 	}
 	stream_payload(w, x->stream, payload);
 }

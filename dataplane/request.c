@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/nocase.h"
 #include "dataplane/route.h"
+#include "dataplane/settle.h"
 #include "dataplane/upstream.h"
 #include "dataplane/worker.h"
 
@@ -422,6 +423,8 @@ request_begin(struct worker *w, struct exchange *x)
 	x->any_sent = true;
 	if (x->sent_at_ns == 0)
 		x->sent_at_ns = w->now_ns;
+	/* Before the first byte of it is in TCP. */
+	settle_note(w, x);
 	return upstream_send(w, x->upstream, bytes_make(writer.ptr, writer.len), true);
 }
 

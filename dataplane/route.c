@@ -24,6 +24,8 @@ CHECK_STATIC(offsetof(struct shm_pod_health, eject_row) - offsetof(struct shm_po
 CHECK_STATIC(offsetof(struct shm_pod_health, eject_prober) - offsetof(struct shm_pod_health, eject_until_ns) ==
 		     offsetof(struct eject, prober), "eject.h's words");
 
+#define CACHE_FULL_PERMILLE 950 /* vLLM and SGLang begin to put requests off */
+
 static struct eject *
 eject_of(struct shm_pod_health *health)
 {
@@ -70,6 +72,24 @@ read_ready(struct worker *w, uint32_t pod_entry, struct shm_pod *pod)
 	return shm_read_pod(&w->shm, pod_entry, pod) == ERR_OK && pod->state == SHM_POD_READY;
 }
 
+/* Requests at a pod: ours, which are known at once, or all that it says it has, ours and others', if that is more
+ * and not too old. A cache that is nearly full makes each of them longer. */
+static uint32_t
+load_of(const struct worker *w, const struct shm_pod_health *health)
+{
+	uint64_t load = atomic_load_explicit(&health->in_flight, memory_order_relaxed);
+	uint64_t said;
+
+	if (atomic_load_explicit(&health->gauges_until_ns, memory_order_acquire) <= w->now_ns)
+		return (uint32_t)load;
+	said = (uint64_t)atomic_load_explicit(&health->running, memory_order_relaxed) +
+	       atomic_load_explicit(&health->waiting, memory_order_relaxed);
+	load = said > load ? said : load;
+	if (atomic_load_explicit(&health->cache_permille, memory_order_relaxed) >= CACHE_FULL_PERMILLE)
+		load = 2 * load + 1;
+	return load < UINT32_MAX ? (uint32_t)load : UINT32_MAX;
+}
+
 static uint32_t
 gather(struct worker *w, const struct exchange *x, const struct shm_deployment *deployment,
        enum soundness wanted, struct spread_pod *pods)
@@ -90,7 +110,7 @@ gather(struct worker *w, const struct exchange *x, const struct shm_deployment *
 		pods[count++] = (struct spread_pod){
 			.place = place,
 			.entry = entry,
-			.in_flight = atomic_load_explicit(&health->in_flight, memory_order_relaxed),
+			.in_flight = load_of(w, health),
 			.first_token_us = spread_latency_read(latency, w->now_ns),
 		};
 	}

@@ -156,3 +156,33 @@ settings_fill(const struct config *config, struct worker_config *worker)
 	fill_surface(&config->surfaces.fourth, &worker->surfaces[SHM_SURFACE_FOURTH]);
 	worker->proxy_bytes_max = config->limits.proxy_bytes_max;
 }
+
+static const char *
+keep(struct settings_texts *texts, const char *text)
+{
+	for (uint32_t i = 0; i < texts->count; i++)
+		if (strcmp(texts->text[i], text) == 0)
+			return texts->text[i];
+	if (texts->count == SETTINGS_TEXTS_MAX)
+		return NULL;
+	CHECK(strlen(text) < CONFIG_PATH_BYTES);
+	memcpy(texts->text[texts->count], text, strlen(text) + 1);
+	return texts->text[texts->count++];
+}
+
+bool
+settings_keep(struct settings_texts *texts, struct worker_config *worker)
+{
+	for (int i = 0; i < SHM_SURFACE_COUNT; i++) {
+		struct worker_surface *surface = &worker->surfaces[i];
+
+		surface->prefix = keep(texts, surface->prefix);
+		surface->key_prefix = keep(texts, surface->key_prefix);
+		surface->header_prefix = keep(texts, surface->header_prefix);
+		surface->cors = keep(texts, surface->cors);
+		if (surface->prefix == NULL || surface->key_prefix == NULL || surface->header_prefix == NULL ||
+		    surface->cors == NULL)
+			return false;
+	}
+	return true;
+}

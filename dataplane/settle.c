@@ -282,41 +282,117 @@ set_cost(const struct shm_price *price, struct usage_record *record)
 	record->cost_nano = cost < SETTLE_COST_NANO_MAX ? cost : SETTLE_COST_NANO_MAX;
 }
 
+static void
+fill(const struct worker *w, const struct exchange *x, enum usage_outcome outcome, struct usage_record *record)
+{
+	const struct admission *a = &x->admission;
+
+	*record = (struct usage_record){ .outcome = (uint8_t)outcome };
+	count(x, outcome, record);
+	memcpy(record->request_id, a->request_id, sizeof(record->request_id));
+	record->key_id = a->key_id;
+	record->account_id = a->account_id;
+	record->model_id = a->model_id;
+	record->instance_id = a->instance_id;
+	record->pod_id = x->pod_id;
+	record->price_id = a->price.price_id;
+	record->price_version = a->price.version;
+	record->status = x->status;
+	record->stream = x->is_events;
+	record->operation = (uint8_t)a->operation;
+	set_cost(&a->price, record);
+	record->finished_at_unix_ns = worker_unix_ns(w);
+	record->queue_us = since_us(x->admitted_at_ns, x->sent_at_ns);
+	record->connect_us = since_us(x->try_at_ns, x->try_sent_at_ns);
+	record->first_byte_us = since_us(x->admitted_at_ns, x->first_byte_at_ns);
+	record->total_us = since_us(x->admitted_at_ns, w->now_ns);
+	record->request_bytes = x->body.bytes;
+	record->response_bytes = x->payload_bytes;
+	record->worker = w->config.index;
+	record->region_len = x->region.len < sizeof(record->region) ? x->region.len :
+								       (uint16_t)sizeof(record->region);
+	memcpy(record->region, x->region.text, record->region_len);
+}
+
+static bool
+counts_refusal(struct settle_refusals *refusals, uint32_t second, uint32_t most)
+{
+	if (refusals->second != second)
+		*refusals = (struct settle_refusals){ .second = second };
+	return refusals->count < most && ++refusals->count > 0;
+}
+
+/* What the requests in flight need of the spool, and as many that pay, come first. */
+static bool
+may_record_refusal(struct worker *w, uint32_t account_entry)
+{
+	uint32_t second = (uint32_t)(w->now_ns / NSEC_PER_SEC);
+
+	return spool_room(w->spool) > 2 * (uint64_t)w->config.counts.exchanges &&
+	       counts_refusal(&w->account_refusals[account_entry], second, SETTLE_REFUSALS_PER_ACCOUNT) &&
+	       counts_refusal(&w->refusals, second, SETTLE_REFUSALS_PER_WORKER);
+}
+
+void
+settle_refusal(struct worker *w, const struct admission *a, const struct refusal *refusal)
+{
+	struct usage_record record = {
+		.outcome = USAGE_REFUSED,
+		.key_id = a->key_id,
+		.account_id = a->account_id,
+		.model_id = a->model_id,
+		.instance_id = a->instance_id,
+		.price_id = a->price.price_id,
+		.price_version = a->price.version,
+		.status = refusal_status(refusal->code, w->config.surfaces[a->surface].refusal_form),
+		.finished_at_unix_ns = worker_unix_ns(w),
+		.worker = w->config.index,
+	};
+	enum err verdict;
+
+	if (!may_record_refusal(w, a->account_entry)) {
+		worker_count(w, COUNTER_REFUSED_UNRECORDED);
+		return;
+	}
+	memcpy(record.request_id, a->request_id, sizeof(record.request_id));
+	verdict = tab_close(w->tab, TAB_NO_LINE, w->spool, &record);
+	CHECK(verdict == ERR_OK); /* there was room */
+	worker_count(w, COUNTER_USAGE_RECORDS);
+}
+
+static uint32_t
+line_of(const struct worker *w, const struct exchange *x)
+{
+	return (uint32_t)(x - w->exchanges);
+}
+
+void
+settle_note(struct worker *w, struct exchange *x)
+{
+	struct usage_record record;
+
+	if (x->settled || !x->any_sent)
+		return;
+	fill(w, x, USAGE_CRASHED, &record);
+	/* A crash never has the backend's last word. */
+	if (record.source == USAGE_FINAL)
+		record.source = USAGE_RUNNING;
+	tab_write(w->tab, line_of(w, x), &record);
+}
+
 void
 settle_exchange(struct worker *w, struct exchange *x, enum usage_outcome outcome)
 {
-	const struct admission *a = &x->admission;
-	struct usage_record record = { .outcome = (uint8_t)outcome };
+	struct usage_record record;
 	enum err verdict;
 
 	if (x->settled || !x->any_sent)
 		return;
 	x->settled = true;
-	count(x, outcome, &record);
+	fill(w, x, outcome, &record);
 	x->used_tokens = record.prompt_tokens + record.completion_tokens;
-	memcpy(record.request_id, a->request_id, sizeof(record.request_id));
-	record.key_id = a->key_id;
-	record.account_id = a->account_id;
-	record.model_id = a->model_id;
-	record.instance_id = a->instance_id;
-	record.pod_id = x->pod_id;
-	record.price_id = a->price.price_id;
-	record.price_version = a->price.version;
-	record.status = x->status;
-	record.stream = x->is_events;
-	set_cost(&a->price, &record);
-	record.finished_at_unix_ns = worker_unix_ns(w);
-	record.queue_us = since_us(x->admitted_at_ns, x->sent_at_ns);
-	record.first_byte_us = since_us(x->admitted_at_ns, x->first_byte_at_ns);
-	record.total_us = since_us(x->admitted_at_ns, w->now_ns);
-	record.request_bytes = x->body.bytes;
-	record.response_bytes = x->payload_bytes;
-	record.worker = w->config.index;
-	record.region_len = x->region.len < sizeof(record.region) ? x->region.len :
-								     (uint16_t)sizeof(record.region);
-	memcpy(record.region, x->region.text, record.region_len);
 	hold_settle(w, &x->admission, record.cost_nano);
-	verdict = spool_append(w->spool, &record);
+	verdict = tab_close(w->tab, line_of(w, x), w->spool, &record);
 	/* Admission keeps one record's room for every request in flight. */
 	CHECK(verdict == ERR_OK);
 	worker_count(w, COUNTER_USAGE_RECORDS);

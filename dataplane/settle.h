@@ -13,6 +13,16 @@ struct settle_counts {
 	uint64_t units;
 };
 
+/* Refusals for money that have a record, at most: of one account here, and of all. Whoever asks without money as
+ * often as he can must not fill the spool; what is beyond these is counted (refused_unrecorded). */
+#define SETTLE_REFUSALS_PER_ACCOUNT 10 /* a second */
+#define SETTLE_REFUSALS_PER_WORKER 1000
+
+struct settle_refusals {
+	uint32_t second;
+	uint32_t count; /* in it */
+};
+
 /* Of one request: a million dollars. */
 #define SETTLE_COST_NANO_MAX (INT64_C(1000000) * 1000000000)
 
@@ -32,6 +42,13 @@ uint64_t settle_wanted_count(const struct json_result *json);
 /* Milliseconds of video that a request asks for; 0: it does not say. Of two lengths the longer one counts, since
  * each is some backend's. */
 uint64_t settle_wanted_milliseconds(const struct json_result *json);
+
+/* Writes down what the request would be billed if this process died now. After each thing that changes it: a
+ * backend that begins to get it, the answer's head, each event or piece of the answer. */
+void settle_note(struct worker *w, struct exchange *x);
+
+/* A record of a request that was refused for money: it costs nothing, and no backend got it. */
+void settle_refusal(struct worker *w, const struct admission *a, const struct refusal *refusal);
 
 /* Debits the balance and appends the usage record. Does nothing the second time, or when no backend got
  * a byte of the request. */

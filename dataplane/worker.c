@@ -44,6 +44,8 @@ worker_parts(const struct worker_counts *counts, const struct shm_capacity *tabl
 	parts[WORKER_PART_INSTANCES] =
 		part_of("instances", tables->count[SHM_INSTANCES], sizeof(struct retry));
 	parts[WORKER_PART_ACCOUNTS] = part_of("accounts", tables->count[SHM_ACCOUNTS], sizeof(uint32_t));
+	parts[WORKER_PART_REFUSALS] =
+		part_of("refusals", tables->count[SHM_ACCOUNTS], sizeof(struct settle_refusals));
 	parts[WORKER_PART_HEADS] = part_of("heads", counts->heads, head_slot_bytes());
 	parts[WORKER_PART_BLOCKS] = part_of("body blocks", counts->blocks, BODY_BLOCK_BYTES);
 	parts[WORKER_PART_BLOCK_LINKS] = part_of("block links", counts->blocks, sizeof(uint32_t));
@@ -123,6 +125,7 @@ lay_out(struct worker *w, uint8_t *const place[WORKER_PARTS])
 	w->retry_of_model = (struct retry *)place[WORKER_PART_MODELS];
 	w->retry_of_instance = (struct retry *)place[WORKER_PART_INSTANCES];
 	w->account_blocks = (uint32_t *)place[WORKER_PART_ACCOUNTS];
+	w->account_refusals = (struct settle_refusals *)place[WORKER_PART_REFUSALS];
 	w->heads = place[WORKER_PART_HEADS];
 	body_store_init(&w->bodies, place[WORKER_PART_BLOCKS], (uint32_t *)place[WORKER_PART_BLOCK_LINKS],
 			w->config.counts.blocks);
@@ -166,6 +169,7 @@ worker_new(const struct worker_config *config, uint64_t now_ns)
 	w->tcp = config->tcp;
 	w->tls = config->tls;
 	w->spool = config->spool;
+	w->tab = config->tab;
 	w->shm = config->shm;
 	w->shared = shm_worker(&config->shm, config->index);
 	lay_out(w, place);
@@ -190,6 +194,19 @@ worker_free(struct worker *w)
 	worker_disconnect(w);
 	h2_shared_free(w->h2);
 	free(w->memory);
+}
+
+void
+worker_adopt(struct worker *w, const struct worker_config *settings)
+{
+	w->config.times = settings->times;
+	w->config.limits = settings->limits;
+	w->config.routing = settings->routing;
+	memcpy(w->config.surfaces, settings->surfaces, sizeof(w->config.surfaces));
+	w->config.proxy_bytes_max = settings->proxy_bytes_max;
+	w->config.h2 = settings->h2;
+	if (w->h2 != NULL)
+		h2_shared_limit(w->h2, &settings->h2);
 }
 
 struct head_buffer *

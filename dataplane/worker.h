@@ -11,10 +11,12 @@
 #include "dataplane/h2.h"
 #include "dataplane/net.h"
 #include "dataplane/route.h"
+#include "dataplane/settle.h"
 #include "dataplane/upstream.h"
 #include "limit/retry.h"
 #include "limit/sources.h"
 #include "meter/spool.h"
+#include "meter/tab.h"
 #include "shm/counters.h"
 #include "shm/table.h"
 #include "tcp/tcp.h"
@@ -99,7 +101,7 @@ struct worker_surface {
 
 struct worker_config {
 	uint16_t index;
-	uint64_t (*clock)(void); /* the loop's, read for overhead.h alone; NULL: no surface tells it */
+	uint64_t (*clock)(void); /* the loop's, read for overhead.h alone; NULL: no surface may tell it */
 	struct worker_counts counts;
 	struct worker_times times;
 	struct worker_limits limits;
@@ -112,6 +114,7 @@ struct worker_config {
 	struct tcp *tcp;             /* its user words are the worker's */
 	struct tls_context *tls;     /* NULL: no TLS listener */
 	struct spool_writer *spool;
+	struct tab_header *tab; /* of counts.exchanges lines */
 	struct pkt_pool *payload_pool; /* packets for what is sent */
 	struct ip_addr source_v4;      /* of connections to backends; all zero: none */
 	struct ip_addr source_v6;
@@ -171,6 +174,8 @@ struct worker {
 	struct head_buffer *head_free;
 	struct body_store bodies;
 	uint32_t *account_blocks; /* by account entry: of `bodies`. An entry that rests goes on with its number. */
+	struct settle_refusals refusals; /* of this second */
+	struct settle_refusals *account_refusals; /* by account entry */
 	uint32_t account_capacity;
 	uint32_t clients_used;
 	uint32_t exchanges_used;
@@ -188,6 +193,7 @@ struct worker {
 	struct tls_context *tls;
 	struct h2_shared *h2; /* NULL: not offered */
 	struct spool_writer *spool;
+	struct tab_header *tab;
 	struct worker_config config;
 	uint64_t next_request;
 	uint64_t counters[(int)ERR_COUNT + (int)COUNTER_COUNT];
@@ -211,6 +217,7 @@ enum worker_part_index {
 	WORKER_PART_MODELS,
 	WORKER_PART_INSTANCES,
 	WORKER_PART_ACCOUNTS,
+	WORKER_PART_REFUSALS,
 	WORKER_PART_HEADS,
 	WORKER_PART_BLOCKS,
 	WORKER_PART_BLOCK_LINKS,
@@ -231,6 +238,10 @@ uint64_t worker_parts(const struct worker_counts *counts, const struct shm_capac
 
 /* Drops every connection; frees what is held. */
 void worker_free(struct worker *w);
+
+/* Takes over times, limits, routing, surfaces and HTTP/2's limits, between two turns: what begins has the new
+ * ones, timers that run keep theirs, and what sizes memory stays. Texts must live as long as the worker. */
+void worker_adopt(struct worker *w, const struct worker_config *settings);
 
 /* Opens the listeners. */
 enum err worker_listen(struct worker *w);

@@ -45,7 +45,7 @@ INCLUDE_EXCEPTIONS = {
 }
 # What the dataplane's main thread does once, before and beside the workers.
 MAIN_THREAD_FILES = {f'dataplane/{name}.{suffix}' for suffix in 'ch' for name in
-                     ('main', 'budget', 'fleet', 'port', 'eal', 'lcore', 'identity', 'attach', 'settings', 'spool_files', 'tap')}
+                     ('main', 'budget', 'fleet', 'port', 'eal', 'lcore', 'identity', 'attach', 'reload', 'settings', 'spool_files', 'tap')}
 
 # <system header> pattern, folders it may not be used in, folders or files excepted, what to do instead.
 SYSTEM_HEADERS = [
@@ -58,7 +58,11 @@ SYSTEM_HEADERS = [
      'nghttp2 is used through dataplane/h2.h'),
     (r'libfyaml\.h', ['lib', 'dataplane', 'control', 'tools'], ['lib/config', 'tools/sluicectl/apply.c'],
      'configuration is read by lib/config'),
-    (r'(sqlite3|microhttpd|curl/\w+)\.h', ['lib', 'dataplane'], [], 'only control has it'),
+    (r'(microhttpd|curl/\w+)\.h', ['lib', 'dataplane'], [], 'only control has it'),
+    (r'sqlite3\.h', ['lib', 'dataplane', 'control', 'tools'], ['control/store_sqlite.c'],
+     'SQL is used through control/store.h'),
+    (r'libpq-fe\.h', ['lib', 'dataplane', 'control', 'tools'],
+     ['control/postgres.h', 'control/postgres.c', 'control/store_postgres.c'], 'SQL is used through control/store.h'),
     (r'(time|sys/time)\.h', ['lib'], ['lib/config'], 'time comes in as now_ns'),
     (r'(sys/socket|netinet/\w+|poll|sys/epoll|pthread|unistd|fcntl)\.h', ['lib'],
      ['lib/config'], 'lib/ does no I/O'),

@@ -249,7 +249,7 @@ read_mapping(struct reader *r, const char *called, const struct key *table, stru
 			read_absent(r, key, place, base);
 }
 
-/* Where a value stands that was read without complaint. */
+/* Where a value stands that was read without complaint; without a tree, the file's begin. */
 static struct place
 place_at(struct fy_node *root, const char *format, ...)
 {
@@ -258,6 +258,8 @@ place_at(struct fy_node *root, const char *format, ...)
 	struct fy_node *node;
 	va_list arguments;
 
+	if (root == NULL)
+		return top;
 	va_start(arguments, format);
 	vsnprintf(path, sizeof(path), format, arguments);
 	va_end(arguments);
@@ -614,28 +616,49 @@ out:
 }
 
 enum err
-config_load(struct config *config, const char *path, const struct config_complaints *complaints)
+config_check(const struct config *config, const char *name, const struct config_complaints *complaints)
+{
+	struct reader r = { .name = name, .complaints = complaints };
+
+	check_together(&r, NULL, config);
+	return r.complaint_count == 0 ? ERR_OK : ERR_CONFIG_INVALID;
+}
+
+enum err
+config_read(const char *path, struct bytes *text, const struct config_complaints *complaints)
 {
 	struct reader r = { .name = path, .complaints = complaints };
-	enum err verdict = ERR_CONFIG_UNREADABLE;
-	char *text = malloc(FILE_BYTES_MAX);
-	FILE *file = fopen(path, "r");
+	uint8_t *buffer = malloc(FILE_BYTES_MAX);
+	FILE *file = fopen(path, "re");
 	size_t len = 0;
 
-	CHECK(text != NULL);
+	CHECK(buffer != NULL);
 	if (file == NULL) {
 		complain(&r, (struct place){ 0, 0 }, "cannot be opened: %s", strerror(errno));
-		goto out;
-	}
-	len = fread(text, 1, FILE_BYTES_MAX, file);
-	if (ferror(file) || len == FILE_BYTES_MAX) {
-		complain(&r, (struct place){ 0, 0 }, "cannot be read, or is longer than 1 MiB");
-		goto out;
-	}
-	verdict = config_parse(config, path, bytes_make(text, len), complaints);
-out:
-	if (file != NULL)
+	} else {
+		len = fread(buffer, 1, FILE_BYTES_MAX, file);
+		if (ferror(file) || len == FILE_BYTES_MAX)
+			complain(&r, (struct place){ 0, 0 }, "cannot be read, or is longer than 1 MiB");
 		fclose(file);
-	free(text);
+	}
+	if (r.complaint_count > 0) {
+		free(buffer);
+		return ERR_CONFIG_UNREADABLE;
+	}
+	*text = bytes_make(buffer, len);
+	return ERR_OK;
+}
+
+enum err
+config_load(struct config *config, const char *path,
+	    const struct config_complaints *complaints)
+{
+	struct bytes text;
+	enum err verdict = config_read(path, &text, complaints);
+
+	if (verdict != ERR_OK)
+		return verdict;
+	verdict = config_parse(config, path, text, complaints);
+	free((void *)text.ptr);
 	return verdict;
 }

@@ -46,6 +46,7 @@ enum config_offload { CONFIG_OFFLOAD_AUTO, CONFIG_OFFLOAD_ON, CONFIG_OFFLOAD_OFF
 enum config_validate { CONFIG_VALIDATE_STRICT, CONFIG_VALIDATE_MODEL_ONLY };
 enum config_errors { CONFIG_ERRORS_OPENAI, CONFIG_ERRORS_CODES };
 enum config_reset { CONFIG_RESET_SECONDS, CONFIG_RESET_UNIX };
+enum config_level { CONFIG_LEVEL_INFO, CONFIG_LEVEL_WARN, CONFIG_LEVEL_ERROR };
 
 /* An IP address as struct ip_addr holds it: IPv4 as ::ffff:a.b.c.d. */
 struct config_address {
@@ -116,7 +117,11 @@ struct config {
 	struct {
 		char path[CONFIG_PATH_BYTES]; /* folder */
 		uint64_t segment_bytes;
+		uint64_t size_bytes; /* of all segments */
 	} spool;
+	struct {
+		enum config_level level; /* the least that is written */
+	} log;
 
 	/* dataplane */
 	char cores[CONFIG_TEXT_BYTES]; /* EAL core list, main thread's first; "": EAL decides */
@@ -235,11 +240,14 @@ struct config {
 	/* control */
 	struct {
 		char path[CONFIG_PATH_BYTES]; /* SQLite file */
+		char connection[CONFIG_PATH_BYTES]; /* of PostgreSQL; empty: path */
 	} store;
 	struct {
 		struct config_address address;
 		uint16_t port;
+		char socket[CONFIG_PATH_BYTES]; /* "": none */
 		char token_file[CONFIG_PATH_BYTES];
+		char read_only_token_file[CONFIG_PATH_BYTES]; /* "": none */
 	} admin;
 	struct {
 		uint32_t keys;
@@ -274,6 +282,13 @@ struct config_complaints {
  * business. */
 enum err config_parse(struct config *config, const char *name, struct bytes text,
 		      const struct config_complaints *complaints);
+
+/* The rules between keys alone, over values that are each fine. Complaints have no place in a file then. */
+enum err config_check(const struct config *config, const char *name,
+		      const struct config_complaints *complaints);
+
+/* The file's bytes, to be freed, at most 1 MiB. */
+enum err config_read(const char *path, struct bytes *text, const struct config_complaints *complaints);
 
 /* Reads the file and parses it; ERR_CONFIG_UNREADABLE also gets a complaint. */
 enum err config_load(struct config *config, const char *path,

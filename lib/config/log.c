@@ -1,6 +1,7 @@
 /* One write per line, so that lines of several processes on one stderr do not mix. */
 #include "config/log.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -8,6 +9,9 @@
 #include <unistd.h>
 
 #define LINE_BYTES_MAX 1024 /* a longer one loses fields at its end, never its closing brace */
+
+/* Of the process, as its stderr is. */
+static _Atomic unsigned int least_level = LOG_INFO_LEVEL;
 
 struct line {
 	char text[LINE_BYTES_MAX];
@@ -61,6 +65,12 @@ put_field(struct line *line, const struct log_field *field)
 }
 
 void
+log_set_level(enum log_level least)
+{
+	atomic_store_explicit(&least_level, (unsigned int)least, memory_order_relaxed);
+}
+
+void
 log_write(enum log_level level, const char *event, const struct log_field *fields)
 {
 	static const char *const levels[] = { "info", "warn", "error" };
@@ -68,6 +78,8 @@ log_write(enum log_level level, const char *event, const struct log_field *field
 	struct timespec now;
 	struct tm utc;
 
+	if ((unsigned int)level < atomic_load_explicit(&least_level, memory_order_relaxed))
+		return;
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &utc);
 	line.len = strftime(line.text, sizeof(line.text), "{\"at\":\"%Y-%m-%dT%H:%M:%S", &utc);

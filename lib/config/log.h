@@ -19,6 +19,9 @@ struct log_field {
 #define LOG_TEXT(field, value) ((struct log_field){ (field), (value), 0 })
 #define LOG_NUMBER(field, value) ((struct log_field){ (field), NULL, (int64_t)(value) })
 
+/* What is below is not written from now on; at first everything is. Any thread. */
+void log_set_level(enum log_level least);
+
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
 
 #define LOG_INFO(event, ...) \

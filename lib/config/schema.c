@@ -49,6 +49,7 @@ static const char *const offload_choices[] = { "auto", "on", "off", NULL };
 static const char *const validate_choices[] = { "strict", "model-only", NULL };
 static const char *const errors_choices[] = { "openai", "codes", NULL };
 static const char *const reset_choices[] = { "seconds", "unix", NULL };
+static const char *const level_choices[] = { "info", "warn", "error", NULL };
 
 static const struct key spool_keys[] = {
 	VALUE("path", KEY_PATH, CONFIG(spool.path), 1, PATH_MAX_LEN, "/var/lib/sluice/spool",
@@ -56,6 +57,10 @@ static const struct key spool_keys[] = {
 	      "Folder of the usage segments that the dataplane writes and control reads."),
 	VALUE("segment", KEY_SIZE, CONFIG(spool.segment_bytes), 1 * MIB, 4 * GIB, "64MiB",
 	      KEY_RESTART, "Size of one segment; it is allocated whole when it is made."),
+	VALUE("size", KEY_SIZE, CONFIG(spool.size_bytes), 4 * MIB, 64 * 1024 * GIB, "16GiB",
+	      KEY_RESTART,
+	      "Of all segments that control has not taken into the ledger yet. At 80 % of it, or of what the disk "
+	      "has for them, an alarm is logged; at its end requests are refused with 503 until there is room."),
 	END,
 };
 
@@ -164,43 +169,44 @@ static const struct key limits_keys[] = {
 	      "that have less than 1 MiB. With 256 MiB and one worker an account may have three bodies of "
 	      "20 MB on their way to an answer, all accounts together eight."),
 	VALUE("proxy_body", KEY_SIZE, CONFIG(limits.proxy_bytes_max), 1 * KIB, 1024 * GIB, "1GiB",
-	      KEY_RESTART,
+	      KEY_LIVE,
 	      "Longest request body that is passed to an instance's own API; it streams through."),
-	VALUE("per_source", KEY_COUNT, CONFIG(limits.per_source), 1, 10000000, "10000", KEY_RESTART,
+	VALUE("per_source", KEY_COUNT, CONFIG(limits.per_source), 1, 10000000, "10000", KEY_LIVE,
 	      "Client connections of one IPv4 /24 or IPv6 /48, all workers together; each worker takes its "
 	      "share of them."),
-	VALUE("handshakes", KEY_COUNT, CONFIG(limits.handshakes), 1, 1000000, "1024", KEY_RESTART,
+	VALUE("handshakes", KEY_COUNT, CONFIG(limits.handshakes), 1, 1000000, "1024", KEY_LIVE,
 	      "TLS handshakes at once, of each worker; beyond it the one ends that began first, of those without "
 	      "a ClientHello if there are any; a network that has an eighth of them ends one of its own."),
-	VALUE("requests", KEY_COUNT, CONFIG(limits.requests), 1, 1000000000, "1000", KEY_RESTART,
+	VALUE("requests", KEY_COUNT, CONFIG(limits.requests), 1, 1000000000, "1000", KEY_LIVE,
 	      "Requests of one connection; the last answer says connection: close, over HTTP/2 GOAWAY."),
 	VALUE("request_line", KEY_SIZE, CONFIG(limits.request_line_bytes), 64, CONFIG_LINE_BYTES_MAX, "4KiB",
-	      KEY_RESTART, "Longest request line; a longer one gets 414."),
-	VALUE("head", KEY_SIZE, CONFIG(limits.head_bytes), 256, CONFIG_HEAD_BYTES_MAX, "32KiB", KEY_RESTART,
+	      KEY_LIVE, "Longest request line; a longer one gets 414."),
+	VALUE("head", KEY_SIZE, CONFIG(limits.head_bytes), 256, CONFIG_HEAD_BYTES_MAX, "32KiB", KEY_LIVE,
 	      "Request line and fields together; more get 431."),
-	VALUE("field", KEY_SIZE, CONFIG(limits.field_bytes), 64, CONFIG_FIELD_BYTES_MAX, "8KiB", KEY_RESTART,
+	VALUE("field", KEY_SIZE, CONFIG(limits.field_bytes), 64, CONFIG_FIELD_BYTES_MAX, "8KiB", KEY_LIVE,
 	      "One field's line; a longer one gets 431."),
-	VALUE("fields", KEY_COUNT, CONFIG(limits.fields), 4, CONFIG_FIELDS_MAX, "100", KEY_RESTART,
+	VALUE("fields", KEY_COUNT, CONFIG(limits.fields), 4, CONFIG_FIELDS_MAX, "100", KEY_LIVE,
 	      "Fields of a request; more get 431."),
-	VALUE("json_depth", KEY_COUNT, CONFIG(limits.json_depth), 2, CONFIG_JSON_DEPTH_MAX, "128", KEY_RESTART,
+	VALUE("json_depth", KEY_COUNT, CONFIG(limits.json_depth), 2, CONFIG_JSON_DEPTH_MAX, "128", KEY_LIVE,
 	      "Brackets inside brackets of a JSON body; a deeper one gets 400."),
-	VALUE("json_keys", KEY_COUNT, CONFIG(limits.json_keys), 1, CONFIG_JSON_KEYS_MAX, "256", KEY_RESTART,
+	VALUE("json_keys", KEY_COUNT, CONFIG(limits.json_keys), 1, CONFIG_JSON_KEYS_MAX, "256", KEY_LIVE,
 	      "Members of a JSON body's top level; more get 400."),
-	VALUE("hold_tokens", KEY_COUNT, CONFIG(limits.hold_tokens), 0, 100000000, "1024", KEY_RESTART,
+	VALUE("hold_tokens", KEY_COUNT, CONFIG(limits.hold_tokens), 0, 100000000, "1024", KEY_LIVE,
 	      "Completion tokens whose price is held from the account's balance while a request runs that does "
-	      "not say max_tokens. What it uses beyond them is billed all the same."),
-	VALUE("hold_tokens_max", KEY_COUNT, CONFIG(limits.hold_tokens_max), 1, 100000000, "1048576", KEY_RESTART,
+	      "not say max_tokens, for models and instances without a number of their own. "
+	      "What it uses beyond them is billed all the same."),
+	VALUE("hold_tokens_max", KEY_COUNT, CONFIG(limits.hold_tokens_max), 1, 100000000, "1048576", KEY_LIVE,
 	      "Completion tokens that are held for at most, for each of a request's answers. Below what "
 	      "requests ask for, an account can be overdrawn by the difference."),
-	VALUE("body_rate", KEY_SIZE, CONFIG(limits.body_rate_bytes), 0, 1 * GIB, "4KiB", KEY_RESTART,
+	VALUE("body_rate", KEY_SIZE, CONFIG(limits.body_rate_bytes), 0, 1 * GIB, "4KiB", KEY_LIVE,
 	      "Bytes per second that a request body brings on average once timeouts.body_grace is over; a "
 	      "slower client is cut off; 0B: any."),
 	VALUE("event", KEY_SIZE, CONFIG(limits.event_bytes), 1 * KIB, CONFIG_EVENT_BYTES_MAX, "256KiB",
-	      KEY_RESTART,
+	      KEY_LIVE,
 	      "What is kept of a stream's event that has not ended; a longer one passes as it comes. Answers "
 	      "about video jobs are kept up to 256 KiB."),
 	VALUE("event_line", KEY_SIZE, CONFIG(limits.event_line_bytes), 1 * KIB, CONFIG_EVENT_LINE_BYTES_MAX,
-	      "1MiB", KEY_RESTART, "Longest line of a stream; a longer one is the backend's failure."),
+	      "1MiB", KEY_LIVE, "Longest line of a stream; a longer one is the backend's failure."),
 	END,
 };
 
@@ -209,41 +215,41 @@ static const struct key http2_keys[] = {
 	      "For sessions and streams, all workers together, about 26 KiB for a connection and 1 KiB for a "
 	      "stream; when it is full, new ones are refused."),
 	VALUE("connection", KEY_SIZE, CONFIG(http2.connection_bytes), 64 * KIB, 16 * MIB, "384KiB",
-	      KEY_RESTART, "Most of it that one connection takes."),
-	VALUE("streams", KEY_COUNT, CONFIG(http2.streams), 1, 1000, "100", KEY_RESTART,
+	      KEY_LIVE, "Most of it that one connection takes."),
+	VALUE("streams", KEY_COUNT, CONFIG(http2.streams), 1, 1000, "100", KEY_DRAIN,
 	      "Requests at once on one connection; more are refused, to be tried again."),
 	VALUE("streams_unauthenticated", KEY_COUNT, CONFIG(http2.streams_unauthenticated), 1, 1000, "32",
-	      KEY_RESTART, "The same as long as none of its requests had a valid key."),
+	      KEY_LIVE, "The same as long as none of its requests had a valid key."),
 	VALUE("stream_window", KEY_SIZE, CONFIG(http2.stream_window_bytes), 16 * KIB, 16 * MIB, "64KiB",
-	      KEY_RESTART,
+	      KEY_DRAIN,
 	      "Of a request's body, what may come before its backend takes some; it lies in limits.bodies."),
 	VALUE("connection_window", KEY_SIZE, CONFIG(http2.connection_window_bytes), 64 * KIB, 64 * MIB, "1MiB",
-	      KEY_RESTART, "Of all bodies of a connection, what may be on its way; at least stream_window."),
-	VALUE("frame", KEY_SIZE, CONFIG(http2.frame_bytes), 16 * KIB, 256 * KIB, "16KiB", KEY_RESTART,
+	      KEY_DRAIN, "Of all bodies of a connection, what may be on its way; at least stream_window."),
+	VALUE("frame", KEY_SIZE, CONFIG(http2.frame_bytes), 16 * KIB, 256 * KIB, "16KiB", KEY_DRAIN,
 	      "Longest frame that a client may send; a longer one ends its connection."),
-	VALUE("header_table", KEY_SIZE, CONFIG(http2.header_table_bytes), 0, 64 * KIB, "4KiB", KEY_RESTART,
+	VALUE("header_table", KEY_SIZE, CONFIG(http2.header_table_bytes), 0, 64 * KIB, "4KiB", KEY_DRAIN,
 	      "HPACK's table of each direction; at most a sixteenth of connection."),
-	VALUE("progress", KEY_SIZE, CONFIG(http2.progress_bytes), 1, 64 * KIB, "1KiB", KEY_RESTART,
+	VALUE("progress", KEY_SIZE, CONFIG(http2.progress_bytes), 1, 64 * KIB, "1KiB", KEY_LIVE,
 	      "What a client must take of an answer that is ready within timeouts.http2_window; less, and the "
 	      "stream is reset."),
-	VALUE("resets", KEY_COUNT, CONFIG(http2.resets), 1, 1000000, "100", KEY_RESTART,
+	VALUE("resets", KEY_COUNT, CONFIG(http2.resets), 1, 1000000, "100", KEY_LIVE,
 	      "Streams that a client may reset, or make us reset, in ten seconds; more end its connection."),
-	VALUE("resets_percent", KEY_COUNT, CONFIG(http2.resets_percent), 1, 100, "50", KEY_RESTART,
+	VALUE("resets_percent", KEY_COUNT, CONFIG(http2.resets_percent), 1, 100, "50", KEY_LIVE,
 	      "Share of a connection's streams that may be reset once there were resets_after; more, and it "
 	      "gets no new ones; 100: any."),
-	VALUE("resets_after", KEY_COUNT, CONFIG(http2.resets_after), 1, 1000000, "100", KEY_RESTART,
+	VALUE("resets_after", KEY_COUNT, CONFIG(http2.resets_after), 1, 1000000, "100", KEY_LIVE,
 	      "Streams before that share is looked at."),
-	VALUE("continuations", KEY_COUNT, CONFIG(http2.continuations), 1, 64, "5", KEY_RESTART,
+	VALUE("continuations", KEY_COUNT, CONFIG(http2.continuations), 1, 64, "5", KEY_DRAIN,
 	      "CONTINUATION frames of one header block; more end the connection."),
-	VALUE("empty_frames", KEY_COUNT, CONFIG(http2.empty_frames), 1, 1000, "1", KEY_RESTART,
+	VALUE("empty_frames", KEY_COUNT, CONFIG(http2.empty_frames), 1, 1000, "1", KEY_LIVE,
 	      "Frames in a row that bring nothing and end nothing; more end the connection."),
-	VALUE("controls", KEY_COUNT, CONFIG(http2.controls), 10, 100000, "1000", KEY_RESTART,
+	VALUE("controls", KEY_COUNT, CONFIG(http2.controls), 10, 100000, "1000", KEY_LIVE,
 	      "PING, SETTINGS and unknown frames at once, and a tenth of it per second; more end the connection."),
-	VALUE("acks", KEY_COUNT, CONFIG(http2.acks), 1, 10000, "1000", KEY_RESTART,
+	VALUE("acks", KEY_COUNT, CONFIG(http2.acks), 1, 10000, "1000", KEY_DRAIN,
 	      "Answers to PING and SETTINGS that wait for a client that does not read; more end its connection."),
-	VALUE("priorities", KEY_COUNT, CONFIG(http2.priorities), 1, 100000, "100", KEY_RESTART,
+	VALUE("priorities", KEY_COUNT, CONFIG(http2.priorities), 1, 100000, "100", KEY_LIVE,
 	      "PRIORITY and PRIORITY_UPDATE frames per stream; more end the connection."),
-	VALUE("updates", KEY_COUNT, CONFIG(http2.updates), 1, 100000, "10", KEY_RESTART,
+	VALUE("updates", KEY_COUNT, CONFIG(http2.updates), 1, 100000, "10", KEY_LIVE,
 	      "WINDOW_UPDATE frames for each DATA frame of ours; more end the connection."),
 	END,
 };
@@ -308,60 +314,60 @@ static const struct key tcp_keys[] = {
 
 static const struct key timeouts_keys[] = {
 	VALUE("handshake", KEY_DURATION, CONFIG(timeouts.handshake_ns), SEC / 10, HOUR, "5s",
-	      KEY_RESTART, "From the client's SYN to the end of its TLS handshake."),
-	VALUE("head", KEY_DURATION, CONFIG(timeouts.head_ns), SEC / 10, HOUR, "10s", KEY_RESTART,
+	      KEY_LIVE, "From the client's SYN to the end of its TLS handshake."),
+	VALUE("head", KEY_DURATION, CONFIG(timeouts.head_ns), SEC / 10, HOUR, "10s", KEY_LIVE,
 	      "From the first byte of a request to the end of its header block."),
-	VALUE("body", KEY_DURATION, CONFIG(timeouts.body_ns), SEC / 10, HOUR, "30s", KEY_RESTART,
+	VALUE("body", KEY_DURATION, CONFIG(timeouts.body_ns), SEC / 10, HOUR, "30s", KEY_LIVE,
 	      "Between two pieces of a request body."),
-	VALUE("body_grace", KEY_DURATION, CONFIG(timeouts.body_grace_ns), SEC / 10, HOUR, "10s", KEY_RESTART,
+	VALUE("body_grace", KEY_DURATION, CONFIG(timeouts.body_grace_ns), SEC / 10, HOUR, "10s", KEY_LIVE,
 	      "From a request's head, before limits.body_rate counts."),
-	VALUE("body_total", KEY_DURATION, CONFIG(timeouts.body_total_ns), SEC / 10, DAY, "300s", KEY_RESTART,
+	VALUE("body_total", KEY_DURATION, CONFIG(timeouts.body_total_ns), SEC / 10, DAY, "300s", KEY_LIVE,
 	      "From a request's head to the end of its body."),
-	VALUE("stall", KEY_DURATION, CONFIG(timeouts.stall_ns), SEC / 10, DAY, "30s", KEY_RESTART,
+	VALUE("stall", KEY_DURATION, CONFIG(timeouts.stall_ns), SEC / 10, DAY, "30s", KEY_LIVE,
 	      "How long a client may take nothing of its answer."),
-	VALUE("idle", KEY_DURATION, CONFIG(timeouts.idle_ns), SEC / 10, DAY, "75s", KEY_RESTART,
+	VALUE("idle", KEY_DURATION, CONFIG(timeouts.idle_ns), SEC / 10, DAY, "75s", KEY_LIVE,
 	      "Between two requests of one connection."),
 	VALUE("http2_idle", KEY_DURATION, CONFIG(timeouts.http2_idle_ns), SEC / 10, DAY, "300s",
-	      KEY_RESTART, "How long an HTTP/2 connection without a request is kept."),
+	      KEY_LIVE, "How long an HTTP/2 connection without a request is kept."),
 	VALUE("http2_window", KEY_DURATION, CONFIG(timeouts.http2_window_ns), SEC / 10, DAY, "60s",
-	      KEY_RESTART, "How long an HTTP/2 client may leave its window shut for what an answer has ready."),
+	      KEY_LIVE, "How long an HTTP/2 client may leave its window shut for what an answer has ready."),
 	VALUE("connect", KEY_DURATION, CONFIG(timeouts.connect_ns), SEC / 100, HOUR, "1s",
-	      KEY_RESTART, "To connect to a backend."),
+	      KEY_LIVE, "To connect to a backend."),
 	VALUE("response_head", KEY_DURATION, CONFIG(timeouts.response_head_ns), SEC / 10, DAY,
-	      "30s", KEY_RESTART, "From the request to the backend's response head."),
+	      "30s", KEY_LIVE, "From the request to the backend's response head."),
 	VALUE("first_event", KEY_DURATION, CONFIG(timeouts.first_event_ns), SEC / 10, DAY, "60s",
-	      KEY_RESTART, "From the response head to the first event of a stream."),
+	      KEY_LIVE, "From the response head to the first event of a stream."),
 	VALUE("between_events", KEY_DURATION, CONFIG(timeouts.between_events_ns), SEC / 10, DAY,
-	      "60s", KEY_RESTART, "Between two events of a stream, or two pieces of another body."),
-	VALUE("keep_alive", KEY_DURATION, CONFIG(timeouts.keep_alive_ns), 0, HOUR, "15s", KEY_RESTART,
+	      "60s", KEY_LIVE, "Between two events of a stream, or two pieces of another body."),
+	VALUE("keep_alive", KEY_DURATION, CONFIG(timeouts.keep_alive_ns), 0, HOUR, "15s", KEY_LIVE,
 	      "While a stream's first event is awaited, its client gets a comment so often; 0s: never."),
 	VALUE("upstream_idle", KEY_DURATION, CONFIG(timeouts.upstream_idle_ns), SEC / 10, DAY,
-	      "30s", KEY_RESTART, "How long an unused connection to a backend is kept."),
-	VALUE("request", KEY_DURATION, CONFIG(timeouts.request_ns), SEC, DAY, "30min", KEY_RESTART,
+	      "30s", KEY_LIVE, "How long an unused connection to a backend is kept."),
+	VALUE("request", KEY_DURATION, CONFIG(timeouts.request_ns), SEC, DAY, "30min", KEY_LIVE,
 	      "From a request's head to the end of its answer."),
-	VALUE("drain", KEY_DURATION, CONFIG(timeouts.drain_ns), 0, DAY, "30min", KEY_RESTART,
+	VALUE("drain", KEY_DURATION, CONFIG(timeouts.drain_ns), 0, DAY, "30min", KEY_LIVE,
 	      "What running requests get to end after the dataplane was asked to stop; asked again, it ends "
 	      "them at once."),
 	END,
 };
 
 static const struct key routing_keys[] = {
-	VALUE("tries", KEY_COUNT, CONFIG(routing.tries), 1, CONFIG_TRIES_MAX, "3", KEY_RESTART,
+	VALUE("tries", KEY_COUNT, CONFIG(routing.tries), 1, CONFIG_TRIES_MAX, "3", KEY_LIVE,
 	      "Pods that one request is tried at, at most."),
-	VALUE("retry_percent", KEY_COUNT, CONFIG(routing.retry_percent), 0, 100, "20", KEY_RESTART,
+	VALUE("retry_percent", KEY_COUNT, CONFIG(routing.retry_percent), 0, 100, "20", KEY_LIVE,
 	      "Tries after a request's first, per hundred requests of its model; a model may say otherwise."),
-	VALUE("retry_burst", KEY_COUNT, CONFIG(routing.retry_burst), 1, CONFIG_RETRY_BURST_MAX, "50", KEY_RESTART,
+	VALUE("retry_burst", KEY_COUNT, CONFIG(routing.retry_burst), 1, CONFIG_RETRY_BURST_MAX, "50", KEY_LIVE,
 	      "Tries beyond that share that each worker and model may have saved up."),
-	VALUE("eject_errors", KEY_COUNT, CONFIG(routing.eject_errors), 0, 1000, "3", KEY_RESTART,
+	VALUE("eject_errors", KEY_COUNT, CONFIG(routing.eject_errors), 0, 1000, "3", KEY_LIVE,
 	      "Failures in a row after which a pod gets no requests for a time; 0: never."),
-	VALUE("eject_time", KEY_DURATION, CONFIG(routing.eject_time_ns), SEC / 10, HOUR, "1s", KEY_RESTART,
+	VALUE("eject_time", KEY_DURATION, CONFIG(routing.eject_time_ns), SEC / 10, HOUR, "1s", KEY_LIVE,
 	      "That time; it doubles whenever the one request that then asks fails again."),
 	VALUE("eject_time_max", KEY_DURATION, CONFIG(routing.eject_time_max_ns), SEC / 10, DAY, "30s",
-	      KEY_RESTART, "What it doubles to."),
-	VALUE("eject_percent", KEY_COUNT, CONFIG(routing.eject_percent), 0, 100, "100", KEY_RESTART,
+	      KEY_LIVE, "What it doubles to."),
+	VALUE("eject_percent", KEY_COUNT, CONFIG(routing.eject_percent), 0, 100, "100", KEY_LIVE,
 	      "Of a deployment's pods, how many may be out at once (at least one); 0: none. Those that are out "
 	      "serve again when no region has another one."),
-	VALUE("busy", KEY_DURATION, CONFIG(routing.busy_ns), 0, HOUR, "1s", KEY_RESTART,
+	VALUE("busy", KEY_DURATION, CONFIG(routing.busy_ns), 0, HOUR, "1s", KEY_LIVE,
 	      "How long a pod that answers 429 or 503 is passed over while another one is left; its own "
 	      "retry-after counts up to 10 s."),
 	END,
@@ -370,17 +376,18 @@ static const struct key routing_keys[] = {
 #define SURFACE_KEYS(surface, on, paths, keys, fields, rate, body, error_form, reset_form) \
 	{ \
 		VALUE("enabled", KEY_BOOL, CONFIG(surface.enabled), 0, 0, on, KEY_RESTART, \
-		      "Whether requests of this surface are served."), \
+		      "Whether requests of this surface are served; how much memory bodies get follows from " \
+		      "the surfaces that are on."), \
 			VALUE("prefix", KEY_TEXT, CONFIG(surface.prefix), 1, NAME_MAX_LEN, paths, \
-			      KEY_RESTART, "What its paths start with."), \
+			      KEY_LIVE, "What its paths start with."), \
 			VALUE("key_prefix", KEY_TEXT, CONFIG(surface.key_prefix), 1, NAME_MAX_LEN, \
-			      keys, KEY_RESTART, "What its API keys start with."), \
+			      keys, KEY_LIVE, "What its API keys start with."), \
 			VALUE("header_prefix", KEY_TEXT, CONFIG(surface.header_prefix), 1, \
-			      NAME_MAX_LEN, fields, KEY_RESTART, \
+			      NAME_MAX_LEN, fields, KEY_LIVE, \
 			      "What its own response fields start with: lower case, with a '-' at the end. " \
 			      "Neither clients nor instances may send such fields."), \
 			VALUE("requests_per_minute", KEY_COUNT, CONFIG(surface.requests_per_minute), 0, \
-			      60000000, rate, KEY_RESTART, \
+			      60000000, rate, KEY_LIVE, \
 			      "Requests of a key whose plan does not say how many; 0: any number."), \
 			VALUE("body_max", KEY_SIZE, CONFIG(surface.body_bytes_max), 1 * KIB, \
 			      1 * GIB, body, KEY_RESTART, \
@@ -389,19 +396,19 @@ static const struct key routing_keys[] = {
 			      1 * GIB, "26MiB", KEY_RESTART, \
 			      "Longest form, which is a file of audio (file_max) and what is said about it."), \
 			VALUE("file_max", KEY_SIZE, CONFIG(surface.file_bytes_max), 1 * KIB, \
-			      1 * GIB, "25MiB", KEY_RESTART, "Longest file in a form; the form has upload_max."), \
+			      1 * GIB, "25MiB", KEY_LIVE, "Longest file in a form; the form has upload_max."), \
 			CHOICE("validate", CONFIG(surface.validate), validate_choices, "strict", \
-			       KEY_RESTART, \
+			       KEY_LIVE, \
 			       "Which fields of a request are checked: all that have rules, or " \
 			       "model."), \
-			CHOICE("errors", CONFIG(surface.errors), errors_choices, error_form, KEY_RESTART, \
+			CHOICE("errors", CONFIG(surface.errors), errors_choices, error_form, KEY_LIVE, \
 			       "Bodies of refusals: OpenAI's object, or upper-case codes."), \
-			CHOICE("reset", CONFIG(surface.reset), reset_choices, reset_form, KEY_RESTART, \
+			CHOICE("reset", CONFIG(surface.reset), reset_choices, reset_form, KEY_LIVE, \
 			       "What x-ratelimit-reset counts: the seconds left, or Unix time."), \
-			VALUE("cors", KEY_TEXT, CONFIG(surface.cors), 0, PATH_MAX_LEN, "", KEY_RESTART, \
+			VALUE("cors", KEY_TEXT, CONFIG(surface.cors), 0, PATH_MAX_LEN, "", KEY_LIVE, \
 			      "Origins of web pages that may read answers, with a space between two " \
 			      "(https://console.example), or *; empty: none. Credentials are never allowed."), \
-			VALUE("overhead", KEY_BOOL, CONFIG(surface.overhead), 0, 0, "no", KEY_RESTART, \
+			VALUE("overhead", KEY_BOOL, CONFIG(surface.overhead), 0, 0, "no", KEY_LIVE, \
 			      "Whether answers say x-sluice-overhead-us: the microseconds that the request " \
 			      "spent in this process until its answer's head."), \
 			END, \
@@ -428,6 +435,9 @@ static const struct key store_keys[] = {
 	VALUE("path", KEY_PATH, CONFIG(store.path), 1, PATH_MAX_LEN, "/var/lib/sluice/sluice.db",
 	      KEY_RESTART,
 	      "SQLite file with keys, accounts, models, prices, instances and the ledger."),
+	VALUE("connection", KEY_TEXT, CONFIG(store.connection), 0, PATH_MAX_LEN, "", KEY_RESTART,
+	      "A PostgreSQL server instead, which several routers may share: postgresql://… or key=value pairs"
+	      " as libpq has them. A password stands in a file of its own: passfile=FILE."),
 	END,
 };
 
@@ -435,9 +445,13 @@ static const struct key admin_keys[] = {
 	VALUE("address", KEY_ADDRESS, CONFIG(admin.address), 0, 0, "127.0.0.1", KEY_RESTART,
 	      "Where the admin API listens (HTTP, in the host's network)."),
 	VALUE("port", KEY_PORT, CONFIG(admin.port), 1, 65535, "9900", KEY_RESTART, "Its TCP port."),
+	VALUE("socket", KEY_PATH, CONFIG(admin.socket), 0, 107, "", KEY_RESTART,
+	      "UNIX socket where it listens, too; only its owner may connect (0600). Empty: none."),
 	VALUE("token_file", KEY_PATH, CONFIG(admin.token_file), 1, PATH_MAX_LEN,
 	      "/etc/sluice/admin.token", KEY_RESTART,
 	      "File with the token that every request to the admin API must carry."),
+	VALUE("read_only_token_file", KEY_PATH, CONFIG(admin.read_only_token_file), 0, PATH_MAX_LEN, "",
+	      KEY_RESTART, "File with a token that may only read. Empty: there is none."),
 	END,
 };
 
@@ -459,15 +473,21 @@ static const struct key capacity_keys[] = {
 
 static const struct key probes_keys[] = {
 	VALUE("interval", KEY_DURATION, CONFIG(probes.interval_ns), SEC / 100, HOUR, "1s",
-	      KEY_RESTART, "Between two health probes of one backend."),
+	      KEY_LIVE, "Between two health probes of one backend."),
 	VALUE("timeout", KEY_DURATION, CONFIG(probes.timeout_ns), SEC / 100, HOUR, "1s",
-	      KEY_RESTART, "After which a probe has failed; at most the interval."),
-	VALUE("rise", KEY_COUNT, CONFIG(probes.rise), 1, 100, "2", KEY_RESTART,
+	      KEY_LIVE, "After which a probe has failed; at most the interval."),
+	VALUE("rise", KEY_COUNT, CONFIG(probes.rise), 1, 100, "2", KEY_LIVE,
 	      "Good probes in a row that bring a backend up."),
-	VALUE("fall", KEY_COUNT, CONFIG(probes.fall), 1, 100, "3", KEY_RESTART,
+	VALUE("fall", KEY_COUNT, CONFIG(probes.fall), 1, 100, "3", KEY_LIVE,
 	      "Failed probes in a row that take a backend down."),
-	VALUE("path", KEY_TEXT, CONFIG(probes.path), 1, TEXT_MAX, "/health", KEY_RESTART,
+	VALUE("path", KEY_TEXT, CONFIG(probes.path), 1, TEXT_MAX, "/health", KEY_LIVE,
 	      "What is asked for; an answer of 200 to 299 is good."),
+	END,
+};
+
+static const struct key log_keys[] = {
+	CHOICE("level", CONFIG(log.level), level_choices, "info", KEY_LIVE,
+	       "The least that is written to stderr."),
 	END,
 };
 
@@ -478,7 +498,7 @@ const struct key schema_root[] = {
 	      "Workers of the dataplane, each on a core of its own."),
 	VALUE("cores", KEY_TEXT, CONFIG(cores), 0, TEXT_MAX, "", KEY_RESTART,
 	      "Cores as a DPDK list (0,2-5), the main thread's first; empty: the first cores."),
-	CHOICE("idle", CONFIG(idle), idle_choices, "poll", KEY_RESTART,
+	CHOICE("idle", CONFIG(idle), idle_choices, "poll", KEY_LIVE,
 	       "What a worker without work does; sleep saves power and costs latency."),
 	SECTION("memory", memory_keys, "The dataplane's memory."),
 	LIST("eal_extra", struct config, eal_extra, eal_extra_count, &eal_element, 0,
@@ -499,6 +519,7 @@ const struct key schema_root[] = {
 	SECTION("admin", admin_keys, "Control's admin API."),
 	SECTION("capacity", capacity_keys, "Entries of the shared tables."),
 	SECTION("probes", probes_keys, "Active health probes of the backends."),
+	SECTION("log", log_keys, "What both programs say."),
 	END,
 };
 

@@ -24,11 +24,11 @@ enum key_type {
 	KEY_LIST, /* min to max elements, each as element says */
 };
 
-/* What a changed value asks for when the file is read again. */
+/* What becomes of a changed value when the file is read again. */
 enum key_class {
-	KEY_LIVE, /* taken over at once */
-	KEY_DRAIN, /* for new connections; old ones keep the old value */
-	KEY_RESTART, /* the process that uses it must start again */
+	KEY_LIVE, /* taken over at once, for all requests and connections */
+	KEY_DRAIN, /* taken over for new connections; those that are there keep the old value until they end */
+	KEY_RESTART, /* stays as it was until the processes start again */
 };
 
 struct key {

@@ -268,7 +268,7 @@ static bool
 parse_text(const struct key *key, const char *text, const char *folder, char *field,
 	   char *complaint)
 {
-	bool is_relative = key->type == KEY_PATH && text[0] != '/';
+	bool is_relative = key->type == KEY_PATH && text[0] != '/' && text[0] != '\0';
 	size_t len = strlen(text) + (is_relative ? strlen(folder) : 0);
 
 	if (text[0] == '\0' && key->min > 0)
@@ -341,4 +341,67 @@ value_parse(const struct key *key, const char *text, const char *folder, void *f
 		CHECK(false);
 	}
 	return fine;
+}
+
+static void
+print_with_unit(uint64_t number, const struct unit *units, const char *zero, char *text, size_t room)
+{
+	const struct unit *unit = largest_unit_of(number, units);
+
+	if (number == 0)
+		snprintf(text, room, "%s", zero);
+	else
+		snprintf(text, room, "%" PRIu64 "%s", number / unit->factor, unit->name);
+}
+
+static void
+print_address(const struct key *key, const struct config_address *address, char *text, size_t room)
+{
+	char ip[INET6_ADDRSTRLEN];
+
+	if (!address->is_set) {
+		snprintf(text, room, "%s", key->fallback != NULL ? key->fallback : "");
+		return;
+	}
+	inet_ntop(address->is_ip4 ? AF_INET : AF_INET6, address->ip + (address->is_ip4 ? 12 : 0), ip, sizeof(ip));
+	if (key->type == KEY_NETWORK)
+		snprintf(text, room, "%s/%u", ip, address->prefix_bits);
+	else
+		snprintf(text, room, "%s", ip);
+}
+
+void
+value_print(const struct key *key, const void *field, char *text, size_t room)
+{
+	switch (key->type) {
+	case KEY_TEXT:
+	case KEY_PATH:
+		snprintf(text, room, "%s", (const char *)field);
+		break;
+	case KEY_COUNT:
+		snprintf(text, room, "%" PRIu32, *(const uint32_t *)field);
+		break;
+	case KEY_PORT:
+		snprintf(text, room, "%u", *(const uint16_t *)field);
+		break;
+	case KEY_SIZE:
+		print_with_unit(*(const uint64_t *)field, size_units, "0B", text, room);
+		break;
+	case KEY_DURATION:
+		print_with_unit(*(const uint64_t *)field, duration_units, "0s", text, room);
+		break;
+	case KEY_BOOL:
+		snprintf(text, room, "%s", *(const bool *)field ? "yes" : "no");
+		break;
+	case KEY_CHOICE:
+		snprintf(text, room, "%s", key->choices[*(const unsigned int *)field]);
+		break;
+	case KEY_ADDRESS:
+	case KEY_NETWORK:
+		print_address(key, field, text, room);
+		break;
+	case KEY_SECTION:
+	case KEY_LIST:
+		CHECK(false);
+	}
 }

@@ -15,5 +15,8 @@
 bool value_parse(const struct key *key, const char *text, const char *folder, void *field,
 		 char complaint[VALUE_COMPLAINT_BYTES]);
 
-/* The closest of NULL-ended names, or NULL when none is close enough to be meant. */
+/* The field as value_parse() would read it. text has room for CONFIG_VALUE_BYTES. */
+void value_print(const struct key *key, const void *field, char *text, size_t room);
+
+/* The closest of NULL-ended names, or NULL when none is close enough to be meant. Control uses it, too. */
 const char *value_nearest(const char *word, const char *const *names);

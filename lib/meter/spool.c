@@ -145,6 +145,17 @@ spool_append(struct spool_writer *w, struct usage_record *record)
 }
 
 enum err
+spool_verify(const struct spool_header *header, uint64_t index, const struct usage_record *record)
+{
+	if (record->crc32c != record_crc32c(record))
+		return ERR_SPOOL_CRC;
+	/* Whole, but not what belongs here: a page of an older file, say. */
+	if (record->record_bytes != USAGE_RECORD_BYTES || record->sequence != header->first_sequence + index)
+		return ERR_SPOOL_CRC;
+	return ERR_OK;
+}
+
+enum err
 spool_read(const void *segment, uint64_t index, struct usage_record *record)
 {
 	const struct spool_header *header = segment;
@@ -153,11 +164,7 @@ spool_read(const void *segment, uint64_t index, struct usage_record *record)
 	if (index >= atomic_load_explicit(&header->written, memory_order_acquire))
 		return ERR_MORE;
 	copy = *record_at(header, index);
-	if (copy.crc32c != record_crc32c(&copy))
-		return ERR_SPOOL_CRC;
-	/* Whole, but not what belongs here: a page of an older file, say. */
-	if (copy.record_bytes != USAGE_RECORD_BYTES ||
-	    copy.sequence != header->first_sequence + index)
+	if (spool_verify(header, index, &copy) != ERR_OK)
 		return ERR_SPOOL_CRC;
 	*record = copy;
 	return ERR_OK;

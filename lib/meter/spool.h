@@ -72,4 +72,7 @@ enum err spool_append(struct spool_writer *w, struct usage_record *record);
  * ERR_SPOOL_CRC: damaged, or not the record that belongs there; skip it and say so. */
 enum err spool_read(const void *segment, uint64_t index, struct usage_record *record);
 
+/* The same of a copy of that record, read from the file. */
+enum err spool_verify(const struct spool_header *header, uint64_t index, const struct usage_record *record);
+
 uint32_t spool_crc32c(const void *ptr, size_t len);

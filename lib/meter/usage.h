@@ -19,13 +19,16 @@ enum usage_outcome {
 	USAGE_CLIENT_ABORT,
 	USAGE_UPSTREAM_ERROR,
 	USAGE_TIMEOUT,
-	USAGE_CRASHED,
+	USAGE_CRASHED, /* this process died while it ran */
+	USAGE_REFUSED, /* for money; no backend got it */
+	USAGE_OUTCOME_COUNT
 };
 
 enum usage_source {
 	USAGE_FINAL,     /* the backend's own usage */
 	USAGE_RUNNING,   /* its last running count of a cut stream */
 	USAGE_ESTIMATED, /* counted events and an estimate of the prompt */
+	USAGE_SOURCE_COUNT
 };
 
 /* What a request is counted in beside tokens, by its endpoint. */
@@ -37,6 +40,21 @@ enum usage_unit {
 	USAGE_CHARACTERS,   /* of text that was spoken */
 	USAGE_BYTES,        /* of audio whose length nobody told */
 	USAGE_UNIT_COUNT
+};
+
+/* What was asked for; what is shown of it is control's (tally.c). Append only: spools have the numbers. */
+enum usage_operation {
+	USAGE_OTHER, /* an instance's own API, questions about jobs; refusals */
+	USAGE_CHAT,
+	USAGE_COMPLETION,
+	USAGE_RESPONSE,
+	USAGE_EMBEDDINGS,
+	USAGE_RERANK,
+	USAGE_IMAGE,
+	USAGE_SPEECH,
+	USAGE_TRANSCRIPTION,
+	USAGE_VIDEO,
+	USAGE_OPERATION_COUNT
 };
 
 struct usage_record {
@@ -69,9 +87,11 @@ struct usage_record {
 	char region[USAGE_NAME_BYTES - 2];
 	uint16_t worker;
 	uint8_t unit; /* enum usage_unit */
-	uint8_t reserved[5];
+	uint8_t operation; /* enum usage_operation */
+	uint8_t reserved[4];
 	uint64_t units;
-	uint8_t reserved_at_end[16];
+	uint64_t connect_us; /* of the last try, until its connection was there; 0: a kept one */
+	uint8_t reserved_at_end[8];
 };
 
 CHECK_STATIC(sizeof(struct usage_record) == USAGE_RECORD_BYTES, "usage record");

@@ -19,7 +19,11 @@ minus(int64_t a, int64_t b)
 static int64_t
 left_nano(const struct shm_balance_cell *cell)
 {
-	return minus(atomic_load(&cell->credited_nano), atomic_load(&cell->spent_nano));
+	int64_t spent = atomic_load(&cell->spent_nano), elsewhere = atomic_load(&cell->elsewhere_nano), gone;
+
+	if (__builtin_add_overflow(spent, elsewhere, &gone))
+		gone = INT64_MAX;
+	return minus(atomic_load(&cell->credited_nano), gone);
 }
 
 int64_t

@@ -80,9 +80,11 @@ cell_read(const struct shm *shm, enum shm_section table, uint32_t entry, void *b
 	if (entry >= shm->header->capacity.count[table])
 		return ERR_SHM_NOT_FOUND;
 	cell = cell_at(shm, table, entry);
+	/* Which body it will be only the first line tells: the second one comes meanwhile. */
+	__builtin_prefetch(cell->words + count);
 	for (int i = 0; i < SHM_READ_TRIES_MAX; i++) {
 		uint64_t version = atomic_load_explicit(&cell->version, memory_order_acquire);
-		const uint64_t *from = cell->words + (version & 1) * count;
+		const uint64_t *from = cell->words + ((version + 1) & 1) * count;
 		uint64_t *to = body;
 
 		for (uint32_t w = 0; w < count; w++)
@@ -97,7 +99,7 @@ void
 cell_write(struct shm *shm, enum shm_section table, uint32_t entry, const void *body)
 {
 	struct cell *cell = cell_at(shm, table, entry);
-	uint64_t version = atomic_load_explicit(&cell->version, memory_order_relaxed) + 1;
+	uint64_t version = atomic_load_explicit(&cell->version, memory_order_relaxed);
 	uint32_t count = shapes[table].body_bytes / 8;
 	uint64_t *to = cell->words + (version & 1) * count;
 	const uint64_t *from = body;
@@ -105,7 +107,7 @@ cell_write(struct shm *shm, enum shm_section table, uint32_t entry, const void *
 	/* A reader that sees any word of this body must also see the version published before it. */
 	for (uint32_t w = 0; w < count; w++)
 		__atomic_store_n(&to[w], from[w], __ATOMIC_RELEASE);
-	atomic_store_explicit(&cell->version, version, memory_order_release);
+	atomic_store_explicit(&cell->version, version + 1, memory_order_release);
 }
 
 uint64_t

@@ -28,5 +28,13 @@
 size_t key_emit(struct bytes prefix, const uint8_t random[KEY_RANDOM_BYTES],
 		char text[KEY_TEXT_BYTES_MAX + 1]);
 
-/* True if the text is what key_emit() could have written with this prefix. */
+enum key_form {
+	KEY_MADE,     /* what key_emit() could have written with this prefix */
+	KEY_MISTYPED, /* looks so, but for its checksum: nobody has it, and it need not be looked up */
+	KEY_FOREIGN,  /* another form: brought along from elsewhere, or nonsense */
+};
+
+enum key_form key_form(struct bytes key, struct bytes prefix);
+
+/* True for KEY_MADE. */
 bool key_is_well_formed(struct bytes key, struct bytes prefix);

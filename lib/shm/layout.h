@@ -26,10 +26,11 @@
  *
  *   | version, 8 | body 0 | body 1 | padding to a cache line |
  *
- * `version` counts publishes of the entry. The writer fills body[(version + 1) & 1], then stores
- * version + 1 (release). A reader loads version (acquire), copies body[version & 1], and accepts it if
+ * `version` counts publishes of the entry. The writer fills body[version & 1], then stores
+ * version + 1 (release). A reader loads version (acquire), copies body[(version + 1) & 1], and accepts it if
  * version has not moved; else it tries again, at most SHM_READ_TRIES_MAX times. So readers never block,
- * a writer that dies half-way disturbs nobody, and one change costs one entry. Bodies are whole 8-byte
+ * a writer that dies half-way disturbs nobody, and one change costs one entry. The first publish fills body 0,
+ * so that a key which was never changed (56 bytes) is read from one cache line. Bodies are whole 8-byte
  * words, so that both sides copy them with atomic loads and stores.
  *
  * An index slot is one 64-bit word: 0 is empty, SHM_SLOT_TOMBSTONE was deleted, anything else is
@@ -41,7 +42,7 @@
  */
 
 #define SHM_MAGIC UINT64_C(0x0000454349554c53) /* "SLUICE" little-endian */
-#define SHM_LAYOUT_VERSION 7
+#define SHM_LAYOUT_VERSION 9
 #define SHM_READ_TRIES_MAX 8
 #define SHM_WORKERS_MAX 64
 #define SHM_NONE UINT32_MAX /* no entry */
@@ -89,8 +90,10 @@ struct shm_header {
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t control_beat_at_ns; /* CLOCK_MONOTONIC */
 	_Atomic uint64_t generation;     /* publishes that changed anything */
 	_Atomic uint64_t reconciled_at_ns; /* last full sync */
+	_Atomic uint64_t settings; /* sequence of the newest handover (config/handover.h) */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t dataplane_beat_at_ns;
 	_Atomic uint64_t dataplane_epoch; /* starts of the dataplane; names its spool files */
+	_Atomic uint64_t settings_taken; /* what all workers have of `settings` */
 };
 
 /* --- bodies of the entries; `live` is 0 for a free or deleted entry ------------------ */
@@ -177,6 +180,7 @@ struct shm_target {
 	uint32_t first_event_ms;
 	uint32_t between_events_ms;
 	uint32_t request_ms; /* all of it */
+	uint32_t hold_tokens; /* of a completion that the request does not bound */
 };
 
 struct shm_model {
@@ -184,7 +188,7 @@ struct shm_model {
 	uint64_t model_id;
 	struct shm_target target;
 	uint8_t live;
-	uint8_t reserved[7];
+	uint8_t reserved[3];
 };
 
 struct shm_alias {
@@ -224,6 +228,7 @@ struct shm_instance {
 	uint8_t state; /* enum shm_instance_state */
 	uint8_t reserved[2];
 	struct shm_target target;
+	uint8_t reserved_too[4];
 };
 
 struct shm_region {
@@ -269,16 +274,19 @@ struct shm_bucket_cell {
 };
 
 /*
- * Money of an account: available = credited - spent - held (shm/balance.h).
+ * Money of an account: available = credited - spent - elsewhere - held (shm/balance.h).
  *
  * Every word has one kind of writer, so that no crash loses or doubles anything. credited_nano is the sum
  * of everything ever put in, as the store has it: control stores the same number again as often as it
  * likes, where an add could be lost or repeated by a death between the store's commit and the add.
- * spent_nano starts as what the ledger had settled when the cell was made; workers add to it only. held_nano
- * is what requests in flight may cost: of nobody when no worker runs, so that the next process begins at 0.
+ * spent_nano starts as what the ledger had settled when the cell was made; workers add to it only.
+ * elsewhere_nano is what other routers on the same database have spent, as far as their ledgers are in it.
+ * held_nano is what requests in flight may cost: of nobody when no worker runs, so that the next process
+ * begins at 0.
  */
 struct shm_balance_cell {
 	_Alignas(CACHE_LINE_BYTES) _Atomic int64_t credited_nano; /* control: plain store */
+	_Atomic int64_t elsewhere_nano; /* control: plain store */
 	_Atomic int64_t spent_nano; /* workers: settled */
 	_Atomic int64_t held_nano;  /* workers: never negative */
 	_Atomic uint32_t in_flight; /* workers: requests that have been let in and have not ended */
@@ -290,6 +298,11 @@ struct shm_pod_health {
 	/* by control's probes */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t probe_state; /* enum shm_probe_state */
 	_Atomic uint32_t probe_latency_us;
+	/* what it says of itself; counts until gauges_until_ns, and not if that is 0 */
+	_Atomic uint32_t running;
+	_Atomic uint32_t waiting;
+	_Atomic uint32_t cache_permille; /* of its KV cache */
+	_Atomic uint64_t gauges_until_ns;
 	/* by workers */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t eject_until_ns; /* these four: spread/eject.h */
 	_Atomic uint32_t eject_errors;
@@ -317,11 +330,11 @@ CHECK_STATIC(sizeof(struct shm_header) % CACHE_LINE_BYTES == 0, "sections follow
 CHECK_STATIC(sizeof(struct shm_key) == 56, "key");
 CHECK_STATIC(sizeof(struct shm_account) == 16, "account");
 CHECK_STATIC(sizeof(struct shm_plan) == 72, "plan");
-CHECK_STATIC(sizeof(struct shm_target) == 64, "target");
+CHECK_STATIC(sizeof(struct shm_target) == 68, "target");
 CHECK_STATIC(sizeof(struct shm_model) == 272, "model");
 CHECK_STATIC(sizeof(struct shm_alias) == 208, "alias");
 CHECK_STATIC(sizeof(struct shm_price) == 72, "price");
-CHECK_STATIC(sizeof(struct shm_instance) == 272, "instance");
+CHECK_STATIC(sizeof(struct shm_instance) == 280, "instance");
 CHECK_STATIC(sizeof(struct shm_region) == 64, "region");
 CHECK_STATIC(sizeof(struct shm_deployment) == 536, "deployment");
 CHECK_STATIC(sizeof(struct shm_pod) == 272, "pod");

@@ -94,7 +94,7 @@ ports: [{device: net_null0, addresses: [192.0.2.1/24]}]
 listeners: [{port: 443, certificates: [{chain: edge.pem, key: edge.key}]}]
 spool: {path: spool}
 store: {path: sluice.db}
-admin: {port: $port, token_file: token}
+admin: {port: $port, token_file: token, read_only_token_file: read-only, socket: admin.sock}
 capacity: {keys: 1000, accounts: 100, models: 100, instances: 100, deployments: 100, pods: 100}
 probes: {interval: 100ms, timeout: 100ms, rise: 2, fall: 2, path: /healthz}
 END
@@ -237,14 +237,140 @@ want 'available=12500000000' "$shmdump" "$shm" accounts
 kill_hard
 rm "$shm"
 start
-want 'spent=3000000 held=0 available=12497000000' "$shmdump" "$shm" accounts
+want 'spent=3000000 elsewhere=0 held=0 available=12497000000' "$shmdump" "$shm" accounts
 
 # --- keys: rotated, revoked, and in no file
 want_not "$key" cat "$folder/log"
 want_not "$SLUICE_ADMIN_TOKEN" cat "$folder/log"
+want_not "$(cat "$folder/read-only")" cat "$folder/log"
 ! grep -qaF "$key" "$shm" "$folder"/sluice.db* || fail "a key is stored in clear"
 "$ctl" key revoke 1 >/dev/null
 want 'revoked=1' "$shmdump" "$shm" keys
+
+# --- roles, and the document that tells them
+want '"openapi": "3.1.0"' "$ctl" openapi
+want '"uptime_s"' "$ctl" --json --token-file "$folder/read-only" status
+want "may only read" "$ctl" --token-file "$folder/read-only" plan rm standard
+want "may only read" "$ctl" --token-file "$folder/read-only" account top-up demo 1
+want 'Allow: GET, POST' curl -si --noproxy '*' -X DELETE -H "Authorization: Bearer $SLUICE_ADMIN_TOKEN" \
+	"$SLUICE_ADMIN_URL/admin/v1/plans"
+"$ctl" openapi >"$folder/openapi.json"
+python3 - "$folder" "$SLUICE_ADMIN_URL" <<'END' || fail "a call can be made without the token that it needs"
+import json, sys, urllib.error, urllib.request
+folder, url = sys.argv[1:]
+tokens = {name: open(f'{folder}/{name}').read().strip() for name in ('token', 'read-only')}
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def status(method, path, token):
+    headers = {'Authorization': f'Bearer {token}'} if token else {}
+    data = None if method == 'GET' else b'{"no such member": 0}'
+    try:
+        return opener.open(urllib.request.Request(url + path, data, headers, method=method)).status
+    except urllib.error.HTTPError as e:
+        return e.code
+tried = 0
+for pattern, item in json.load(open(f'{folder}/openapi.json'))['paths'].items():
+    for method, call in item.items():
+        needs = [name for scheme in call['security'] for name in scheme]
+        path = pattern.replace('{reference}', '1')
+        got = [status(method.upper(), path, token)
+               for token in (None, 'x' * 48, tokens['read-only'], tokens['token'])]
+        want = [401, 401, 403, 400] if needs == ['admin'] else [401, 401, 200, 200] if needs else [200] * 4
+        if got != want and not (needs == ['read_only'] and got[:2] == want[:2] and got[2] == got[3] == 404):
+            sys.exit(f'{method} {path}: {got}, not {want}')
+        tried += 1
+print(f'control: {tried} calls of the document, each with no token, a wrong one, and both roles')
+END
+pass
+
+# --- the UNIX socket: its owner's only; one left behind is replaced (control was killed above), a living one is not
+[ "$(stat -c %a "$folder/admin.sock")" = 600 ] || fail "others may connect to the socket"
+want '"uptime_s"' "$ctl" --json --url "unix:$folder/admin.sock" status
+want "bearer token" "$ctl" --url "unix:$folder/admin.sock" --token wrong-wrong-wrong status
+sed "s/^store:.*/store: {path: second.db}/; s/^instance:.*/instance: $name-2/; s/port: $port, token/port: $closed_port, token/" \
+	"$folder/sluice.yaml" >"$folder/second.yaml"
+want "another process listens there" timeout 20 "$control" --config "$folder/second.yaml"
+rm -f "/dev/shm/$name-2"
+"$ctl" --url "unix:$folder/admin.sock" account set other --suspended yes >/dev/null
+
+# --- the audit: who, what, from what to what
+want '"suspended": [' "$ctl" --json audit --noun account
+want "uid $(id -u)" "$ctl" audit --noun account
+want 'top-up' "$ctl" audit --name demo
+want "no query" "$ctl" audit --shoe demo
+
+# --- what people read: dollars under the names of the options, nano-dollars under _nano for programs
+want_line()
+{
+	local line=$1
+	shift
+	"$@" 2>&1 | grep -qE -- "$line" || fail "no line '$line' in the output of: $*"
+	pass
+}
+"$ctl" price set shown --input 0.15 --output 0.6 --image 0.000000001 >/dev/null
+want_line '^input +0\.15$' "$ctl" price show shown
+want_line '^image +0\.000000001$' "$ctl" price show shown
+want_not '_nano' "$ctl" price show shown
+want_not '_nano' "$ctl" price list
+want_not '_nano' "$ctl" account list
+want_not '_nano' "$ctl" usage
+want '"input_nano_per_mtoken": 150000000' "$ctl" --json price show shown
+want '"cost_nano":' "$ctl" --json usage
+want_line '^balance +[0-9]+\.[0-9]+$' "$ctl" account show demo
+want "--input is missing" "$ctl" price add incomplete --output 1
+want "a name or id is missing" "$ctl" price set --image 1
+want "a name is missing" "$ctl" price add --image 1
+want 'output 0.60 -> 0.70' bash -c '"$1" price set shown --output 0.7 >/dev/null; "$1" audit --name shown' - "$ctl"
+
+# --- verbs
+want_line '^suspended +yes$' "$ctl" account suspend other
+want_line '^suspended +no$' "$ctl" account resume other
+want_line '^state +stopped$' "$ctl" instance stop 142
+want_line '^state +running$' "$ctl" instance start 142
+want 'no account "nobody"' "$ctl" account suspend nobody
+want_line '^state +drain$' "$ctl" pod drain dead
+want_line '^state +ready$' "$ctl" pod ready dead
+second=$("$ctl" --json key add --name second --account demo --plan standard --surface ecolink --expires-at 30d |
+	sed -n 's/^ *"id": \([0-9]*\),*$/\1/p')
+want_line '^old_id +'"$second"'$' "$ctl" key rotate "$second" --grace 1h
+want "second" "$ctl" key list --name second --limit 1
+want "there are more: --after $second" "$ctl" key list --name second --limit 1
+[ "$("$ctl" key list --name second | wc -l)" = 3 ] || fail "not both keys in the list"
+want '"requests_per_s":' "$ctl" --json top --count 1
+want 'requests 0.0/s' "$ctl" top --count 2 --interval 1
+
+# --- help and reference: of each command its own
+for word in status top metrics usage audit reconcile config reload completion apply; do
+	want_not 'Nouns:' "$ctl" "$word" --help
+	want "sluicectl $word" "$ctl" "$word" --help
+done
+want 'sluicectl pod drain NAME' "$ctl" pod --help
+want_not 'ports:' "$ctl" config reference token_file
+want 'token_file:' "$ctl" config reference TOKEN_FILE
+want 'admin:' "$ctl" config reference token_file
+want 'no key of sluice.yaml' "$ctl" config reference none-such
+
+# --- completion, as bash asks for it
+cat >"$folder/completion.sh" <<'END'
+set -eu
+PATH=$(dirname "$1"):$PATH
+eval "$(sluicectl completion bash)"
+candidates() { COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); COMPREPLY=(); _sluicectl; echo "${COMPREPLY[*]}"; }
+is() { local wanted=$1 got; shift; got=$(candidates "$@"); [ "$got" = "$wanted" ] || { echo "$*: '$got', not '$wanted'"; exit 1; }; }
+is 'price' sluicectl pri
+is 'drain' sluicectl pod dr
+is 'top-up' sluicectl account top
+is 'alive' sluicectl pod show al
+is '142' sluicectl instance stop ''
+is '--retry-percent' sluicectl model set x --retry
+is 'drain' sluicectl pod set alive --state d
+is 'standard' sluicectl key add --plan st
+is 'demo' sluicectl usage --account d
+is 'demo' sluicectl --url "$SLUICE_ADMIN_URL" account show d
+is 'status' sluicectl stat
+SLUICE_ADMIN_URL=http://127.0.0.1:1 is '' sluicectl pod show al
+echo completed
+END
+want 'completed' bash "$folder/completion.sh" "$ctl"
 
 # --- refusals
 want "bearer token" "$ctl" --token wrong-wrong-wrong status

@@ -136,6 +136,45 @@ what_no_backend_got_is_not_on_record(void **state)
 	}
 }
 
+/* Each has a record, up to ten a second: whoever asks without money must not fill the spool. */
+static void
+what_is_refused_for_money_is_on_record_and_no_flood(void **state)
+{
+	static const uint32_t asked = 15;
+	struct town_plan plan = hand_plan();
+	struct usage_record record;
+	struct worker *w;
+
+	(void)state;
+	hand_begin(&plan);
+	hand_greet();
+	w = hand.town->worker;
+	atomic_store(&shm_balance(&hand.town->shm, 0)->credited_nano, 0);
+	/* The second of a clock: begun anew, so that all of these are in one. */
+	hand_go(SEC - w->now_ns % SEC);
+	for (uint32_t i = 0; i < asked; i++)
+		hand_put_chat(2 * i + 1);
+	hand_flush();
+	assert_int_equal(hand.heard.stream[0].status, 402);
+	assert_int_equal(hand.backend.requests, 0);
+	assert_int_equal(hand.town->spool.sequence, SETTLE_REFUSALS_PER_ACCOUNT);
+	assert_int_equal(w->counters[(int)ERR_COUNT + (int)COUNTER_REFUSED_UNRECORDED],
+			 asked - SETTLE_REFUSALS_PER_ACCOUNT);
+	assert_int_equal(spool_read(hand.town->spool_memory, 3, &record), ERR_OK);
+	assert_int_equal(record.outcome, USAGE_REFUSED);
+	assert_int_equal(record.status, 402);
+	assert_int_equal(record.cost_nano, 0);
+	assert_int_equal(record.account_id, 11);
+	assert_int_equal(record.model_id, 17);
+	assert_int_equal(record.price_version, 3);
+	assert_int_equal(record.pod_id, 0);
+	hand_go(SEC);
+	hand_put_chat(2 * asked + 1);
+	hand_flush();
+	assert_int_equal(hand.town->spool.sequence, SETTLE_REFUSALS_PER_ACCOUNT + 1);
+	hand_finish();
+}
+
 /* --- streams whose backend is lost ---------------------------------------------------------- */
 
 static const char stream_head[] = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
@@ -336,6 +375,7 @@ main(void)
 		cmocka_unit_test(a_form_whose_client_leaves_is_on_record),
 		cmocka_unit_test(an_early_answer_leaves_no_connection_behind),
 		cmocka_unit_test(what_no_backend_got_is_not_on_record),
+		cmocka_unit_test(what_is_refused_for_money_is_on_record_and_no_flood),
 		cmocka_unit_test(busy_pods_tell_the_shortest_pause),
 		cmocka_unit_test(a_try_that_was_abandoned_costs_nothing),
 		cmocka_unit_test(a_stream_that_has_said_all_ends_well),

@@ -345,6 +345,34 @@ collect(struct town *t, struct net *from, struct link *to)
 	}
 }
 
+/* If the router died now: what a backend may have of a request is in the spool or on the tab, and not in both. */
+static void
+judge_tab(struct town *t)
+{
+	const struct tab_line *lines = (const void *)((const uint8_t *)t->tab + TAB_HEADER_BYTES);
+
+	for (uint32_t i = 0; i < t->tab->capacity; i++) {
+		const struct exchange *x = &t->worker->exchanges[i];
+		bool is_owed = x->state != EXCHANGE_FREE && x->any_sent && !x->settled;
+		struct usage_record record;
+		uint64_t sequence;
+		enum err verdict = tab_read(&lines[i], &record, &sequence);
+
+		if (verdict != (is_owed ? ERR_OK : ERR_MORE))
+			town_fail(t, "line %u of the tab is %s", i, err_name(verdict));
+		if (!is_owed)
+			continue;
+		if (sequence != 0 || record.outcome != USAGE_CRASHED || record.source == USAGE_FINAL ||
+		    memcmp(record.request_id, x->admission.request_id, sizeof(record.request_id)) != 0)
+			town_fail(t, "line %u of the tab is of another request", i);
+		if (!x->answered && record.cost_nano != 0)
+			town_fail(t, "line %u of the tab bills what nobody got", i);
+		if (x->is_events && !x->usage.present && record.completion_tokens != x->events)
+			town_fail(t, "line %u of the tab has %" PRIu64 " of %" PRIu64 " events", i,
+				  record.completion_tokens, x->events);
+	}
+}
+
 static void
 turn(struct town *t)
 {
@@ -357,6 +385,7 @@ turn(struct town *t)
 	if (t->turned != NULL)
 		t->turned(t);
 	pods_judge(t);
+	judge_tab(t);
 	tcp_check(t->router_tcp);
 	tcp_check(t->town_tcp);
 	collect(t, &t->router_net, t->link[1]);
@@ -449,7 +478,9 @@ static void
 judge_usage(struct town *t)
 {
 	uint32_t records[TOWN_REQUESTS_MAX] = { 0 };
+	const struct tab_totals *totals = &t->tab->totals[atomic_load(&t->tab->totals_version) & 1];
 	struct usage_record record;
+	uint64_t tokens = 0;
 	int64_t sum = 0;
 
 	for (uint64_t i = 0; i < t->spool.sequence; i++) {
@@ -458,6 +489,7 @@ judge_usage(struct town *t)
 		if (spool_read(t->spool_memory, i, &record) != ERR_OK)
 			town_fail(t, "record %" PRIu64 " is damaged", i);
 		sum += record.cost_nano;
+		tokens += record.prompt_tokens + record.completion_tokens;
 		r = request_with_id(t, record.request_id);
 		/* A try whose bytes were all lost with its connection is on record and seen by nobody. */
 		if (r == NULL)
@@ -471,6 +503,9 @@ judge_usage(struct town *t)
 				  records[i]);
 	if (atomic_load(&shm_balance(&t->shm, 0)->spent_nano) != sum)
 		town_fail(t, "the balance is not what the records say");
+	if (totals->sequence != t->spool.sequence || totals->cost_nano != (uint64_t)sum ||
+	    totals->tokens != tokens)
+		town_fail(t, "the tab's totals are not what the records say");
 }
 
 void

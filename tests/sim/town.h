@@ -177,6 +177,7 @@ struct town {
 	void *shm_memory;
 	struct spool_writer spool;
 	void *spool_memory;
+	struct tab_header *tab;
 	struct tls_context *tls;
 	/* the town */
 	struct pkt_pool town_header, town_bare, town_payload, town_receive;

@@ -9,6 +9,7 @@
 #include "tls/keyhash.h"
 #include "town.h"
 
+#define EXCHANGES 32
 #define SPOOL_RECORDS 256
 #define PACKETS 8192
 #define FEW 4u /* entries of each table */
@@ -115,6 +116,10 @@ open_tables(struct town *t)
 	memset(t->spool_memory, 0, spool_bytes(SPOOL_RECORDS));
 	spool_format(t->spool_memory, 1, 0, 0, SPOOL_RECORDS);
 	spool_writer_init(&t->spool, t->spool_memory);
+	t->tab = aligned_alloc(CACHE_LINE_BYTES, tab_bytes(EXCHANGES));
+	CHECK(t->tab != NULL);
+	memset(t->tab, 0, tab_bytes(EXCHANGES));
+	tab_format(t->tab, 1, 0, EXCHANGES);
 }
 
 /* One for all seeds of the process: parsing keys is slow. */
@@ -211,7 +216,7 @@ void
 router_open(struct town *t)
 {
 	struct worker_config worker = {
-		.counts = { .clients = 32, .exchanges = 32, .upstreams = 32, .heads = 64, .blocks = 256 },
+		.counts = { .clients = 32, .exchanges = EXCHANGES, .upstreams = 32, .heads = 64, .blocks = 256 },
 		.times = defaults_worker()->times,
 		.limits = defaults_worker()->limits,
 		.routing = defaults_worker()->routing,
@@ -266,6 +271,7 @@ router_open(struct town *t)
 	worker.tcp = t->router_tcp;
 	worker.tls = t->tls;
 	worker.spool = &t->spool;
+	worker.tab = t->tab;
 	worker.payload_pool = &t->router_payload;
 	worker.source_v4 = town_address(t, true);
 	worker.source_v6 = town_address(t, true);
@@ -304,5 +310,6 @@ router_close(struct town *t)
 	free(t->router_tcp_memory);
 	free(t->town_tcp_memory);
 	free(t->spool_memory);
+	free(t->tab);
 	free(t->shm_memory);
 }

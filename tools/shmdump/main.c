@@ -55,7 +55,8 @@ put_target(FILE *out, const struct shm_target *target)
 		fprintf(out, " price=%u", target->price);
 	put_list(out, "deployments", target->deployments, target->deployment_count,
 		 SHM_TARGET_DEPLOYMENTS_MAX);
-	fprintf(out, " policy=%s", target->policy < SHM_POLICY_COUNT ? policies[target->policy] : "?");
+	fprintf(out, " policy=%s hold_tokens=%u",
+		target->policy < SHM_POLICY_COUNT ? policies[target->policy] : "?", target->hold_tokens);
 }
 
 static void
@@ -80,10 +81,10 @@ dump_account(FILE *out, const struct shm *shm, uint32_t entry)
 	cell = shm_balance(shm, entry);
 	fprintf(out,
 		"accounts[%u] id=%" PRIu64 " suspended=%u credited=%" PRId64 " spent=%" PRId64
-		" held=%" PRId64 " available=%" PRId64 "\n",
+		" elsewhere=%" PRId64 " held=%" PRId64 " available=%" PRId64 "\n",
 		entry, account.account_id, account.suspended, atomic_load(&cell->credited_nano),
-		atomic_load(&cell->spent_nano), atomic_load(&cell->held_nano),
-		balance_available_nano(cell));
+		atomic_load(&cell->spent_nano), atomic_load(&cell->elsewhere_nano),
+		atomic_load(&cell->held_nano), balance_available_nano(cell));
 }
 
 static void

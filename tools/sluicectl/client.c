@@ -36,7 +36,14 @@ client_init(struct client *client, const char *url, const char *token)
 	char header[512];
 	size_t len = strlen(url);
 
-	*client = (struct client){ .curl = curl_easy_init() };
+	*client = (struct client){ .curl = curl_easy_init(), .timeout_s = TIMEOUT_S };
+	if (strncmp(url, "unix:", 5) == 0) {
+		if (len - 5 >= sizeof(client->socket_path))
+			return false;
+		memcpy(client->socket_path, url + 5, len - 5);
+		url = "http://localhost";
+		len = strlen(url);
+	}
 	while (len > 0 && url[len - 1] == '/')
 		len--;
 	if (client->curl == NULL || len >= sizeof(client->url) ||
@@ -70,7 +77,9 @@ fetch(struct client *client, const char *method, const char *path, const char *b
 	curl_easy_setopt(curl, CURLOPT_URL, url);
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, client->headers);
-	curl_easy_setopt(curl, CURLOPT_TIMEOUT, TIMEOUT_S);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT, client->timeout_s);
+	if (client->socket_path[0] != '\0')
+		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, client->socket_path);
 	curl_easy_setopt(curl, CURLOPT_NOPROXY, "127.0.0.1,localhost,::1");
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, text);
@@ -79,7 +88,8 @@ fetch(struct client *client, const char *method, const char *path, const char *b
 	code = curl_easy_perform(curl);
 	if (code != CURLE_OK) {
 		fprintf(stderr, "sluicectl: %s: %s; does sluice-control run there? (--url, SLUICE_ADMIN_URL)\n",
-			client->url, curl_easy_strerror(code));
+			client->socket_path[0] != '\0' ? client->socket_path : client->url,
+			curl_easy_strerror(code));
 		free(text->ptr);
 		return false;
 	}
@@ -109,10 +119,16 @@ say_refusal(const struct client *client, const struct client_answer *answer)
 {
 	yyjson_val *message = yyjson_ptr_get(yyjson_doc_get_root(answer->doc), "/error/message");
 
-	if (answer->doc != NULL && yyjson_is_str(message))
+	char told[1024];
+
+	if (answer->doc != NULL && yyjson_is_str(message) && client->noun != NULL) {
+		word_translate(client->noun, yyjson_get_str(message), told, sizeof(told));
+		fprintf(stderr, "sluicectl: %s\n", told);
+	} else if (answer->doc != NULL && yyjson_is_str(message)) {
 		fprintf(stderr, "sluicectl: %s\n", yyjson_get_str(message));
-	else
+	} else {
 		fprintf(stderr, "sluicectl: %s answered %ld\n", client->url, answer->status);
+	}
 }
 
 yyjson_doc *

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <yyjson.h>
 
+#include "words.h"
+
 /*
  * client: calls of control's admin API, one at a time over one connection.
  *
@@ -13,6 +15,9 @@ struct client {
 	void *curl;
 	void *headers;
 	char url[256]; /* without a slash at its end */
+	char socket_path[108]; /* "": over TCP */
+	long timeout_s;        /* of a call */
+	const struct word_noun *noun; /* in whose words a refusal is told; NULL: as it came */
 };
 
 struct client_answer {
@@ -20,7 +25,7 @@ struct client_answer {
 	yyjson_doc *doc; /* NULL: the body was no JSON */
 };
 
-/* False: no memory, or the token is too long for a header. */
+/* url is of http, or "unix:" and a path. False: no memory, or the token is too long for a header. */
 bool client_init(struct client *client, const char *url, const char *token);
 void client_fini(struct client *client);
 

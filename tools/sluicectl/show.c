@@ -66,16 +66,10 @@ emit_cell(const char *name, yyjson_val *value, char text[CELL_BYTES])
 		snprintf(text, CELL_BYTES, "%s", yyjson_is_str(value) ? yyjson_get_str(value) : "?");
 }
 
-/* "input_nano_per_mtoken" -> "input_per_mtoken": the cell is in dollars. */
 static void
-emit_heading(const char *name, char text[CELL_BYTES])
+emit_heading(const struct word_noun *noun, const char *name, char text[CELL_BYTES])
 {
-	const char *nano = strstr(name, "_nano");
-
-	if (nano != NULL)
-		snprintf(text, CELL_BYTES, "%.*s%s", (int)(nano - name), name, nano + 5);
-	else
-		snprintf(text, CELL_BYTES, "%s", name);
+	word_label(noun, name, text, CELL_BYTES);
 	for (char *c = text; *c != '\0'; c++)
 		if (*c >= 'a' && *c <= 'z')
 			*c = (char)(*c - 'a' + 'A');
@@ -102,7 +96,7 @@ put_cell(const char *text, int width, bool is_last)
 }
 
 void
-show_table(yyjson_val *array)
+show_table(yyjson_val *array, const struct word_noun *noun)
 {
 	yyjson_val *first = yyjson_arr_get_first(array), *name, *value, *row;
 	const char *names[COLUMNS_MAX];
@@ -118,7 +112,7 @@ show_table(yyjson_val *array)
 		if (columns == COLUMNS_MAX)
 			break;
 		names[columns] = yyjson_get_str(name);
-		emit_heading(names[columns], text);
+		emit_heading(noun, names[columns], text);
 		widths[columns++] = width_of(text);
 	}
 	yyjson_arr_foreach(array, i, n, row) {
@@ -129,7 +123,7 @@ show_table(yyjson_val *array)
 		}
 	}
 	for (size_t c = 0; c < columns; c++) {
-		emit_heading(names[c], text);
+		emit_heading(noun, names[c], text);
 		put_cell(text, widths[c], c + 1 == columns);
 	}
 	yyjson_arr_foreach(array, i, n, row) {
@@ -141,16 +135,69 @@ show_table(yyjson_val *array)
 }
 
 void
-show_object(yyjson_val *object)
+show_object(yyjson_val *object, const struct word_noun *noun)
 {
 	yyjson_val *name, *value;
 	size_t at, count;
-	char text[CELL_BYTES];
+	char text[CELL_BYTES], label[CELL_BYTES];
 
 	yyjson_obj_foreach(object, at, count, name, value) {
+		word_label(noun, yyjson_get_str(name), label, sizeof(label));
 		emit_cell(yyjson_get_str(name), value, text);
-		printf("%-24s %s\n", yyjson_get_str(name), text);
+		printf("%-24s %s\n", label, text);
 	}
+}
+
+/* "state ready -> drain, port 80 -> 81"; of a new or deleted object only that. */
+static void
+put_changes(yyjson_val *changed, const struct word_noun *noun)
+{
+	yyjson_val *name, *pair;
+	size_t at, count;
+	char was[CELL_BYTES], is[CELL_BYTES], label[CELL_BYTES];
+
+	yyjson_obj_foreach(changed, at, count, name, pair) {
+		const char *key = yyjson_get_str(name);
+
+		if (yyjson_is_str(pair)) {
+			printf("%s%s %s", at > 0 ? ", " : "", key, yyjson_get_str(pair));
+			continue;
+		}
+		emit_cell(key, yyjson_arr_get(pair, 0), was);
+		emit_cell(key, yyjson_arr_get(pair, 1), is);
+		word_label(noun, key, label, sizeof(label));
+		printf("%s%s %s -> %s", at > 0 ? ", " : "", label, was, is);
+	}
+}
+
+static const char *
+text_of(yyjson_val *object, const char *name)
+{
+	const char *text = yyjson_get_str(yyjson_obj_get(object, name));
+
+	return text != NULL ? text : "";
+}
+
+void
+show_audit(yyjson_val *list, const struct word_noun *noun)
+{
+	yyjson_val *row;
+	size_t at, count;
+	char happened_at[CELL_BYTES];
+
+	(void)noun; /* each row has its own */
+	yyjson_arr_foreach(yyjson_obj_get(list, "data"), at, count, row) {
+		const char *verb = text_of(row, "verb"), *detail = text_of(row, "detail");
+
+		emit_cell("happened_at", yyjson_obj_get(row, "happened_at"), happened_at);
+		printf("%s  %-7s %s %s (%lld)  ", happened_at, verb, text_of(row, "noun"), text_of(row, "name"),
+		       (long long)yyjson_get_sint(yyjson_obj_get(row, "subject")));
+		if (strcmp(verb, "create") != 0 && strcmp(verb, "delete") != 0)
+			put_changes(yyjson_obj_get(row, "changed"), word_find_noun(text_of(row, "noun")));
+		printf("%s%s  by %s\n", detail[0] != '\0' ? "  " : "", detail, text_of(row, "who"));
+	}
+	if (yyjson_get_bool(yyjson_obj_get(list, "has_more")))
+		puts("(there are more)");
 }
 
 static unsigned long long
@@ -160,7 +207,7 @@ number(yyjson_val *object, const char *path)
 }
 
 void
-show_status(yyjson_val *status)
+show_status(yyjson_val *status, const struct word_noun *noun)
 {
 	const char *instance = yyjson_get_str(yyjson_obj_get(status, "instance"));
 	yyjson_val *name, *table;
@@ -174,17 +221,22 @@ show_status(yyjson_val *status)
 	printf("published   generation %llu, compared %llu ms ago, %llu rows refused\n",
 	       number(status, "/generation"), number(status, "/reconciled_ms_ago"),
 	       number(status, "/rows_refused"));
-	printf("ledger      %llu records, %llu pending, %llu missing, %llu damaged\n",
+	printf("ledger      %llu records, %llu pending, %llu missing, %llu damaged, %llu crashed\n",
 	       number(status, "/ledger/records"), number(status, "/ledger/pending"),
-	       number(status, "/ledger/gaps"), number(status, "/ledger/damaged"));
+	       number(status, "/ledger/gaps"), number(status, "/ledger/damaged"),
+	       number(status, "/ledger/crashed"));
+	printf("reconcile   %llu rounds; counters, spool and ledger differ by %llu records, %llu nano-dollars,"
+	       " %llu tokens\n",
+	       number(status, "/reconcile/rounds"), number(status, "/reconcile/difference_records"),
+	       number(status, "/reconcile/difference_cost_nano"), number(status, "/reconcile/difference_tokens"));
 	printf("tables     ");
 	yyjson_obj_foreach(yyjson_obj_get(status, "tables"), at, count, name, table)
 		printf(" %s %llu/%llu%s", yyjson_get_str(name), number(table, "/used"),
 		       number(table, "/capacity"), at + 1 < count ? "," : "\n");
 	puts("\nworkers");
-	show_table(yyjson_ptr_get(status, "/dataplane/workers"));
+	show_table(yyjson_ptr_get(status, "/dataplane/workers"), noun);
 	puts("\npods");
-	show_table(yyjson_obj_get(status, "pods"));
+	show_table(yyjson_obj_get(status, "pods"), noun);
 }
 
 static bool

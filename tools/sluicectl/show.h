@@ -3,11 +3,15 @@
 #include <stdbool.h>
 #include <yyjson.h>
 
+#include "words.h"
+
 /* show: answers for people: a list as a table, one object as lines, money in dollars, times as UTC. */
 
-void show_table(yyjson_val *array);
-void show_object(yyjson_val *object);
-void show_status(yyjson_val *status);
+/* noun: whose members these are; NULL: of none. */
+void show_table(yyjson_val *array, const struct word_noun *noun);
+void show_object(yyjson_val *object, const struct word_noun *noun);
+void show_status(yyjson_val *status, const struct word_noun *noun);
+void show_audit(yyjson_val *list, const struct word_noun *noun);
 
 /* Counters with what they mean, from Prometheus text, which is cut into pieces: those with all of the words in
  * their names and labels; without words, those that are not zero. As JSON: numbers by name. False: none. */

@@ -1,8 +1,10 @@
 #include "words.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "money.h"
 
@@ -46,6 +48,7 @@ static const struct word pod_words[] = {
 	{ "state", "state", WORD_TEXT, "ready, drain or maint" },
 	{ "running-usage", "running_usage", WORD_FLAG, "it can report usage in every event" },
 	{ "probe-path", "probe_path", WORD_TEXT, "of its health probe; empty: the configured one" },
+	{ "metrics-path", "metrics_path", WORD_TEXT, "where vLLM or SGLang tell their load (/metrics)" },
 	{ "probe-interval-ms", "probe_interval_ms", WORD_NUMBER, "0: as configured" },
 	{ "probe-timeout-ms", "probe_timeout_ms", WORD_NUMBER, "0: as configured" },
 	{ "rise", "rise", WORD_NUMBER, "good probes that bring it up; 0: as configured" },
@@ -63,7 +66,9 @@ static const struct word pod_words[] = {
 	{ "response-head-ms", "response_head_ms", WORD_NUMBER, "to its answer's head; 0: as configured" }, \
 	{ "first-event-ms", "first_event_ms", WORD_NUMBER, "to a stream's first event; 0: as configured" }, \
 	{ "between-events-ms", "between_events_ms", WORD_NUMBER, "between two of them; 0: as configured" }, \
-	{ "request-ms", "request_ms", WORD_NUMBER, "for a whole request; 0: as configured" }
+	{ "request-ms", "request_ms", WORD_NUMBER, "for a whole request; 0: as configured" },     \
+	{ "hold-tokens", "hold_tokens", WORD_NUMBER,                                               \
+	  "held for an answer without max_tokens; 0: as configured" }
 
 static const struct word model_words[] = {
 	{ "price", "price", WORD_TEXT, "name of a price; none: answered 402" },
@@ -101,6 +106,8 @@ static const struct word key_words[] = {
 	{ "account", "account", WORD_TEXT, "who pays" },
 	{ "plan", "plan", WORD_TEXT, "its limits" },
 	{ "surface", "surface", WORD_TEXT, "ecolink, infer, third or fourth" },
+	{ "revoked", "revoked", WORD_FLAG, "no request is let in with it" },
+	{ "expires-at", "expires_at", WORD_TIME, "30d from now, or a Unix time; none: never" },
 	{ "key", "key", WORD_TEXT, "an existing key's text, instead of a new one" },
 	{ 0 },
 };
@@ -147,6 +154,96 @@ word_find(const struct word_noun *noun, const char *name)
 	return NULL;
 }
 
+const char *
+word_choices(const struct word_noun *noun, const struct word *word)
+{
+	static const struct {
+		const char *noun, *member, *choices; /* noun NULL: any */
+	} all[] = {
+		{ "pod", "state", "ready drain maint" },
+		{ "instance", "state", "running stopped credit_depleted" },
+		{ "key", "surface", "ecolink infer third fourth" },
+		{ NULL, "policy", "round-robin least-loaded prefix" },
+		{ NULL, "resend", "until-first-byte never-sent" },
+	};
+
+	if (word->kind == WORD_FLAG)
+		return "yes no";
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (strcmp(all[i].member, word->member) == 0 &&
+		    (all[i].noun == NULL || strcmp(all[i].noun, noun->name) == 0))
+			return all[i].choices;
+	return NULL;
+}
+
+bool
+word_has_name(const struct word_noun *noun)
+{
+	return strcmp(noun->name, "key") != 0 && strcmp(noun->name, "instance") != 0;
+}
+
+void
+word_label(const struct word_noun *noun, const char *member, char *text, size_t size)
+{
+	const char *nano = strstr(member, "_nano");
+
+	for (const struct word *w = noun != NULL ? noun->words : NULL; w != NULL && w->name != NULL; w++) {
+		if (w->kind == WORD_DOLLARS && strcmp(w->member, member) == 0) {
+			snprintf(text, size, "%s", w->name);
+			return;
+		}
+	}
+	if (nano != NULL)
+		snprintf(text, size, "%.*s%s", (int)(nano - member), member, nano + strlen("_nano"));
+	else
+		snprintf(text, size, "%s", member);
+}
+
+static size_t
+identifier_len(const char *text)
+{
+	return strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_");
+}
+
+void
+word_translate(const struct word_noun *noun, const char *text, char *result, size_t size)
+{
+	size_t len = 0;
+
+	result[0] = '\0';
+	while (*text != '\0' && len < size) {
+		size_t more = identifier_len(text);
+		const struct word *found = NULL;
+
+		/* A word that is spelt like an everyday one ("price", "name") stays. */
+		for (const struct word *w = noun->words; more > 0 && w->name != NULL && found == NULL; w++)
+			if (strlen(w->member) == more && memcmp(w->member, text, more) == 0 &&
+			    strchr(w->member, '_') != NULL)
+				found = w;
+		if (more == 0)
+			more = 1;
+		if (found != NULL)
+			len += (size_t)snprintf(result + len, size - len, "--%s", found->name);
+		else
+			len += (size_t)snprintf(result + len, size - len, "%.*s", (int)more, text);
+		text += more;
+	}
+}
+
+static bool
+add_time(const char *text, yyjson_mut_doc *doc, yyjson_mut_val *object, const char *member)
+{
+	char *end = NULL;
+	long long value = strtoll(text, &end, 10);
+	long long unit = *end == 's' ? 1 : *end == 'm' ? 60 : *end == 'h' ? 3600 : *end == 'd' ? 86400 : 0;
+
+	if (end == text || value < 0 || value > UINT32_MAX || (*end != '\0' && (unit == 0 || end[1] != '\0')))
+		return false;
+	if (unit > 0)
+		value = (long long)time(NULL) + value * unit;
+	return yyjson_mut_obj_add_int(doc, object, member, value);
+}
+
 static void
 add_list(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *member, const char *text)
 {
@@ -190,6 +287,8 @@ word_add(const struct word *word, const char *text, yyjson_mut_doc *doc, yyjson_
 	case WORD_LIST:
 		add_list(doc, object, word->member, text);
 		return true;
+	case WORD_TIME:
+		return add_time(text, doc, object, word->member);
 	case WORD_DOLLARS:
 		return money_parse(text, &nano) &&
 		       yyjson_mut_obj_add_sint(doc, object, word->member, nano);

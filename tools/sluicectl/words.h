@@ -13,7 +13,8 @@ enum word_kind {
 	WORD_NUMBER,
 	WORD_FLAG,   /* yes, no, true, false */
 	WORD_LIST,   /* names with commas between */
-	WORD_DOLLARS /* member is in nano-dollars */
+	WORD_DOLLARS, /* member is in nano-dollars */
+	WORD_TIME     /* "30d" from now, or a Unix time */
 };
 
 struct word {
@@ -35,6 +36,19 @@ extern const struct word_noun word_nouns[]; /* in order of dependency; ends with
 /* By singular or plural; NULL: none. */
 const struct word_noun *word_find_noun(const char *name);
 const struct word *word_find(const struct word_noun *noun, const char *name);
+
+/* The values of a member that has a few, with spaces between; NULL: it has any. */
+const char *word_choices(const struct word_noun *noun, const struct word *word);
+
+/* Of keys and instances only the id tells which; everything else has a unique name. */
+bool word_has_name(const struct word_noun *noun);
+
+/* How people are told a member: an amount by its option's name, without "_nano"; else as it is. */
+void word_label(const struct word_noun *noun, const char *member, char *text, size_t size);
+
+/* The text with every member of the noun replaced by its option: "input_nano_per_mtoken is missing" becomes
+ * "--input is missing". */
+void word_translate(const struct word_noun *noun, const char *text, char *result, size_t size);
 
 /* Puts the member into object. False: the text is no such value. "none" is null for anything. */
 bool word_add(const struct word *word, const char *text, yyjson_mut_doc *doc,

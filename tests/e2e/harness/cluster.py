@@ -1,7 +1,7 @@
 """A whole Sluice: certificate, configuration, control, dataplane, backends and what is for sale.
 
 Layouts: "two-workers" and "one-worker" on AF_PACKET, "many-pods" as the first but with hundreds of pods at once,
-"tap" with two queues of a TAP device, "tight" with each limit small enough to be met, and "direct", where clients
+"tap" with two queues of a TAP device, "postgres" with a server of its own as store, "tight" with each limit small enough to be met, and "direct", where clients
 speak to a backend without a router.
 """
 import json
@@ -14,6 +14,7 @@ from harness import net
 from harness.admin import Admin
 from harness.backend import Backend
 from harness.client import Client, tls_context
+from harness.postgres import Postgres, Proxy
 from harness.proc import Process, run, wait_for
 
 NAME = 'edge.sluice.test'
@@ -74,7 +75,7 @@ routing:
   path: {folder}/spool
   segment: 4MiB
 store:
-  path: {folder}/sluice.db
+  {store}
 admin:
   address: 127.0.0.1
   port: {admin_port}
@@ -122,6 +123,7 @@ class Cluster:
         self.instances = {}
         self.control = self.dataplane = None
         self.tls = None
+        self.postgres = self.proxy = None
 
     # ---- start and stop
 
@@ -135,6 +137,10 @@ class Cluster:
         for name in os.listdir('/dev/shm'):  # of the cluster before: another store, another pepper
             os.unlink(os.path.join('/dev/shm', name))
         self.make_certificate()
+        if self.layout == 'postgres':
+            self.postgres = Postgres()
+            self.postgres.start()
+            self.proxy = Proxy(self.postgres)
         self.write_config()
         self.control = Process('control', [os.path.join(self.build, 'control/sluice-control'), '--config',
                                            self.config], os.path.join(self.root, 'control.log'))
@@ -205,6 +211,9 @@ class Cluster:
                     codes[process.name] = process.stop()
             except AssertionError as why:
                 codes[process.name] = str(why)
+        if self.postgres:
+            self.proxy.close()
+            self.postgres.remove()
         wrong = {name: code for name, code in codes.items() if code != 0}
         assert not wrong, f'these did not end with 0: {wrong}'
 
@@ -245,7 +254,12 @@ class Cluster:
         with open(self.config, 'w', encoding='ascii') as config:
             config.write(CONFIG.format(workers=self.workers, device=device, addresses=addresses, port=PORT,
                                        gateway=gateway, folder=self.root, admin_port=ADMIN_PORT,
-                                       **self.timers(), **self.tightness()))
+                                       store=self.store(), **self.timers(), **self.tightness()))
+
+    def store(self):
+        if self.postgres:
+            return f'connection: "{self.postgres.connection(self.proxy.folder)}"'
+        return f'path: {self.root}/sluice.db'
 
     def timers(self):
         """In milliseconds. Of many pods the probes would be the load, and all their backend's requests come at once."""
@@ -274,7 +288,7 @@ class Cluster:
 
     def dump(self, table):
         """Shared memory, as lines of text."""
-        name, = os.listdir('/dev/shm')
+        name, = (name for name in os.listdir('/dev/shm') if not name.endswith('.settings'))
         return run(os.path.join(self.build, 'tools/shmdump/shmdump'), os.path.join('/dev/shm', name), table)
 
     def put(self, noun, name, **members):

@@ -2,8 +2,8 @@
 import importlib
 
 NAMES = ('backend', 'sdk', 'examples', 'transport', 'http2', 'h2attacks', 'errors', 'contract', 'bodies', 'streams',
-         'endpoints', 'hostile', 'attacks', 'limits', 'workers', 'failover', 'routing', 'crash', 'usage', 'faults',
-         'canary', 'leak', 'llama')
+         'endpoints', 'hostile', 'attacks', 'limits', 'reload', 'metrics', 'workers', 'keys', 'failover', 'routing', 'crash',
+         'kill', 'usage', 'postgres', 'faults', 'canary', 'leak', 'llama')
 
 
 def load():

@@ -1,5 +1,6 @@
 """kill -9 of either process: the other does not mind, and nothing is lost. And a stop that was asked for."""
 import json
+import os
 import re
 import subprocess
 import threading
@@ -8,9 +9,11 @@ from datetime import datetime
 
 from harness import net
 from harness.client import CHAT, Closed, chat, elapsed, sim
+from harness.cluster import NAME, PORT
 from harness.load import Load
-from harness.proc import wait_for
+from harness.proc import run, wait_for
 from harness.suite import test
+from suites.http2 import have
 
 
 @test('crash.control', seconds=90)
@@ -90,6 +93,134 @@ def dataplane(cluster):
              'requests from before the crash are missing in the ledger')
     ids = [row['request_id'].hex() for row in cluster.ledger()]
     assert len(ids) == len(set(ids)), 'a request was billed twice'
+
+
+@test('crash.dataplane-with-streams', seconds=90)
+def dataplane_with_streams(cluster):
+    """What runs when the dataplane dies has one record each, of what was served, and is paid."""
+    streams, names = 8, []
+    account = cluster.account('main')
+    clients = [cluster.client(timeout=20) for _ in range(streams)]
+    runs, seen = [], []
+    for number, client in enumerate(clients):
+        response = client.begin(cluster.key, chat(sim('tokens=2000 tps=50'), stream=True, model='patient',
+                                                  max_tokens=2000))
+        assert response.status == 200, response
+        names.append(response.field('x-request-id').replace('-', ''))
+        runs.append(client.read_events(response))
+    for number, events in enumerate(runs):
+        for _ in range(4 + number):
+            next(events)
+        seen.append(4 + number)
+    cluster.dataplane.kill()
+    for number, events in enumerate(runs):
+        # Nobody is there who would end a connection: what has come is all.
+        clients[number].socket.settimeout(0.2)
+        try:
+            for _ in events:
+                seen[number] += 1
+            raise AssertionError('a stream that was cut looks complete')
+        except (OSError, Closed):
+            pass
+    cluster.start_dataplane()
+    wanted = [bytes.fromhex(name) for name in names]
+    where = f'request_id IN ({",".join("?" * streams)})'
+    wait_for(lambda: len(cluster.ledger(where, *wanted)) >= streams, 15, 'what was open is not in the ledger')
+    rows = cluster.ledger(where, *wanted)
+    assert len(rows) == streams, rows
+    for row in rows:
+        got = seen[names.index(row['request_id'].hex())]
+        assert row['outcome'] == 4 and row['source'] in (1, 2) and row['status'] == 200 and row['stream'] == 1, row
+        # What was on its way, and the role that comes before the first word, stand between the two.
+        assert 0 < row['completion_tokens'] and abs(row['completion_tokens'] - got) <= 40, (got, row)
+    shown = [row for row in cluster.ctl('usage', '--by', 'request', '--account', 'main', '--limit', 10000)['data']
+             if row['outcome'] == 'crashed']
+    assert {row['request_id'] for row in shown} >= set(names), 'sluicectl usage does not show them'
+    paid = sum(row['cost_nano'] for row in rows)
+    assert paid > 0
+    wait_for(lambda: cluster.account('main')['spent_nano'] >= account['spent_nano'] + paid, 5, 'nobody paid')
+    time.sleep(0.5)
+    again = cluster.ledger(where, *wanted)
+    assert len(again) == streams, again
+
+
+def restart_with(cluster, text):
+    """Both programs with another configuration; the spool's folder may change while nobody runs."""
+    with open(cluster.config, 'w', encoding='ascii') as config:
+        config.write(text)
+    cluster.start_control()
+    cluster.start_dataplane()
+
+
+def stop_both(cluster):
+    cluster.dataplane.stop()
+    wait_for(lambda: cluster.admin.call('GET', 'status')['ledger']['pending'] == 0, 15, 'the spool is not drained')
+    cluster.control.stop()
+
+
+def press(cluster, key, requests):
+    """So many requests over HTTP/2; how many were answered with 200 and with 503."""
+    path = os.path.join(cluster.root, f'press-{requests}.json')
+    with open(path, 'w', encoding='ascii') as file:
+        json.dump(chat(sim('tokens=1'), max_tokens=1, model='patient'), file)
+    text = run('h2load', '-n', str(requests), '-c', '8', '-m', '20', '-d', path, '-H', f'authorization: Bearer {key}',
+               '-H', 'content-type: application/json', f'--connect-to={cluster.host4}:{PORT}',
+               f'https://{NAME}:{PORT}{CHAT}')
+    found = re.search(r'status codes: ([0-9]+) 2xx, [0-9]+ 3xx, ([0-9]+) 4xx, ([0-9]+) 5xx', text)
+    assert found and found[2] == '0', text
+    return int(found[1]), int(found[3])
+
+
+@test('crash.disk-full', seconds=180)
+def disk_full(cluster):
+    """The spool on a disk of 6 MiB, and nobody who empties it (F5, F11): an alarm, 503 in time, what runs ends and
+    is recorded; and it goes on by itself when control is back."""
+    have('h2load')
+    spool = os.path.join(cluster.root, 'spool')
+    with open(cluster.config, encoding='ascii') as config:
+        before = config.read()
+    cluster.put('account', 'flood')
+    cluster.top_up('flood', 1000)
+    key = cluster.new_key('flood')
+    account = cluster.account('flood')['id']
+    stop_both(cluster)
+    run('mount', '-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', spool)
+    try:
+        restart_with(cluster, before.replace('segment: 4MiB', 'segment: 1MiB'))
+        cluster.control.kill()
+        client = cluster.client(timeout=60)
+        stream = client.begin(key, chat(sim('tokens=1000 tps=120'), stream=True, max_tokens=1000, model='patient'))
+        events = client.read_events(stream)
+        next(events)
+        good, refused = 0, 0
+        for _ in range(20):
+            more, refused = press(cluster, key, 2000)
+            good += more
+            if more == 0:
+                break
+        assert refused == 2000, f'{good} were served, and it still serves'
+        with cluster.client() as other:
+            answer = other.ask(key, chat(sim('tokens=1'), max_tokens=1, model='patient'))
+            assert answer.status == 503 and answer.json()['error']['code'] == 'overloaded', answer
+            assert int(answer.field('retry-after')) >= 1, answer
+        said = cluster.dataplane.log_text()
+        assert '"event":"spool_filling"' in said and '"event":"spool_failing"' in said, said[-2000:]
+        assert cluster.dataplane.is_alive()
+        cluster.start_control()
+        with cluster.client() as other:
+            wait_for(lambda: other.ask(key, chat(sim('tokens=1'), max_tokens=1, model='patient')).status == 200, 30,
+                     'it does not go on', every=0.2)
+        assert sum(1 for _ in events) >= 1000 and stream.complete
+        wait_for(lambda: len(cluster.ledger('account_id = ? AND outcome = 0', account)) == good + 2, 30,
+                 f'{good} and two were served')
+        assert cluster.ctl('reconcile')['difference_records'] == 0
+        stop_both(cluster)
+    finally:
+        for process in (cluster.dataplane, cluster.control):
+            if process.is_alive():
+                process.kill()
+        run('umount', '-l', spool)
+        restart_with(cluster, before)
 
 
 @test('crash.stop-lets-requests-end', seconds=60)

@@ -359,6 +359,72 @@ class Probed:
         return len(self.paths) - before
 
 
+class Telling(Probed):
+    """A backend that tells its load as vLLM does, and answers requests at once."""
+
+    def __init__(self, host, port):
+        super().__init__(host, port)
+        self.load, self.asked = None, 0
+        telling, handler = self, self.server.RequestHandlerClass
+
+        class Handler(handler):
+            def answer(self, body):
+                self.send_response(200)
+                self.send_header('content-length', str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_GET(self):
+                if self.path == '/metrics' and telling.load is not None:
+                    running, waiting = telling.load
+                    return self.answer(f'vllm:num_requests_running{{engine="0"}} {running}.0\n'
+                                       f'vllm:num_requests_waiting{{engine="0"}} {waiting}.0\n'
+                                       'vllm:kv_cache_usage_perc{engine="0"} 0.25\n'.encode())
+                return super().do_GET()
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers['content-length']))
+                telling.asked += 1
+                self.answer(b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}')
+        self.server.RequestHandlerClass = Handler
+
+
+@test('routing.backends-tell-their-load', seconds=90)
+def backends_tell_their_load(cluster):
+    """Who has others' requests gets none of ours while another pod is free; old news counts no more."""
+    pods = {name: Telling(net.HOST4, port) for name, port in (('tells-a', 9101), ('tells-b', 9102))}
+    for name, telling in pods.items():
+        cluster.put('pod', name, address=net.HOST4, port=telling.server.server_address[1], metrics_path='/metrics',
+                    probe_interval_ms=200)
+    cluster.model('telling', mv=list(pods))
+    cluster.put('model', 'telling', policy='least-loaded')
+
+    def told(name):
+        return pod(cluster, name).get('running'), pod(cluster, name).get('waiting')
+    try:
+        for busy, calm in (('tells-a', 'tells-b'), ('tells-b', 'tells-a')):
+            pods[busy].load, pods[calm].load = (50, 20), (0, 0)
+            for name in pods:
+                wait_for(lambda: pod(cluster, name)['probe'] == 'up' and told(name) == pods[name].load, 20,
+                         f'{name} is not asked for its load')
+            assert pod(cluster, busy)['cache_permille'] == 250
+            before = pods[busy].asked, pods[calm].asked
+            with cluster.client() as client:
+                for _ in range(20):
+                    assert client.ask(cluster.key, chat(model='telling')).status == 200
+            # 71 times as many, so that a calm one's slow first answer does not matter.
+            assert pods[calm].asked - before[1] >= 18, (pods[busy].asked - before[0], pods[calm].asked - before[1])
+        pods['tells-a'].load = pods['tells-b'].load = None
+        for name in pods:
+            wait_for(lambda: told(name) == (None, None), 20, f'what {name} said is not forgotten')
+    finally:
+        cluster.ctl('deployment', 'rm', 'telling-mv')
+        cluster.ctl('model', 'rm', 'telling')
+        for name, telling in pods.items():
+            cluster.ctl('pod', 'rm', name)
+            telling.close()
+
+
 @test('routing.active-probes', seconds=90)
 def active_probes(cluster):
     """A pod's own path, rise, fall and timeout; none in maintenance; who is called down is asked by nobody."""

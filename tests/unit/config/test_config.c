@@ -171,6 +171,7 @@ static const struct expected {
 	SURFACE(fourth, false, 200, 32 * MIB, CONFIG_ERRORS_OPENAI, CONFIG_RESET_SECONDS),
 	/* control */
 	IS(spool.segment_bytes, 64 * MIB),
+	IS(spool.size_bytes, UINT64_C(16) << 30),
 	IS(admin.port, 9900),
 	IS(capacity.keys, 100000),
 	IS(capacity.accounts, 10000),
@@ -186,6 +187,7 @@ static const struct expected {
 	IS(probes.timeout_ns, 1 * SEC),
 	IS(probes.rise, 2),
 	IS(probes.fall, 3),
+	IS(log.level, CONFIG_LEVEL_INFO),
 };
 
 static uint64_t
@@ -404,7 +406,7 @@ an_unknown_key_gets_the_nearest_known_one(void **state)
 	refuses(PORTS LISTENERS "timeouts: {idel: 75s}\n",
 		"3:12: error: unknown key 'idel'; did you mean 'idle'?");
 	refuses(PORTS LISTENERS "store:\n  zzzzzzzz: x\n",
-		"4:3: error: unknown key 'zzzzzzzz'; keys here: path");
+		"4:3: error: unknown key 'zzzzzzzz'; keys here: path, connection");
 }
 
 static void
@@ -587,7 +589,7 @@ the_reference_has_every_key_with_its_default(void **state)
 	memset(&heard, 0, sizeof(heard));
 	config_print_reference(&to);
 	assert_non_null(strstr(heard.text, "workers: (number 1 to 64, default 1, restart)\n"));
-	assert_non_null(strstr(heard.text, "    idle: (duration, default 75s, restart)\n"));
+	assert_non_null(strstr(heard.text, "    idle: (duration, default 75s, live)\n"));
 	assert_non_null(strstr(heard.text, "    device: (text, required, restart)\n"));
 	assert_non_null(strstr(heard.text, "        chain: (path, required, restart)\n"));
 }

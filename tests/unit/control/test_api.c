@@ -1,5 +1,6 @@
 /* The admin API, without HTTP: what it makes, what it shows, what it refuses. */
 #include "api.h"
+#include "keys.h"
 #include "shm/balance.h"
 #include "shm/key.h"
 #include "tls/keyhash.h"
@@ -12,7 +13,8 @@ static int last_status;
 static int
 call(struct world *w, const char *method, const char *path, const char *body)
 {
-	struct api_call c = { .method = method, .path = path, .body = bytes_from_text(body) };
+	struct api_call c = { .method = method, .path = path, .role = API_ADMIN,
+			      .body = bytes_from_text(body) };
 	static char query[128];
 	struct api_answer answer;
 	char *mark = strchr(path, '?'), *equals;
@@ -89,12 +91,14 @@ a_key_is_shown_once_and_works_at_once(void **state)
 	snprintf(text, sizeof(text), "%s", text_at("/key"));
 	assert_true(key_is_well_formed(bytes_from_text(text), BYTES_LITERAL("sk-infer-")));
 	assert_true(is_known(w, text));
-	assert_int_equal(strlen(text_at("/prefix")), strlen("sk-infer-") + 4);
+	assert_int_equal(strlen(text_at("/prefix")), strlen("sk-infer-...") + 4);
+	assert_memory_equal(text_at("/prefix"), "sk-infer-...", strlen("sk-infer-..."));
+	assert_string_equal(text_at("/prefix") + strlen("sk-infer-..."), text + strlen(text) - 4);
 	assert_int_equal(call(w, "GET", "/admin/v1/keys/1", ""), 200);
 	assert_null(text_at("/key"));
 	assert_int_equal(call(w, "GET", "/admin/v1/keys?account=demo", ""), 200);
 	assert_null(text_at("/data/0/key"));
-	assert_int_equal(world_number(w, "SELECT count(*) FROM keys WHERE instr(prefix, 'sk-') = 1"), 1);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM keys WHERE prefix LIKE 'sk-%'"), 1);
 	end_world(w);
 }
 
@@ -134,6 +138,65 @@ rotating_ends_the_old_text_and_revoking_ends_the_key(void **state)
 	assert_int_equal(call(w, "POST", "/admin/v1/keys/1/revoke", "{}"), 200);
 	assert_false(is_known(w, new));
 	assert_int_equal(call(w, "POST", "/admin/v1/keys/9/revoke", "{}"), 404);
+	end_world(w);
+}
+
+static void
+a_rotated_key_stays_for_its_grace(void **state)
+{
+	struct world *w = make_world();
+	char old[KEY_TEXT_BYTES_MAX + 1], new[KEY_TEXT_BYTES_MAX + 1];
+	int64_t expires_at;
+	bool any;
+
+	(void)state;
+	call(w, "POST", "/admin/v1/keys",
+	     "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"ecolink\",\"name\":\"web\"}");
+	snprintf(old, sizeof(old), "%s", text_at("/key"));
+	assert_int_equal(call(w, "POST", "/admin/v1/keys/1/rotate", "{\"grace_s\":3600}"), 200);
+	snprintf(new, sizeof(new), "%s", text_at("/key"));
+	assert_int_equal(number_at("/id"), 2);
+	assert_int_equal(number_at("/old_id"), 1);
+	assert_string_equal(text_at("/name"), "web");
+	assert_true(is_known(w, old));
+	assert_true(is_known(w, new));
+	call(w, "GET", "/admin/v1/keys/1", "");
+	expires_at = number_at("/expires_at");
+	assert_true(expires_at > 1700000000);
+	assert_int_equal(keys_expire(&w->control.store, expires_at - 1, &any), ERR_OK);
+	assert_false(any);
+	assert_int_equal(keys_expire(&w->control.store, expires_at, &any), ERR_OK);
+	assert_true(any);
+	control_publish(&w->control);
+	assert_false(is_known(w, old));
+	assert_true(is_known(w, new));
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit WHERE verb = 'rotate' AND subject = 1"), 1);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit WHERE verb = 'expire' AND who = 'control'"
+					 " AND changed = '{\"revoked\":[false,true]}'"), 1);
+	assert_int_equal(call(w, "POST", "/admin/v1/keys/1/rotate", "{}"), 409); /* it has ended */
+	assert_int_equal(call(w, "POST", "/admin/v1/keys/2/rotate", "{\"grace_s\":7776001}"), 400);
+	assert_int_equal(call(w, "PUT", "/admin/v1/keys/2", "{\"expires_at\":5}"), 200);
+	assert_int_equal(keys_expire(&w->control.store, 5, &any), ERR_OK);
+	control_publish(&w->control);
+	assert_false(is_known(w, new));
+	end_world(w);
+}
+
+static void
+a_mistyped_key_is_not_brought_along(void **state)
+{
+	struct world *w = make_world();
+	char text[KEY_TEXT_BYTES_MAX + 1], body[256];
+
+	(void)state;
+	call(w, "POST", "/admin/v1/keys",
+	     "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"ecolink\"}");
+	snprintf(text, sizeof(text), "%s", text_at("/key"));
+	text[10] = text[10] == 'a' ? 'b' : 'a';
+	snprintf(body, sizeof(body),
+		 "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"ecolink\",\"key\":\"%s\"}", text);
+	assert_int_equal(call(w, "POST", "/admin/v1/keys", body), 400);
+	assert_non_null(strstr(text_at("/error/message"), "checksum"));
 	end_world(w);
 }
 
@@ -227,6 +290,17 @@ what_is_not_valid_is_refused_with_the_member_named(void **state)
 		{ "/admin/v1/accounts/a", "[]", "object" },
 		{ "/admin/v1/accounts/a", "{", "object" },
 		{ "/admin/v1/accounts/a", "", "object" },
+		{ "/admin/v1/accounts/a", "{}x", "at byte 2" },
+		{ "/admin/v1/accounts/a", "{\"suspend\":true}", "did you mean \"suspended\"?" },
+		{ "/admin/v1/accounts/a", "{\"balance_nano\":1}", "can only be read" },
+		{ "/admin/v1/accounts/a", "{\"suspended\":true,\"suspended\":false}", "stands twice" },
+		{ "/admin/v1/accounts/a", "{\"suspended\":1}", "neither true nor false" },
+		{ "/admin/v1/accounts/a", "{\"suspended\":null}", "cannot be null" },
+		{ "/admin/v1/accounts/a b", "{}", "a character other than" },
+		{ "/admin/v1/accounts/a/b", "{}", "a character other than" },
+		{ "/admin/v1/accounts/\xc3\xa4", "{}", "a character other than" },
+		{ "/admin/v1/accounts/a123456789b123456789c123456789d123456789e123456789f123456789-123x", "{}",
+		  "too long" },
 	};
 	struct world *w = make_world();
 
@@ -239,6 +313,34 @@ what_is_not_valid_is_refused_with_the_member_named(void **state)
 	assert_int_equal(call(w, "PUT", "/admin/v1/regions/r", "{}"), 201);
 	assert_int_equal(call(w, "PUT", "/admin/v1/deployments/d", "{\"region\":\"r\"}"), 409);
 	assert_non_null(strstr(text_at("/error/message"), "one model or one instance"));
+	end_world(w);
+}
+
+static void
+a_full_table_refuses_a_new_object_and_names_the_setting(void **state)
+{
+	struct world *w = make_world();
+	char path[64];
+
+	(void)state;
+	for (int i = 1; i < 8; i++) {
+		snprintf(path, sizeof(path), "/admin/v1/accounts/a%d", i);
+		assert_int_equal(call(w, "PUT", path, "{}"), 201);
+	}
+	assert_int_equal(call(w, "PUT", "/admin/v1/accounts/a8", "{}"), 409);
+	assert_string_equal(text_at("/error/code"), "table_full");
+	assert_non_null(strstr(text_at("/error/message"), "capacity.accounts"));
+	assert_int_equal(world_number(w, "SELECT count(*) FROM accounts"), 8); /* nothing is half done */
+	assert_int_equal(call(w, "PUT", "/admin/v1/accounts/a7", "{\"suspended\":true}"), 200);
+	assert_int_equal(call(w, "PUT", "/admin/v1/models/m", "{}"), 201);
+	for (int i = 0; i < 32; i++)
+		assert_int_equal(call(w, "POST", "/admin/v1/keys",
+				      "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"ecolink\"}"), 201);
+	assert_int_equal(call(w, "POST", "/admin/v1/keys",
+			      "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"ecolink\"}"), 409);
+	assert_non_null(strstr(text_at("/error/message"), "capacity.keys"));
+	assert_int_equal(world_number(w, "SELECT count(*) FROM keys"), 32);
+	assert_int_equal(w->control.publish.rows_refused, 0);
 	end_world(w);
 }
 
@@ -280,6 +382,37 @@ lists_are_narrowed_and_paged(void **state)
 	end_world(w);
 }
 
+/* 2^31, 2^53 and 2^63 of tokens and of money: exact while they fit, the largest where they do not. */
+static void
+sums_of_usage_that_do_not_fit_stay_at_the_largest(void **state)
+{
+	struct world *w = make_world();
+
+	(void)state;
+	for (int i = 1; i <= 4; i++) {
+		char sql[200];
+
+		snprintf(sql, sizeof(sql),
+			 "INSERT INTO ledger VALUES ('test', 1, 0, %d, ?1, 1, 1, 1, 0, 1, 'mv', 1, 1, 200, 0, 0,"
+			 " 1, 0, 0, 0, 0, 5000000000, 1, 2, 3, 4, 5, 0, 0, 7)", i);
+		world_sql_blob(w, sql, bytes_make("\x00", 1));
+	}
+	world_sql(w, "UPDATE ledger SET prompt_tokens = 2147483648, completion_tokens = 9007199254740993,"
+		     " cost_nano = 2305843009213693951, unit = 3, units = 9223372036854775807");
+	assert_int_equal(call(w, "GET", "/admin/v1/usage", ""), 200);
+	assert_int_equal(number_at("/data/0/prompt_tokens"), 4 * INT64_C(2147483648));
+	assert_int_equal(number_at("/data/0/completion_tokens"), 4 * INT64_C(9007199254740993));
+	assert_int_equal(number_at("/data/0/cost_nano"), INT64_MAX); /* 2^63 - 4, to the last billion */
+	assert_int_equal(number_at("/data/0/milliseconds"), INT64_MAX);
+	assert_int_equal(number_at("/data/0/bytes"), 0);
+	world_sql(w, "UPDATE ledger SET cost_nano = 2305843008000000001,"
+		     " completion_tokens = 9223372036854775807");
+	assert_int_equal(call(w, "GET", "/admin/v1/usage", ""), 200);
+	assert_int_equal(number_at("/data/0/cost_nano"), INT64_C(9223372032000000004));
+	assert_int_equal(number_at("/data/0/completion_tokens"), INT64_MAX);
+	end_world(w);
+}
+
 static void
 unknown_addresses_and_methods_are_refused(void **state)
 {
@@ -292,6 +425,7 @@ unknown_addresses_and_methods_are_refused(void **state)
 	assert_int_equal(call(w, "PATCH", "/admin/v1/accounts", "{}"), 405);
 	assert_int_equal(call(w, "POST", "/admin/v1/accounts/demo", "{}"), 405);
 	assert_int_equal(call(w, "PUT", "/admin/v1/keys/77", "{}"), 404);
+	assert_int_equal(call(w, "GET", "/admin/v1/accounts/", ""), 404);
 	end_world(w);
 }
 
@@ -304,8 +438,9 @@ status_and_usage_tell_what_is(void **state)
 	assert_int_equal(call(w, "GET", "/admin/v1/status", ""), 200);
 	assert_int_equal(number_at("/tables/accounts/used"), 1);
 	assert_int_equal(number_at("/tables/accounts/capacity"), 8);
-	world_sql(w, "INSERT INTO ledger VALUES ('test', 1, 0, 1, x'00ff', 1, 1, 1, 0, 1, 'mv', 1, 1,"
-		     " 200, 0, 0, 1, 0, 10, 20, 55, 5000000000, 1, 2, 3, 4, 5, 2, 6)");
+	world_sql_blob(w, "INSERT INTO ledger VALUES ('test', 1, 0, 1, ?1, 1, 1, 1, 0, 1, 'mv', 1, 1,"
+			  " 200, 0, 0, 1, 0, 10, 20, 55, 5000000000, 1, 2, 3, 4, 5, 2, 6, 7)",
+		       bytes_make("\x00\xff", 2));
 	assert_int_equal(call(w, "GET", "/admin/v1/usage", ""), 200);
 	assert_string_equal(text_at("/data/0/name"), "demo");
 	assert_int_equal(number_at("/data/0/cost_nano"), 55);
@@ -315,6 +450,19 @@ status_and_usage_tell_what_is(void **state)
 	assert_int_equal(yyjson_arr_size(yyjson_ptr_get(yyjson_doc_get_root(last), "/data")), 0);
 	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=request", ""), 200);
 	assert_string_equal(text_at("/data/0/request_id"), "00ff");
+	assert_string_equal(text_at("/data/0/outcome"), "ok");
+	assert_string_equal(text_at("/data/0/source"), "final");
+	assert_string_equal(text_at("/data/0/unit"), "images");
+	assert_int_equal(number_at("/data/0/connect_us"), 7);
+	assert_true(yyjson_is_true(yyjson_ptr_get(yyjson_doc_get_root(last), "/data/0/stream")));
+	world_sql(w, "UPDATE ledger SET outcome = 5, source = 2, unit = 77");
+	assert_int_equal(call(w, "GET", "/admin/v1/usage", ""), 200);
+	assert_int_equal(number_at("/data/0/refused"), 1);
+	assert_int_equal(number_at("/data/0/crashed"), 0);
+	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=request", ""), 200);
+	assert_string_equal(text_at("/data/0/outcome"), "refused");
+	assert_string_equal(text_at("/data/0/source"), "estimated");
+	assert_int_equal(number_at("/data/0/unit"), 77);
 	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=hour", ""), 200);
 	assert_string_equal(text_at("/data/0/name"), "1970-01-01T00:00Z");
 	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=shoe", ""), 400);
@@ -328,12 +476,16 @@ main(void)
 		cmocka_unit_test(a_key_is_shown_once_and_works_at_once),
 		cmocka_unit_test(a_key_has_the_form_of_its_surface),
 		cmocka_unit_test(rotating_ends_the_old_text_and_revoking_ends_the_key),
+		cmocka_unit_test(a_rotated_key_stays_for_its_grace),
+		cmocka_unit_test(a_mistyped_key_is_not_brought_along),
 		cmocka_unit_test(an_existing_key_can_be_brought_along_once),
 		cmocka_unit_test(top_ups_add_to_the_balance),
 		cmocka_unit_test(putting_is_idempotent_and_keeps_what_it_does_not_mention),
 		cmocka_unit_test(what_is_not_valid_is_refused_with_the_member_named),
+		cmocka_unit_test(a_full_table_refuses_a_new_object_and_names_the_setting),
 		cmocka_unit_test(names_are_unique_over_models_and_aliases),
 		cmocka_unit_test(lists_are_narrowed_and_paged),
+		cmocka_unit_test(sums_of_usage_that_do_not_fit_stay_at_the_largest),
 		cmocka_unit_test(unknown_addresses_and_methods_are_refused),
 		cmocka_unit_test(status_and_usage_tell_what_is),
 	};

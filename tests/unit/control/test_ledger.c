@@ -320,6 +320,172 @@ the_last_epoch_is_the_highest_of_files_and_ledger(void **state)
 	world_free(w);
 }
 
+/* --- faults of store and disk ----------------------------------------------------------------- */
+
+static void
+put_records(struct spool_writer *writer, int64_t account, int count)
+{
+	for (int i = 0; i < count; i++) {
+		struct usage_record record = record_of(account, 10);
+
+		assert_int_equal(spool_append(writer, &record), ERR_OK);
+	}
+}
+
+/* F9: a minute, an hour and a day, in virtual time: records wait in order, and each is taken once. */
+static void
+a_store_that_is_away_costs_nothing_but_time(void **state)
+{
+	static const uint64_t away_s[] = { 60, 3600, 26 * 3600 };
+	struct world *w = world_make();
+	int64_t a = world_put(w, NOUN_ACCOUNT, "a", "{}");
+	struct spool_header *segment = make_segment(w, EPOCH, 0, 0, 400);
+	struct spool_writer writer;
+	bool more;
+
+	(void)state;
+	spool_writer_init(&writer, segment);
+	put_records(&writer, a, 1);
+	drain_all(w);
+	for (size_t k = 0; k < COUNT_OF(away_s); k++) {
+		world_sql(w, "ALTER TABLE ledger RENAME TO ledger_away");
+		for (uint64_t second = 0; second < away_s[k]; second += away_s[k] / 30) {
+			put_records(&writer, a, 1);
+			w->now_ns += away_s[k] / 30 * NSEC_PER_SEC;
+			ledger_scan(&w->control.ledger, EPOCH + 1, w->now_ns);
+			assert_int_not_equal(ledger_drain(&w->control.ledger, w->now_ns, &more), ERR_OK);
+			assert_true(is_there(w, 0));
+		}
+		assert_int_equal(ledger_pending(&w->control.ledger), 30);
+		world_sql(w, "ALTER TABLE ledger_away RENAME TO ledger");
+		assert_int_equal(rows(w), 1 + 30 * (int64_t)k);
+		drain_all(w);
+		assert_int_equal(rows(w), 31 + 30 * (int64_t)k);
+		assert_int_equal(spent(w), 10 * rows(w));
+		assert_int_equal(world_number(w, "SELECT max(sequence) FROM ledger"), rows(w));
+	}
+	assert_int_equal(w->control.ledger.replayed, 0);
+	remove_segments(w);
+	world_free(w);
+}
+
+/* F12: what cannot be read is not skipped, and not taken for read. */
+static void
+a_segment_that_cannot_be_read_waits(void **state)
+{
+	struct world *w = world_make();
+	int64_t a = world_put(w, NOUN_ACCOUNT, "a", "{}");
+	struct spool_header *segment = make_segment(w, EPOCH, 0, 0, 8);
+	struct spool_writer writer;
+	char path[160], away[170];
+	bool more;
+
+	(void)state;
+	spool_writer_init(&writer, segment);
+	put_records(&writer, a, 3);
+	ledger_scan(&w->control.ledger, EPOCH, w->now_ns);
+	segment_path(w, path, EPOCH, 0, 0);
+	snprintf(away, sizeof(away), "%s.away", path);
+	assert_int_equal(rename(path, away), 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(ledger_drain(&w->control.ledger, w->now_ns, &more), ERR_SPOOL_FILE);
+		assert_non_null(strstr(w->control.store.problem, "cannot be read"));
+	}
+	assert_int_equal(segment->drained, 0);
+	assert_int_equal(w->control.ledger.damaged, 0);
+	assert_int_equal(rename(away, path), 0);
+	drain_all(w);
+	assert_int_equal(rows(w), 3);
+	remove_segments(w);
+	world_free(w);
+}
+
+/* A segment of three records, changed by `change` at `at`, drained in a world of its own. Whatever it is: a record
+ * is in the ledger, or it is said that it is not, and then its bytes are kept. */
+enum change { FLIP, CUT };
+
+static void
+drain_changed(enum change change, size_t at)
+{
+	struct world *w = world_make();
+	int64_t a = world_put(w, NOUN_ACCOUNT, "a", "{}");
+	struct spool_header *segment = make_segment(w, EPOCH, 0, 0, 3);
+	struct spool_writer writer;
+	char path[160], kept[176];
+	uint64_t missing;
+
+	spool_writer_init(&writer, segment);
+	put_records(&writer, a, 3);
+	atomic_store(&segment->sealed, 1);
+	segment_path(w, path, EPOCH, 0, 0);
+	snprintf(kept, sizeof(kept), "%s.damaged", path);
+	if (change == FLIP)
+		((uint8_t *)segment)[at] ^= 0x10;
+	else
+		assert_int_equal(truncate(path, (off_t)at), 0);
+	drain_all(w);
+	drain_all(w); /* retires it */
+	missing = 3 - (uint64_t)rows(w);
+	assert_int_equal(spent(w), 10 * rows(w));
+	/* The last octets of a record are zero: what is cut off there reads the same. */
+	if (at >= SPOOL_HEADER_BYTES && (change == FLIP || at % USAGE_RECORD_BYTES < USAGE_RECORD_BYTES - 24))
+		assert_int_equal(missing, 1);
+	if (missing > 0 && w->control.ledger.foreign == 0) {
+		assert_int_equal(w->control.ledger.damaged, missing);
+		assert_int_equal(access(kept, F_OK), 0);
+	} else if (missing > 0) {
+		assert_true(is_there(w, 0)); /* left alone, and the metric says so */
+	}
+	unlink(kept);
+	remove_segments(w);
+	munmap(segment, spool_bytes(3));
+	world_free(w);
+}
+
+/* F13: rot at each octet of the last record and of one in the middle, and a tail torn at each length. */
+static void
+damage_is_never_silent(void **state)
+{
+	size_t last = SPOOL_HEADER_BYTES + 2 * USAGE_RECORD_BYTES;
+
+	(void)state;
+	for (size_t at = 0; at < USAGE_RECORD_BYTES; at += 17) {
+		drain_changed(FLIP, last + at);
+		drain_changed(CUT, last + at);
+		drain_changed(FLIP, last - USAGE_RECORD_BYTES + at);
+	}
+	/* The header: all of it but the counts, which the reconciliation compares (test_reconcile.c). */
+	for (size_t at = 0; at < offsetof(struct spool_header, reserved); at += 3)
+		drain_changed(FLIP, at);
+}
+
+/* F14: the records came to the disk, the page that counts them did not. */
+static void
+records_behind_a_lost_count_are_recovered(void **state)
+{
+	struct world *w = world_make();
+	int64_t a = world_put(w, NOUN_ACCOUNT, "a", "{}");
+	struct spool_header *segment = make_segment(w, EPOCH, 0, 0, 8);
+	struct spool_writer writer;
+
+	(void)state;
+	spool_writer_init(&writer, segment);
+	put_records(&writer, a, 5);
+	atomic_store(&segment->written, 2);
+	drain_all(w);
+	assert_int_equal(rows(w), 2);
+	/* As long as somebody may write, what is behind the count is none of ours. */
+	drain_all(w);
+	assert_int_equal(rows(w), 2);
+	ledger_bury(&w->control.ledger, EPOCH, 0);
+	for (int i = 0; i < 3; i++)
+		drain_all(w);
+	assert_int_equal(rows(w), 5);
+	assert_int_equal(w->control.ledger.recovered, 3);
+	assert_false(is_there(w, 0));
+	world_free(w);
+}
+
 int
 main(void)
 {
@@ -332,6 +498,10 @@ main(void)
 		cmocka_unit_test(missing_records_are_counted),
 		cmocka_unit_test(a_damaged_record_is_counted_and_the_rest_goes_on),
 		cmocka_unit_test(files_that_are_no_segments_are_left_alone),
+		cmocka_unit_test(a_store_that_is_away_costs_nothing_but_time),
+		cmocka_unit_test(a_segment_that_cannot_be_read_waits),
+		cmocka_unit_test(damage_is_never_silent),
+		cmocka_unit_test(records_behind_a_lost_count_are_recovered),
 		cmocka_unit_test(the_last_epoch_is_the_highest_of_files_and_ledger),
 	};
 

@@ -20,6 +20,8 @@ generation(const struct world *w)
 static void
 make_catalogue(struct world *w)
 {
+	static const uint8_t hash[32] = "any thirty-two bytes, as a hash";
+
 	world_put(w, NOUN_ACCOUNT, "demo", "{}");
 	world_put(w, NOUN_PLAN, "std", "{\"requests_per_minute\":200}");
 	world_put(w, NOUN_PRICE, "small",
@@ -38,8 +40,8 @@ make_catalogue(struct world *w)
 	world_put(w, NOUN_DEPLOYMENT, "near",
 		  "{\"model\":\"llama\",\"region\":\"mv\",\"pods\":[\"p2\",\"p1\"],"
 		  "\"served_name\":\"l-8b\",\"base_path\":\"/142\"}");
-	world_sql(w, "INSERT INTO keys(hash, prefix, surface, account_id, plan_id) VALUES"
-		     " (randomblob(32), 'eco_', 0, 1, 1)");
+	world_sql_blob(w, "INSERT INTO keys(hash, prefix, surface, account_id, plan_id) VALUES"
+			  " (?1, 'eco_', 0, 1, 1)", bytes_make(hash, sizeof(hash)));
 	assert_int_equal(publish_changes(&w->control.publish, w->now_ns), ERR_OK);
 }
 
@@ -119,9 +121,11 @@ a_target_says_how_it_is_routed(void **state)
 	assert_int_equal(target.resend, SHM_RESEND_UNTIL_FIRST_BYTE);
 	assert_int_equal(target.retry_percent, SHM_RETRY_AS_CONFIGURED);
 	assert_int_equal(target.connect_ms, 0);
+	assert_int_equal(target.hold_tokens, 0);
 	world_put(w, NOUN_MODEL, "llama",
 		  "{\"policy\":\"prefix\",\"resend\":\"never-sent\",\"retry_percent\":0,\"connect_ms\":1,"
-		  "\"response_head_ms\":2,\"first_event_ms\":3,\"between_events_ms\":4,\"request_ms\":5}");
+		  "\"response_head_ms\":2,\"first_event_ms\":3,\"between_events_ms\":4,\"request_ms\":5,"
+		  "\"hold_tokens\":6}");
 	target = find_model(w, "llama").target;
 	assert_int_equal(target.policy, SHM_POLICY_PREFIX);
 	assert_int_equal(target.resend, SHM_RESEND_NEVER_SENT);
@@ -131,14 +135,16 @@ a_target_says_how_it_is_routed(void **state)
 	assert_int_equal(target.first_event_ms, 3);
 	assert_int_equal(target.between_events_ms, 4);
 	assert_int_equal(target.request_ms, 5);
+	assert_int_equal(target.hold_tokens, 6);
 	world_put(w, NOUN_MODEL, "llama", "{\"retry_percent\":null}");
 	assert_int_equal(find_model(w, "llama").target.retry_percent, SHM_RETRY_AS_CONFIGURED);
 	assert_int_equal(find_model(w, "llama").target.deployment_count, 2);
-	world_sql(w, "UPDATE instances SET policy = 1, request_ms = 7");
+	world_sql(w, "UPDATE instances SET policy = 1, request_ms = 7, hold_tokens = 8");
 	assert_int_equal(publish_changes(&w->control.publish, w->now_ns), ERR_OK);
 	assert_int_equal(shm_find_instance(tables(w), 1, &instance, &entry), ERR_OK);
 	assert_int_equal(instance.target.policy, SHM_POLICY_LEAST_LOADED);
 	assert_int_equal(instance.target.request_ms, 7);
+	assert_int_equal(instance.target.hold_tokens, 8);
 	assert_int_equal(instance.state, SHM_INSTANCE_RUNNING);
 	world_free(w);
 }
@@ -270,7 +276,8 @@ money_put_in_shows_in_the_cell_and_workers_debits_stay(void **state)
 	assert_int_equal(balance_available_nano(cell), 1000);
 	atomic_fetch_add(&cell->spent_nano, 300); /* a worker settles */
 	/* The ledger learns of it later, and must not take it twice. */
-	world_sql(w, "UPDATE accounts SET spent_nano = spent_nano + 300");
+	world_sql(w, "UPDATE accounts SET spent_nano = spent_nano + 300;"
+		     "INSERT INTO node_spending(node, account_id, spent_nano) VALUES ('test', 1, 300)");
 	control_publish(&w->control);
 	assert_int_equal(balance_available_nano(cell), 700);
 	store_top_up(&w->control.store, 1, 50, "", &credited);
@@ -291,12 +298,15 @@ new_tables_get_their_balances_from_the_store(void **state)
 	(void)state;
 	make_catalogue(w);
 	store_top_up(&w->control.store, 1, 1000, "", &credited);
-	world_sql(w, "UPDATE accounts SET spent_nano = 400");
+	world_sql(w, "UPDATE accounts SET spent_nano = 400;"
+		     "INSERT INTO node_spending(node, account_id, spent_nano) VALUES"
+		     " ('test', 1, 300), ('other', 1, 100)");
 	free(w->control.share.shm.header); /* a reboot: /dev/shm is empty */
 	world_make_shm(w);
 	world_restart(w);
 	assert_int_equal(balance_available_nano(shm_balance(tables(w), 0)), 600);
-	assert_int_equal(atomic_load(&shm_balance(tables(w), 0)->spent_nano), 400);
+	assert_int_equal(atomic_load(&shm_balance(tables(w), 0)->spent_nano), 300);
+	assert_int_equal(atomic_load(&shm_balance(tables(w), 0)->elsewhere_nano), 100);
 	world_free(w);
 }
 
@@ -357,15 +367,32 @@ static void
 a_full_table_refuses_the_row_and_tells(void **state)
 {
 	struct world *w = world_make();
-	char name[16];
+	char name[16], why[PUBLISH_WHY_BYTES];
 
 	(void)state;
 	for (int i = 0; i < 9; i++) {
 		snprintf(name, sizeof(name), "m%d", i);
 		world_put(w, NOUN_MODEL, name, "{}");
 		assert_int_equal(has_model(w, name), i < 8);
+		assert_int_equal(publish_has_room(&w->control.publish, NOUN_MODEL, w->now_ns, why), i < 7);
 	}
+	assert_non_null(strstr(why, "8 of 8 entries are in use, 0 rest"));
+	assert_non_null(strstr(why, "capacity.models"));
 	assert_int_equal(w->control.publish.rows_refused, 1);
+	assert_int_equal(publish_all(&w->control.publish, w->now_ns), ERR_OK);
+	assert_int_equal(w->control.publish.refused[NOUN_MODEL].rows, 1);
+	assert_true(w->control.publish.refused[NOUN_MODEL].told_full);
+	/* Room comes with a deletion, once no worker can remember the entry. */
+	world_sql(w, "DELETE FROM models WHERE name = 'm0'");
+	control_publish(&w->control);
+	assert_int_equal(publish_all(&w->control.publish, w->now_ns), ERR_OK);
+	assert_false(has_model(w, "m8"));
+	assert_false(publish_has_room(&w->control.publish, NOUN_MODEL, w->now_ns, why));
+	assert_non_null(strstr(why, "7 of 8 entries are in use, 1 rest"));
+	assert_int_equal(publish_all(&w->control.publish, w->now_ns + ENTRIES_REST_NS), ERR_OK);
+	assert_true(has_model(w, "m8"));
+	assert_int_equal(w->control.publish.refused[NOUN_MODEL].rows, 0);
+	assert_false(w->control.publish.refused[NOUN_MODEL].told_full);
 	world_free(w);
 }
 

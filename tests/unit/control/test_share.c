@@ -104,6 +104,37 @@ another_layout_or_another_store_is_refused_with_a_remedy(void **state)
 }
 
 static void
+a_damaged_file_is_refused_with_what_is_wrong_and_a_remedy(void **state)
+{
+	struct place place = make_place();
+	struct share share, second;
+
+	(void)state;
+	assert_int_equal(open_share(&share, &place), ERR_OK);
+	share_reveal(&share);
+	share.shm.header->magic ^= 1;
+	assert_int_equal(open_share(&second, &place), ERR_SHM_MAGIC);
+	assert_non_null(strstr(second.problem, "not one of Sluice's"));
+	assert_non_null(strstr(second.problem, "delete the file"));
+	share.shm.header->magic ^= 1;
+	share.shm.header->capacity.count[SHM_KEYS] ^= 1 << 20;
+	assert_int_equal(open_share(&second, &place), ERR_SHM_SIZE);
+	assert_non_null(strstr(second.problem, "size or offsets"));
+	share.shm.header->capacity.count[SHM_KEYS] ^= 1 << 20;
+	assert_int_equal(truncate(place.path, (off_t)share.shm.header->file_bytes - 1), 0);
+	assert_int_equal(open_share(&second, &place), ERR_SHM_SIZE);
+	assert_non_null(strstr(second.problem, "delete the file"));
+	assert_int_equal(truncate(place.path, 100), 0);
+	assert_int_equal(open_share(&second, &place), ERR_SHM_SIZE);
+	assert_non_null(strstr(second.problem, "too short"));
+	/* It is still there: what is wrong with it is the operator's to decide. */
+	assert_int_equal(access(place.path, F_OK), 0);
+	assert_int_equal(truncate(place.path, (off_t)shm_bytes(&world_capacity, 1)), 0);
+	share_close(&share);
+	leave(&place);
+}
+
+static void
 memory_that_there_is_not_is_an_error_and_no_file(void **state)
 {
 	struct place place = make_place();
@@ -126,6 +157,7 @@ main(void)
 		cmocka_unit_test(a_new_file_is_shown_when_it_is_told_to),
 		cmocka_unit_test(what_an_unfinished_life_left_is_made_anew),
 		cmocka_unit_test(another_layout_or_another_store_is_refused_with_a_remedy),
+		cmocka_unit_test(a_damaged_file_is_refused_with_what_is_wrong_and_a_remedy),
 		cmocka_unit_test(memory_that_there_is_not_is_an_error_and_no_file),
 	};
 

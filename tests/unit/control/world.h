@@ -1,6 +1,11 @@
 #pragma once
 
-/* world: a store in a temporary folder and the tables it is published to, for control's unit tests. */
+/*
+ * world: a store in a temporary folder and the tables it is published to, for control's unit tests.
+ *
+ * With SLUICE_TEST_POSTGRES (a connection string as "host=… dbname=… user=…") every world is a schema of its own
+ * in that database instead: the same tests say the same of both drivers.
+ */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,6 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <libpq-fe.h>
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -19,7 +25,10 @@ struct world {
 	struct control control;
 	char folder[64];
 	char store_path[80];
+	char where[200]; /* of PostgreSQL; empty: SQLite */
 	char spool_path[80];
+	char config_path[96];
+	struct config config;
 	uint64_t now_ns;
 };
 
@@ -50,6 +59,75 @@ world_attach(struct world *w)
 	assert_int_equal(publish_all(&w->control.publish, w->now_ns), ERR_OK);
 }
 
+static inline void
+world_complain(void *owner, const char *text)
+{
+	(void)owner;
+	fail_msg("%s", text);
+}
+
+/* What runs is what a file in the folder says. */
+static inline void
+world_configure(struct world *w)
+{
+	static const char text[] = "ports: [{device: net_tap0, addresses: [192.0.2.1/24]}]\n"
+				   "listeners: [{certificates: [{chain: c.pem, key: k.pem}]}]\n";
+	static const struct config_complaints complaints = { .line = world_complain };
+	FILE *file;
+
+	snprintf(w->config_path, sizeof(w->config_path), "%s/sluice.yaml", w->folder);
+	file = fopen(w->config_path, "w");
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+	assert_int_equal(config_load(&w->config, w->config_path, &complaints), ERR_OK);
+	w->control.reload.path = w->config_path;
+	w->control.reload.folder = w->folder;
+	w->control.reload.running = &w->config;
+	assert_int_equal(config_read(w->config_path, &w->control.reload.now.text, &complaints), ERR_OK);
+}
+
+static inline bool
+world_is_postgres(void)
+{
+	return getenv("SLUICE_TEST_POSTGRES") != NULL;
+}
+
+/* Another connection to the same store. */
+static inline enum err
+world_open_store(const struct world *w, struct store *store)
+{
+	return w->where[0] != '\0' ? store_connect(store, w->where) : store_open(store, w->store_path);
+}
+
+/* A schema that nobody has used; named like the folder. */
+static inline void
+world_make_schema(struct world *w)
+{
+	const char *name = strrchr(w->folder, '-') + 1, *server = getenv("SLUICE_TEST_POSTGRES");
+	PGconn *conn = PQconnectdb(server);
+	char sql[64];
+
+	snprintf(sql, sizeof(sql), "CREATE SCHEMA \"%s\"", name);
+	PQclear(PQexec(conn, sql));
+	assert_string_equal(PQerrorMessage(conn), "");
+	PQfinish(conn);
+	snprintf(w->where, sizeof(w->where), "%s options='-c search_path=\"%s\"'", server, name);
+}
+
+static inline void
+world_drop_schema(const struct world *w)
+{
+	PGconn *conn = PQconnectdb(w->where);
+	char sql[64];
+
+	snprintf(sql, sizeof(sql), "DROP SCHEMA \"%s\" CASCADE", strrchr(w->folder, '-') + 1);
+	PQclear(PQexec(conn, "SET client_min_messages = warning"));
+	PQclear(PQexec(conn, sql));
+	assert_string_equal(PQerrorMessage(conn), "");
+	PQfinish(conn);
+}
+
 static inline struct world *
 world_make(void)
 {
@@ -66,12 +144,17 @@ world_make(void)
 	w->control.key_prefixes[SHM_SURFACE_INFER] = "sk-infer-";
 	w->control.key_prefixes[SHM_SURFACE_THIRD] = "sk-third-";
 	w->control.key_prefixes[SHM_SURFACE_FOURTH] = "sk-fourth-";
-	assert_int_equal(store_open(&w->control.store, w->store_path), ERR_OK);
+	if (world_is_postgres())
+		world_make_schema(w);
+	assert_int_equal(world_open_store(w, &w->control.store), ERR_OK);
 	assert_int_equal(store_pepper(&w->control.store, w->control.pepper), ERR_OK);
 	assert_int_equal(ledger_init(&w->control.ledger, &w->control.store, "test", w->spool_path),
 			 ERR_OK);
+	tabs_init(&w->control.tabs, &w->control.ledger);
+	assert_int_equal(reconcile_init(&w->control.reconcile, &w->control.tabs), ERR_OK);
 	world_make_shm(w);
 	world_attach(w);
+	world_configure(w);
 	return w;
 }
 
@@ -80,30 +163,51 @@ static inline void
 world_restart(struct world *w)
 {
 	publish_fini(&w->control.publish);
+	reconcile_fini(&w->control.reconcile);
+	tabs_fini(&w->control.tabs);
 	ledger_fini(&w->control.ledger);
 	store_close(&w->control.store);
-	assert_int_equal(store_open(&w->control.store, w->store_path), ERR_OK);
+	assert_int_equal(world_open_store(w, &w->control.store), ERR_OK);
 	assert_int_equal(ledger_init(&w->control.ledger, &w->control.store, "test", w->spool_path),
 			 ERR_OK);
+	tabs_init(&w->control.tabs, &w->control.ledger);
+	assert_int_equal(reconcile_init(&w->control.reconcile, &w->control.tabs), ERR_OK);
 	world_attach(w);
+}
+
+/* The store's files or schema, and the folder. */
+static inline void
+world_remove_store(struct world *w)
+{
+	static const char *const ends[] = { "", "-wal", "-shm" };
+	char path[128];
+
+	if (w->where[0] != '\0')
+		world_drop_schema(w);
+	for (size_t i = 0; i < COUNT_OF(ends); i++) {
+		snprintf(path, sizeof(path), "%s%s", w->store_path, ends[i]);
+		unlink(path);
+	}
+	rmdir(w->folder);
 }
 
 static inline void
 world_free(struct world *w)
 {
-	static const char *const ends[] = { "", "-wal", "-shm" };
 	char path[128];
 
 	publish_fini(&w->control.publish);
+	reconcile_fini(&w->control.reconcile);
+	tabs_fini(&w->control.tabs);
 	ledger_fini(&w->control.ledger);
 	store_close(&w->control.store);
 	free(w->control.share.shm.header);
-	for (size_t i = 0; i < COUNT_OF(ends); i++) {
-		snprintf(path, sizeof(path), "%s%s", w->store_path, ends[i]);
-		unlink(path);
-	}
+	reload_fini(&w->control.reload);
+	unlink(w->config_path);
+	snprintf(path, sizeof(path), "%s/test.settings", w->folder);
+	unlink(path);
 	rmdir(w->spool_path);
-	rmdir(w->folder);
+	world_remove_store(w);
 	free(w);
 }
 
@@ -133,19 +237,35 @@ world_put(struct world *w, enum noun noun, const char *name, const char *json)
 static inline void
 world_sql(struct world *w, const char *sql)
 {
-	assert_int_equal(sqlite3_exec(w->control.store.db, sql, NULL, NULL, NULL), SQLITE_OK);
+	enum err verdict = store_run_script(&w->control.store, sql);
+
+	if (verdict != ERR_OK)
+		print_message("%s: %s\n", sql, w->control.store.problem);
+	assert_int_equal(verdict, ERR_OK);
+}
+
+/* A statement with one value, ?1. */
+static inline void
+world_sql_blob(struct world *w, const char *sql, struct bytes blob)
+{
+	struct statement *statement = store_prepare(&w->control.store, sql);
+
+	assert_non_null(statement);
+	store_bind_blob(statement, 1, blob);
+	assert_int_equal(store_run(&w->control.store, statement), ERR_OK);
+	store_finalize(statement);
 }
 
 static inline int64_t
 world_number(struct world *w, const char *sql)
 {
-	sqlite3_stmt *statement = store_prepare(&w->control.store, sql);
+	struct statement *statement = store_prepare(&w->control.store, sql);
 	int64_t number;
 
 	assert_non_null(statement);
-	assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-	number = sqlite3_column_int64(statement, 0);
-	sqlite3_finalize(statement);
+	assert_int_equal(store_step(statement), STORE_ROW);
+	number = store_column_int64(statement, 0);
+	store_finalize(statement);
 	return number;
 }
 

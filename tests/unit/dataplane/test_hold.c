@@ -10,36 +10,19 @@
 #include "dataplane/hold.h"
 #include "dataplane/worker.h"
 #include "shm/balance.h"
+#include "tables.h"
 
 #define ACCOUNT_ENTRY 2
 #define ACCOUNT_ID 7
 
-static void
-put_account(struct worker *w, uint64_t id)
-{
-	struct shm_account account = { .account_id = id, .live = 1 };
-	bool changed;
-
-	assert_int_equal(shm_put_account(&w->shm, ACCOUNT_ENTRY, &account, &changed), ERR_OK);
-}
-
 static struct worker *
 make_worker(int64_t credited_nano)
 {
-	static const uint8_t id[16], pepper[32];
-	struct shm_capacity capacity = { 0 };
 	struct worker *w = calloc(1, sizeof(*w));
-	void *memory;
 
-	for (int i = SHM_KEYS; i <= SHM_REGIONS; i++)
-		capacity.count[i] = 4;
-	memory = aligned_alloc(CACHE_LINE_BYTES, shm_bytes(&capacity, 1));
 	assert_non_null(w);
-	assert_non_null(memory);
-	memset(memory, 0, shm_bytes(&capacity, 1));
-	shm_format(memory, &capacity, 1, id, pepper);
-	assert_int_equal(shm_attach(&w->shm, memory, shm_bytes(&capacity, 1)), ERR_OK);
-	put_account(w, ACCOUNT_ID);
+	w->shm = tables_make();
+	tables_put_account(&w->shm, ACCOUNT_ENTRY, ACCOUNT_ID);
 	shm_balance(&w->shm, ACCOUNT_ENTRY)->credited_nano = credited_nano;
 	w->config.limits.hold_tokens = 1000;
 	w->config.limits.hold_tokens_max = 100000;
@@ -49,7 +32,7 @@ make_worker(int64_t credited_nano)
 static void
 free_worker(struct worker *w)
 {
-	free(w->shm.header);
+	tables_free(&w->shm);
 	free(w);
 }
 
@@ -121,6 +104,26 @@ tokens_are_held_for_as_far_as_the_request_bounds_them(void **state)
 	assert_int_equal(estimate(ROUTE_CHAT, "{\"max_tokens\":200000,\"n\":2}"), 6 + 2000000);
 }
 
+/* The default of a model or an instance goes before the configured one; the cap holds for both. */
+static void
+a_target_says_what_an_unbounded_answer_holds(void **state)
+{
+	struct worker *w = make_worker(0);
+	struct admission a = some_admission(ROUTE_CHAT);
+	struct json_result open_ended = scanned("{}"), bounded = scanned("{\"max_tokens\":50}");
+
+	(void)state;
+	a.target.hold_tokens = 7;
+	assert_int_equal(hold_estimate_nano(w, &a, &open_ended, 0), 70);
+	assert_int_equal(hold_estimate_nano(w, &a, &bounded, 0), 4 + 500);
+	a.target.hold_tokens = 100000000;
+	assert_int_equal(hold_estimate_nano(w, &a, &open_ended, 0), 1000000);
+	w->config.limits.hold_tokens = 100000000;
+	a.target.hold_tokens = 0;
+	assert_int_equal(hold_estimate_nano(w, &a, &open_ended, 0), 1000000);
+	free_worker(w);
+}
+
 static int64_t
 estimate_for(enum json_path path, const char *text)
 {
@@ -188,6 +191,9 @@ other_units_are_held_for_by_what_is_asked_for(void **state)
 	assert_int_equal(estimate(ROUTE_SPEECH, "{\"input\":\"01234567890123456789\"}"), 140 + 8);
 	assert_int_equal(estimate(ROUTE_VIDEO, "{\"seconds\":\"8\",\"n\":2}"), 2 * 8 * 70 + 5);
 	assert_int_equal(estimate(ROUTE_VIDEO, "{\"duration\":2.5}"), 175 + 4);
+	/* Of two lengths the longer one, which a backend might go by. */
+	assert_int_equal(estimate(ROUTE_VIDEO, "{\"seconds\":\"8\",\"duration\":2.5}"), 8 * 70 + 7);
+	assert_int_equal(estimate(ROUTE_VIDEO, "{\"seconds\":2,\"duration\":2.5}"), 175 + 7);
 	assert_int_equal(estimate(ROUTE_VIDEO, "{}"), 700);
 	assert_int_equal(estimate(ROUTE_VIDEO, "{\"n\":3}"), 3 * 700 + 1);
 	assert_int_equal(estimate_form(ROUTE_TRANSCRIPTION, 16000), 140 + 20);
@@ -271,7 +277,7 @@ another_account_in_the_entry_is_left_alone(void **state)
 	(void)state;
 	assert_true(hold_take(w, NULL, 0, &settled, &refusal));
 	assert_true(hold_take(w, NULL, 0, &released, &refusal));
-	put_account(w, ACCOUNT_ID + 1);
+	tables_put_account(&w->shm, ACCOUNT_ENTRY, ACCOUNT_ID + 1);
 	shm_balance(&w->shm, ACCOUNT_ENTRY)->held_nano = 0; /* as control makes it */
 	hold_settle(w, &settled, 3);
 	hold_release(w, &released);
@@ -299,6 +305,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tokens_are_held_for_as_far_as_the_request_bounds_them),
+		cmocka_unit_test(a_target_says_what_an_unbounded_answer_holds),
 		cmocka_unit_test(bounds_of_other_paths_bound_nothing),
 		cmocka_unit_test(every_prompt_of_a_list_has_an_answer),
 		cmocka_unit_test(an_answer_without_completion_holds_for_its_prompt),

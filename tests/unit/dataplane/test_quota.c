@@ -9,18 +9,10 @@
 
 #include "dataplane/quota.h"
 #include "dataplane/worker.h"
+#include "tables.h"
 
 #define TEXT(text) (text), sizeof(text) - 1
 #define TEXT_OF(text) (text), strlen(text)
-
-static void
-put_account(struct worker *w, uint64_t id)
-{
-	struct shm_account account = { .account_id = id, .live = 1 };
-	bool changed;
-
-	assert_int_equal(shm_put_account(&w->shm, 2, &account, &changed), ERR_OK);
-}
 
 static void
 put_key(struct worker *w, uint32_t entry, uint64_t id)
@@ -34,20 +26,11 @@ put_key(struct worker *w, uint32_t entry, uint64_t id)
 static struct worker *
 make_worker(void)
 {
-	static const uint8_t id[16], pepper[32];
-	struct shm_capacity capacity = { 0 };
 	struct worker *w = calloc(1, sizeof(*w));
-	void *memory;
 
-	for (int i = SHM_KEYS; i <= SHM_REGIONS; i++)
-		capacity.count[i] = 4;
-	memory = aligned_alloc(CACHE_LINE_BYTES, shm_bytes(&capacity, 1));
 	assert_non_null(w);
-	assert_non_null(memory);
-	memset(memory, 0, shm_bytes(&capacity, 1));
-	shm_format(memory, &capacity, 1, id, pepper);
-	assert_int_equal(shm_attach(&w->shm, memory, shm_bytes(&capacity, 1)), ERR_OK);
-	put_account(w, 7);
+	w->shm = tables_make();
+	tables_put_account(&w->shm, 2, 7);
 	put_key(w, 1, 11);
 	put_key(w, 3, 13);
 	w->now_ns = 1000 * NSEC_PER_SEC;
@@ -57,7 +40,7 @@ make_worker(void)
 static void
 free_worker(struct worker *w)
 {
-	free(w->shm.header);
+	tables_free(&w->shm);
 	free(w);
 }
 
@@ -257,7 +240,7 @@ an_entry_that_stands_for_another_by_then_is_left_alone(void **state)
 
 	(void)state;
 	assert_true(quota_take(w, &json, &old, &refusal));
-	put_account(w, 8);
+	tables_put_account(&w->shm, 2, 8);
 	put_key(w, 1, 12);
 	quota_reset(&w->shm); /* as control does with the cell */
 	other.account_id = 8;

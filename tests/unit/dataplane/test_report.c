@@ -10,6 +10,7 @@
 #include "dataplane/exchange.h"
 #include "dataplane/route.h"
 #include "dataplane/worker.h"
+#include "tables.h"
 
 #define POD 3
 
@@ -33,20 +34,10 @@ health(void)
 static int
 open_worker(void **state)
 {
-	static const uint8_t id[16], pepper[32];
-	struct shm_capacity capacity = { 0 };
-	void *memory;
-
 	(void)state;
-	for (int i = SHM_KEYS; i <= SHM_REGIONS; i++)
-		capacity.count[i] = 4;
 	w = calloc(1, sizeof(*w));
-	memory = aligned_alloc(CACHE_LINE_BYTES, shm_bytes(&capacity, 1));
 	assert_non_null(w);
-	assert_non_null(memory);
-	memset(memory, 0, shm_bytes(&capacity, 1));
-	shm_format(memory, &capacity, 1, id, pepper);
-	assert_int_equal(shm_attach(&w->shm, memory, shm_bytes(&capacity, 1)), ERR_OK);
+	w->shm = tables_make();
 	w->config.routing = (struct route_limits){ .eject_errors = 3, .eject_time_ns = NSEC_PER_SEC,
 						   .eject_time_ns_max = NSEC_PER_SEC, .eject_percent = 100,
 						   .busy_ns = NSEC_PER_SEC };
@@ -59,7 +50,7 @@ static int
 close_worker(void **state)
 {
 	(void)state;
-	free(w->shm.header);
+	tables_free(&w->shm);
 	free(w);
 	return 0;
 }

@@ -9,6 +9,7 @@
 
 #include "dataplane/settle.h"
 #include "dataplane/worker.h"
+#include "tables.h"
 
 static int64_t
 cost(uint64_t input_nano, uint64_t output_nano, uint64_t prompt, uint64_t completion)
@@ -71,40 +72,30 @@ units_cost_what_their_rate_says(void **state)
 
 #define RECORDS 4
 
-static void
-put_account(struct worker *w, uint64_t id)
-{
-	struct shm_account account = { .account_id = id, .live = 1 };
-	bool changed;
-
-	assert_int_equal(shm_put_account(&w->shm, 2, &account, &changed), ERR_OK);
-}
-
 /* Settles a request of account 7, which has entry 2; owner has the entry when it ends. It has an answer if it is
  * USAGE_OK. */
 static void
 settle(struct exchange *x, enum usage_outcome outcome, uint64_t owner, int64_t *spent_nano,
        struct usage_record *record)
 {
-	static const uint8_t id[16], pepper[32];
 	struct worker *w = calloc(1, sizeof(*w));
-	struct shm_capacity capacity = { 0 };
 	struct spool_writer spool;
-	void *tables, *segment;
+	struct tab_header *tab;
+	void *segment;
 
-	for (int i = SHM_KEYS; i <= SHM_REGIONS; i++)
-		capacity.count[i] = 4;
-	tables = aligned_alloc(CACHE_LINE_BYTES, shm_bytes(&capacity, 1));
 	segment = aligned_alloc(CACHE_LINE_BYTES, spool_bytes(RECORDS));
-	assert_true(w != NULL && tables != NULL && segment != NULL);
-	memset(tables, 0, shm_bytes(&capacity, 1));
+	tab = aligned_alloc(CACHE_LINE_BYTES, tab_bytes(1));
+	assert_true(w != NULL && segment != NULL && tab != NULL);
+	memset(tab, 0, tab_bytes(1));
+	tab_format(tab, 1, 0, 1);
 	memset(segment, 0, spool_bytes(RECORDS));
-	shm_format(tables, &capacity, 1, id, pepper);
-	assert_int_equal(shm_attach(&w->shm, tables, shm_bytes(&capacity, 1)), ERR_OK);
+	w->shm = tables_make();
 	spool_format(segment, 1, 0, 0, RECORDS);
 	spool_writer_init(&spool, segment);
 	w->spool = &spool;
-	put_account(w, owner);
+	w->tab = tab;
+	w->exchanges = x;
+	tables_put_account(&w->shm, 2, owner);
 	x->any_sent = true;
 	x->answered = outcome == USAGE_OK;
 	x->status = x->answered ? 200 : 0;
@@ -116,7 +107,8 @@ settle(struct exchange *x, enum usage_outcome outcome, uint64_t owner, int64_t *
 	assert_int_equal(spool_read(segment, 0, record), ERR_OK);
 	assert_int_equal(record->sequence, 1);
 	free(segment);
-	free(tables);
+	free(tab);
+	tables_free(&w->shm);
 	free(w);
 }
 

@@ -60,6 +60,23 @@ what_costs_nothing_is_for_who_owes_nothing(void **state)
 }
 
 static void
+what_other_routers_have_spent_is_gone(void **state)
+{
+	(void)state;
+	cell = some_cell(1000, 100);
+	cell.elsewhere_nano = 400;
+	assert_int_equal(balance_available_nano(&cell), 500);
+	assert_int_equal(balance_hold(&cell, 501), BALANCE_EMPTY);
+	assert_int_equal(balance_hold(&cell, 500), BALANCE_HELD);
+	balance_settle(&cell, 500, 500);
+	assert_int_equal(cell.elsewhere_nano, 400);
+	cell = some_cell(1000, INT64_MAX);
+	cell.elsewhere_nano = INT64_MAX;
+	assert_int_equal(balance_available_nano(&cell), 1000 - INT64_MAX);
+	assert_int_equal(balance_hold(&cell, 0), BALANCE_EMPTY);
+}
+
+static void
 a_hold_that_nobody_remembers_does_not_become_credit(void **state)
 {
 	(void)state;
@@ -160,6 +177,7 @@ main(void)
 		cmocka_unit_test(a_hold_is_replaced_by_the_cost),
 		cmocka_unit_test(in_the_way_and_empty_are_told_apart),
 		cmocka_unit_test(what_costs_nothing_is_for_who_owes_nothing),
+		cmocka_unit_test(what_other_routers_have_spent_is_gone),
 		cmocka_unit_test(a_hold_that_nobody_remembers_does_not_become_credit),
 		cmocka_unit_test(amounts_that_do_not_fit_stay_at_the_largest),
 		cmocka_unit_test(workers_that_race_never_overdraw),

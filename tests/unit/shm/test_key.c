@@ -48,6 +48,27 @@ every_single_changed_byte_is_noticed(void **state)
 }
 
 static void
+a_mistyped_key_is_told_from_one_of_another_form(void **state)
+{
+	char text[KEY_TEXT_BYTES_MAX + 1];
+	size_t len = key_emit(BYTES_LITERAL("eco_"), random_bytes, text);
+
+	(void)state;
+	assert_int_equal(key_form(bytes_make(text, len), BYTES_LITERAL("eco_")), KEY_MADE);
+	text[9] = text[9] == 'x' ? 'y' : 'x';
+	assert_int_equal(key_form(bytes_make(text, len), BYTES_LITERAL("eco_")), KEY_MISTYPED);
+	text[9] = '-';
+	assert_int_equal(key_form(bytes_make(text, len), BYTES_LITERAL("eco_")), KEY_FOREIGN);
+	assert_int_equal(key_form(bytes_make(text, len - 1), BYTES_LITERAL("eco_")), KEY_FOREIGN);
+	assert_int_equal(key_form(BYTES_LITERAL("eco_0123456789abcdefghij"), BYTES_LITERAL("eco_")),
+			 KEY_FOREIGN);
+	assert_int_equal(key_form(BYTES_NONE, BYTES_NONE), KEY_FOREIGN);
+	/* The form of keys that were given out: digits and polynomial may not change. */
+	assert_int_equal(key_form(BYTES_LITERAL("eco_0SPIz5JNfIxleb5Q4iTM5Q0L2KQk"), BYTES_LITERAL("eco_")),
+			 KEY_MADE);
+}
+
+static void
 all_random_bits_reach_the_text(void **state)
 {
 	uint8_t most[KEY_RANDOM_BYTES], other[KEY_RANDOM_BYTES];
@@ -69,6 +90,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_key_has_prefix_22_digits_and_a_checksum),
+		cmocka_unit_test(a_mistyped_key_is_told_from_one_of_another_form),
 		cmocka_unit_test(every_single_changed_byte_is_noticed),
 		cmocka_unit_test(all_random_bits_reach_the_text),
 	};

@@ -1,0 +1,293 @@
+/* The order of a change: checked, handed over, taken over; so that a death in between leaves both processes with
+ * the same. */
+#include "reload.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "clock.h"
+#include "config/log.h"
+#include "control.h"
+
+static void
+complain(void *owner, const char *text)
+{
+	struct reload *r = owner;
+
+	LOG_ERROR("config_refused", LOG_TEXT("reason", text));
+	if (r->complaint_count < RELOAD_COMPLAINTS_MAX)
+		snprintf(r->complaints[r->complaint_count++], RELOAD_COMPLAINT_BYTES, "%s", text);
+}
+
+static struct bytes
+copy_of(struct bytes text)
+{
+	uint8_t *copy = malloc(text.len + 1);
+
+	CHECK(copy != NULL);
+	if (text.len > 0)
+		memcpy(copy, text.ptr, text.len);
+	return bytes_make(copy, text.len);
+}
+
+static void
+note_changes(struct reload *r, const struct config *before, const struct config *after)
+{
+	items_list(before, &r->before);
+	items_list(after, &r->after);
+	r->change_count = items_compare(&r->before, &r->after, r->changes);
+	for (uint32_t i = 0; i < r->change_count; i++) {
+		const struct config_change *change = &r->changes[i];
+		const struct config_item *item = change->after != NULL ? change->after : change->before;
+
+		LOG_INFO("setting_changed", LOG_TEXT("key", item->key),
+			 LOG_TEXT("before", change->before != NULL ? change->before->value : ""),
+			 LOG_TEXT("after", change->after != NULL ? change->after->value : ""),
+			 LOG_TEXT("class", item->class));
+	}
+}
+
+/* The newest, for both processes. next's texts become r's, whether it can be written or not. */
+static enum err
+hand_over(struct control *control, struct handover *next)
+{
+	struct reload *r = &control->reload;
+	enum err verdict;
+
+	next->sequence = r->now.sequence + 1;
+	verdict = handover_write(r->folder, control->instance, next);
+	if (verdict != ERR_OK) {
+		LOG_ERROR("settings_not_handed_over", LOG_TEXT("folder", r->folder));
+		handover_free(next);
+		return verdict;
+	}
+	handover_free(&r->now);
+	r->now = *next;
+	r->changed_at_s = clock_unix_ns() / NSEC_PER_SEC;
+	/* After the file, which the dataplane reads when it sees this. */
+	atomic_store_explicit(&control->share.shm.header->settings, r->now.sequence, memory_order_release);
+	return ERR_OK;
+}
+
+/* Those parts that have a copy of what runs. */
+static void
+tell_parts(struct control *control)
+{
+	const struct probe_defaults probes = probe_defaults_of(control->reload.running);
+
+	log_set_level((enum log_level)control->reload.running->log.level);
+	probe_set_defaults(&control->probe, &probes);
+}
+
+/* What text says, where that may change now. Of a text that was taken before, so it can be. */
+static void
+take_again(struct control *control, struct bytes text)
+{
+	struct reload *r = &control->reload;
+	const struct config_complaints complaints = { complain, r };
+	static struct config fresh, before;
+
+	before = *r->running;
+	if (config_parse(&fresh, r->path, text, &complaints) != ERR_OK ||
+	    items_take_over(r->running, &fresh, r->path, &complaints) != ERR_OK)
+		return;
+	note_changes(r, &before, r->running);
+	tell_parts(control);
+}
+
+static void
+undo(struct control *control)
+{
+	struct reload *r = &control->reload;
+	struct handover next = { .stage = HANDOVER_UNDONE,
+				 .text = copy_of(r->now.other),
+				 .other = copy_of(r->now.text) };
+
+	if (hand_over(control, &next) != ERR_OK) {
+		/* The dataplane looks at the time by itself. */
+		struct bytes tried = r->now.text;
+
+		r->now.text = r->now.other;
+		r->now.other = tried;
+		r->now.stage = HANDOVER_UNDONE;
+	}
+	take_again(control, r->now.text);
+	r->undone++;
+}
+
+void
+reload_init(struct control *control, const char *path, struct config *running, struct bytes text,
+	    const struct handover *found)
+{
+	struct reload *r = &control->reload;
+	struct handover next = { .stage = HANDOVER_UNDONE, .text = text };
+
+	r->path = path;
+	r->folder = HANDOVER_FOLDER;
+	r->running = running;
+	r->now = *found;
+	atomic_store_explicit(&control->share.shm.header->settings, r->now.sequence, memory_order_release);
+	if (handover_is_over(&r->now, clock_now_ns())) {
+		next.other = copy_of(r->now.text);
+		if (hand_over(control, &next) == ERR_OK) {
+			LOG_WARN("reload_undone", LOG_TEXT("reason", "nobody confirmed it in time"));
+			r->undone++;
+		}
+	} else {
+		/* The same in a trial, whose text was chosen. */
+		free((void *)r->now.text.ptr);
+		r->now.text = text;
+	}
+}
+
+void
+reload_fini(struct reload *r)
+{
+	handover_free(&r->now);
+}
+
+static enum err
+refuse(struct reload *r, enum err verdict)
+{
+	r->refused++;
+	return verdict;
+}
+
+enum err
+reload_file(struct control *control, uint64_t confirm_within_ns, uint64_t now_ns)
+{
+	struct reload *r = &control->reload;
+	const struct config_complaints complaints = { complain, r };
+	struct handover next = { .stage = HANDOVER_FIRM };
+	static struct config fresh, running;
+	enum err verdict;
+
+	r->complaint_count = 0;
+	if (r->now.stage == HANDOVER_TRIAL)
+		return refuse(r, ERR_CONFIG_TRIAL);
+	verdict = config_read(r->path, &next.text, &complaints);
+	if (verdict != ERR_OK)
+		return refuse(r, verdict);
+	running = *r->running;
+	verdict = config_parse(&fresh, r->path, next.text, &complaints);
+	if (verdict == ERR_OK)
+		verdict = items_take_over(&running, &fresh, r->path, &complaints);
+	if (verdict != ERR_OK) {
+		handover_free(&next);
+		return refuse(r, verdict);
+	}
+	if (confirm_within_ns > 0) {
+		next.stage = HANDOVER_TRIAL;
+		next.until_ns = now_ns + confirm_within_ns;
+		next.other = copy_of(r->now.text);
+	}
+	verdict = hand_over(control, &next);
+	if (verdict != ERR_OK)
+		return refuse(r, verdict);
+	note_changes(r, r->running, &fresh);
+	*r->running = running;
+	tell_parts(control);
+	r->taken++;
+	LOG_INFO("reloaded", LOG_NUMBER("sequence", r->now.sequence), LOG_NUMBER("changes", r->change_count),
+		 LOG_NUMBER("confirm_within_s", confirm_within_ns / NSEC_PER_SEC));
+	return ERR_OK;
+}
+
+enum err
+reload_confirm(struct control *control, uint64_t now_ns)
+{
+	struct reload *r = &control->reload;
+	struct handover next = { .stage = HANDOVER_FIRM };
+	enum err verdict;
+
+	if (r->now.stage != HANDOVER_TRIAL || now_ns + HANDOVER_MARGIN_NS > r->now.until_ns)
+		return ERR_CONFIG_NO_TRIAL;
+	next.text = copy_of(r->now.text);
+	verdict = hand_over(control, &next);
+	if (verdict == ERR_OK)
+		LOG_INFO("reload_confirmed", LOG_NUMBER("sequence", r->now.sequence));
+	return verdict;
+}
+
+enum err
+reload_undo(struct control *control, uint64_t now_ns)
+{
+	struct reload *r = &control->reload;
+
+	if (r->now.stage != HANDOVER_TRIAL || handover_is_over(&r->now, now_ns))
+		return ERR_CONFIG_NO_TRIAL;
+	undo(control);
+	LOG_INFO("reload_undone", LOG_TEXT("reason", "asked for"));
+	return ERR_OK;
+}
+
+void
+reload_turn(struct control *control, uint64_t now_ns)
+{
+	if (!handover_is_over(&control->reload.now, now_ns))
+		return;
+	undo(control);
+	LOG_WARN("reload_undone", LOG_TEXT("reason", "nobody confirmed it in time"));
+}
+
+static void
+add_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name, const struct config_item *item)
+{
+	if (item != NULL)
+		yyjson_mut_obj_add_strcpy(doc, object, name, item->value);
+	else
+		yyjson_mut_obj_add_null(doc, object, name);
+}
+
+yyjson_mut_val *
+reload_show(const struct control *control, yyjson_mut_doc *doc, uint64_t now_ns)
+{
+	static const char *const states[] = { "firm", "trial", "undone" };
+	const struct reload *r = &control->reload;
+	const struct shm_header *header = control->share.shm.header;
+	yyjson_mut_val *root = yyjson_mut_obj(doc), *changes = yyjson_mut_arr(doc);
+
+	yyjson_mut_obj_add_str(doc, root, "state", states[r->now.stage]);
+	yyjson_mut_obj_add_uint(doc, root, "sequence", r->now.sequence);
+	yyjson_mut_obj_add_uint(doc, root, "dataplane_sequence", atomic_load(&header->settings_taken));
+	yyjson_mut_obj_add_bool(doc, root, "dataplane_alive",
+				now_ns - atomic_load(&header->dataplane_beat_at_ns) < NSEC_PER_SEC);
+	if (r->now.stage == HANDOVER_TRIAL)
+		yyjson_mut_obj_add_uint(doc, root, "confirm_within_ms",
+					now_ns < r->now.until_ns ? (r->now.until_ns - now_ns) / NSEC_PER_MSEC : 0);
+	for (uint32_t i = 0; i < r->change_count; i++) {
+		const struct config_change *change = &r->changes[i];
+		yyjson_mut_val *object = yyjson_mut_obj(doc);
+		const struct config_item *item = change->after != NULL ? change->after : change->before;
+
+		yyjson_mut_obj_add_strcpy(doc, object, "key", item->key);
+		add_text(doc, object, "before", change->before);
+		add_text(doc, object, "after", change->after);
+		yyjson_mut_obj_add_str(doc, object, "class", item->class);
+		yyjson_mut_arr_append(changes, object);
+	}
+	yyjson_mut_obj_add_val(doc, root, "changes", changes);
+	return root;
+}
+
+yyjson_mut_val *
+reload_show_config(struct control *control, yyjson_mut_doc *doc)
+{
+	yyjson_mut_val *root = yyjson_mut_obj(doc), *keys = yyjson_mut_arr(doc);
+	static struct config_items items;
+
+	items_list(control->reload.running, &items);
+	for (uint32_t i = 0; i < items.count; i++) {
+		yyjson_mut_val *object = yyjson_mut_obj(doc);
+
+		yyjson_mut_obj_add_strcpy(doc, object, "key", items.item[i].key);
+		yyjson_mut_obj_add_strcpy(doc, object, "value", items.item[i].value);
+		yyjson_mut_obj_add_str(doc, object, "class", items.item[i].class);
+		yyjson_mut_arr_append(keys, object);
+	}
+	yyjson_mut_obj_add_str(doc, root, "file", control->reload.path);
+	yyjson_mut_obj_add_val(doc, root, "data", keys);
+	return root;
+}

@@ -1,0 +1,276 @@
+/* Read with pread(2), so that a disk's error is a verdict and no signal. */
+#include "tabs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "config/log.h"
+
+#define TOTALS_TRIES_MAX 8
+
+void
+tabs_init(struct tabs *tabs, struct ledger *ledger)
+{
+	*tabs = (struct tabs){ .ledger = ledger };
+}
+
+static void
+forget(struct tabs *tabs, uint32_t at)
+{
+	close(tabs->tab[at].file);
+	tabs->tab[at] = tabs->tab[--tabs->count];
+}
+
+void
+tabs_fini(struct tabs *tabs)
+{
+	while (tabs->count > 0)
+		forget(tabs, tabs->count - 1);
+}
+
+/* --- finding ------------------------------------------------------------------------------- */
+
+/* <epoch, 16 hex>-<worker, 4 hex>.tab */
+static bool
+has_tab_name(const char *name)
+{
+	static const char shape[] = "hhhhhhhhhhhhhhhh-hhhh.tab";
+
+	if (strlen(name) != sizeof(shape) - 1)
+		return false;
+	for (size_t i = 0; i < sizeof(shape) - 1; i++)
+		if (shape[i] == 'h' ? strchr("0123456789abcdef", name[i]) == NULL : name[i] != shape[i])
+			return false;
+	return true;
+}
+
+static struct tabs_tab *
+find(struct tabs *tabs, const char *name)
+{
+	for (uint32_t i = 0; i < tabs->count; i++)
+		if (strcmp(tabs->tab[i].name, name) == 0)
+			return &tabs->tab[i];
+	return NULL;
+}
+
+static bool
+read_page(int file, union tabs_page *page)
+{
+	return pread(file, page->octets, sizeof(page->octets), 0) == (ssize_t)sizeof(page->octets);
+}
+
+static bool
+open_tab(int folder, const char *name, struct tabs_tab *tab)
+{
+	static union tabs_page page;
+	struct stat status;
+
+	*tab = (struct tabs_tab){ .file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) };
+	if (tab->file < 0)
+		return false;
+	if (fstat(tab->file, &status) != 0 || !S_ISREG(status.st_mode) || !read_page(tab->file, &page) ||
+	    tab_check(&page.header, (uint64_t)status.st_size) != ERR_OK) {
+		close(tab->file);
+		return false;
+	}
+	tab->epoch = page.header.epoch;
+	tab->worker = page.header.worker;
+	tab->capacity = page.header.capacity;
+	CHECK(strlen(name) < sizeof(tab->name)); /* has_tab_name() */
+	memcpy(tab->name, name, strlen(name) + 1);
+	return true;
+}
+
+static void
+meet(struct tabs *tabs, int folder, const char *name)
+{
+	struct tabs_tab *tab = find(tabs, name);
+
+	if (tab == NULL && tabs->count == TABS_MAX) {
+		tabs->is_crowded = true;
+		return;
+	}
+	if (tab == NULL) {
+		tab = &tabs->tab[tabs->count];
+		if (!open_tab(folder, name, tab)) {
+			tabs->unreadable++;
+			return;
+		}
+		tabs->count++;
+	}
+	tab->is_met = true;
+	/* The segments were looked for before this: only the next look sees all that the dead one made. */
+	tab->is_settleable = tab->is_dead;
+	tab->is_dead = tab->is_dead || flock(tab->file, LOCK_EX | LOCK_NB) == 0;
+}
+
+void
+tabs_scan(struct tabs *tabs)
+{
+	DIR *directory = opendir(tabs->ledger->folder);
+	struct dirent *file;
+
+	if (directory == NULL)
+		return; /* ledger_scan() has said so */
+	tabs->unreadable = 0;
+	tabs->is_crowded = false;
+	for (uint32_t i = 0; i < tabs->count; i++)
+		tabs->tab[i].is_met = false;
+	while ((file = readdir(directory)) != NULL)
+		if (has_tab_name(file->d_name))
+			meet(tabs, dirfd(directory), file->d_name);
+	for (uint32_t i = tabs->count; i-- > 0;) {
+		const struct tabs_tab *tab = &tabs->tab[i];
+
+		if (tab->is_done) {
+			ledger_bury(tabs->ledger, tab->epoch, tab->worker);
+			unlinkat(dirfd(directory), tab->name, 0);
+		}
+		if (tab->is_done || !tab->is_met)
+			forget(tabs, i);
+	}
+	closedir(directory);
+}
+
+/* --- settling ------------------------------------------------------------------------------ */
+
+static bool
+waits(const struct tabs *tabs, const struct tabs_tab *tab)
+{
+	return tab->is_settleable && tab->next_line < tab->capacity &&
+	       ledger_is_drained(tabs->ledger, tab->epoch, tab->worker);
+}
+
+static void
+say_damaged(struct tabs *tabs, const struct tabs_tab *tab, uint32_t line)
+{
+	tabs->damaged++;
+	LOG_ERROR("tab_damaged", LOG_NUMBER("epoch", tab->epoch), LOG_NUMBER("worker", tab->worker),
+		  LOG_NUMBER("line", line));
+}
+
+static enum err
+add_line(struct tabs *tabs, const struct tabs_tab *tab, uint32_t number, const struct tab_line *line)
+{
+	struct usage_record record;
+	uint64_t sequence;
+	enum err verdict = tab_read(line, &record, &sequence);
+	bool is_settled = false;
+
+	if (verdict == ERR_MORE)
+		return ERR_OK;
+	if (verdict != ERR_OK || record.sequence != TAB_SEQUENCE_FIRST + number) {
+		say_damaged(tabs, tab, number);
+		return ERR_OK;
+	}
+	if (sequence != 0) {
+		verdict = ledger_has(tabs->ledger, tab->epoch, tab->worker, sequence, &is_settled);
+		if (verdict != ERR_OK || is_settled)
+			return verdict;
+	}
+	return ledger_add(tabs->ledger, tab->epoch, tab->worker, &record);
+}
+
+static enum err
+add_lines(struct tabs *tabs, const struct tabs_tab *tab, const struct tab_line *lines, uint32_t count)
+{
+	enum err verdict = ERR_OK;
+
+	for (uint32_t i = 0; i < count && verdict == ERR_OK; i++)
+		verdict = add_line(tabs, tab, tab->next_line + i, &lines[i]);
+	return verdict;
+}
+
+/* Most lines are free: they cost no transaction. */
+static bool
+any_open(const struct tab_line *lines, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (atomic_load(&lines[i].state) != TAB_FREE)
+			return true;
+	return false;
+}
+
+static void
+tell_spent(const struct tabs *tabs)
+{
+	const struct ledger_batch *batch = &tabs->ledger->batch;
+
+	for (uint32_t i = 0; i < batch->spending_count && tabs->spent != NULL; i++)
+		tabs->spent(tabs->owner, batch->spending[i].account_id, batch->spending[i].cost_nano);
+}
+
+static enum err
+settle_lines(struct tabs *tabs, struct tabs_tab *tab)
+{
+	static struct tab_line lines[TABS_BATCH_LINES]; /* 144 KiB; the loop is one thread */
+	uint32_t left = tab->capacity - tab->next_line, count = left < TABS_BATCH_LINES ? left : TABS_BATCH_LINES;
+	ssize_t bytes = (ssize_t)(count * sizeof(lines[0]));
+	enum err verdict;
+
+	if (pread(tab->file, lines, (size_t)bytes, (off_t)tab_bytes(tab->next_line)) != bytes)
+		return store_refuse(tabs->ledger->store, ERR_SPOOL_FILE, "%s cannot be read: %s", tab->name,
+				    strerror(errno));
+	if (!any_open(lines, count)) {
+		tab->next_line += count;
+		return ERR_OK;
+	}
+	verdict = ledger_begin(tabs->ledger);
+	if (verdict == ERR_OK)
+		verdict = ledger_end(tabs->ledger, add_lines(tabs, tab, lines, count));
+	if (verdict != ERR_OK)
+		return verdict;
+	tab->next_line += count;
+	tabs->crashed += tabs->ledger->batch.records;
+	if (tabs->ledger->batch.records > 0)
+		LOG_WARN("requests_crashed", LOG_NUMBER("epoch", tab->epoch), LOG_NUMBER("worker", tab->worker),
+			 LOG_NUMBER("count", tabs->ledger->batch.records));
+	tell_spent(tabs);
+	return ERR_OK;
+}
+
+enum err
+tabs_settle(struct tabs *tabs, bool *more)
+{
+	*more = false;
+	for (uint32_t i = 0; i < tabs->count; i++) {
+		struct tabs_tab *tab = &tabs->tab[tabs->turn++ % tabs->count];
+
+		if (!waits(tabs, tab))
+			continue;
+		*more = true;
+		return settle_lines(tabs, tab);
+	}
+	return ERR_OK;
+}
+
+uint64_t
+tabs_pending(const struct tabs *tabs)
+{
+	uint64_t lines = 0;
+
+	for (uint32_t i = 0; i < tabs->count; i++)
+		if (tabs->tab[i].is_dead)
+			lines += tabs->tab[i].capacity - tabs->tab[i].next_line;
+	return lines;
+}
+
+enum err
+tabs_read_totals(const struct tabs_tab *tab, struct tab_totals *totals)
+{
+	static union tabs_page page, again;
+
+	for (int i = 0; i < TOTALS_TRIES_MAX; i++) {
+		if (!read_page(tab->file, &page) || !read_page(tab->file, &again))
+			return ERR_SPOOL_FILE;
+		if (tab_read_totals(&page.header, &again.header, totals) == ERR_OK)
+			return ERR_OK;
+	}
+	return ERR_MORE;
+}
