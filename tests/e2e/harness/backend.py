@@ -2,6 +2,7 @@
 import json
 import os
 import subprocess
+import time
 
 from harness.proc import Process, wait_for
 
@@ -18,6 +19,7 @@ class Backend:
                    '--log', self.log_path, *options]
         self.process = Process(name, command, os.path.join(folder, f'{name}.log'))
         self.seen = 0
+        self.since = 0.0
 
     def start(self):
         before = self.process.log_text().count('listening')
@@ -36,11 +38,13 @@ class Backend:
         return [json.loads(line) for line in text[:text.rfind('\n') + 1].splitlines()]
 
     def mark(self):
-        """What comes after this is what new_served() shows."""
+        """What begins after this is what new_served() shows."""
         self.seen = len(self.served())
+        self.since = time.time() - 0.001  # the log's resolution
 
     def new_served(self):
-        return self.served()[self.seen:]
+        # A test before this one may have left a stream whose line comes only now.
+        return [entry for entry in self.served()[self.seen:] if entry['at'] - entry['ms'] / 1000 >= self.since]
 
     def wait_served(self, count=1, seconds=10):
         wait_for(lambda: len(self.new_served()) >= count, seconds,

@@ -107,6 +107,7 @@ def drain_and_maint(cluster):
     slow = chat(sim('tokens=40 tps=20'), model='only-b', stream=True)
     cluster.model('only-b', mv=['mv-b'])
     with cluster.client() as running, cluster.client() as client:
+        mark(cluster)
         response = running.begin(cluster.key, slow)
         assert response.status == 200
         cluster.ctl('pod', 'drain', 'mv-b')
@@ -114,7 +115,6 @@ def drain_and_maint(cluster):
             assert pod(cluster, 'mv-b')['state'] == 'drain'
             assert ('sluice_pods_by_state', {'state': 'drain'}, 1) in \
                 [(name, labels, int(float(value))) for name, labels, value in cluster.admin.metrics()]
-            mark(cluster)
             for _ in range(10):
                 assert client.ask(cluster.key, chat(model='pair')).status == 200
             alone = client.ask(cluster.key, chat(model='only-b'))
