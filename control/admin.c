@@ -99,6 +99,21 @@ send_refusal(struct MHD_Connection *connection, unsigned status, const char *jso
 			 MHD_RESPMEM_PERSISTENT);
 }
 
+/* A text with a NUL in it would end there, and name something else: what stands for it is no text (is_text()), so
+ * that the call is refused. */
+static size_t
+unescape(void *owner, struct MHD_Connection *connection, char *text)
+{
+	size_t len = MHD_http_unescape(text);
+
+	(void)owner;
+	(void)connection;
+	for (size_t i = 0; i < len; i++)
+		if (text[i] == '\0')
+			text[i] = '\1';
+	return len;
+}
+
 static enum MHD_Result
 take_query(void *owner, enum MHD_ValueKind kind, const char *name, const char *value)
 {
@@ -239,7 +254,8 @@ add_daemon(struct admin *admin, struct MHD_Daemon *daemon)
 
 #define DAEMON_OPTIONS                                                                             \
 	MHD_OPTION_CONNECTION_LIMIT, (unsigned)ADMIN_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, \
-		(unsigned)ADMIN_IDLE_S, MHD_OPTION_NOTIFY_COMPLETED, call_ended, NULL
+		(unsigned)ADMIN_IDLE_S, MHD_OPTION_NOTIFY_COMPLETED, call_ended, NULL, \
+		MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL
 
 static bool
 listen_tcp(struct admin *admin, const uint8_t ip[16], uint16_t port)

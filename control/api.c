@@ -29,12 +29,19 @@ static const struct field list_queries[] = { AFTER, LIMIT, { 0 } };
 
 static const char *const usage_groups[] = { "account", "key", "model", "instance", "region", "pod", "hour",
 					    "request", NULL };
+#define OF_ONE(called, of)                                                                         \
+	{ .name = called, .kind = FIELD_REFERENCE, .target = of,                                   \
+	  .help = "of this one only; by id also a deleted one" }
+
 static const struct field usage_queries[] = {
 	{ .name = "by", .kind = FIELD_CHOICE, .choices = usage_groups,
 	  .help = "what the sums are of; account if not said" },
 	{ .name = "since", .kind = FIELD_NUMBER, .max = TIME_MAX_S, .help = "Unix time" },
 	{ .name = "until", .kind = FIELD_NUMBER, .max = TIME_MAX_S, .help = "Unix time" },
-	{ .name = "account", .kind = FIELD_REFERENCE, .target = NOUN_ACCOUNT, .help = "of this one only" },
+	OF_ONE("account", NOUN_ACCOUNT), OF_ONE("key", NOUN_KEY), OF_ONE("model", NOUN_MODEL),
+	OF_ONE("instance", NOUN_INSTANCE), OF_ONE("pod", NOUN_POD),
+	{ .name = "region", .kind = FIELD_TEXT, .max = 46, .help = "of this one only" },
+	{ .name = "after", .kind = FIELD_TEXT, .max = 192, .help = "`next` of the page before" },
 	LIMIT,
 	{ 0 },
 };
@@ -145,13 +152,6 @@ const struct api_route *
 api_route(size_t at)
 {
 	return at < COUNT_OF(routes) ? &routes[at] : NULL;
-}
-
-bool
-api_is_filter(const struct field *field)
-{
-	return (field->kind == FIELD_REFERENCE || field->kind == FIELD_TEXT) &&
-	       (field->flags & FIELD_SECRET) == 0;
 }
 
 /* --- what the calls share ---------------------------------------------------------------- */
@@ -394,7 +394,7 @@ find_query(const struct answering *a, const char *name)
 		f = shape_field(a->route->queries, name);
 	if (f == NULL && a->route->has_filters)
 		f = shape_field(shape_of(a->noun)->fields, name);
-	return f != NULL && (shape_field(a->route->queries, name) == f || api_is_filter(f)) ? f : NULL;
+	return f != NULL && (shape_field(a->route->queries, name) == f || shape_is_filter(f)) ? f : NULL;
 }
 
 static bool
@@ -425,7 +425,7 @@ fits_query(struct answering *a, const struct field *f, const char *text)
 	if (strlen(text) > QUERY_BYTES_MAX) {
 		snprintf(problem, SHAPE_PROBLEM_BYTES, "%s is too long", f->name);
 		fits = false;
-	} else if (f->kind == FIELD_NUMBER) {
+	} else if (f->kind == FIELD_NUMBER || f->kind == FIELD_FLAG) {
 		doc = yyjson_read(text, strlen(text), 0);
 		fits = shape_fits(f, yyjson_doc_get_root(doc), problem);
 	} else if (f->kind == FIELD_CHOICE) {
@@ -446,8 +446,9 @@ fits_query(struct answering *a, const struct field *f, const char *text)
 static bool
 take_queries(struct answering *a)
 {
+	CHECK_STATIC(API_QUERIES_MAX == 16, "as the refusal says");
 	if (a->call->has_too_many_queries) {
-		answering_refuse(a, 400, "invalid", "too many queries");
+		answering_refuse(a, 400, "invalid", "too many queries: at most 16");
 		return false;
 	}
 	for (size_t i = 0; i < a->call->query_count; i++) {

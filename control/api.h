@@ -79,6 +79,3 @@ struct api_route {
 
 /* The rows in their order; NULL behind the last. */
 const struct api_route *api_route(size_t at);
-
-/* Whether one can look for it in a list. */
-bool api_is_filter(const struct field *field);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "answering.h"
+#include "base/check.h"
 
 void
 call_list(struct answering *a)
@@ -19,8 +20,9 @@ call_list(struct answering *a)
 
 		if (shape_field(a->route->queries, q->name) != NULL)
 			continue;
+		CHECK_STATIC(COUNT_OF(filter.equal) == 4, "as the refusal says");
 		if (filter.count == COUNT_OF(filter.equal)) {
-			answering_refuse(a, 400, "invalid", "too many filters");
+			answering_refuse(a, 400, "invalid", "too many filters: at most 4");
 			return;
 		}
 		filter.equal[filter.count].field = q->name;

@@ -1,4 +1,5 @@
 /* Calls that only tell. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "answering.h"
@@ -7,6 +8,8 @@
 #include "openapi.h"
 #include "report.h"
 
+#define ID_DIGITS_MAX 18
+
 void
 call_status(struct answering *a)
 {
@@ -14,30 +17,47 @@ call_status(struct answering *a)
 	a->status = 200;
 }
 
+/* What is deleted has its rows still: an id is taken as it is. */
+static enum err
+take_id(struct answering *a, enum noun noun, int64_t *id)
+{
+	const char *text = answering_query(a, noun_name(noun));
+
+	*id = REPORT_ALL;
+	if (text == NULL)
+		return ERR_OK;
+	if (!shape_is_all_digits(bytes_from_text(text)) || strlen(text) > ID_DIGITS_MAX)
+		return noun_resolve(&a->control->store, noun, bytes_from_text(text), id);
+	*id = strtoll(text, NULL, 10);
+	return ERR_OK;
+}
+
 void
 call_usage(struct answering *a)
 {
-	const char *by = answering_query(a, "by"), *account = answering_query(a, "account");
+	static const enum noun nouns[REPORT_ID_COUNT] = {
+		[REPORT_ACCOUNT] = NOUN_ACCOUNT, [REPORT_KEY] = NOUN_KEY, [REPORT_MODEL] = NOUN_MODEL,
+		[REPORT_INSTANCE] = NOUN_INSTANCE, [REPORT_POD] = NOUN_POD,
+	};
+	const char *by = answering_query(a, "by");
 	struct report_usage asked = {
 		.by = by != NULL ? by : "account",
 		.since_s = answering_query_number(a, "since", 0),
 		.until_s = answering_query_number(a, "until", INT64_C(9000000000)),
+		.region = answering_query(a, "region"),
+		.after = answering_query(a, "after"),
 		.limit = (uint32_t)answering_query_number(a, "limit", 1000),
 	};
-	yyjson_mut_val *rows;
 	enum err verdict = ERR_OK;
 
-	if (account != NULL)
-		verdict = noun_resolve(&a->control->store, NOUN_ACCOUNT, bytes_from_text(account),
-				       &asked.account_id);
+	for (int i = 0; i < REPORT_ID_COUNT && verdict == ERR_OK; i++)
+		verdict = take_id(a, nouns[i], &asked.ids[i]);
 	if (verdict == ERR_OK)
-		verdict = report_usage_rows(a->control, &asked, a->doc, &rows);
+		verdict = report_usage_page(a->control, &asked, a->doc, &a->root);
 	if (verdict != ERR_OK) {
 		answering_refuse_verdict(a, verdict);
 		return;
 	}
-	a->root = yyjson_mut_obj(a->doc);
-	yyjson_mut_obj_add_val(a->doc, a->root, "data", rows);
 	a->status = 200;
 }
 

@@ -263,7 +263,7 @@ add_parameters(yyjson_mut_doc *doc, yyjson_mut_val *operation, const struct api_
 	for (const struct field *f = route->queries; f != NULL && f->name != NULL; f++)
 		add_query(doc, parameters, f);
 	for (const struct field *f = shape->fields; route->has_filters && f->name != NULL; f++)
-		if (api_is_filter(f))
+		if (shape_is_filter(f))
 			add_query(doc, parameters, f);
 }
 

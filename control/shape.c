@@ -477,13 +477,25 @@ fits_number(const struct field *f, yyjson_val *value, char problem[SHAPE_PROBLEM
 	return true;
 }
 
+bool
+shape_is_filter(const struct field *field)
+{
+	return field->kind != FIELD_NUMBER && field->kind != FIELD_POD_LIST && (field->flags & FIELD_SECRET) == 0;
+}
+
+int
+shape_choice_of(const struct field *field, const char *text)
+{
+	for (int i = 0; field->choices[i] != NULL; i++)
+		if (strcmp(text, field->choices[i]) == 0)
+			return i;
+	return -1;
+}
+
 int
 shape_choice(const struct field *field, yyjson_val *value)
 {
-	for (int i = 0; field->choices[i] != NULL; i++)
-		if (yyjson_equals_str(value, field->choices[i]))
-			return i;
-	return -1;
+	return yyjson_is_str(value) ? shape_choice_of(field, yyjson_get_str(value)) : -1;
 }
 
 static bool

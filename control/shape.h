@@ -65,6 +65,9 @@ const struct field *shape_field(const struct field *fields, const char *name);
 /* The name that was probably meant by one that no field has; NULL: nothing is near. */
 const char *shape_nearest(const struct field *fields, const char *name);
 
+/* Whether a list can be narrowed by it. */
+bool shape_is_filter(const struct field *field);
+
 #define SHAPE_PROBLEM_BYTES 256
 
 /* Every member of the object is a field that can be written, and stands once. False: problem says which is not.
@@ -75,8 +78,9 @@ bool shape_has_only(const struct field *fields, const char *owner, yyjson_val *o
 /* The value is of the field's kind and within its bounds; what a reference stands for is the store's to tell. */
 bool shape_fits(const struct field *field, yyjson_val *value, char problem[SHAPE_PROBLEM_BYTES]);
 
-/* The index of a choice that shape_fits(). */
+/* The index of a choice that shape_fits(); -1: there is none such. */
 int shape_choice(const struct field *field, yyjson_val *value);
+int shape_choice_of(const struct field *field, const char *text);
 
 /* What a noun's unique name may be: NULL if it may, else what is wrong. */
 const char *shape_check_name(enum noun noun, struct bytes name);

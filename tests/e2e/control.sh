@@ -310,7 +310,17 @@ rm -f "/dev/shm/$name-2"
 want '"suspended": [' "$ctl" --json audit --noun account
 want "uid $(id -u)" "$ctl" audit --noun account
 want 'top-up' "$ctl" audit --name demo
-want "no query" "$ctl" audit --shoe demo
+want "not --shoe" "$ctl" audit --shoe demo
+
+# --- queries: none is dropped, and a NUL ends no name
+ask() { curl -sg --noproxy '*' -w ' %{http_code}' -H "Authorization: Bearer $SLUICE_ADMIN_TOKEN" "$@"; }
+want 'no query \"shoe\"' ask "$SLUICE_ADMIN_URL/admin/v1/keys?shoe=1"
+want 'too many queries' ask "$SLUICE_ADMIN_URL/admin/v1/keys?account=demo$(printf '&q%s=1' $(seq 16))"
+want 'no query \"account' ask "$SLUICE_ADMIN_URL/admin/v1/pods?account"
+want 'no text' ask "$SLUICE_ADMIN_URL/admin/v1/keys?account=demo%00x"
+want 'no text' ask "$SLUICE_ADMIN_URL/admin/v1/keys?account%00x=demo"
+want 'no text' ask -X DELETE "$SLUICE_ADMIN_URL/admin/v1/pods/dead%00x"
+want ' 200' ask "$SLUICE_ADMIN_URL/admin/v1/pods/dead"
 
 # --- what people read: dollars under the names of the options, nano-dollars under _nano for programs
 want_line()
@@ -327,6 +337,20 @@ want_not '_nano' "$ctl" price show shown
 want_not '_nano' "$ctl" price list
 want_not '_nano' "$ctl" account list
 want_not '_nano' "$ctl" usage
+want 'dead' "$ctl" pod list --name dead --state ready --running-usage no
+want '(none)' "$ctl" pod list --state maint
+want 'state is none of ready, drain, maint' "$ctl" pod list --state asleep
+want 'no query "port"' "$ctl" pod list --port 1
+want "demo  3000" "$ctl" usage --account demo --since 1h
+want '(none)' "$ctl" usage --account other
+want '(none)' "$ctl" usage --key 77
+want 'no model "none-such"' "$ctl" usage --model none-such
+want 'usage has no --shoe' "$ctl" usage --shoe 1
+[ "$("$ctl" --json usage --by request --limit 10000 | grep -c '"request_id"')" = 3000 ] || fail "not each request"
+next=$("$ctl" usage --by request --limit 2999 | sed -n 's/^(there are more: --after \(.*\))$/\1/p')
+[ "$("$ctl" --json usage --by request --after "$next" | grep -c '"request_id"')" = 1 ] ||
+	fail "not one request behind $next"
+want '"has_more": false' "$ctl" --json usage --by request --after "$next"
 want '"input_nano_per_mtoken": 150000000' "$ctl" --json price show shown
 want '"cost_nano":' "$ctl" --json usage
 want_line '^balance +[0-9]+\.[0-9]+$' "$ctl" account show demo

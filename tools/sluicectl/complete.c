@@ -38,6 +38,15 @@ put_options(const struct word_noun *noun)
 		printf("--%s\n", w->name);
 }
 
+static void
+put_filters(const struct word_noun *noun)
+{
+	for (const struct word *w = noun->words; w->name != NULL; w++)
+		if (word_is_filter(w) && strcmp(w->name, "name") != 0)
+			printf("--%s\n", w->name);
+	put_words("--name --limit --after");
+}
+
 /* Of what has no name, the ids. Without an answer, nothing. */
 static void
 put_names(struct command *c, const struct word_noun *noun)
@@ -97,7 +106,7 @@ complete_noun(struct command *c, const struct word_noun *noun, const char *const
 	else if (strncmp(words[count - 1], "--", 2) == 0)
 		put_values(c, noun, words[count - 1] + 2);
 	else if (strcmp(verb->name, "list") == 0)
-		put_words("--limit --after --all --name --account");
+		put_filters(noun);
 	else if (verb->noun == NULL && strcmp(verb->name, "show") != 0 && strcmp(verb->name, "rm") != 0)
 		put_options(noun);
 }

@@ -12,10 +12,11 @@ const struct help_command help_commands[] = {
 	{ "metrics", "",
 	  "  sluicectl metrics [WORD]…   counters that have each WORD in their names (tcp, pressure,\n"
 	  "                  TCP_SHED); without one, those that are not zero\n" },
-	{ "usage", "--by --since --until --account --limit",
+	{ "usage", "--by --since --until --account --key --model --instance --pod --region --limit --after",
 	  "  sluicectl usage [--by account|key|model|instance|region|pod|hour|request]\n"
-	  "                  [--since 24h|UNIX-TIME] [--until 1h|UNIX-TIME] [--account NAME]\n"
-	  "                  [--limit N]   sums of the ledger; costs are in dollars\n" },
+	  "                  [--since 24h|UNIX-TIME] [--until 1h|UNIX-TIME] [--account NAME] [--key ID]\n"
+	  "                  [--model NAME] [--instance ID] [--pod NAME] [--region NAME] [--limit N]\n"
+	  "                  [--after NEXT]   sums of the ledger; costs are in dollars\n" },
 	{ "audit", "--noun --name --subject --after --order --limit",
 	  "  sluicectl audit [--noun NOUN] [--name NAME] [--subject ID] [--after ID] [--limit N]\n"
 	  "                  who changed what, from what to what; the newest first\n" },
@@ -66,6 +67,17 @@ help_find(const char *name)
 		if (strcmp(h->name, name) == 0)
 			return h;
 	return NULL;
+}
+
+bool
+help_has_option(const struct help_command *command, const char *option)
+{
+	size_t len = strlen(option);
+
+	for (const char *at = command->options; (at = strstr(at, option)) != NULL; at += len)
+		if ((at[len] == ' ' || at[len] == '\0') && (at == command->options || at[-1] == ' '))
+			return true;
+	return false;
 }
 
 bool

@@ -24,6 +24,9 @@ extern const struct help_command help_commands[]; /* ends with a NULL name */
 extern const struct help_verb help_verbs[];       /* ends with a NULL name */
 extern const char help_global_options[];
 
+/* Whether the command has the option, which begins with --. */
+bool help_has_option(const struct help_command *command, const char *option);
+
 /* NULL: no such command. */
 const struct help_command *help_find(const char *name);
 bool help_has_verb(const struct word_noun *noun, const struct help_verb *verb);

@@ -117,9 +117,11 @@ command_finish(const struct command *c, yyjson_doc *answer, command_show *show, 
 static void
 show_list(yyjson_val *root, const struct word_noun *noun)
 {
+	const char *next = yyjson_get_str(yyjson_obj_get(root, "next"));
+
 	show_table(yyjson_obj_get(root, "data"), noun);
-	if (yyjson_get_bool(yyjson_obj_get(root, "has_more")))
-		puts("(there are more: --limit)");
+	if (next != NULL)
+		printf("(there are more: --after %s)\n", next);
 }
 
 /* --- other commands ---------------------------------------------------------------------- */
@@ -162,16 +164,16 @@ usage(struct command *c)
 	for (int i = 1; i < c->count; i += 2) {
 		const char *name = c->words[i], *value = i + 1 < c->count ? c->words[i + 1] : NULL;
 
-		if (strncmp(name, "--", 2) != 0 || value == NULL)
-			return command_wrong_use(value == NULL ? "a value is missing behind" : "unexpected word",
-						 name);
+		if (strncmp(name, "--", 2) != 0)
+			return command_wrong_use("unexpected word", name);
+		if (!help_has_option(help_find("usage"), name))
+			return command_wrong_use("usage has no", name);
+		if (value == NULL)
+			return command_wrong_use("a value is missing behind", name);
 		if (strcmp(name, "--since") == 0 || strcmp(name, "--until") == 0) {
 			if (!parse_since(value, since))
 				return command_wrong_use("neither a span nor a time:", value);
 			value = since;
-		} else if (strcmp(name, "--by") != 0 && strcmp(name, "--account") != 0 &&
-			   strcmp(name, "--limit") != 0) {
-			return command_wrong_use("usage has no", name);
 		}
 		if (!client_add_query(&c->client, path, sizeof(path), name + 2, value))
 			return command_wrong_use("too long:", value);
@@ -194,9 +196,11 @@ audit(struct command *c)
 	for (int i = 1; i < c->count; i += 2) {
 		const char *name = c->words[i];
 
-		if (strncmp(name, "--", 2) != 0 || i + 1 == c->count)
-			return command_wrong_use("a filter is --noun, --name, --subject, --after or --limit, "
-						 "and its value; not", name);
+		if (!help_has_option(help_find("audit"), name))
+			return command_wrong_use("a filter is --noun, --name, --subject, --order, --after or "
+						 "--limit, and its value; not", name);
+		if (i + 1 == c->count)
+			return command_wrong_use("a value is missing behind", name);
 		if (!client_add_query(&c->client, path, sizeof(path), name + 2, c->words[i + 1]))
 			return command_wrong_use("too long:", name);
 	}

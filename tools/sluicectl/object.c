@@ -93,7 +93,7 @@ list(struct command *c, const struct word_noun *noun)
 			return command_wrong_use("a filter is --MEMBER VALUE, not", name);
 		is_page = is_page || strcmp(name, "--limit") == 0 || strcmp(name, "--after") == 0;
 		if (!client_add_query(&c->client, path, sizeof(path), word != NULL ? word->member : name + 2,
-				      c->words[i + 1]))
+				      word != NULL ? word_query(word, c->words[i + 1]) : c->words[i + 1]))
 			return command_wrong_use("too long:", name);
 	}
 	return command_finish(c, is_page ? client_get(&c->client, "GET", path, NULL) : list_all(c, path),

@@ -44,7 +44,7 @@ static const struct word pod_words[] = {
 	{ "address", "address", WORD_TEXT, "IPv4 or IPv6 address, or a DNS name, looked up again and again" },
 	{ "port", "port", WORD_NUMBER, "TCP port" },
 	{ "host", "host", WORD_TEXT, "Host field sent to it; empty: address, or name, and port" },
-	{ "credential", "credential", WORD_TEXT, "Authorization value sent to it; never shown again" },
+	{ "credential", "credential", WORD_SECRET, "Authorization value sent to it; never shown again" },
 	{ "state", "state", WORD_TEXT, "ready, drain or maint" },
 	{ "running-usage", "running_usage", WORD_FLAG, "it can report usage in every event" },
 	{ "probe-path", "probe_path", WORD_TEXT, "of its health probe; empty: the configured one" },
@@ -92,7 +92,7 @@ static const struct word instance_words[] = {
 
 static const struct word deployment_words[] = {
 	{ "model", "model", WORD_TEXT, "what it deploys: a model, or" },
-	{ "instance", "instance", WORD_NUMBER, "an instance" },
+	{ "instance", "instance", WORD_TEXT, "an instance, by its id" },
 	{ "region", "region", WORD_TEXT, "where" },
 	{ "position", "position", WORD_NUMBER, "order of preference; smaller is earlier" },
 	{ "served-name", "served_name", WORD_TEXT, "what `model` becomes for the backend" },
@@ -108,7 +108,7 @@ static const struct word key_words[] = {
 	{ "surface", "surface", WORD_TEXT, "ecolink, infer, third or fourth" },
 	{ "revoked", "revoked", WORD_FLAG, "no request is let in with it" },
 	{ "expires-at", "expires_at", WORD_TIME, "30d from now, or a Unix time; none: never" },
-	{ "key", "key", WORD_TEXT, "an existing key's text, instead of a new one" },
+	{ "key", "key", WORD_SECRET, "an existing key's text, instead of a new one" },
 	{ 0 },
 };
 
@@ -135,6 +135,12 @@ word_find_noun(const char *name)
 	return NULL;
 }
 
+bool
+word_is_filter(const struct word *word)
+{
+	return word->kind == WORD_TEXT || word->kind == WORD_FLAG;
+}
+
 /* '-' and '_' are the same: catalogues are written with either. */
 static bool
 is_same(const char *a, const char *b)
@@ -152,6 +158,26 @@ word_find(const struct word_noun *noun, const char *name)
 		if (is_same(w->name, name))
 			return w;
 	return NULL;
+}
+
+static bool
+is_yes(const char *text)
+{
+	return strcmp(text, "yes") == 0 || strcmp(text, "true") == 0;
+}
+
+static bool
+is_no(const char *text)
+{
+	return strcmp(text, "no") == 0 || strcmp(text, "false") == 0;
+}
+
+const char *
+word_query(const struct word *word, const char *text)
+{
+	if (word->kind != WORD_FLAG || (!is_yes(text) && !is_no(text)))
+		return text;
+	return is_yes(text) ? "true" : "false";
 }
 
 const char *
@@ -258,12 +284,6 @@ add_list(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *member, const 
 	}
 }
 
-static bool
-is_yes(const char *text)
-{
-	return strcmp(text, "yes") == 0 || strcmp(text, "true") == 0;
-}
-
 bool
 word_add(const struct word *word, const char *text, yyjson_mut_doc *doc, yyjson_mut_val *object)
 {
@@ -275,13 +295,14 @@ word_add(const struct word *word, const char *text, yyjson_mut_doc *doc, yyjson_
 		return yyjson_mut_obj_add_null(doc, object, word->member);
 	switch (word->kind) {
 	case WORD_TEXT:
+	case WORD_SECRET:
 		return yyjson_mut_obj_add_strcpy(doc, object, word->member, text);
 	case WORD_NUMBER:
 		value = strtoll(text, &end, 10);
 		return end != text && *end == '\0' &&
 		       yyjson_mut_obj_add_int(doc, object, word->member, value);
 	case WORD_FLAG:
-		if (!is_yes(text) && strcmp(text, "no") != 0 && strcmp(text, "false") != 0)
+		if (!is_yes(text) && !is_no(text))
 			return false;
 		return yyjson_mut_obj_add_bool(doc, object, word->member, is_yes(text));
 	case WORD_LIST:

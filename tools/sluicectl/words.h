@@ -10,6 +10,7 @@
  */
 enum word_kind {
 	WORD_TEXT,
+	WORD_SECRET, /* a text that is shown once, or never */
 	WORD_NUMBER,
 	WORD_FLAG,   /* yes, no, true, false */
 	WORD_LIST,   /* names with commas between */
@@ -33,6 +34,9 @@ struct word_noun {
 
 extern const struct word_noun word_nouns[]; /* in order of dependency; ends with a NULL name */
 
+/* Whether a list can be narrowed by it. */
+bool word_is_filter(const struct word *word);
+
 /* By singular or plural; NULL: none. */
 const struct word_noun *word_find_noun(const char *name);
 const struct word *word_find(const struct word_noun *noun, const char *name);
@@ -49,6 +53,9 @@ void word_label(const struct word_noun *noun, const char *member, char *text, si
 /* The text with every member of the noun replaced by its option: "input_nano_per_mtoken is missing" becomes
  * "--input is missing". */
 void word_translate(const struct word_noun *noun, const char *text, char *result, size_t size);
+
+/* What the API's query has for a value of the word. */
+const char *word_query(const struct word *word, const char *text);
 
 /* Puts the member into object. False: the text is no such value. "none" is null for anything. */
 bool word_add(const struct word *word, const char *text, yyjson_mut_doc *doc,

@@ -15,19 +15,17 @@ call(struct world *w, const char *method, const char *path, const char *body)
 {
 	struct api_call c = { .method = method, .path = path, .role = API_ADMIN,
 			      .body = bytes_from_text(body) };
-	static char query[128];
+	static char whole[512];
 	struct api_answer answer;
-	char *mark = strchr(path, '?'), *equals;
-	static char bare[256];
+	char *rest = whole, *query;
 
-	if (mark != NULL) {
-		snprintf(bare, sizeof(bare), "%.*s", (int)(mark - path), path);
-		snprintf(query, sizeof(query), "%s", mark + 1);
-		equals = strchr(query, '=');
-		assert_non_null(equals);
-		*equals = '\0';
-		c.path = bare;
-		c.queries[c.query_count++] = (struct api_query){ query, equals + 1 };
+	snprintf(whole, sizeof(whole), "%s", path);
+	c.path = strsep(&rest, "?");
+	while ((query = strsep(&rest, "&")) != NULL) {
+		const char *name = strsep(&query, "=");
+
+		assert_true(query != NULL && c.query_count < API_QUERIES_MAX);
+		c.queries[c.query_count++] = (struct api_query){ name, query };
 	}
 	api_answer(&w->control, &c, &answer);
 	assert_non_null(answer.text);
@@ -414,6 +412,168 @@ lists_are_narrowed_and_paged(void **state)
 	assert_int_equal(call(w, "GET", "/admin/v1/regions?limit=x", ""), 400);
 	assert_int_equal(call(w, "GET", "/admin/v1/keys?account=nobody", ""), 404);
 	assert_int_equal(call(w, "GET", "/admin/v1/pods?credential=x", ""), 400);
+	assert_int_equal(call(w, "GET", "/admin/v1/pods?port=80", ""), 400);
+	end_world(w);
+}
+
+static int64_t
+count_of(struct world *w, const char *path)
+{
+	if (call(w, "GET", path, "") != 200)
+		fail_msg("%s: %d %s", path, last_status, text_at("/error/message"));
+	return (int64_t)yyjson_arr_size(yyjson_ptr_get(yyjson_doc_get_root(last), "/data"));
+}
+
+static void
+lists_are_narrowed_by_texts_references_choices_and_flags(void **state)
+{
+	struct world *w = make_world();
+
+	(void)state;
+	world_put(w, NOUN_POD, "a", "{\"address\":\"10.0.0.1\",\"port\":80}");
+	world_put(w, NOUN_POD, "b", "{\"address\":\"10.0.0.1\",\"port\":81,\"state\":\"drain\"}");
+	world_put(w, NOUN_POD, "c", "{\"address\":\"10.0.0.2\",\"port\":80,\"state\":\"drain\","
+				    "\"running_usage\":true}");
+	assert_int_equal(count_of(w, "/admin/v1/pods"), 3);
+	assert_int_equal(count_of(w, "/admin/v1/pods?state=ready"), 1);
+	assert_int_equal(count_of(w, "/admin/v1/pods?state=drain"), 2);
+	assert_int_equal(count_of(w, "/admin/v1/pods?state=maint"), 0);
+	assert_int_equal(count_of(w, "/admin/v1/pods?running_usage=true"), 1);
+	assert_int_equal(count_of(w, "/admin/v1/pods?running_usage=false"), 2);
+	assert_int_equal(count_of(w, "/admin/v1/pods?state=drain&address=10.0.0.1&running_usage=false&host="), 1);
+	assert_string_equal(text_at("/data/0/name"), "b");
+	assert_int_equal(call(w, "GET", "/admin/v1/pods?state=asleep", ""), 400);
+	assert_string_equal(text_at("/error/message"), "state is none of ready, drain, maint");
+	assert_int_equal(call(w, "GET", "/admin/v1/pods?running_usage=yes", ""), 400);
+	assert_string_equal(text_at("/error/message"), "running_usage is neither true nor false");
+	assert_int_equal(call(w, "GET", "/admin/v1/pods?state=drain&address=a&name=b&host=&probe_path=", ""), 400);
+	assert_string_equal(text_at("/error/message"), "too many filters: at most 4");
+	end_world(w);
+}
+
+/* Thirty requests, pairs of which end at once: of two accounts, three keys, five models, two pods and regions. */
+static void
+fill_ledger(struct world *w)
+{
+	world_sql(w, "DELETE FROM ledger");
+	for (int i = 0; i < 30; i++) {
+		char sql[400];
+
+		snprintf(sql, sizeof(sql),
+			 "INSERT INTO ledger VALUES ('test', 7, %d, %d, ?1, %d, %d, %d, %d, %d, '%s', 1, 1, 200,"
+			 " 0, 0, 1, 0, 10, 20, 100, %lld, 1, 2, 3, 4, 5, 0, 0, 7)",
+			 i % 2, i / 2 + 1, i % 3 + 1, i % 2 + 1, i % 5 + 1, i % 4, i % 2 + 1,
+			 i % 2 == 0 ? "mv" : "tx", (long long)(i / 2) * 1800 * (long long)NSEC_PER_SEC);
+		world_sql_blob(w, sql, bytes_make("\x01", 1));
+	}
+}
+
+static void
+usage_is_narrowed_to_what_is_asked_for(void **state)
+{
+	static const struct {
+		const char *query;
+		int requests;
+	} asked[] = {
+		{ "", 30 }, { "&account=demo", 15 }, { "&account=1", 15 }, { "&account=2", 15 },
+		{ "&key=2", 10 }, { "&model=llama", 6 }, { "&model=5", 6 }, { "&instance=3", 7 },
+		{ "&instance=0", 8 }, { "&pod=2", 15 },
+		{ "&region=tx", 15 }, { "&region=none", 0 }, { "&account=1&key=1", 5 }, { "&account=1&region=tx", 0 },
+		{ "&account=1&key=1&model=1&instance=0&pod=1&region=mv", 1 }, { "&since=1800", 28 },
+		{ "&until=1800", 2 }, { "&since=1800&until=5400", 4 }, { "&since=1800&until=5400&account=2", 2 },
+		{ "&account=77", 0 },
+	};
+	struct world *w = make_world();
+
+	(void)state;
+	world_put(w, NOUN_MODEL, "llama", "{}");
+	fill_ledger(w);
+	for (size_t i = 0; i < COUNT_OF(asked); i++) {
+		char path[200];
+		int64_t sum = 0;
+
+		snprintf(path, sizeof(path), "/admin/v1/usage?by=hour%s", asked[i].query);
+		for (int64_t left = count_of(w, path); left > 0; left--) {
+			char row[40];
+
+			snprintf(row, sizeof(row), "/data/%d/requests", (int)left - 1);
+			sum += number_at(row);
+		}
+		if (sum != asked[i].requests)
+			fail_msg("%s: %d, not %d", path, (int)sum, asked[i].requests);
+		snprintf(path, sizeof(path), "/admin/v1/usage?by=request%s", asked[i].query);
+		assert_int_equal(count_of(w, path), asked[i].requests);
+	}
+	assert_int_equal(call(w, "GET", "/admin/v1/usage?model=none", ""), 404);
+	assert_string_equal(text_at("/error/message"), "no model \"none\"");
+	assert_int_equal(call(w, "GET", "/admin/v1/usage?key=demo", ""), 400);
+	assert_int_equal(call(w, "GET", "/admin/v1/usage?shoe=1", ""), 400);
+	assert_int_equal(call(w, "GET", "/admin/v1/usage?until=x", ""), 400);
+	end_world(w);
+}
+
+/* A page's rows, and the requests that are in them. */
+static int64_t
+read_page(struct world *w, const char *by, int limit, const char *after, int64_t *requests)
+{
+	char path[300];
+	int64_t count;
+
+	snprintf(path, sizeof(path), "/admin/v1/usage?by=%s&limit=%d%s%s", by, limit,
+		 after[0] != '\0' ? "&after=" : "", after);
+	count = count_of(w, path);
+	for (int64_t i = 0; i < count; i++) {
+		char row[40];
+
+		snprintf(row, sizeof(row), "/data/%d/requests", (int)i);
+		*requests += strcmp(by, "request") == 0 ? 1 : number_at(row);
+	}
+	return count;
+}
+
+/* Each row once; the last page says that it is the last. */
+static void
+check_pages(struct world *w, const char *by, int limit)
+{
+	int64_t requests = 0, whole = read_page(w, by, 1000, "", &requests), rows = 0;
+	char after[200] = "";
+
+	assert_int_equal(requests, 30);
+	assert_true(yyjson_is_null(yyjson_ptr_get(yyjson_doc_get_root(last), "/next")));
+	requests = 0;
+	while (rows < whole) {
+		int64_t count = read_page(w, by, limit, after, &requests);
+
+		assert_true(count > 0 && count <= limit);
+		rows += count;
+		assert_int_equal(yyjson_get_bool(yyjson_ptr_get(yyjson_doc_get_root(last), "/has_more")),
+				 rows < whole);
+		snprintf(after, sizeof(after), "%s", text_at("/next") != NULL ? text_at("/next") : "");
+	}
+	assert_string_equal(after, "");
+	assert_int_equal(rows, whole);
+	assert_int_equal(requests, 30);
+}
+
+static void
+usage_comes_in_pages(void **state)
+{
+	static const char *const all_by[] = { "account", "key", "model", "instance", "pod", "region", "hour",
+					      "request" };
+	struct world *w = make_world();
+
+	(void)state;
+	fill_ledger(w);
+	for (size_t i = 0; i < COUNT_OF(all_by); i++)
+		for (int limit = 1; limit <= 4; limit++)
+			check_pages(w, all_by[i], limit);
+	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=request&after=7", ""), 400);
+	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=request&after=1.2.3.4", ""), 400);
+	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=key&after=mv", ""), 400);
+	assert_int_equal(call(w, "GET", "/admin/v1/usage?by=key&after=", ""), 400);
+	assert_int_equal(count_of(w, "/admin/v1/usage?by=request&after=0.7.0.1.test"), 29);
+	assert_int_equal(count_of(w, "/admin/v1/usage?by=request&after=0.7.0.1.tess"), 30);
+	assert_int_equal(count_of(w, "/admin/v1/usage?by=region&after=mv"), 1);
 	end_world(w);
 }
 
@@ -523,6 +683,9 @@ main(void)
 		cmocka_unit_test(lists_are_narrowed_and_paged),
 		cmocka_unit_test(sums_of_usage_that_do_not_fit_stay_at_the_largest),
 		cmocka_unit_test(unknown_addresses_and_methods_are_refused),
+		cmocka_unit_test(lists_are_narrowed_by_texts_references_choices_and_flags),
+		cmocka_unit_test(usage_is_narrowed_to_what_is_asked_for),
+		cmocka_unit_test(usage_comes_in_pages),
 		cmocka_unit_test(status_and_usage_tell_what_is),
 	};
 

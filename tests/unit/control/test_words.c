@@ -52,6 +52,9 @@ every_member_that_can_be_written_can_be_said(void **state)
 			assert_int_equal(word->kind == WORD_DOLLARS, strstr(f->name, "_nano") != NULL);
 			assert_int_equal(word->kind == WORD_LIST, f->kind == FIELD_POD_LIST);
 			assert_int_equal(word->kind == WORD_FLAG, f->kind == FIELD_FLAG);
+			assert_int_equal(word->kind == WORD_SECRET, (f->flags & FIELD_SECRET) != 0);
+			if (word_is_filter(word) != shape_is_filter(f))
+				fail_msg("whether a list has --%s is not what the API says", word->name);
 			if (f->kind == FIELD_CHOICE)
 				check_choices(noun, word, f);
 		}
@@ -102,10 +105,24 @@ amounts_are_called_as_they_are_said(void **state)
 	assert_string_equal(text, "--input");
 }
 
+static void
+values_are_queries(void **state)
+{
+	const struct word *flag = word_find(word_find_noun("key"), "revoked");
+	const struct word *text = word_find(word_find_noun("key"), "name");
+
+	(void)state;
+	assert_string_equal(word_query(flag, "yes"), "true");
+	assert_string_equal(word_query(flag, "false"), "false");
+	assert_string_equal(word_query(flag, "maybe"), "maybe"); /* the API says what is wrong with it */
+	assert_string_equal(word_query(text, "yes"), "yes");
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(values_are_queries),
 		cmocka_unit_test(every_member_that_can_be_written_can_be_said),
 		cmocka_unit_test(every_word_is_a_member),
 		cmocka_unit_test(amounts_are_called_as_they_are_said),
