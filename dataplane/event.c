@@ -189,10 +189,8 @@ pass_whole(struct worker *w, struct exchange *x, const struct event *event, bool
 	struct event_cut cut;
 
 	event_take_usage(x, &usage);
-	if (has_data && is_only_ours(x, &usage)) {
-		settle_note(w, x);
+	if (has_data && is_only_ours(x, &usage))
 		return;
-	}
 	if (is_done_mark(w, event)) {
 		settle_exchange(w, x, USAGE_OK);
 	} else if (has_data) {
@@ -202,8 +200,6 @@ pass_whole(struct worker *w, struct exchange *x, const struct event *event, bool
 	}
 	if (last || ends_stream(x, &usage))
 		settle_exchange(w, x, USAGE_OK);
-	else
-		settle_note(w, x);
 	cut = plan_cut(w, x, event, &usage);
 	event_put(w, x, event, &cut);
 }
@@ -250,8 +246,6 @@ end_event(struct worker *w, struct exchange *x, struct bytes part, bool has_data
 		x->events += has_data;
 		if (ends_stream(x, &x->usage_scan.usage))
 			settle_exchange(w, x, USAGE_OK);
-		else
-			settle_note(w, x);
 	} else {
 		pass_whole(w, x, &event, has_data, false);
 	}

@@ -1,6 +1,7 @@
 /*
  * The answer on its way: head once, then payload, which the stream frames anew for the client. Order at the end:
- * settle, then the last bytes.
+ * settle, then the last bytes. Before the end: what came in one go is noted once, behind the last of it, since TCP
+ * sends nothing of it before the turn is over (worker_turn()).
  */
 #include "dataplane/relay.h"
 
@@ -200,7 +201,6 @@ begin_answer(struct worker *w, struct exchange *x, const struct h1_response *res
 	x->sse.line_bytes_max = w->config.limits.event_line_bytes;
 	json_usage_init(&x->usage_scan);
 	request_forget(w, x);
-	settle_note(w, x);
 	put_head(w, x, response);
 	return true;
 }
@@ -243,8 +243,6 @@ relay_plain(struct worker *w, struct exchange *x, struct bytes payload, bool las
 	if (last) {
 		event_take_usage(x, &x->usage_scan.usage);
 		settle_exchange(w, x, USAGE_OK);
-	} else {
-		settle_note(w, x);
 	}
 	stream_payload(w, x->stream, payload);
 }
@@ -406,6 +404,7 @@ relay_run(struct worker *w, struct exchange *x)
 {
 	struct upstream *u = x->upstream;
 	struct stream *s = x->stream;
+	bool has_read = false;
 
 	/* A request is not answered before it was sent. */
 	if (x->state != EXCHANGE_HEAD && x->state != EXCHANGE_RELAY)
@@ -428,6 +427,7 @@ relay_run(struct worker *w, struct exchange *x)
 			}
 			break;
 		}
+		has_read = true;
 		if (x->state == EXCHANGE_HEAD) {
 			if (take_head(w, x, input) == HEAD_GONE)
 				return;
@@ -445,6 +445,8 @@ relay_run(struct worker *w, struct exchange *x)
 		/* Room is judged by what TCP holds, so that what was staged goes there first. */
 		stream_flush(w, s);
 	}
+	if (has_read && x->state == EXCHANGE_RELAY)
+		settle_note(w, x);
 	stream_flush(w, s);
 	if (x->state == EXCHANGE_RELAY)
 		arm(w, x);

@@ -43,8 +43,9 @@ uint64_t settle_wanted_count(const struct json_result *json);
  * each is some backend's. */
 uint64_t settle_wanted_milliseconds(const struct json_result *json);
 
-/* Writes down what the request would be billed if this process died now. After each thing that changes it: a
- * backend that begins to get it, the answer's head, each event or piece of the answer. */
+/* Writes down what the request would be billed if this process died now. Before anything that changes it can leave
+ * the process: a backend begins to get it, or a burst of the answer was read, once behind the last of its events.
+ * Who dies in the middle of a burst has sent none of it, and has the count before it. */
 void settle_note(struct worker *w, struct exchange *x);
 
 /* A record of a request that was refused for money: it costs nothing, and no backend got it. */

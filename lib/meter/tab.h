@@ -16,7 +16,8 @@
  *
  * A line belongs to one exchange of the worker. While a request is with a backend it holds the record that the
  * request would have if the process died now, twice: a write fills the one that `version` does not name, then
- * moves `version`. So a death at any instruction leaves a whole record, at most one event old.
+ * moves `version`. So a death at any instruction leaves a whole record. It is written before what it counts can
+ * leave the process: it has every event that the client has, and lacks at most those that were read and not sent.
  *
  * The end of a request is one with its record in the spool: the line first names the sequence that the record is
  * going to have, then the record is published, then the line is free. After a death the reader knows: a line that

@@ -279,6 +279,60 @@ an_event_leaves_in_one_piece_when_it_comes(void **state)
 	}
 }
 
+/* --- the tab -------------------------------------------------------------------------------------- */
+
+/* How often the request in flight was noted so far; what it would be billed now. */
+static uint64_t
+noted(struct usage_record *record)
+{
+	const struct tab_line *lines = (const void *)((const uint8_t *)hand.town->tab + TAB_HEADER_BYTES);
+	uint64_t sequence;
+
+	assert_int_equal(tab_read(&lines[0], record, &sequence), ERR_OK);
+	return atomic_load(&lines[0].version);
+}
+
+/* `text` comes at once: it is noted once, and leaves (town.c: judge_tab() looks between the two). */
+static void
+assert_noted_once(struct bytes text, uint64_t events)
+{
+	struct usage_record record;
+	uint64_t times = noted(&record);
+	uint32_t bytes = got_bytes();
+
+	hand_backends_say(text);
+	hand_go(50 * MS);
+	assert_true(events == 0 || got_bytes() > bytes);
+	assert_int_equal(noted(&record), times + 1);
+	assert_int_equal(record.completion_tokens, events);
+	assert_int_equal(record.outcome, USAGE_CRASHED);
+}
+
+static void
+a_burst_is_noted_once_before_it_leaves(void **state)
+{
+	static uint8_t burst[8 * EVENTS * (sizeof(event) - 1)]; /* of two segments */
+	size_t each = sizeof(event) - 1;
+	struct usage_record record;
+
+	(void)state;
+	for (size_t i = 0; i < 8 * EVENTS; i++)
+		memcpy(burst + i * each, event, each);
+	for (int k = 0; k < 4; k++) {
+		begin(k & 1, k >> 1, 0);
+		ask_chat();
+		assert_int_equal(noted(&record), 1);
+		assert_int_equal(record.cost_nano, 0);
+		assert_noted_once(BYTES_LITERAL(stream_head), 0);
+		assert_noted_once(BYTES_LITERAL(event), 1);
+		assert_noted_once(bytes_make(burst, EVENTS * each), 1 + EVENTS);
+		seen_count = 0;
+		assert_noted_once(bytes_make(burst, sizeof(burst)), 1 + 9 * EVENTS);
+		assert_true(seen_count > 2);
+		hand_finish();
+	}
+}
+
 /* --- a large catalogue --------------------------------------------------------------------------- */
 
 #define MODELS 3000u
@@ -451,6 +505,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_leaves_is_gone_at_the_backend_within_the_turn),
 		cmocka_unit_test(an_event_leaves_in_one_piece_when_it_comes),
+		cmocka_unit_test(a_burst_is_noted_once_before_it_leaves),
 		cmocka_unit_test(a_list_longer_than_a_turn_comes_whole),
 		cmocka_unit_test(a_burst_over_h2_is_divided_among_turns),
 		cmocka_unit_test(a_list_waits_for_its_reader),

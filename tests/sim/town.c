@@ -370,6 +370,13 @@ judge_tab(struct town *t)
 		if (x->is_events && !x->usage.present && record.completion_tokens != x->events)
 			town_fail(t, "line %u of the tab has %" PRIu64 " of %" PRIu64 " events", i,
 				  record.completion_tokens, x->events);
+		if (x->is_events && x->usage.present && x->usage.has_completion && !x->usage.odd_completion &&
+		    record.completion_tokens != x->usage.completion_tokens)
+			town_fail(t, "line %u of the tab has %" PRIu64 " tokens of %" PRIu64, i,
+				  record.completion_tokens, x->usage.completion_tokens);
+		if (x->answered && !x->is_events && record.response_bytes != x->payload_bytes)
+			town_fail(t, "line %u of the tab has %" PRIu64 " octets of %" PRIu64, i,
+				  record.response_bytes, x->payload_bytes);
 	}
 }
 

@@ -157,7 +157,9 @@ def judge(cluster, askers, account):
     parts = {name: seen for asker in askers for name, seen in asker.parts.items()}
     twice = [name for name, found in rows.items() if len(found) > 1]
     assert not twice, f'{len(twice)} requests are billed twice: {rows[twice[0]]}'
-    lost = (whole | set(truth) | {name for name, seen in parts.items() if seen > 0}) - set(rows)
+    # What a test before this one cut off is written down by its backend when that hears of it.
+    others = {row['request_id'].hex() for row in cluster.ledger('account_id <> ?', account['id'])}
+    lost = (whole | set(truth) - others | {name for name, seen in parts.items() if seen > 0}) - set(rows)
     assert not lost, f'{len(lost)} requests are not in the ledger: {[truth.get(name) for name in list(lost)[:3]]}'
     for name, (row,) in rows.items():
         judge_row(row, truth.get(name, []), parts.get(name, 0), name in whole)
