@@ -74,5 +74,3 @@ enum err spool_read(const void *segment, uint64_t index, struct usage_record *re
 
 /* The same of a copy of that record, read from the file. */
 enum err spool_verify(const struct spool_header *header, uint64_t index, const struct usage_record *record);
-
-uint32_t spool_crc32c(const void *ptr, size_t len);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/crc32c.h"
 
 #define TAB_VERSION 1
 
@@ -24,7 +25,7 @@ record_crc32c(const struct usage_record *record)
 {
 	size_t skip = sizeof(record->crc32c);
 
-	return spool_crc32c((const uint8_t *)record + skip, sizeof(*record) - skip);
+	return crc32c_sum((const uint8_t *)record + skip, sizeof(*record) - skip);
 }
 
 size_t

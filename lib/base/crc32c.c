@@ -3,7 +3,7 @@
  * one, else half a byte at a time from a table small enough to be read. The choice is made at run
  * time, from the compiler's table of what the processor can do, so nothing here is written to.
  */
-#include "meter/spool.h"
+#include "base/crc32c.h"
 
 #include <string.h>
 
@@ -59,7 +59,7 @@ update(uint32_t crc, const uint8_t *ptr, size_t len)
 #endif
 
 uint32_t
-spool_crc32c(const void *ptr, size_t len)
+crc32c_sum(const void *ptr, size_t len)
 {
 	return ~update(~UINT32_C(0), ptr, len);
 }
