@@ -139,8 +139,10 @@ check_key(struct worker *w, const struct h1_head *head, struct admission *a, str
 		return refuse(refusal, REFUSAL_INVALID_API_KEY);
 	}
 	keyhash_make(w->shm.header->pepper, text, hash);
-	if (shm_find_key(&w->shm, hash, &key, &a->key_entry) != ERR_OK || key.revoked ||
-	    key.surface != a->surface ||
+	if (shm_find_key(&w->shm, hash, &key, &a->key_entry) != ERR_OK)
+		return refuse(refusal, REFUSAL_INVALID_API_KEY);
+	shm_prefetch_behind_key(&w->shm, &key, a->key_entry);
+	if (key.revoked || key.surface != a->surface ||
 	    shm_read_account(&w->shm, key.account, &account) != ERR_OK || account.suspended)
 		return refuse(refusal, REFUSAL_INVALID_API_KEY);
 	a->key_id = key.key_id;

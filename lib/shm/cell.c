@@ -14,7 +14,6 @@ static const struct {
 	uint32_t body_bytes;
 	uint32_t live_offset;
 } shapes[SHM_SECTION_COUNT] = {
-	[SHM_KEYS] = { sizeof(struct shm_key), offsetof(struct shm_key, live) },
 	[SHM_ACCOUNTS] = { sizeof(struct shm_account), offsetof(struct shm_account, live) },
 	[SHM_PLANS] = { sizeof(struct shm_plan), offsetof(struct shm_plan, live) },
 	[SHM_MODELS] = { sizeof(struct shm_model), offsetof(struct shm_model, live) },
@@ -28,7 +27,6 @@ static const struct {
 };
 
 #define WHOLE_WORDS(type) _Static_assert(sizeof(type) % 8 == 0, "bodies are whole words")
-WHOLE_WORDS(struct shm_key);
 WHOLE_WORDS(struct shm_account);
 WHOLE_WORDS(struct shm_plan);
 WHOLE_WORDS(struct shm_model);
@@ -93,6 +91,13 @@ cell_read(const struct shm *shm, enum shm_section table, uint32_t entry, void *b
 			return ERR_OK;
 	}
 	return ERR_SHM_BUSY;
+}
+
+void
+cell_prefetch(const struct shm *shm, enum shm_section table, uint32_t entry)
+{
+	if (entry < shm->header->capacity.count[table])
+		__builtin_prefetch(cell_at(shm, table, entry));
 }
 
 void

@@ -6,7 +6,7 @@
 #include "shm/table.h"
 
 /*
- * cell: one table of two-version cells and one index, as table.c sees them. Private to lib/shm.
+ * cell: one table of two-version cells and one index of names, as table.c sees them. Private to lib/shm.
  *
  * Owner and thread: as table.h says.
  */
@@ -20,6 +20,9 @@ uint32_t cell_live_offset(enum shm_section table);
 
 /* Copies the body whether it is live or not; ERR_SHM_NOT_FOUND only beyond the table's end. */
 enum err cell_read(const struct shm *shm, enum shm_section table, uint32_t entry, void *body);
+
+/* Starts to fetch the entry's first line; nothing beyond the table's end. */
+void cell_prefetch(const struct shm *shm, enum shm_section table, uint32_t entry);
 
 /* Publishes a body. The entry is within the table. */
 void cell_write(struct shm *shm, enum shm_section table, uint32_t entry, const void *body);

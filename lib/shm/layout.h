@@ -14,9 +14,13 @@
  *   /dev/shm/<instance>
  *   +-----------------+ 0
  *   | shm_header      | magic, version, sizes, offsets of the sections, pids, heartbeats, generation
- *   +-----------------+ header.offset[SHM_KEYS_INDEX]
- *   | index of keys   | slots of {tag, entry}; open addressing
- *   +-----------------+ header.offset[SHM_KEYS] ...
+ *   +-----------------+ header.offset[SHM_KEY_SLOTS]
+ *   | keys            | one line each, by hash (below); open addressing
+ *   +-----------------+ header.offset[SHM_MODELS_INDEX], [SHM_INSTANCES_INDEX]
+ *   | indexes         | slots of {tag, entry}; open addressing
+ *   +-----------------+ header.offset[SHM_KEYS]
+ *   | places of keys  | by entry: which slot; 32 bits each
+ *   +-----------------+ header.offset[SHM_ACCOUNTS] ...
  *   | entries         | two-version cells (below), one array per table
  *   +-----------------+ header.offset[SHM_BUCKETS], [SHM_BALANCES], [SHM_POD_HEALTH], [SHM_WORKERS]
  *   | hot cells       | one line each; atomics; never part of a publish
@@ -29,9 +33,18 @@
  * `version` counts publishes of the entry. The writer fills body[version & 1], then stores
  * version + 1 (release). A reader loads version (acquire), copies body[(version + 1) & 1], and accepts it if
  * version has not moved; else it tries again, at most SHM_READ_TRIES_MAX times. So readers never block,
- * a writer that dies half-way disturbs nobody, and one change costs one entry. The first publish fills body 0,
- * so that a key which was never changed (56 bytes) is read from one cache line. Bodies are whole 8-byte
+ * a writer that dies half-way disturbs nobody, and one change costs one entry. Bodies are whole 8-byte
  * words, so that both sides copy them with atomic loads and stores.
+ *
+ * Keys are a million where the rest are thousands, and each request reads one that the caches have mostly
+ * forgotten. So a key is one cache line, found by its hash alone (keyslot.c):
+ *
+ *   | state, 8 | turn, 8 | key id, 8 | entry, 8 | hash, 32 |
+ *
+ * `state` is all of it that ever changes, in one word: a change is one store. The rest is written while the
+ * state says that nobody lives there, and `turn` is odd meanwhile; a reader that sees the turn move tries again,
+ * at most SHM_READ_TRIES_MAX times in a lookup. The home slot is hash * slots / 2^64 of the hash's first word,
+ * the walk linear over at most SHM_PROBES_MAX slots, and there are at least twice as many slots as keys.
  *
  * An index slot is one 64-bit word: 0 is empty, SHM_SLOT_TOMBSTONE was deleted, anything else is
  * tag << 32 | entry + 1. The tag is the upper half of the 64-bit hash; its lower bits name the home slot.
@@ -42,7 +55,7 @@
  */
 
 #define SHM_MAGIC UINT64_C(0x0000454349554c53) /* "SLUICE" little-endian */
-#define SHM_LAYOUT_VERSION 10
+#define SHM_LAYOUT_VERSION 11
 #define SHM_READ_TRIES_MAX 8
 #define SHM_WORKERS_MAX 64
 #define SHM_NONE UINT32_MAX /* no entry */
@@ -52,10 +65,10 @@
 #define SHM_SLOT_ALIAS UINT64_C(0x80000000) /* in the models index: an entry of SHM_ALIASES */
 
 enum shm_section {
-	SHM_KEYS_INDEX,   /* hash of the key -> entry */
+	SHM_KEY_SLOTS,    /* keys, by their hash */
 	SHM_MODELS_INDEX, /* model id or alias -> entry of SHM_MODELS */
 	SHM_INSTANCES_INDEX, /* instance id -> entry */
-	SHM_KEYS,
+	SHM_KEYS, /* entry -> slot of SHM_KEY_SLOTS + 1; 0: never used */
 	SHM_ACCOUNTS,
 	SHM_PLANS,
 	SHM_MODELS,
@@ -111,6 +124,7 @@ struct shm_short_name {
 	char text[SHM_SHORT_NAME_BYTES - 2];
 };
 
+/* A key as it is read and published; struct shm_key_slot is how it is kept. */
 struct shm_key {
 	uint8_t hash[32]; /* HMAC-SHA-256(pepper, key text) */
 	uint64_t key_id;
@@ -129,6 +143,23 @@ enum shm_surface {
 	SHM_SURFACE_THIRD,
 	SHM_SURFACE_FOURTH,
 	SHM_SURFACE_COUNT
+};
+
+/* Of a slot's state. 0: empty, nobody has lived here; the tombstone alone: somebody has, and walks go on. */
+#define SHM_KEY_LIVE (UINT64_C(1) << 63)
+#define SHM_KEY_TOMBSTONE (UINT64_C(1) << 62)
+#define SHM_KEY_REVOKED (UINT64_C(1) << 61)
+#define SHM_KEY_SURFACE_SHIFT 56 /* 5 bits */
+#define SHM_KEY_SURFACE_MASK UINT64_C(31)
+#define SHM_KEY_PLAN_SHIFT 28
+#define SHM_KEY_ENTRY_MASK (SHM_ENTRIES_MAX - UINT64_C(1)) /* of the plan, and of the account below it */
+
+struct shm_key_slot {
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t state;
+	_Atomic uint64_t turn;
+	_Atomic uint64_t key_id;
+	_Atomic uint64_t entry;
+	_Atomic uint64_t hash[4];
 };
 
 struct shm_account {
@@ -330,7 +361,9 @@ struct shm_worker {
 };
 
 CHECK_STATIC(sizeof(struct shm_header) % CACHE_LINE_BYTES == 0, "sections follow on a line");
-CHECK_STATIC(sizeof(struct shm_key) == 56, "key");
+CHECK_STATIC(sizeof(struct shm_key_slot) == CACHE_LINE_BYTES, "key");
+CHECK_STATIC(SHM_SURFACE_COUNT <= SHM_KEY_SURFACE_MASK + 1 && SHM_KEY_ENTRY_MASK >> SHM_KEY_PLAN_SHIFT == 0 &&
+	     2 * SHM_KEY_PLAN_SHIFT == SHM_KEY_SURFACE_SHIFT, "a key's state is one word");
 CHECK_STATIC(sizeof(struct shm_account) == 16, "account");
 CHECK_STATIC(sizeof(struct shm_plan) == 72, "plan");
 CHECK_STATIC(sizeof(struct shm_target) == 68, "target");

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "shm/cell.h"
+#include "shm/keyslot.h"
 
 _Static_assert(sizeof(_Atomic uint64_t) == 8, "hot cells and slots are plain words");
 
@@ -20,7 +21,10 @@ static uint64_t
 unit_bytes(enum shm_section section)
 {
 	switch (section) {
-	case SHM_KEYS_INDEX:
+	case SHM_KEY_SLOTS:
+		return sizeof(struct shm_key_slot);
+	case SHM_KEYS:
+		return sizeof(uint32_t);
 	case SHM_MODELS_INDEX:
 	case SHM_INSTANCES_INDEX:
 		return sizeof(uint64_t);
@@ -46,7 +50,7 @@ complete(struct shm_capacity *c, uint32_t worker_count)
 			return false;
 	if (worker_count == 0 || worker_count > SHM_WORKERS_MAX)
 		return false;
-	c->count[SHM_KEYS_INDEX] = index_slots(c->count[SHM_KEYS]);
+	c->count[SHM_KEY_SLOTS] = keyslot_count(c->count[SHM_KEYS]);
 	c->count[SHM_MODELS_INDEX] = index_slots(c->count[SHM_MODELS] + c->count[SHM_ALIASES]);
 	c->count[SHM_INSTANCES_INDEX] = index_slots(c->count[SHM_INSTANCES]);
 	c->count[SHM_BUCKETS] = c->count[SHM_KEYS];
@@ -148,26 +152,6 @@ hash_name(struct bytes name)
 	return mix(h);
 }
 
-static uint64_t
-hash_key(const uint8_t hash[32])
-{
-	uint64_t h;
-
-	memcpy(&h, hash, sizeof(h));
-	return h;
-}
-
-/* No early exit: the time taken says nothing about where the first difference is. */
-static bool
-equal_hash(const uint8_t a[32], const uint8_t b[32])
-{
-	unsigned difference = 0;
-
-	for (int i = 0; i < 32; i++)
-		difference |= a[i] ^ b[i];
-	return difference == 0;
-}
-
 bool
 shm_pod_has_address(const struct shm_pod *pod)
 {
@@ -213,7 +197,6 @@ read_live(const struct shm *shm, enum shm_section table, uint32_t entry, void *b
 		return verdict;                                                                    \
 	}
 
-READER(key, SHM_KEYS)
 READER(account, SHM_ACCOUNTS)
 READER(plan, SHM_PLANS)
 READER(model, SHM_MODELS)
@@ -229,22 +212,19 @@ READER(pod, SHM_PODS)
 enum err
 shm_find_key(const struct shm *shm, const uint8_t hash[32], struct shm_key *out, uint32_t *entry)
 {
-	struct index_walk walk = index_begin(shm, SHM_KEYS_INDEX, hash_key(hash));
-	uint32_t found;
+	return keyslot_find(shm, hash, out, entry);
+}
 
-	while (index_next(&walk, &found)) {
-		struct shm_key key;
-		enum err verdict = shm_read_key(shm, found, &key);
+enum err
+shm_read_key(const struct shm *shm, uint32_t entry, struct shm_key *out)
+{
+	return keyslot_read(shm, entry, out);
+}
 
-		if (verdict == ERR_SHM_BUSY)
-			return verdict;
-		if (verdict == ERR_OK && equal_hash(key.hash, hash)) {
-			*out = key;
-			*entry = found;
-			return ERR_OK;
-		}
-	}
-	return ERR_SHM_NOT_FOUND;
+void
+shm_prefetch_key(const struct shm *shm, const uint8_t hash[32])
+{
+	keyslot_prefetch(shm, hash);
 }
 
 /* The model that an alias entry of this name leads to. */
@@ -349,6 +329,15 @@ shm_worker(const struct shm *shm, uint32_t worker)
 	return hot_cell(shm, SHM_WORKERS, worker);
 }
 
+void
+shm_prefetch_behind_key(const struct shm *shm, const struct shm_key *key, uint32_t key_entry)
+{
+	cell_prefetch(shm, SHM_ACCOUNTS, key->account);
+	if (key->account < shm->header->capacity.count[SHM_BALANCES])
+		__builtin_prefetch(shm_balance(shm, key->account), 1);
+	__builtin_prefetch(shm_bucket(shm, key_entry), 1);
+}
+
 /* --- writer ------------------------------------------------------------------------------ */
 
 /* What an entry is found by. */
@@ -362,9 +351,6 @@ static struct name_of
 name_of(enum shm_section table, uint32_t entry, const void *body)
 {
 	switch (table) {
-	case SHM_KEYS:
-		return (struct name_of){ SHM_KEYS_INDEX,
-					 hash_key(((const struct shm_key *)body)->hash), entry };
 	case SHM_MODELS:
 		return (struct name_of){
 			SHM_MODELS_INDEX,
@@ -386,7 +372,6 @@ name_of(enum shm_section table, uint32_t entry, const void *body)
 }
 
 union any_body {
-	struct shm_key key;
 	struct shm_account account;
 	struct shm_plan plan;
 	struct shm_model model;
@@ -438,7 +423,6 @@ put(struct shm *shm, enum shm_section table, uint32_t entry, const void *body, b
 		return put(shm, table, entry, body, changed);                                      \
 	}
 
-WRITER(key, SHM_KEYS)
 WRITER(account, SHM_ACCOUNTS)
 WRITER(plan, SHM_PLANS)
 WRITER(model, SHM_MODELS)
@@ -449,19 +433,27 @@ WRITER(region, SHM_REGIONS)
 WRITER(deployment, SHM_DEPLOYMENTS)
 WRITER(pod, SHM_PODS)
 
+enum err
+shm_put_key(struct shm *shm, uint32_t entry, const struct shm_key *body, bool *changed)
+{
+	enum err verdict = keyslot_put(shm, entry, body, changed);
+
+	if (verdict == ERR_OK && *changed)
+		atomic_fetch_add_explicit(&shm->header->generation, 1, memory_order_release);
+	return verdict;
+}
+
 bool
 shm_is_used(const struct shm *shm, enum shm_section table, uint32_t entry)
 {
-	return cell_version(shm, table, entry) != 0;
+	return table == SHM_KEYS ? keyslot_is_used(shm, entry) : cell_version(shm, table, entry) != 0;
 }
 
 static bool
 hash_of_reference(const struct shm *shm, enum shm_section index, uint32_t reference,
 		  uint64_t *hash)
 {
-	enum shm_section table = index == SHM_KEYS_INDEX      ? SHM_KEYS
-				 : index == SHM_MODELS_INDEX  ? SHM_MODELS
-							      : SHM_INSTANCES;
+	enum shm_section table = index == SHM_MODELS_INDEX ? SHM_MODELS : SHM_INSTANCES;
 	uint32_t entry = reference;
 	union any_body body;
 
@@ -478,10 +470,9 @@ hash_of_reference(const struct shm *shm, enum shm_section index, uint32_t refere
 enum err
 shm_repair(struct shm *shm)
 {
-	static const enum shm_section named[] = { SHM_KEYS, SHM_MODELS, SHM_ALIASES,
-						  SHM_INSTANCES };
+	static const enum shm_section named[] = { SHM_MODELS, SHM_ALIASES, SHM_INSTANCES };
 
-	index_sweep(shm, SHM_KEYS_INDEX, hash_of_reference);
+	keyslot_repair(shm);
 	index_sweep(shm, SHM_MODELS_INDEX, hash_of_reference);
 	index_sweep(shm, SHM_INSTANCES_INDEX, hash_of_reference);
 	for (size_t t = 0; t < COUNT_OF(named); t++) {

@@ -39,6 +39,11 @@ enum err shm_attach(struct shm *shm, void *memory, uint64_t bytes);
  * ERR_SHM_BUSY: it changed SHM_READ_TRIES_MAX times in a row while being read. */
 enum err shm_find_key(const struct shm *shm, const uint8_t hash[32], struct shm_key *out,
 		      uint32_t *entry); /* constant-time comparison of the hash */
+/* Starts to fetch what shm_find_key() will read: for a caller that has several keys to find, or something else to
+ * do first. A key that the caches have forgotten is one wait for memory, and these overlap. */
+void shm_prefetch_key(const struct shm *shm, const uint8_t hash[32]);
+/* Starts to fetch what a request needs next of a key that was found: its account, balance and bucket. */
+void shm_prefetch_behind_key(const struct shm *shm, const struct shm_key *key, uint32_t key_entry);
 /* Model id or alias. */
 enum err shm_find_model(const struct shm *shm, struct bytes name, struct shm_model *out,
 			uint32_t *entry);
@@ -71,7 +76,7 @@ struct shm_worker *shm_worker(const struct shm *shm, uint32_t worker);
 
 /* For the writer when it attaches to a file that another life of it has written: takes slots out of the
  * indexes that lead nowhere (it died between two steps of a put) and enters live entries that are missing.
- * Costs one pass over the indexes and one over the entries. ERR_SHM_FULL as below. */
+ * Costs one pass over keys and indexes and one over the entries. ERR_SHM_FULL as below. */
 enum err shm_repair(struct shm *shm);
 
 /* True if the entry has ever been published; false: nobody can remember it. */

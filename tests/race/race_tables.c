@@ -46,9 +46,10 @@ static struct eject eject;
 static struct shm_key
 key_of(uint32_t n, uint32_t turn)
 {
-	struct shm_key key = { .key_id = n + 1, .account = turn, .plan = ~turn, .live = 1 };
+	struct shm_key key = { .key_id = n + 1, .account = turn & SHM_KEY_ENTRY_MASK, .live = 1 };
 
-	key.hash[0] = (uint8_t)(n % 4);
+	key.plan = ~turn & SHM_KEY_ENTRY_MASK;
+	key.hash[7] = (uint8_t)(n % 4 * 8);
 	key.hash[5] = (uint8_t)(n + 1);
 	return key;
 }
@@ -105,7 +106,7 @@ look_up(struct racer *r, uint32_t n)
 	memcpy(hash, key.hash, sizeof(hash));
 	if (shm_find_key(&r->shm, hash, &key, &entry) == ERR_OK) {
 		r->found++;
-		r->wrong += key.key_id != n + 1 || entry != n || key.plan != ~key.account;
+		r->wrong += key.key_id != n + 1 || entry != n || key.plan != (~key.account & SHM_KEY_ENTRY_MASK);
 	}
 	if (shm_find_model(&r->shm, bytes_make(&name, 1), &model, &entry) == ERR_OK)
 		r->wrong += entry != n || model.target.price != ~(uint32_t)model.model_id;

@@ -66,8 +66,7 @@ static void
 make_hash(uint32_t n, uint32_t account, uint32_t plan, uint8_t hash[32])
 {
 	memset(hash, 0x5a, 32);
-	hash[0] = (uint8_t)(n % 8);
-	hash[1] = hash[2] = hash[3] = 0;
+	hash[7] = (uint8_t)(n % 8);
 	hash[4] = (uint8_t)n;
 	hash[5] = hash[9] = (uint8_t)account;
 	hash[6] = hash[10] = (uint8_t)plan;

@@ -341,34 +341,42 @@ an_index_without_room_near_home_refuses_the_entry(void **state)
 	free(shm.header);
 }
 
+/* As table.c makes an index hash of an instance's id. */
+static uint64_t
+mix_of(uint64_t x)
+{
+	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+	return x ^ x >> 31;
+}
+
 static void *
 inactive_body(struct shm *shm, uint32_t entry, uint64_t bytes)
 {
-	char *cell = (char *)shm->header + shm->header->offset[SHM_KEYS] +
-		     entry * cell_bytes(SHM_KEYS);
+	char *cell = (char *)shm->header + shm->header->offset[SHM_PLANS] +
+		     entry * cell_bytes(SHM_PLANS);
 
-	return cell + 8 + (cell_version(shm, SHM_KEYS, entry) & 1) * bytes;
+	return cell + 8 + (cell_version(shm, SHM_PLANS, entry) & 1) * bytes;
 }
 
 static void
 a_writer_that_dies_while_filling_disturbs_nobody(void **state)
 {
 	struct shm shm = make_shm(&small);
-	struct shm_key key = key_of(7), found;
-	uint32_t entry;
+	struct shm_plan plan = { .plan_id = 7, .requests_per_minute = 8, .live = 1 }, found;
 	bool changed;
 
 	(void)state;
-	shm_put_key(&shm, 5, &key, &changed);
-	memset(inactive_body(&shm, 5, sizeof(key)), 0xee, sizeof(key) / 2);
-	assert_int_equal(shm_find_key(&shm, key.hash, &found, &entry), ERR_OK);
-	assert_memory_equal(&found, &key, sizeof(key));
+	shm_put_plan(&shm, 2, &plan, &changed);
+	memset(inactive_body(&shm, 2, sizeof(plan)), 0xee, sizeof(plan) / 2);
+	assert_int_equal(shm_read_plan(&shm, 2, &found), ERR_OK);
+	assert_memory_equal(&found, &plan, sizeof(plan));
 	/* Its next life repairs and publishes over it. */
 	assert_int_equal(shm_repair(&shm), ERR_OK);
-	key.plan = 2;
-	assert_int_equal(shm_put_key(&shm, 5, &key, &changed), ERR_OK);
-	assert_int_equal(shm_find_key(&shm, key.hash, &found, &entry), ERR_OK);
-	assert_memory_equal(&found, &key, sizeof(key));
+	plan.requests_per_minute = 9;
+	assert_int_equal(shm_put_plan(&shm, 2, &plan, &changed), ERR_OK);
+	assert_int_equal(shm_read_plan(&shm, 2, &found), ERR_OK);
+	assert_memory_equal(&found, &plan, sizeof(plan));
 	free(shm.header);
 }
 
@@ -376,10 +384,10 @@ static uint32_t
 slots_taken(struct shm *shm)
 {
 	const uint64_t *slots = (const uint64_t *)(const void *)((const char *)shm->header +
-						    shm->header->offset[SHM_KEYS_INDEX]);
+						    shm->header->offset[SHM_INSTANCES_INDEX]);
 	uint32_t taken = 0;
 
-	for (uint32_t i = 0; i < shm->header->capacity.count[SHM_KEYS_INDEX]; i++)
+	for (uint32_t i = 0; i < shm->header->capacity.count[SHM_INSTANCES_INDEX]; i++)
 		taken += slots[i] != 0;
 	return taken;
 }
@@ -388,27 +396,72 @@ static void
 repair_takes_out_what_a_dead_writer_left_in_the_index(void **state)
 {
 	struct shm shm = make_shm(&small);
+	struct shm_instance instance = { .instance_id = 7, .live = 1 }, found;
+	uint64_t hash = mix_of(7), other_hash = mix_of(8);
+	uint32_t entry;
+	bool changed;
+
+	(void)state;
+	shm_put_instance(&shm, 5, &instance, &changed);
+	/* It died after entering an id and before publishing the body. */
+	assert_int_equal(index_insert(&shm, SHM_INSTANCES_INDEX, other_hash, 9), ERR_OK);
+	assert_int_equal(index_insert(&shm, SHM_INSTANCES_INDEX, other_hash, 5), ERR_OK);
+	assert_int_equal(shm_find_instance(&shm, 8, &found, &entry), ERR_SHM_NOT_FOUND);
+	assert_int_equal(slots_taken(&shm), 3);
+	assert_int_equal(shm_repair(&shm), ERR_OK);
+	assert_int_equal(slots_taken(&shm), 1);
+	assert_int_equal(shm_find_instance(&shm, 7, &found, &entry), ERR_OK);
+	/* And a live entry that the index has lost comes back. */
+	index_remove(&shm, SHM_INSTANCES_INDEX, hash, 5);
+	assert_int_equal(shm_find_instance(&shm, 7, &found, &entry), ERR_SHM_NOT_FOUND);
+	assert_int_equal(shm_repair(&shm), ERR_OK);
+	assert_int_equal(shm_find_instance(&shm, 7, &found, &entry), ERR_OK);
+	free(shm.header);
+}
+
+static struct shm_key_slot *
+slot_with(const struct shm *shm, uint64_t key_id)
+{
+	struct shm_key_slot *slots = (void *)((char *)shm->header + shm->header->offset[SHM_KEY_SLOTS]);
+
+	for (uint32_t i = 0; i < shm->header->capacity.count[SHM_KEY_SLOTS]; i++)
+		if ((slots[i].state & SHM_KEY_LIVE) != 0 && slots[i].key_id == key_id)
+			return &slots[i];
+	return NULL;
+}
+
+static void
+repair_makes_keys_and_their_places_agree(void **state)
+{
+	struct shm shm = make_shm(&small);
 	struct shm_key key = key_of(7), other = key_of(8), found;
-	uint64_t hash;
+	_Atomic uint32_t *places = (void *)((char *)shm.header + shm.header->offset[SHM_KEYS]);
 	uint32_t entry;
 	bool changed;
 
 	(void)state;
 	shm_put_key(&shm, 5, &key, &changed);
-	memcpy(&hash, other.hash, 8);
-	/* It died after entering a hash and before publishing the body. */
-	assert_int_equal(index_insert(&shm, SHM_KEYS_INDEX, hash, 9), ERR_OK);
-	assert_int_equal(index_insert(&shm, SHM_KEYS_INDEX, hash, 5), ERR_OK);
-	assert_int_equal(shm_find_key(&shm, other.hash, &found, &entry), ERR_SHM_NOT_FOUND);
-	assert_int_equal(slots_taken(&shm), 3);
-	assert_int_equal(shm_repair(&shm), ERR_OK);
-	assert_int_equal(slots_taken(&shm), 1);
+	shm_put_key(&shm, 6, &other, &changed);
+	/* It died before it told the place. */
+	places[5] = 0;
 	assert_int_equal(shm_find_key(&shm, key.hash, &found, &entry), ERR_OK);
-	/* And a live entry that the index has lost comes back. */
-	memcpy(&hash, key.hash, 8);
-	index_remove(&shm, SHM_KEYS_INDEX, hash, 5);
-	assert_int_equal(shm_find_key(&shm, key.hash, &found, &entry), ERR_SHM_NOT_FOUND);
+	assert_int_equal(shm_read_key(&shm, 5, &found), ERR_SHM_NOT_FOUND);
 	assert_int_equal(shm_repair(&shm), ERR_OK);
+	assert_int_equal(shm_read_key(&shm, 5, &found), ERR_OK);
+	assert_memory_equal(&found, &key, sizeof(key));
+	/* Two slots for one entry, one for none that there is: something else wrote here. */
+	slot_with(&shm, 8)->entry = 5;
+	assert_int_equal(shm_repair(&shm), ERR_OK);
+	assert_null(slot_with(&shm, 8));
+	assert_int_equal(shm_read_key(&shm, 6, &found), ERR_SHM_NOT_FOUND);
+	slot_with(&shm, 7)->entry = UINT64_MAX;
+	places[7] = UINT32_MAX;
+	assert_int_equal(shm_find_key(&shm, key.hash, &found, &entry), ERR_SHM_NOT_FOUND);
+	assert_int_equal(shm_read_key(&shm, 5, &found), ERR_SHM_NOT_FOUND);
+	assert_int_equal(shm_read_key(&shm, 7, &found), ERR_SHM_NOT_FOUND);
+	assert_int_equal(shm_repair(&shm), ERR_OK);
+	assert_null(slot_with(&shm, 7));
+	assert_int_equal(shm_put_key(&shm, 5, &key, &changed), ERR_OK);
 	assert_int_equal(shm_find_key(&shm, key.hash, &found, &entry), ERR_OK);
 	free(shm.header);
 }
@@ -463,7 +516,7 @@ publish_all_the_time(void *argument)
 		cell_write(&s->shm, SHM_DEPLOYMENTS, 1, &a);
 		cell_write(&s->shm, SHM_DEPLOYMENTS, 1, &b);
 		key.account = (uint32_t)n;
-		key.plan = (uint32_t)~n;
+		key.plan = (uint32_t)~n & SHM_KEY_ENTRY_MASK;
 		shm_put_key(&s->shm, 1, &key, &changed); /* its hash goes to and fro */
 		atomic_fetch_add(&s->writes, 1);
 	}
@@ -497,7 +550,7 @@ a_reader_never_sees_half_an_update(void **state)
 		}
 		if (shm_find_key(&s.shm, keys[i % 2].hash, &key, &entry) == ERR_OK) {
 			assert_memory_equal(key.hash, keys[i % 2].hash, 32);
-			assert_int_equal(key.plan, (uint32_t)~key.account);
+			assert_int_equal(key.plan, ~key.account & SHM_KEY_ENTRY_MASK);
 			found_keys++;
 		}
 	}
@@ -527,6 +580,7 @@ main(void)
 		cmocka_unit_test(an_index_without_room_near_home_refuses_the_entry),
 		cmocka_unit_test(a_writer_that_dies_while_filling_disturbs_nobody),
 		cmocka_unit_test(repair_takes_out_what_a_dead_writer_left_in_the_index),
+		cmocka_unit_test(repair_makes_keys_and_their_places_agree),
 		cmocka_unit_test(the_money_left_is_what_came_in_minus_what_was_spent),
 		cmocka_unit_test(a_reader_never_sees_half_an_update),
 	};

@@ -2,12 +2,14 @@
  * A worker's side of `tools/bench tables`: attaches to the shared file as a dataplane does, answers lines.
  *
  *   check               finds every key by its hash and follows it to account and plan
- *   lookup COUNT SEED   finds COUNT keys drawn from all, and as many one after the other's answer
+ *   lookup COUNT SEED   finds COUNT keys drawn from all: alone, one after the other's answer, in batches; as many
+ *                       drawn as people draw them; and what a request reads of the tables after its key
  *   watch KEY           says when the key's revocation becomes visible (CLOCK_MONOTONIC)
  *   model NAME          says when a model of this name becomes visible
  */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,8 @@
 #define WATCH_NS (30 * NSEC_PER_SEC)
 #define LINE_BYTES 256
 #define FEW 1000 /* keys that the caches hold */
+#define BATCH 8
+#define ZIPF 0.99
 
 static uint64_t
 now_ns(void)
@@ -112,27 +116,81 @@ check(const struct shm *shm)
 
 /* --- lookups ------------------------------------------------------------------------------ */
 
-/* Hashes of keys drawn from so many live ones, copied side by side: reading them costs the same small sum for any
- * layout of the tables. NULL: there is no key. */
-static uint8_t (*draw(const struct shm *shm, uint64_t count, uint32_t of, uint64_t seed))[32]
+/* Ranks 0..count-1, the first the most popular: 1 / (rank + 1)^ZIPF. */
+static double *
+zipf_sums(uint32_t count)
 {
-	uint32_t capacity = shm->header->capacity.count[SHM_KEYS], live = 0;
-	uint32_t *entries = malloc(capacity * sizeof(*entries));
+	double *sums = malloc(count * sizeof(*sums)), sum = 0;
+
+	for (uint32_t i = 0; sums != NULL && i < count; i++)
+		sums[i] = sum += pow(i + 1, -ZIPF);
+	return sums;
+}
+
+static uint32_t
+zipf_below(struct prng *prng, const double *sums, uint32_t count)
+{
+	double drawn = (double)(prng_next(prng) >> 11) / (double)(UINT64_C(1) << 53) * sums[count - 1];
+	uint32_t low = 0, high = count - 1;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (sums[middle] > drawn)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+/* Live entries in an order of their own, so that neighbours in popularity are none in memory. */
+static uint32_t
+shuffled(const struct shm *shm, struct prng *prng, uint32_t *entries)
+{
+	uint32_t live = 0;
+	struct shm_key key;
+
+	for (uint32_t e = 0; e < shm->header->capacity.count[SHM_KEYS]; e++)
+		if (shm_read_key(shm, e, &key) == ERR_OK)
+			entries[live++] = e;
+	for (uint32_t i = live; i > 1; i--) {
+		uint32_t other = prng_below(prng, i), entry = entries[i - 1];
+
+		entries[i - 1] = entries[other];
+		entries[other] = entry;
+	}
+	return live;
+}
+
+/* Hashes of keys drawn from so many live ones, each as likely as the other or by ZIPF, copied side by side: that
+ * costs the same small sum for any layout of the tables. NULL: there is no key, or no memory. */
+static uint8_t (*draw(const struct shm *shm, uint64_t count, uint32_t of, bool is_zipf, uint64_t seed))[32]
+{
+	uint32_t *entries = malloc(shm->header->capacity.count[SHM_KEYS] * sizeof(*entries)), live = 0;
 	uint8_t(*hashes)[32] = malloc(count * sizeof(*hashes));
+	double *sums = NULL;
 	struct shm_key key;
 	struct prng prng;
 
 	prng_init(&prng, seed);
-	for (uint32_t e = 0; entries != NULL && e < capacity; e++)
-		if (shm_read_key(shm, e, &key) == ERR_OK)
-			entries[live++] = e;
+	if (entries != NULL)
+		live = shuffled(shm, &prng, entries);
 	live = live < of ? live : of;
-	for (uint64_t i = 0; hashes != NULL && live > 0 && i < count; i++)
-		if (shm_read_key(shm, entries[prng_below(&prng, live)], &key) == ERR_OK)
+	if (is_zipf)
+		sums = zipf_sums(live);
+	for (uint64_t i = 0; hashes != NULL && live > 0 && i < count; i++) {
+		uint32_t rank = sums != NULL ? zipf_below(&prng, sums, live) : prng_below(&prng, live);
+
+		if (shm_read_key(shm, entries[rank], &key) == ERR_OK)
 			memcpy(hashes[i], key.hash, sizeof(key.hash));
+	}
 	free(entries);
-	if (live > 0)
+	if (live > 0 && is_zipf == (sums != NULL)) {
+		free(sums);
 		return hashes;
+	}
+	free(sums);
 	free(hashes);
 	return NULL;
 }
@@ -156,47 +214,105 @@ time_lookups(const struct shm *shm, uint8_t (*hashes)[32], uint64_t count, bool 
 	return (double)(cpu_ns() - began_ns) / (double)count;
 }
 
-/* Mean of one read of a word drawn from the keys' entries, each waiting for the one before: what a lookup cannot
+/* Mean of one read of a word drawn from the keys' slots, each waiting for the one before: what a lookup cannot
  * be faster than, as often as it misses the caches. */
 static double
 time_reads(const struct shm *shm, uint64_t count, uint64_t seed)
 {
 	const struct shm_header *header = shm->header;
-	uint64_t bytes = header->offset[SHM_KEYS + 1] - header->offset[SHM_KEYS], wait = 0, began_ns;
+	uint64_t bytes = header->offset[SHM_KEY_SLOTS + 1] - header->offset[SHM_KEY_SLOTS], wait = 0, began_ns;
 	struct prng prng;
 
 	prng_init(&prng, seed);
 	began_ns = cpu_ns();
 	for (uint64_t i = 0; i < count; i++) {
-		uint64_t at = header->offset[SHM_KEYS] + (prng_next(&prng) + wait) % bytes / 64 * 64;
+		uint64_t at = header->offset[SHM_KEY_SLOTS] + (prng_next(&prng) + wait) % bytes / 64 * 64;
 
 		wait = *(volatile const uint64_t *)(const void *)((const char *)header + at) & 1;
 	}
 	return (double)(cpu_ns() - began_ns) / (double)count;
 }
 
+/* The same of several requests whose keys are known before the first is looked for. */
+static double
+time_batches(const struct shm *shm, uint8_t (*hashes)[32], uint64_t count, uint64_t *missed)
+{
+	uint64_t began_ns = cpu_ns(), wait = 0;
+
+	for (uint64_t i = 0; i + BATCH <= count; i += BATCH) {
+		struct shm_key key = { 0 };
+		uint32_t entry;
+
+		for (uint64_t n = 0; n < BATCH; n++)
+			shm_prefetch_key(shm, hashes[i + n + wait]);
+		for (uint64_t n = 0; n < BATCH; n++)
+			*missed += shm_find_key(shm, hashes[i + n], &key, &entry) != ERR_OK;
+		wait = key.live >> 1; /* no batch begins before the one before has ended */
+	}
+	return (double)(cpu_ns() - began_ns) / (double)(count / BATCH * BATCH);
+}
+
+/* Mean of what a request reads of the tables for its key: key, account, bucket, balance. */
+static double
+time_requests(const struct shm *shm, uint8_t (*hashes)[32], uint64_t count, bool prefetched, uint64_t *missed)
+{
+	uint64_t began_ns = cpu_ns(), wait = 0;
+
+	for (uint64_t i = 0; i < count; i++) {
+		struct shm_account account = { 0 };
+		struct shm_key key = { 0 };
+		uint32_t entry;
+
+		if (shm_find_key(shm, hashes[i + wait], &key, &entry) != ERR_OK) {
+			++*missed;
+			continue;
+		}
+		if (prefetched)
+			shm_prefetch_behind_key(shm, &key, entry);
+		*missed += shm_read_account(shm, key.account, &account) != ERR_OK;
+		/* Each waits for the one before, as a check that may refuse does. */
+		wait = account.live >> 1;
+		wait = atomic_load(&shm_bucket(shm, entry + (uint32_t)wait)->token_full_at_ns) >> 63;
+		wait = (uint64_t)atomic_load(&shm_balance(shm, key.account + (uint32_t)wait)->credited_nano) >> 63;
+	}
+	return (double)(cpu_ns() - began_ns) / (double)count;
+}
+
+static void
+print_lookups(const struct shm *shm, uint8_t (*all)[32], uint8_t (*zipf)[32], uint8_t (*few)[32], uint64_t count,
+	      uint64_t seed)
+{
+	uint64_t missed = 0;
+
+	time_lookups(shm, all, count, false, &missed); /* maps the pages */
+	time_requests(shm, all, count, false, &missed);
+	printf("{\"mean_ns\":%.1f,", time_lookups(shm, all, count, false, &missed));
+	printf("\"chained_ns\":%.1f,", time_lookups(shm, all, count, true, &missed));
+	printf("\"batch_ns\":%.1f,", time_batches(shm, all, count, &missed));
+	printf("\"zipf_ns\":%.1f,", time_lookups(shm, zipf, count, false, &missed));
+	printf("\"zipf_chained_ns\":%.1f,", time_lookups(shm, zipf, count, true, &missed));
+	printf("\"zipf_batch_ns\":%.1f,", time_batches(shm, zipf, count, &missed));
+	printf("\"few_ns\":%.1f,", time_lookups(shm, few, count, false, &missed));
+	printf("\"read_ns\":%.1f,", time_reads(shm, count, seed));
+	printf("\"request_ns\":%.1f,", time_requests(shm, all, count, false, &missed));
+	printf("\"request_prefetched_ns\":%.1f,", time_requests(shm, all, count, true, &missed));
+	printf("\"missed\":%" PRIu64 "}\n", missed);
+}
+
 static void
 lookup(const struct shm *shm, uint64_t count, uint64_t seed)
 {
-	uint8_t(*hashes)[32] = draw(shm, count, UINT32_MAX, seed), (*few)[32] = draw(shm, count, FEW, seed);
-	uint64_t missed = 0;
-	double alone_ns, chained_ns, read_ns, few_ns;
+	uint8_t(*all)[32] = draw(shm, count, UINT32_MAX, false, seed);
+	uint8_t(*zipf)[32] = draw(shm, count, UINT32_MAX, true, seed);
+	uint8_t(*few)[32] = draw(shm, count, FEW, false, seed);
 
-	if (count == 0 || hashes == NULL || few == NULL) {
+	if (count >= BATCH && all != NULL && zipf != NULL && few != NULL)
+		print_lookups(shm, all, zipf, few, count, seed);
+	else
 		puts("{\"missed\":1}");
-		free(hashes);
-		free(few);
-		return;
-	}
-	time_lookups(shm, hashes, count, false, &missed); /* maps the pages */
-	alone_ns = time_lookups(shm, hashes, count, false, &missed);
-	chained_ns = time_lookups(shm, hashes, count, true, &missed);
-	read_ns = time_reads(shm, count, seed);
-	few_ns = time_lookups(shm, few, count, false, &missed);
-	printf("{\"mean_ns\":%.1f,\"chained_ns\":%.1f,\"read_ns\":%.1f,\"few_ns\":%.1f,\"missed\":%" PRIu64 "}\n",
-	       alone_ns, chained_ns, read_ns, few_ns, missed);
 	free(few);
-	free(hashes);
+	free(zipf);
+	free(all);
 }
 
 /* --- changes ------------------------------------------------------------------------------ */
