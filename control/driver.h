@@ -32,6 +32,8 @@ struct store_driver {
 	void (*bind_blob)(struct statement *statement, int at, struct bytes blob);
 	enum store_step (*step)(struct statement *statement);
 	void (*reset)(struct statement *statement);
+	enum err (*post)(struct statement *statement, int64_t *changes);
+	enum err (*settle)(struct store *store);
 	int64_t (*changes)(struct statement *statement);
 	int (*column_count)(struct statement *statement);
 	const char *(*column_name)(struct statement *statement, int at);

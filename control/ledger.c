@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "clock.h"
 #include "config/log.h"
 
 static const char insert_sql[] =
@@ -29,7 +30,7 @@ static const char insert_sql[] =
 enum err
 ledger_init(struct ledger *l, struct store *store, const char *node, const char *folder)
 {
-	*l = (struct ledger){ .store = store };
+	*l = (struct ledger){ .store = store, .batch_max = LEDGER_BATCH_MIN };
 	snprintf(l->node, sizeof(l->node), "%s", node);
 	snprintf(store->node, sizeof(store->node), "%s", node);
 	snprintf(l->folder, sizeof(l->folder), "%s", folder);
@@ -361,7 +362,7 @@ add_spending(struct ledger_batch *batch, const struct usage_record *r)
 enum err
 ledger_begin(struct ledger *l)
 {
-	l->batch.spending_count = 0;
+	l->batch.spending_count = l->batch.count = 0;
 	l->batch.records = l->batch.replayed = 0;
 	return store_begin(l->store);
 }
@@ -369,19 +370,30 @@ ledger_begin(struct ledger *l)
 enum err
 ledger_add(struct ledger *l, uint64_t epoch, uint32_t worker, const struct usage_record *record)
 {
-	enum err verdict;
+	struct ledger_batch *batch = &l->batch;
 
-	CHECK(l->batch.records + l->batch.replayed < LEDGER_BATCH_MAX);
+	CHECK(batch->count < LEDGER_BATCH_MAX);
 	bind_record(l, epoch, worker, record);
-	verdict = store_run(l->store, l->insert);
+	batch->added[batch->count] = *record;
+	return store_post(l->insert, &batch->inserted[batch->count++]);
+}
+
+/* What became of the records: only those that are rows now are paid for. */
+static enum err
+count_inserted(struct ledger *l)
+{
+	struct ledger_batch *batch = &l->batch;
+	enum err verdict = store_settle(l->store);
+
 	if (verdict != ERR_OK)
 		return verdict;
-	if (store_changes(l->insert) == 0) {
-		l->batch.replayed++;
-		return ERR_OK;
+	for (uint32_t i = 0; i < batch->count; i++) {
+		if (batch->inserted[i] == 0)
+			continue;
+		add_spending(batch, &batch->added[i]);
+		batch->added[batch->records++] = batch->added[i];
 	}
-	l->batch.fresh[l->batch.records++] = *record;
-	add_spending(&l->batch, record);
+	batch->replayed = batch->count - batch->records;
 	return ERR_OK;
 }
 
@@ -401,7 +413,7 @@ spend_on(struct ledger *l, struct statement *statement, const struct ledger_spen
 	store_bind_int64(statement, 2, spending->cost_nano);
 	if (statement == l->spend_here)
 		store_bind_text(statement, 3, bytes_from_text(l->node));
-	return store_run(l->store, statement);
+	return store_post(statement, NULL);
 }
 
 /* In the order of the accounts: routers that wait for each other's rows do not wait in a circle. */
@@ -424,6 +436,8 @@ enum err
 ledger_end(struct ledger *l, enum err verdict)
 {
 	if (verdict == ERR_OK)
+		verdict = count_inserted(l);
+	if (verdict == ERR_OK)
 		verdict = spend(l);
 	if (verdict == ERR_OK)
 		verdict = store_commit(l->store);
@@ -432,7 +446,7 @@ ledger_end(struct ledger *l, enum err verdict)
 	if (verdict != ERR_OK)
 		return verdict;
 	for (uint64_t i = 0; i < l->batch.records && l->tally != NULL; i++)
-		tally_count(l->tally, &l->batch.fresh[i]);
+		tally_count(l->tally, &l->batch.added[i]);
 	l->records += l->batch.records;
 	l->replayed += l->batch.replayed;
 	return ERR_OK;
@@ -516,10 +530,26 @@ drain_segment(struct ledger *l, const struct ledger_segment *segment, uint64_t f
 	return ERR_OK;
 }
 
+/* A store that is slow gets smaller batches: the loop must go on, and a server that does not come through with one
+ * in time counts as lost, whereupon the same records come again. */
+static void
+choose_batch(struct ledger *l, enum err verdict, uint64_t took_ns)
+{
+	if (verdict != ERR_OK || took_ns > LEDGER_BATCH_NS)
+		l->batch_max /= 2;
+	else if (took_ns < LEDGER_BATCH_NS / 2)
+		l->batch_max *= 2;
+	if (l->batch_max < LEDGER_BATCH_MIN)
+		l->batch_max = LEDGER_BATCH_MIN;
+	if (l->batch_max > LEDGER_BATCH_MAX)
+		l->batch_max = LEDGER_BATCH_MAX;
+}
+
 enum err
 ledger_drain(struct ledger *l, uint64_t now_ns, bool *more)
 {
-	uint64_t max = store_is_shared(l->store) ? LEDGER_BATCH_SHARED : LEDGER_BATCH_MAX;
+	uint64_t began_ns;
+	enum err verdict;
 
 	*more = false;
 	for (uint32_t i = 0; i < l->segment_count; i++) {
@@ -531,11 +561,14 @@ ledger_drain(struct ledger *l, uint64_t now_ns, bool *more)
 		/* A header that lost its bounds since spool_check() must not lead us anywhere. */
 		if (from >= to || to > header->capacity)
 			continue;
-		if (to - from > max)
-			to = from + max;
+		if (to - from > l->batch_max)
+			to = from + l->batch_max;
 		segment->idle_since_ns = now_ns;
 		*more = true;
-		return drain_segment(l, segment, from, to);
+		began_ns = clock_now_ns();
+		verdict = drain_segment(l, segment, from, to);
+		choose_batch(l, verdict, clock_now_ns() - began_ns);
+		return verdict;
 	}
 	/* Segments that came after the scan have later records only. */
 	if (!l->is_crowded)

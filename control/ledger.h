@@ -11,7 +11,8 @@
  * ledger: usage records out of the dataplane's spool segments into the store.
  *
  * A batch of records is one transaction: the rows that were not there yet, and what they cost, added to
- * their accounts' spent_nano. Only then does `drained` advance in the segment. Killed anywhere, control
+ * their accounts' spent_nano. A server is waited for three times (BEGIN; all rows; all accounts and COMMIT),
+ * however many they are. Only then does `drained` advance in the segment. Killed anywhere, control
  * reads some records again and inserts none of them twice: (node, epoch, worker, sequence) is unique.
  * The balance cells are not touched: workers debited them.
  *
@@ -19,7 +20,8 @@
  */
 #define LEDGER_SEGMENTS_MAX 1024
 #define LEDGER_BATCH_MAX 2048
-#define LEDGER_BATCH_SHARED 128 /* to a server: each record is a question and an answer */
+#define LEDGER_BATCH_MIN 128 /* what batches that fail or take long are halved to */
+#define LEDGER_BATCH_NS (UINT64_C(50) * 1000000) /* long: control's loop does nothing else meanwhile */
 /* How long an unsealed segment of a dead dataplane stays. */
 #define LEDGER_FORGET_NS (UINT64_C(600) * 1000000000)
 
@@ -42,9 +44,11 @@ struct ledger_spending {
 struct ledger_batch {
 	struct ledger_spending spending[LEDGER_BATCH_MAX];
 	uint32_t spending_count;
-	uint64_t records;
-	uint64_t replayed;
-	struct usage_record fresh[LEDGER_BATCH_MAX]; /* `records` of them: in the ledger once it is committed */
+	uint32_t count; /* records that were added */
+	struct usage_record added[LEDGER_BATCH_MAX];
+	int64_t inserted[LEDGER_BATCH_MAX]; /* rows that each became: 1, or 0 if it was there already */
+	uint64_t records;  /* ledger_end(): new ones, */
+	uint64_t replayed; /* and the others */
 };
 
 struct ledger {
@@ -60,6 +64,7 @@ struct ledger {
 	struct statement *spend_here; /* of it, by this one */
 	struct statement *look;
 	struct ledger_batch batch;
+	uint64_t batch_max; /* records of the next one */
 	struct usage_record records_read[LEDGER_BATCH_MAX];
 	uint64_t scanned_at_ns;
 	uint64_t complete_at_ns; /* what the spool had at this time is in the ledger; 0: nobody knows */

@@ -119,6 +119,7 @@ postgres_lose(struct postgres *pg, const char *why)
 	PQfinish(pg->conn);
 	pg->conn = NULL;
 	pg->in_transaction = false;
+	pg->flight_count = 0;
 	return ERR_STORE_AWAY;
 }
 
@@ -286,6 +287,9 @@ postgres_query(struct postgres *pg, const char *sql, int timeout_ms, PGresult **
 
 	if (pg->conn == NULL)
 		return postgres_away(pg);
+	verdict = postgres_land(pg, timeout_ms);
+	if (verdict != ERR_OK)
+		return verdict;
 	if (PQsendQuery(pg->conn, sql) == 0)
 		return postgres_lose(pg, PQerrorMessage(pg->conn));
 	answer = postgres_collect(pg, timeout_ms);
@@ -294,6 +298,96 @@ postgres_query(struct postgres *pg, const char *sql, int timeout_ms, PGresult **
 		*result = answer;
 	else
 		PQclear(answer);
+	return verdict;
+}
+
+/* --- flights ----------------------------------------------------------------------------- */
+
+enum err
+postgres_board(struct postgres *pg)
+{
+	enum err verdict = ERR_OK;
+
+	if (pg->flight_count == POSTGRES_FLIGHT_MAX)
+		verdict = postgres_land(pg, POSTGRES_ANSWER_MS);
+	if (verdict == ERR_OK && pg->conn == NULL)
+		verdict = postgres_away(pg);
+	if (verdict == ERR_OK && PQenterPipelineMode(pg->conn) == 0)
+		verdict = postgres_lose(pg, PQerrorMessage(pg->conn));
+	return verdict;
+}
+
+void
+postgres_note(struct postgres *pg, int64_t *changes, uint64_t *prepared_in)
+{
+	CHECK(pg->flight_count < POSTGRES_FLIGHT_MAX);
+	if (prepared_in != NULL)
+		*prepared_in = pg->life; /* what is sent behind it may count on it */
+	pg->flight[pg->flight_count++] = (struct postgres_question){ changes, prepared_in };
+}
+
+/* The verdict of the answer to one question. */
+static enum err
+hear_answer(struct postgres *pg, const struct postgres_question *question, const PGresult *result)
+{
+	bool is_good = PQresultStatus(result) == PGRES_COMMAND_OK || PQresultStatus(result) == PGRES_TUPLES_OK;
+
+	if (question->prepared_in != NULL && !is_good)
+		*question->prepared_in = 0;
+	if (question->changes != NULL && is_good)
+		*question->changes = strtoll(PQcmdTuples((PGresult *)result), NULL, 10);
+	if (PQresultStatus(result) == PGRES_PIPELINE_ABORTED)
+		return ERR_OK; /* for the one before it, which has told */
+	return postgres_judge(pg, result);
+}
+
+/* Each question has results and a NULL behind them; behind the last one stands what ends the flight. */
+static enum err
+hear_flight(struct postgres *pg, uint64_t deadline_ns)
+{
+	enum err verdict = ERR_OK, heard;
+	bool is_lost = false;
+	uint32_t at = 0;
+
+	while (at <= pg->flight_count) {
+		PGresult *result = next_result(pg, deadline_ns, &is_lost);
+		ExecStatusType status = PQresultStatus(result);
+
+		if (is_lost)
+			return ERR_STORE_AWAY;
+		if (result == NULL) {
+			at++;
+			continue;
+		}
+		if (status == PGRES_PIPELINE_SYNC || at == pg->flight_count) {
+			PQclear(result);
+			return status == PGRES_PIPELINE_SYNC ? verdict : postgres_lose(pg, "an answer to nothing");
+		}
+		heard = hear_answer(pg, &pg->flight[at], result);
+		PQclear(result);
+		verdict = verdict == ERR_OK ? heard : verdict;
+		if (pg->conn == NULL)
+			return verdict;
+		/* A server that is told to stop says so in a result and hangs up. */
+		if (PQstatus(pg->conn) == CONNECTION_BAD)
+			return postgres_lose(pg, pg->store->problem);
+	}
+	return postgres_lose(pg, PQerrorMessage(pg->conn));
+}
+
+enum err
+postgres_land(struct postgres *pg, int timeout_ms)
+{
+	enum err verdict;
+
+	if (pg->conn == NULL || PQpipelineStatus(pg->conn) == PQ_PIPELINE_OFF)
+		return ERR_OK;
+	if (PQpipelineSync(pg->conn) == 0)
+		return postgres_lose(pg, PQerrorMessage(pg->conn));
+	verdict = hear_flight(pg, deadline_of(timeout_ms));
+	pg->flight_count = 0;
+	if (pg->conn != NULL && (PQgetResult(pg->conn) != NULL || PQexitPipelineMode(pg->conn) == 0))
+		return postgres_lose(pg, "an answer to nothing");
 	return verdict;
 }
 

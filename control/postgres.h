@@ -23,6 +23,13 @@
 #define POSTGRES_OPEN_MS 15000         /* at the start only: for a first connection */
 #define POSTGRES_MIGRATE_MS 600000     /* at the start only: for the locks and the work of migrations */
 #define POSTGRES_POLL_MS 500           /* without a doorbell */
+#define POSTGRES_FLIGHT_MAX 1024       /* questions that are under way at once */
+
+/* A question that was sent behind others whose answers are not there yet. */
+struct postgres_question {
+	int64_t *changes;      /* takes the number of rows; NULL: nobody wants it */
+	uint64_t *prepared_in; /* of a statement that is being prepared: `life`, or 0 if that fails; or NULL */
+};
 
 struct postgres {
 	struct store *store; /* takes the problems */
@@ -37,6 +44,8 @@ struct postgres {
 	uint64_t statements; /* so far: each has a name of its own */
 	enum err verdict;    /* of what failed last */
 	char why[200];       /* it is away */
+	struct postgres_question flight[POSTGRES_FLIGHT_MAX];
+	uint32_t flight_count;
 };
 
 /* ERR_STORE_INVALID: where is no connection string. The problem never repeats a piece of it. */
@@ -51,6 +60,15 @@ enum err postgres_wait(struct postgres *pg, int timeout_ms);
 
 /* Verdict of the last result of sql. *result is the caller's to clear if it is wanted (not NULL). */
 enum err postgres_query(struct postgres *pg, const char *sql, int timeout_ms, PGresult **result);
+
+/*
+ * A flight: questions sent one behind the other (libpq's pipeline mode) and answered together, in one round trip.
+ * board: the next PQsend…() belongs to one; a full one lands first. note: of what was sent. land: waits for all
+ * answers; the first verdict that is not ERR_OK. Behind that one the server has done nothing more of the flight.
+ */
+enum err postgres_board(struct postgres *pg);
+void postgres_note(struct postgres *pg, int64_t *changes, uint64_t *prepared_in);
+enum err postgres_land(struct postgres *pg, int timeout_ms);
 
 /* What was sent is answered: the last result, or the first error. NULL: the connection is gone. */
 PGresult *postgres_collect(struct postgres *pg, int timeout_ms);

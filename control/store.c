@@ -203,6 +203,18 @@ store_run(struct store *store, struct statement *statement)
 	return verdict;
 }
 
+enum err
+store_post(struct statement *statement, int64_t *changes)
+{
+	return statement->store->driver->post(statement, changes);
+}
+
+enum err
+store_settle(struct store *store)
+{
+	return store->driver->settle(store);
+}
+
 /* --- operations -------------------------------------------------------------------------- */
 
 static enum err

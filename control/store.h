@@ -93,6 +93,13 @@ struct bytes store_column_blob(struct statement *statement, int at);
 /* Runs a statement that returns no rows, and resets it. ERR_STORE_CONFLICT: a constraint refused it. */
 enum err store_run(struct store *store, struct statement *statement);
 
+/* The same without waiting for a server's answer: a batch costs as many round trips as it has store_settle()s.
+ * The verdict, and in *changes how many rows it wrote, are there after the next store_settle() or store_commit(),
+ * which return the first verdict that is not ERR_OK; nothing that was posted behind that one is done. Whatever
+ * else is asked of the store settles, too. Only in a transaction; *changes (NULL: not wanted) lives until then. */
+enum err store_post(struct statement *statement, int64_t *changes);
+enum err store_settle(struct store *store);
+
 /* How many rows the last store_run() wrote. */
 int64_t store_changes(struct statement *statement);
 

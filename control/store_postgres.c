@@ -5,6 +5,8 @@
  * again in each new connection: those who hold it do not notice that one came between. Values go out as text
  * (bytea as it is), rows come back in binary: a bigint is eight bytes, whatever the settings.
  *
+ * What is posted goes out in libpq's pipeline mode: the server works while we send, and one wait is for all.
+ *
  * The outcome of a COMMIT whose answer is lost is not known, and is reported as ERR_STORE_AWAY. Whoever repeats
  * it does no harm: ledger rows are keyed, top-ups have references, puts say what shall be.
  */
@@ -136,6 +138,7 @@ pg_finalize(struct statement *statement)
 	char sql[NAME_BYTES + 16];
 
 	pg_reset(statement);
+	postgres_land(s->pg, POSTGRES_ANSWER_MS); /* what is under way refers to it */
 	/* In a transaction that has failed the server refuses even this. It ends with the connection. */
 	if (s->pg->conn != NULL && s->prepared_in == s->pg->life &&
 	    PQtransactionStatus(s->pg->conn) != PQTRANS_INERROR) {
@@ -205,6 +208,28 @@ pg_bind_blob(struct statement *statement, int at, struct bytes blob)
 
 /* --- running ----------------------------------------------------------------------------- */
 
+/* What PQsend…() takes. */
+struct arguments {
+	Oid types[PARAMETERS_MAX];
+	const char *values[PARAMETERS_MAX];
+	int lengths[PARAMETERS_MAX];
+	int formats[PARAMETERS_MAX];
+};
+
+static void
+fill_arguments(const struct postgres_statement *s, struct arguments *a)
+{
+	for (int i = 0; i < s->count; i++) {
+		const struct value *v = &s->values[i];
+
+		/* A place that the SQL does not have must have a type nevertheless. */
+		a->types[i] = v->is_bound ? v->type : OID_TEXT;
+		a->values[i] = v->is_bound && !v->is_null ? v->bytes : NULL;
+		a->lengths[i] = (int)v->len;
+		a->formats[i] = v->type == OID_BYTEA;
+	}
+}
+
 static bool
 prepare_on_server(struct postgres_statement *s, const Oid types[])
 {
@@ -229,26 +254,17 @@ prepare_on_server(struct postgres_statement *s, const Oid types[])
 static bool
 send(struct postgres_statement *s)
 {
-	const char *values[PARAMETERS_MAX] = { NULL };
-	int lengths[PARAMETERS_MAX] = { 0 }, formats[PARAMETERS_MAX] = { 0 }, sent;
-	Oid types[PARAMETERS_MAX] = { 0 };
 	PGconn *conn = s->pg->conn;
+	struct arguments a;
+	int sent;
 
-	for (int i = 0; i < s->count; i++) {
-		const struct value *v = &s->values[i];
-
-		/* A place that the SQL does not have must have a type nevertheless. */
-		types[i] = v->is_bound ? v->type : OID_TEXT;
-		values[i] = v->is_bound && !v->is_null ? v->bytes : NULL;
-		lengths[i] = (int)v->len;
-		formats[i] = v->type == OID_BYTEA;
-	}
+	fill_arguments(s, &a);
 	if (!s->was_run) {
-		sent = PQsendQueryParams(conn, s->sql, s->count, types, values, lengths, formats, 1);
+		sent = PQsendQueryParams(conn, s->sql, s->count, a.types, a.values, a.lengths, a.formats, 1);
 	} else {
-		if (!prepare_on_server(s, types))
+		if (!prepare_on_server(s, a.types))
 			return false;
-		sent = PQsendQueryPrepared(conn, s->name, s->count, values, lengths, formats, 1);
+		sent = PQsendQueryPrepared(conn, s->name, s->count, a.values, a.lengths, a.formats, 1);
 	}
 	if (sent == 0)
 		postgres_lose(s->pg, PQerrorMessage(conn));
@@ -264,7 +280,7 @@ run(struct postgres_statement *s)
 		postgres_away(s->pg);
 		return false;
 	}
-	if (!send(s))
+	if (postgres_land(s->pg, POSTGRES_ANSWER_MS) != ERR_OK || !send(s))
 		return false;
 	s->was_run = true;
 	result = postgres_collect(s->pg, POSTGRES_ANSWER_MS);
@@ -288,6 +304,37 @@ pg_step(struct statement *statement)
 	if (s->row < PQntuples(s->result))
 		s->row++;
 	return s->row < PQntuples(s->result) ? STORE_ROW : STORE_DONE;
+}
+
+/* Prepared on its way, if it is not: what is posted is posted again. */
+static enum err
+pg_post(struct statement *statement, int64_t *changes)
+{
+	struct postgres_statement *s = self(statement);
+	struct postgres *pg = s->pg;
+	struct arguments a;
+	enum err verdict = postgres_board(pg);
+
+	fill_arguments(s, &a);
+	if (verdict == ERR_OK && s->prepared_in != pg->life) {
+		if (PQsendPrepare(pg->conn, s->name, s->sql, s->count, a.types) == 0)
+			return postgres_lose(pg, PQerrorMessage(pg->conn));
+		postgres_note(pg, NULL, &s->prepared_in);
+		verdict = postgres_board(pg);
+	}
+	if (verdict != ERR_OK)
+		return verdict;
+	if (PQsendQueryPrepared(pg->conn, s->name, s->count, a.values, a.lengths, a.formats, 1) == 0)
+		return postgres_lose(pg, PQerrorMessage(pg->conn));
+	postgres_note(pg, changes, NULL);
+	s->was_run = true;
+	return ERR_OK;
+}
+
+static enum err
+pg_settle(struct store *store)
+{
+	return postgres_land(postgres_of(store), POSTGRES_ANSWER_MS);
 }
 
 static int64_t
@@ -396,18 +443,41 @@ pg_begin(struct store *store)
 	return verdict;
 }
 
+/* Behind what is under way: the server does not come to it if something of that fails. */
 static enum err
-pg_commit(struct store *store)
+commit_with_flight(struct postgres *pg)
 {
-	struct postgres *pg = postgres_of(store);
+	enum err verdict = postgres_board(pg);
+
+	if (verdict != ERR_OK)
+		return verdict;
+	if (PQsendQueryParams(pg->conn, "COMMIT", 0, NULL, NULL, NULL, NULL, 0) == 0)
+		return postgres_lose(pg, PQerrorMessage(pg->conn));
+	postgres_note(pg, NULL, NULL);
+	return postgres_land(pg, POSTGRES_ANSWER_MS);
+}
+
+static enum err
+commit_alone(struct postgres *pg)
+{
 	PGresult *result = NULL;
-	bool was_connected = pg->conn != NULL;
 	enum err verdict = postgres_query(pg, "COMMIT", POSTGRES_ANSWER_MS, &result);
 
 	/* A transaction in which something failed is rolled back by COMMIT, which calls that a success. */
 	if (verdict == ERR_OK && strcmp(PQcmdStatus(result), "COMMIT") != 0)
-		verdict = pg->verdict = store_refuse(store, ERR_STORE_FAILED, "the transaction was rolled back");
+		verdict = pg->verdict = store_refuse(pg->store, ERR_STORE_FAILED,
+						     "the transaction was rolled back");
 	PQclear(result);
+	return verdict;
+}
+
+static enum err
+pg_commit(struct store *store)
+{
+	struct postgres *pg = postgres_of(store);
+	bool was_connected = pg->conn != NULL;
+	enum err verdict = pg->flight_count > 0 ? commit_with_flight(pg) : commit_alone(pg);
+
 	if (pg->conn != NULL && PQtransactionStatus(pg->conn) == PQTRANS_IDLE)
 		pg->in_transaction = false;
 	if (was_connected && pg->conn == NULL)
@@ -427,7 +497,8 @@ pg_rollback(struct store *store)
 		return;
 	/* What led here is what the caller wants to tell. */
 	memcpy(problem, store->problem, sizeof(problem));
-	if (pg_run_script(store, "ROLLBACK") != ERR_OK && pg->conn != NULL)
+	postgres_land(pg, POSTGRES_ANSWER_MS); /* whatever comes of it */
+	if (pg->conn != NULL && pg_run_script(store, "ROLLBACK") != ERR_OK && pg->conn != NULL)
 		postgres_lose(pg, "it does not roll back");
 	memcpy(store->problem, problem, sizeof(problem));
 	pg->in_transaction = false;
@@ -567,6 +638,8 @@ const struct store_driver store_postgres = {
 	.bind_blob = pg_bind_blob,
 	.step = pg_step,
 	.reset = pg_reset,
+	.post = pg_post,
+	.settle = pg_settle,
 	.changes = pg_changes,
 	.column_count = pg_column_count,
 	.column_name = pg_column_name,

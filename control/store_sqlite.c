@@ -129,6 +129,24 @@ sqlite_reset(struct statement *statement)
 	sqlite3_reset(stmt_of(statement)); /* what it returns is what the step has told */
 }
 
+/* The file answers at once. */
+static enum err
+sqlite_post(struct statement *statement, int64_t *changes)
+{
+	enum err verdict = store_run(statement->store, statement);
+
+	if (verdict == ERR_OK && changes != NULL)
+		*changes = sqlite3_changes(((struct sqlite_statement *)statement)->db);
+	return verdict;
+}
+
+static enum err
+sqlite_settle(struct store *store)
+{
+	(void)store;
+	return ERR_OK;
+}
+
 static int64_t
 sqlite_changes(struct statement *statement)
 {
@@ -337,6 +355,8 @@ const struct store_driver store_sqlite = {
 	.bind_blob = sqlite_bind_blob,
 	.step = sqlite_step,
 	.reset = sqlite_reset,
+	.post = sqlite_post,
+	.settle = sqlite_settle,
 	.changes = sqlite_changes,
 	.column_count = sqlite_column_count,
 	.column_name = sqlite_column_name,

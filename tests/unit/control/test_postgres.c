@@ -109,6 +109,94 @@ a_transaction_that_is_cut_leaves_nothing(void **state)
 	world_free(w);
 }
 
+static enum err
+post_regions(struct store *store, struct statement *put, int count)
+{
+	enum err verdict = store_begin(store);
+
+	for (int i = 0; i < count && verdict == ERR_OK; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "region %d", i);
+		store_bind_text(put, 1, bytes_from_text(name));
+		verdict = store_post(put, NULL);
+	}
+	return verdict;
+}
+
+/* Of what was under way nothing is there, the next connection knows nothing of it, and statements go on. */
+static void
+a_flight_that_is_cut_leaves_nothing(void **state)
+{
+	struct world *w = world_make();
+	struct store *store = &w->control.store;
+	struct statement *put = store_prepare(store, "INSERT INTO regions(name) VALUES (?1)");
+	PGconn *other = connect_bare(w);
+
+	(void)state;
+	for (int life = 0; life < 4; life++) {
+		assert_int_equal(post_regions(store, put, 20), ERR_OK);
+		if (life % 2 == 0)
+			assert_int_equal(store_settle(store), ERR_OK);
+		cut(w, other);
+		if (life == 1)
+			assert_int_equal(store_settle(store), ERR_STORE_AWAY);
+		assert_int_equal(store_commit(store), ERR_STORE_AWAY);
+		assert_non_null(strstr(store->problem, "the database"));
+		assert_int_equal(post_regions(store, put, 1), ERR_STORE_AWAY);
+		come_back(w);
+		assert_int_equal(world_number(w, "SELECT count(*) FROM regions"), 0);
+	}
+	assert_int_equal(post_regions(store, put, 20), ERR_OK);
+	assert_int_equal(store_commit(store), ERR_OK);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM regions"), 20);
+	store_finalize(put);
+	PQfinish(other);
+	world_free(w);
+}
+
+static enum err
+add_batch(struct world *w, struct ledger *ledger, PGconn *cutter)
+{
+	enum err verdict = ledger_begin(ledger);
+
+	for (uint64_t i = 1; i <= 200 && verdict == ERR_OK; i++) {
+		struct usage_record record = { .sequence = i, .account_id = 1 + i % 2, .cost_nano = 3 };
+
+		if (i == 150 && cutter != NULL)
+			cut(w, cutter);
+		verdict = ledger_add(ledger, 7, 0, &record);
+	}
+	return ledger_end(ledger, verdict);
+}
+
+/* The ledger's records come again after whatever went wrong, and are paid for once. */
+static void
+a_batch_that_is_cut_is_billed_once(void **state)
+{
+	struct world *w = world_make();
+	struct ledger *ledger = &w->control.ledger;
+	PGconn *other = connect_bare(w);
+
+	(void)state;
+	world_put(w, NOUN_ACCOUNT, "a", "{}");
+	world_put(w, NOUN_ACCOUNT, "b", "{}");
+	assert_int_equal(add_batch(w, ledger, other), ERR_STORE_AWAY);
+	assert_int_equal(ledger->records, 0);
+	come_back(w);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM ledger"), 0);
+	assert_int_equal(add_batch(w, ledger, NULL), ERR_OK);
+	assert_int_equal(ledger->records, 200);
+	assert_int_equal(add_batch(w, ledger, NULL), ERR_OK); /* as if its answer had been lost */
+	assert_int_equal(ledger->replayed, 200);
+	assert_int_equal(ledger->batch.spending_count, 0);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM ledger"), 200);
+	assert_int_equal(world_number(w, "SELECT spent_nano FROM accounts WHERE id = 1"), 300);
+	assert_int_equal(world_number(w, "SELECT CAST(sum(spent_nano) AS BIGINT) FROM node_spending"), 600);
+	PQfinish(other);
+	world_free(w);
+}
+
 /* COMMIT of a failed transaction is a rollback that the server calls a success. */
 static void
 a_failed_transaction_is_not_committed(void **state)
@@ -381,6 +469,8 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(statements_outlive_the_connection),
 		cmocka_unit_test(a_transaction_that_is_cut_leaves_nothing),
+		cmocka_unit_test(a_flight_that_is_cut_leaves_nothing),
+		cmocka_unit_test(a_batch_that_is_cut_is_billed_once),
 		cmocka_unit_test(a_failed_transaction_is_not_committed),
 		cmocka_unit_test(changes_come_in_the_order_of_their_commits),
 		cmocka_unit_test(a_reader_misses_nothing_of_many_writers),

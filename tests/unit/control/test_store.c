@@ -376,6 +376,86 @@ a_changed_price_is_a_new_version_and_the_old_one_is_kept(void **state)
 	world_free(w);
 }
 
+/* More than a server is told at once; what is there already writes nothing, and is no error. */
+static void
+what_is_posted_is_told_when_it_is_settled(void **state)
+{
+	enum { POSTS = 2500 };
+	struct world *w = world_make();
+	struct store *store = &w->control.store;
+	struct statement *put = store_prepare(store, "INSERT INTO meta(name, value) VALUES (?1, ?2)"
+						     " ON CONFLICT (name) DO NOTHING");
+	static int64_t changes[POSTS];
+	char name[16];
+
+	(void)state;
+	for (int round = 0; round < 2; round++) {
+		assert_int_equal(store_begin(store), ERR_OK);
+		for (int i = 0; i < POSTS; i++) {
+			changes[i] = -1;
+			snprintf(name, sizeof(name), "name %d", i / 2);
+			store_bind_text(put, 1, bytes_from_text(name));
+			store_bind_blob(put, 2, bytes_from_text(name));
+			assert_int_equal(store_post(put, i % 5 == 0 ? NULL : &changes[i]), ERR_OK);
+		}
+		/* A question in between sees it all; the commit settles the rest. */
+		assert_int_equal(world_number(w, "SELECT count(*) FROM meta WHERE name LIKE 'name %'"), POSTS / 2);
+		store_bind_text(put, 1, BYTES_LITERAL("last"));
+		assert_int_equal(store_post(put, &changes[0]), ERR_OK);
+		assert_int_equal(store_commit(store), ERR_OK);
+		assert_int_equal(changes[0], round == 0);
+		for (int i = 1; i < POSTS; i++)
+			assert_int_equal(changes[i], i % 5 == 0 ? -1 : round == 0 && i % 2 == 0);
+	}
+	assert_int_equal(store_settle(store), ERR_OK); /* nothing is under way */
+	store_finalize(put);
+	world_free(w);
+}
+
+/* Post, or the settling behind it, says so, whichever way the batch ends; then all goes on. */
+static void
+a_post_that_fails_undoes_the_batch(void **state)
+{
+	enum { BY_SETTLE, BY_COMMIT, BY_QUESTION, BY_ROLLBACK, WAYS };
+	struct world *w = world_make();
+	struct store *store = &w->control.store;
+	struct statement *put = store_prepare(store, "INSERT INTO regions(name) VALUES (?1)");
+	static const char *const names[] = { "a", "b", "a", "c" };
+
+	(void)state;
+	for (int way = 0; way < WAYS; way++) {
+		int64_t changes[4] = { -1, -1, -1, -1 };
+		enum err verdict = store_begin(store);
+
+		for (int i = 0; i < 4 && verdict == ERR_OK; i++) {
+			store_bind_text(put, 1, bytes_from_text(names[i]));
+			verdict = store_post(put, &changes[i]);
+		}
+		if (verdict == ERR_OK && way == BY_SETTLE)
+			verdict = store_settle(store);
+		else if (verdict == ERR_OK && way == BY_COMMIT)
+			verdict = store_commit(store);
+		else if (verdict == ERR_OK && way == BY_QUESTION)
+			verdict = store_run_script(store, "UPDATE plans SET burst = 1");
+		if (way != BY_ROLLBACK || verdict != ERR_OK) {
+			assert_int_equal(verdict, ERR_STORE_CONFLICT);
+			assert_string_not_equal(store->problem, "");
+			assert_int_equal(changes[1], 1);
+		}
+		assert_int_equal(changes[2], -1);
+		assert_int_equal(changes[3], -1);
+		store_rollback(store);
+		assert_int_equal(world_number(w, "SELECT count(*) FROM regions"), 0);
+	}
+	assert_int_equal(store_begin(store), ERR_OK);
+	store_bind_text(put, 1, BYTES_LITERAL("a"));
+	assert_int_equal(store_post(put, NULL), ERR_OK);
+	assert_int_equal(store_commit(store), ERR_OK);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM regions"), 1);
+	store_finalize(put);
+	world_free(w);
+}
+
 int
 main(void)
 {
@@ -392,6 +472,8 @@ main(void)
 		cmocka_unit_test(a_top_up_with_a_reference_counts_once),
 		cmocka_unit_test(a_top_up_of_nobody_leaves_nothing_behind),
 		cmocka_unit_test(a_changed_price_is_a_new_version_and_the_old_one_is_kept),
+		cmocka_unit_test(what_is_posted_is_told_when_it_is_settled),
+		cmocka_unit_test(a_post_that_fails_undoes_the_batch),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
