@@ -309,8 +309,6 @@ open_resolve(struct control *control, const struct config *config)
 
 	if (verdict != ERR_OK)
 		return start_failed(control, "resolver_not_made", verdict);
-	control->resolve.moved = ask_again;
-	control->resolve.owner = &control->probe;
 	control->publish.resolve = &control->resolve;
 	return true;
 }
@@ -531,6 +529,8 @@ serve(struct control *control, struct config *config, const char *path, struct b
 		return false;
 	if (probe_init(&control->probe, &control->store, &control->publish, &probes) != ERR_OK)
 		return start_failed(control, "probes_not_made", ERR_STORE_FAILED);
+	control->publish.moved = ask_again;
+	control->publish.moved_owner = &control->probe;
 	control->credit.store = &control->store;
 	reload_init(control, path, config, text, found);
 	if (!admin_init(&admin, control, config->admin.address.ip, config->admin.port,

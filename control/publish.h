@@ -27,6 +27,8 @@ struct resolve;
 struct publish {
 	struct store *store;
 	struct resolve *resolve;            /* told which pods have names; NULL: nobody looks them up */
+	void (*moved)(void *owner, uint32_t entry); /* told of each pod that is elsewhere now; NULL: nobody */
+	void *moved_owner;
 	struct shm shm;
 	struct entries entries[NOUN_COUNT];
 	struct statement *one[NOUN_COUNT];  /* the row of an id */

@@ -351,8 +351,6 @@ move(struct resolve *r, const struct resolve_job *job, const uint8_t address[16]
 		  sizeof(text));
 	LOG_INFO("pod_moved", LOG_NUMBER("pod", job->pod_id), LOG_TEXT("name", job->name),
 		 LOG_TEXT("address", text));
-	if (r->moved != NULL)
-		r->moved(r->owner, job->entry);
 }
 
 static void

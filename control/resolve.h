@@ -69,9 +69,6 @@ struct resolve {
 	uint32_t capacity;
 	uint32_t walk; /* the entry that is looked at next */
 	struct resolve_job *free_jobs;
-	/* told of each address that has changed; NULL: nobody */
-	void (*moved)(void *owner, uint32_t entry);
-	void *owner;
 	/* for metrics */
 	uint32_t count;   /* names */
 	uint32_t failing; /* of them */

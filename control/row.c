@@ -13,6 +13,34 @@
 #include "config/log.h"
 #include "resolve.h"
 
+/* As after a good answer: what was known of a pod's health was of another place. Requests under way keep their
+ * count, and the slot of a half-open pod. */
+static void
+forget_health(struct shm_pod_health *health)
+{
+	atomic_store(&health->probe_state, SHM_PROBE_UNKNOWN);
+	atomic_store(&health->gauges_until_ns, 0);
+	atomic_store(&health->eject_errors, 0);
+	atomic_store(&health->eject_row, 0);
+	atomic_store(&health->eject_until_ns, 0);
+	atomic_store(&health->busy_until_ns, 0);
+	atomic_store(&health->first_token, 0);
+}
+
+static bool
+is_elsewhere(const struct shm_pod *pod, const struct shm_pod *before)
+{
+	return pod->port != before->port || memcmp(pod->address, before->address, sizeof(pod->address)) != 0;
+}
+
+static void
+move_pod(struct publish *p, uint32_t entry)
+{
+	forget_health(shm_pod_health(&p->shm, entry));
+	if (p->moved != NULL)
+		p->moved(p->moved_owner, entry);
+}
+
 /*
  * Hot cells of an entry that is about to stand for a new id. Plain stores: no worker can know the entry, it
  * has either never been live or rested long enough.
@@ -36,15 +64,10 @@ make_cells(struct publish *p, enum noun noun, uint32_t entry, struct statement *
 	} else if (noun == NOUN_POD) {
 		struct shm_pod_health *health = shm_pod_health(&p->shm, entry);
 
-		atomic_store(&health->probe_state, SHM_PROBE_UNKNOWN);
+		forget_health(health);
 		atomic_store(&health->probe_latency_us, 0);
-		atomic_store(&health->eject_until_ns, 0);
-		atomic_store(&health->eject_errors, 0);
-		atomic_store(&health->eject_row, 0);
 		atomic_store(&health->eject_prober, 0);
 		atomic_store(&health->in_flight, 0);
-		atomic_store(&health->busy_until_ns, 0);
-		atomic_store(&health->first_token, 0);
 	}
 }
 
@@ -124,8 +147,8 @@ row_publish(struct publish *p, enum noun noun, struct statement *row, uint64_t n
 	int64_t id = store_column_int64(row, 0);
 	struct entries *entries = &p->entries[noun];
 	uint32_t entry = entries_find(entries, (uint64_t)id);
-	bool is_new = entry == ENTRIES_NONE, changed = false;
-	union body body;
+	bool is_new = entry == ENTRIES_NONE, changed = false, was_there = false;
+	union body body, before;
 	enum err verdict;
 
 	memset(&body, 0, sizeof(body));
@@ -146,6 +169,8 @@ row_publish(struct publish *p, enum noun noun, struct statement *row, uint64_t n
 		repair_look(&p->repair, entry, shm_balance(&p->shm, entry), (uint64_t)id,
 			    store_column_int64(row, ACCOUNT_SPENT_HERE), now_ns);
 	}
+	if (noun == NOUN_POD && !is_new)
+		was_there = shm_read_pod(&p->shm, entry, &before.pod) == ERR_OK;
 	verdict = body_put(p, noun, entry, &body, &changed);
 	if (verdict != ERR_OK) {
 		refuse(p, noun, id, err_sentence(verdict));
@@ -155,6 +180,8 @@ row_publish(struct publish *p, enum noun noun, struct statement *row, uint64_t n
 	}
 	entries->seen[entry] = p->round;
 	p->rows_published += changed;
+	if (was_there && is_elsewhere(&body.pod, &before.pod))
+		move_pod(p, entry);
 	if (noun == NOUN_POD && p->resolve != NULL)
 		resolve_note(p->resolve, entry, (uint64_t)id,
 			     body.pod.name_hash != 0 ? store_column_text(row, 1) : BYTES_NONE, now_ns);
@@ -164,7 +191,6 @@ row_publish(struct publish *p, enum noun noun, struct statement *row, uint64_t n
 void
 publish_move_pod(struct publish *p, uint32_t entry, uint64_t pod_id, const uint8_t address[16])
 {
-	struct shm_pod_health *health = shm_pod_health(&p->shm, entry);
 	union body body;
 	bool changed;
 
@@ -173,12 +199,7 @@ publish_move_pod(struct publish *p, uint32_t entry, uint64_t pod_id, const uint8
 	memcpy(body.pod.address, address, sizeof(body.pod.address));
 	CHECK(body_put(p, NOUN_POD, entry, &body, &changed) == ERR_OK); /* an entry that is there needs no room */
 	p->rows_published += changed;
-	/* As after a good answer; requests under way keep their count, and the slot of a half-open pod. */
-	atomic_store(&health->probe_state, SHM_PROBE_UNKNOWN);
-	atomic_store(&health->eject_errors, 0);
-	atomic_store(&health->eject_row, 0);
-	atomic_store(&health->eject_until_ns, 0);
-	atomic_store(&health->busy_until_ns, 0);
+	move_pod(p, entry);
 }
 
 enum err

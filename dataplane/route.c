@@ -403,12 +403,22 @@ report_busy(struct worker *w, struct shm_pod_health *health, uint64_t busy_ns)
 	worker_count(w, COUNTER_POD_BUSY);
 }
 
+/* Whether the pod is where the try is still: what its old place does says nothing of the new one. */
+static bool
+is_where_asked(const struct worker *w, const struct exchange *x)
+{
+	struct shm_pod pod;
+
+	return shm_read_pod(&w->shm, x->pod_entry, &pod) == ERR_OK && pod.pod_id == x->pod_id &&
+	       (x->upstream == NULL || upstream_leads_to(x->upstream, &pod));
+}
+
 void
 route_report(struct worker *w, struct exchange *x, enum route_outcome outcome, uint64_t busy_ns)
 {
 	struct shm_pod_health *health = shm_pod_health(&w->shm, x->pod_entry);
 
-	if (!route_is_same_pod(w, x->pod_entry, x->pod_id))
+	if (!is_where_asked(w, x))
 		outcome = ROUTE_NEUTRAL;
 	switch (outcome) {
 	case ROUTE_GOOD:
@@ -445,7 +455,7 @@ route_first_token(struct worker *w, const struct exchange *x)
 	uint64_t word = atomic_load_explicit(&health->first_token, memory_order_relaxed);
 	uint64_t next = spread_latency_add(word, w->now_ns - x->try_sent_at_ns, w->now_ns);
 
-	if (!route_is_same_pod(w, x->pod_entry, x->pod_id))
+	if (!is_where_asked(w, x))
 		return;
 	/* If another worker was faster, its sample will do. */
 	atomic_compare_exchange_strong_explicit(&health->first_token, &word, next, memory_order_relaxed,

@@ -68,7 +68,7 @@ void route_budget_take(struct worker *w, const struct exchange *x);
 bool route_is_same_pod(const struct worker *w, uint32_t pod_entry, uint64_t pod_id);
 
 /* The outcome of x's try at x->pod_entry; gives its slot back. Another pod that has the entry meanwhile is not
- * told. busy_ns: what the pod asked for; 0: nothing. */
+ * told, nor is the pod itself where it has another address now. busy_ns: what the pod asked for; 0: nothing. */
 void route_report(struct worker *w, struct exchange *x, enum route_outcome outcome, uint64_t busy_ns);
 void route_release(struct worker *w, struct exchange *x);
 

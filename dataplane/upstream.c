@@ -148,8 +148,8 @@ is_v4(const uint8_t address[16])
 	return memcmp(address, mapped, sizeof(mapped)) == 0;
 }
 
-static bool
-leads_to(const struct upstream *u, const struct shm_pod *pod)
+bool
+upstream_leads_to(const struct upstream *u, const struct shm_pod *pod)
 {
 	return u->pod_id == pod->pod_id && u->port == pod->port &&
 	       memcmp(u->address, pod->address, sizeof(u->address)) == 0;
@@ -194,7 +194,7 @@ upstream_get(struct worker *w, struct exchange *x, uint32_t pod_entry, const str
 	/* An entry of the table may have been given to another pod, and a pod another address, since the
 	 * connection was made. And the backend may have closed it, or spoken out of turn, in this very burst: that
 	 * event is still to come. */
-	while (u != NULL && (!leads_to(u, pod) || !tcp_is_quiet(w->tcp, u->conn))) {
+	while (u != NULL && (!upstream_leads_to(u, pod) || !tcp_is_quiet(w->tcp, u->conn))) {
 		close_gently(w, u);
 		u = w->pod_idle[pod_entry];
 	}
@@ -339,7 +339,7 @@ look_at_pod(struct worker *w, struct upstream *u)
 	if (u->state == UPSTREAM_FREE)
 		return;
 	is_there = shm_read_pod(&w->shm, u->pod_entry, &pod) == ERR_OK && pod.pod_id == u->pod_id;
-	u->retiring = !is_there || pod.state != SHM_POD_READY || !leads_to(u, &pod);
+	u->retiring = !is_there || pod.state != SHM_POD_READY || !upstream_leads_to(u, &pod);
 	if (u->state == UPSTREAM_IDLE && u->retiring) {
 		worker_count(w, COUNTER_POD_REMOVALS);
 		close_gently(w, u);

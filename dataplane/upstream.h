@@ -56,6 +56,9 @@ struct upstream {
 	struct timer timer; /* idle */
 };
 
+/* Whether this is the place where the pod is now. */
+bool upstream_leads_to(const struct upstream *u, const struct shm_pod *pod);
+
 /* A connection to the pod for this exchange: a kept one (unless fresh_only), or a new one that is being
  * opened. NULL: none could be had; the pod is not to blame. */
 struct upstream *upstream_get(struct worker *w, struct exchange *x, uint32_t pod_entry,

@@ -137,6 +137,54 @@ the_least_loaded_of_two_is_taken(void **state)
 	finish();
 }
 
+/* Pod 0 tells its load, pod 1 has three requests of ours and tells nothing. */
+struct told {
+	uint32_t running, waiting, cache_permille, in_flight;
+	bool is_old;
+	uint32_t pick;
+};
+
+static void
+check_told(const struct told *told, enum shm_policy policy)
+{
+	plan(1, 8, 2, 2);
+	t->plan.policy = policy;
+	town_open(t);
+	atomic_store(&health(0)->in_flight, told->in_flight);
+	atomic_store(&health(1)->in_flight, 3);
+	atomic_store(&health(0)->running, told->running);
+	atomic_store(&health(0)->waiting, told->waiting);
+	atomic_store(&health(0)->cache_permille, told->cache_permille);
+	atomic_store(&health(0)->gauges_until_ns, told->is_old ? t->now_ns : NEVER_NS);
+	go(20 * SEC);
+	for (uint32_t r = 0; r < 8; r++)
+		if (t->requests[r].status != 200 || t->requests[r].pods[0] != told->pick)
+			fail_msg("%u running, %u waiting, cache %u, %u in flight: request %u went to %u",
+				 told->running, told->waiting, told->cache_permille, told->in_flight, r,
+				 t->requests[r].pods[0]);
+	atomic_store(&health(0)->in_flight, 0);
+	atomic_store(&health(1)->in_flight, 0);
+	finish();
+}
+
+/* It counts for as long as it is news, and where it is more than what we have there. */
+static void
+what_pods_tell_of_their_load_moves_the_pick(void **state)
+{
+	static const struct told all[] = {
+		{ 0, 0, 0, 0, false, 0 },   { 2, 0, 0, 0, false, 0 },   { 4, 0, 0, 0, false, 1 },
+		{ 1, 3, 0, 0, false, 1 },   { 4, 0, 0, 0, true, 0 },    { 0, 0, 0, 4, false, 1 },
+		{ 2, 0, 949, 0, false, 0 }, { 2, 0, 950, 0, false, 1 }, { 2, 0, 950, 0, true, 0 },
+	};
+	/* Whichever pod is the prompt's: a full one is not asked. */
+	static const struct told full = { 1000, 0, 0, 0, false, 1 };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(all); i++)
+		check_told(&all[i], SHM_POLICY_LEAST_LOADED);
+	check_told(&full, SHM_POLICY_PREFIX);
+}
+
 static void
 probes_call_all_down_and_one_pod_is_asked_all_the_same(void **state)
 {
@@ -346,6 +394,48 @@ a_pod_that_moves_keeps_its_requests_and_no_connection(void **state)
 	finish();
 }
 
+/* What the old place does, good or bad, says nothing of the new one. */
+static void
+what_ends_at_the_old_place_is_not_held_against_the_new_one(void **state)
+{
+	static const enum town_fault faults[] = { FAULT_RESET_BEFORE, FAULT_BUSY, FAULT_SILENT };
+
+	(void)state;
+	for (size_t i = 0; i <= COUNT_OF(faults); i++) {
+		bool is_good = i == COUNT_OF(faults);
+		struct shm_pod pod;
+		bool changed;
+
+		plan(1, 1, 2, 1);
+		t->plan.resend = SHM_RESEND_NEVER_SENT;
+		t->requests[0].first_ns = 3 * SEC;
+		if (!is_good) {
+			t->requests[0].fault = faults[i];
+			t->requests[0].faulty_tries = TOWN_TRIES_MAX;
+		}
+		town_open(t);
+		t->worker->config.times.response_head_ns = 10 * SEC;
+		while (atomic_load(&health(0)->in_flight) == 0)
+			go(1 * MS);
+		assert_int_equal(shm_read_pod(&t->shm, 0, &pod), ERR_OK);
+		pod.port++;
+		assert_int_equal(shm_put_pod(&t->shm, 0, &pod, &changed), ERR_OK);
+		/* Of the new place. */
+		atomic_store(&health(0)->eject_errors, 2);
+		atomic_store(&health(0)->first_token, 0);
+		go(30 * SEC);
+		assert_true(t->requests[0].is_over);
+		assert_int_equal(t->requests[0].tries, 1);
+		assert_int_equal(t->requests[0].status == 200, is_good);
+		assert_int_equal(atomic_load(&health(0)->eject_errors), 2);
+		assert_int_equal(atomic_load(&health(0)->eject_until_ns), 0);
+		assert_int_equal(atomic_load(&health(0)->busy_until_ns), 0);
+		assert_int_equal(atomic_load(&health(0)->first_token), 0);
+		assert_int_equal(atomic_load(&health(0)->in_flight), 0);
+		finish();
+	}
+}
+
 /* And right away: before the worker has looked at its connections. */
 static void
 a_kept_connection_to_the_old_place_is_not_used_again(void **state)
@@ -493,6 +583,7 @@ main(void)
 		cmocka_unit_test(pods_of_a_region_take_turns),
 		cmocka_unit_test(regions_are_preferred_in_their_order),
 		cmocka_unit_test(the_least_loaded_of_two_is_taken),
+		cmocka_unit_test(what_pods_tell_of_their_load_moves_the_pick),
 		cmocka_unit_test(probes_call_all_down_and_one_pod_is_asked_all_the_same),
 		cmocka_unit_test(three_tries_at_three_pods_then_502),
 		cmocka_unit_test(what_may_not_be_sent_again_is_sent_once),
@@ -501,6 +592,7 @@ main(void)
 		cmocka_unit_test(a_pod_is_not_blamed_for_what_others_do),
 		cmocka_unit_test(the_next_pod_of_an_entry_does_not_inherit_a_request),
 		cmocka_unit_test(a_pod_that_moves_keeps_its_requests_and_no_connection),
+		cmocka_unit_test(what_ends_at_the_old_place_is_not_held_against_the_new_one),
 		cmocka_unit_test(a_kept_connection_to_the_old_place_is_not_used_again),
 		cmocka_unit_test(a_pod_without_an_address_is_asked_by_nobody),
 		cmocka_unit_test(a_client_that_leaves_gives_the_slot_back),

@@ -462,6 +462,74 @@ changes_are_forgotten_in_slices(void **state)
 	world_free(w);
 }
 
+static uint32_t moves;
+
+static void
+note_move(void *owner, uint32_t entry)
+{
+	(void)entry;
+	assert_ptr_equal(owner, &moves);
+	moves++;
+}
+
+static void
+blame(struct shm_pod_health *health)
+{
+	atomic_store(&health->probe_state, SHM_PROBE_DOWN);
+	atomic_store(&health->gauges_until_ns, UINT64_MAX);
+	atomic_store(&health->eject_errors, 2);
+	atomic_store(&health->eject_row, 3);
+	atomic_store(&health->eject_until_ns, UINT64_MAX);
+	atomic_store(&health->busy_until_ns, UINT64_MAX);
+	atomic_store(&health->in_flight, 5);
+}
+
+static bool
+is_blamed(struct shm_pod_health *health)
+{
+	bool is = atomic_load(&health->probe_state) != SHM_PROBE_UNKNOWN;
+
+	assert_int_equal(atomic_load(&health->eject_errors) != 0, is);
+	assert_int_equal(atomic_load(&health->eject_row) != 0, is);
+	assert_int_equal(atomic_load(&health->eject_until_ns) != 0, is);
+	assert_int_equal(atomic_load(&health->busy_until_ns) != 0, is);
+	assert_int_equal(atomic_load(&health->gauges_until_ns) != 0, is);
+	assert_int_equal(atomic_load(&health->in_flight), 5); /* they are there still */
+	return is;
+}
+
+/* What was known of its health was of another place; everything else that changes says nothing about that. */
+static void
+a_pod_that_is_set_elsewhere_begins_anew(void **state)
+{
+	static const struct {
+		const char *json;
+		bool moves;
+	} changes[] = {
+		{ "{\"host\":\"gpu\"}", false },	 { "{\"state\":\"drain\"}", false },
+		{ "{\"address\":\"10.0.0.1\"}", false }, { "{\"address\":\"10.0.0.2\"}", true },
+		{ "{\"port\":81}", true },		 { "{\"port\":81,\"running_usage\":true}", false },
+		{ "{\"address\":\"fd00::1\"}", true },
+	};
+	struct world *w = world_make();
+	struct shm_pod_health *health = shm_pod_health(&w->control.publish.shm, 0);
+
+	(void)state;
+	w->control.publish.moved = note_move;
+	w->control.publish.moved_owner = &moves;
+	moves = 0;
+	world_put(w, NOUN_POD, "gpu", "{\"address\":\"10.0.0.1\",\"port\":80}");
+	assert_int_equal(moves, 0);
+	for (size_t i = 0; i < COUNT_OF(changes); i++) {
+		blame(health);
+		moves = 0;
+		world_put(w, NOUN_POD, "gpu", changes[i].json);
+		if (is_blamed(health) == changes[i].moves || (moves == 1) != changes[i].moves)
+			fail_msg("%s: %u moves", changes[i].json, moves);
+	}
+	world_free(w);
+}
+
 int
 main(void)
 {
@@ -480,6 +548,7 @@ main(void)
 		cmocka_unit_test(a_full_table_refuses_the_row_and_tells),
 		cmocka_unit_test(a_thousand_reported_changes_are_published_in_one_call),
 		cmocka_unit_test(changes_are_forgotten_in_slices),
+		cmocka_unit_test(a_pod_that_is_set_elsewhere_begins_anew),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,8 +102,8 @@ open_resolve(struct world *w, bool has_ip4, bool has_ip6)
 	const struct resolve_manner manner = { INTERVAL_NS, has_ip4, has_ip6, answer_of_server, &server };
 
 	assert_int_equal(resolve_init(&resolve, &w->control.publish, &manner), ERR_OK);
-	resolve.moved = note_move;
-	resolve.owner = &server;
+	w->control.publish.moved = note_move;
+	w->control.publish.moved_owner = &server;
 	w->control.publish.resolve = &resolve;
 	moved = 0;
 }
