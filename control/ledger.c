@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "clock.h"
 #include "config/log.h"
+#include "meter/tab.h"
 
 static const char insert_sql[] =
 	"INSERT INTO ledger(node, epoch, worker, sequence, request_id, key_id, account_id, model_id,"
@@ -47,7 +48,10 @@ ledger_init(struct ledger *l, struct store *store, const char *node, const char 
 		       " ELSE node_spending.spent_nano + ?2 END");
 	l->look = store_prepare(store, "SELECT 1 FROM ledger WHERE node = ?1 AND epoch = ?2 AND worker = ?3"
 				       " AND sequence = ?4");
-	return l->insert != NULL && l->spend != NULL && l->spend_here != NULL && l->look != NULL
+	l->look_id = store_prepare(store, "SELECT 1 FROM ledger WHERE node = ?1 AND epoch = ?2 AND worker = ?3"
+					  " AND sequence > ?4 AND sequence < ?5 AND request_id = ?6 LIMIT 1");
+	return l->insert != NULL && l->spend != NULL && l->spend_here != NULL && l->look != NULL &&
+			       l->look_id != NULL
 		       ? ERR_OK
 		       : ERR_STORE_FAILED;
 }
@@ -68,6 +72,7 @@ ledger_fini(struct ledger *l)
 	store_finalize(l->spend);
 	store_finalize(l->spend_here);
 	store_finalize(l->look);
+	store_finalize(l->look_id);
 }
 
 /* --- finding segments -------------------------------------------------------------------- */
@@ -202,29 +207,51 @@ offset_of(uint64_t index)
 	return (off_t)(SPOOL_HEADER_BYTES + index * USAGE_RECORD_BYTES);
 }
 
-/* A power cut may keep records and lose the page that counts them. Of a segment that nobody writes any more, those
- * that are whole and in their place behind `written` count; the loop ends with the first one that is not. */
-static bool
-recover(struct ledger *l, const struct ledger_segment *segment)
+/* A kill comes between a record and the word that counts it, and a power cut may keep records and lose that word's
+ * page. Of a segment that nobody writes any more, those that are whole and in their place behind `written` count;
+ * the loop ends with the first one that is not. */
+static enum err
+recover(struct ledger *l, const struct ledger_segment *segment, bool *any)
 {
 	struct spool_header *header = segment->header;
 	uint64_t written = atomic_load(&header->written), before = written;
 	struct usage_record record;
 	int file = open_segment(l, segment);
+	ssize_t n = file >= 0 ? (ssize_t)sizeof(record) : -1;
 
-	while (file >= 0 && written < header->capacity && written - before < LEDGER_BATCH_MAX &&
-	       pread(file, &record, sizeof(record), offset_of(written)) == (ssize_t)sizeof(record) &&
-	       spool_verify(header, written, &record) == ERR_OK)
+	while (n == (ssize_t)sizeof(record) && written < header->capacity && written - before < LEDGER_BATCH_MAX) {
+		n = pread(file, &record, sizeof(record), offset_of(written));
+		if (n != (ssize_t)sizeof(record) || spool_verify(header, written, &record) != ERR_OK)
+			break;
 		written++;
+	}
+	if (n < 0)
+		store_refuse(l->store, ERR_SPOOL_FILE, "%s cannot be read: %s", segment->name, strerror(errno));
 	if (file >= 0)
 		close(file);
 	if (written == before)
-		return false;
+		return n < 0 ? ERR_SPOOL_FILE : ERR_OK;
+	*any = true;
 	LOG_WARN("usage_recovered", LOG_NUMBER("epoch", header->epoch), LOG_NUMBER("worker", header->worker),
 		 LOG_NUMBER("records", written - before));
 	l->recovered += written - before;
 	atomic_store_explicit(&header->written, written, memory_order_release);
-	return true;
+	return ERR_OK;
+}
+
+enum err
+ledger_recover(struct ledger *l, uint64_t epoch, uint32_t worker, bool *any)
+{
+	enum err verdict = ERR_OK;
+
+	*any = false;
+	for (uint32_t i = 0; i < l->segment_count && verdict == ERR_OK; i++) {
+		const struct spool_header *header = l->segments[i].header;
+
+		if (header->epoch == epoch && header->worker == worker)
+			verdict = recover(l, &l->segments[i], any);
+	}
+	return verdict;
 }
 
 static bool
@@ -292,7 +319,10 @@ ledger_scan(struct ledger *l, uint64_t current_epoch, uint64_t now_ns)
 		if (!segment->is_met) {
 			forget(l, i); /* deleted by somebody else */
 		} else if (is_done_with(segment, current_epoch, now_ns)) {
-			if (recover(l, segment))
+			bool any = false;
+
+			/* One that cannot be read stays. */
+			if (recover(l, segment, &any) != ERR_OK || any)
 				continue;
 			if (unlinkat(dirfd(directory), segment->name, 0) == 0)
 				l->retired++;
@@ -621,28 +651,38 @@ ledger_last_sequence(const struct ledger *l, uint64_t epoch, uint32_t worker)
 	return last;
 }
 
+static enum err
+any_row(struct ledger *l, struct statement *look, bool *has)
+{
+	enum store_step step = store_step(look);
+	enum err verdict = step != STORE_BROKEN ? ERR_OK : store_failed(l->store);
+
+	*has = step == STORE_ROW;
+	store_reset(look);
+	return verdict;
+}
+
 enum err
 ledger_has(struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t sequence, bool *has)
 {
-	enum err verdict = ERR_OK;
-
 	store_bind_text(l->look, 1, bytes_from_text(l->node));
 	store_bind_int64(l->look, 2, (int64_t)epoch);
 	store_bind_int64(l->look, 3, worker);
 	store_bind_int64(l->look, 4, (int64_t)sequence);
-	switch (store_step(l->look)) {
-	case STORE_ROW:
-		*has = true;
-		break;
-	case STORE_DONE:
-		*has = false;
-		break;
-	case STORE_BROKEN:
-		verdict = store_failed(l->store);
-		break;
-	}
-	store_reset(l->look);
-	return verdict;
+	return any_row(l, l->look, has);
+}
+
+enum err
+ledger_has_request(struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t behind_sequence,
+		   const uint8_t request_id[16], bool *has)
+{
+	store_bind_text(l->look_id, 1, bytes_from_text(l->node));
+	store_bind_int64(l->look_id, 2, (int64_t)epoch);
+	store_bind_int64(l->look_id, 3, worker);
+	store_bind_int64(l->look_id, 4, (int64_t)behind_sequence);
+	store_bind_int64(l->look_id, 5, (int64_t)TAB_SEQUENCE_FIRST);
+	store_bind_blob(l->look_id, 6, bytes_make(request_id, 16));
+	return any_row(l, l->look_id, has);
 }
 
 uint64_t

@@ -62,7 +62,8 @@ struct ledger {
 	struct statement *insert;
 	struct statement *spend;      /* of the account, by all routers */
 	struct statement *spend_here; /* of it, by this one */
-	struct statement *look;
+	struct statement *look;    /* for a record */
+	struct statement *look_id; /* for a request's */
 	struct ledger_batch batch;
 	uint64_t batch_max; /* records of the next one */
 	struct usage_record records_read[LEDGER_BATCH_MAX];
@@ -111,6 +112,15 @@ bool ledger_has_drained(const struct ledger *l, uint64_t epoch, uint32_t worker,
 uint64_t ledger_last_sequence(const struct ledger *l, uint64_t epoch, uint32_t worker);
 
 enum err ledger_has(struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t sequence, bool *has);
+
+/* The same of a record of that request, behind a sequence. Reads every row from there on. */
+enum err ledger_has_request(struct ledger *l, uint64_t epoch, uint32_t worker, uint64_t behind_sequence,
+			    const uint8_t request_id[16], bool *has);
+
+/* Of a dead worker: records that its segments have behind what they count, as a kill between the two stores and a
+ * power cut leave them, are counted, so that they are drained. *any: some were, come again. ERR_SPOOL_FILE: a
+ * segment cannot be read; nobody knows what it has. */
+enum err ledger_recover(struct ledger *l, uint64_t epoch, uint32_t worker, bool *any);
 
 /* Records that are written and not in the ledger yet. */
 uint64_t ledger_pending(const struct ledger *l);

@@ -194,12 +194,10 @@ open_store(struct control *control, const struct config *config)
 }
 
 static bool
-drain_spool(struct control *control)
+drain_known(struct control *control)
 {
 	bool more = true;
 
-	ledger_scan(&control->ledger, 0, clock_now_ns());
-	tabs_scan(&control->tabs);
 	while (more) {
 		enum err verdict = ledger_drain(&control->ledger, clock_now_ns(), &more);
 
@@ -210,6 +208,15 @@ drain_spool(struct control *control)
 }
 
 static bool
+drain_spool(struct control *control)
+{
+	ledger_scan(&control->ledger, 0, clock_now_ns());
+	tabs_scan(&control->tabs);
+	return drain_known(control);
+}
+
+/* What a step brings to light in the segments is drained before the next one. */
+static bool
 settle_tabs(struct control *control)
 {
 	bool more = true;
@@ -219,6 +226,8 @@ settle_tabs(struct control *control)
 
 		if (verdict != ERR_OK)
 			return start_failed(control, "tabs_not_settled", verdict);
+		if (more && !drain_known(control))
+			return false;
 	}
 	return true;
 }

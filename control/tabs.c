@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -65,6 +67,16 @@ read_page(int file, union tabs_page *page)
 	return pread(file, page->octets, sizeof(page->octets), 0) == (ssize_t)sizeof(page->octets);
 }
 
+/* A copy under another name is none: its lines would be settled twice. */
+static bool
+is_name_of(const struct tab_header *header, const char *name)
+{
+	char own[sizeof(((struct tabs_tab *)NULL)->name)];
+
+	snprintf(own, sizeof(own), "%016" PRIx64 "-%04" PRIx32 ".tab", header->epoch, header->worker);
+	return strcmp(own, name) == 0;
+}
+
 static bool
 open_tab(int folder, const char *name, struct tabs_tab *tab)
 {
@@ -75,7 +87,7 @@ open_tab(int folder, const char *name, struct tabs_tab *tab)
 	if (tab->file < 0)
 		return false;
 	if (fstat(tab->file, &status) != 0 || !S_ISREG(status.st_mode) || !read_page(tab->file, &page) ||
-	    tab_check(&page.header, (uint64_t)status.st_size) != ERR_OK) {
+	    tab_check(&page.header, (uint64_t)status.st_size) != ERR_OK || !is_name_of(&page.header, name)) {
 		close(tab->file);
 		return false;
 	}
@@ -155,9 +167,13 @@ say_damaged(struct tabs *tabs, const struct tabs_tab *tab, uint32_t line)
 		  LOG_NUMBER("line", line));
 }
 
+/* *rows: how many of the ledger were looked over. */
 static enum err
-add_line(struct tabs *tabs, const struct tabs_tab *tab, uint32_t number, const struct tab_line *line)
+add_line(struct tabs *tabs, const struct tabs_tab *tab, uint32_t number, const struct tab_line *line,
+	 uint64_t *rows)
 {
+	struct ledger *ledger = tabs->ledger;
+	uint64_t last = ledger_last_sequence(ledger, tab->epoch, tab->worker);
 	struct usage_record record;
 	uint64_t sequence;
 	enum err verdict = tab_read(line, &record, &sequence);
@@ -170,20 +186,28 @@ add_line(struct tabs *tabs, const struct tabs_tab *tab, uint32_t number, const s
 		return ERR_OK;
 	}
 	if (sequence != 0) {
-		verdict = ledger_has(tabs->ledger, tab->epoch, tab->worker, sequence, &is_settled);
-		if (verdict != ERR_OK || is_settled)
-			return verdict;
+		verdict = ledger_has(ledger, tab->epoch, tab->worker, sequence, &is_settled);
+	} else {
+		*rows += last > record.behind_sequence ? last - record.behind_sequence : 0;
+		verdict = ledger_has_request(ledger, tab->epoch, tab->worker, record.behind_sequence,
+					     record.request_id, &is_settled);
 	}
-	return ledger_add(tabs->ledger, tab->epoch, tab->worker, &record);
+	if (verdict != ERR_OK || is_settled)
+		return verdict;
+	return ledger_add(ledger, tab->epoch, tab->worker, &record);
 }
 
+/* *count: how many of them there are; then, how many were added. */
 static enum err
-add_lines(struct tabs *tabs, const struct tabs_tab *tab, const struct tab_line *lines, uint32_t count)
+add_lines(struct tabs *tabs, const struct tabs_tab *tab, const struct tab_line *lines, uint32_t *count)
 {
 	enum err verdict = ERR_OK;
+	uint64_t rows = 0;
+	uint32_t i;
 
-	for (uint32_t i = 0; i < count && verdict == ERR_OK; i++)
-		verdict = add_line(tabs, tab, tab->next_line + i, &lines[i]);
+	for (i = 0; i < *count && verdict == ERR_OK && rows < TABS_BATCH_ROWS; i++)
+		verdict = add_line(tabs, tab, tab->next_line + i, &lines[i], &rows);
+	*count = i;
 	return verdict;
 }
 
@@ -210,7 +234,8 @@ static enum err
 settle_lines(struct tabs *tabs, struct tabs_tab *tab)
 {
 	static struct tab_line lines[TABS_BATCH_LINES]; /* 144 KiB; the loop is one thread */
-	uint32_t left = tab->capacity - tab->next_line, count = left < TABS_BATCH_LINES ? left : TABS_BATCH_LINES;
+	uint32_t most = store_is_shared(tabs->ledger->store) ? TABS_BATCH_SHARED : TABS_BATCH_LINES;
+	uint32_t left = tab->capacity - tab->next_line, count = left < most ? left : most;
 	ssize_t bytes = (ssize_t)(count * sizeof(lines[0]));
 	enum err verdict;
 
@@ -223,7 +248,7 @@ settle_lines(struct tabs *tabs, struct tabs_tab *tab)
 	}
 	verdict = ledger_begin(tabs->ledger);
 	if (verdict == ERR_OK)
-		verdict = ledger_end(tabs->ledger, add_lines(tabs, tab, lines, count));
+		verdict = ledger_end(tabs->ledger, add_lines(tabs, tab, lines, &count));
 	if (verdict != ERR_OK)
 		return verdict;
 	tab->next_line += count;
@@ -233,6 +258,17 @@ settle_lines(struct tabs *tabs, struct tabs_tab *tab)
 			 LOG_NUMBER("count", tabs->ledger->batch.records));
 	tell_spent(tabs);
 	return ERR_OK;
+}
+
+/* What comes to light here is drained before the lines are read. */
+static enum err
+recover(struct tabs *tabs, struct tabs_tab *tab)
+{
+	bool any;
+	enum err verdict = ledger_recover(tabs->ledger, tab->epoch, tab->worker, &any);
+
+	tab->is_recovered = verdict == ERR_OK && !any;
+	return verdict;
 }
 
 enum err
@@ -245,7 +281,7 @@ tabs_settle(struct tabs *tabs, bool *more)
 		if (!waits(tabs, tab))
 			continue;
 		*more = true;
-		return settle_lines(tabs, tab);
+		return tab->is_recovered ? settle_lines(tabs, tab) : recover(tabs, tab);
 	}
 	return ERR_OK;
 }

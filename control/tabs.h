@@ -11,14 +11,18 @@
  * that its tab (meter/tab.h) has, at the price of their admission.
  *
  * A tab is a dead one's when the lock on its file is free. Its lines are read when everything of its worker's
- * segments is in the ledger: then the ledger says whether a line that was just being closed is settled. A line's
+ * segments is in the ledger, with what they have behind their counts: then the ledger says whether a line that was
+ * being closed is settled, and whether one that is open was closed behind what a power cut kept of it. A line's
  * row is keyed by its place, so that control may die anywhere and read the tab again. A tab is deleted when it is
  * settled and what it summed agrees with the ledger (reconcile.h).
  *
- * Owner: control's loop. Bounds: TABS_MAX known tabs, more wait; TABS_BATCH_LINES lines a slice.
+ * Owner: control's loop. Bounds: TABS_MAX known tabs, more wait; TABS_BATCH_LINES lines a slice, or fewer when
+ * TABS_BATCH_ROWS rows of the ledger were looked over for them.
  */
 #define TABS_MAX 256
 #define TABS_BATCH_LINES 256
+#define TABS_BATCH_SHARED 64 /* to a server: each line is two questions and answers */
+#define TABS_BATCH_ROWS 20000
 
 /* The first page of a file. */
 union tabs_page {
@@ -59,6 +63,7 @@ struct tabs_tab {
 	bool is_met;        /* by the scan under way */
 	bool is_dead;
 	bool is_settleable; /* a scan of the segments began behind its death */
+	bool is_recovered;  /* what its segments have and do not count is counted */
 	bool is_done;       /* agrees with the ledger: may go */
 	struct tabs_look look;
 };

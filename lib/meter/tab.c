@@ -56,6 +56,13 @@ tab_check(const struct tab_header *tab, uint64_t bytes)
 	return ERR_OK;
 }
 
+/* The writer's own view. */
+static const struct tab_totals *
+totals_of(const struct tab_header *tab)
+{
+	return &tab->totals[atomic_load_explicit(&tab->totals_version, memory_order_relaxed) & 1];
+}
+
 void
 tab_write(struct tab_header *tab, uint32_t line, struct usage_record *record)
 {
@@ -64,6 +71,7 @@ tab_write(struct tab_header *tab, uint32_t line, struct usage_record *record)
 
 	record->record_bytes = USAGE_RECORD_BYTES;
 	record->sequence = TAB_SEQUENCE_FIRST + line;
+	record->behind_sequence = totals_of(tab)->sequence;
 	record->crc32c = record_crc32c(record);
 	to->record[version & 1] = *record;
 	atomic_store_explicit(&to->version, version, memory_order_release);
@@ -74,7 +82,7 @@ static void
 add_totals(struct tab_header *tab, const struct usage_record *record)
 {
 	uint64_t version = atomic_load_explicit(&tab->totals_version, memory_order_relaxed);
-	const struct tab_totals *from = &tab->totals[version & 1];
+	const struct tab_totals *from = totals_of(tab);
 
 	/* The other one may be being read: by somebody who looks at the version again afterwards. */
 	tab->totals[(version + 1) & 1] = (struct tab_totals){

@@ -21,7 +21,9 @@
  *
  * The end of a request is one with its record in the spool: the line first names the sequence that the record is
  * going to have, then the record is published, then the line is free. After a death the reader knows: a line that
- * names a sequence is settled if the spool has that record, and open if it has not.
+ * names a sequence is settled if the spool has that record, and open if it has not. After a power cut a line may
+ * be older than the spool: one that names no sequence is open if no record behind its `behind_sequence` is of its
+ * request.
  *
  * The header sums what the worker has put into the spool (totals), for the reconciliation with the ledger.
  *
@@ -78,7 +80,7 @@ void tab_format(void *memory, uint64_t epoch, uint32_t worker, uint32_t capacity
 /* ERR_SPOOL_FORMAT: not a tab, or another version. bytes: of the file. */
 enum err tab_check(const struct tab_header *tab, uint64_t bytes);
 
-/* What the request would be billed if the process died now. Sets sequence and crc32c in *record. */
+/* What the request would be billed if the process died now. Sets sequence, behind_sequence and crc32c in it. */
 void tab_write(struct tab_header *tab, uint32_t line, struct usage_record *record);
 
 /* Appends the record of a request that is over and frees its line. line: TAB_NO_LINE if it never had one.

@@ -91,7 +91,7 @@ struct usage_record {
 	uint8_t reserved[4];
 	uint64_t units;
 	uint64_t connect_us; /* of the last try, until its connection was there; 0: a kept one */
-	uint8_t reserved_at_end[8];
+	uint64_t behind_sequence; /* on the tab: the last one in the spool when this was noted; else 0 */
 };
 
 CHECK_STATIC(sizeof(struct usage_record) == USAGE_RECORD_BYTES, "usage record");

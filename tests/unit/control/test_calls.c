@@ -610,7 +610,7 @@ the_document_has_every_call_and_every_member(void **state)
 static void
 token_files_are_made_for_their_owner_only(void **state)
 {
-	char folder[] = "/tmp/sluice-test-XXXXXX", admin[64], reader[64], text[TOKEN_FINGERPRINT_BYTES];
+	char folder[] = WORLD_FOLDER, admin[64], reader[64], text[TOKEN_FINGERPRINT_BYTES];
 	static const uint8_t pepper[32] = { 1 };
 	struct tokens made, again;
 	struct stat status;

@@ -320,7 +320,7 @@ open_and_close(void *owner)
 static void
 routers_that_start_together_migrate_once(void **state)
 {
-	struct world w = { .folder = "/tmp/sluice-test-XXXXXX" };
+	struct world w = { .folder = WORLD_FOLDER };
 	pthread_t threads[5];
 
 	(void)state;

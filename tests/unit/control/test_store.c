@@ -143,7 +143,7 @@ a_store_of_each_earlier_release_keeps_its_rows(void **state)
 {
 	(void)state;
 	for (int version = 1; version <= SCHEMA_VERSION; version++) {
-		struct world w = { .folder = "/tmp/sluice-test-XXXXXX" };
+		struct world w = { .folder = WORLD_FOLDER };
 
 		if (world_is_postgres() && version < SCHEMA_POSTGRES_FIRST)
 			continue;

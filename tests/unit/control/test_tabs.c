@@ -189,6 +189,177 @@ each_open_line_becomes_one_record(void **state)
 	dead_free(d);
 }
 
+static int64_t
+all_rows(struct dead *d)
+{
+	return world_number(d->w, "SELECT count(*) FROM ledger");
+}
+
+/* As control's loop does until there is nothing left to do. */
+static void
+settle_all(struct dead *d)
+{
+	for (int i = 0; i < 5; i++)
+		turn(d, true);
+	assert_int_equal(tabs_pending(&d->tabs), 0);
+	assert_int_equal(ledger_pending(&d->w->control.ledger), 0);
+}
+
+static void
+end(struct dead *d, uint32_t line, uint8_t request, int64_t cost_nano)
+{
+	struct usage_record record = record_of(d, request, cost_nano);
+
+	record.outcome = USAGE_OK;
+	assert_int_equal(tab_close(d->tab, line, &d->spool, &record), ERR_OK);
+}
+
+/* A kill before the word that counts a record, behind each word of the record. */
+static void
+a_record_that_nobody_counted_is_billed_once(void **state)
+{
+	(void)state;
+	for (size_t kept = 0; kept <= USAGE_RECORD_BYTES; kept += 8) {
+		struct dead *d = dead_make();
+		uint8_t *record = (uint8_t *)d->segment + SPOOL_HEADER_BYTES + USAGE_RECORD_BYTES;
+		/* The words behind this one are zero anyway. */
+		bool is_whole = kept >= offsetof(struct usage_record, finished_at_unix_ns) + 8;
+
+		put_open(d, 0, 1, 900);
+		end(d, 0, 1, 1000);
+		put_open(d, 0, 2, 900);
+		end(d, 0, 2, 1000);
+		memset(record + kept, 0, USAGE_RECORD_BYTES - kept);
+		atomic_store(&d->segment->written, 1);
+		atomic_store(&line_at(d, 0)->state, 2);
+		atomic_store(&d->tab->totals_version, 1);
+		die(d);
+		settle_all(d);
+		assert_int_equal(all_rows(d), 2);
+		assert_int_equal(crashed_rows(d), is_whole ? 0 : 1);
+		assert_int_equal(spent(d), is_whole ? 2000 : 1900);
+		assert_int_equal(d->w->control.ledger.recovered, is_whole ? 1 : 0);
+		dead_free(d);
+	}
+}
+
+/* F14: each page of the disk is of another moment: the count of the segment, the lines of the tab and its totals
+ * are from before the records. A control that is killed behind each step of it changes nothing. */
+static void
+a_power_cut_bills_nobody_twice(void **state)
+{
+	(void)state;
+	for (int deaths = 0; deaths < 6; deaths++) {
+		struct dead *d = dead_make();
+
+		for (uint8_t i = 0; i < RECORDS; i++)
+			put_open(d, i, i + 1, 900);
+		put_open(d, RECORDS, 99, 900);
+		for (uint8_t i = 0; i < RECORDS; i++)
+			end(d, i, i + 1, 1000);
+		/* Two records are counted; half of the lines were freed. */
+		atomic_store(&d->segment->written, 2);
+		memset(d->tab->totals, 0, sizeof(d->tab->totals));
+		atomic_store(&d->tab->totals_version, 0);
+		for (uint32_t i = 0; i < RECORDS; i += 2)
+			atomic_store(&line_at(d, i)->state, TAB_OPEN);
+		die(d);
+		for (int life = 0; life < deaths; life++) {
+			bool more = false;
+
+			ledger_scan(&d->w->control.ledger, EPOCH + 1, d->w->now_ns);
+			tabs_scan(&d->tabs);
+			tabs_scan(&d->tabs);
+			for (int step = 0; step < life; step++) {
+				ledger_drain(&d->w->control.ledger, d->w->now_ns, &more);
+				assert_int_equal(tabs_settle(&d->tabs, &more), ERR_OK);
+			}
+			tabs_fini(&d->tabs);
+			world_restart(d->w);
+			begin_tabs(d);
+		}
+		settle_all(d);
+		assert_int_equal(all_rows(d), RECORDS + 1);
+		assert_int_equal(crashed_rows(d), 1);
+		assert_int_equal(spent(d), RECORDS * 1000 + 900);
+		dead_free(d);
+	}
+}
+
+/* A request that was noted again behind a record has that one not to look for; one of another request is none. */
+static void
+a_line_is_looked_for_behind_its_note_only(void **state)
+{
+	struct dead *d = dead_make();
+
+	(void)state;
+	put_open(d, 0, 7, 900);
+	end(d, 0, 7, 1000);
+	/* No two requests have one id. That these do shows where it is looked for. */
+	put_open(d, 1, 7, 10);
+	put_open(d, 2, 8, 20);
+	end(d, 3, 9, 1000);
+	die(d);
+	settle_all(d);
+	assert_int_equal(crashed_rows(d), 2);
+	assert_int_equal(spent(d), 2030);
+	dead_free(d);
+}
+
+/* Nothing is decided by what a segment may have that cannot be read. */
+static void
+a_tab_waits_for_segments_that_cannot_be_read(void **state)
+{
+	struct dead *d = dead_make();
+	char away[176];
+	bool more;
+
+	(void)state;
+	put_open(d, 0, 1, 900);
+	end(d, 0, 1, 1000);
+	atomic_store(&d->segment->written, 0);
+	atomic_store(&line_at(d, 0)->state, TAB_OPEN);
+	die(d);
+	ledger_scan(&d->w->control.ledger, EPOCH + 1, d->w->now_ns);
+	tabs_scan(&d->tabs);
+	tabs_scan(&d->tabs);
+	snprintf(away, sizeof(away), "%s.away", d->segment_path);
+	assert_int_equal(rename(d->segment_path, away), 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(tabs_settle(&d->tabs, &more), ERR_SPOOL_FILE);
+		assert_non_null(strstr(d->w->control.store.problem, "cannot be read"));
+	}
+	assert_int_equal(all_rows(d), 0);
+	assert_int_equal(rename(away, d->segment_path), 0);
+	settle_all(d);
+	assert_int_equal(all_rows(d), 1);
+	assert_int_equal(spent(d), 1000);
+	dead_free(d);
+}
+
+static void
+a_copy_of_a_tab_is_none(void **state)
+{
+	struct dead *d = dead_make();
+	char copy[160];
+	int file;
+
+	(void)state;
+	put_open(d, 0, 1, 900);
+	snprintf(copy, sizeof(copy), "%s/%016llx-0003.tab", d->w->spool_path, (unsigned long long)EPOCH);
+	file = open(copy, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	assert_int_equal(write(file, d->tab, tab_bytes(LINES)), tab_bytes(LINES));
+	assert_int_equal(close(file), 0);
+	for (int i = 0; i < 3; i++)
+		turn(d, true);
+	assert_int_equal(all_rows(d), 0);
+	assert_int_equal(d->tabs.unreadable, 1);
+	assert_int_equal(access(copy, F_OK), 0);
+	unlink(copy);
+	die(d);
+	dead_free(d);
+}
+
 /* Its segments may say that a line was settled: nothing is decided before they are in the ledger. */
 static void
 a_tab_waits_for_its_segments(void **state)
@@ -286,6 +457,11 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_open_line_becomes_one_record),
+		cmocka_unit_test(a_record_that_nobody_counted_is_billed_once),
+		cmocka_unit_test(a_power_cut_bills_nobody_twice),
+		cmocka_unit_test(a_line_is_looked_for_behind_its_note_only),
+		cmocka_unit_test(a_tab_waits_for_segments_that_cannot_be_read),
+		cmocka_unit_test(a_copy_of_a_tab_is_none),
 		cmocka_unit_test(a_tab_waits_for_its_segments),
 		cmocka_unit_test(a_tab_that_is_read_again_adds_nothing),
 		cmocka_unit_test(a_damaged_line_is_counted_and_the_rest_goes_on),
