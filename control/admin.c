@@ -265,7 +265,7 @@ listen_tcp(struct admin *admin, const uint8_t ip[16], uint16_t port)
 
 	if (!add_daemon(admin, MHD_start_daemon(MHD_USE_EPOLL | (is_ip6 ? MHD_USE_IPv6 : 0u), port, NULL, NULL,
 						handle, admin, MHD_OPTION_SOCK_ADDR, &address, DAEMON_OPTIONS,
-						MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END))) {
+						MHD_OPTION_END))) {
 		LOG_ERROR("admin_cannot_listen", LOG_NUMBER("port", port),
 			  LOG_TEXT("why", strerror(errno)));
 		return false;

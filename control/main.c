@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,6 +21,7 @@
 #include "config/config.h"
 #include "control.h"
 #include "keys.h"
+#include "lock.h"
 #include "config/log.h"
 #include "shm/balance.h"
 
@@ -136,22 +136,18 @@ fill_capacity(const struct config *config, struct shm_capacity *capacity)
 
 /* --- starting ---------------------------------------------------------------------------- */
 
-/* One control per store. The lock dies with its process. */
+/* One control per store file, and one per spool folder, which is one instance's: records found there are its
+ * customers'. */
 static bool
-lock_store(const char *store_path)
+lock(const char *event, const char *format, const char *place, const char *owner)
 {
-	char path[CONFIG_PATH_BYTES + 8];
-	int file;
+	char path[CONFIG_PATH_BYTES + 16], text[2 * CONFIG_PATH_BYTES];
 
-	snprintf(path, sizeof(path), "%s.lock", store_path);
-	file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (file < 0 || flock(file, LOCK_EX | LOCK_NB) != 0) {
-		LOG_ERROR("store_locked", LOG_TEXT("file", path),
-			  LOG_TEXT("why", errno == EWOULDBLOCK ? "another sluice-control uses it"
-							       : strerror(errno)));
-		return false;
-	}
-	return true; /* stays open for the process's life */
+	snprintf(path, sizeof(path), format, place);
+	if (lock_take(path, owner, text, sizeof(text)))
+		return true;
+	LOG_ERROR(event, LOG_TEXT("problem", text));
+	return false;
 }
 
 static bool
@@ -170,7 +166,7 @@ open_store(struct control *control, const struct config *config)
 	if (config->store.connection[0] != '\0') {
 		verdict = store_connect(&control->store, config->store.connection);
 	} else {
-		if (!lock_store(config->store.path))
+		if (!lock("store_locked", "%s.lock", config->store.path, NULL))
 			return false;
 		verdict = store_open(&control->store, config->store.path);
 	}
@@ -183,6 +179,8 @@ open_store(struct control *control, const struct config *config)
 	if (verdict != ERR_OK)
 		return start_failed(control, "ledger_not_opened", verdict);
 	control->ledger.tally = &control->tally;
+	if (!lock("spool_locked", "%s/control.lock", config->spool.path, config->instance))
+		return false;
 	if (store_is_shared(&control->store) &&
 	    (verdict = node_claim(&control->node, &control->store, config->spool.path)) != ERR_OK)
 		return start_failed(control, "node_refused", verdict);

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -17,26 +16,34 @@
 
 /* 32 hex digits, made once. */
 static enum err
-read_id(struct node *node, const char *folder)
+make_id(struct node *node, int file, const char *path)
 {
 	uint8_t random[16];
-	char path[300];
 
-	snprintf(path, sizeof(path), "%s/node.id", folder);
-	node->file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (node->file < 0)
-		return store_refuse(node->store, ERR_STORE_FAILED, "%s: %s", path, strerror(errno));
-	if (flock(node->file, LOCK_EX | LOCK_NB) != 0)
-		return store_refuse(node->store, ERR_STORE_CONFLICT, "%s: another sluice-control uses it", path);
-	if (pread(node->file, node->id, 32, 0) == 32 && strspn(node->id, "0123456789abcdef") == 32)
-		return ERR_OK;
 	if (getrandom(random, sizeof(random), 0) != sizeof(random))
 		return store_refuse(node->store, ERR_STORE_FAILED, "no random bytes");
 	for (size_t i = 0; i < sizeof(random); i++)
 		snprintf(node->id + 2 * i, 3, "%02x", random[i]);
-	if (pwrite(node->file, node->id, 32, 0) != 32 || fdatasync(node->file) != 0)
+	if (pwrite(file, node->id, 32, 0) != 32 || fdatasync(file) != 0)
 		return store_refuse(node->store, ERR_STORE_FAILED, "%s: %s", path, strerror(errno));
 	return ERR_OK;
+}
+
+static enum err
+read_id(struct node *node, const char *folder)
+{
+	enum err verdict = ERR_OK;
+	char path[300];
+	int file;
+
+	snprintf(path, sizeof(path), "%s/node.id", folder);
+	file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (file < 0)
+		return store_refuse(node->store, ERR_STORE_FAILED, "%s: %s", path, strerror(errno));
+	if (pread(file, node->id, 32, 0) != 32 || strspn(node->id, "0123456789abcdef") != 32)
+		verdict = make_id(node, file, path);
+	close(file);
+	return verdict;
 }
 
 static enum err
@@ -69,7 +76,7 @@ node_claim(struct node *node, struct store *store, const char *folder)
 {
 	enum err verdict;
 
-	*node = (struct node){ .store = store, .file = -1 };
+	*node = (struct node){ .store = store };
 	verdict = read_id(node, folder);
 	if (verdict == ERR_OK)
 		verdict = take_name(node);
@@ -112,6 +119,5 @@ node_release(struct node *node)
 	}
 	store_finalize(statement);
 	store_finalize(node->beat);
-	close(node->file);
 	node->store = NULL;
 }

@@ -10,8 +10,8 @@
  *
  * A router's name keys its ledger rows and its share of what accounts have spent, so no two living ones may have
  * the same. A row of `nodes` is the lease of a name: it belongs to the id in <spool>/node.id, which stays with the
- * spool folder, and lapses NODE_LEASE_S after its last beat by the server's clock. The file is locked while
- * control runs: one control per spool folder.
+ * spool folder, and lapses NODE_LEASE_S after its last beat by the server's clock. Nobody else has the folder
+ * (lock.h).
  *
  * The row also says how far this router has read `changes`; who deletes old ones looks at all rows.
  */
@@ -21,12 +21,11 @@
 struct node {
 	struct store *store; /* NULL: a store of its own, nothing to do */
 	char id[33];
-	int file;
 	uint64_t beat_at_ns;
 	struct statement *beat;
 };
 
-/* Takes the name. ERR_STORE_CONFLICT: a living router has it, or another control this folder. */
+/* Takes the name. ERR_STORE_CONFLICT: a living router has it. */
 enum err node_claim(struct node *node, struct store *store, const char *folder);
 
 /* Renews the lease when it is time. ERR_STORE_CONFLICT: another router has the name now. Anything else that is

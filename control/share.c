@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config/owned.h"
+
 __attribute__((format(printf, 3, 4)))
 static enum err
 refuse(struct share *share, enum err verdict, const char *format, ...)
@@ -55,9 +57,6 @@ attach(struct share *share, int file, const uint8_t pepper[32])
 
 	if (fstat(file, &status) != 0)
 		return refuse(share, ERR_SHM_SIZE, "%s: %s", share->name, strerror(errno));
-	if (!S_ISREG(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 077) != 0)
-		return refuse(share, ERR_SHM_MAGIC, "%s is not a file that only this user can read",
-			      share->name);
 	if ((uint64_t)status.st_size < sizeof(struct shm_header))
 		return refuse(share, ERR_SHM_SIZE, "%s is too short: delete the file, start again", share->name);
 	memory = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
@@ -84,9 +83,8 @@ make(struct share *share, const struct shm_capacity *capacity, uint32_t worker_c
 		return refuse(share, ERR_SHM_SIZE, "the capacities are beyond their limits");
 	if (getrandom(instance_id, sizeof(instance_id), 0) != sizeof(instance_id))
 		return refuse(share, ERR_SHM_SIZE, "no random bytes");
-	/* What a life that died before share_reveal() left behind. */
-	unlinkat(share->folder, share->new_name, 0);
-	file = openat(share->folder, share->new_name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	/* In place of what a life that died before share_reveal() left behind. */
+	file = owned_make(share->folder, share->new_name);
 	if (file < 0)
 		return refuse(share, ERR_SHM_SIZE, "%s: %s", share->new_name, strerror(errno));
 	code = posix_fallocate(file, 0, (off_t)bytes);
@@ -121,12 +119,16 @@ share_open(struct share *share, const char *folder, const char *name,
 	share->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (share->folder < 0)
 		return refuse(share, ERR_SHM_SIZE, "%s: %s", folder, strerror(errno));
-	file = openat(share->folder, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	file = owned_open(share->folder, name, O_RDWR);
 	if (file >= 0) {
 		verdict = attach(share, file, pepper);
 		close(file);
 	} else if (errno == ENOENT) {
 		verdict = make(share, capacity, worker_count, pepper, first_epoch);
+	} else if (errno == EPERM) {
+		verdict = refuse(share, ERR_SHM_OWNER,
+				 "%s is not a file that only this user can read: see who made it, and remove"
+				 " it", name);
 	} else {
 		verdict = refuse(share, ERR_SHM_SIZE, "%s: %s", name, strerror(errno));
 	}

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config/owned.h"
+
 #define PATH_BYTES 256
 
 enum err
@@ -22,7 +24,13 @@ attach_open(struct shm *shm, const char *instance, uint32_t worker_count, char *
 	int fd;
 
 	snprintf(path, sizeof(path), "/dev/shm/%s", instance);
-	fd = open(path, O_RDWR | O_CLOEXEC);
+	fd = owned_open(AT_FDCWD, path, O_RDWR);
+	if (fd < 0 && errno == EPERM) {
+		snprintf(text, room,
+			 "%s is not a file that only this user can read; see who made it and remove it. Both "
+			 "programs run as one user", path);
+		return ERR_SHM_OWNER;
+	}
 	if (fd < 0) {
 		snprintf(text, room, "cannot open %s: %s; start sluice-control with the same configuration",
 			 path, strerror(errno));

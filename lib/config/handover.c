@@ -1,6 +1,7 @@
 /* One small file: a head of fixed size, then the two texts. */
 #include "config/handover.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,8 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "config/log.h"
+#include "config/owned.h"
 
 #define MAGIC UINT64_C(0x53474e4954544553) /* "SETTINGS" little-endian */
 #define TEXT_BYTES_MAX (1024 * 1024)       /* as config_read() */
@@ -38,7 +41,7 @@ handover_write(const char *folder, const char *instance, const struct handover *
 
 	name_file(folder, instance, "", path);
 	name_file(folder, instance, ".new", fresh);
-	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	fd = owned_make(AT_FDCWD, fresh);
 	file = fd >= 0 ? fdopen(fd, "w") : NULL;
 	if (file == NULL)
 		return ERR_CONFIG_HANDOVER;
@@ -76,10 +79,16 @@ handover_read(const char *folder, const char *instance, struct handover *h)
 	struct head head;
 	bool fine;
 	FILE *file;
+	int fd;
 
 	*h = (struct handover){ .sequence = 0 };
 	name_file(folder, instance, "", path);
-	file = fopen(path, "re");
+	fd = owned_open(AT_FDCWD, path, O_RDONLY);
+	if (fd < 0 && errno == EPERM)
+		LOG_WARN("handover_refused", LOG_TEXT("file", path),
+			 LOG_TEXT("why", "it is not a file that only this user can read"),
+			 LOG_TEXT("remedy", "see who made it, and remove it; both programs run as one user"));
+	file = fd >= 0 ? fdopen(fd, "r") : NULL;
 	if (file == NULL)
 		return ERR_CONFIG_HANDOVER;
 	fine = fread(&head, sizeof(head), 1, file) == 1 && is_whole(&head) &&

@@ -40,7 +40,8 @@ struct handover {
 /* ERR_CONFIG_HANDOVER: it could not be written, and what was there is as it was. */
 enum err handover_write(const char *folder, const char *instance, const struct handover *h);
 
-/* Texts are to be freed by handover_free(). ERR_CONFIG_HANDOVER: there is none, or it is not whole. */
+/* Texts are to be freed by handover_free(). ERR_CONFIG_HANDOVER: there is none, it is not whole, or (which is
+ * logged) somebody else's (config/owned.h). */
 enum err handover_read(const char *folder, const char *instance, struct handover *h);
 void handover_free(struct handover *h);
 

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import threading
 import time
 from datetime import datetime
@@ -73,6 +74,31 @@ def second_dataplane(cluster):
         assert re.findall(r'held=([1-9][0-9]*)', cluster.dump('accounts')) == held, 'the hold is gone'
         client.reset()
     wait_for(lambda: not re.search(r'held=[^0]', cluster.dump('accounts')), 5, 'something is still held')
+
+
+@test('crash.a-second-control', seconds=60)
+def second_control(cluster):
+    """It says what it may not have, and takes no record, no port and no key of the first one's."""
+    with open(cluster.config, encoding='utf-8') as file:
+        same = file.read()
+    with tempfile.TemporaryDirectory(dir=cluster.root) as folder:
+        own = {'instance: e2e\n': 'instance: other\n',
+               f'path: {cluster.root}/spool\n': f'path: {folder}/spool\n',
+               f'path: {cluster.root}/sluice.db\n': f'path: {folder}/other.db\n'}
+        for kept, why in (((), 'store_locked'), (('instance', 'store'), 'spool_locked'),
+                          (('store',), 'spool_locked'), (('instance', 'store', 'spool'), 'admin_cannot_listen')):
+            text = same
+            for before, after in own.items():
+                assert before in same, f'the configuration has no {before}'
+                mine = 'instance' if before.startswith('instance') else 'spool' if 'spool' in before else 'store'
+                text = text.replace(before, after) if mine in kept else text
+            path = os.path.join(folder, 'second.yaml')
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write(text)
+            second = subprocess.run([*cluster.control.command[:-1], path], capture_output=True, text=True, timeout=30)
+            assert second.returncode == 1 and why in second.stderr, (kept, second)
+    assert os.path.exists(os.path.join(cluster.root, 'spool', 'control.lock'))
+    assert cluster.admin.call('GET', 'status')['ledger'] is not None
 
 
 @test('crash.dataplane', seconds=90)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -239,6 +240,47 @@ what_was_handed_over_is_read(void **state)
 	assert_int_equal(handover_write("/nowhere", "e", &given), ERR_CONFIG_HANDOVER);
 }
 
+/* The folder is everybody's: a file that another user may have written says nothing; a link is not followed. */
+static void
+what_others_may_have_written_is_refused(void **state)
+{
+	const struct handover given = { .sequence = 7, .stage = HANDOVER_FIRM, .text = TEXT("ours") };
+	char path[64], fresh[64], victim[64];
+	struct handover h;
+	struct stat status;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/e.settings", folder);
+	snprintf(fresh, sizeof(fresh), "%s/e.settings.new", folder);
+	snprintf(victim, sizeof(victim), "%s/s.yaml", folder);
+	assert_int_equal(handover_write(folder, "e", &given), ERR_OK);
+	for (mode_t mode = 0001; mode < 0100; mode <<= 1) {
+		assert_int_equal(chmod(path, 0600 | mode), 0);
+		assert_int_equal(handover_read(folder, "e", &h), ERR_CONFIG_HANDOVER);
+	}
+	assert_int_equal(chmod(path, 0600), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(path, 65534, 65534), 0);
+		assert_int_equal(handover_read(folder, "e", &h), ERR_CONFIG_HANDOVER);
+		assert_int_equal(chown(path, 0, 0), 0);
+	}
+	assert_int_equal(rename(path, victim), 0);
+	assert_int_equal(symlink(victim, path), 0);
+	assert_int_equal(handover_read(folder, "e", &h), ERR_CONFIG_HANDOVER);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(handover_read(folder, "e", &h), ERR_CONFIG_HANDOVER);
+	assert_int_equal(unlink(path), 0);
+	/* A link where the new file is made: what it points to stays as it is. */
+	assert_int_equal(truncate(victim, 0), 0);
+	assert_int_equal(symlink(victim, fresh), 0);
+	assert_int_equal(handover_write(folder, "e", &given), ERR_OK);
+	assert_int_equal(stat(victim, &status), 0);
+	assert_int_equal(status.st_size, 0);
+	assert_int_equal(handover_read(folder, "e", &h), ERR_OK);
+	handover_free(&h);
+}
+
 /* Who starts runs what the others run, and never what was tried in vain. */
 static void
 who_starts_chooses(void **state)
@@ -317,6 +359,7 @@ main(void)
 		cmocka_unit_test(elements_come_and_go),
 		cmocka_unit_test(a_mixture_that_no_file_may_say_is_refused),
 		cmocka_unit_test(what_was_handed_over_is_read),
+		cmocka_unit_test(what_others_may_have_written_is_refused),
 		cmocka_unit_test(who_starts_chooses),
 		cmocka_unit_test(a_process_starts_with_what_was_before_a_trial),
 	};

@@ -95,7 +95,8 @@ another_layout_or_another_store_is_refused_with_a_remedy(void **state)
 	assert_non_null(strstr(second.problem, "delete the file"));
 	share.shm.header->layout_version--;
 	assert_int_equal(chmod(place.path, 0644), 0);
-	assert_int_equal(open_share(&second, &place), ERR_SHM_MAGIC);
+	assert_int_equal(open_share(&second, &place), ERR_SHM_OWNER);
+	assert_non_null(strstr(second.problem, "see who made it"));
 	assert_int_equal(chmod(place.path, 0600), 0);
 	assert_int_equal(truncate(place.path, 4096), 0);
 	assert_int_equal(open_share(&second, &place), ERR_SHM_SIZE);
