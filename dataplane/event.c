@@ -154,6 +154,7 @@ event_take_usage(struct exchange *x, const struct json_usage *usage)
 		all->completion_tokens = usage->completion_tokens;
 		all->has_total = usage->has_total;
 		all->total_tokens = usage->total_tokens;
+		x->events_told = x->events + 1; /* with the one that tells it */
 	}
 	if (usage->has_length) {
 		all->has_length = true;

@@ -119,6 +119,7 @@ struct exchange {
 	uint32_t event_lines;   /* data lines of the event */
 	uint64_t silent_until_ns; /* the first event must come before it */
 	uint64_t events;
+	uint64_t events_told; /* of them, those up to the backend's last word on usage */
 	uint64_t payload_bytes;
 	uint64_t used_tokens; /* as settled */
 

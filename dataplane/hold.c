@@ -36,6 +36,13 @@ larger(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
+/* What has no unit that costs anything is billed as one request. */
+static int64_t
+or_request(int64_t nano, const struct admission *a)
+{
+	return larger(nano, units_nano(a, USAGE_REQUESTS, 1));
+}
+
 static int64_t
 video_nano(const struct admission *a, const struct json_result *json)
 {
@@ -79,7 +86,9 @@ tokens_nano(const struct worker *w, const struct admission *a, const struct json
 {
 	const struct worker_limits *limits = &w->config.limits;
 	uint32_t default_tokens = a->target.hold_tokens > 0 ? a->target.hold_tokens : limits->hold_tokens;
-	struct settle_counts counts = { .prompt_tokens = quota_prompt_tokens(json) };
+	struct settle_counts counts = { .prompt_tokens = quota_prompt_tokens(json),
+					.unit = USAGE_REQUESTS,
+					.units = 1 };
 
 	if (a->completes)
 		counts.completion_tokens =
@@ -96,12 +105,12 @@ hold_estimate_nano(const struct worker *w, const struct admission *a, const stru
 	case ROUTE_JSON:
 		return tokens_nano(w, a, json);
 	case ROUTE_IMAGES:
-		return with_tokens(units_nano(a, USAGE_IMAGES, settle_wanted_count(json)), a,
+		return with_tokens(or_request(units_nano(a, USAGE_IMAGES, settle_wanted_count(json)), a), a,
 				   quota_prompt_tokens(json));
 	case ROUTE_SPEECH:
-		return with_tokens(speech_nano(a, json), a, quota_prompt_tokens(json));
+		return with_tokens(or_request(speech_nano(a, json), a), a, quota_prompt_tokens(json));
 	case ROUTE_TRANSCRIPTION:
-		return transcription_nano(a, form_bytes);
+		return or_request(transcription_nano(a, form_bytes), a);
 	case ROUTE_VIDEO:
 		return with_tokens(video_nano(a, json), a, quota_prompt_tokens(json));
 	case ROUTE_PROXY:

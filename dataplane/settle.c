@@ -10,6 +10,9 @@
 #define WANTED_COUNT_MAX 1000
 #define WANTED_MILLISECONDS_MAX (24 * 3600 * MSEC_PER_SEC)
 
+/* Events of a whole stream that carry no token: the role and the finish. */
+#define EVENTS_WITHOUT_TOKEN_MAX 2
+
 #define PER 1000000 /* sums are kept in millionths of a nano-dollar until they are rounded */
 
 /* Adds rate x count / per to a sum in millionths; stays at the largest sum if it does not fit. */
@@ -74,13 +77,14 @@ settle_is_priced(const struct shm_price *price, enum route_kind route, bool says
 	switch (route) {
 	case ROUTE_CHAT:
 	case ROUTE_JSON:
-		return price->input_nano_per_mtoken > 0 || price->output_nano_per_mtoken > 0;
+		return price->input_nano_per_mtoken > 0 || price->output_nano_per_mtoken > 0 ||
+		       has_rate(price, USAGE_REQUESTS);
 	case ROUTE_IMAGES:
-		return has_rate(price, USAGE_IMAGES);
+		return has_rate(price, USAGE_IMAGES) || has_rate(price, USAGE_REQUESTS);
 	case ROUTE_SPEECH:
-		return has_rate(price, USAGE_CHARACTERS);
+		return has_rate(price, USAGE_CHARACTERS) || has_rate(price, USAGE_REQUESTS);
 	case ROUTE_TRANSCRIPTION:
-		return has_rate(price, USAGE_BYTES);
+		return has_rate(price, USAGE_BYTES) || has_rate(price, USAGE_REQUESTS);
 	case ROUTE_VIDEO:
 		return has_rate(price, USAGE_REQUESTS) || (says_length && has_rate(price, USAGE_MILLISECONDS));
 	case ROUTE_PROXY:
@@ -154,20 +158,37 @@ counts_by_length(const struct exchange *x, uint64_t milliseconds, enum usage_uni
 	return milliseconds > 0 && (has_rate(price, USAGE_MILLISECONDS) || !has_rate(price, otherwise));
 }
 
-/* Videos are paid when their job is made; of those that nobody told the length of each is one request. */
+static int64_t
+units_nano(const struct exchange *x, enum usage_unit unit, uint64_t units)
+{
+	return settle_cost_nano(&x->admission.price, &(struct settle_counts){ .unit = unit, .units = units });
+}
+
+static uint64_t
+whole_seconds(uint64_t milliseconds)
+{
+	return (milliseconds + MSEC_PER_SEC - 1) / MSEC_PER_SEC * MSEC_PER_SEC;
+}
+
+/* Videos are paid when their job is made; of those that nobody told the length of each is one request. A length
+ * that the client alone tells is one that the backend need not have heeded: it counts in whole seconds, and only
+ * where it costs more than the requests do. */
 static void
 count_video(const struct exchange *x, struct usage_record *record)
 {
-	uint64_t each = x->usage.has_length ? x->usage.milliseconds : settle_wanted_milliseconds(&x->json.result);
+	bool is_told = x->usage.has_length;
+	uint64_t each = is_told ? x->usage.milliseconds :
+				  whole_seconds(settle_wanted_milliseconds(&x->json.result));
 	uint64_t count = settle_wanted_count(&x->json.result), milliseconds;
 
 	if (__builtin_mul_overflow(each, count, &milliseconds))
 		milliseconds = UINT64_MAX;
-	if (counts_by_length(x, milliseconds, USAGE_REQUESTS))
+	if (counts_by_length(x, milliseconds, USAGE_REQUESTS) &&
+	    (is_told || units_nano(x, USAGE_MILLISECONDS, milliseconds) > units_nano(x, USAGE_REQUESTS, count)))
 		set_units(record, USAGE_MILLISECONDS, milliseconds);
 	else
 		set_units(record, USAGE_REQUESTS, count);
-	if (!x->usage.has_length)
+	if (!is_told)
 		record->source = USAGE_ESTIMATED;
 }
 
@@ -182,11 +203,22 @@ count_audio(const struct exchange *x, enum usage_unit otherwise, uint64_t units,
 		set_units(record, otherwise, units);
 }
 
+/* Of routes whose own unit may have no rate; that of a video's job is its making's. */
+static bool
+may_be_a_request(enum route_kind route)
+{
+	return route_has_tokens(route) || route == ROUTE_IMAGES || route == ROUTE_SPEECH ||
+	       route == ROUTE_TRANSCRIPTION;
+}
+
 /* What is not counted in tokens: by the backend's word where it gives one, else by what was asked for. Of two
- * units one that has a rate counts: the client chooses what the answer tells, not whether it costs anything. */
+ * units one that has a rate counts: the client chooses what the answer tells, not whether it costs anything. What
+ * has no unit that costs anything is one request, where that has a rate. */
 static void
 count_units(const struct exchange *x, struct usage_record *record)
 {
+	const struct shm_price *price = &x->admission.price;
+
 	switch (x->admission.route) {
 	case ROUTE_IMAGES:
 		if (x->usage.data_count == 0 && !x->usage.present)
@@ -209,6 +241,9 @@ count_units(const struct exchange *x, struct usage_record *record)
 	default:
 		break;
 	}
+	if (may_be_a_request(x->admission.route) && !has_rate(price, (enum usage_unit)record->unit) &&
+	    has_rate(price, USAGE_REQUESTS))
+		set_units(record, USAGE_REQUESTS, 1);
 }
 
 static void
@@ -226,6 +261,52 @@ estimate_completion(const struct exchange *x, struct usage_record *record)
 	if (!x->admission.completes)
 		return;
 	record->completion_tokens = x->is_events ? x->events : quota_tokens_of_bytes(x->payload_bytes);
+}
+
+/* Events since the backend's last word, which may have come early: a running count, or the prompt's alone. Of a
+ * whole stream it is the last word if it has the events' number, wherever it stands. */
+static uint64_t
+events_untold(const struct exchange *x, enum usage_outcome outcome)
+{
+	uint64_t told = x->usage.completion_tokens;
+
+	if (x->events <= x->events_told ||
+	    (outcome == USAGE_OK && (told >= x->events || x->events - told <= EVENTS_WITHOUT_TOKEN_MAX)))
+		return 0;
+	return x->events - x->events_told;
+}
+
+/* The sum tells what is missing of the two. */
+static void
+take_prompt(const struct exchange *x, struct usage_record *record)
+{
+	const struct json_usage *u = &x->usage;
+
+	record->prompt_tokens = u->prompt_tokens;
+	if (u->odd_prompt || (!u->has_prompt && !(u->has_total && u->total_tokens >= u->completion_tokens)))
+		estimate_prompt(x, record);
+	else if (!u->has_prompt)
+		record->prompt_tokens = u->total_tokens - u->completion_tokens;
+}
+
+static void
+take_completion(const struct exchange *x, enum usage_outcome outcome, struct usage_record *record)
+{
+	const struct json_usage *u = &x->usage;
+	uint64_t untold = x->is_events && x->admission.completes ? events_untold(x, outcome) : 0;
+
+	record->completion_tokens = u->completion_tokens;
+	if (u->odd_completion || (!u->has_completion && x->admission.completes &&
+				  !(u->has_total && u->has_prompt && u->total_tokens >= u->prompt_tokens))) {
+		estimate_completion(x, record);
+		return;
+	}
+	if (!u->has_completion && x->admission.completes)
+		record->completion_tokens = u->total_tokens - u->prompt_tokens;
+	if (untold > 0)
+		record->source = USAGE_RUNNING;
+	if (__builtin_add_overflow(record->completion_tokens, untold, &record->completion_tokens))
+		record->completion_tokens = UINT64_MAX;
 }
 
 /* A backend has answered, or does the work for a client that has left. A try that was abandoned is never
@@ -246,12 +327,8 @@ count(const struct exchange *x, enum usage_outcome outcome, struct usage_record 
 	record->suspect = x->usage.suspect;
 	if (x->usage.present && (x->usage.has_prompt || x->usage.has_completion)) {
 		record->source = outcome == USAGE_OK ? USAGE_FINAL : USAGE_RUNNING;
-		record->prompt_tokens = x->usage.prompt_tokens;
-		record->completion_tokens = x->usage.completion_tokens;
-		if (x->usage.odd_prompt)
-			estimate_prompt(x, record);
-		if (x->usage.odd_completion)
-			estimate_completion(x, record);
+		take_completion(x, outcome, record);
+		take_prompt(x, record);
 	} else if (x->usage.present && x->usage.has_total && !x->admission.completes) {
 		/* What rerankers say: all of it is prompt. */
 		record->source = USAGE_FINAL;

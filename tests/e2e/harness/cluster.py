@@ -22,6 +22,7 @@ PORT = 443
 ADMIN_PORT = 9900
 TOKEN = 'e2e-token-0123456789abcdef0123456789abcdef'
 INPUT_NANO, OUTPUT_NANO = 150000000, 600000000  # per million tokens
+REQUEST_NANO = 1000  # of the price `each`
 
 BACKENDS = (  # name, port, region
     ('mv-a', 9001, 'mv'),
@@ -305,8 +306,10 @@ class Cluster:
         self.put('plan', 'wide', requests_per_minute=6000000)
         self.put('plan', 'burst', requests_per_minute=1, burst=60)
         self.put('plan', 'minute', requests_per_minute=60, burst=60)
-        self.put('price', 'normal', input=INPUT_NANO / 1e9, output=OUTPUT_NANO / 1e9, request='0.000001', image='0.000001',
-                 second='0.000001', characters=0.001, bytes=0.001)
+        rates = dict(input=INPUT_NANO / 1e9, output=OUTPUT_NANO / 1e9, image='0.000001', second='0.000001',
+                     characters=0.001, bytes=0.001)
+        self.put('price', 'normal', **rates)
+        self.put('price', 'each', request='0.000001', **rates)
         for region in ('mv', 'tx'):
             self.put('region', region)
         for name, port, _ in BACKENDS:
@@ -319,7 +322,7 @@ class Cluster:
         self.model('patient', mv=['mv-a', 'mv-b'], tx=['tx-c'])
         self.put('model', 'patient', connect_ms=30000, response_head_ms=30000, first_event_ms=30000,
                  between_events_ms=30000)
-        self.model('solo', mv=['solo'])
+        self.model('solo', 'each', mv=['solo'])
         self.model('fault', mv=['fault'])
         self.model('fault-over', mv=['fault'], tx=['mv-a'])
         self.model('dead', mv=['nobody'])
@@ -329,7 +332,7 @@ class Cluster:
             self.put('account', account)
             if dollars:
                 self.top_up(account, dollars)
-        words = words_of({'name': 'my-llama', 'account': 'main', 'price': 'normal'})
+        words = words_of({'name': 'my-llama', 'account': 'main', 'price': 'each'})
         instance = self.ctl('instance', 'add', *words)['id']
         self.instances['my-llama'] = f'my-llama:{instance}'
         self.put('deployment', 'my-llama-mv', instance=instance, region='mv', pods=['solo'],

@@ -45,7 +45,7 @@ def catalogue(cluster):
             'model': model, 'region': 'mv', 'pods': ['solo']})
     made = 0
     while made < INSTANCE:
-        made = call('POST', 'instances', {'name': 'my-llama', 'account': 'main', 'price': 'normal'})['id']
+        made = call('POST', 'instances', {'name': 'my-llama', 'account': 'main', 'price': 'each'})['id']
     assert made == INSTANCE, f'the instance got the id {made}'
     call('PUT', 'deployments/documented', {'instance': made, 'region': 'mv', 'pods': ['solo'],
                                            'served_name': 'served-llama', 'base_path': f'/{made}'})

@@ -5,7 +5,7 @@ import threading
 
 from contract.checks import check_refusal
 from harness.client import CHAT, Closed, chat, sim
-from harness.cluster import INPUT_NANO, OUTPUT_NANO
+from harness.cluster import INPUT_NANO, OUTPUT_NANO, REQUEST_NANO
 from harness.proc import wait_for
 from harness.suite import test
 
@@ -17,7 +17,8 @@ def plain(name):
 def cost_of(row):
     """Rounded half up, once."""
     millionths = row['prompt_tokens'] * INPUT_NANO + row['completion_tokens'] * OUTPUT_NANO
-    return (millionths + 500000) // 1000000
+    requests = row['units'] if row['unit'] == 1 else 0
+    return (millionths + 500000) // 1000000 + requests * REQUEST_NANO
 
 
 def rows_of(cluster, ids, seconds=10):
@@ -144,6 +145,21 @@ def balance_runs_out(cluster):
         cluster.top_up('small', 0.0002)
         wait_for(lambda: client.ask(key, chat(words, max_tokens=100)).status == 200, 1,
                  'the top-up does not arrive')
+
+
+@test('usage.each-request', seconds=60)
+def each_request(cluster):
+    """A price per request is paid beside the tokens, by whoever got an answer."""
+    cluster.model('paid-each', 'each', mv=['mv-a'])
+    with cluster.client() as client:
+        wait_for(lambda: client.request('GET', '/v1/models/paid-each', cluster.key).status == 200, 2)
+        answers = [client.ask(cluster.key, chat(sim('tokens=5'), model='paid-each')) for _ in range(2)]
+        refused = client.ask(cluster.key, chat(sim('status=400'), model='paid-each'))
+    assert [answer.status for answer in answers] == [200, 200] and refused.status == 400, (answers, refused)
+    for row in rows_of(cluster, [answer.field('x-request-id') for answer in answers]).values():
+        assert (row['unit'], row['units']) == (1, 1) and row['cost_nano'] == cost_of(row) > REQUEST_NANO, row
+    row, = rows_of(cluster, [refused.field('x-request-id')]).values()
+    assert row['cost_nano'] == 0, row
 
 
 @test('usage.credit-depleted', seconds=60)

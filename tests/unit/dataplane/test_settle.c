@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "dataplane/event.h"
 #include "dataplane/settle.h"
 #include "dataplane/worker.h"
 #include "tables.h"
@@ -97,7 +98,7 @@ settle(struct exchange *x, enum usage_outcome outcome, uint64_t owner, int64_t *
 	w->exchanges = x;
 	tables_put_account(&w->shm, 2, owner);
 	x->any_sent = true;
-	x->answered = outcome == USAGE_OK;
+	x->answered = outcome == USAGE_OK || x->is_events;
 	x->status = x->answered ? 200 : 0;
 	x->admission.account_entry = 2;
 	x->admission.account_id = 7;
@@ -177,6 +178,7 @@ static const struct shm_price by_byte = { .byte_nano_per_million = 1000000 };
 static const struct shm_price by_both = { .second_nano = 1000, .byte_nano_per_million = 1000000 };
 static const struct shm_price by_request = { .request_nano = 7 };
 static const struct shm_price by_token = { .output_nano_per_mtoken = 1 };
+static const struct shm_price by_second_or_request = { .second_nano = 1000, .request_nano = 3500 };
 static const struct shm_price by_nothing = { .price_id = 1 };
 
 static int64_t
@@ -249,6 +251,108 @@ a_video_is_paid_by_what_has_a_rate(void **state)
 	assert_int_equal(cost_of_videos(&by_second, 10, 4000, 5000), 50000);
 	assert_int_equal(cost_of_videos(&by_second, 10, 0, 5000), 50000);
 	assert_int_equal(cost_of_videos(&by_request, 10, 0, 0), 70);
+	/* A length that the client alone tells makes nothing cheaper. */
+	assert_int_equal(cost_of_videos(&by_second, 0, 1, 0), 1000);
+	assert_int_equal(cost_of_videos(&by_second, 0, 4001, 0), 5000);
+	assert_int_equal(cost_of_videos(&by_second_or_request, 0, 1, 0), 3500);
+	assert_int_equal(cost_of_videos(&by_second_or_request, 0, 3001, 0), 4000);
+	assert_int_equal(cost_of_videos(&by_second_or_request, 0, 0, 0), 3500);
+	assert_int_equal(cost_of_videos(&by_second_or_request, 0, 9000, 1), 1);
+}
+
+/* --- tokens -------------------------------------------------------------------------------- */
+
+/* A chat whose prompt is 10 tokens (40 bytes), at 1 a token; `usage` was told by event number `told`. */
+static struct usage_record
+billed(struct json_usage usage, uint64_t told, uint64_t events, enum usage_outcome outcome)
+{
+	struct exchange x = { .admission = { .route = ROUTE_CHAT, .completes = true, .body_kind = BODY_IS_RAW,
+					     .price = { .input_nano_per_mtoken = 1000000,
+							.output_nano_per_mtoken = 1000000 } },
+			      .request_sent = true, .is_events = true, .body = { .bytes = 40 } };
+	struct usage_record record;
+	int64_t spent_nano;
+
+	usage.present = usage.is_complete = told > 0;
+	x.events = told > 0 ? told - 1 : 0;
+	event_take_usage(&x, &usage);
+	x.events = events;
+	settle(&x, outcome, 7, &spent_nano, &record);
+	assert_int_equal(spent_nano, record.completion_tokens < UINT64_MAX
+					     ? (int64_t)(record.prompt_tokens + record.completion_tokens)
+					     : SETTLE_COST_NANO_MAX);
+	return record;
+}
+
+/* Who leaves pays for what was sent, whatever of it the backend has told, and when. */
+static void
+a_word_that_came_early_is_not_the_last(void **state)
+{
+	const struct json_usage nothing = { 0 }, prompt = { .has_prompt = true, .prompt_tokens = 100 };
+	struct json_usage both = prompt, sum = prompt;
+	struct usage_record record;
+
+	(void)state;
+	both.has_completion = true;
+	both.completion_tokens = 3;
+	sum.has_total = true;
+	sum.total_tokens = 103;
+	record = billed(nothing, 0, 500, USAGE_TIMEOUT);
+	assert_int_equal(record.prompt_tokens + record.completion_tokens, 510);
+	record = billed(prompt, 1, 500, USAGE_TIMEOUT);
+	assert_int_equal(record.prompt_tokens, 100);
+	assert_int_equal(record.completion_tokens, 500);
+	record = billed(both, 1, 500, USAGE_TIMEOUT);
+	assert_int_equal(record.completion_tokens, 3 + 499);
+	assert_int_equal(record.source, USAGE_RUNNING);
+	record = billed(sum, 1, 500, USAGE_TIMEOUT);
+	assert_int_equal(record.completion_tokens, 3 + 499);
+	/* A running count in each event says it all. */
+	record = billed(both, 500, 500, USAGE_TIMEOUT);
+	assert_int_equal(record.completion_tokens, 3);
+	/* In a whole stream the last word has the events' number, but for a role and a finish. */
+	record = billed(both, 1, 5, USAGE_OK);
+	assert_int_equal(record.completion_tokens, 3);
+	assert_int_equal(record.source, USAGE_FINAL);
+	record = billed(both, 2, 6, USAGE_OK);
+	assert_int_equal(record.completion_tokens, 3 + 4);
+	record = billed(both, 1, 500, USAGE_OK);
+	assert_int_equal(record.completion_tokens, 3 + 499);
+	assert_int_equal(record.source, USAGE_RUNNING);
+	/* The one that only we have asked for is no event of the client's. */
+	record = billed(both, 501, 500, USAGE_OK);
+	assert_int_equal(record.completion_tokens, 3);
+	/* A count of 2^64 does not begin again. */
+	both.completion_tokens = UINT64_MAX;
+	record = billed(both, 1, 500, USAGE_TIMEOUT);
+	assert_int_equal(record.completion_tokens, UINT64_MAX);
+}
+
+static void
+what_a_usage_does_not_say_is_derived_or_estimated(void **state)
+{
+	struct usage_record record;
+
+	(void)state;
+	record = billed((struct json_usage){ .has_completion = true, .completion_tokens = 7 }, 9, 9, USAGE_OK);
+	assert_int_equal(record.prompt_tokens, 10);
+	assert_int_equal(record.completion_tokens, 7);
+	assert_int_equal(record.source, USAGE_ESTIMATED);
+	record = billed((struct json_usage){ .has_completion = true, .completion_tokens = 7, .has_total = true,
+					     .total_tokens = 40 }, 9, 9, USAGE_OK);
+	assert_int_equal(record.prompt_tokens, 33);
+	assert_int_equal(record.source, USAGE_FINAL);
+	record = billed((struct json_usage){ .has_prompt = true, .prompt_tokens = 30, .has_total = true,
+					     .total_tokens = 40 }, 9, 9, USAGE_OK);
+	assert_int_equal(record.completion_tokens, 10);
+	assert_int_equal(record.source, USAGE_FINAL);
+	record = billed((struct json_usage){ .has_prompt = true, .prompt_tokens = 30 }, 9, 9, USAGE_OK);
+	assert_int_equal(record.completion_tokens, 9);
+	assert_int_equal(record.source, USAGE_ESTIMATED);
+	/* A sum that cannot be. */
+	record = billed((struct json_usage){ .has_completion = true, .completion_tokens = 7, .has_total = true,
+					     .total_tokens = 3 }, 9, 9, USAGE_OK);
+	assert_int_equal(record.prompt_tokens, 10);
 }
 
 static int64_t
@@ -279,7 +383,7 @@ who_leaves_before_the_answer_pays(void **state)
 	assert_int_equal(cost_of_leaving(ROUTE_VIDEO, true), 7);
 	assert_int_equal(cost_of_leaving(ROUTE_VIDEO_JOB, true), 0);
 	/* Not sent: or only in a try that was abandoned. */
-	assert_int_equal(cost_of_leaving(ROUTE_CHAT, true), 100);
+	assert_int_equal(cost_of_leaving(ROUTE_CHAT, true), 100 + 7);
 	assert_int_equal(cost_of_leaving(ROUTE_CHAT, false), 0);
 }
 
@@ -301,6 +405,9 @@ a_price_has_a_rate_for_what_is_asked(void **state)
 		{ &by_request, ROUTE_PROXY, false, true },	   { &by_token, ROUTE_CHAT, false, true },
 		{ &by_second, ROUTE_CHAT, false, false },	   { &by_second, ROUTE_JSON, false, false },
 		{ &by_second, ROUTE_VIDEO_JOB, false, true },	   { &by_nothing, ROUTE_SPEECH, false, true },
+		{ &by_request, ROUTE_CHAT, false, true },	   { &by_request, ROUTE_JSON, false, true },
+		{ &by_request, ROUTE_IMAGES, false, true },	   { &by_request, ROUTE_SPEECH, false, true },
+		{ &by_request, ROUTE_TRANSCRIPTION, false, true },
 		{ &by_nothing, ROUTE_CHAT, false, true },	   { &by_nothing, ROUTE_PROXY, false, true },
 	};
 
@@ -316,6 +423,8 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_unit_is_one_that_costs),
 		cmocka_unit_test(a_video_is_paid_by_what_has_a_rate),
+		cmocka_unit_test(a_word_that_came_early_is_not_the_last),
+		cmocka_unit_test(what_a_usage_does_not_say_is_derived_or_estimated),
 		cmocka_unit_test(who_leaves_before_the_answer_pays),
 		cmocka_unit_test(a_price_has_a_rate_for_what_is_asked),
 		cmocka_unit_test(a_cost_that_nothing_can_have_is_bounded_and_suspect),
