@@ -1,5 +1,6 @@
 /* The admin API, without HTTP: what it makes, what it shows, what it refuses. */
 #include "api.h"
+#include "clock.h"
 #include "keys.h"
 #include "shm/balance.h"
 #include "shm/key.h"
@@ -177,6 +178,52 @@ a_rotated_key_stays_for_its_grace(void **state)
 	assert_int_equal(keys_expire(&w->control.store, 5, &any), ERR_OK);
 	control_publish(&w->control);
 	assert_false(is_known(w, new));
+	end_world(w);
+}
+
+/* Who may rotate a key may not make it live for longer than it was made for. */
+static void
+a_rotated_key_ends_when_it_was_to_end(void **state)
+{
+	static const struct {
+		int64_t lives_s;
+		int grace_s;
+	} rows[] = { { 7200, 3600 }, { 1800, 3600 }, { 7200, 0 } };
+	int64_t now_s = (int64_t)(clock_unix_ns() / NSEC_PER_SEC);
+	struct world *w = make_world();
+	bool any;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		int64_t ends_at = now_s + rows[i].lives_s, old, new, old_ends_at;
+		char body[200], path[64], text[KEY_TEXT_BYTES_MAX + 1];
+
+		snprintf(body, sizeof(body),
+			 "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"ecolink\",\"expires_at\":%lld}",
+			 (long long)ends_at);
+		assert_int_equal(call(w, "POST", "/admin/v1/keys", body), 201);
+		old = number_at("/id");
+		snprintf(path, sizeof(path), "/admin/v1/keys/%lld/rotate", (long long)old);
+		snprintf(body, sizeof(body), "{\"grace_s\":%d}", rows[i].grace_s);
+		assert_int_equal(call(w, "POST", path, body), 200);
+		new = number_at("/id");
+		snprintf(text, sizeof(text), "%s", text_at("/key"));
+		assert_int_equal(new == old, rows[i].grace_s == 0);
+		snprintf(path, sizeof(path), "/admin/v1/keys/%lld", (long long)new);
+		assert_int_equal(call(w, "GET", path, ""), 200);
+		assert_int_equal(number_at("/expires_at"), ends_at);
+		snprintf(path, sizeof(path), "/admin/v1/keys/%lld", (long long)old);
+		assert_int_equal(call(w, "GET", path, ""), 200);
+		old_ends_at = number_at("/expires_at");
+		if (rows[i].grace_s == 0 || rows[i].lives_s < rows[i].grace_s)
+			assert_int_equal(old_ends_at, ends_at);
+		else
+			assert_in_range(old_ends_at, now_s + rows[i].grace_s, ends_at - 1);
+		assert_true(is_known(w, text));
+		assert_int_equal(keys_expire(&w->control.store, ends_at, &any), ERR_OK);
+		control_publish(&w->control);
+		assert_false(is_known(w, text));
+	}
 	end_world(w);
 }
 
@@ -673,6 +720,7 @@ main(void)
 		cmocka_unit_test(a_key_has_the_form_of_its_surface),
 		cmocka_unit_test(rotating_ends_the_old_text_and_revoking_ends_the_key),
 		cmocka_unit_test(a_rotated_key_stays_for_its_grace),
+		cmocka_unit_test(a_rotated_key_ends_when_it_was_to_end),
 		cmocka_unit_test(a_mistyped_key_is_not_brought_along),
 		cmocka_unit_test(an_existing_key_can_be_brought_along_once),
 		cmocka_unit_test(top_ups_add_to_the_balance),

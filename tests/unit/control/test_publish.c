@@ -396,6 +396,35 @@ a_full_table_refuses_the_row_and_tells(void **state)
 	world_free(w);
 }
 
+/* A request may remember an entry for as long as it runs, whoever restarts meanwhile. */
+static void
+entries_rest_across_a_restart(void **state)
+{
+	struct world *w = world_make();
+	char name[16];
+
+	(void)state;
+	for (int i = 0; i < 8; i++) {
+		snprintf(name, sizeof(name), "m%d", i);
+		world_put(w, NOUN_MODEL, name, "{}");
+	}
+	world_sql(w, "DELETE FROM models WHERE name IN ('m0', 'm3', 'm7')"); /* at both ends, and in between */
+	control_publish(&w->control);
+	world_restart(w);
+	assert_int_equal(w->control.publish.entries[NOUN_MODEL].count, 5);
+	for (int i = 8; i < 11; i++) {
+		snprintf(name, sizeof(name), "m%d", i);
+		world_put(w, NOUN_MODEL, name, "{}");
+		assert_false(has_model(w, name));
+	}
+	assert_int_equal(publish_all(&w->control.publish, w->now_ns + ENTRIES_REST_NS - 1), ERR_OK);
+	assert_int_equal(w->control.publish.entries[NOUN_MODEL].count, 5);
+	assert_int_equal(publish_all(&w->control.publish, w->now_ns + ENTRIES_REST_NS), ERR_OK);
+	assert_int_equal(w->control.publish.entries[NOUN_MODEL].count, 8);
+	assert_true(has_model(w, "m8") && has_model(w, "m9") && has_model(w, "m10"));
+	world_free(w);
+}
+
 static void
 a_thousand_reported_changes_are_published_in_one_call(void **state)
 {
@@ -546,6 +575,7 @@ main(void)
 		cmocka_unit_test(coming_back_keeps_entries_and_publishes_only_differences),
 		cmocka_unit_test(the_reconciliation_finds_what_nobody_reported),
 		cmocka_unit_test(a_full_table_refuses_the_row_and_tells),
+		cmocka_unit_test(entries_rest_across_a_restart),
 		cmocka_unit_test(a_thousand_reported_changes_are_published_in_one_call),
 		cmocka_unit_test(changes_are_forgotten_in_slices),
 		cmocka_unit_test(a_pod_that_is_set_elsewhere_begins_anew),

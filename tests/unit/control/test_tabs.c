@@ -385,6 +385,42 @@ a_tab_waits_for_its_segments(void **state)
 	dead_free(d);
 }
 
+/* Its last segment may be younger than the look at the folder that its tab is found dead behind. */
+static void
+who_is_found_dead_is_settled_by_the_next_look(void **state)
+{
+	struct dead *d = dead_make();
+	struct usage_record record = record_of(d, 1, 5);
+	struct ledger *ledger = &d->w->control.ledger;
+	char hidden[200];
+	bool more;
+
+	(void)state;
+	snprintf(hidden, sizeof(hidden), "%s.not-yet", d->segment_path);
+	assert_int_equal(rename(d->segment_path, hidden), 0);
+	put_open(d, 1, 2, 7);
+	turn(d, true);
+	ledger_scan(ledger, EPOCH + 1, d->w->now_ns);
+	/* Now a segment is made, a request ends into it, and its worker dies on the way out of its line. */
+	assert_int_equal(rename(hidden, d->segment_path), 0);
+	put_open(d, 0, 1, 4);
+	assert_int_equal(tab_close(d->tab, 0, &d->spool, &record), ERR_OK);
+	atomic_store(&line_at(d, 0)->state, 1);
+	die(d);
+	tabs_scan(&d->tabs);
+	for (more = true; more;)
+		assert_int_equal(ledger_drain(ledger, d->w->now_ns, &more), ERR_OK);
+	for (more = true; more;)
+		assert_int_equal(tabs_settle(&d->tabs, &more), ERR_OK);
+	assert_int_equal(world_number(d->w, "SELECT count(*) FROM ledger"), 0);
+	turn(d, true);
+	assert_int_equal(world_number(d->w, "SELECT count(*) FROM ledger"), 2);
+	assert_int_equal(crashed_rows(d), 2); /* both say so: the request's own record is its only row */
+	assert_int_equal(spent(d), 5 + 7);
+	assert_int_equal(d->told_nano, 7);
+	dead_free(d);
+}
+
 /* Control dies behind each commit, before it knows of it: all is read again, and nothing is added. */
 static void
 a_tab_that_is_read_again_adds_nothing(void **state)
@@ -463,6 +499,7 @@ main(void)
 		cmocka_unit_test(a_tab_waits_for_segments_that_cannot_be_read),
 		cmocka_unit_test(a_copy_of_a_tab_is_none),
 		cmocka_unit_test(a_tab_waits_for_its_segments),
+		cmocka_unit_test(who_is_found_dead_is_settled_by_the_next_look),
 		cmocka_unit_test(a_tab_that_is_read_again_adds_nothing),
 		cmocka_unit_test(a_damaged_line_is_counted_and_the_rest_goes_on),
 		cmocka_unit_test(what_is_no_tab_is_left_alone),
