@@ -157,5 +157,5 @@ void records_close(struct records *r);
 bool records_owes(const struct records *r);
 
 /* Writes what is owed. ERR_TLS_FULL: there is less room than RECORDS_ANSWER_BYTES_MAX; nothing was done. */
-#define RECORDS_ANSWER_BYTES_MAX 96
+#define RECORDS_ANSWER_BYTES_MAX 64
 enum err records_answer(struct records *r, struct keyring *ring, uint8_t *to, size_t room, size_t *written);

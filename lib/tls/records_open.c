@@ -31,32 +31,48 @@ check_header(struct records *r, const uint8_t *header)
 	return ERR_OK;
 }
 
+/* How many of len bytes are left without the zeros at their end. */
+static size_t
+without_zeros(const uint8_t *bytes, size_t len)
+{
+	uint64_t word;
+
+	/* A peer may send nothing else, so not byte by byte. */
+	while (len >= sizeof(word)) {
+		memcpy(&word, bytes + len - sizeof(word), sizeof(word));
+		if (word != 0)
+			break;
+		len -= sizeof(word);
+	}
+	while (len > 0 && bytes[len - 1] == 0)
+		len--;
+	return len;
+}
+
 /* RFC 8446 5.4: the type is the last byte that is not zero; len becomes that of the content. 0: there is
  * none. */
 static uint8_t
 strip_padding(const struct pieces *in, size_t offset, size_t *len)
 {
 	struct piece_cursor at = pieces_start(in);
-	size_t content = 0;
-	size_t done = 0;
-	uint8_t type = 0;
+	size_t left = *len;
 
-	(void)pieces_skip(&at, offset);
-	/* Forwards, since pieces have no way back, but from the end of each. */
-	while (done < *len) {
-		struct piece run = pieces_next(&at, *len - done);
-		size_t left = run.len;
+	(void)pieces_skip(&at, offset + left);
+	for (; left > 0; at.piece--, at.offset = at.piece->len) {
+		size_t take = at.offset < left ? at.offset : left;
+		const uint8_t *bytes = at.piece->ptr + at.offset - take;
+		size_t rest = without_zeros(bytes, take);
 
-		while (left > 0 && run.ptr[left - 1] == 0)
-			left--;
-		if (left > 0) {
-			type = run.ptr[left - 1];
-			content = done + left - 1;
+		left -= take - rest;
+		if (rest > 0) {
+			*len = left - 1;
+			return bytes[rest - 1];
 		}
-		done += run.len;
+		if (left == 0)
+			break;
 	}
-	*len = content;
-	return type;
+	*len = 0;
+	return 0;
 }
 
 static enum err
