@@ -61,7 +61,8 @@ static const char *const queries[NOUN_COUNT] = {
 		"SELECT id, name, coalesce(price_id, 0), (SELECT group_concat(CAST(d AS TEXT), ',') FROM"
 		" (SELECT id AS d FROM deployments WHERE instance_id = instances.id"
 		" ORDER BY position, id) AS l)," ROUTING ", account_id, state FROM instances",
-	[NOUN_KEY] = "SELECT id, hash, account_id, plan_id, revoked, surface FROM keys",
+	[NOUN_KEY] = "SELECT id, hash, account_id, plan_id, revoked, surface, CASE WHEN expires_at IS NULL THEN 0"
+		     " WHEN expires_at < 1 THEN 1 ELSE expires_at END FROM keys",
 };
 
 /* --- row to body ------------------------------------------------------------------------- */
@@ -305,6 +306,7 @@ make_key(const struct publish *p, struct shm_key *key, struct statement *row)
 	key->plan = refer(p, NOUN_PLAN, store_column_int64(row, 3));
 	key->revoked = (uint8_t)store_column_int64(row, 4);
 	key->surface = (uint8_t)store_column_int64(row, 5);
+	key->expires_at_s = column_u32(row, 6);
 	key->live = 1;
 	return key->account != SHM_NONE && key->plan != SHM_NONE && key->surface < SHM_SURFACE_COUNT;
 }

@@ -122,6 +122,13 @@ take_default(const struct worker_surface *surface, struct admission *a)
 					  surface->requests_per_minute };
 }
 
+/* Control revokes it, too, but for that control has to be alive and the store within its reach. */
+static bool
+is_expired(const struct worker *w, const struct shm_key *key)
+{
+	return key->expires_at_s != 0 && worker_unix_ns(w) / NSEC_PER_SEC >= key->expires_at_s;
+}
+
 static bool
 check_key(struct worker *w, const struct h1_head *head, struct admission *a, struct refusal *refusal)
 {
@@ -142,7 +149,7 @@ check_key(struct worker *w, const struct h1_head *head, struct admission *a, str
 	if (shm_find_key(&w->shm, hash, &key, &a->key_entry) != ERR_OK)
 		return refuse(refusal, REFUSAL_INVALID_API_KEY);
 	shm_prefetch_behind_key(&w->shm, &key, a->key_entry);
-	if (key.revoked || key.surface != a->surface ||
+	if (key.revoked || is_expired(w, &key) || key.surface != a->surface ||
 	    shm_read_account(&w->shm, key.account, &account) != ERR_OK || account.suspended)
 		return refuse(refusal, REFUSAL_INVALID_API_KEY);
 	a->key_id = key.key_id;

@@ -4,7 +4,7 @@
  *
  * Publishing a new key: a free slot's turn becomes odd, its words are written, its turn becomes even, its state
  * says that it lives, the entry's place is set. Another hash for an entry: the same, then the old slot dies. A
- * change: one store of the state. A writer that dies between two of these leaves a slot that nobody lives in, or
+ * change: one store of the state, or of the word with the expiry. A writer that dies between two of these leaves a slot that nobody lives in, or
  * a live one that is not its entry's place, which the repair puts right; no reader can tell.
  *
  * Dead slots are tombstones, used again by who comes next; those before an empty slot become empty, so a table
@@ -27,7 +27,7 @@ struct look {
 	uint64_t turn;
 	uint64_t state;
 	uint64_t key_id;
-	uint64_t entry;
+	uint64_t entry_expiry;
 	uint64_t hash[HASH_WORDS];
 };
 
@@ -80,14 +80,14 @@ load(_Atomic uint64_t *word)
 }
 
 /* False: the slot has come to another key meanwhile, and what was seen is a mixture. The state may be newer than
- * the rest; it is of the same key, because it lives only in an even turn. */
+ * the rest, and so may the expiry; they are of the same key, because it lives only in an even turn. */
 static bool
 look_at(struct shm_key_slot *slot, struct look *seen)
 {
 	seen->turn = load(&slot->turn);
 	seen->state = load(&slot->state);
 	seen->key_id = load(&slot->key_id);
-	seen->entry = load(&slot->entry);
+	seen->entry_expiry = load(&slot->entry_expiry);
 	for (int i = 0; i < HASH_WORDS; i++)
 		seen->hash[i] = load(&slot->hash[i]);
 	return atomic_load_explicit(&slot->turn, memory_order_relaxed) == seen->turn;
@@ -97,6 +97,12 @@ static bool
 is_live(uint64_t state)
 {
 	return (state & SHM_KEY_LIVE) != 0;
+}
+
+static uint32_t
+entry_of(uint64_t entry_expiry)
+{
+	return (uint32_t)entry_expiry;
 }
 
 /* No early exit: the time taken says nothing about where the first difference is. */
@@ -120,6 +126,7 @@ emit(const struct look *seen, struct shm_key *out)
 		.live = 1,
 		.revoked = (seen->state & SHM_KEY_REVOKED) != 0,
 		.surface = (uint8_t)(seen->state >> SHM_KEY_SURFACE_SHIFT & SHM_KEY_SURFACE_MASK),
+		.expires_at_s = (uint32_t)(seen->entry_expiry >> 32),
 	};
 	memcpy(out->hash, seen->hash, sizeof(out->hash));
 }
@@ -159,9 +166,9 @@ keyslot_find(const struct shm *shm, const uint8_t hash[32], struct shm_key *out,
 		if (seen.state == 0)
 			return ERR_SHM_NOT_FOUND;
 		if (is_live(seen.state) && equal_hash(seen.hash, wanted) &&
-		    seen.entry < shm->header->capacity.count[SHM_KEYS]) {
+		    entry_of(seen.entry_expiry) < shm->header->capacity.count[SHM_KEYS]) {
 			emit(&seen, out);
-			*entry = (uint32_t)seen.entry;
+			*entry = entry_of(seen.entry_expiry);
 			return ERR_OK;
 		}
 		walk.at = next_of(&walk, walk.at);
@@ -182,7 +189,8 @@ keyslot_read(const struct shm *shm, uint32_t entry, struct shm_key *out)
 
 		if (place == 0 || place > walk.count)
 			return ERR_SHM_NOT_FOUND;
-		if (look_at(&walk.slots[place - 1], &seen) && is_live(seen.state) && seen.entry == entry) {
+		if (look_at(&walk.slots[place - 1], &seen) && is_live(seen.state) &&
+		    entry_of(seen.entry_expiry) == entry) {
 			emit(&seen, out);
 			return ERR_OK;
 		}
@@ -217,6 +225,12 @@ state_of(const struct shm_key *key)
 	       key->account;
 }
 
+static uint64_t
+entry_expiry_of(const struct shm_key *key, uint32_t entry)
+{
+	return (uint64_t)key->expires_at_s << 32 | entry;
+}
+
 /* The live slot that is the entry's place, or NULL. */
 static struct shm_key_slot *
 slot_of(const struct shm *shm, uint32_t entry)
@@ -228,7 +242,7 @@ slot_of(const struct shm *shm, uint32_t entry)
 	if (place == 0 || place > walk.count)
 		return NULL;
 	slot = &walk.slots[place - 1];
-	return is_live(load(&slot->state)) && load(&slot->entry) == entry ? slot : NULL;
+	return is_live(load(&slot->state)) && entry_of(load(&slot->entry_expiry)) == entry ? slot : NULL;
 }
 
 /* A tombstone before an empty slot hides nothing: no walk goes past it. */
@@ -273,13 +287,27 @@ insert(struct shm *shm, uint32_t entry, const struct shm_key *body)
 	turn = load(&slot->turn) | 1; /* odd already, if a writer died here */
 	store(&slot->turn, turn);
 	store(&slot->key_id, body->key_id);
-	store(&slot->entry, entry);
+	store(&slot->entry_expiry, entry_expiry_of(body, entry));
 	for (int i = 0; i < HASH_WORDS; i++)
 		store(&slot->hash[i], hash[i]);
 	store(&slot->turn, turn + 1);
 	store(&slot->state, state_of(body));
 	atomic_store_explicit(place_of(shm, entry), walk.at + 1, memory_order_release);
 	return ERR_OK;
+}
+
+/* Of the same key: what differs, word by word. A reader may see one of two before the other. */
+static bool
+change(struct shm_key_slot *slot, uint32_t entry, const struct shm_key *body)
+{
+	uint64_t state = state_of(body), entry_expiry = entry_expiry_of(body, entry);
+	bool expires = load(&slot->entry_expiry) != entry_expiry, changes = load(&slot->state) != state;
+
+	if (expires)
+		store(&slot->entry_expiry, entry_expiry);
+	if (changes)
+		store(&slot->state, state);
+	return expires || changes;
 }
 
 enum err
@@ -302,9 +330,7 @@ keyslot_put(struct shm *shm, uint32_t entry, const struct shm_key *body, bool *c
 	if (before != NULL) {
 		CHECK(look_at(before, &seen)); /* the only writer cannot find itself writing */
 		if (seen.key_id == body->key_id && memcmp(seen.hash, body->hash, sizeof(seen.hash)) == 0) {
-			*changed = seen.state != state_of(body);
-			if (*changed)
-				store(&before->state, state_of(body));
+			*changed = change(before, entry, body);
 			return ERR_OK;
 		}
 	}
@@ -324,13 +350,13 @@ keyslot_repair(struct shm *shm)
 
 	for (uint32_t at = 0; at < walk.count; at++) {
 		struct shm_key_slot *slot = &walk.slots[at], *place;
-		uint64_t entry = load(&slot->entry);
+		uint32_t entry = entry_of(load(&slot->entry_expiry));
 
 		if (!is_live(load(&slot->state)))
 			continue;
-		place = entry < shm->header->capacity.count[SHM_KEYS] ? slot_of(shm, (uint32_t)entry) : NULL;
+		place = entry < shm->header->capacity.count[SHM_KEYS] ? slot_of(shm, entry) : NULL;
 		if (place == NULL && entry < shm->header->capacity.count[SHM_KEYS])
-			atomic_store_explicit(place_of(shm, (uint32_t)entry), at + 1, memory_order_release);
+			atomic_store_explicit(place_of(shm, entry), at + 1, memory_order_release);
 		else if (place != slot)
 			store(&slot->state, SHM_KEY_TOMBSTONE);
 	}

@@ -39,9 +39,10 @@
  * Keys are a million where the rest are thousands, and each request reads one that the caches have mostly
  * forgotten. So a key is one cache line, found by its hash alone (keyslot.c):
  *
- *   | state, 8 | turn, 8 | key id, 8 | entry, 8 | hash, 32 |
+ *   | state, 8 | turn, 8 | key id, 8 | entry and expiry, 8 | hash, 32 |
  *
- * `state` is all of it that ever changes, in one word: a change is one store. The rest is written while the
+ * `state` and the expiry are all that ever changes: a change is one store, or two that need not be seen at once.
+ * The rest is written while the
  * state says that nobody lives there, and `turn` is odd meanwhile; a reader that sees the turn move tries again,
  * at most SHM_READ_TRIES_MAX times in a lookup. The home slot is hash * slots / 2^64 of the hash's first word,
  * the walk linear over at most SHM_PROBES_MAX slots, and there are at least twice as many slots as keys.
@@ -55,7 +56,7 @@
  */
 
 #define SHM_MAGIC UINT64_C(0x0000454349554c53) /* "SLUICE" little-endian */
-#define SHM_LAYOUT_VERSION 11
+#define SHM_LAYOUT_VERSION 12
 #define SHM_READ_TRIES_MAX 8
 #define SHM_WORKERS_MAX 64
 #define SHM_NONE UINT32_MAX /* no entry */
@@ -133,7 +134,8 @@ struct shm_key {
 	uint8_t live;
 	uint8_t revoked;
 	uint8_t surface; /* enum shm_surface */
-	uint8_t reserved[5];
+	uint8_t reserved;
+	uint32_t expires_at_s; /* Unix time from which it is nobody's; 0: never */
 };
 
 /* Edges of the API, by the names that sluice.yaml has for them; the numbers are in the store. */
@@ -158,7 +160,7 @@ struct shm_key_slot {
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t state;
 	_Atomic uint64_t turn;
 	_Atomic uint64_t key_id;
-	_Atomic uint64_t entry;
+	_Atomic uint64_t entry_expiry; /* expires_at_s in the upper half */
 	_Atomic uint64_t hash[4];
 };
 

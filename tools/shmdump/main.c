@@ -66,8 +66,8 @@ dump_key(FILE *out, const struct shm *shm, uint32_t entry)
 
 	if (shm_read_key(shm, entry, &key) != ERR_OK)
 		return;
-	fprintf(out, "keys[%u] id=%" PRIu64 " account=%u plan=%u revoked=%u surface=%u\n", entry,
-		key.key_id, key.account, key.plan, key.revoked, key.surface);
+	fprintf(out, "keys[%u] id=%" PRIu64 " account=%u plan=%u revoked=%u surface=%u expires_at=%u\n", entry,
+		key.key_id, key.account, key.plan, key.revoked, key.surface, key.expires_at_s);
 }
 
 static void

@@ -62,8 +62,31 @@ def rotated(cluster):
             assert status(client, last['key']) == 200 and status(client, new['key']) == 200
         wait_for(lambda: status(client, new['key']) == 401, 15, 'the old text did not end')
         assert status(client, last['key']) == 200
-    old = cluster.admin.call('GET', f'keys/{key["id"]}')
-    assert old['revoked'] and old['expires_at'] <= time.time(), old
+    old = wait_for(lambda: revoked_row(cluster, key['id']), 15, 'control has not revoked the old key')
+    assert old['expires_at'] <= time.time(), old
+
+
+def revoked_row(cluster, key_id):
+    """The key as the store has it, if it is revoked there."""
+    row = cluster.admin.call('GET', f'keys/{key_id}')
+    return row if row['revoked'] else None
+
+
+@test('keys.expire-without-control')
+def expires_without_control(cluster):
+    """Control is dead when the key's time comes: workers refuse it by themselves."""
+    key = new_key(cluster, expires_at=int(time.time()) + 5)
+    other = new_key(cluster)
+    with cluster.client() as client:
+        assert status(client, key['key']) == 200
+        cluster.control.kill()
+        try:
+            wait_for(lambda: status(client, key['key']) == 401, 15, 'the key did not expire')
+            assert time.time() >= key['expires_at'] - 1, 'it expired too soon'
+            assert status(client, other['key']) == 200
+        finally:
+            cluster.start_control()
+        assert status(client, key['key']) == 401 and status(client, other['key']) == 200
 
 
 @test('keys.mistyped')

@@ -256,6 +256,19 @@ a_revoked_key_is_published_as_such(void **state)
 	control_publish(&w->control);
 	assert_int_equal(shm_read_key(tables(w), 0, &key), ERR_OK);
 	assert_int_equal(key.revoked, 1);
+	assert_int_equal(key.expires_at_s, 0);
+	world_sql(w, "UPDATE keys SET expires_at = 1900000000");
+	control_publish(&w->control);
+	assert_int_equal(shm_read_key(tables(w), 0, &key), ERR_OK);
+	assert_int_equal(key.expires_at_s, 1900000000);
+	world_sql(w, "UPDATE keys SET expires_at = -1"); /* has passed; 0 would be never */
+	control_publish(&w->control);
+	assert_int_equal(shm_read_key(tables(w), 0, &key), ERR_OK);
+	assert_int_equal(key.expires_at_s, 1);
+	world_sql(w, "UPDATE keys SET expires_at = 4294967296");
+	control_publish(&w->control);
+	assert_int_equal(shm_read_key(tables(w), 0, &key), ERR_OK);
+	assert_int_equal(key.expires_at_s, UINT32_MAX);
 	world_sql(w, "DELETE FROM keys");
 	control_publish(&w->control);
 	assert_int_equal(shm_read_key(tables(w), 0, &key), ERR_SHM_NOT_FOUND);

@@ -6,7 +6,6 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -28,15 +27,9 @@ live_on(void)
 		stores_left--;
 }
 
-#undef atomic_store_explicit
-#undef atomic_fetch_add_explicit
-#define atomic_store_explicit(at, value, order) (live_on(), (void)atomic_exchange(at, value))
-#define atomic_fetch_add_explicit(at, value, order) (live_on(), (void)atomic_fetch_add(at, value))
-#define __atomic_store_n(at, value, order) (live_on(), (void)(*(volatile uint64_t *)(at) = (value)))
-#include "../../../lib/shm/cell.c"
-#include "../../../lib/shm/index.c"
-#include "../../../lib/shm/keyslot.c"
-#include "../../../lib/shm/table.c"
+#define SHM_BEFORE_LOAD() ((void)0)
+#define SHM_BEFORE_STORE() live_on()
+#include "shm_hooked.h"
 
 #define KEYS 12
 #define ENTRIES 8
@@ -333,6 +326,9 @@ a_changed_key(void **state)
 
 	(void)state;
 	to.keys[2].revoked = 1;
+	assert_int_equal(die_everywhere(&from, &to), 2);
+	to = from;
+	to.keys[2].expires_at_s = 5;
 	assert_int_equal(die_everywhere(&from, &to), 2);
 }
 

@@ -188,6 +188,11 @@ a_key_is_found_changed_and_deleted(void **state)
 	assert_true(changed);
 	assert_int_equal(shm_find_key(&shm, key.hash, &found, &entry), ERR_OK);
 	assert_int_equal(found.revoked, 1);
+	key.expires_at_s = UINT32_MAX;
+	assert_int_equal(shm_put_key(&shm, 5, &key, &changed), ERR_OK);
+	assert_true(changed);
+	assert_int_equal(shm_find_key(&shm, key.hash, &found, &entry), ERR_OK);
+	assert_memory_equal(&found, &key, sizeof(key));
 
 	key.live = 0;
 	assert_int_equal(shm_put_key(&shm, 5, &key, &changed), ERR_OK);
@@ -197,7 +202,7 @@ a_key_is_found_changed_and_deleted(void **state)
 	assert_int_equal(shm_put_key(&shm, 64, &key, &changed), ERR_SHM_FULL);
 	assert_int_equal(shm_read_key(&shm, 64, &found), ERR_SHM_NOT_FOUND);
 	assert_int_equal(shm_put_key(&shm, UINT32_MAX, &key, &changed), ERR_SHM_FULL);
-	assert_int_equal(shm.header->generation, 3);
+	assert_int_equal(shm.header->generation, 4);
 	free(shm.header);
 }
 
@@ -450,11 +455,11 @@ repair_makes_keys_and_their_places_agree(void **state)
 	assert_int_equal(shm_read_key(&shm, 5, &found), ERR_OK);
 	assert_memory_equal(&found, &key, sizeof(key));
 	/* Two slots for one entry, one for none that there is: something else wrote here. */
-	slot_with(&shm, 8)->entry = 5;
+	slot_with(&shm, 8)->entry_expiry = 5;
 	assert_int_equal(shm_repair(&shm), ERR_OK);
 	assert_null(slot_with(&shm, 8));
 	assert_int_equal(shm_read_key(&shm, 6, &found), ERR_SHM_NOT_FOUND);
-	slot_with(&shm, 7)->entry = UINT64_MAX;
+	slot_with(&shm, 7)->entry_expiry = UINT64_MAX;
 	places[7] = UINT32_MAX;
 	assert_int_equal(shm_find_key(&shm, key.hash, &found, &entry), ERR_SHM_NOT_FOUND);
 	assert_int_equal(shm_read_key(&shm, 5, &found), ERR_SHM_NOT_FOUND);
