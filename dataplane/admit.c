@@ -67,6 +67,17 @@ refuse(struct refusal *refusal, enum refusal_code code)
 	return false;
 }
 
+/* Of something that is not there, or that changes too fast to be read, which says nothing of whether it is. */
+static bool
+refuse_unread(struct worker *w, enum err verdict, enum refusal_code missing, struct refusal *refusal)
+{
+	if (verdict != ERR_SHM_BUSY)
+		return refuse(refusal, missing);
+	refusal->retry_after_ns = NSEC_PER_SEC;
+	worker_count_verdict(w, verdict);
+	return refuse(refusal, REFUSAL_OVERLOADED);
+}
+
 static void
 hex_of(const uint8_t id[16], char text[REQUEST_ID_TEXT_BYTES])
 {
@@ -129,14 +140,33 @@ is_expired(const struct worker *w, const struct shm_key *key)
 	return key->expires_at_s != 0 && worker_unix_ns(w) / NSEC_PER_SEC >= key->expires_at_s;
 }
 
+/* What the key leads to, before anything of it counts. */
+static bool
+read_behind_key(struct worker *w, const struct shm_key *key, struct admission *a, struct refusal *refusal)
+{
+	struct shm_account account;
+	struct shm_plan plan;
+	enum err verdict = shm_read_account(&w->shm, key->account, &account);
+
+	if (verdict != ERR_OK || account.suspended)
+		return refuse_unread(w, verdict, REFUSAL_INVALID_API_KEY, refusal);
+	verdict = shm_read_plan(&w->shm, key->plan, &plan);
+	if (verdict != ERR_OK) /* without its plan it would have no limits */
+		return refuse_unread(w, verdict, REFUSAL_INVALID_API_KEY, refusal);
+	a->key_id = key->key_id;
+	a->account_entry = key->account;
+	a->account_id = account.account_id;
+	take_plan(a, &plan);
+	return true;
+}
+
 static bool
 check_key(struct worker *w, const struct h1_head *head, struct admission *a, struct refusal *refusal)
 {
 	struct bytes text = bearer_of(head);
 	uint8_t hash[KEYHASH_BYTES];
 	struct shm_key key;
-	struct shm_account account;
-	struct shm_plan plan;
+	enum err verdict;
 
 	if (text.len == 0 || text.len > KEY_BYTES_MAX ||
 	    !bytes_starts_with(text, bytes_from_text(w->config.surfaces[a->surface].key_prefix)))
@@ -146,17 +176,14 @@ check_key(struct worker *w, const struct h1_head *head, struct admission *a, str
 		return refuse(refusal, REFUSAL_INVALID_API_KEY);
 	}
 	keyhash_make(w->shm.header->pepper, text, hash);
-	if (shm_find_key(&w->shm, hash, &key, &a->key_entry) != ERR_OK)
-		return refuse(refusal, REFUSAL_INVALID_API_KEY);
+	verdict = shm_find_key(&w->shm, hash, &key, &a->key_entry);
+	if (verdict != ERR_OK)
+		return refuse_unread(w, verdict, REFUSAL_INVALID_API_KEY, refusal);
 	shm_prefetch_behind_key(&w->shm, &key, a->key_entry);
-	if (key.revoked || is_expired(w, &key) || key.surface != a->surface ||
-	    shm_read_account(&w->shm, key.account, &account) != ERR_OK || account.suspended)
+	if (key.revoked || is_expired(w, &key) || key.surface != a->surface)
 		return refuse(refusal, REFUSAL_INVALID_API_KEY);
-	a->key_id = key.key_id;
-	a->account_entry = key.account;
-	a->account_id = account.account_id;
-	if (shm_read_plan(&w->shm, key.plan, &plan) == ERR_OK)
-		take_plan(a, &plan);
+	if (!read_behind_key(w, &key, a, refusal))
+		return false;
 	if (a->limit.ns_per_unit == 0)
 		take_default(&w->config.surfaces[a->surface], a);
 	a->authenticated = true;
@@ -332,7 +359,8 @@ admit_head(struct worker *w, const struct h1_request *request, struct admission 
 		return true;
 	}
 	if (!check_key(w, &request->head, admission, refusal)) {
-		worker_count(w, COUNTER_REFUSED_KEY);
+		if (refusal->code == REFUSAL_INVALID_API_KEY)
+			worker_count(w, COUNTER_REFUSED_KEY);
 		return false;
 	}
 	if (!check_rate(w, admission, refusal)) {
@@ -408,9 +436,11 @@ check_instance(struct worker *w, struct bytes name, uint64_t instance_id, struct
 {
 	struct shm_instance instance;
 	uint32_t entry;
+	enum err verdict = shm_find_instance(&w->shm, instance_id, &instance, &entry);
 
-	if (shm_find_instance(&w->shm, instance_id, &instance, &entry) != ERR_OK ||
-	    (name.ptr != NULL && !bytes_equal(name, bytes_make(instance.name.text, instance.name.len))) ||
+	if (verdict != ERR_OK)
+		return refuse_unread(w, verdict, REFUSAL_MODEL_NOT_FOUND, refusal);
+	if ((name.ptr != NULL && !bytes_equal(name, bytes_make(instance.name.text, instance.name.len))) ||
 	    instance.state == SHM_INSTANCE_STOPPED)
 		return refuse(refusal, REFUSAL_MODEL_NOT_FOUND);
 	if (instance.account != a->account_entry)
@@ -431,17 +461,18 @@ check_model(struct worker *w, struct bytes model, struct admission *a, struct re
 	struct bytes name;
 	uint64_t instance_id;
 	uint32_t entry;
+	enum err verdict = shm_find_model(&w->shm, model, &found, &entry);
 
-	if (shm_find_model(&w->shm, model, &found, &entry) == ERR_OK) {
+	if (verdict == ERR_OK) {
 		a->model_id = found.model_id;
 		a->target_entry = entry;
 		a->target = found.target;
 		a->target_name = found.name;
 		return true;
 	}
-	if (admit_split_instance(model, &name, &instance_id))
+	if (verdict == ERR_SHM_NOT_FOUND && admit_split_instance(model, &name, &instance_id))
 		return check_instance(w, name, instance_id, a, refusal);
-	return refuse(refusal, REFUSAL_MODEL_NOT_FOUND);
+	return refuse_unread(w, verdict, REFUSAL_MODEL_NOT_FOUND, refusal);
 }
 
 /* To the client, who may show it to the operator: which rate of the price there has to be. */
@@ -470,9 +501,10 @@ static bool
 check_money(struct worker *w, const struct json_result *json, uint64_t form_bytes, struct admission *a,
 	    struct refusal *refusal)
 {
-	if (a->target.price == SHM_NONE ||
-	    shm_read_price(&w->shm, a->target.price, &a->price) != ERR_OK)
-		return refuse(refusal, REFUSAL_MODEL_NOT_PRICED);
+	enum err verdict = shm_read_price(&w->shm, a->target.price, &a->price); /* SHM_NONE is no entry's number */
+
+	if (verdict != ERR_OK)
+		return refuse_unread(w, verdict, REFUSAL_MODEL_NOT_PRICED, refusal);
 	if (!settle_is_priced(&a->price, a->route, a->says_length)) {
 		refusal->message = unpriced_sentence(a->route);
 		return refuse(refusal, REFUSAL_MODEL_NOT_PRICED);
@@ -532,7 +564,7 @@ check_named(struct worker *w, struct bytes model, const struct json_result *json
 {
 	bool is_known = check_model(w, model, a, refusal);
 
-	if (!is_known) {
+	if (!is_known && refusal->code != REFUSAL_OVERLOADED) {
 		refusal->param = "model";
 		refusal->subject = model;
 	}
@@ -571,12 +603,16 @@ admit_proxy(struct worker *w, struct admission *admission, struct refusal *refus
 bool
 admit_job(struct worker *w, const struct job *job, struct admission *admission, struct refusal *refusal)
 {
-	struct refusal unused = { 0 };
+	struct refusal why = { 0 };
 	bool is_known = job->account_id == admission->account_id &&
 			(job->model.len > 0 ?
-				 check_model(w, job->model, admission, &unused) :
-				 check_instance(w, BYTES_NONE, job->instance_id, admission, &unused));
+				 check_model(w, job->model, admission, &why) :
+				 check_instance(w, BYTES_NONE, job->instance_id, admission, &why));
 
+	if (!is_known && why.code == REFUSAL_OVERLOADED) {
+		*refusal = why;
+		return false;
+	}
 	if (!is_known) {
 		refusal->param = "id";
 		refusal->message = "There is no such video job.";

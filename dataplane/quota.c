@@ -147,21 +147,24 @@ enter(struct worker *w, struct admission *a)
 	return true;
 }
 
+/* An entry that changes too fast to be read is still that account's: one that was freed rests, and does not change
+ * meanwhile. */
 bool
 quota_is_same_account(const struct worker *w, const struct admission *a)
 {
 	struct shm_account account;
+	enum err verdict = shm_read_account(&w->shm, a->account_entry, &account);
 
-	return shm_read_account(&w->shm, a->account_entry, &account) == ERR_OK &&
-	       account.account_id == a->account_id;
+	return verdict == ERR_SHM_BUSY || (verdict == ERR_OK && account.account_id == a->account_id);
 }
 
 static bool
 is_same_key(const struct worker *w, const struct admission *a)
 {
 	struct shm_key key;
+	enum err verdict = shm_read_key(&w->shm, a->key_entry, &key);
 
-	return shm_read_key(&w->shm, a->key_entry, &key) == ERR_OK && key.key_id == a->key_id;
+	return verdict == ERR_SHM_BUSY || (verdict == ERR_OK && key.key_id == a->key_id);
 }
 
 /* Never below 0: a count begins anew with a process, or with another account. */

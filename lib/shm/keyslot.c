@@ -4,8 +4,9 @@
  *
  * Publishing a new key: a free slot's turn becomes odd, its words are written, its turn becomes even, its state
  * says that it lives, the entry's place is set. Another hash for an entry: the same, then the old slot dies. A
- * change: one store of the state, or of the word with the expiry. A writer that dies between two of these leaves a slot that nobody lives in, or
- * a live one that is not its entry's place, which the repair puts right; no reader can tell.
+ * change: one store of the state, or of the word with the expiry. A writer that dies between two of these leaves a
+ * slot that nobody lives in, or a live one that is not its entry's place, which the repair puts right; no reader
+ * can tell.
  *
  * Dead slots are tombstones, used again by who comes next; those before an empty slot become empty, so a table
  * that is churned for months keeps short walks. Live slots never move.
