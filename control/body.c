@@ -96,25 +96,20 @@ refer_list(const struct publish *p, enum noun noun, struct bytes ids, uint32_t *
 }
 
 static bool
-copy_name(struct shm_name *name, struct bytes text)
+copy_text(char *to, size_t room, uint16_t *len, struct bytes text)
 {
-	if (text.len > sizeof(name->text))
+	if (text.len > room)
 		return false;
-	name->len = (uint16_t)text.len;
+	*len = (uint16_t)text.len;
 	if (text.len > 0)
-		memcpy(name->text, text.ptr, text.len);
+		memcpy(to, text.ptr, text.len);
 	return true;
 }
 
 static bool
-copy_short_name(struct shm_short_name *name, struct bytes text)
+copy_name(struct shm_name *name, struct bytes text)
 {
-	if (text.len > sizeof(name->text))
-		return false;
-	name->len = (uint16_t)text.len;
-	if (text.len > 0)
-		memcpy(name->text, text.ptr, text.len);
-	return true;
+	return copy_text(name->text, sizeof(name->text), &name->len, text);
 }
 
 /* As buckets count (limit/bucket.h). */
@@ -253,7 +248,8 @@ static bool
 make_region(struct shm_region *region, struct statement *row)
 {
 	region->live = 1;
-	return copy_short_name(&region->name, store_column_text(row, 1));
+	return copy_text(region->name.text, sizeof(region->name.text), &region->name.len,
+			 store_column_text(row, 1));
 }
 
 static bool

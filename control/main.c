@@ -344,6 +344,8 @@ publish_everything(struct control *control, const struct config *config)
 		 LOG_NUMBER("changed", control->publish.rows_published),
 		 LOG_NUMBER("removed", control->publish.rows_removed),
 		 LOG_NUMBER("keys", control->publish.entries[NOUN_KEY].count),
+		 LOG_NUMBER("mib", control->share.shm.header->file_bytes >> 20),
+		 LOG_NUMBER("huge_mib", control->share.huge_bytes >> 20),
 		 LOG_NUMBER("ms", (clock_now_ns() - began_ns) / NSEC_PER_MSEC));
 	return true;
 }

@@ -273,6 +273,10 @@ report_metrics(struct control *control, size_t *len)
 	emit_lags(out, control, now_ns);
 	tally_emit(&control->tally, &control->publish, out);
 	emit_tables(out, &control->publish);
+	one(out, "shared_file_bytes", "gauge", "Size of the shared file.", control->share.shm.header->file_bytes);
+	one(out, "shared_file_huge_bytes", "gauge",
+	    "Of it in huge pages when control started; /dev/shm gives them where it is mounted with huge=advise.",
+	    control->share.huge_bytes);
 	emit_workers(out, &control->publish.shm, now_ns);
 	emit_counters(out, &control->publish.shm);
 	emit_verdicts(out, &control->publish.shm);

@@ -36,6 +36,16 @@ describe_dataplane(const struct shm *shm, yyjson_mut_doc *doc, uint64_t now_ns)
 }
 
 static yyjson_mut_val *
+describe_file(const struct share *share, yyjson_mut_doc *doc)
+{
+	yyjson_mut_val *file = yyjson_mut_obj(doc);
+
+	yyjson_mut_obj_add_uint(doc, file, "bytes", share->shm.header->file_bytes);
+	yyjson_mut_obj_add_uint(doc, file, "huge_bytes", share->huge_bytes);
+	return file;
+}
+
+static yyjson_mut_val *
 describe_tables(const struct publish *publish, yyjson_mut_doc *doc)
 {
 	yyjson_mut_val *tables = yyjson_mut_obj(doc);
@@ -194,6 +204,7 @@ report_status(struct control *control, yyjson_mut_doc *doc)
 	yyjson_mut_obj_add_uint(doc, status, "rows_refused", control->publish.rows_refused);
 	yyjson_mut_obj_add_val(doc, status, "dataplane",
 			       describe_dataplane(&control->publish.shm, doc, now_ns));
+	yyjson_mut_obj_add_val(doc, status, "shared_file", describe_file(&control->share, doc));
 	yyjson_mut_obj_add_val(doc, status, "tables", describe_tables(&control->publish, doc));
 	yyjson_mut_obj_add_val(doc, status, "pods", describe_pods(control, doc));
 	yyjson_mut_obj_add_val(doc, status, "ledger", describe_ledger(&control->ledger, &control->tabs, doc));

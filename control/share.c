@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,6 +24,42 @@ refuse(struct share *share, enum err verdict, const char *format, ...)
 	vsnprintf(share->problem, sizeof(share->problem), format, arguments);
 	va_end(arguments);
 	return verdict;
+}
+
+/* How much of the mapping the kernel reaches through one entry of its page tables for each 2 MiB. */
+static uint64_t
+huge_bytes(const void *memory, uint64_t bytes)
+{
+	uint64_t first = (uint64_t)(uintptr_t)memory, begins_at = 0, sum = 0, kib;
+	FILE *maps = fopen("/proc/self/smaps", "re");
+	char line[256], dash;
+
+	/* "7f…-7f… rw-s …" begins a mapping, "ShmemPmdMapped: 2048 kB" is one line of it. */
+	while (maps != NULL && fgets(line, sizeof(line), maps) != NULL) {
+		uint64_t address;
+
+		if (sscanf(line, "%" SCNx64 "%c", &address, &dash) == 2 && dash == '-')
+			begins_at = address;
+		else if (begins_at - first < bytes &&
+			 sscanf(line, "ShmemPmdMapped: %" SCNu64 " kB", &kib) == 1)
+			sum += kib << 10;
+	}
+	if (maps != NULL)
+		fclose(maps);
+	return sum;
+}
+
+/*
+ * Asks for huge pages, and maps all pages now: no lookup waits for a fault, and what came of it can be told.
+ * /dev/shm gives huge ones where it is mounted with huge=advise, within_size or always; MADV_POPULATE_WRITE is
+ * of Linux 5.14, before it pages come one by one. Neither is needed to go on.
+ */
+static void
+populate(struct share *share, void *memory, uint64_t bytes)
+{
+	madvise(memory, bytes, MADV_HUGEPAGE);
+	madvise(memory, bytes, MADV_POPULATE_WRITE);
+	share->huge_bytes = huge_bytes(memory, bytes);
 }
 
 static enum err
@@ -66,8 +103,29 @@ attach(struct share *share, int file, const uint8_t pepper[32])
 	if (verdict != ERR_OK) {
 		munmap(memory, (size_t)status.st_size);
 		share->shm.header = NULL;
+		return verdict;
 	}
-	return verdict;
+	populate(share, memory, share->shm.header->file_bytes);
+	return ERR_OK;
+}
+
+/* The file's memory, all of it reserved; MAP_FAILED and errno if there is not so much. Populated before the rest
+ * is reserved, because only a mapping can ask for huge pages. */
+static void *
+reserve(struct share *share, int file, uint64_t bytes)
+{
+	void *memory = MAP_FAILED;
+
+	if (ftruncate(file, (off_t)bytes) == 0)
+		memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (memory == MAP_FAILED)
+		return MAP_FAILED;
+	populate(share, memory, bytes);
+	errno = posix_fallocate(file, 0, (off_t)bytes);
+	if (errno == 0)
+		return memory;
+	munmap(memory, bytes);
+	return MAP_FAILED;
 }
 
 static enum err
@@ -76,8 +134,8 @@ make(struct share *share, const struct shm_capacity *capacity, uint32_t worker_c
 {
 	uint64_t bytes = shm_bytes(capacity, worker_count);
 	uint8_t instance_id[16];
-	void *memory = MAP_FAILED;
-	int file, code;
+	void *memory;
+	int file;
 
 	if (bytes == 0)
 		return refuse(share, ERR_SHM_SIZE, "the capacities are beyond their limits");
@@ -87,17 +145,15 @@ make(struct share *share, const struct shm_capacity *capacity, uint32_t worker_c
 	file = owned_make(share->folder, share->new_name);
 	if (file < 0)
 		return refuse(share, ERR_SHM_SIZE, "%s: %s", share->new_name, strerror(errno));
-	code = posix_fallocate(file, 0, (off_t)bytes);
-	if (code == 0)
-		memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-	close(file);
+	memory = reserve(share, file, bytes);
 	if (memory == MAP_FAILED) {
+		refuse(share, ERR_SHM_SIZE, "%s: no %llu MiB of shared memory (%s): smaller capacities need less",
+		       share->name, (unsigned long long)(bytes >> 20), strerror(errno));
+		close(file);
 		unlinkat(share->folder, share->new_name, 0);
-		return refuse(share, ERR_SHM_SIZE,
-			      "%s: no %llu MiB of shared memory (%s): smaller capacities need less",
-			      share->name, (unsigned long long)(bytes >> 20),
-			      strerror(code != 0 ? code : errno));
+		return ERR_SHM_SIZE;
 	}
+	close(file);
 	shm_format(memory, capacity, worker_count, instance_id, pepper);
 	share->shm.header = memory;
 	atomic_store(&share->shm.header->dataplane_epoch, first_epoch);

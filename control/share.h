@@ -10,13 +10,15 @@
  *
  * A new file is written under another name, filled, and shown at once by share_reveal(), so the dataplane
  * never sees a table that is not complete. All of its memory is reserved when it is made: a full tmpfs is
- * an error message here instead of a bus error in a worker.
+ * an error message here instead of a bus error in a worker. Huge pages are asked for; huge_bytes is what came of
+ * it.
  *
  * Memory: a mapping; share_close() unmaps, the file stays (the dataplane goes on with it).
  */
 struct share {
 	struct shm shm;
 	bool is_new;     /* not shown yet, if so */
+	uint64_t huge_bytes; /* of the mapping that are in huge pages, as it was opened */
 	int folder;      /* of the file */
 	char name[72];
 	char new_name[80];

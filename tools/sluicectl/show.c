@@ -229,6 +229,8 @@ show_status(yyjson_val *status, const struct word_noun *noun)
 	       " %llu tokens\n",
 	       number(status, "/reconcile/rounds"), number(status, "/reconcile/difference_records"),
 	       number(status, "/reconcile/difference_cost_nano"), number(status, "/reconcile/difference_tokens"));
+	printf("shared file %llu MiB, %llu in huge pages\n", number(status, "/shared_file/bytes") >> 20,
+	       number(status, "/shared_file/huge_bytes") >> 20);
 	printf("tables     ");
 	yyjson_obj_foreach(yyjson_obj_get(status, "tables"), at, count, name, table)
 		printf(" %s %llu/%llu%s", yyjson_get_str(name), number(table, "/used"),

@@ -1,4 +1,7 @@
 /* The shared file: shown only when it is complete, attached to only if it is ours. */
+#include <errno.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "world.h"
@@ -151,6 +154,33 @@ memory_that_there_is_not_is_an_error_and_no_file(void **state)
 	leave(&place);
 }
 
+/* The last one: it leaves the machine's mounts behind, for this process alone. */
+static void
+huge_pages_are_used_where_the_mount_gives_them(void **state)
+{
+	struct shm_capacity large = world_capacity;
+	struct place place = make_place();
+	struct share share;
+
+	(void)state;
+	large.count[SHM_KEYS] = 50000;
+	if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	    mount("tmpfs", place.folder, "tmpfs", 0, "huge=advise") != 0) {
+		print_message("no mount of one's own: %s\n", strerror(errno));
+		assert_int_equal(rmdir(place.folder), 0);
+		skip();
+	}
+	for (int is_there = 0; is_there < 2; is_there++) {
+		assert_int_equal(share_open(&share, place.folder, "edge", &large, 1, pepper, 41), ERR_OK);
+		assert_true(share.huge_bytes >= 2 << 20);
+		assert_true(share.huge_bytes <= share.shm.header->file_bytes + (2 << 20));
+		assert_int_equal(share_reveal(&share), ERR_OK);
+		share_close(&share);
+	}
+	assert_int_equal(umount(place.folder), 0);
+	assert_int_equal(rmdir(place.folder), 0);
+}
+
 int
 main(void)
 {
@@ -160,6 +190,7 @@ main(void)
 		cmocka_unit_test(another_layout_or_another_store_is_refused_with_a_remedy),
 		cmocka_unit_test(a_damaged_file_is_refused_with_what_is_wrong_and_a_remedy),
 		cmocka_unit_test(memory_that_there_is_not_is_an_error_and_no_file),
+		cmocka_unit_test(huge_pages_are_used_where_the_mount_gives_them),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
