@@ -215,6 +215,7 @@ take_off(struct probe *p, struct probe_flight *flight, uint32_t entry, const str
 	flight->entry = entry;
 	flight->pod_id = pod->pod_id;
 	memcpy(flight->address, where->address, sizeof(flight->address));
+	flight->port = where->port;
 	flight->body_bytes = 0;
 	flight->is_flying = true;
 	flight->is_for_gauges = is_for_gauges;
@@ -246,13 +247,26 @@ take_off(struct probe *p, struct probe_flight *flight, uint32_t entry, const str
 
 /* False: all places in the air are taken. */
 static bool
-consider(struct probe *p, uint32_t entry, uint64_t now_ns)
+send_out(struct probe *p, uint32_t entry, const struct shm_pod *where, bool is_for_gauges, uint64_t now_ns)
 {
 	struct probe_pod *pod = &p->pods[entry];
+	struct probe_flight *flight = free_flight(p);
+
+	if (flight == NULL)
+		return false;
+	*(is_for_gauges ? &pod->gauges_due_at_ns : &pod->due_at_ns) = next_at_ns(p, &pod->manner, now_ns);
+	take_off(p, flight, entry, where, is_for_gauges);
+	return true;
+}
+
+/* False: all places in the air are taken, and it is to be looked at again. */
+static bool
+consider(struct probe *p, uint32_t entry, uint64_t now_ns)
+{
+	const struct probe_pod *pod = &p->pods[entry];
 	uint64_t pod_id = p->publish->entries[NOUN_POD].id_of[entry];
-	struct probe_flight *flight;
-	struct shm_pod where;
 	bool wants_probe, wants_gauges;
+	struct shm_pod where;
 
 	if (!pod->is_known || pod_id == 0 || pod->pod_id != pod_id || pod->manner.state == SHM_POD_MAINT)
 		return true;
@@ -262,15 +276,23 @@ consider(struct probe *p, uint32_t entry, uint64_t now_ns)
 	if ((!wants_probe && !wants_gauges) || shm_read_pod(&p->publish->shm, entry, &where) != ERR_OK ||
 	    !shm_pod_has_address(&where))
 		return true;
-	flight = free_flight(p);
-	if (flight == NULL)
-		return false;
-	if (wants_probe)
-		pod->due_at_ns = next_at_ns(p, &pod->manner, now_ns);
-	else
-		pod->gauges_due_at_ns = next_at_ns(p, &pod->manner, now_ns);
-	take_off(p, flight, entry, &where, !wants_probe);
-	return true;
+	return (!wants_probe || send_out(p, entry, &where, false, now_ns)) &&
+	       (!wants_gauges || send_out(p, entry, &where, true, now_ns));
+}
+
+/* From where the last turn stopped: when flights are short, nobody is always last. */
+static void
+walk(struct probe *p, uint64_t now_ns)
+{
+	uint32_t fresh = p->publish->entries[NOUN_POD].fresh;
+
+	for (uint32_t i = 0; i < PROBE_LOOKS && i < fresh; i++) {
+		if (p->walk >= fresh)
+			p->walk = 0;
+		if (!consider(p, p->walk, now_ns))
+			return;
+		p->walk++;
+	}
 }
 
 /* --- coming back ------------------------------------------------------------------------- */
@@ -296,7 +318,7 @@ is_of_its_pod(const struct probe *p, const struct probe_flight *flight)
 
 	return p->pods[flight->entry].pod_id == flight->pod_id &&
 	       p->publish->entries[NOUN_POD].id_of[flight->entry] == flight->pod_id &&
-	       shm_read_pod(&p->publish->shm, flight->entry, &now) == ERR_OK &&
+	       shm_read_pod(&p->publish->shm, flight->entry, &now) == ERR_OK && now.port == flight->port &&
 	       memcmp(now.address, flight->address, sizeof(now.address)) == 0;
 }
 
@@ -324,7 +346,7 @@ take_gauges(struct probe *p, struct probe_flight *flight, bool is_good, uint64_t
 }
 
 static void
-take_result(struct probe *p, struct probe_flight *flight, bool is_good, const char *why)
+take_result(struct probe *p, struct probe_flight *flight, bool is_good, curl_off_t total_us, const char *why)
 {
 	struct probe_pod *pod = &p->pods[flight->entry];
 	struct shm_pod_health *health;
@@ -337,6 +359,8 @@ take_result(struct probe *p, struct probe_flight *flight, bool is_good, const ch
 	rise = pod->manner.rise > 0 ? pod->manner.rise : p->defaults.rise;
 	fall = pod->manner.fall > 0 ? pod->manner.fall : p->defaults.fall;
 	health = shm_pod_health(&p->publish->shm, flight->entry);
+	if (is_good)
+		atomic_store(&health->probe_latency_us, total_us < UINT32_MAX ? (uint32_t)total_us : UINT32_MAX);
 	state = atomic_load(&health->probe_state);
 	if (state == wanted) {
 		pod->streak = 0;
@@ -366,16 +390,13 @@ come_back(struct probe *p, CURL *easy, CURLcode code, uint64_t now_ns)
 		take_gauges(p, flight, is_good, now_ns);
 		return;
 	}
-	if (is_good) {
+	if (is_good)
 		p->good++;
-		atomic_store(&shm_pod_health(&p->publish->shm, flight->entry)->probe_latency_us,
-			     total_us < UINT32_MAX ? (uint32_t)total_us : UINT32_MAX);
-	} else {
+	else
 		p->bad++;
-	}
 	snprintf(why, sizeof(why), "status %ld", status);
 	land(p, flight);
-	take_result(p, flight, is_good, code == CURLE_OK ? why : curl_easy_strerror(code));
+	take_result(p, flight, is_good, total_us, code == CURLE_OK ? why : curl_easy_strerror(code));
 }
 
 void
@@ -389,16 +410,11 @@ probe_again(struct probe *p, uint32_t entry)
 void
 probe_turn(struct probe *p, uint64_t now_ns)
 {
-	const struct entries *entries = &p->publish->entries[NOUN_POD];
 	CURLMsg *message;
 	int left;
 
 	read_slice(p, now_ns);
-	/* From another place each time: when flights are short, nobody is always last. */
-	for (uint32_t i = 0; i < entries->fresh; i++)
-		if (!consider(p, (p->turn + i) % entries->fresh, now_ns))
-			break;
-	p->turn += PROBE_FLIGHTS_MAX;
+	walk(p, now_ns);
 	curl_multi_perform(p->multi, &left);
 	while ((message = curl_multi_info_read(p->multi, &left)) != NULL)
 		if (message->msg == CURLMSG_DONE)

@@ -28,9 +28,12 @@
  * when tables have changed. While the store is away, probes go on as they are.
  *
  * Owner: control's loop, which waits on probe_multi() as well. Bounds: PROBE_FLIGHTS_MAX at once; a pod
- * whose turn comes while all are in the air waits for one. An answer's body beyond PROBE_BODY_MAX is cut.
+ * whose turn comes while all are in the air waits for one. PROBE_LOOKS pods are looked at in a turn, and the next
+ * one goes on behind them: of 100,000 pods each is looked at once a second. An answer's body beyond
+ * PROBE_BODY_MAX is cut.
  */
 #define PROBE_FLIGHTS_MAX 256
+#define PROBE_LOOKS 2000
 #define PROBE_BODY_MAX 65536
 #define PROBE_GAUGES_BYTES_MAX (4 * 1024 * 1024) /* of an answer with metrics */
 #define PROBE_GAUGES_LIVES 3
@@ -51,6 +54,7 @@ struct probe_flight {
 	uint32_t entry; /* of the pod */
 	uint64_t pod_id;
 	uint8_t address[16];
+	uint16_t port;
 	uint64_t body_bytes;
 	bool is_flying;
 	bool is_for_gauges; /* no health probe */
@@ -59,16 +63,16 @@ struct probe_flight {
 
 /* As its row says; 0 and empty: as configured. */
 struct probe_manner {
-	char path[PROBE_PATH_BYTES];
-	char metrics_path[PROBE_PATH_BYTES]; /* empty: not asked */
 	uint8_t state; /* enum shm_pod_state */
 	uint32_t interval_ms;
 	uint32_t timeout_ms;
 	uint32_t rise;
 	uint32_t fall;
+	char metrics_path[PROBE_PATH_BYTES]; /* empty: not asked */
+	char path[PROBE_PATH_BYTES];
 };
 
-/* Of one entry of SHM_PODS. */
+/* Of one entry of SHM_PODS. What a look needs comes first. */
 struct probe_pod {
 	uint64_t pod_id; /* 0: not probed */
 	uint64_t due_at_ns;
@@ -93,7 +97,7 @@ struct probe {
 	struct prng prng;
 	struct probe_flight flights[PROBE_FLIGHTS_MAX];
 	struct probe_pod *pods;
-	uint32_t turn;
+	uint32_t walk;          /* the entry that is looked at next */
 	/* for metrics */
 	uint64_t good;
 	uint64_t bad;
