@@ -47,7 +47,7 @@ some_admission(enum route_kind route)
 				   .account_id = ACCOUNT_ID,
 				   .price = { .input_nano_per_mtoken = 1000000,
 					      .output_nano_per_mtoken = 10000000,
-					      .request_nano = 3,
+					      .request_nano = route_has_tokens(route) ? 0 : 3,
 					      .image_nano = 500,
 					      .second_nano = 70,
 					      .character_nano_per_million = 2000000,
@@ -102,6 +102,26 @@ tokens_are_held_for_as_far_as_the_request_bounds_them(void **state)
 	/* Up to a bound, for each answer. */
 	assert_int_equal(estimate(ROUTE_CHAT, "{\"max_tokens\":9000000000000000000}"), 8 + 1000000);
 	assert_int_equal(estimate(ROUTE_CHAT, "{\"max_tokens\":200000,\"n\":2}"), 6 + 2000000);
+}
+
+/* Each request has its rate beside its tokens; where the unit has none, it is all there is. */
+static void
+a_rate_per_request_is_held_too(void **state)
+{
+	struct worker *w = make_worker(0);
+	struct admission chat = some_admission(ROUTE_CHAT), images = some_admission(ROUTE_IMAGES);
+	struct json_result json = scanned("{\"max_tokens\":50}");
+
+	(void)state;
+	chat.price.request_nano = 3;
+	assert_int_equal(hold_estimate_nano(w, &chat, &json, 0), 4 + 500 + 3);
+	images.price = (struct shm_price){ .request_nano = 3 };
+	assert_int_equal(hold_estimate_nano(w, &images, &json, 0), 3);
+	images.route = ROUTE_SPEECH;
+	assert_int_equal(hold_estimate_nano(w, &images, &json, 0), 3);
+	images.route = ROUTE_TRANSCRIPTION;
+	assert_int_equal(hold_estimate_nano(w, &images, NULL, 10), 3);
+	free_worker(w);
 }
 
 /* The default of a model or an instance goes before the configured one; the cap holds for both. */
@@ -305,6 +325,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tokens_are_held_for_as_far_as_the_request_bounds_them),
+		cmocka_unit_test(a_rate_per_request_is_held_too),
 		cmocka_unit_test(a_target_says_what_an_unbounded_answer_holds),
 		cmocka_unit_test(bounds_of_other_paths_bound_nothing),
 		cmocka_unit_test(every_prompt_of_a_list_has_an_answer),
