@@ -3,30 +3,99 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "base/units.h"
 
 #define NOW "CAST(extract(epoch FROM clock_timestamp()) AS BIGINT)"
 #define TEXT(number) TEXT_OF(number)
 #define TEXT_OF(number) #number
 
+/* Hex digits of so many random bytes. */
+static enum err
+draw(struct node *node, char *digits, size_t count)
+{
+	uint8_t random[16];
+
+	CHECK(count <= sizeof(random));
+	if (getrandom(random, count, 0) != (ssize_t)count)
+		return store_refuse(node->store, ERR_STORE_FAILED, "no random bytes");
+	for (size_t i = 0; i < count; i++)
+		snprintf(digits + 2 * i, 3, "%02x", random[i]);
+	return ERR_OK;
+}
+
 /* 32 hex digits, made once. */
 static enum err
 make_id(struct node *node, int file, const char *path)
 {
-	uint8_t random[16];
+	enum err verdict = draw(node, node->id, 16);
 
-	if (getrandom(random, sizeof(random), 0) != sizeof(random))
-		return store_refuse(node->store, ERR_STORE_FAILED, "no random bytes");
-	for (size_t i = 0; i < sizeof(random); i++)
-		snprintf(node->id + 2 * i, 3, "%02x", random[i]);
+	if (verdict != ERR_OK)
+		return verdict;
 	if (pwrite(file, node->id, 32, 0) != 32 || fdatasync(file) != 0)
 		return store_refuse(node->store, ERR_STORE_FAILED, "%s: %s", path, strerror(errno));
 	return ERR_OK;
+}
+
+/* The last beat of a lease that runs under this folder's id, and whose life has it; 0: there is none. */
+static enum err
+read_lease(struct node *node, struct statement *look, int64_t *beat_at, char life[49])
+{
+	enum store_step step;
+
+	store_bind_text(look, 1, bytes_from_text(node->store->node));
+	store_bind_text(look, 2, bytes_make(node->id, 32));
+	step = store_step(look);
+	*beat_at = 0;
+	if (step == STORE_ROW) {
+		struct bytes text = store_column_text(look, 1);
+
+		*beat_at = store_column_int64(look, 0);
+		snprintf(life, 49, "%.*s", (int)text.len, (const char *)text.ptr);
+	}
+	store_reset(look);
+	return step == STORE_BROKEN ? store_failed(node->store) : ERR_OK;
+}
+
+/* ERR_STORE_CONFLICT: it moves, so somebody lives who is not this one. */
+static enum err
+watch_lease(struct node *node, struct statement *look)
+{
+	char life[49] = "", life_now[49] = "";
+	int64_t beat_at, beat_at_now;
+	enum err verdict = read_lease(node, look, &beat_at, life);
+
+	for (int ms = 0; ms < NODE_WATCH_MS && verdict == ERR_OK && beat_at != 0; ms += 100) {
+		poll(NULL, 0, 100);
+		verdict = read_lease(node, look, &beat_at_now, life_now);
+		if (verdict == ERR_OK && beat_at_now == 0)
+			break;
+		if (verdict == ERR_OK && (beat_at_now != beat_at || strcmp(life, life_now) != 0))
+			verdict = store_refuse(node->store, ERR_STORE_CONFLICT,
+					       "another router named \"%s\" lives on this database, with a copy"
+					       " of this one's spool folder (a cloned machine?): give this one a"
+					       " name of its own (instance) and an empty spool.path",
+					       node->store->node);
+	}
+	return verdict;
+}
+
+static enum err
+find_clone(struct node *node)
+{
+	struct statement *look = store_prepare(
+		node->store, "SELECT beat_at, id FROM nodes WHERE name = ?1 AND substr(id, 1, 32) = ?2"
+			     " AND beat_at >= " NOW " - " TEXT(NODE_LEASE_S));
+	enum err verdict = look != NULL ? watch_lease(node, look) : ERR_STORE_FAILED;
+
+	store_finalize(look);
+	return verdict;
 }
 
 static enum err
@@ -53,7 +122,8 @@ take_name(struct node *node)
 	struct statement *statement = store_prepare(
 		store, "INSERT INTO nodes(name, id, beat_at, change_seq) VALUES (?1, ?2, " NOW ", 0)"
 		       " ON CONFLICT (name) DO UPDATE SET id = excluded.id, beat_at = excluded.beat_at"
-		       " WHERE nodes.id = excluded.id OR nodes.beat_at < excluded.beat_at - " TEXT(NODE_LEASE_S));
+		       " WHERE substr(nodes.id, 1, 32) = substr(excluded.id, 1, 32)"
+		       " OR nodes.beat_at < excluded.beat_at - " TEXT(NODE_LEASE_S));
 	enum err verdict;
 
 	if (statement == NULL)
@@ -78,6 +148,10 @@ node_claim(struct node *node, struct store *store, const char *folder)
 
 	*node = (struct node){ .store = store };
 	verdict = read_id(node, folder);
+	if (verdict == ERR_OK)
+		verdict = draw(node, node->id + 32, 8);
+	if (verdict == ERR_OK)
+		verdict = find_clone(node);
 	if (verdict == ERR_OK)
 		verdict = take_name(node);
 	if (verdict != ERR_OK)

@@ -131,6 +131,40 @@ hush(void *owner, const char *message)
 	(void)message;
 }
 
+/* What libpq says of TLS, and what of the connection string decides it. */
+static const char *
+tls_hint(const char *why)
+{
+	static const struct {
+		const char *words, *hint;
+	} hints[] = {
+		{ "certificate verify failed", "sslrootcert is not the CA of the server's certificate" },
+		{ "does not match host name", "host must be a name that the server's certificate has" },
+		{ "root certificate file", "sslrootcert must name the CA of the server's certificate" },
+		{ "server does not support SSL", "sslmode wants TLS, which the server does not speak" },
+	};
+
+	for (size_t i = 0; i < COUNT_OF(hints); i++)
+		if (strstr(why, hints[i].words) != NULL)
+			return hints[i].hint;
+	return NULL;
+}
+
+static void
+note_dial(struct postgres *pg, const char *why)
+{
+	const char *hint = tls_hint(why);
+	char text[sizeof(pg->why)];
+
+	pg->is_misset = hint != NULL;
+	if (hint == NULL) {
+		note_why(pg, why);
+		return;
+	}
+	snprintf(text, sizeof(text), "%.*s (store.connection: %s)", (int)strcspn(why, "\n"), why, hint);
+	note_why(pg, text);
+}
+
 /* A dial that has ended becomes the connection, if it reached anybody. */
 static void
 take_dial(struct postgres *pg)
@@ -142,7 +176,7 @@ take_dial(struct postgres *pg)
 	pg->dial = NULL;
 	pg->redial_at_ns = clock_now_ns() + POSTGRES_REDIAL_MS * NSEC_PER_MSEC;
 	if (PQstatus(d->conn) != CONNECTION_OK) {
-		note_why(pg, PQerrorMessage(d->conn));
+		note_dial(pg, PQerrorMessage(d->conn));
 		free_dial(d);
 		return;
 	}
@@ -424,7 +458,7 @@ postgres_wait(struct postgres *pg, int timeout_ms)
 {
 	uint64_t deadline_ns = deadline_of(timeout_ms);
 
-	while (pg->conn == NULL && clock_now_ns() < deadline_ns) {
+	while (pg->conn == NULL && !pg->is_misset && clock_now_ns() < deadline_ns) {
 		postgres_turn(pg);
 		if (pg->conn == NULL)
 			poll(NULL, 0, 5);

@@ -43,7 +43,8 @@ struct postgres {
 	bool has_rung;       /* a notification came, or a connection */
 	uint64_t statements; /* so far: each has a name of its own */
 	enum err verdict;    /* of what failed last */
-	char why[200];       /* it is away */
+	char why[400];       /* it is away */
+	bool is_misset;      /* because of what the connection string says: time does not help */
 	struct postgres_question flight[POSTGRES_FLIGHT_MAX];
 	uint32_t flight_count;
 };
@@ -55,7 +56,7 @@ void postgres_fini(struct postgres *pg);
 /* Connects, or takes over a connection that is ready; reads notifications. Never waits. */
 void postgres_turn(struct postgres *pg);
 
-/* Waits for a connection. ERR_STORE_AWAY: none came in time. */
+/* Waits for a connection. ERR_STORE_AWAY: none came in time, or none can come (is_misset). */
 enum err postgres_wait(struct postgres *pg, int timeout_ms);
 
 /* Verdict of the last result of sql. *result is the caller's to clear if it is wanted (not NULL). */

@@ -30,7 +30,7 @@ struct store {
 	void *handle; /* the driver's */
 	char node[64]; /* whose spending is this router's own: ledger_init() */
 	const struct audit_caller *caller; /* who is behind what is written now; NULL: control itself */
-	char problem[256];
+	char problem[512];
 };
 
 /* A prepared statement, the values bound to it and the row that it is at. */

@@ -140,7 +140,7 @@ class Cluster:
             os.unlink(os.path.join('/dev/shm', name))
         self.make_certificate()
         if self.layout == 'postgres':
-            self.postgres = Postgres()
+            self.postgres = Postgres('127.0.0.1')
             self.postgres.start()
             self.proxy = Proxy(self.postgres)
         self.write_config()

@@ -19,7 +19,8 @@ def programs():
 class Postgres:
     """It refuses to be root's: root of the tests' namespace is somebody else in one of the server's own."""
 
-    def __init__(self):
+    def __init__(self, listen=''):
+        self.listen = listen
         self.bin = programs()
         self.folder = tempfile.mkdtemp(prefix='sluice-pg-', dir='/tmp')
         self.words = ['unshare', '--user', '--map-user=1000', '--map-group=1000'] if os.getuid() == 0 else []
@@ -47,12 +48,44 @@ class Postgres:
     def begin(self):
         with open(f'{self.folder}.log', 'ab') as log:
             self.child = subprocess.Popen(
-                [*self.words, f'{self.bin}/postgres', '-D', f'{self.folder}/data', '-c', 'listen_addresses=',
-                 '-c', f'unix_socket_directories={self.folder}', '-c', 'shared_buffers=16MB'],
+                [*self.words, f'{self.bin}/postgres', '-D', f'{self.folder}/data', '-c',
+                 f'listen_addresses={self.listen}', '-c', f'unix_socket_directories={self.folder}', '-c', 'shared_buffers=16MB'],
                 cwd='/', stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def answers(self):
         return subprocess.run([f'{self.bin}/pg_isready', '-q', '-h', self.folder], check=False).returncode == 0
+
+    def speak_tls(self, name):
+        """With a certificate for this name; the path of its CA."""
+        curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '7']
+        ca, data = f'{self.folder}/ca', f'{self.folder}/data/server'
+        run('openssl', 'req', '-x509', *curve, '-subj', '/CN=Sluice e2e database CA', '-keyout', f'{ca}.key', '-out',
+            f'{ca}.pem', '-addext', 'basicConstraints=critical,CA:TRUE')
+        run('openssl', 'req', '-x509', *curve, '-subj', f'/CN={name}', '-keyout', f'{data}.key', '-out', f'{data}.crt',
+            '-CA', f'{ca}.pem', '-CAkey', f'{ca}.key', '-addext', f'subjectAltName=DNS:{name}')
+        os.chmod(f'{data}.key', 0o600)
+        self.rows('ALTER SYSTEM SET ssl = on')
+        self.rows('SELECT pg_reload_conf()')
+        return f'{ca}.pem'
+
+    def processes(self):
+        """The server's, the one that starts the others first."""
+        parents = {}
+        for name in filter(str.isdigit, os.listdir('/proc')):
+            try:
+                with open(f'/proc/{name}/stat', encoding='ascii', errors='replace') as file:
+                    parents[int(name)] = int(file.read().rsplit(')', 1)[1].split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # it has ended meanwhile
+        return [self.child.pid] + [pid for pid, parent in parents.items() if parent == self.child.pid]
+
+    def tell(self, what):
+        """A signal to all of them: SIGSTOP makes the server silent, its connections stay."""
+        for pid in self.processes():
+            try:
+                os.kill(pid, what)
+            except ProcessLookupError:
+                pass
 
     def end(self, how):
         self.child.send_signal(how)

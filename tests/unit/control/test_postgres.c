@@ -1,4 +1,5 @@
 /* What only a server does: it goes away, several write at once, and it must never see its password in a log. */
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/stat.h>
@@ -391,6 +392,65 @@ a_name_lives_once(void **state)
 	world_free(w);
 }
 
+struct clone {
+	struct world *w;
+	_Atomic bool is_to_end;
+};
+
+/* The original beats, as often as it can. */
+static void *
+live_on(void *owner)
+{
+	struct clone *clone = owner;
+	PGconn *conn = connect_bare(clone->w);
+
+	while (!atomic_load(&clone->is_to_end)) {
+		PQclear(PQexec(conn, "UPDATE nodes SET beat_at = beat_at + 1"));
+		poll(NULL, 0, 20);
+	}
+	PQfinish(conn);
+	return NULL;
+}
+
+/* A machine was cloned with its spool folder: both have the same id. One that has crashed only starts again. */
+static void
+a_clone_does_not_start_beside_its_original(void **state)
+{
+	struct world *w = world_make();
+	struct clone clone = { .w = w };
+	struct node original, copy;
+	char folder[100], path[120], own[120];
+	pthread_t thread;
+	int file;
+
+	(void)state;
+	assert_int_equal(node_claim(&original, &w->control.store, w->spool_path), ERR_OK);
+	snprintf(own, sizeof(own), "%s/node.id", w->spool_path);
+	snprintf(folder, sizeof(folder), "%s/copy", w->folder);
+	snprintf(path, sizeof(path), "%s/node.id", folder);
+	assert_int_equal(mkdir(folder, 0700), 0);
+	file = open(path, O_RDWR | O_CREAT, 0600);
+	assert_int_equal(write(file, original.id, 32), 32);
+	close(file);
+	pthread_create(&thread, NULL, live_on, &clone);
+	assert_int_equal(node_claim(&copy, &w->control.store, folder), ERR_STORE_CONFLICT);
+	assert_non_null(strstr(w->control.store.problem, "cloned"));
+	atomic_store(&clone.is_to_end, true);
+	pthread_join(thread, NULL);
+	/* Nobody beats: the lease is a crash's. If it was none, the original is told. */
+	assert_int_equal(node_claim(&copy, &w->control.store, folder), ERR_OK);
+	assert_int_equal(node_turn(&copy, 1, 1), ERR_OK);
+	assert_int_equal(node_turn(&original, 1, 1), ERR_STORE_CONFLICT);
+	node_release(&original);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM nodes WHERE beat_at > 0"), 1);
+	node_release(&copy);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM nodes WHERE beat_at > 0"), 0);
+	unlink(path);
+	unlink(own);
+	rmdir(folder);
+	world_free(w);
+}
+
 /* What others have spent is told within one look, and is not deleted before all have read it. */
 static void
 what_others_spend_is_told(void **state)
@@ -474,6 +534,7 @@ main(void)
 		cmocka_unit_test(routers_that_start_together_migrate_once),
 		cmocka_unit_test(who_waits_for_a_lock_gives_up_and_is_told_to_come_again),
 		cmocka_unit_test(a_name_lives_once),
+		cmocka_unit_test(a_clone_does_not_start_beside_its_original),
 		cmocka_unit_test(what_others_spend_is_told),
 		cmocka_unit_test(changes_stay_until_every_living_router_has_read_them),
 		cmocka_unit_test(a_connection_string_is_never_repeated),
