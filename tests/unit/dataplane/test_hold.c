@@ -279,6 +279,7 @@ an_empty_account_gets_what_is_free_alone(void **state)
 	struct refusal refusal = { 0 };
 
 	(void)state;
+	priced.price.request_nano = 0;
 	assert_int_equal(hold_estimate_nano(w, &priced, NULL, 0), 0);
 	assert_false(hold_take(w, NULL, 0, &priced, &refusal));
 	assert_int_equal(refusal.code, REFUSAL_INSUFFICIENT_BALANCE);
