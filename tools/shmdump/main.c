@@ -221,6 +221,26 @@ static const struct {
 	{ "regions", SHM_REGIONS, dump_region },
 };
 
+static uint64_t
+now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+/* Of a process that beats each turn; -1: it has not yet. */
+static int64_t
+ms_ago(_Atomic uint64_t *beat_at_ns)
+{
+	uint64_t at_ns = atomic_load(beat_at_ns), until_ns = now_ns();
+
+	if (at_ns == 0)
+		return -1;
+	return until_ns > at_ns ? (int64_t)((until_ns - at_ns) / NSEC_PER_MSEC) : 0;
+}
+
 static void
 dump_header(FILE *out, const struct shm *shm)
 {
@@ -232,7 +252,8 @@ dump_header(FILE *out, const struct shm *shm)
 		atomic_load(&header->generation), atomic_load(&header->dataplane_epoch));
 	for (size_t i = 0; i < sizeof(header->instance_id); i++)
 		fprintf(out, "%02x", header->instance_id[i]);
-	fputc('\n', out);
+	fprintf(out, " control_ms_ago=%" PRId64 " dataplane_ms_ago=%" PRId64 "\n",
+		ms_ago(&header->control_beat_at_ns), ms_ago(&header->dataplane_beat_at_ns));
 }
 
 /* False: there is no such table. */
@@ -251,15 +272,6 @@ dump(FILE *out, const struct shm *shm, const char *only)
 			tables[t].dump(out, shm, e);
 	}
 	return found;
-}
-
-static uint64_t
-now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
 }
 
 static bool
