@@ -68,8 +68,11 @@ credit_step(struct credit *credit, bool *more, bool *any)
 	for (size_t i = 0; i < slice.count && verdict == ERR_OK; i++) {
 		verdict = end_instance(credit, slice.ids[i]);
 		*any |= verdict == ERR_OK;
+		/* One that cannot be ended keeps those behind it from nothing. */
+		credit->after_id = slice.ids[i];
 	}
 	credit->store->caller = NULL;
-	credit->after_id = verdict == ERR_OK ? slice.last_id : 0;
+	if (verdict == ERR_OK)
+		credit->after_id = slice.last_id;
 	return verdict;
 }

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,7 +107,7 @@ find(struct ledger *l, const char *name)
 static void *
 map_header(int folder, const char *name, uint64_t *bytes)
 {
-	int file = openat(folder, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	int file = openat(folder, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	void *memory = MAP_FAILED;
 	struct stat status;
 
@@ -255,7 +256,16 @@ ledger_recover(struct ledger *l, uint64_t epoch, uint32_t worker, bool *any)
 }
 
 static bool
-is_done_with(struct ledger_segment *segment, uint64_t current_epoch, uint64_t now_ns)
+has_tab(int folder, const struct spool_header *header)
+{
+	char name[40];
+
+	snprintf(name, sizeof(name), "%016" PRIx64 "-%04" PRIx32 ".tab", header->epoch, header->worker);
+	return faccessat(folder, name, F_OK, 0) == 0;
+}
+
+static bool
+is_done_with(struct ledger_segment *segment, int folder, uint64_t current_epoch, uint64_t now_ns)
 {
 	const struct spool_header *header = segment->header;
 	bool sealed = atomic_load_explicit(&header->sealed, memory_order_acquire) != 0;
@@ -264,9 +274,11 @@ is_done_with(struct ledger_segment *segment, uint64_t current_epoch, uint64_t no
 		segment->idle_since_ns = now_ns;
 		return false;
 	}
-	/* A dataplane that died seals nothing; whoever comes after it has another epoch. */
-	return sealed || segment->is_dead || (header->epoch != current_epoch &&
-			  now_ns - segment->idle_since_ns > LEDGER_FORGET_NS);
+	/* A dataplane that died seals nothing; whoever comes after it has another epoch. As long as its tab is
+	 * there, it may live, and who settles the tab says when it is buried. */
+	return sealed || segment->is_dead ||
+	       (header->epoch != current_epoch && now_ns - segment->idle_since_ns > LEDGER_FORGET_NS &&
+		!has_tab(folder, header));
 }
 
 static void
@@ -303,7 +315,7 @@ ledger_scan(struct ledger *l, uint64_t current_epoch, uint64_t now_ns)
 	l->foreign = 0;
 	l->is_crowded = false;
 	for (uint32_t i = 0; i < l->segment_count; i++)
-		l->segments[i].is_met = false;
+		l->segments[i].is_met = l->segments[i].is_unreadable = false;
 	while ((file = readdir(directory)) != NULL)
 		if (has_segment_name(file->d_name))
 			meet(l, dirfd(directory), file->d_name, now_ns);
@@ -318,7 +330,7 @@ ledger_scan(struct ledger *l, uint64_t current_epoch, uint64_t now_ns)
 
 		if (!segment->is_met) {
 			forget(l, i); /* deleted by somebody else */
-		} else if (is_done_with(segment, current_epoch, now_ns)) {
+		} else if (is_done_with(segment, dirfd(directory), current_epoch, now_ns)) {
 			bool any = false;
 
 			/* One that cannot be read stays. */
@@ -515,8 +527,15 @@ read_records(struct ledger *l, const struct ledger_segment *segment, uint64_t fr
 	return n < 0 ? ERR_SPOOL_FILE : ERR_OK;
 }
 
+/* In a batch. */
+struct damaged {
+	uint64_t first_sequence;
+	uint64_t records;
+};
+
 static enum err
-add_segment(struct ledger *l, const struct ledger_segment *segment, uint64_t from, uint64_t to, uint64_t *damaged)
+add_segment(struct ledger *l, const struct ledger_segment *segment, uint64_t from, uint64_t to,
+	    struct damaged *damaged)
 {
 	const struct spool_header *header = segment->header;
 	enum err verdict = ERR_OK;
@@ -529,34 +548,59 @@ add_segment(struct ledger *l, const struct ledger_segment *segment, uint64_t fro
 			continue;
 		}
 		/* A checksum will not get better: go on, loudly. */
-		(*damaged)++;
-		LOG_ERROR("usage_damaged", LOG_NUMBER("epoch", header->epoch),
-			  LOG_NUMBER("worker", header->worker),
-			  LOG_NUMBER("sequence", header->first_sequence + index),
-			  LOG_TEXT("kept", ".damaged"));
+		if (damaged->records++ == 0)
+			damaged->first_sequence = header->first_sequence + index;
 	}
 	return verdict;
+}
+
+static void
+say_damaged(struct ledger *l, const struct spool_header *header, const struct damaged *damaged)
+{
+	l->damaged += damaged->records;
+	if (damaged->records > 0)
+		LOG_ERROR("usage_damaged", LOG_NUMBER("epoch", header->epoch),
+			  LOG_NUMBER("worker", header->worker),
+			  LOG_NUMBER("sequence", damaged->first_sequence),
+			  LOG_NUMBER("records", damaged->records), LOG_TEXT("kept", ".damaged"));
+}
+
+/* Records that the file is too short for: lost, however many the header says that there are. */
+static void
+drop_missing(struct ledger *l, const struct ledger_segment *segment, uint64_t from)
+{
+	struct spool_header *header = segment->header;
+	uint64_t written = atomic_load(&header->written);
+
+	quarantine(l, segment);
+	say_damaged(l, header, &(struct damaged){ header->first_sequence + from, written - from });
+	atomic_store_explicit(&header->drained, written, memory_order_release);
 }
 
 static enum err
 drain_segment(struct ledger *l, const struct ledger_segment *segment, uint64_t from, uint64_t to)
 {
 	struct spool_header *header = segment->header;
-	uint64_t damaged = 0;
-	enum err verdict = read_records(l, segment, from, to);
+	struct damaged damaged = { 0 };
+	enum err verdict;
 
+	if (offset_of(from) >= (off_t)segment->bytes) {
+		drop_missing(l, segment, from);
+		return ERR_OK;
+	}
+	verdict = read_records(l, segment, from, to);
 	if (verdict == ERR_OK)
 		verdict = ledger_begin(l);
 	if (verdict != ERR_OK)
 		return verdict;
 	verdict = add_segment(l, segment, from, to, &damaged);
-	if (damaged > 0)
+	if (damaged.records > 0)
 		quarantine(l, segment);
 	verdict = ledger_end(l, verdict);
 	if (verdict != ERR_OK)
 		return verdict;
 	atomic_store_explicit(&header->drained, to, memory_order_release);
-	l->damaged += damaged;
+	say_damaged(l, header, &damaged);
 	return ERR_OK;
 }
 
@@ -575,9 +619,19 @@ choose_batch(struct ledger *l, enum err verdict, uint64_t took_ns)
 		l->batch_max = LEDGER_BATCH_MAX;
 }
 
+static void
+note_reading(struct ledger *l, struct ledger_segment *segment, bool is_good)
+{
+	if (!is_good && !segment->is_told)
+		LOG_ERROR("segment_unreadable", LOG_TEXT("problem", l->store->problem),
+			  LOG_TEXT("remedy", "it is tried again and again; what it has is not billed meanwhile"));
+	segment->is_unreadable = segment->is_told = !is_good;
+}
+
 enum err
 ledger_drain(struct ledger *l, uint64_t now_ns, bool *more)
 {
+	bool is_complete = !l->is_crowded;
 	uint64_t began_ns;
 	enum err verdict;
 
@@ -594,16 +648,43 @@ ledger_drain(struct ledger *l, uint64_t now_ns, bool *more)
 		if (to - from > l->batch_max)
 			to = from + l->batch_max;
 		segment->idle_since_ns = now_ns;
-		*more = true;
+		is_complete = false;
+		if (segment->is_unreadable)
+			continue;
 		began_ns = clock_now_ns();
 		verdict = drain_segment(l, segment, from, to);
+		note_reading(l, segment, verdict != ERR_SPOOL_FILE);
+		if (verdict == ERR_SPOOL_FILE)
+			continue;
 		choose_batch(l, verdict, clock_now_ns() - began_ns);
+		*more = true;
 		return verdict;
 	}
 	/* Segments that came after the scan have later records only. */
-	if (!l->is_crowded)
+	if (is_complete)
 		l->complete_at_ns = l->scanned_at_ns;
 	return ERR_OK;
+}
+
+enum err
+ledger_drain_all(struct ledger *l, uint64_t now_ns)
+{
+	enum err verdict = ERR_OK;
+	bool more = true;
+
+	while (more && verdict == ERR_OK)
+		verdict = ledger_drain(l, now_ns, &more);
+	return verdict == ERR_OK && ledger_unreadable(l) > 0 ? ERR_SPOOL_FILE : verdict;
+}
+
+uint32_t
+ledger_unreadable(const struct ledger *l)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < l->segment_count; i++)
+		count += l->segments[i].is_told;
+	return count;
 }
 
 bool

@@ -33,6 +33,8 @@ struct ledger_segment {
 	uint64_t idle_since_ns;
 	bool is_met; /* by the scan under way */
 	bool is_new; /* found by it */
+	bool is_unreadable; /* since the last scan: the disk has said so */
+	bool is_told;       /* it is in the log */
 };
 
 /* Costs of a batch, so that an account is written once in it. */
@@ -89,8 +91,15 @@ void ledger_fini(struct ledger *l);
 /* Looks for new segments and deletes those that are done with. current_epoch: of the living dataplane. */
 void ledger_scan(struct ledger *l, uint64_t current_epoch, uint64_t now_ns);
 
-/* Drains one batch of one segment. *more: there may be something left. */
+/* Drains one batch of one segment. *more: there may be something left. A segment that cannot be read waits for the
+ * next scan, and keeps no other one waiting: only what the store says is an error. */
 enum err ledger_drain(struct ledger *l, uint64_t now_ns, bool *more);
+
+/* All of all segments. ERR_SPOOL_FILE: but for some that cannot be read; `problem` in the store names one. */
+enum err ledger_drain_all(struct ledger *l, uint64_t now_ns);
+
+/* Segments that could not be read when it was last tried. */
+uint32_t ledger_unreadable(const struct ledger *l);
 
 /* A transaction of at most LEDGER_BATCH_MAX records, and what they cost. ledger_end() commits it if `verdict`, of
  * what was done in between, is ERR_OK, and else undoes it; it is called in any case, unless ledger_begin() failed.

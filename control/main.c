@@ -194,15 +194,9 @@ open_store(struct control *control, const struct config *config)
 static bool
 drain_known(struct control *control)
 {
-	bool more = true;
+	enum err verdict = ledger_drain_all(&control->ledger, clock_now_ns());
 
-	while (more) {
-		enum err verdict = ledger_drain(&control->ledger, clock_now_ns(), &more);
-
-		if (verdict != ERR_OK)
-			return start_failed(control, "spool_not_drained", verdict);
-	}
-	return true;
+	return verdict == ERR_OK || start_failed(control, "spool_not_drained", verdict);
 }
 
 static bool
@@ -231,19 +225,18 @@ settle_tabs(struct control *control)
 }
 
 /* Before balance cells are made from the store, everything that was spent must be in it. Where they are there
- * already, the loop settles what a crash left open, and tells the cells. */
+ * already, the loop goes on with what cannot be drained now, settles what a crash left open, and tells them. */
 static bool
 drain_everything(struct control *control, const char *instance)
 {
 	char path[sizeof(SHM_FOLDER) + CONFIG_PATH_BYTES];
+	bool is_drained = drain_spool(control);
 
 	snprintf(path, sizeof(path), SHM_FOLDER "/%s", instance);
-	if (!drain_spool(control))
-		return false;
 	if (access(path, F_OK) == 0)
 		return true;
 	/* What is known to be dead now is settled when all its segments were looked for again. */
-	return drain_spool(control) && settle_tabs(control);
+	return is_drained && drain_spool(control) && settle_tabs(control);
 }
 
 /* Epochs never repeat, not even when the shared file is lost with a reboot: they begin at the time. */

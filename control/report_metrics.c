@@ -204,6 +204,8 @@ emit_control(FILE *out, struct control *control, uint64_t now_ns)
 	one(out, "ledger_gaps_total", "counter", "Records that never came.", ledger->gaps);
 	one(out, "ledger_damaged_total", "counter", "Records with a wrong checksum.",
 	    ledger->damaged);
+	one(out, "ledger_unreadable_files", "gauge", "Segments and tabs that the disk does not give.",
+	    ledger_unreadable(ledger) + tabs_unreadable(&control->tabs));
 	one(out, "ledger_segments", "gauge", "Spool segments present.", ledger->segment_count);
 	one(out, "ledger_recovered_total", "counter",
 	    "Records behind the count of a segment whose header a power cut had set back.", ledger->recovered);

@@ -83,7 +83,7 @@ open_tab(int folder, const char *name, struct tabs_tab *tab)
 	static union tabs_page page;
 	struct stat status;
 
-	*tab = (struct tabs_tab){ .file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) };
+	*tab = (struct tabs_tab){ .file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) };
 	if (tab->file < 0)
 		return false;
 	if (fstat(tab->file, &status) != 0 || !S_ISREG(status.st_mode) || !read_page(tab->file, &page) ||
@@ -133,7 +133,7 @@ tabs_scan(struct tabs *tabs)
 	tabs->unreadable = 0;
 	tabs->is_crowded = false;
 	for (uint32_t i = 0; i < tabs->count; i++)
-		tabs->tab[i].is_met = false;
+		tabs->tab[i].is_met = tabs->tab[i].is_unreadable = false;
 	while ((file = readdir(directory)) != NULL)
 		if (has_tab_name(file->d_name))
 			meet(tabs, dirfd(directory), file->d_name);
@@ -155,7 +155,7 @@ tabs_scan(struct tabs *tabs)
 static bool
 waits(const struct tabs *tabs, const struct tabs_tab *tab)
 {
-	return tab->is_settleable && tab->next_line < tab->capacity &&
+	return tab->is_settleable && !tab->is_unreadable && tab->next_line < tab->capacity &&
 	       ledger_is_drained(tabs->ledger, tab->epoch, tab->worker);
 }
 
@@ -271,19 +271,43 @@ recover(struct tabs *tabs, struct tabs_tab *tab)
 	return verdict;
 }
 
+static void
+note_reading(const struct tabs *tabs, struct tabs_tab *tab, bool is_good)
+{
+	if (!is_good && !tab->is_told)
+		LOG_ERROR("tab_unreadable", LOG_TEXT("problem", tabs->ledger->store->problem),
+			  LOG_TEXT("remedy", "it is tried again and again; what it has is not billed meanwhile"));
+	tab->is_unreadable = tab->is_told = !is_good;
+}
+
 enum err
 tabs_settle(struct tabs *tabs, bool *more)
 {
 	*more = false;
 	for (uint32_t i = 0; i < tabs->count; i++) {
 		struct tabs_tab *tab = &tabs->tab[tabs->turn++ % tabs->count];
+		enum err verdict;
 
 		if (!waits(tabs, tab))
 			continue;
+		verdict = tab->is_recovered ? settle_lines(tabs, tab) : recover(tabs, tab);
+		note_reading(tabs, tab, verdict != ERR_SPOOL_FILE);
+		if (verdict == ERR_SPOOL_FILE)
+			continue;
 		*more = true;
-		return tab->is_recovered ? settle_lines(tabs, tab) : recover(tabs, tab);
+		return verdict;
 	}
 	return ERR_OK;
+}
+
+uint32_t
+tabs_unreadable(const struct tabs *tabs)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < tabs->count; i++)
+		count += tabs->tab[i].is_told;
+	return count;
 }
 
 uint64_t

@@ -63,6 +63,8 @@ struct tabs_tab {
 	bool is_met;        /* by the scan under way */
 	bool is_dead;
 	bool is_settleable; /* a scan of the segments began behind its death */
+	bool is_unreadable; /* since the last scan: the disk has said so of it, or of a segment of its worker */
+	bool is_told;       /* it is in the log */
 	bool is_recovered;  /* what its segments have and do not count is counted */
 	bool is_done;       /* agrees with the ledger: may go */
 	struct tabs_look look;
@@ -89,8 +91,12 @@ void tabs_fini(struct tabs *tabs);
 /* Looks for new tabs and for deaths, and deletes those that are done. Behind ledger_scan(). */
 void tabs_scan(struct tabs *tabs);
 
-/* Settles one batch of lines of one dead tab. *more: there may be something left. */
+/* Settles one batch of lines of one dead tab. *more: there may be something left. A tab that cannot be read waits
+ * for the next scan, and keeps no other one waiting. */
 enum err tabs_settle(struct tabs *tabs, bool *more);
+
+/* Dead ones that could not be read when it was last tried. */
+uint32_t tabs_unreadable(const struct tabs *tabs);
 
 /* Lines that wait to be settled are counted as their tabs' capacity: 0 says that none waits. */
 uint64_t tabs_pending(const struct tabs *tabs);

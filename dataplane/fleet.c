@@ -388,7 +388,8 @@ fleet_start(struct fleet *fleet)
 
 	for (uint32_t i = 0; i < fleet->count; i++)
 		arguments[i] = &fleet->lcores[i];
-	return eal_launch(fleet->count, lcore_run, arguments);
+	fleet->is_syncing = spool_sync_start(&fleet->sync, fleet->spool.folder);
+	return fleet->is_syncing && eal_launch(fleet->count, lcore_run, arguments);
 }
 
 void
@@ -499,6 +500,8 @@ fleet_close(struct fleet *fleet)
 	}
 	for (uint32_t p = 0; p < fleet->port_count; p++)
 		port_close(&fleet->ports[p]);
+	if (fleet->is_syncing)
+		spool_sync_stop(&fleet->sync);
 	spool_files_close(&fleet->spool);
 	free(fleet->rings);
 	free(fleet->lcores);

@@ -7,6 +7,7 @@
 #include "dataplane/lcore.h"
 #include "dataplane/settings.h"
 #include "dataplane/spool_files.h"
+#include "dataplane/spool_sync.h"
 #include "dataplane/steering.h"
 #include "tls/tls.h"
 
@@ -19,6 +20,8 @@ struct fleet {
 	const struct config *config;
 	struct shm shm;
 	struct spool_files spool;
+	struct spool_sync sync;
+	bool is_syncing;
 	struct tls_identity *identity;
 	uint32_t port_count;
 	struct port ports[CONFIG_PORTS_MAX];

@@ -228,6 +228,36 @@ what_a_dead_dataplane_left_is_drained_and_kept_for_a_while(void **state)
 	world_free(w);
 }
 
+/* The shared file was made anew beside a dataplane that lives on and is idle: its tab says that it may write. */
+static void
+a_segment_whose_tab_is_there_is_kept(void **state)
+{
+	struct world *w = world_make();
+	struct spool_header *segment = make_segment(w, EPOCH, 0, 0, 4);
+	struct usage_record record = record_of(world_put(w, NOUN_ACCOUNT, "a", "{}"), 10);
+	struct spool_writer writer;
+	char tab[160];
+	FILE *file;
+
+	(void)state;
+	snprintf(tab, sizeof(tab), "%s/%016llx-0000.tab", w->spool_path, (unsigned long long)EPOCH);
+	file = fopen(tab, "w");
+	assert_non_null(file);
+	fclose(file);
+	spool_writer_init(&writer, segment);
+	spool_append(&writer, &record);
+	drain_all(w);
+	ledger_scan(&w->control.ledger, EPOCH + 1, w->now_ns + 2 * LEDGER_FORGET_NS);
+	assert_true(is_there(w, 0));
+	spool_append(&writer, &record);
+	drain_all(w);
+	assert_int_equal(rows(w), 2);
+	unlink(tab);
+	ledger_scan(&w->control.ledger, EPOCH + 1, w->now_ns + 4 * LEDGER_FORGET_NS);
+	assert_false(is_there(w, 0));
+	world_free(w);
+}
+
 static void
 missing_records_are_counted(void **state)
 {
@@ -388,16 +418,81 @@ a_segment_that_cannot_be_read_waits(void **state)
 	snprintf(away, sizeof(away), "%s.away", path);
 	assert_int_equal(rename(path, away), 0);
 	for (int i = 0; i < 3; i++) {
-		assert_int_equal(ledger_drain(&w->control.ledger, w->now_ns, &more), ERR_SPOOL_FILE);
+		assert_int_equal(ledger_drain(&w->control.ledger, w->now_ns, &more), ERR_OK);
+		assert_false(more);
 		assert_non_null(strstr(w->control.store.problem, "cannot be read"));
+		assert_int_equal(ledger_unreadable(&w->control.ledger), 1);
+		assert_int_equal(w->control.ledger.complete_at_ns, 0);
+		assert_false(ledger_is_drained(&w->control.ledger, EPOCH, 0));
 	}
 	assert_int_equal(segment->drained, 0);
 	assert_int_equal(w->control.ledger.damaged, 0);
 	assert_int_equal(rename(away, path), 0);
+	/* It is tried again when the folder is looked at again. */
+	assert_int_equal(ledger_drain(&w->control.ledger, w->now_ns, &more), ERR_OK);
+	assert_int_equal(segment->drained, 0);
 	drain_all(w);
 	assert_int_equal(rows(w), 3);
+	assert_int_equal(ledger_unreadable(&w->control.ledger), 0);
+	assert_int_not_equal(w->control.ledger.complete_at_ns, 0);
 	remove_segments(w);
 	world_free(w);
+}
+
+/* A header that lies, of more records than a disk has: one line of the log, and one step. */
+static void
+records_that_a_file_has_no_room_for_are_dropped_at_once(void **state)
+{
+	struct world *w = world_make();
+	int64_t a = world_put(w, NOUN_ACCOUNT, "a", "{}");
+	struct spool_header *segment = make_segment(w, EPOCH, 0, 0, 8);
+	struct spool_writer writer;
+	char path[160], kept[176];
+
+	(void)state;
+	spool_writer_init(&writer, segment);
+	put_records(&writer, a, 3);
+	segment->capacity = UINT32_MAX;
+	atomic_store(&segment->written, UINT32_MAX);
+	drain_all(w);
+	assert_int_equal(rows(w), 3);
+	assert_int_equal(w->control.ledger.damaged, UINT32_MAX - 3);
+	assert_int_equal(segment->drained, UINT32_MAX);
+	segment_path(w, path, EPOCH, 0, 0);
+	snprintf(kept, sizeof(kept), "%s.damaged", path);
+	assert_int_equal(unlink(kept), 0);
+	remove_segments(w);
+	world_free(w);
+}
+
+/* Of three segments two cannot be read: the third is drained, whichever has its turn first. */
+static void
+what_cannot_be_read_keeps_nobody_waiting(void **state)
+{
+	(void)state;
+	for (uint32_t readable = 0; readable < 3; readable++) {
+		struct world *w = world_make();
+		int64_t a = world_put(w, NOUN_ACCOUNT, "a", "{}");
+		struct spool_writer writer;
+		char path[160];
+
+		for (uint32_t worker = 0; worker < 3; worker++) {
+			spool_writer_init(&writer, make_segment(w, EPOCH, worker, 0, 8));
+			put_records(&writer, a, 2);
+		}
+		ledger_scan(&w->control.ledger, EPOCH, w->now_ns);
+		for (uint32_t worker = 0; worker < 3; worker++) {
+			segment_path(w, path, EPOCH, worker, 0);
+			if (worker != readable)
+				unlink(path);
+		}
+		assert_int_equal(ledger_drain_all(&w->control.ledger, w->now_ns), ERR_SPOOL_FILE);
+		assert_int_equal(rows(w), 2);
+		assert_int_equal(ledger_pending(&w->control.ledger), 4);
+		segment_path(w, path, EPOCH, readable, 0);
+		unlink(path);
+		world_free(w);
+	}
 }
 
 /* A segment of three records, changed by `change` at `at`, drained in a world of its own. Whatever it is: a record
@@ -495,11 +590,14 @@ main(void)
 		cmocka_unit_test(a_full_segment_is_deleted_when_it_is_drained_and_no_earlier),
 		cmocka_unit_test(what_a_dead_dataplane_left_is_drained_and_kept_for_a_while),
 		cmocka_unit_test(sums_that_do_not_fit_stay_at_the_largest),
+		cmocka_unit_test(a_segment_whose_tab_is_there_is_kept),
 		cmocka_unit_test(missing_records_are_counted),
 		cmocka_unit_test(a_damaged_record_is_counted_and_the_rest_goes_on),
 		cmocka_unit_test(files_that_are_no_segments_are_left_alone),
 		cmocka_unit_test(a_store_that_is_away_costs_nothing_but_time),
 		cmocka_unit_test(a_segment_that_cannot_be_read_waits),
+		cmocka_unit_test(what_cannot_be_read_keeps_nobody_waiting),
+		cmocka_unit_test(records_that_a_file_has_no_room_for_are_dropped_at_once),
 		cmocka_unit_test(damage_is_never_silent),
 		cmocka_unit_test(records_behind_a_lost_count_are_recovered),
 		cmocka_unit_test(the_last_epoch_is_the_highest_of_files_and_ledger),
