@@ -180,7 +180,7 @@ want 'available=12500000000' "$shmdump" "$shm" accounts
 
 # --- kill -9: the tables stay, differences are made good
 before=$("$shmdump" "$shm" | grep -v '^pods\|^header')
-identity=$("$shmdump" "$shm" header | grep -o 'instance=.*')
+identity=$("$shmdump" "$shm" header | grep -o 'instance=[0-9a-f]*')
 kill_hard
 want "$identity" "$shmdump" "$shm" header
 sql "INSERT INTO models(name) VALUES ('while-away')"
@@ -300,7 +300,7 @@ pass
 [ "$(stat -c %a "$folder/admin.sock")" = 600 ] || fail "others may connect to the socket"
 want '"uptime_s"' "$ctl" --json --url "unix:$folder/admin.sock" status
 want "bearer token" "$ctl" --url "unix:$folder/admin.sock" --token wrong-wrong-wrong status
-sed "s/^store:.*/store: {path: second.db}/; s/^instance:.*/instance: $name-2/; s/port: $port, token/port: $closed_port, token/" \
+sed "s/^spool:.*/spool: {path: spool-2}/; s/^store:.*/store: {path: second.db}/; s/^instance:.*/instance: $name-2/; s/port: $port, token/port: $closed_port, token/" \
 	"$folder/sluice.yaml" >"$folder/second.yaml"
 want "another process listens there" timeout 20 "$control" --config "$folder/second.yaml"
 rm -f "/dev/shm/$name-2"
