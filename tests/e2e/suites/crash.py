@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import threading
@@ -15,6 +16,7 @@ from harness.load import Load
 from harness.proc import run, wait_for
 from harness.suite import test
 from suites.http2 import have
+from suites.usage import plain
 
 
 @test('crash.control', seconds=90)
@@ -39,25 +41,64 @@ def control(cluster):
 
 @test('crash.changes-arrive-fast')
 def changes(cluster):
-    """A change of a key, a price or a pod is seen by requests at most 100 ms after it was stored."""
-    slowest = 0
-    with cluster.client() as client:
-        for _ in range(10):
-            key = cluster.new_key()
-            clock = elapsed()
-            wait_for(lambda: client.request('GET', '/v1/models', key).status == 200, 2, every=0.002)
-            slowest = max(slowest, clock())
-        assert slowest < 0.2, f'a new key took {slowest * 1000:.0f} ms'
-        cluster.model('changing', mv=['solo'])
-        wait_for(lambda: client.ask(cluster.key, chat(model='changing')).status == 200, 2)
-        cluster.put('pod', 'solo', state='maint')
+    """A change of a key or a pod is seen by requests at most 100 ms after it was stored. Of several the middle one
+    counts: one alone may have waited for the machine."""
+    def took(what):
         clock = elapsed()
+        wait_for(what, 10, every=0.002)
+        return clock()
+
+    def middle(times):
+        print(f'# {", ".join(f"{took * 1000:.0f}" for took in sorted(times))} ms')
+        return sorted(times)[len(times) // 2]
+    with cluster.client() as client:
+        keys = []
+        for _ in range(9):
+            key = cluster.new_key()
+            keys.append(took(lambda: client.request('GET', '/v1/models', key).status == 200))
+        assert middle(keys) < 0.1, 'a new key takes longer than 100 ms'
+        cluster.model('changing', mv=['solo'])
+        pods = []
+        for _ in range(5):
+            wait_for(lambda: client.ask(cluster.key, chat(model='changing')).status == 200, 10)
+            cluster.put('pod', 'solo', state='maint')
+            try:
+                pods.append(took(lambda: client.ask(cluster.key, chat(model='changing')).status == 503))
+            finally:
+                cluster.put('pod', 'solo', state='ready')
+        assert middle(pods) < 0.1, 'taking a pod out takes longer than 100 ms'
+        wait_for(lambda: client.ask(cluster.key, chat(model='changing')).status == 200, 10)
+
+
+@test('crash.paused')
+def paused(cluster):
+    """Nothing of the dataplane runs for five seconds (F2, F16): it is told so in time, and what runs goes on."""
+    def is_up(name, up):
+        values = [value for metric, _, value in cluster.admin.metrics() if metric == name]
+        return values and all(value == up for value in values)
+    with cluster.client(timeout=30) as client, cluster.client(timeout=30) as other:
+        response = client.begin(cluster.key, chat(sim('tokens=60 tps=20'), stream=True, model='patient', max_tokens=60))
+        assert response.status == 200, response
+        events = client.read_events(response)
+        next(events)
+        stopped = elapsed()
+        os.kill(cluster.dataplane.pid, signal.SIGSTOP)
         try:
-            wait_for(lambda: client.ask(cluster.key, chat(model='changing')).status == 503, 2, every=0.002)
-            assert clock() < 0.3, f'taking a pod out took {clock() * 1000:.0f} ms'
+            for name in ('sluice_worker_up', 'sluice_dataplane_up'):
+                wait_for(lambda: is_up(name, 0), 10, f'{name} is 1 while nobody runs')
+            other.send(other.head('GET', '/v1/models', cluster.key))
+            time.sleep(max(0, 5 - stopped()))
         finally:
-            cluster.put('pod', 'solo', state='ready')
-        wait_for(lambda: client.ask(cluster.key, chat(model='changing')).status == 200, 2)
+            os.kill(cluster.dataplane.pid, signal.SIGCONT)
+        answer = other.read_head()
+        other.read_body(answer)
+        assert answer.status == 200, answer
+        assert sum(event.startswith(b'data: {') for event in events) >= 60, 'the stream did not go on'
+        for name in ('sluice_worker_up', 'sluice_dataplane_up'):
+            wait_for(lambda: is_up(name, 1), 10, f'{name} stays 0')
+    row, = wait_for(lambda: cluster.ledger('request_id = ?', bytes.fromhex(plain(response.field('x-request-id')))), 15,
+                    'it is not billed')
+    assert row['outcome'] == 0 and row['completion_tokens'] == 60, row
 
 
 @test('crash.a-second-dataplane', seconds=60)
@@ -123,14 +164,15 @@ def dataplane(cluster):
 
 @test('crash.dataplane-with-streams', seconds=90)
 def dataplane_with_streams(cluster):
-    """What runs when the dataplane dies has one record each, of what was served, and is paid."""
+    """What runs when the dataplane dies has one record each, of what was served, and is paid. The backends hang behind
+    so many events: what was sent and what its client has are the same."""
     streams, names = 8, []
     account = cluster.account('main')
     clients = [cluster.client(timeout=20) for _ in range(streams)]
     runs, seen = [], []
     for number, client in enumerate(clients):
-        response = client.begin(cluster.key, chat(sim('tokens=2000 tps=50'), stream=True, model='patient',
-                                                  max_tokens=2000))
+        response = client.begin(cluster.key, chat(sim(f'tokens=2000 hang_after={4 + number}'), stream=True,
+                                                  model='patient', max_tokens=2000))
         assert response.status == 200, response
         names.append(response.field('x-request-id').replace('-', ''))
         runs.append(client.read_events(response))
@@ -157,8 +199,8 @@ def dataplane_with_streams(cluster):
     for row in rows:
         got = seen[names.index(row['request_id'].hex())]
         assert row['outcome'] == 4 and row['source'] in (1, 2) and row['status'] == 200 and row['stream'] == 1, row
-        # What was on its way, and the role that comes before the first word, stand between the two.
-        assert 0 < row['completion_tokens'] and abs(row['completion_tokens'] - got) <= 40, (got, row)
+        # The role that comes before the first word is an event, too.
+        assert got - 1 <= row['completion_tokens'] <= got, (got, row)
     shown = [row for row in cluster.ctl('usage', '--by', 'request', '--account', 'main', '--limit', 10000)['data']
              if row['outcome'] == 'crashed']
     assert {row['request_id'] for row in shown} >= set(names), 'sluicectl usage does not show them'

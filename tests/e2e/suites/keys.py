@@ -6,15 +6,22 @@ from harness.suite import test
 
 
 def connections(cluster, key):
-    """Connections of one request each, until both workers have some; the caller closes them."""
-    before = [worker['requests'] for worker in cluster.workers_counters()]
-    clients = []
-    while len(clients) < 64:
-        clients.append(cluster.client())
-        assert status(clients[-1], key) == 200
-        grown = [new['requests'] - old for new, old in zip(cluster.workers_counters(), before)]
-        if len(grown) == 2 and min(grown) >= 2:
-            return clients
+    """A connection of each worker, which has had one request; the caller closes them."""
+    counts = [worker['requests'] for worker in cluster.workers_counters()]
+    clients = {}
+    for _ in range(64):
+        client = cluster.client()
+        assert status(client, key) == 200
+        grown = wait_for(lambda: [worker for worker, counters in enumerate(cluster.workers_counters())
+                                  if counters['requests'] > counts[worker]], 10, 'a request is not counted')
+        assert len(grown) == 1, f'one request is counted by workers {grown}'
+        counts[grown[0]] += 1
+        if grown[0] in clients:
+            client.close()
+        else:
+            clients[grown[0]] = client
+        if len(clients) == len(counts):
+            return list(clients.values())
     raise AssertionError('64 connections came to one worker')
 
 

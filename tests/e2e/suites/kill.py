@@ -16,7 +16,7 @@ import ssl
 import threading
 import time
 
-from harness.client import Closed, chat, sim
+from harness.client import Closed, chat, elapsed, sim
 from harness.cluster import INPUT_NANO, OUTPUT_NANO
 from harness.proc import wait_for
 from harness.suite import test
@@ -24,6 +24,8 @@ from suites.usage import plain
 
 KILLS = int(os.environ.get('SLUICE_KILLS', '0'))
 SECONDS = 8  # of a run without SLUICE_KILLS
+HITS = 2  # kills of the dataplane, at least, that met three streams or more; a slow machine takes longer for them
+SECONDS_MAX = 60
 THREADS = 10
 SILENCE = 2.0  # seconds after which a client takes a connection for dead: nobody is there to end it
 BACKENDS = ('mv-a', 'mv-b', 'tx-c')
@@ -43,6 +45,7 @@ class Asker(threading.Thread):
         self.parts = {}  # request id -> events that came
         self.wrong = []
         self.client = None
+        self.is_reading = False  # a stream of which something has come
 
     def run(self):
         while not self.stopping.is_set():
@@ -51,6 +54,7 @@ class Asker(threading.Thread):
                     self.client = self.cluster.client(timeout=SILENCE)
                 self.ask()
             except (OSError, ssl.SSLError, Closed):
+                self.is_reading = False
                 self.drop()
                 self.stopping.wait(0.02)
         self.drop()
@@ -82,16 +86,21 @@ class Asker(threading.Thread):
             self.parts[name] = 0
             for event in self.client.read_events(answer):
                 self.parts[name] += event.startswith(b'data: {')
+                self.is_reading = True
                 if self.parts[name] == leaves_at:
+                    self.is_reading = False
                     self.drop()
                     return
+            self.is_reading = False
             del self.parts[name]
         self.whole.append(name)
 
 
-def kill_and_start(cluster, chance, counts):
+def kill_and_start(cluster, chance, counts, askers):
+    """True: what was killed had streams."""
     victim = chance.choice(('dataplane', 'control', 'both'))
     counts[victim] += 1
+    streams = sum(asker.is_reading for asker in askers)
     if victim != 'control':
         cluster.dataplane.kill()
     if victim != 'dataplane':
@@ -109,6 +118,7 @@ def kill_and_start(cluster, chance, counts):
     if victim != 'dataplane':
         wait_for(cluster.control_answers, 20, 'control does not come back')
     cluster.wait_serving(60)
+    return victim != 'control' and streams >= 3
 
 
 def settled(cluster):
@@ -180,7 +190,7 @@ def judge_money(cluster, account, cost_nano):
              f'the cell says {cell[0]} and the rows {cost_nano}')
 
 
-@test('kill.at-random', seconds=150 + KILLS * 12)
+@test('kill.at-random', seconds=210 + KILLS * 12)
 def at_random(cluster):
     seed = int(os.environ.get('SLUICE_SEED', time.time_ns() % 1000000))
     chance = random.Random(seed)
@@ -197,11 +207,16 @@ def at_random(cluster):
     for asker in askers:
         asker.start()
     counts = {'dataplane': 0, 'control': 0, 'both': 0, 'again': 0}
-    until = time.monotonic() + SECONDS
+    hits, clock = 0, elapsed()
+
+    def goes_on():
+        if KILLS:
+            return sum(counts.values()) < KILLS
+        return clock() < (SECONDS if hits >= HITS else SECONDS_MAX)
     try:
-        while sum(counts.values()) < KILLS if KILLS else time.monotonic() < until:
+        while goes_on():
             time.sleep(chance.uniform(0, 0.7))
-            kill_and_start(cluster, chance, counts)
+            hits += kill_and_start(cluster, chance, counts, askers)
     finally:
         for asker in askers:
             asker.stopping.set()
@@ -214,6 +229,8 @@ def at_random(cluster):
     wait_for(backends_are_idle(cluster), 30, 'a backend still sends')
     found = judge(cluster, askers, account)
     assert found['whole'] > 20, f'no load: {found}'
+    assert hits > 0, f'no stream was under way when the dataplane was killed: {counts}'
+    assert found['crashed'] > 0 and found['cut'] > 0, f'{hits} kills met streams: {found}'
     reconciled = cluster.ctl('reconcile')
     assert reconciled['difference_records'] == reconciled['difference_cost_nano'] == 0, reconciled
     print(f'# {sum(counts.values())} kills {counts}: {found}, none lost, none twice')

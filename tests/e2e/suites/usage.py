@@ -70,20 +70,22 @@ def ledger(cluster):
              'the account has not paid')
 
 
-@test('usage.row-before-the-end', seconds=30)
-def row_before_the_end(cluster):
+@test('usage.failures-cost-nothing', seconds=30)
+def failures_cost_nothing(cluster):
     """A refused request costs nothing; one that reached a backend and failed there costs nothing either."""
-    account = cluster.account('main')
+    cluster.put('account', 'unlucky')
+    cluster.top_up('unlucky', 1)
+    key = cluster.new_key(account='unlucky')
     with cluster.client() as client:
+        wait_for(lambda: client.request('GET', '/v1/models', key).status == 200, 10)
         for body in (chat(model='none'), chat(model='dead'), {'model': 'sim'}, chat(model='unpriced')):
-            assert client.ask(cluster.key, body).status >= 400
-        failed = client.ask(cluster.key, chat(sim('error=500'), model='solo'))
+            assert client.ask(key, body).status >= 400
+        failed = client.ask(key, chat(sim('error=500'), model='solo'))
         assert failed.status == 500
-        good = client.ask(cluster.key, chat(sim('tokens=10')))
+        good = client.ask(key, chat(sim('tokens=10')))
     row = rows_of(cluster, [good.field('x-request-id')])[plain(good.field('x-request-id'))]
-    after = cluster.account('main')
-    wait_for(lambda: cluster.account('main')['spent_nano'] == account['spent_nano'] + row['cost_nano'],
-             5, f'{row["cost_nano"]} were to be paid, from {account} to {after}')
+    assert row['cost_nano'] > 0, row
+    assert cluster.account('unlucky')['spent_nano'] == row['cost_nano'], 'a failure was paid'
 
 
 @test('usage.client-left', seconds=30)
@@ -194,6 +196,13 @@ def credit_depleted(cluster):
         wait_for(lambda: client.ask(key, words).status == 200, 5, 'it does not come back when it is asked to')
 
 
+def held_nano(cluster, account):
+    """What requests in flight of one account hold, as workers see it."""
+    cell = re.search(rf'\bid={cluster.account(account)["id"]} .*\bheld=(-?[0-9]+)', cluster.dump('accounts'))
+    assert cell, f'{account} is not in the tables'
+    return int(cell[1])
+
+
 @test('usage.balance-in-flight', seconds=60)
 def balance_in_flight(cluster):
     """Who waits for others' holds is told so, on both surfaces, and may come again when they have ended."""
@@ -228,18 +237,22 @@ def price_at_admission(cluster):
     price(OUTPUT_NANO)
     cluster.model('moving', price='moving', mv=['solo'])
     cluster.put('model', 'moving', hold_tokens=50)
+    cluster.put('account', 'mover')
+    cluster.top_up('mover', 1)
+    key = cluster.new_key(account='mover')
     with cluster.client() as client:
-        wait_for(lambda: client.ask(cluster.key, chat('a', model='moving', max_tokens=1)).status == 200, 5,
+        wait_for(lambda: client.ask(key, chat('a', model='moving', max_tokens=1)).status == 200, 10,
                  'the model is not served')
-        response = client.begin(cluster.key, chat(sim('tokens=12 tps=10'), model='moving', stream=True))
+        wait_for(lambda: held_nano(cluster, 'mover') == 0, 10, 'something is held, and nothing runs')
+        response = client.begin(key, chat(sim('tokens=12 tps=10'), model='moving', stream=True))
         assert response.status == 200, response
         events = client.read_events(response)
         next(events)
-        held = max(int(held) for held in re.findall(r'held=(-?[0-9]+)', cluster.dump('accounts')))
+        held = held_nano(cluster, 'mover')
         assert 50 * OUTPUT_NANO / 1e6 <= held <= 60 * OUTPUT_NANO / 1e6, f'{held} are held for 50 tokens and a prompt'
         price(7 * OUTPUT_NANO)  # published when the call is answered
         list(events)
-        later = client.ask(cluster.key, chat(sim('tokens=12'), model='moving'))
+        later = client.ask(key, chat(sim('tokens=12'), model='moving'))
         assert later.status == 200, later
     names = [plain(answer.field('x-request-id')) for answer in (response, later)]
     rows = rows_of(cluster, names)
@@ -291,8 +304,7 @@ def many_at_once(cluster):
     assert 9 <= len(good) <= 10, f'{len(good)} were served'
     wait_for(lambda: cluster.account('crowd')['balance_nano'] == 600000 - 60000 * len(good), 5,
              'the ledger says otherwise')
-    wait_for(lambda: all(int(held) == 0 for held in re.findall(r'held=(-?[0-9]+)', cluster.dump('accounts'))), 5,
-             'something is still held')
+    wait_for(lambda: held_nano(cluster, 'crowd') == 0, 10, 'something is still held')
     with cluster.client() as client:
         answer = client.ask(key, chat(sim('tokens=100 prompt_tokens=0'), max_tokens=100))
         check_refusal(answer, 'eco', 'insufficient_balance', None)

@@ -258,6 +258,33 @@ a_segment_whose_tab_is_there_is_kept(void **state)
 	world_free(w);
 }
 
+/* The lag goes by the wall clock, which anybody may set (F15). */
+static void
+a_clock_that_was_set_back_makes_no_lag(void **state)
+{
+	struct world *w = world_make();
+	int64_t account = world_put(w, NOUN_ACCOUNT, "a", "{}");
+	struct spool_header *segment = make_segment(w, EPOCH, 0, 0, 8);
+	const uint64_t then_ns = UINT64_C(1700000000) * NSEC_PER_SEC;
+	struct usage_record record = record_of(account, 1);
+	struct spool_writer writer;
+
+	(void)state;
+	record.finished_at_unix_ns = then_ns;
+	spool_writer_init(&writer, segment);
+	assert_int_equal(spool_append(&writer, &record), ERR_OK);
+	ledger_scan(&w->control.ledger, EPOCH, w->now_ns);
+	assert_int_equal(ledger_lag_ns(&w->control.ledger, then_ns + 5), 5);
+	assert_int_equal(ledger_lag_ns(&w->control.ledger, then_ns), 0);
+	assert_int_equal(ledger_lag_ns(&w->control.ledger, then_ns - 3600 * NSEC_PER_SEC), 0);
+	assert_int_equal(ledger_lag_ns(&w->control.ledger, then_ns + 86400 * NSEC_PER_SEC), 86400 * NSEC_PER_SEC);
+	drain_all(w);
+	assert_int_equal(ledger_lag_ns(&w->control.ledger, then_ns + 5), 0);
+	remove_segments(w);
+	munmap(segment, spool_bytes(8));
+	world_free(w);
+}
+
 static void
 missing_records_are_counted(void **state)
 {
@@ -591,6 +618,7 @@ main(void)
 		cmocka_unit_test(what_a_dead_dataplane_left_is_drained_and_kept_for_a_while),
 		cmocka_unit_test(sums_that_do_not_fit_stay_at_the_largest),
 		cmocka_unit_test(a_segment_whose_tab_is_there_is_kept),
+		cmocka_unit_test(a_clock_that_was_set_back_makes_no_lag),
 		cmocka_unit_test(missing_records_are_counted),
 		cmocka_unit_test(a_damaged_record_is_counted_and_the_rest_goes_on),
 		cmocka_unit_test(files_that_are_no_segments_are_left_alone),

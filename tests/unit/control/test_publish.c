@@ -376,6 +376,39 @@ the_reconciliation_finds_what_nobody_reported(void **state)
 	world_free(w);
 }
 
+/* Nobody has changed a row: what differs has happened to the memory (F7). */
+static void
+a_round_puts_right_what_the_tables_say_wrongly(void **state)
+{
+	struct world *w = world_make();
+	struct shm *shm = &w->control.publish.shm;
+	struct shm_model model, before;
+	struct shm_price price;
+	struct shm_key key;
+	bool changed;
+
+	(void)state;
+	make_catalogue(w);
+	before = model = find_model(w, "llama");
+	model.target.price = 7;
+	assert_int_equal(shm_put_model(shm, 0, &model, &changed), ERR_OK);
+	assert_int_equal(shm_read_price(shm, 0, &price), ERR_OK);
+	price.output_nano_per_mtoken ^= UINT64_C(1) << 40;
+	assert_int_equal(shm_put_price(shm, 0, &price, &changed), ERR_OK);
+	assert_int_equal(shm_read_key(shm, 0, &key), ERR_OK);
+	key.account ^= 2;
+	assert_int_equal(shm_put_key(shm, 0, &key, &changed), ERR_OK);
+	assert_int_equal(publish_all(&w->control.publish, w->now_ns), ERR_OK);
+	assert_int_equal(w->control.publish.repaired, 3);
+	model = find_model(w, "llama");
+	assert_memory_equal(&model, &before, sizeof(model));
+	assert_int_equal(shm_read_price(shm, 0, &price), ERR_OK);
+	assert_int_equal(price.output_nano_per_mtoken, 9);
+	assert_int_equal(shm_read_key(shm, 0, &key), ERR_OK);
+	assert_int_equal(key.account, 0);
+	world_free(w);
+}
+
 static void
 a_full_table_refuses_the_row_and_tells(void **state)
 {
@@ -587,6 +620,7 @@ main(void)
 		cmocka_unit_test(new_tables_get_their_balances_from_the_store),
 		cmocka_unit_test(coming_back_keeps_entries_and_publishes_only_differences),
 		cmocka_unit_test(the_reconciliation_finds_what_nobody_reported),
+		cmocka_unit_test(a_round_puts_right_what_the_tables_say_wrongly),
 		cmocka_unit_test(a_full_table_refuses_the_row_and_tells),
 		cmocka_unit_test(entries_rest_across_a_restart),
 		cmocka_unit_test(a_thousand_reported_changes_are_published_in_one_call),
