@@ -426,6 +426,35 @@ a_store_that_is_away_costs_nothing_but_time(void **state)
 	world_free(w);
 }
 
+/* A batch that fails at its last step leaves nothing of the steps before: no row that nobody paid for. */
+static void
+a_batch_is_whole_or_not_there(void **state)
+{
+	struct world *w = world_make();
+	int64_t a = world_put(w, NOUN_ACCOUNT, "a", "{}");
+	struct spool_header *segment = make_segment(w, EPOCH, 0, 0, 8);
+	struct spool_writer writer;
+	bool more;
+
+	(void)state;
+	spool_writer_init(&writer, segment);
+	put_records(&writer, a, 3);
+	ledger_scan(&w->control.ledger, EPOCH, w->now_ns);
+	world_sql(w, "ALTER TABLE node_spending RENAME TO node_spending_away");
+	for (int i = 0; i < 2; i++) {
+		assert_int_not_equal(ledger_drain(&w->control.ledger, w->now_ns, &more), ERR_OK);
+		assert_int_equal(segment->drained, 0);
+		assert_int_equal(rows(w), 0);
+		assert_int_equal(spent(w), 0);
+	}
+	world_sql(w, "ALTER TABLE node_spending_away RENAME TO node_spending");
+	drain_all(w);
+	assert_int_equal(rows(w), 3);
+	assert_int_equal(spent(w), 30);
+	remove_segments(w);
+	world_free(w);
+}
+
 /* F12: what cannot be read is not skipped, and not taken for read. */
 static void
 a_segment_that_cannot_be_read_waits(void **state)
@@ -623,6 +652,7 @@ main(void)
 		cmocka_unit_test(a_damaged_record_is_counted_and_the_rest_goes_on),
 		cmocka_unit_test(files_that_are_no_segments_are_left_alone),
 		cmocka_unit_test(a_store_that_is_away_costs_nothing_but_time),
+		cmocka_unit_test(a_batch_is_whole_or_not_there),
 		cmocka_unit_test(a_segment_that_cannot_be_read_waits),
 		cmocka_unit_test(what_cannot_be_read_keeps_nobody_waiting),
 		cmocka_unit_test(records_that_a_file_has_no_room_for_are_dropped_at_once),

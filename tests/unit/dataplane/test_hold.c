@@ -271,6 +271,27 @@ who_cannot_pay_is_told_whether_waiting_helps(void **state)
 	free_worker(w);
 }
 
+/* Settled, and closed behind that: once. */
+static void
+an_end_gives_back_its_own_hold_only(void **state)
+{
+	struct worker *w = make_worker(2000);
+	struct admission first = some_admission(ROUTE_CHAT), second = first;
+	struct json_result sixty = scanned("{\"max_tokens\":60}");
+	struct refusal refusal = { 0 };
+
+	(void)state;
+	assert_true(hold_take(w, &sixty, 0, &first, &refusal));
+	assert_true(hold_take(w, &sixty, 0, &second, &refusal));
+	hold_settle(w, &first, 300);
+	hold_release(w, &first);
+	assert_int_equal(balance_of(w)->held_nano, second.held_nano);
+	assert_int_equal(balance_of(w)->spent_nano, 300);
+	hold_release(w, &second);
+	assert_int_equal(balance_of(w)->held_nano, 0);
+	free_worker(w);
+}
+
 static void
 an_empty_account_gets_what_is_free_alone(void **state)
 {
@@ -334,6 +355,7 @@ main(void)
 		cmocka_unit_test(other_units_are_held_for_by_what_is_asked_for),
 		cmocka_unit_test(the_larger_of_two_rates_counts),
 		cmocka_unit_test(who_cannot_pay_is_told_whether_waiting_helps),
+		cmocka_unit_test(an_end_gives_back_its_own_hold_only),
 		cmocka_unit_test(an_empty_account_gets_what_is_free_alone),
 		cmocka_unit_test(another_account_in_the_entry_is_left_alone),
 		cmocka_unit_test(what_a_dead_process_held_is_free),
