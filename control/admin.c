@@ -12,8 +12,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "config/log.h"
 #include "unix_socket.h"
 
@@ -66,6 +68,53 @@ make_request_id(char text[REQUEST_ID_BYTES])
 	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 		random = 0; /* it only joins a row of the audit with an answer */
 	snprintf(text, REQUEST_ID_BYTES, "%016llx", (unsigned long long)random);
+}
+
+/* --- strangers --------------------------------------------------------------------------- */
+
+static int
+socket_of(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+	return info != NULL ? info->connect_fd : -1;
+}
+
+static void
+forget_stranger(struct admin *admin, const struct MHD_Connection *connection)
+{
+	for (uint32_t i = 0; i < admin->stranger_count; i++) {
+		if (admin->strangers[i].connection != connection)
+			continue;
+		memmove(&admin->strangers[i], &admin->strangers[i + 1],
+			(--admin->stranger_count - i) * sizeof(admin->strangers[0]));
+		return;
+	}
+}
+
+/* The server sees the end of it and closes it. */
+static void
+send_away_oldest(struct admin *admin)
+{
+	shutdown(socket_of(admin->strangers[0].connection), SHUT_RDWR);
+	forget_stranger(admin, admin->strangers[0].connection);
+}
+
+static void
+connection_changed(void *owner, struct MHD_Connection *connection, void **state,
+		   enum MHD_ConnectionNotificationCode what)
+{
+	struct admin *admin = owner;
+
+	(void)state;
+	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+		forget_stranger(admin, connection);
+		return;
+	}
+	if (admin->stranger_count == ADMIN_STRANGERS_MAX)
+		send_away_oldest(admin);
+	admin->strangers[admin->stranger_count++] = (struct admin_stranger){ connection, clock_now_ns() };
 }
 
 /* --- one call ---------------------------------------------------------------------------- */
@@ -187,6 +236,8 @@ handle(void *owner, struct MHD_Connection *connection, const char *path, const c
 		return *state != NULL ? MHD_YES : MHD_NO;
 	}
 	role = role_of(admin, connection);
+	if (role != API_ANYBODY)
+		forget_stranger(admin, connection);
 	if (*piece_len > 0 && role != API_ADMIN) {
 		*piece_len = 0; /* nobody who may not change anything fills memory */
 		return MHD_YES;
@@ -255,7 +306,8 @@ add_daemon(struct admin *admin, struct MHD_Daemon *daemon)
 #define DAEMON_OPTIONS                                                                             \
 	MHD_OPTION_CONNECTION_LIMIT, (unsigned)ADMIN_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, \
 		(unsigned)ADMIN_IDLE_S, MHD_OPTION_NOTIFY_COMPLETED, call_ended, NULL, \
-		MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL
+		MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, \
+		MHD_OPTION_NOTIFY_CONNECTION, connection_changed, admin
 
 static bool
 listen_tcp(struct admin *admin, const uint8_t ip[16], uint16_t port)
@@ -322,6 +374,10 @@ admin_file(const struct admin *admin)
 void
 admin_turn(struct admin *admin)
 {
+	uint64_t now_ns = clock_now_ns();
+
 	for (size_t i = 0; i < admin->daemon_count; i++)
 		MHD_run(admin->daemons[i]);
+	while (admin->stranger_count > 0 && admin->strangers[0].since_ns + ADMIN_STRANGER_NS < now_ns)
+		send_away_oldest(admin);
 }

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/units.h"
 #include "control.h"
 #include "tokens.h"
 
@@ -13,8 +14,16 @@
  * Owner: control's loop, which waits on admin_file() too and calls admin_turn(). Bounds below.
  */
 #define ADMIN_BODY_MAX (1024 * 1024)
-#define ADMIN_CONNECTIONS_MAX 64 /* of TCP, and as many of the UNIX socket */
+#define ADMIN_CONNECTIONS_MAX 128 /* of TCP, and as many of the UNIX socket */
+#define ADMIN_STRANGERS_MAX 64    /* of them that have shown no token yet: the oldest leaves for the next */
+#define ADMIN_STRANGER_NS (5 * NSEC_PER_SEC) /* for a token to be shown */
 #define ADMIN_IDLE_S 30
+
+/* A connection that has shown no token yet. */
+struct admin_stranger {
+	struct MHD_Connection *connection;
+	uint64_t since_ns;
+};
 
 struct admin {
 	struct control *control;
@@ -23,6 +32,8 @@ struct admin {
 	int epoll_file;          /* theirs are in it */
 	const char *socket_path; /* NULL: none was made */
 	struct tokens tokens;
+	uint32_t stranger_count; /* the oldest first */
+	struct admin_stranger strangers[ADMIN_STRANGERS_MAX];
 };
 
 /* As tokens_read(). */

@@ -49,6 +49,8 @@ void call_get(struct answering *a);
 void call_put(struct answering *a);
 void call_delete(struct answering *a);
 void call_top_up(struct answering *a);
+/* Whether the body's members may be put to the key. False: the call is refused. */
+bool call_key_may_change(struct answering *a, int64_t id);
 void call_create_key(struct answering *a);
 void call_rotate_key(struct answering *a);
 void call_revoke_key(struct answering *a);

@@ -8,6 +8,7 @@
 #include "answering.h"
 #include "clock.h"
 #include "audit.h"
+#include "shm/key.h"
 #include "base/check.h"
 #include "config/log.h"
 
@@ -69,11 +70,12 @@ static const struct field top_up_told[] = {
 	{ 0 },
 };
 static const struct field new_key_members[] = {
-	{ .name = "key", .kind = FIELD_TEXT, .max = 200, .help = "an existing key's text, instead of a new one" },
+	{ .name = "key", .kind = FIELD_TEXT, .max = KEY_BYTES_MAX,
+	  .help = "an existing key's text, instead of a new one" },
 	{ 0 },
 };
 static const struct field key_told[] = {
-	{ .name = "key", .kind = FIELD_TEXT, .max = 200, .help = "its text, this once" },
+	{ .name = "key", .kind = FIELD_TEXT, .max = KEY_BYTES_MAX, .help = "its text, this once" },
 	{ 0 },
 };
 static const struct field rotate_members[] = {
@@ -82,7 +84,7 @@ static const struct field rotate_members[] = {
 	{ 0 },
 };
 static const struct field rotate_told[] = {
-	{ .name = "key", .kind = FIELD_TEXT, .max = 200, .help = "its text, this once" },
+	{ .name = "key", .kind = FIELD_TEXT, .max = KEY_BYTES_MAX, .help = "its text, this once" },
 	{ .name = "old_id", .kind = FIELD_NUMBER, .flags = FIELD_NULLABLE, .max = INT64_MAX,
 	  .help = "of the key with the old text, which expires; null: it has ended, and the id is the same" },
 	{ 0 },
@@ -189,6 +191,9 @@ answering_refuse_verdict(struct answering *a, enum err verdict)
 		break;
 	case ERR_STORE_INVALID:
 		answering_refuse(a, 400, "invalid", problem);
+		break;
+	case ERR_STORE_TOO_LONG:
+		answering_refuse(a, 503, "too_long", problem);
 		break;
 	case ERR_STORE_AWAY:
 		answering_refuse(a, 503, "store_away", problem);

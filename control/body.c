@@ -14,6 +14,8 @@
 #include "base/units.h"
 #include "shape.h"
 
+#define PLAN_MAX INT64_C(60000000000) /* a minute; beyond it a unit takes no time, which means: no limit */
+
 static const enum shm_section tables[NOUN_COUNT] = {
 	[NOUN_ACCOUNT] = SHM_ACCOUNTS, [NOUN_PLAN] = SHM_PLANS,
 	[NOUN_PRICE] = SHM_PRICES,     [NOUN_REGION] = SHM_REGIONS,
@@ -120,9 +122,22 @@ make_limit(uint64_t per_minute, uint64_t burst, uint64_t *ns_per_unit, uint64_t 
 	*burst_units = burst == 0 ? per_minute : burst;
 }
 
-static void
+/* Numbers that the API would not have let in come from somebody's SQL, and some would mean "no limit" here. */
+static bool
+are_within(struct statement *row, int first, int last, int64_t max)
+{
+	for (int at = first; at <= last; at++)
+		if (store_column_int64(row, at) < 0 || store_column_int64(row, at) > max)
+			return false;
+	return true;
+}
+
+static bool
 make_plan(struct shm_plan *plan, struct statement *row)
 {
+	if (!are_within(row, 1, 4, PLAN_MAX) || !are_within(row, 5, 5, UINT32_MAX) ||
+	    !are_within(row, 6, 6, INT64_MAX))
+		return false;
 	plan->requests_per_minute = (uint64_t)store_column_int64(row, 1);
 	make_limit(plan->requests_per_minute, (uint64_t)store_column_int64(row, 2),
 		   &plan->request_ns_per_unit, &plan->request_burst_units);
@@ -132,6 +147,7 @@ make_plan(struct shm_plan *plan, struct statement *row)
 	plan->in_flight_max = (uint32_t)store_column_int64(row, 5);
 	plan->body_bytes_max = (uint64_t)store_column_int64(row, 6);
 	plan->live = 1;
+	return true;
 }
 
 static bool
@@ -185,6 +201,8 @@ make_pod(const struct publish *p, struct shm_pod *pod, struct statement *row)
 {
 	struct bytes address = store_column_text(row, 1);
 
+	if (!are_within(row, 2, 2, UINT16_MAX) || !are_within(row, 5, 5, SHM_POD_MAINT))
+		return false;
 	pod->port = (uint16_t)store_column_int64(row, 2);
 	pod->state = (uint8_t)store_column_int64(row, 5);
 	pod->running_usage = (uint8_t)store_column_int64(row, 6);
@@ -194,20 +212,17 @@ make_pod(const struct publish *p, struct shm_pod *pod, struct statement *row)
 	       (make_address(pod->address, address) || make_named(p, pod, address));
 }
 
-static uint32_t
-column_u32(struct statement *row, int at)
-{
-	int64_t value = store_column_int64(row, at);
-
-	return value < 0 ? 0 : value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
-}
-
-static void
+static bool
 make_target(const struct publish *p, struct shm_target *target, struct statement *row)
 {
 	int at = TARGET_ROUTING;
 
 	CHECK_STATIC(SHM_RETRY_AS_CONFIGURED == 65535, "as the queries say");
+	if (!are_within(row, at, at, SHM_POLICY_PREFIX) ||
+	    !are_within(row, at + 1, at + 1, SHM_RESEND_NEVER_SENT) ||
+	    !are_within(row, at + 2, at + 2, SHM_RETRY_AS_CONFIGURED) ||
+	    !are_within(row, at + 3, at + 8, UINT32_MAX))
+		return false;
 	target->price = refer(p, NOUN_PRICE, store_column_int64(row, TARGET_PRICE));
 	target->deployment_count =
 		refer_list(p, NOUN_DEPLOYMENT, store_column_text(row, TARGET_DEPLOYMENTS),
@@ -215,24 +230,27 @@ make_target(const struct publish *p, struct shm_target *target, struct statement
 	target->policy = (uint8_t)store_column_int64(row, at++);
 	target->resend = (uint8_t)store_column_int64(row, at++);
 	target->retry_percent = (uint16_t)store_column_int64(row, at++);
-	target->connect_ms = column_u32(row, at++);
-	target->response_head_ms = column_u32(row, at++);
-	target->first_event_ms = column_u32(row, at++);
-	target->between_events_ms = column_u32(row, at++);
-	target->request_ms = column_u32(row, at++);
-	target->hold_tokens = column_u32(row, at);
+	target->connect_ms = (uint32_t)store_column_int64(row, at++);
+	target->response_head_ms = (uint32_t)store_column_int64(row, at++);
+	target->first_event_ms = (uint32_t)store_column_int64(row, at++);
+	target->between_events_ms = (uint32_t)store_column_int64(row, at++);
+	target->request_ms = (uint32_t)store_column_int64(row, at++);
+	target->hold_tokens = (uint32_t)store_column_int64(row, at);
+	return true;
 }
 
 static void
 make_account(struct shm_account *account, struct statement *row)
 {
-	account->suspended = (uint8_t)store_column_int64(row, 1);
+	account->suspended = store_column_int64(row, 1) != 0;
 	account->live = 1;
 }
 
-static void
+static bool
 make_price(struct shm_price *price, struct statement *row)
 {
+	if (!are_within(row, 1, 1, UINT32_MAX) || !are_within(row, 2, 8, INT64_MAX))
+		return false;
 	price->version = (uint32_t)store_column_int64(row, 1);
 	price->input_nano_per_mtoken = (uint64_t)store_column_int64(row, 2);
 	price->output_nano_per_mtoken = (uint64_t)store_column_int64(row, 3);
@@ -242,6 +260,7 @@ make_price(struct shm_price *price, struct statement *row)
 	price->character_nano_per_million = (uint64_t)store_column_int64(row, 7);
 	price->byte_nano_per_million = (uint64_t)store_column_int64(row, 8);
 	price->live = 1;
+	return true;
 }
 
 static bool
@@ -268,8 +287,7 @@ static bool
 make_model(const struct publish *p, struct shm_model *model, struct statement *row)
 {
 	model->live = 1;
-	make_target(p, &model->target, row);
-	return copy_name(&model->name, store_column_text(row, 1));
+	return make_target(p, &model->target, row) && copy_name(&model->name, store_column_text(row, 1));
 }
 
 static bool
@@ -286,8 +304,18 @@ make_instance(const struct publish *p, struct shm_instance *instance, struct sta
 	instance->account = refer(p, NOUN_ACCOUNT, store_column_int64(row, INSTANCE_ACCOUNT));
 	instance->state = (uint8_t)store_column_int64(row, INSTANCE_STATE);
 	instance->live = 1;
-	make_target(p, &instance->target, row);
-	return instance->account != SHM_NONE && copy_name(&instance->name, store_column_text(row, 1));
+	return are_within(row, INSTANCE_STATE, INSTANCE_STATE, SHM_INSTANCE_CREDIT_DEPLETED) &&
+	       make_target(p, &instance->target, row) && instance->account != SHM_NONE &&
+	       copy_name(&instance->name, store_column_text(row, 1));
+}
+
+/* The latest that the table holds: 2106. */
+static uint32_t
+column_end_s(struct statement *row, int at)
+{
+	int64_t value = store_column_int64(row, at);
+
+	return value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
 }
 
 static bool
@@ -295,16 +323,16 @@ make_key(const struct publish *p, struct shm_key *key, struct statement *row)
 {
 	struct bytes hash = store_column_blob(row, 1);
 
-	if (hash.len != sizeof(key->hash))
+	if (hash.len != sizeof(key->hash) || !are_within(row, 5, 5, SHM_SURFACE_COUNT - 1))
 		return false;
 	memcpy(key->hash, hash.ptr, sizeof(key->hash));
 	key->account = refer(p, NOUN_ACCOUNT, store_column_int64(row, 2));
 	key->plan = refer(p, NOUN_PLAN, store_column_int64(row, 3));
-	key->revoked = (uint8_t)store_column_int64(row, 4);
+	key->revoked = store_column_int64(row, 4) != 0;
 	key->surface = (uint8_t)store_column_int64(row, 5);
-	key->expires_at_s = column_u32(row, 6);
+	key->expires_at_s = column_end_s(row, 6);
 	key->live = 1;
-	return key->account != SHM_NONE && key->plan != SHM_NONE && key->surface < SHM_SURFACE_COUNT;
+	return key->account != SHM_NONE && key->plan != SHM_NONE;
 }
 
 bool
@@ -319,12 +347,10 @@ body_make(const struct publish *p, enum noun noun, struct statement *row, union 
 		return true;
 	case NOUN_PLAN:
 		body->plan.plan_id = id;
-		make_plan(&body->plan, row);
-		return true;
+		return make_plan(&body->plan, row);
 	case NOUN_PRICE:
 		body->price.price_id = id;
-		make_price(&body->price, row);
-		return true;
+		return make_price(&body->price, row);
 	case NOUN_REGION:
 		body->region.region_id = id;
 		return make_region(&body->region, row);

@@ -12,7 +12,7 @@
 #define SHOWN_DIGITS 4 /* of a key's end: of its checksum, which tells nothing about the rest */
 #define SHOWN_GAP "..."
 #define KEY_IMPORT_BYTES_MIN 20
-#define KEY_IMPORT_BYTES_MAX 200
+#define KEY_IMPORT_BYTES_MAX KEY_BYTES_MAX
 
 struct new_key {
 	char text[KEY_IMPORT_BYTES_MAX + 1];
@@ -172,6 +172,14 @@ is_live(struct answering *a, int64_t id, const char **surface)
 	return true;
 }
 
+bool
+call_key_may_change(struct answering *a, int64_t id)
+{
+	const char *surface;
+
+	return !yyjson_is_false(answering_member(a, "revoked")) || is_live(a, id, &surface);
+}
+
 /* The old key stays as it is until it expires, so that no request is refused in between; the new text is a new
  * key's. */
 static bool
@@ -198,7 +206,8 @@ call_rotate_key(struct answering *a)
 	int64_t id, old_id;
 	bool done;
 
-	if (!answering_resolve(a, &id) || !is_live(a, id, &surface) ||
+	/* With a grace it is one key more. */
+	if (!answering_resolve(a, &id) || !is_live(a, id, &surface) || (grace_s > 0 && !answering_has_room(a)) ||
 	    !make_key(a, prefix_of(a->control, surface), &key))
 		return;
 	old_id = id;

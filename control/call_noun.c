@@ -78,10 +78,15 @@ call_put(struct answering *a)
 	int64_t id = 0;
 	enum err verdict = noun_resolve(&a->control->store, a->noun, a->reference, &id);
 
+	CHECK_STATIC(NOUN_ID_DIGITS_MAX == 15, "as the refusal says");
+	if (verdict == ERR_OK && a->noun == NOUN_KEY && !call_key_may_change(a, id))
+		return;
 	if (verdict == ERR_OK)
 		put(a, id, BYTES_NONE, false);
 	else if (verdict != ERR_STORE_NOT_FOUND || a->noun == NOUN_KEY)
 		answering_refuse_verdict(a, verdict); /* a key is made by POST: somebody must take its text */
+	else if (shape_is_all_digits(a->reference) && a->reference.len > NOUN_ID_DIGITS_MAX)
+		answering_refuse(a, 400, "invalid", "an id has at most 15 digits");
 	else if (shape_is_all_digits(a->reference))
 		put(a, strtoll((const char *)a->reference.ptr, NULL, 10), BYTES_NONE, true);
 	else

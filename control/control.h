@@ -24,6 +24,7 @@ struct control {
 	const char *key_prefixes[SHM_SURFACE_COUNT];
 	uint8_t pepper[32];
 	uint64_t started_at_ns;
+	uint64_t usage_at_ns;    /* sums are answered again */
 	uint64_t complain_at_ns; /* about the store, again, at the earliest */
 	struct store store;
 	struct node node;

@@ -21,6 +21,7 @@ struct store_driver {
 	void (*rollback)(struct store *store);
 	enum err (*run_script)(struct store *store, const char *sql);
 	enum err (*failed)(struct store *store);
+	enum err (*limit)(struct store *store, uint32_t ms);
 	bool (*changed_elsewhere)(struct store *store);
 	int (*file)(struct store *store);
 

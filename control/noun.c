@@ -64,18 +64,22 @@ emit_pods(struct store *store, int64_t deployment_id, yyjson_mut_doc *doc, yyjso
 		store, "SELECT p.name FROM deployment_pods d JOIN pods p ON p.id = d.pod_id"
 		       " WHERE d.deployment_id = ?1 ORDER BY d.position, p.id");
 	yyjson_mut_val *pods = yyjson_mut_arr(doc);
+	enum err verdict = ERR_OK;
+	enum store_step step;
 
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
 	store_bind_int64(statement, 1, deployment_id);
-	while (store_step(statement) == STORE_ROW) {
+	while ((step = store_step(statement)) == STORE_ROW) {
 		struct bytes name = store_column_text(statement, 0);
 
 		yyjson_mut_arr_add_strncpy(doc, pods, (const char *)name.ptr, name.len);
 	}
+	if (step == STORE_BROKEN)
+		verdict = store_failed(store);
 	store_finalize(statement);
 	yyjson_mut_obj_add_val(doc, object, "pods", pods);
-	return ERR_OK;
+	return verdict;
 }
 
 static void
@@ -83,6 +87,18 @@ emit_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name, struct 
 {
 	yyjson_mut_obj_add_strncpy(doc, object, name, text.len > 0 ? (const char *)text.ptr : "",
 				   text.len);
+}
+
+/* Somebody's SQL, or a later release, may have written a number that has no name here. */
+static void
+emit_choice(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct field *f, int64_t number)
+{
+	const char *name = shape_choice_name(f, number);
+
+	if (name != NULL)
+		yyjson_mut_obj_add_str(doc, object, f->name, name);
+	else
+		yyjson_mut_obj_add_null(doc, object, f->name);
 }
 
 static void
@@ -111,7 +127,7 @@ emit_field(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct field *f,
 		yyjson_mut_obj_add_bool(doc, object, f->name, number != 0);
 		break;
 	case FIELD_CHOICE:
-		yyjson_mut_obj_add_str(doc, object, f->name, f->choices[number]);
+		emit_choice(doc, object, f, number);
 		break;
 	case FIELD_REFERENCE:
 		if (!shape_of(f->target)->has_name) {

@@ -31,6 +31,7 @@ enum noun {
 
 #define NOUN_FIELDS_MAX 20
 #define NOUN_LIST_MAX 10000
+#define NOUN_ID_DIGITS_MAX 15 /* of one that is asked for: what JSON's readers hold, and far from the last one */
 
 /* A column's value. */
 struct noun_value {

@@ -305,6 +305,8 @@ postgres_judge(struct postgres *pg, const PGresult *result)
 		return refuse_with(pg, ERR_STORE_FAILED, PQresultErrorMessage(result));
 	if (strcmp(state, "25006") == 0)
 		return postgres_lose(pg, message);
+	if (strcmp(state, "57014") == 0 && pg->is_limited)
+		return refuse_with(pg, ERR_STORE_TOO_LONG, "it takes too long");
 	if (strcmp(state, "23503") == 0)
 		return refuse_with(pg, ERR_STORE_CONFLICT,
 				   "something else still refers to it, or what it refers to is gone");

@@ -47,6 +47,7 @@ struct postgres {
 	bool is_misset;      /* because of what the connection string says: time does not help */
 	struct postgres_question flight[POSTGRES_FLIGHT_MAX];
 	uint32_t flight_count;
+	bool is_limited; /* store_limit(): a statement that takes too long is that, and no fault of the server */
 };
 
 /* ERR_STORE_INVALID: where is no connection string. The problem never repeats a piece of it. */

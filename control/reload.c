@@ -311,7 +311,7 @@ reload_show(const struct control *control, yyjson_mut_doc *doc, uint64_t now_ns)
 	yyjson_mut_obj_add_uint(doc, root, "sequence", r->now.sequence);
 	yyjson_mut_obj_add_uint(doc, root, "dataplane_sequence", atomic_load(&header->settings_taken));
 	yyjson_mut_obj_add_bool(doc, root, "dataplane_alive",
-				now_ns - atomic_load(&header->dataplane_beat_at_ns) < NSEC_PER_SEC);
+				clock_is_fresh(atomic_load(&header->dataplane_beat_at_ns), now_ns));
 	if (r->now.stage == HANDOVER_TRIAL)
 		yyjson_mut_obj_add_uint(doc, root, "confirm_within_ms",
 					now_ns < r->now.until_ns ? (r->now.until_ns - now_ns) / NSEC_PER_MSEC : 0);

@@ -1,22 +1,12 @@
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <yyjson.h>
 
-#include "base/units.h"
 #include "control.h"
 
 /* report: what the admin API tells about the whole: status, usage, metrics, a file each. Reads only. */
-
-#define REPORT_BEAT_FRESH_NS (2 * NSEC_PER_SEC) /* an older heartbeat means: not running */
-
-static inline bool
-report_is_fresh(uint64_t beat_at_ns, uint64_t now_ns)
-{
-	return beat_at_ns != 0 && now_ns - beat_at_ns < REPORT_BEAT_FRESH_NS;
-}
 
 /* How the three sums of usage agree. */
 yyjson_mut_val *report_reconcile(struct control *control, yyjson_mut_doc *doc);
@@ -37,8 +27,14 @@ struct report_usage {
 	uint32_t limit;      /* rows */
 };
 
+/* The store is asked in control's loop: what takes longer is cut short, and who asks for such waits in between. */
+#define REPORT_USAGE_FILE_MS 500    /* of the processor */
+#define REPORT_USAGE_SERVER_MS 2000 /* by the clock */
+#define REPORT_USAGE_WAITS 4        /* times as long as the last answer took, if that was more than half of it */
+
 /* A page of sums, in the order of what they are of, or of single requests in the order of their ends.
- * ERR_STORE_INVALID: no such `by`, or `after` is none of its. */
+ * ERR_STORE_INVALID: no such `by`, or `after` is none of its.
+ * ERR_STORE_TOO_LONG: too much to sum up, or too soon after such. */
 enum err report_usage_page(struct control *control, const struct report_usage *asked, yyjson_mut_doc *doc,
 			   yyjson_mut_val **page);
 

@@ -104,13 +104,13 @@ emit_workers(FILE *out, const struct shm *shm, uint64_t now_ns)
 	struct shm_header *header = shm->header;
 
 	one(out, "dataplane_up", "gauge", "1: the dataplane's heartbeat is fresh.",
-	    report_is_fresh(atomic_load(&header->dataplane_beat_at_ns), now_ns));
+	    clock_is_fresh(atomic_load(&header->dataplane_beat_at_ns), now_ns));
 	one(out, "dataplane_epoch", "gauge", "Which life of the dataplane this is.",
 	    atomic_load(&header->dataplane_epoch));
 	describe(out, "worker_up", "gauge", "1: the worker's heartbeat is fresh.");
 	for (uint32_t w = 0; w < header->worker_count; w++)
 		fprintf(out, "sluice_worker_up{worker=\"%u\"} %d\n", w,
-			report_is_fresh(atomic_load(&shm_worker(shm, w)->beat_at_ns), now_ns));
+			clock_is_fresh(atomic_load(&shm_worker(shm, w)->beat_at_ns), now_ns));
 	describe(out, "worker_busy_seconds_total", "counter", "Time of turns that had work.");
 	for (uint32_t w = 0; w < header->worker_count; w++)
 		fprintf(out, "sluice_worker_busy_seconds_total{worker=\"%u\"} %.9f\n", w,

@@ -7,6 +7,8 @@
 #include "clock.h"
 #include "shm/counters.h"
 
+#define STATUS_PODS_MAX 1000
+
 static yyjson_mut_val *
 describe_dataplane(const struct shm *shm, yyjson_mut_doc *doc, uint64_t now_ns)
 {
@@ -15,7 +17,7 @@ describe_dataplane(const struct shm *shm, yyjson_mut_doc *doc, uint64_t now_ns)
 	struct shm_header *header = shm->header;
 	uint64_t beat_at_ns = atomic_load(&header->dataplane_beat_at_ns);
 
-	yyjson_mut_obj_add_bool(doc, dataplane, "alive", report_is_fresh(beat_at_ns, now_ns));
+	yyjson_mut_obj_add_bool(doc, dataplane, "alive", clock_is_fresh(beat_at_ns, now_ns));
 	yyjson_mut_obj_add_uint(doc, dataplane, "epoch", atomic_load(&header->dataplane_epoch));
 	for (uint32_t i = 0; i < header->worker_count; i++) {
 		const struct shm_worker *w = shm_worker(shm, i);
@@ -23,7 +25,7 @@ describe_dataplane(const struct shm *shm, yyjson_mut_doc *doc, uint64_t now_ns)
 
 		yyjson_mut_obj_add_uint(doc, worker, "worker", i);
 		yyjson_mut_obj_add_bool(doc, worker, "alive",
-					report_is_fresh(atomic_load(&w->beat_at_ns), now_ns));
+					clock_is_fresh(atomic_load(&w->beat_at_ns), now_ns));
 		yyjson_mut_obj_add_uint(doc, worker, "pinned_generation",
 					atomic_load(&w->pinned_generation));
 		yyjson_mut_obj_add_uint(doc, worker, "requests",
@@ -105,50 +107,77 @@ describe_address(const struct control *control, uint32_t entry, uint64_t now_ns,
 		yyjson_mut_obj_add_uint(doc, object, "resolved_s", (now_ns - name->good_at_ns) / NSEC_PER_SEC);
 }
 
-/* Every pod by name with what probes and workers know of it; at most 1000. */
+/* What probes and workers know of it. name: NULL while the store cannot tell it. */
 static yyjson_mut_val *
-describe_pods(struct control *control, yyjson_mut_doc *doc)
+describe_pod(const struct control *control, uint32_t entry, const char *name, uint64_t now_ns, yyjson_mut_doc *doc)
 {
 	static const char *const probes[] = { "unknown", "up", "down" };
 	static const char *const states[] = { "ready", "drain", "maint" };
-	yyjson_mut_val *pods = yyjson_mut_arr(doc);
-	uint64_t now_ns = clock_now_ns();
-	struct statement *row = store_prepare(&control->store,
-					  "SELECT id, name, state FROM pods ORDER BY id LIMIT 1000");
+	const struct shm_pod_health *health = shm_pod_health(&control->publish.shm, entry);
+	uint32_t probe = atomic_load(&health->probe_state);
+	yyjson_mut_val *object = yyjson_mut_obj(doc);
+	struct shm_pod pod;
 
-	while (row != NULL && store_step(row) == STORE_ROW) {
+	if (shm_read_pod(&control->publish.shm, entry, &pod) != ERR_OK)
+		pod.state = SHM_POD_READY;
+	yyjson_mut_obj_add_uint(doc, object, "id", control->publish.entries[NOUN_POD].id_of[entry]);
+	yyjson_mut_obj_add_strcpy(doc, object, "name", name);
+	yyjson_mut_obj_add_str(doc, object, "state", states[pod.state < COUNT_OF(states) ? pod.state : 0]);
+	describe_address(control, entry, now_ns, doc, object);
+	yyjson_mut_obj_add_str(doc, object, "probe", probes[probe <= SHM_PROBE_DOWN ? probe : 0]);
+	yyjson_mut_obj_add_uint(doc, object, "probe_us", atomic_load(&health->probe_latency_us));
+	yyjson_mut_obj_add_uint(doc, object, "in_flight", atomic_load(&health->in_flight));
+	if (atomic_load(&health->gauges_until_ns) > now_ns) {
+		yyjson_mut_obj_add_uint(doc, object, "running", atomic_load(&health->running));
+		yyjson_mut_obj_add_uint(doc, object, "waiting", atomic_load(&health->waiting));
+		yyjson_mut_obj_add_uint(doc, object, "cache_permille", atomic_load(&health->cache_permille));
+	}
+	yyjson_mut_obj_add_uint(doc, object, "first_token_us", first_token_us(health));
+	yyjson_mut_obj_add_uint(doc, object, "errors", atomic_load(&health->eject_errors));
+	yyjson_mut_obj_add_str(doc, object, "passive", passive_name(health, now_ns));
+	return object;
+}
+
+/* False: the store does not answer. */
+static bool
+describe_rows(struct control *control, uint64_t now_ns, yyjson_mut_doc *doc, yyjson_mut_val *pods)
+{
+	struct statement *row = store_prepare(&control->store, "SELECT id, name FROM pods ORDER BY id LIMIT ?1");
+	enum store_step step;
+
+	if (row == NULL)
+		return false;
+	store_bind_int64(row, 1, STATUS_PODS_MAX);
+	while ((step = store_step(row)) == STORE_ROW) {
 		uint32_t entry = entries_find(&control->publish.entries[NOUN_POD],
 					      (uint64_t)store_column_int64(row, 0));
-		const struct shm_pod_health *health;
-		yyjson_mut_val *pod;
-		uint32_t probe;
-		int state = (int)store_column_int64(row, 2);
 
-		if (entry == ENTRIES_NONE)
-			continue;
-		health = shm_pod_health(&control->publish.shm, entry);
-		probe = atomic_load(&health->probe_state);
-		pod = yyjson_mut_obj(doc);
-		yyjson_mut_obj_add_sint(doc, pod, "id", store_column_int64(row, 0));
-		yyjson_mut_obj_add_strcpy(doc, pod, "name", (const char *)store_column_text(row, 1).ptr);
-		yyjson_mut_obj_add_str(doc, pod, "state",
-				       states[state >= 0 && state < (int)COUNT_OF(states) ? state : 0]);
-		describe_address(control, entry, now_ns, doc, pod);
-		yyjson_mut_obj_add_str(doc, pod, "probe", probes[probe <= SHM_PROBE_DOWN ? probe : 0]);
-		yyjson_mut_obj_add_uint(doc, pod, "probe_us", atomic_load(&health->probe_latency_us));
-		yyjson_mut_obj_add_uint(doc, pod, "in_flight", atomic_load(&health->in_flight));
-		if (atomic_load(&health->gauges_until_ns) > now_ns) {
-			yyjson_mut_obj_add_uint(doc, pod, "running", atomic_load(&health->running));
-			yyjson_mut_obj_add_uint(doc, pod, "waiting", atomic_load(&health->waiting));
-			yyjson_mut_obj_add_uint(doc, pod, "cache_permille", atomic_load(&health->cache_permille));
-		}
-		yyjson_mut_obj_add_uint(doc, pod, "first_token_us", first_token_us(health));
-		yyjson_mut_obj_add_uint(doc, pod, "errors", atomic_load(&health->eject_errors));
-		yyjson_mut_obj_add_str(doc, pod, "passive", passive_name(health, now_ns));
-		yyjson_mut_arr_append(pods, pod);
+		if (entry != ENTRIES_NONE)
+			yyjson_mut_arr_append(pods, describe_pod(control, entry,
+								 (const char *)store_column_text(row, 1).ptr,
+								 now_ns, doc));
 	}
 	store_finalize(row);
-	return pods;
+	return step == STORE_DONE;
+}
+
+/* Every pod, of the first STATUS_PODS_MAX; without names while the store is away. */
+static void
+describe_pods(struct control *control, yyjson_mut_doc *doc, yyjson_mut_val *status)
+{
+	const struct entries *entries = &control->publish.entries[NOUN_POD];
+	yyjson_mut_val *pods = yyjson_mut_arr(doc);
+	uint64_t now_ns = clock_now_ns();
+	bool is_up = describe_rows(control, now_ns, doc, pods);
+
+	if (!is_up)
+		yyjson_mut_arr_clear(pods);
+	for (uint32_t i = 0; !is_up && i < entries->fresh && yyjson_mut_arr_size(pods) < STATUS_PODS_MAX; i++)
+		if (entries->id_of[i] != 0)
+			yyjson_mut_arr_append(pods, describe_pod(control, i, NULL, now_ns, doc));
+	yyjson_mut_obj_add_bool(doc, status, "store_up", is_up);
+	yyjson_mut_obj_add_bool(doc, status, "has_more_pods", entries->count > yyjson_mut_arr_size(pods));
+	yyjson_mut_obj_add_val(doc, status, "pods", pods);
 }
 
 static yyjson_mut_val *
@@ -206,7 +235,7 @@ report_status(struct control *control, yyjson_mut_doc *doc)
 			       describe_dataplane(&control->publish.shm, doc, now_ns));
 	yyjson_mut_obj_add_val(doc, status, "shared_file", describe_file(&control->share, doc));
 	yyjson_mut_obj_add_val(doc, status, "tables", describe_tables(&control->publish, doc));
-	yyjson_mut_obj_add_val(doc, status, "pods", describe_pods(control, doc));
+	describe_pods(control, doc, status);
 	yyjson_mut_obj_add_val(doc, status, "ledger", describe_ledger(&control->ledger, &control->tabs, doc));
 	yyjson_mut_obj_add_val(doc, status, "reconcile", report_reconcile(control, doc));
 	return status;

@@ -484,6 +484,15 @@ shape_is_filter(const struct field *field)
 	return field->kind != FIELD_NUMBER && field->kind != FIELD_POD_LIST && (field->flags & FIELD_SECRET) == 0;
 }
 
+const char *
+shape_choice_name(const struct field *field, int64_t number)
+{
+	for (int64_t i = 0; field->choices[i] != NULL; i++)
+		if (i == number)
+			return field->choices[i];
+	return NULL;
+}
+
 int
 shape_choice_of(const struct field *field, const char *text)
 {

@@ -80,6 +80,7 @@ bool shape_fits(const struct field *field, yyjson_val *value, char problem[SHAPE
 
 /* The index of a choice that shape_fits(); -1: there is none such. */
 int shape_choice(const struct field *field, yyjson_val *value);
+const char *shape_choice_name(const struct field *field, int64_t number); /* NULL: none */
 int shape_choice_of(const struct field *field, const char *text);
 
 /* What a noun's unique name may be: NULL if it may, else what is wrong. */

@@ -215,6 +215,12 @@ store_settle(struct store *store)
 	return store->driver->settle(store);
 }
 
+enum err
+store_limit(struct store *store, uint32_t ms)
+{
+	return store->driver->limit(store, ms);
+}
+
 /* --- operations -------------------------------------------------------------------------- */
 
 static enum err
@@ -290,6 +296,30 @@ insert_top_up(struct store *store, int64_t account_id, int64_t amount_nano, cons
 	return verdict;
 }
 
+/* A reference that stands for another top-up: a payment that would vanish without a word. */
+static enum err
+check_repeat(struct store *store, int64_t account_id, int64_t amount_nano, const char *reference)
+{
+	struct statement *statement =
+		store_prepare(store, "SELECT account_id, amount_nano FROM topups WHERE reference = ?1");
+	enum err verdict = ERR_OK;
+
+	if (statement == NULL)
+		return ERR_STORE_FAILED;
+	store_bind_text(statement, 1, bytes_from_text(reference));
+	if (store_step(statement) != STORE_ROW)
+		verdict = store_failed(store);
+	else if (store_column_int64(statement, 0) != account_id ||
+		 store_column_int64(statement, 1) != amount_nano)
+		verdict = store_refuse(store, ERR_STORE_CONFLICT,
+				       "reference \"%s\" stands for a top-up of account %lld by %lld nano-dollars "
+				       "already; nothing was credited", reference,
+				       (long long)store_column_int64(statement, 0),
+				       (long long)store_column_int64(statement, 1));
+	store_finalize(statement);
+	return verdict;
+}
+
 /* The credit behind it, and the account's name, as the audit tells them. */
 static enum err
 add_credit(struct store *store, int64_t account_id, int64_t amount_nano, int64_t *credited_nano, char name[128])
@@ -349,6 +379,8 @@ store_top_up(struct store *store, int64_t account_id, int64_t amount_nano, const
 	verdict = insert_top_up(store, account_id, amount_nano, reference, &is_new);
 	if (verdict == ERR_OK && is_new)
 		verdict = credit(store, account_id, amount_nano, reference);
+	else if (verdict == ERR_OK)
+		verdict = check_repeat(store, account_id, amount_nano, reference);
 	if (verdict != ERR_OK) {
 		store_rollback(store);
 		return verdict;

@@ -106,6 +106,13 @@ int64_t store_changes(struct statement *statement);
 /* Runs statements without values or answers, separated by semicolons. */
 enum err store_run_script(struct store *store, const char *sql);
 
+/*
+ * From now on a statement that takes longer is STORE_BROKEN, and store_failed() is ERR_STORE_TOO_LONG; 0: none is.
+ * It is the time of the processor for a file, so that a busy machine fails nobody, and never more than four times
+ * as long by the clock; a server's statement_timeout else.
+ */
+enum err store_limit(struct store *store, uint32_t ms);
+
 /* The verdict for the last step, which was STORE_BROKEN. Fills problem. */
 enum err store_failed(struct store *store);
 
@@ -135,6 +142,7 @@ int store_file(struct store *store);
 bool store_is_shared(const struct store *store);
 
 /* Credits an account. With a reference (an invoice number, say) a repeated call changes nothing and
- * *credited is false. Amounts may be negative: a correction. */
+ * *credited is false; ERR_STORE_CONFLICT if it was another account's or another amount. Amounts may be
+ * negative: a correction. */
 enum err store_top_up(struct store *store, int64_t account_id, int64_t amount_nano,
 		      const char *reference, bool *credited);

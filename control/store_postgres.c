@@ -337,6 +337,19 @@ pg_settle(struct store *store)
 	return postgres_land(postgres_of(store), POSTGRES_ANSWER_MS);
 }
 
+static enum err
+pg_limit(struct store *store, uint32_t ms)
+{
+	char sql[64];
+
+	if (ms > 0)
+		snprintf(sql, sizeof(sql), "SET statement_timeout = %u", ms);
+	else
+		snprintf(sql, sizeof(sql), "SET statement_timeout = " POSTGRES_STATEMENT_MS);
+	postgres_of(store)->is_limited = ms > 0;
+	return postgres_query(postgres_of(store), sql, POSTGRES_ANSWER_MS, NULL);
+}
+
 static int64_t
 pg_changes(struct statement *statement)
 {
@@ -628,6 +641,7 @@ const struct store_driver store_postgres = {
 	.rollback = pg_rollback,
 	.run_script = pg_run_script,
 	.failed = pg_failed,
+	.limit = pg_limit,
 	.changed_elsewhere = pg_changed_elsewhere,
 	.file = pg_file,
 	.prepare = pg_prepare,

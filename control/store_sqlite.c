@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/check.h"
+#include "clock.h"
 #include "driver.h"
 #include "schema.h"
 
@@ -13,6 +14,8 @@
 struct sqlite {
 	sqlite3 *db;
 	int64_t data_version;
+	uint64_t until_cpu_ns; /* store_limit() */
+	uint64_t until_ns;
 };
 
 struct sqlite_statement {
@@ -39,6 +42,8 @@ sqlite_failed(struct store *store)
 	sqlite3 *db = sqlite_of(store)->db;
 	int code = sqlite3_extended_errcode(db);
 
+	if ((code & 0xff) == SQLITE_INTERRUPT)
+		return store_refuse(store, ERR_STORE_TOO_LONG, "it takes too long");
 	if (code == SQLITE_CONSTRAINT_FOREIGNKEY)
 		return store_refuse(store, ERR_STORE_CONFLICT,
 				    "something else still refers to it, or what it refers to is gone");
@@ -317,6 +322,29 @@ sqlite_open(struct store *store, const char *path)
 	return verdict;
 }
 
+#define LOOK_EVERY 10000 /* instructions of a statement: a fraction of a millisecond */
+#define WALL_TIMES 4
+
+/* Called from within a statement. */
+static int
+is_over(void *owner)
+{
+	const struct sqlite *sqlite = owner;
+
+	return clock_read_ns(CLOCK_THREAD_CPUTIME_ID) > sqlite->until_cpu_ns || clock_now_ns() > sqlite->until_ns;
+}
+
+static enum err
+sqlite_limit(struct store *store, uint32_t ms)
+{
+	struct sqlite *sqlite = sqlite_of(store);
+
+	sqlite->until_cpu_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID) + ms * NSEC_PER_MSEC;
+	sqlite->until_ns = clock_now_ns() + WALL_TIMES * ms * NSEC_PER_MSEC;
+	sqlite3_progress_handler(sqlite->db, LOOK_EVERY, ms > 0 ? is_over : NULL, sqlite);
+	return ERR_OK;
+}
+
 static bool
 sqlite_changed_elsewhere(struct store *store)
 {
@@ -345,6 +373,7 @@ const struct store_driver store_sqlite = {
 	.rollback = sqlite_rollback,
 	.run_script = sqlite_run_script,
 	.failed = sqlite_failed,
+	.limit = sqlite_limit,
 	.changed_elsewhere = sqlite_changed_elsewhere,
 	.file = sqlite_file,
 	.prepare = sqlite_prepare,

@@ -12,7 +12,6 @@
 #include "shm/key.h"
 #include "tls/keyhash.h"
 
-#define KEY_BYTES_MAX 128
 
 /* What stands behind a surface's prefix, and what a plain backend calls it. */
 static const struct route {

@@ -529,6 +529,15 @@ check_surfaces(struct reader *r, struct fy_node *root, const struct config *conf
 	}
 }
 
+static bool
+is_loopback(const uint8_t ip[16])
+{
+	static const uint8_t mapped[13] = { [10] = 0xff, [11] = 0xff, [12] = 127 };
+	static const uint8_t ip6[16] = { [15] = 1 };
+
+	return memcmp(ip, mapped, sizeof(mapped)) == 0 || memcmp(ip, ip6, sizeof(ip6)) == 0;
+}
+
 /* What no single value shows. Runs only over values that are each fine. */
 static void
 check_together(struct reader *r, struct fy_node *root, const struct config *config)
@@ -541,6 +550,10 @@ check_together(struct reader *r, struct fy_node *root, const struct config *conf
 	check_http2(r, root, config);
 	check_timeouts(r, root, config);
 	check_surfaces(r, root, config);
+	if (!is_loopback(config->admin.address.ip))
+		complain(r, place_at(root, "/admin/address"),
+			 "address: must be of this machine (127.0.0.0/8 or ::1): the token goes over it in clear; "
+			 "reach it from elsewhere through a tunnel, or a proxy with TLS");
 	if (strchr(config->instance, '/') != NULL)
 		complain(r, place_at(root, "/instance"), "instance: must not contain '/'");
 	if (config->probes.timeout_ns > config->probes.interval_ns)

@@ -443,7 +443,7 @@ static const struct key store_keys[] = {
 
 static const struct key admin_keys[] = {
 	VALUE("address", KEY_ADDRESS, CONFIG(admin.address), 0, 0, "127.0.0.1", KEY_RESTART,
-	      "Where the admin API listens (HTTP, in the host's network)."),
+	      "Where the admin API listens (HTTP, in the host's network): 127.0.0.1 or ::1, say."),
 	VALUE("port", KEY_PORT, CONFIG(admin.port), 1, 65535, "9900", KEY_RESTART, "Its TCP port."),
 	VALUE("socket", KEY_PATH, CONFIG(admin.socket), 0, 107, "", KEY_RESTART,
 	      "UNIX socket where it listens, too; only its owner may connect (0600). Empty: none."),

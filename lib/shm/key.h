@@ -22,6 +22,7 @@
 #define KEY_PREFIX_BYTES_MAX 16
 #define KEY_RANDOM_DIGITS 22
 #define KEY_CHECKSUM_DIGITS 6
+#define KEY_BYTES_MAX 128 /* of a key that came from elsewhere; what is longer is nobody's */
 #define KEY_TEXT_BYTES_MAX (KEY_PREFIX_BYTES_MAX + KEY_RANDOM_DIGITS + KEY_CHECKSUM_DIGITS)
 
 /* Writes prefix, digits and checksum, and a NUL; returns the length. prefix.len <= KEY_PREFIX_BYTES_MAX. */

@@ -306,6 +306,32 @@ want "another process listens there" timeout 20 "$control" --config "$folder/sec
 rm -f "/dev/shm/$name-2"
 "$ctl" --url "unix:$folder/admin.sock" account set other --suspended yes >/dev/null
 
+# --- strangers: nobody holds the places of those who have a token
+python3 - "$SLUICE_ADMIN_URL" "$SLUICE_ADMIN_TOKEN" <<'END' || fail "who shows no token keeps others out"
+import socket, sys, time, urllib.parse, urllib.request
+url, token = sys.argv[1:]
+where = urllib.parse.urlsplit(url)
+held = []
+for _ in range(200):  # beyond every bound; each with a head that does not end
+    held.append(socket.create_connection((where.hostname, where.port), timeout=20))
+    held[-1].sendall(b'GET /healthz HTTP/1.1\r\nx: ')
+request = urllib.request.Request(f'{url}/admin/v1/reload', headers={'Authorization': f'Bearer {token}'})
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+for _ in range(20):
+    assert opener.open(request, timeout=20).status == 200
+deadline = time.monotonic() + 40
+while held and time.monotonic() < deadline:  # and all are sent away in the end
+    held[0].settimeout(max(0.1, deadline - time.monotonic()))
+    try:
+        while held[0].recv(4096):
+            pass
+    except ConnectionError:
+        pass
+    held.pop(0).close()
+assert not held
+END
+pass
+
 # --- the audit: who, what, from what to what
 want '"suspended": [' "$ctl" --json audit --noun account
 want "uid $(id -u)" "$ctl" audit --noun account

@@ -61,7 +61,7 @@ setting_change(const struct setting *setting, struct config *config)
 	static const char *const texts[] = { "yes",    "no",    "1",     "7",	  "100",  "1000", "8443",
 					     "100ms",  "2s",	"20s",	 "1B",	  "1KiB", "24KiB",
 					     "128KiB", "1MiB",	"32MiB", "128MiB", "/zz", "zz-",
-					     "*",      "other", "192.0.2.1" };
+					     "*",      "other", "127.0.0.9" };
 
 	for (size_t i = 0; i < COUNT_OF(texts); i++)
 		if (is_other(setting, texts[i], config))

@@ -231,6 +231,8 @@ show_status(yyjson_val *status, const struct word_noun *noun)
 	       number(status, "/reconcile/difference_cost_nano"), number(status, "/reconcile/difference_tokens"));
 	printf("shared file %llu MiB, %llu in huge pages\n", number(status, "/shared_file/bytes") >> 20,
 	       number(status, "/shared_file/huge_bytes") >> 20);
+	if (yyjson_is_false(yyjson_obj_get(status, "store_up")))
+		puts("store       DOES NOT ANSWER; see the log of sluice-control");
 	printf("tables     ");
 	yyjson_obj_foreach(yyjson_obj_get(status, "tables"), at, count, name, table)
 		printf(" %s %llu/%llu%s", yyjson_get_str(name), number(table, "/used"),
@@ -239,6 +241,8 @@ show_status(yyjson_val *status, const struct word_noun *noun)
 	show_table(yyjson_ptr_get(status, "/dataplane/workers"), noun);
 	puts("\npods");
 	show_table(yyjson_obj_get(status, "pods"), noun);
+	if (yyjson_get_bool(yyjson_obj_get(status, "has_more_pods")))
+		puts("(there are more)");
 }
 
 static bool

@@ -455,6 +455,10 @@ a_value_left_empty_is_a_complaint_not_a_default(void **state)
 	assert_int_equal(heard.lines, 1);
 }
 
+#define NOT_OF_THIS_MACHINE                                                                         \
+	"address: must be of this machine (127.0.0.0/8 or ::1): the token goes over it in clear; reach it " \
+	"from elsewhere through a tunnel, or a proxy with TLS"
+
 static void
 addresses_must_be_addresses(void **state)
 {
@@ -476,6 +480,9 @@ addresses_must_be_addresses(void **state)
 		"3:18: error: address: 'localhost' is not an IP address; write one like 192.0.2.1 "
 		"or "
 		"2001:db8::1");
+	refuses(PORTS LISTENERS "admin: {address: 0.0.0.0}\n", "3:18: error: " NOT_OF_THIS_MACHINE);
+	refuses(PORTS LISTENERS "admin: {address: 192.0.2.1}\n", "3:18: error: " NOT_OF_THIS_MACHINE);
+	refuses(PORTS LISTENERS "admin: {address: \"::\"}\n", "3:19: error: " NOT_OF_THIS_MACHINE);
 	refuses(PORTS LISTENERS "admin: {address: any}\n",
 		"3:18: error: address: 'any' is not an IP address; write one like 192.0.2.1 or "
 		"2001:db8::1");

@@ -173,6 +173,11 @@ a_rotated_key_stays_for_its_grace(void **state)
 	assert_int_equal(world_number(w, "SELECT count(*) FROM audit WHERE verb = 'expire' AND who = 'control'"
 					 " AND changed = '{\"revoked\":[false,true]}'"), 1);
 	assert_int_equal(call(w, "POST", "/admin/v1/keys/1/rotate", "{}"), 409); /* it has ended */
+	assert_int_equal(call(w, "PUT", "/admin/v1/keys/1", "{\"revoked\":false}"), 409); /* for good */
+	assert_string_equal(text_at("/error/message"), "the key is revoked; make a new one");
+	assert_int_equal(call(w, "PUT", "/admin/v1/keys/1", "{\"name\":\"old\"}"), 200);
+	assert_int_equal(call(w, "PUT", "/admin/v1/keys/2", "{\"revoked\":false}"), 200);
+	assert_false(is_known(w, old));
 	assert_int_equal(call(w, "POST", "/admin/v1/keys/2/rotate", "{\"grace_s\":7776001}"), 400);
 	assert_int_equal(call(w, "PUT", "/admin/v1/keys/2", "{\"expires_at\":5}"), 200);
 	assert_int_equal(keys_expire(&w->control.store, 5, &any), ERR_OK);
@@ -275,6 +280,16 @@ top_ups_add_to_the_balance(void **state)
 	call(w, "POST", "/admin/v1/accounts/demo/top-up",
 	     "{\"amount_nano\":700,\"reference\":\"a\"}");
 	assert_int_equal(number_at("/balance_nano"), 700);
+	assert_true(yyjson_is_false(yyjson_ptr_get(yyjson_doc_get_root(last), "/credited")));
+	/* Another payment with the same number must not vanish. */
+	assert_int_equal(call(w, "POST", "/admin/v1/accounts/demo/top-up",
+			      "{\"amount_nano\":701,\"reference\":\"a\"}"), 409);
+	assert_string_equal(text_at("/error/message"), "reference \"a\" stands for a top-up of account 1 by 700 "
+						       "nano-dollars already; nothing was credited");
+	call(w, "PUT", "/admin/v1/accounts/other", "{}");
+	assert_int_equal(call(w, "POST", "/admin/v1/accounts/other/top-up",
+			      "{\"amount_nano\":700,\"reference\":\"a\"}"), 409);
+	assert_int_equal(world_number(w, "SELECT sum(credited_nano) FROM accounts"), 700);
 	assert_int_equal(call(w, "POST", "/admin/v1/accounts/demo/top-up",
 			      "{\"amount_nano\":1.5}"), 400);
 	assert_int_equal(call(w, "POST", "/admin/v1/accounts/demo/top-up",
@@ -420,7 +435,115 @@ a_full_table_refuses_a_new_object_and_names_the_setting(void **state)
 			      "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"ecolink\"}"), 409);
 	assert_non_null(strstr(text_at("/error/message"), "capacity.keys"));
 	assert_int_equal(world_number(w, "SELECT count(*) FROM keys"), 32);
+	/* With a grace there would be one more, that no worker knows, and the old one would end. */
+	assert_int_equal(call(w, "POST", "/admin/v1/keys/1/rotate", "{\"grace_s\":60}"), 409);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM keys WHERE expires_at IS NOT NULL"), 0);
+	assert_int_equal(call(w, "POST", "/admin/v1/keys/1/rotate", "{}"), 200);
 	assert_int_equal(w->control.publish.rows_refused, 0);
+	end_world(w);
+}
+
+/* Somebody's SQL, or a later release: control shows it, workers fail closed. */
+static void
+numbers_that_have_no_name_or_no_sense_are_survived(void **state)
+{
+	static const struct {
+		const char *sql, *path, *member;
+	} rows[] = {
+		{ "UPDATE keys SET surface = 99", "/admin/v1/keys/1", "/surface" },
+		{ "UPDATE keys SET surface = 1000000000000000", "/admin/v1/keys/1", "/surface" },
+		{ "UPDATE keys SET surface = -1", "/admin/v1/keys/1", "/surface" },
+		{ "UPDATE models SET policy = 256", "/admin/v1/models/1", "/policy" },
+		{ "UPDATE models SET resend = -7", "/admin/v1/models/1", "/resend" },
+		{ "UPDATE pods SET state = 3", "/admin/v1/pods/1", "/state" },
+		{ "UPDATE instances SET state = 3", "/admin/v1/instances/1", "/state" },
+	};
+	static const char *const limits[] = {
+		"requests_per_minute = -1", "requests_per_minute = 60000000001", "burst = -1",
+		"tokens_per_minute = -1", "token_burst = -9223372036854775807", "concurrent_requests = 4294967296",
+		"concurrent_requests = -1", "body_bytes = -1",
+	};
+	struct world *w = make_world();
+
+	(void)state;
+	call(w, "PUT", "/admin/v1/models/m", "{}");
+	call(w, "PUT", "/admin/v1/pods/p", "{\"address\":\"10.0.0.1\",\"port\":80}");
+	call(w, "POST", "/admin/v1/instances", "{\"name\":\"i\",\"account\":\"demo\"}");
+	call(w, "POST", "/admin/v1/keys", "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"infer\"}");
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		world_sql(w, rows[i].sql);
+		control_publish(&w->control);
+		assert_int_equal(call(w, "GET", rows[i].path, ""), 200);
+		if (!yyjson_is_null(yyjson_ptr_get(yyjson_doc_get_root(last), rows[i].member)))
+			fail_msg("%s: shown as a choice", rows[i].sql);
+		assert_int_equal(call(w, "GET", "/admin/v1/status", ""), 200);
+	}
+	assert_int_equal(w->control.publish.entries[NOUN_KEY].count, 0);
+	for (size_t i = 0; i < COUNT_OF(limits); i++) {
+		char sql[128];
+
+		world_sql(w, "UPDATE plans SET requests_per_minute = 60, burst = 0, tokens_per_minute = 0,"
+			     " token_burst = 0, concurrent_requests = 0, body_bytes = 0");
+		snprintf(sql, sizeof(sql), "UPDATE plans SET %s", limits[i]);
+		world_sql(w, sql);
+		control_publish(&w->control);
+		if (w->control.publish.entries[NOUN_PLAN].count != 0)
+			fail_msg("%s: is published", limits[i]);
+	}
+	assert_int_equal(call(w, "PUT", "/admin/v1/plans/std", "{\"body_bytes\":0}"), 200);
+	assert_int_equal(w->control.publish.entries[NOUN_PLAN].count, 1);
+	end_world(w);
+}
+
+static void
+ids_that_are_given_leave_room_for_those_to_come(void **state)
+{
+	struct world *w = make_world();
+
+	(void)state;
+	assert_int_equal(call(w, "PUT", "/admin/v1/accounts/9223372036854775807", "{\"name\":\"last\"}"), 400);
+	assert_int_equal(call(w, "PUT", "/admin/v1/accounts/99999999999999999999999", "{\"name\":\"last\"}"), 400);
+	assert_int_equal(call(w, "PUT", "/admin/v1/accounts/1000000000000000", "{\"name\":\"last\"}"), 400);
+	assert_int_equal(call(w, "PUT", "/admin/v1/accounts/999999999999999", "{\"name\":\"last\"}"), 201);
+	assert_int_equal(number_at("/id"), INT64_C(999999999999999));
+	assert_int_equal(call(w, "POST", "/admin/v1/accounts", "{\"name\":\"next\"}"), 201);
+	end_world(w);
+}
+
+static void
+sums_wait_for_what_comes_first(void **state)
+{
+	struct world *w = make_world();
+
+	(void)state;
+	w->control.usage_at_ns = clock_now_ns() + 60 * NSEC_PER_SEC;
+	assert_int_equal(call(w, "GET", "/admin/v1/usage", ""), 503);
+	assert_string_equal(text_at("/error/code"), "too_long");
+	assert_non_null(strstr(text_at("/error/message"), "ask again in "));
+	assert_int_equal(call(w, "GET", "/admin/v1/accounts", ""), 200);
+	w->control.usage_at_ns = clock_now_ns();
+	assert_int_equal(call(w, "GET", "/admin/v1/usage", ""), 200);
+	end_world(w);
+}
+
+static void
+a_heartbeat_may_be_younger_than_who_reads_it(void **state)
+{
+	struct world *w = make_world();
+	struct shm_header *header = w->control.publish.shm.header;
+
+	(void)state;
+	w->control.share.shm = w->control.publish.shm;
+	assert_false(clock_is_fresh(0, 5));
+	assert_true(clock_is_fresh(6, 5));
+	assert_true(clock_is_fresh(5, 5));
+	assert_true(clock_is_fresh(5, 5 + CLOCK_BEAT_FRESH_NS - 1));
+	assert_false(clock_is_fresh(5, 5 + CLOCK_BEAT_FRESH_NS));
+	atomic_store(&header->dataplane_beat_at_ns, clock_now_ns() + NSEC_PER_SEC);
+	assert_int_equal(call(w, "GET", "/admin/v1/status", ""), 200);
+	assert_true(yyjson_is_true(yyjson_ptr_get(yyjson_doc_get_root(last), "/dataplane/alive")));
+	assert_int_equal(call(w, "GET", "/admin/v1/reload", ""), 200);
+	assert_true(yyjson_is_true(yyjson_ptr_get(yyjson_doc_get_root(last), "/dataplane_alive")));
 	end_world(w);
 }
 
@@ -728,6 +851,10 @@ main(void)
 		cmocka_unit_test(a_pod_is_at_an_address_or_a_name),
 		cmocka_unit_test(what_is_not_valid_is_refused_with_the_member_named),
 		cmocka_unit_test(a_full_table_refuses_a_new_object_and_names_the_setting),
+		cmocka_unit_test(numbers_that_have_no_name_or_no_sense_are_survived),
+		cmocka_unit_test(ids_that_are_given_leave_room_for_those_to_come),
+		cmocka_unit_test(sums_wait_for_what_comes_first),
+		cmocka_unit_test(a_heartbeat_may_be_younger_than_who_reads_it),
 		cmocka_unit_test(names_are_unique_over_models_and_aliases),
 		cmocka_unit_test(lists_are_narrowed_and_paged),
 		cmocka_unit_test(sums_of_usage_that_do_not_fit_stay_at_the_largest),

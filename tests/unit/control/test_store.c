@@ -456,10 +456,34 @@ a_post_that_fails_undoes_the_batch(void **state)
 	world_free(w);
 }
 
+/* What takes too long is ended, and nothing else is. */
+static void
+a_statement_ends_where_its_time_does(void **state)
+{
+	static const char endless[] = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE"
+				      " i < 1000000000) SELECT count(*) FROM n";
+	struct world *w = world_make();
+	struct store *store = &w->control.store;
+	struct statement *statement = store_prepare(store, endless);
+
+	(void)state;
+	assert_non_null(statement);
+	assert_int_equal(store_limit(store, 50), ERR_OK);
+	assert_int_equal(store_step(statement), STORE_BROKEN);
+	assert_int_equal(store_failed(store), ERR_STORE_TOO_LONG);
+	store_finalize(statement);
+	assert_int_equal(world_number(w, "SELECT 7"), 7);
+	assert_int_equal(store_limit(store, 0), ERR_OK);
+	assert_int_equal(world_number(w, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE"
+					 " i < 300000) SELECT count(*) FROM n"), 300000);
+	world_free(w);
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_statement_ends_where_its_time_does),
 		cmocka_unit_test(every_step_has_a_text_for_each_driver),
 		cmocka_unit_test(a_new_store_has_the_newest_schema),
 		cmocka_unit_test(a_store_of_a_newer_release_is_refused_and_untouched),
