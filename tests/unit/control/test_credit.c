@@ -68,11 +68,52 @@ who_has_used_up_his_money_has_no_instances(void **state)
 	world_free(w);
 }
 
+#define MANY 150 /* more than a step ends */
+
+static int64_t
+running(struct world *w)
+{
+	return world_number(w, "SELECT count(*) FROM instances WHERE state = 0");
+}
+
+/* Of a step's bound nobody is left out, and one that cannot be ended stands in nobody's way. */
+static void
+all_of_many_end_but_the_one_that_cannot(void **state)
+{
+	struct world *w = world_make();
+	struct credit credit = { .store = &w->control.store };
+	char text[200];
+	bool more, any;
+
+	(void)state;
+	world_put(w, NOUN_ACCOUNT, "empty", "{}");
+	world_sql(w, "UPDATE accounts SET credited_nano = 1, spent_nano = 1");
+	world_put(w, NOUN_INSTANCE, "", "{\"name\":\"first\",\"account\":\"empty\",\"state\":\"running\"}");
+	for (int i = 1; i < MANY; i++) {
+		snprintf(text, sizeof(text),
+			 "INSERT INTO instances(name, account_id, state) SELECT 'i%d', account_id, state"
+			 " FROM instances WHERE name = 'first'", i);
+		world_sql(w, text);
+	}
+	assert_int_equal(running(w), MANY);
+	if (!world_is_postgres())
+		world_sql(w, "CREATE TRIGGER stuck BEFORE UPDATE ON instances WHEN OLD.name = 'i7'"
+			     " BEGIN SELECT RAISE(ABORT, 'stuck'); END");
+	else
+		world_sql(w, "UPDATE instances SET state = 1 WHERE name = 'i7'");
+	for (int step = 0; step < 4; step++)
+		assert_int_equal(credit_step(&credit, &more, &any) != ERR_OK, !world_is_postgres() && step == 0);
+	assert_int_equal(running(w), world_is_postgres() ? 0 : 1);
+	assert_int_equal(credit.ended, MANY - 1);
+	world_free(w);
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_has_used_up_his_money_has_no_instances),
+		cmocka_unit_test(all_of_many_end_but_the_one_that_cannot),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
