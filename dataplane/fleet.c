@@ -182,6 +182,12 @@ open_net(struct fleet *fleet, uint32_t index, struct tcp *tcp, const struct secr
 	net_init(&l->net, &net, clock_ns());
 }
 
+static int64_t
+unix_minus_monotonic_ns(void)
+{
+	return (int64_t)clock_unix_ns() - (int64_t)clock_ns();
+}
+
 /* False: no randomness, or no memory. */
 static bool
 open_sessions(struct fleet *fleet, uint32_t index, struct worker_config *worker)
@@ -199,7 +205,8 @@ open_sessions(struct fleet *fleet, uint32_t index, struct worker_config *worker)
 	worker->spool = &fleet->spool.writers[index];
 	worker->tab = fleet->spool.tabs[index];
 	worker->payload_pool = l->pools.payload;
-	worker->unix_minus_monotonic_ns = (int64_t)clock_unix_ns() - (int64_t)clock_ns();
+	worker->unix_minus_monotonic_ns = unix_minus_monotonic_ns();
+	atomic_store(&l->unix_minus_monotonic_ns, worker->unix_minus_monotonic_ns);
 	if (!random_bytes(worker->id_key, sizeof(worker->id_key)))
 		return false;
 	l->worker = worker_new(worker, clock_ns());
@@ -398,6 +405,9 @@ fleet_tend(struct fleet *fleet, uint64_t now_ns)
 	if (now_ns < fleet->links_at_ns)
 		return;
 	fleet->links_at_ns = now_ns + LINKS_EVERY_NS;
+	for (uint32_t i = 0; i < fleet->count; i++)
+		atomic_store_explicit(&fleet->lcores[i].unix_minus_monotonic_ns, unix_minus_monotonic_ns(),
+				      memory_order_relaxed);
 	for (uint32_t p = 0; p < fleet->port_count; p++) {
 		bool is_down = !port_is_up(&fleet->ports[p]);
 

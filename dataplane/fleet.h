@@ -45,7 +45,7 @@ bool fleet_open(struct fleet *fleet, const struct config *config, const struct s
 
 bool fleet_start(struct fleet *fleet);
 
-/* Looks at the links now and then and tells the workers of those that came up. */
+/* Looks at the links and the wall clock now and then, and tells the workers of what came up or was set. */
 void fleet_tend(struct fleet *fleet, uint64_t now_ns);
 
 /* Other settings for all workers: what has class live or drain. config is read now.

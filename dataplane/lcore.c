@@ -106,6 +106,13 @@ publish(struct lcore *l)
 	atomic_store_explicit(&l->in_flight, w->exchanges_used, memory_order_relaxed);
 }
 
+static void
+look_at_clock(struct lcore *l)
+{
+	l->worker->config.unix_minus_monotonic_ns =
+		atomic_load_explicit(&l->unix_minus_monotonic_ns, memory_order_relaxed);
+}
+
 /* The steps of the way to the end, each once. */
 static void
 look_at_end(struct lcore *l)
@@ -174,6 +181,7 @@ lcore_run(void *argument)
 		work += transmit(l);
 		if (now_ns >= publish_at_ns) {
 			look_at_links(l, now_ns);
+			look_at_clock(l);
 			look_at_end(l);
 			publish(l);
 			publish_at_ns = now_ns + PUBLISH_EVERY_NS;

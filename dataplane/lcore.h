@@ -13,8 +13,9 @@
 /*
  * lcore: the loop around one worker: ports in, worker's turn, ports out, and what it tells the main thread.
  *
- * Thread: lcore_run() is a core's whole life. The main thread writes `drain`, `cut`, `stop`, `links_up` and
- *         `settings`, and reads `in_flight` and `settings_taken`; the rest is the core's own.
+ * Thread: lcore_run() is a core's whole life. The main thread writes `drain`, `cut`, `stop`, `links_up`,
+ *         `unix_minus_monotonic_ns` and `settings`, and reads `in_flight` and `settings_taken`; the rest is the
+ *         core's own.
  */
 /* What a core takes over at the top of a turn. */
 struct lcore_settings {
@@ -41,6 +42,7 @@ struct lcore {
 	bool was_cut;
 	_Atomic uint32_t links_up[IP_PORTS_MAX]; /* times that a port's link came up */
 	uint32_t links_seen[IP_PORTS_MAX];       /* of these, by the core */
+	_Atomic int64_t unix_minus_monotonic_ns; /* the wall clock may be set while we run */
 	_Atomic uint32_t in_flight; /* requests */
 };
 
