@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 
 from harness.client import chat, sim
 from harness.load import Load
@@ -140,6 +141,44 @@ def timers_and_log(cluster):
                  'probes ask the old path')
         said = len(cluster.control.log_text())
     wait_for(lambda: '"reloaded"' in cluster.control.log_text()[said:], 5, 'what is below warn is not said again')
+
+
+def rests(pid):
+    """How often the threads beside the main one have gone to sleep by themselves."""
+    count = 0
+    for task in os.listdir(f'/proc/{pid}/task'):
+        if task != str(pid):
+            with open(f'/proc/{pid}/task/{task}/status', encoding='ascii', errors='replace') as file:
+                count += next(int(line.split()[1]) for line in file if line.startswith('voluntary'))
+    return count
+
+
+def rests_in(pid, seconds):
+    before = rests(pid)
+    time.sleep(seconds)
+    return rests(pid) - before
+
+
+@test('reload.idle-and-drain', seconds=90)
+def idle_and_drain(cluster):
+    """What the loop around a worker and the main thread look at themselves."""
+    pid = cluster.dataplane.pid
+    with configured(cluster) as write:
+        wait_for(lambda: rests_in(pid, 0.3) > 60, 20, 'workers do not sleep')
+        write(('idle: sleep', 'idle: poll'), ('  drain: 4s', '  drain: 100ms'))
+        assert sluicectl(cluster, 'reload')[0] == 0
+        wait_for_dataplane(cluster)
+        wait_for(lambda: rests_in(pid, 0.3) < 20, 20, 'workers sleep on')
+        # With the old four seconds it would have ended whole.
+        with cluster.client() as client:
+            response = client.begin(cluster.key, chat(sim('tokens=1000 tps=20'), stream=True, model='patient'))
+            events = client.read_events(response)
+            next(events)
+            begun = time.monotonic()
+            assert cluster.dataplane.stop() == 0
+            took = time.monotonic() - begun
+        assert took < 1.9, f'timeouts.drain was four seconds still: {took}'
+        cluster.start_dataplane()
 
 
 @test('reload.broken-file')
