@@ -120,11 +120,19 @@ measure(struct tally_model *m, enum tally_measure what, uint64_t value)
 	tally_observe(&m->measure[what], tally_buckets(what), value);
 }
 
+/* Images, audio, video and the pass-through have none; a rate per request may stand beside them. */
+static bool
+has_tokens(const struct usage_record *record)
+{
+	return record->unit == USAGE_NO_UNIT ||
+	       (record->unit == USAGE_REQUESTS && (record->prompt_tokens > 0 || record->completion_tokens > 0));
+}
+
 /* What nobody counted is not told: an estimate is good for a bill, not for a distribution. */
 static void
 count_tokens(struct tally_model *m, const struct usage_record *record)
 {
-	if (record->source == USAGE_ESTIMATED || record->unit != USAGE_NO_UNIT)
+	if (record->source == USAGE_ESTIMATED || !has_tokens(record))
 		return;
 	measure(m, TALLY_INPUT_TOKENS, record->prompt_tokens);
 	if (record->completion_tokens > 0)

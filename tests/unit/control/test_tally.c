@@ -77,6 +77,8 @@ has(const char *text, const char *line)
 }
 
 #define CHAT "{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"sluice\",gen_ai_request_model=\"ll:ama\""
+#define EMBEDDINGS \
+	"{gen_ai_operation_name=\"embeddings\",gen_ai_provider_name=\"sluice\",gen_ai_request_model=\"ll:ama\""
 
 static void
 a_request_is_counted_by_everything_that_it_was(void **state)
@@ -104,12 +106,22 @@ a_request_is_counted_by_everything_that_it_was(void **state)
 	record.instance_id = 7;
 	record.outcome = USAGE_CLIENT_ABORT;
 	tally_count(&tally, &record);
+	/* A rate per request stands beside tokens; without any it is not asked for them. */
+	record = record_of(model, 201);
+	record.operation = USAGE_EMBEDDINGS;
+	record.unit = USAGE_REQUESTS;
+	record.prompt_tokens = 33;
+	tally_count(&tally, &record);
+	record.prompt_tokens = record.completion_tokens = 0;
+	tally_count(&tally, &record);
 	text = text_of(w);
+	has(text, "gen_ai_client_token_usage_sum" EMBEDDINGS ",gen_ai_token_type=\"input\"} 33\n");
+	has(text, "gen_ai_client_token_usage_count" EMBEDDINGS ",gen_ai_token_type=\"input\"} 1\n");
 	has(text, "sluice_model_requests_total{model=\"ll:ama\",region=\"eu\",status=\"200\"} 2\n");
 	has(text, "sluice_model_requests_total{model=\"\",region=\"\",status=\"402\"} 1\n");
 	has(text, "sluice_model_requests_total{model=\"#99\",region=\"eu\",status=\"200\"} 1\n");
 	has(text, "sluice_model_requests_total{model=\"instance\",region=\"eu\",status=\"200\"} 1\n");
-	has(text, "sluice_request_outcomes_total{outcome=\"ok\"} 3\n");
+	has(text, "sluice_request_outcomes_total{outcome=\"ok\"} 5\n");
 	has(text, "sluice_request_outcomes_total{outcome=\"refused\"} 1\n");
 	has(text, "sluice_request_outcomes_total{outcome=\"client_abort\"} 1\n");
 	has(text, "gen_ai_client_token_usage_bucket" CHAT ",gen_ai_token_type=\"input\",le=\"16\"} 0\n");
