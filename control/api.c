@@ -162,7 +162,7 @@ void
 answering_refuse(struct answering *a, int status, const char *code, const char *message)
 {
 	yyjson_mut_val *error = yyjson_mut_obj(a->doc);
-	char plain[SHAPE_PROBLEM_BYTES * 2];
+	char plain[STORE_PROBLEM_BYTES];
 
 	/* A name that was cut to fit may end within a character. */
 	snprintf(plain, sizeof(plain), "%s", message);

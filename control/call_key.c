@@ -105,6 +105,26 @@ body_without_key(const struct answering *a)
 	return result;
 }
 
+/* Whether the key that the body describes ends later than now, or never. False: the call is refused. */
+static bool
+ends_later(struct answering *a)
+{
+	yyjson_val *expires_at = answering_member(a, "expires_at");
+	time_t now_s = (time_t)(clock_unix_ns() / NSEC_PER_SEC);
+	char message[160], now[32];
+	struct tm utc;
+
+	if (!yyjson_is_int(expires_at) || yyjson_get_sint(expires_at) > now_s)
+		return true; /* what is no time is refused with the other members */
+	gmtime_r(&now_s, &utc);
+	strftime(now, sizeof(now), "%Y-%m-%dT%H:%M:%SZ", &utc);
+	snprintf(message, sizeof(message),
+		 "expires_at is in the past: it is %s now, Unix time %lld (sluicectl key revoke ends a key at"
+		 " once)", now, (long long)now_s);
+	answering_refuse(a, 400, "invalid", message);
+	return false;
+}
+
 void
 call_create_key(struct answering *a)
 {
@@ -117,7 +137,7 @@ call_create_key(struct answering *a)
 	bool created;
 	enum err verdict;
 
-	if (!answering_has_body(a) || !answering_has_room(a))
+	if (!answering_has_body(a) || !ends_later(a) || !answering_has_room(a))
 		return;
 	if (given != NULL ? !import_key(a, prefix, given, &key) : !make_key(a, prefix, &key))
 		return;
@@ -177,7 +197,7 @@ call_key_may_change(struct answering *a, int64_t id)
 {
 	const char *surface;
 
-	return !yyjson_is_false(answering_member(a, "revoked")) || is_live(a, id, &surface);
+	return ends_later(a) && (!yyjson_is_false(answering_member(a, "revoked")) || is_live(a, id, &surface));
 }
 
 /* The old key stays as it is until it expires, so that no request is refused in between; the new text is a new

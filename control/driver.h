@@ -12,6 +12,12 @@ struct statement {
 	struct store *store;
 };
 
+/* What the constraints of either database refuse with. */
+#define STORE_REFERRED "something else still refers to it, or what it refers to is gone"
+#define STORE_TAKEN "something else has this name or number already"
+#define STORE_MISSING "a value that must be there is missing"
+#define STORE_OVERFLOW "a number would be larger than can be stored"
+
 struct store_driver {
 	bool is_shared; /* by several routers */
 	enum err (*open)(struct store *store, const char *where);

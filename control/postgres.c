@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "clock.h"
 #include "config/log.h"
+#include "driver.h"
 
 /* For one session: bounds for what a statement may take, durable commits, and the doorbell. */
 static const char session_sql[] =
@@ -292,6 +293,14 @@ verdict_of(const char *state)
 enum err
 postgres_judge(struct postgres *pg, const PGresult *result)
 {
+	static const struct {
+		const char *state, *sentence;
+	} sentences[] = {
+		{ "23503", STORE_REFERRED },
+		{ "23505", STORE_TAKEN },
+		{ "23502", STORE_MISSING },
+		{ "22003", STORE_OVERFLOW },
+	};
 	const char *state, *message;
 
 	if (result == NULL)
@@ -307,9 +316,9 @@ postgres_judge(struct postgres *pg, const PGresult *result)
 		return postgres_lose(pg, message);
 	if (strcmp(state, "57014") == 0 && pg->is_limited)
 		return refuse_with(pg, ERR_STORE_TOO_LONG, "it takes too long");
-	if (strcmp(state, "23503") == 0)
-		return refuse_with(pg, ERR_STORE_CONFLICT,
-				   "something else still refers to it, or what it refers to is gone");
+	for (size_t i = 0; i < COUNT_OF(sentences); i++)
+		if (strcmp(state, sentences[i].state) == 0)
+			return refuse_with(pg, ERR_STORE_CONFLICT, sentences[i].sentence);
 	if (strcmp(state, "23514") == 0) /* the constraint's name is a sentence */
 		message = PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME) ?: message;
 	return refuse_with(pg, verdict_of(state), message);

@@ -25,12 +25,14 @@
  * Memory: the caller's struct; store_close() frees what the driver allocated. Statements are finalized first.
  * Errors: ERR_STORE_*; store.problem then has a sentence for a person.
  */
+#define STORE_PROBLEM_BYTES 2048 /* six of the longest names, and what is said of them */
+
 struct store {
 	const struct store_driver *driver;
 	void *handle; /* the driver's */
 	char node[64]; /* whose spending is this router's own: ledger_init() */
 	const struct audit_caller *caller; /* who is behind what is written now; NULL: control itself */
-	char problem[512];
+	char problem[STORE_PROBLEM_BYTES];
 };
 
 /* A prepared statement, the values bound to it and the row that it is at. */

@@ -2,6 +2,7 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/check.h"
@@ -36,6 +37,30 @@ stmt_of(struct statement *statement)
 	return ((struct sqlite_statement *)statement)->stmt;
 }
 
+/* A constraint's refusal as a sentence; what the database says of it names columns. */
+static const char *
+sentence_of(int code, const char *message)
+{
+	static const char check[] = "CHECK constraint failed: ";
+
+	switch (code) {
+	case SQLITE_CONSTRAINT_FOREIGNKEY:
+		return STORE_REFERRED;
+	case SQLITE_CONSTRAINT_UNIQUE:
+	case SQLITE_CONSTRAINT_PRIMARYKEY:
+	case SQLITE_CONSTRAINT_ROWID:
+		return STORE_TAKEN;
+	case SQLITE_CONSTRAINT_NOTNULL:
+		return STORE_MISSING;
+	case SQLITE_CONSTRAINT_DATATYPE:
+		return STORE_OVERFLOW; /* a sum that has become a floating point number */
+	case SQLITE_CONSTRAINT_CHECK: /* the constraint's name is a sentence */
+		return strncmp(message, check, strlen(check)) == 0 ? message + strlen(check) : message;
+	default:
+		return message; /* a trigger's own */
+	}
+}
+
 static enum err
 sqlite_failed(struct store *store)
 {
@@ -44,12 +69,9 @@ sqlite_failed(struct store *store)
 
 	if ((code & 0xff) == SQLITE_INTERRUPT)
 		return store_refuse(store, ERR_STORE_TOO_LONG, "it takes too long");
-	if (code == SQLITE_CONSTRAINT_FOREIGNKEY)
-		return store_refuse(store, ERR_STORE_CONFLICT,
-				    "something else still refers to it, or what it refers to is gone");
 	return store_refuse(store,
 			    (code & 0xff) == SQLITE_CONSTRAINT ? ERR_STORE_CONFLICT : ERR_STORE_FAILED, "%s",
-			    sqlite3_errmsg(db));
+			    sentence_of(code, sqlite3_errmsg(db)));
 }
 
 static enum err

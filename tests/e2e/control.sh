@@ -438,7 +438,7 @@ want 'completed' bash "$folder/completion.sh" "$ctl"
 
 # --- refusals
 want "bearer token" "$ctl" --token wrong-wrong-wrong status
-want "still refers" "$ctl" plan rm standard
+want "plan standard is still that of key" "$ctl" plan rm standard
 code=0; "$ctl" nonsense 2>/dev/null || code=$?; [ $code = 2 ] || fail "exit code of wrong use: $code"
 code=0; "$ctl" plan rm none-such 2>/dev/null || code=$?; [ $code = 1 ] || fail "exit code of failure: $code"
 want 'sluice_ledger_records_total' curl -s --noproxy '*' -H "Authorization: Bearer $SLUICE_ADMIN_TOKEN" \

@@ -7,6 +7,7 @@
 
 #define TIMEOUT_S 30L
 #define ANSWER_BYTES_MAX (64 * 1024 * 1024)
+#define TOLD_BYTES 4096 /* of a refusal: what control has for one, and our words are hardly longer */
 
 struct text {
 	char *ptr;
@@ -118,8 +119,7 @@ static void
 say_refusal(const struct client *client, const struct client_answer *answer)
 {
 	yyjson_val *message = yyjson_ptr_get(yyjson_doc_get_root(answer->doc), "/error/message");
-
-	char told[1024];
+	char told[TOLD_BYTES];
 
 	if (answer->doc != NULL && yyjson_is_str(message) && client->noun != NULL) {
 		word_translate(client->noun, yyjson_get_str(message), told, sizeof(told));

@@ -144,7 +144,7 @@ static void
 a_rotated_key_stays_for_its_grace(void **state)
 {
 	struct world *w = make_world();
-	char old[KEY_TEXT_BYTES_MAX + 1], new[KEY_TEXT_BYTES_MAX + 1];
+	char old[KEY_TEXT_BYTES_MAX + 1], new[KEY_TEXT_BYTES_MAX + 1], body[64];
 	int64_t expires_at;
 	bool any;
 
@@ -179,8 +179,9 @@ a_rotated_key_stays_for_its_grace(void **state)
 	assert_int_equal(call(w, "PUT", "/admin/v1/keys/2", "{\"revoked\":false}"), 200);
 	assert_false(is_known(w, old));
 	assert_int_equal(call(w, "POST", "/admin/v1/keys/2/rotate", "{\"grace_s\":7776001}"), 400);
-	assert_int_equal(call(w, "PUT", "/admin/v1/keys/2", "{\"expires_at\":5}"), 200);
-	assert_int_equal(keys_expire(&w->control.store, 5, &any), ERR_OK);
+	snprintf(body, sizeof(body), "{\"expires_at\":%lld}", (long long)expires_at);
+	assert_int_equal(call(w, "PUT", "/admin/v1/keys/2", body), 200);
+	assert_int_equal(keys_expire(&w->control.store, expires_at, &any), ERR_OK);
 	control_publish(&w->control);
 	assert_false(is_known(w, new));
 	end_world(w);
@@ -232,6 +233,32 @@ a_rotated_key_ends_when_it_was_to_end(void **state)
 	end_world(w);
 }
 
+/* "yesterday" ends nothing at once: keys are looked at by the second, and who means now revokes. */
+static void
+a_key_does_not_end_before_now(void **state)
+{
+	static const char *const rows[][3] = {
+		{ "POST", "/admin/v1/keys",
+		  "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"infer\",\"expires_at\":1700000000}" },
+		{ "PUT", "/admin/v1/keys/1", "{\"expires_at\":0}" },
+	};
+	struct world *w = make_world();
+	char now[32];
+
+	(void)state;
+	call(w, "POST", "/admin/v1/keys", "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"infer\"}");
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		assert_int_equal(call(w, rows[i][0], rows[i][1], rows[i][2]), 400);
+		assert_non_null(strstr(text_at("/error/message"), "expires_at is in the past: it is 20"));
+		snprintf(now, sizeof(now), "time %lld", (long long)(clock_unix_ns() / NSEC_PER_SEC / 100));
+		assert_non_null(strstr(text_at("/error/message"), now)); /* to a hundred seconds */
+	}
+	assert_int_equal(world_number(w, "SELECT count(*) FROM keys WHERE expires_at IS NULL"), 1);
+	assert_int_equal(call(w, "PUT", "/admin/v1/keys/1", "{\"expires_at\":4000000000}"), 200);
+	assert_int_equal(call(w, "PUT", "/admin/v1/keys/1", "{\"expires_at\":null}"), 200);
+	end_world(w);
+}
+
 static void
 a_mistyped_key_is_not_brought_along(void **state)
 {
@@ -261,6 +288,8 @@ an_existing_key_can_be_brought_along_once(void **state)
 	assert_int_equal(call(w, "POST", "/admin/v1/keys", body), 201);
 	assert_true(is_known(w, "eco_0123456789abcdefghij"));
 	assert_int_equal(call(w, "POST", "/admin/v1/keys", body), 409);
+	assert_string_equal(text_at("/error/message"),
+			    "this text is key 1's already (sluicectl key show 1)");
 	assert_int_equal(call(w, "POST", "/admin/v1/keys",
 			      "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"infer\","
 			      "\"key\":\"eco_0123456789abcdefghijk\"}"), 400); /* another surface's */
@@ -296,6 +325,12 @@ top_ups_add_to_the_balance(void **state)
 			      "{\"amount_nano\":18446744073709551615}"), 400);
 	assert_int_equal(call(w, "POST", "/admin/v1/accounts/nobody/top-up",
 			      "{\"amount_nano\":1}"), 404);
+	for (int i = 0; i < 9; i++)
+		assert_int_equal(call(w, "POST", "/admin/v1/accounts/other/top-up",
+				      "{\"amount_nano\":1000000000000000000}"), 200);
+	assert_int_equal(call(w, "POST", "/admin/v1/accounts/other/top-up",
+			      "{\"amount_nano\":1000000000000000000}"), 409);
+	assert_string_equal(text_at("/error/message"), "a number would be larger than can be stored");
 	end_world(w);
 }
 
@@ -544,6 +579,104 @@ a_heartbeat_may_be_younger_than_who_reads_it(void **state)
 	assert_true(yyjson_is_true(yyjson_ptr_get(yyjson_doc_get_root(last), "/dataplane/alive")));
 	assert_int_equal(call(w, "GET", "/admin/v1/reload", ""), 200);
 	assert_true(yyjson_is_true(yyjson_ptr_get(yyjson_doc_get_root(last), "/dataplane_alive")));
+	end_world(w);
+}
+
+/* Whoever is refused learns who has the name and what can be done; no constraint's SQL. */
+static void
+a_name_that_is_taken_is_told_with_who_has_it(void **state)
+{
+	static const struct {
+		const char *method, *path, *body, *message;
+	} rows[] = {
+		{ "POST", "/admin/v1/accounts", "{\"name\":\"demo\"}",
+		  "the name demo is taken by account 1: choose another one, or change that "
+		  "(sluicectl account set demo)" },
+		{ "PUT", "/admin/v1/accounts/other", "{\"name\":\"demo\"}",
+		  "the name demo is taken by account 1: choose another one, or change that "
+		  "(sluicectl account set demo)" },
+		{ "POST", "/admin/v1/aliases", "{\"name\":\"m\",\"model\":\"m\"}",
+		  "the name m is taken by model 1: choose another one, or delete that (sluicectl model rm m)" },
+		{ "POST", "/admin/v1/models", "{\"name\":\"a\"}",
+		  "the name a is taken by alias 1: choose another one, or delete that (sluicectl alias rm a)" },
+		{ "PUT", "/admin/v1/deployments/d",
+		  "{\"model\":\"m\",\"region\":\"r\",\"pods\":[\"p\",1]}", "pod 1 stands twice in pods" },
+	};
+	struct world *w = make_world();
+
+	(void)state;
+	call(w, "PUT", "/admin/v1/accounts/other", "{}");
+	call(w, "PUT", "/admin/v1/models/m", "{}");
+	call(w, "PUT", "/admin/v1/aliases/a", "{\"model\":\"m\"}");
+	call(w, "PUT", "/admin/v1/regions/r", "{}");
+	call(w, "PUT", "/admin/v1/pods/p", "{\"address\":\"::1\",\"port\":80}");
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		assert_in_range(call(w, rows[i].method, rows[i].path, rows[i].body), 400, 409);
+		assert_string_equal(text_at("/error/message"), rows[i].message);
+	}
+	assert_int_equal(call(w, "PUT", "/admin/v1/accounts/demo", "{\"name\":\"demo\"}"), 200); /* its own */
+	end_world(w);
+}
+
+/* No deletion takes from under something else what that refers to; who is refused is told what to do first. */
+static void
+what_is_referred_to_is_not_deleted(void **state)
+{
+	static const char *const refused[][2] = {
+		{ "pods/eu-1", "pod eu-1 is still in deployment chat-eu: take it out first "
+			       "(sluicectl deployment set chat-eu --pods eu-3,eu-2)" },
+		{ "pods/us-1", "pod us-1 is still in deployment chat-us: take it out first "
+			       "(sluicectl deployment set chat-us --pods '')" },
+		{ "plans/std", "plan std is still that of key 1, key 2, key 3 and 2 more: give them another first "
+			       "(sluicectl key set 1 --plan PLAN)" },
+		{ "prices/low", "price low is still that of model m, instance 7: give them another first "
+				"(sluicectl model set m --price PRICE)" },
+		{ "accounts/demo", "account demo is still that of instance 7, key 1, key 2 and 3 more: delete "
+				   "them first (sluicectl instance rm 7)" },
+		{ "accounts/paid", "account paid has top-ups, which stay in the books: suspend it instead "
+				   "(sluicectl account suspend paid)" },
+		{ "regions/r", "region r is still that of deployment chat-eu, deployment chat-us, deployment own: "
+			       "delete them first (sluicectl deployment rm chat-eu)" },
+		{ "models/m", "model m is still that of deployment chat-eu, deployment chat-us, alias a: "
+			      "delete them first (sluicectl deployment rm chat-eu)" },
+		{ "instances/7", "instance 7 is still that of deployment own: delete them first "
+				 "(sluicectl deployment rm own)" },
+	};
+	static const char *const in_order[] = { "deployments/chat-eu", "pods/eu-1", "deployments/chat-us",
+						"deployments/own", "instances/7", "aliases/a", "models/m",
+						"prices/low", "regions/r" };
+	struct world *w = make_world();
+	char path[64];
+
+	(void)state;
+	call(w, "PUT", "/admin/v1/regions/r", "{}");
+	call(w, "PUT", "/admin/v1/prices/low", "{\"input_nano_per_mtoken\":1,\"output_nano_per_mtoken\":1}");
+	call(w, "PUT", "/admin/v1/accounts/paid", "{}");
+	call(w, "POST", "/admin/v1/accounts/paid/top-up", "{\"amount_nano\":5}");
+	for (int i = 0; i < 5; i++)
+		call(w, "POST", "/admin/v1/keys", "{\"account\":\"demo\",\"plan\":\"std\",\"surface\":\"infer\"}");
+	call(w, "PUT", "/admin/v1/pods/eu-1", "{\"address\":\"::1\",\"port\":80}");
+	call(w, "PUT", "/admin/v1/pods/eu-2", "{\"address\":\"::1\",\"port\":81}");
+	call(w, "PUT", "/admin/v1/pods/eu-3", "{\"address\":\"::1\",\"port\":82}");
+	call(w, "PUT", "/admin/v1/pods/us-1", "{\"address\":\"::1\",\"port\":83}");
+	call(w, "PUT", "/admin/v1/models/m", "{\"price\":\"low\"}");
+	call(w, "PUT", "/admin/v1/aliases/a", "{\"model\":\"m\"}");
+	call(w, "PUT", "/admin/v1/instances/7", "{\"name\":\"i\",\"account\":\"demo\",\"price\":\"low\"}");
+	call(w, "PUT", "/admin/v1/deployments/chat-eu",
+	     "{\"model\":\"m\",\"region\":\"r\",\"pods\":[\"eu-1\",\"eu-3\",\"eu-2\"]}");
+	call(w, "PUT", "/admin/v1/deployments/chat-us", "{\"model\":\"m\",\"region\":\"r\",\"pods\":[\"us-1\"]}");
+	call(w, "PUT", "/admin/v1/deployments/own", "{\"instance\":7,\"region\":\"r\"}");
+	for (size_t i = 0; i < COUNT_OF(refused); i++) {
+		snprintf(path, sizeof(path), "/admin/v1/%s", refused[i][0]);
+		assert_int_equal(call(w, "DELETE", path, ""), 409);
+		assert_string_equal(text_at("/error/message"), refused[i][1]);
+	}
+	assert_int_equal(world_number(w, "SELECT count(*) FROM deployment_pods"), 4);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM audit WHERE verb = 'delete'"), 0);
+	for (size_t i = 0; i < COUNT_OF(in_order); i++) {
+		snprintf(path, sizeof(path), "/admin/v1/%s", in_order[i]);
+		assert_int_equal(call(w, "DELETE", path, ""), 200);
+	}
 	end_world(w);
 }
 
@@ -844,6 +977,7 @@ main(void)
 		cmocka_unit_test(rotating_ends_the_old_text_and_revoking_ends_the_key),
 		cmocka_unit_test(a_rotated_key_stays_for_its_grace),
 		cmocka_unit_test(a_rotated_key_ends_when_it_was_to_end),
+		cmocka_unit_test(a_key_does_not_end_before_now),
 		cmocka_unit_test(a_mistyped_key_is_not_brought_along),
 		cmocka_unit_test(an_existing_key_can_be_brought_along_once),
 		cmocka_unit_test(top_ups_add_to_the_balance),
@@ -855,6 +989,8 @@ main(void)
 		cmocka_unit_test(ids_that_are_given_leave_room_for_those_to_come),
 		cmocka_unit_test(sums_wait_for_what_comes_first),
 		cmocka_unit_test(a_heartbeat_may_be_younger_than_who_reads_it),
+		cmocka_unit_test(a_name_that_is_taken_is_told_with_who_has_it),
+		cmocka_unit_test(what_is_referred_to_is_not_deleted),
 		cmocka_unit_test(names_are_unique_over_models_and_aliases),
 		cmocka_unit_test(lists_are_narrowed_and_paged),
 		cmocka_unit_test(sums_of_usage_that_do_not_fit_stay_at_the_largest),
