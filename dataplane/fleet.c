@@ -88,7 +88,7 @@ struct secrets {
 	uint64_t hash_key;
 	uint8_t rss_key[PORT_RSS_KEY_BYTES];
 	uint8_t cookie_key[16];
-	uint8_t ticket_key[32];
+	struct ticket_secrets tickets;
 };
 
 /* What the ports together are good for: those that lack it do it in software, and some have it. */
@@ -153,11 +153,11 @@ open_tls(const struct fleet *fleet, const struct worker_counts *counts, const st
 		.conns_max = counts->clients,
 		.arena_bytes = (size_t)counts->clients * BUDGET_TLS_BYTES_PER_CLIENT,
 		.ticket_lifetime_s = (uint32_t)(fleet->config->ticket_lifetime_ns / NSEC_PER_SEC),
+		.tickets = &secrets->tickets,
 		.entropy = entropy,
 	};
 	struct tls_context *context;
 
-	memcpy(tls.ticket_key, secrets->ticket_key, sizeof(tls.ticket_key));
 	context = tls_context_new(&tls, fleet->identity);
 	if (context != NULL)
 		tls_set_time(context, (int64_t)(clock_unix_ns() / NSEC_PER_SEC));
@@ -341,6 +341,17 @@ open_spool(struct fleet *fleet, uint64_t epoch, char *text, size_t room)
 	       spool_files_tend(&fleet->spool, clock_ns(), text, room) == ERR_OK;
 }
 
+/* Until control hands over those that all routers of its store have. */
+static void
+own_tickets(struct ticket_secrets *tickets)
+{
+	*tickets = (struct ticket_secrets){ .layout = TICKET_SECRETS_LAYOUT,
+					    .count = 1,
+					    .secret = { tickets->secret[0] } };
+	tickets->secret[0].number = 0;
+	tickets->secret[0].begins_at_s = 0;
+}
+
 bool
 fleet_open(struct fleet *fleet, const struct config *config, const struct shm *shm,
 	   struct tls_identity *identity, char *text, size_t room)
@@ -357,6 +368,7 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	if (!random_bytes(&secrets, sizeof(secrets)) ||
 	    !eal_start(config, pools_bytes(&fleet->pools_plan) * config->workers, text, room))
 		return false;
+	own_tickets(&secrets.tickets);
 	fleet->lcores = calloc(fleet->count, sizeof(struct lcore));
 	fleet->rings = aligned_alloc(CACHE_LINE_BYTES,
 				     sizeof(struct ring) * fleet->count * fleet->count);

@@ -2,6 +2,7 @@
 
 #include <mbedtls/ssl.h>
 
+#include "tls/hello.h"
 #include "tls/instance.h"
 #include "tls/pair.h"
 #include "tls/ticket.h"
@@ -12,7 +13,7 @@
  *
  * Memory: all of it, the context included, lies in the instance's arena.
  */
-#define CONN_SNI_BYTES_MAX 255 /* a longer host name does not exist (RFC 1035 2.3.4) */
+#define CONN_SNI_BYTES_MAX HELLO_SNI_BYTES_MAX
 
 /* Every transition is made by conn_set_state(). */
 enum conn_state {
@@ -32,6 +33,7 @@ struct tls_conn {
 	bool starved; /* an allocation found no room, now or earlier */
 	bool close_sent;
 	bool close_received;
+	const uint8_t *policy; /* of its listener: the context's */
 	uint8_t sni_len;
 	char sni[CONN_SNI_BYTES_MAX];
 
@@ -47,6 +49,10 @@ struct tls_context {
 	struct instance *instance;
 	mbedtls_ssl_config config;
 	mbedtls_ssl_config config_h2; /* the same, but for the protocols */
+	/* What a ticket of a listener's is good for: a digest of all that its configuration says of who may come
+	 * in and what is spoken. */
+	uint8_t policy[TICKET_POLICY_BYTES];
+	uint8_t policy_h2[TICKET_POLICY_BYTES];
 	struct ticket_keeper tickets;
 	struct tls_conn *conns;
 	struct tls_conn *free_conns;

@@ -6,6 +6,7 @@
  */
 #include "tls/conn.h"
 
+#include <mbedtls/sha256.h>
 #include <psa/crypto.h>
 
 #include "base/check.h"
@@ -140,9 +141,25 @@ make_pool(struct tls_context *context, uint32_t conns_max)
 	return true;
 }
 
+/* What is offered is all that listeners differ in. */
+static void
+digest_policy(const char *const *offered, uint8_t policy[TICKET_POLICY_BYTES])
+{
+	mbedtls_sha256_context sha;
+
+	mbedtls_sha256_init(&sha);
+	/* With the built-in SHA-256 these cannot fail. */
+	CHECK(mbedtls_sha256_starts(&sha, 0) == 0);
+	/* With the byte behind each, so that no two lists are one text. */
+	for (; *offered != NULL; offered++)
+		CHECK(mbedtls_sha256_update(&sha, (const uint8_t *)*offered, strlen(*offered) + 1) == 0);
+	CHECK(mbedtls_sha256_finish(&sha, policy) == 0);
+	mbedtls_sha256_free(&sha);
+}
+
 static bool
 configure(struct tls_context *context, const struct tls_context_config *config, mbedtls_ssl_config *ssl,
-	  const char *const *offered)
+	  const char *const *offered, uint8_t policy[TICKET_POLICY_BYTES])
 {
 	if (mbedtls_ssl_config_defaults(ssl, MBEDTLS_SSL_IS_SERVER, MBEDTLS_SSL_TRANSPORT_STREAM,
 					MBEDTLS_SSL_PRESET_DEFAULT) != 0)
@@ -157,12 +174,13 @@ configure(struct tls_context *context, const struct tls_context_config *config, 
 	/* mbedTLS lost the inner const; it does not write. */
 	if (mbedtls_ssl_conf_alpn_protocols(ssl, (const char **)(uintptr_t)offered) != 0)
 		return false;
+	digest_policy(offered, policy);
 	if (config->ticket_lifetime_s == 0)
 		return true;
 	CHECK(config->ticket_lifetime_s <= TICKET_LIFETIME_S_MAX);
 	context->tickets.instance = context->instance;
 	context->tickets.lifetime_s = config->ticket_lifetime_s;
-	memcpy(context->tickets.secret, config->ticket_key, sizeof(context->tickets.secret));
+	tls_set_tickets(context, config->tickets);
 	mbedtls_ssl_conf_session_tickets_cb(ssl, ticket_write, ticket_parse, &context->tickets);
 	mbedtls_ssl_conf_tls13_key_exchange_modes(
 		ssl, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL |
@@ -193,8 +211,8 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 	mbedtls_ssl_config_init(&context->config);
 	mbedtls_ssl_config_init(&context->config_h2);
 	made = load_pairs(context, identity) &&
-	       configure(context, config, &context->config, protocols) &&
-	       configure(context, config, &context->config_h2, protocols_h2) &&
+	       configure(context, config, &context->config, protocols, context->policy) &&
+	       configure(context, config, &context->config_h2, protocols_h2, context->policy_h2) &&
 	       make_pool(context, config->conns_max);
 	instance_leave(before);
 	if (!made) {
@@ -228,6 +246,15 @@ void
 tls_set_time(struct tls_context *context, int64_t now_s)
 {
 	instance_set_time(context->instance, now_s);
+}
+
+void
+tls_set_tickets(struct tls_context *context, const struct ticket_secrets *secrets)
+{
+	if (context->tickets.lifetime_s == 0)
+		return;
+	CHECK(secrets != NULL && ticket_secrets_are_whole(secrets, sizeof(*secrets)));
+	context->tickets.secrets = *secrets;
 }
 
 struct arena_use

@@ -53,7 +53,7 @@ conn_set_state(struct tls_conn *conn, enum conn_state state)
 }
 
 static struct tls_conn *
-accept_with(struct tls_context *context, const mbedtls_ssl_config *config)
+accept_with(struct tls_context *context, const mbedtls_ssl_config *config, const uint8_t *policy)
 {
 	struct tls_conn *conn = context->free_conns;
 	struct instance *before;
@@ -69,6 +69,7 @@ accept_with(struct tls_context *context, const mbedtls_ssl_config *config)
 		mbedtls_ssl_set_bio(&conn->ssl, conn, put, get, NULL);
 		context->free_conns = conn->next_free;
 		conn->next_free = NULL;
+		conn->policy = policy;
 		conn_set_state(conn, CONN_HANDSHAKE);
 	} else {
 		mbedtls_ssl_free(&conn->ssl);
@@ -80,13 +81,13 @@ accept_with(struct tls_context *context, const mbedtls_ssl_config *config)
 struct tls_conn *
 tls_accept(struct tls_context *context)
 {
-	return accept_with(context, &context->config);
+	return accept_with(context, &context->config, context->policy);
 }
 
 struct tls_conn *
 tls_accept_h2(struct tls_context *context)
 {
-	return accept_with(context, &context->config_h2);
+	return accept_with(context, &context->config_h2, context->policy_h2);
 }
 
 void

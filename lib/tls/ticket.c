@@ -4,40 +4,40 @@
 #include <mbedtls/gcm.h>
 
 #include "base/check.h"
-#include "tls/keyhash.h"
+#include "tls/conn.h"
+#include "tls/hello.h"
 
-#define NAME_BYTES 16
 #define NONCE_BYTES 12
 #define STAMP_BYTES 8
 #define TAG_BYTES 16
-#define HEAD_BYTES (NAME_BYTES + NONCE_BYTES)
+#define HEAD_BYTES (TICKET_NAME_BYTES + NONCE_BYTES)
 #define OVERHEAD_BYTES (HEAD_BYTES + STAMP_BYTES + TAG_BYTES)
 
-struct ticket_key {
-	uint8_t name[KEYHASH_BYTES]; /* the first NAME_BYTES are shown */
-	uint8_t key[KEYHASH_BYTES];
+/* The associated data; see ticket.h. */
+struct bond {
+	uint8_t bytes[TICKET_NAME_BYTES + 2 + TICKET_POLICY_BYTES + 1 + HELLO_SNI_BYTES_MAX];
+	size_t len;
 };
 
-CHECK_STATIC(sizeof(((struct ticket_keeper *)0)->secret) == KEYHASH_PEPPER_BYTES,
-	     "the secret keys an HMAC");
-
-/* One byte of purpose and the period's number, under the secret. */
 static void
-derive(const struct ticket_keeper *keeper, uint8_t purpose, uint64_t period,
-       uint8_t out[KEYHASH_BYTES])
+bond_make(struct bond *bond, const struct ticket_keeper *keeper, const struct ticket_secret *secret,
+	  struct bytes sni)
 {
-	uint8_t label[9] = { purpose };
+	const struct tls_conn *conn = mbedtls_ssl_get_user_data_p(keeper->ssl);
+	unsigned int version = (unsigned int)mbedtls_ssl_get_version_number(keeper->ssl);
+	uint8_t *p = bond->bytes;
 
-	for (int i = 0; i < 8; i++)
-		label[1 + i] = (uint8_t)(period >> (8 * i));
-	keyhash_make(keeper->secret, bytes_make(label, sizeof(label)), out);
-}
-
-static void
-key_of_period(const struct ticket_keeper *keeper, uint64_t period, struct ticket_key *key)
-{
-	derive(keeper, 'n', period, key->name);
-	derive(keeper, 'k', period, key->key);
+	CHECK(sni.len <= HELLO_SNI_BYTES_MAX);
+	memcpy(p, secret->name, TICKET_NAME_BYTES);
+	p += TICKET_NAME_BYTES;
+	*p++ = (uint8_t)(version >> 8);
+	*p++ = (uint8_t)version;
+	memcpy(p, conn->policy, TICKET_POLICY_BYTES);
+	p += TICKET_POLICY_BYTES;
+	*p++ = (uint8_t)sni.len;
+	for (size_t i = 0; i < sni.len; i++)
+		*p++ = bytes_lower(sni.ptr[i]);
+	bond->len = (size_t)(p - bond->bytes);
 }
 
 static uint64_t
@@ -66,36 +66,35 @@ get_stamp(const uint8_t *from)
 }
 
 static int
-seal(const struct ticket_key *key, unsigned char *ticket, size_t sealed_bytes)
+seal(const struct ticket_secret *secret, const struct bond *bond, unsigned char *ticket, size_t sealed_bytes)
 {
 	unsigned char *text = ticket + HEAD_BYTES;
 	mbedtls_gcm_context gcm;
 	int failed;
 
 	mbedtls_gcm_init(&gcm);
-	failed = mbedtls_gcm_setkey(&gcm, MBEDTLS_CIPHER_ID_AES, key->key, 256);
+	failed = mbedtls_gcm_setkey(&gcm, MBEDTLS_CIPHER_ID_AES, secret->key, 8 * TICKET_KEY_BYTES);
 	if (failed == 0)
 		failed = mbedtls_gcm_crypt_and_tag(&gcm, MBEDTLS_GCM_ENCRYPT, sealed_bytes,
-						   ticket + NAME_BYTES, NONCE_BYTES, ticket,
-						   NAME_BYTES, text, text, TAG_BYTES,
-						   text + sealed_bytes);
+						   ticket + TICKET_NAME_BYTES, NONCE_BYTES, bond->bytes,
+						   bond->len, text, text, TAG_BYTES, text + sealed_bytes);
 	mbedtls_gcm_free(&gcm);
 	return failed;
 }
 
 static int
-unseal(const struct ticket_key *key, unsigned char *ticket, size_t sealed_bytes)
+unseal(const struct ticket_secret *secret, const struct bond *bond, unsigned char *ticket, size_t sealed_bytes)
 {
 	unsigned char *text = ticket + HEAD_BYTES;
 	mbedtls_gcm_context gcm;
 	int failed;
 
 	mbedtls_gcm_init(&gcm);
-	failed = mbedtls_gcm_setkey(&gcm, MBEDTLS_CIPHER_ID_AES, key->key, 256);
+	failed = mbedtls_gcm_setkey(&gcm, MBEDTLS_CIPHER_ID_AES, secret->key, 8 * TICKET_KEY_BYTES);
 	if (failed == 0)
-		failed = mbedtls_gcm_auth_decrypt(&gcm, sealed_bytes, ticket + NAME_BYTES,
-						  NONCE_BYTES, ticket, NAME_BYTES,
-						  text + sealed_bytes, TAG_BYTES, text, text);
+		failed = mbedtls_gcm_auth_decrypt(&gcm, sealed_bytes, ticket + TICKET_NAME_BYTES, NONCE_BYTES,
+						  bond->bytes, bond->len, text + sealed_bytes, TAG_BYTES, text,
+						  text);
 	mbedtls_gcm_free(&gcm);
 	return failed;
 }
@@ -105,25 +104,31 @@ ticket_write(void *opaque, const mbedtls_ssl_session *session, unsigned char *st
 	     const unsigned char *end, size_t *ticket_len, uint32_t *lifetime_s)
 {
 	const struct ticket_keeper *keeper = opaque;
-	struct ticket_key key;
+	const struct tls_conn *conn = mbedtls_ssl_get_user_data_p(keeper->ssl);
+	const struct ticket_secret *secret = ticket_secrets_choose(&keeper->secrets, now_s(keeper));
 	size_t room = (size_t)(end - start);
+	struct bond bond;
 	size_t saved = 0;
 	int failed;
 
+	/* mbedTLS of TLS 1.2 sends what these say in any case: no ticket. */
+	*ticket_len = 0;
+	*lifetime_s = 0;
+	if (room > TICKET_BYTES_MAX)
+		room = TICKET_BYTES_MAX;
 	if (room < OVERHEAD_BYTES)
 		return MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL;
 	failed = mbedtls_ssl_session_save(session, start + HEAD_BYTES + STAMP_BYTES,
 					  room - OVERHEAD_BYTES, &saved);
 	if (failed != 0)
 		return failed;
-	key_of_period(keeper, now_s(keeper) / keeper->lifetime_s, &key);
-	memcpy(start, key.name, NAME_BYTES);
-	failed = instance_random(keeper->instance, start + NAME_BYTES, NONCE_BYTES);
+	bond_make(&bond, keeper, secret, bytes_make(conn->sni, conn->sni_len));
+	memcpy(start, secret->name, TICKET_NAME_BYTES);
+	failed = instance_random(keeper->instance, start + TICKET_NAME_BYTES, NONCE_BYTES);
 	if (failed == 0) {
 		put_stamp(start + HEAD_BYTES, now_s(keeper));
-		failed = seal(&key, start, STAMP_BYTES + saved);
+		failed = seal(secret, &bond, start, STAMP_BYTES + saved);
 	}
-	explicit_bzero(&key, sizeof(key));
 	if (failed != 0) {
 		explicit_bzero(start, room);
 		return failed;
@@ -133,18 +138,20 @@ ticket_write(void *opaque, const mbedtls_ssl_session *session, unsigned char *st
 	return 0;
 }
 
-/* The key whose name the ticket bears: of this period or of the last. */
-static bool
-find_key(const struct ticket_keeper *keeper, const unsigned char *ticket, struct ticket_key *key)
+/* The message that the ticket came in. */
+static struct bytes
+hello_of(const struct ticket_keeper *keeper)
 {
-	uint64_t period = now_s(keeper) / keeper->lifetime_s;
+	return bytes_make(keeper->ssl->MBEDTLS_PRIVATE(in_msg), keeper->ssl->MBEDTLS_PRIVATE(in_hslen));
+}
 
-	for (uint64_t back = 0; back <= 1 && back <= period; back++) {
-		key_of_period(keeper, period - back, key);
-		if (memcmp(key->name, ticket, NAME_BYTES) == 0)
-			return true;
-	}
-	return false;
+/* Issued by a clock that is a little ahead of ours, or within its lifetime. */
+static bool
+is_alive(const struct ticket_keeper *keeper, uint64_t issued_s)
+{
+	uint64_t now = now_s(keeper);
+
+	return issued_s > now ? issued_s - now <= TICKET_SKEW_S : now - issued_s < keeper->lifetime_s;
 }
 
 /* Any failure but these two ends the handshake; these make it a full one. */
@@ -152,29 +159,27 @@ int
 ticket_parse(void *opaque, mbedtls_ssl_session *session, unsigned char *ticket, size_t len)
 {
 	const struct ticket_keeper *keeper = opaque;
-	struct ticket_key key;
+	const struct ticket_secret *secret;
+	struct hello hello;
+	struct bond bond;
 	size_t sealed_bytes;
-	uint64_t issued_s;
-	int failed;
 
-	if (len < OVERHEAD_BYTES || !find_key(keeper, ticket, &key))
+	if (len < OVERHEAD_BYTES || len > TICKET_BYTES_MAX || hello_parse(hello_of(keeper), &hello) != ERR_OK)
+		return MBEDTLS_ERR_SSL_INVALID_MAC;
+	secret = ticket_secrets_find(&keeper->secrets, ticket);
+	if (secret == NULL)
 		return MBEDTLS_ERR_SSL_INVALID_MAC;
 	sealed_bytes = len - HEAD_BYTES - TAG_BYTES;
-	failed = unseal(&key, ticket, sealed_bytes);
-	explicit_bzero(&key, sizeof(key));
-	if (failed != 0)
+	bond_make(&bond, keeper, secret, hello.sni);
+	if (unseal(secret, &bond, ticket, sealed_bytes) != 0)
 		return MBEDTLS_ERR_SSL_INVALID_MAC;
-	issued_s = get_stamp(ticket + HEAD_BYTES);
-	if (issued_s > now_s(keeper) || now_s(keeper) - issued_s >= keeper->lifetime_s)
+	if (!is_alive(keeper, get_stamp(ticket + HEAD_BYTES)))
 		return MBEDTLS_ERR_SSL_SESSION_TICKET_EXPIRED;
-	failed = mbedtls_ssl_session_load(session, ticket + HEAD_BYTES + STAMP_BYTES,
-					  sealed_bytes - STAMP_BYTES);
 	/* Authentic, but of another build of us, say: not the client's fault. */
-	if (failed != 0)
+	if (mbedtls_ssl_session_load(session, ticket + HEAD_BYTES + STAMP_BYTES, sealed_bytes - STAMP_BYTES) != 0)
 		return MBEDTLS_ERR_SSL_INVALID_MAC;
-	/* mbedTLS itself would resume TLS 1.2 from a ticket of TLS 1.3, which has no
-	 * master secret. */
-	if (session->MBEDTLS_PRIVATE(tls_version) != mbedtls_ssl_get_version_number(keeper->ssl))
+	/* mbedTLS of TLS 1.3 would end the handshake. */
+	if (!hello_offers(&hello, (uint16_t)mbedtls_ssl_session_get_ciphersuite_id(session)))
 		return MBEDTLS_ERR_SSL_SESSION_TICKET_EXPIRED;
 	return 0;
 }

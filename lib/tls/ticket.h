@@ -4,25 +4,34 @@
 #include <stdint.h>
 
 #include "tls/instance.h"
+#include "tls/ticket_secrets.h"
 
 /*
- * ticket: session tickets that any worker with the same secret can open. Private to lib/tls.
+ * ticket: session tickets that any worker with the same secrets can open. Private to lib/tls.
  *
- *   | key name, 16 | nonce, 12 | sealed: issued at s, 8; session as mbedTLS saves it | tag, 16 |
+ *   | name of the secret, 16 | nonce, 12 | sealed: issued at s, 8; session as mbedTLS saves it | tag, 16 |
  *
- * AES-256-GCM under a key derived from the secret and from the period in which it was issued, so
- * that keys rotate everywhere at once without anybody talking. A period is one lifetime; the
- * current and the last one are accepted.
+ * AES-256-GCM. What a ticket is bound to is associated data: it opens only where that is the same.
+ *
+ *   | name, 16 | version, 2 | the listener's policy, 32 | length of SNI, 1 | SNI in lower case |
+ *
+ * Besides, the session's suite must be offered again. A ticket that cannot be used is no fault: the handshake is
+ * a full one.
  *
  * Owner: a tls_context. Thread: its worker. Time: the instance's.
  */
+/* One with a client's certificate in it (TLS 1.2) may find no room, and is left out. */
+#define TICKET_BYTES_MAX 1024
+#define TICKET_POLICY_BYTES 32
+/* Clocks of routers that share secrets differ; mbedTLS allows less in TLS 1.3 (6 s). */
+#define TICKET_SKEW_S 60
+
 struct ticket_keeper {
 	struct instance *instance;
-	/* In whose handshake this is: a ticket serves only the version of TLS that it was
-	 * made by. */
-	const mbedtls_ssl_context *ssl;
+	/* In whose handshake this is; its user data is the tls_conn. NULL: in none. */
+	mbedtls_ssl_context *ssl;
 	uint32_t lifetime_s; /* never 0 here */
-	uint8_t secret[32];
+	struct ticket_secrets secrets;
 };
 
 /* f_ticket_write and f_ticket_parse of mbedtls_ssl_conf_session_tickets_cb(); opaque is

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "tls/arena.h"
+#include "tls/ticket_secrets.h"
 
 /*
  * tls: TLS 1.3 and 1.2 for one connection; ciphertext and plaintext in, plaintext and ciphertext
@@ -19,7 +20,7 @@
  * Time:   now_s (Unix seconds) for certificates and tickets is set per worker by tls_set_time().
  * Memory: connections come from the context's pool; mbedTLS allocates from the worker's arena only.
  */
-struct tls_context; /* per worker: certificate, ticket keys, random generator, pool */
+struct tls_context; /* per worker: certificate, ticket secrets, random generator, pool */
 struct tls_conn;
 
 /* Loaded once by the main thread; workers build contexts from it. Private keys in locked memory. */
@@ -28,8 +29,8 @@ struct tls_identity;
 struct tls_context_config {
 	uint32_t conns_max;
 	size_t arena_bytes; /* for what mbedTLS allocates per connection; 0: conns_max * 48 KiB */
-	uint8_t ticket_key[32]; /* equal in all workers */
 	uint32_t ticket_lifetime_s; /* 0: no tickets; at most 604800 */
+	const struct ticket_secrets *tickets; /* equal in all workers, copied; NULL if there are no tickets */
 	/* Entropy for this worker's generator, 0 on success; the simulator gives a seeded one. */
 	int (*entropy)(void *owner, uint8_t *to, size_t len);
 	void *owner;
@@ -56,6 +57,9 @@ struct tls_context *tls_context_new(const struct tls_context_config *config,
 /* All its connections must have been freed. */
 void tls_context_free(struct tls_context *context);
 void tls_set_time(struct tls_context *context, int64_t now_s);
+
+/* From the next step of a handshake on; copied. Nothing without a lifetime. */
+void tls_set_tickets(struct tls_context *context, const struct ticket_secrets *secrets);
 
 /* What the context and its connections hold of their memory now. */
 struct arena_use tls_context_memory(const struct tls_context *context);

@@ -141,7 +141,8 @@ static void
 open_tls(struct town *t)
 {
 	static struct seeded entropy;
-	struct tls_context_config config = { .conns_max = 32, .ticket_lifetime_s = 3600,
+	static const struct ticket_secrets tickets = { .layout = TICKET_SECRETS_LAYOUT, .count = 1 };
+	struct tls_context_config config = { .conns_max = 32, .ticket_lifetime_s = 3600, .tickets = &tickets,
 					     .entropy = seeded_entropy, .owner = &entropy };
 
 	entropy.state = t->plan.seed;

@@ -26,6 +26,16 @@ tls_duo_identity(const char *const *names)
 	return identity;
 }
 
+struct ticket_secrets
+tls_duo_tickets(uint8_t fill)
+{
+	struct ticket_secrets tickets = { .layout = TICKET_SECRETS_LAYOUT, .count = 1 };
+
+	memset(tickets.secret[0].name, fill, TICKET_NAME_BYTES);
+	memset(tickets.secret[0].key, fill, TICKET_KEY_BYTES);
+	return tickets;
+}
+
 struct tls_context *
 tls_duo_context(const struct tls_identity *identity, uint32_t conns_max, struct seeded *seed,
 		uint8_t ticket_secret)
@@ -36,9 +46,10 @@ tls_duo_context(const struct tls_identity *identity, uint32_t conns_max, struct 
 		.entropy = seeded_entropy,
 		.owner = seed,
 	};
+	struct ticket_secrets tickets = tls_duo_tickets(ticket_secret);
 	struct tls_context *context;
 
-	memset(config.ticket_key, ticket_secret, sizeof(config.ticket_key));
+	config.tickets = &tickets;
 	context = tls_context_new(&config, identity);
 	CHECK(context != NULL);
 	tls_set_time(context, TLS_DUO_NOW_S);

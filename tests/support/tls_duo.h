@@ -16,7 +16,10 @@
 /* Of the files NAME.pem and NAME.key; names is ended by NULL. */
 struct tls_identity *tls_duo_identity(const char *const *names);
 
-/* Its arena holds conns_max handshakes; tickets live an hour; ticket_secret fills the ticket key.
+/* One secret, of which every byte is fill. */
+struct ticket_secrets tls_duo_tickets(uint8_t fill);
+
+/* Its arena holds conns_max handshakes; tickets live an hour, under tls_duo_tickets(ticket_secret).
  * The seed's memory must outlive the context. */
 struct tls_context *tls_duo_context(const struct tls_identity *identity, uint32_t conns_max,
 				    struct seeded *seed, uint8_t ticket_secret);
