@@ -76,7 +76,7 @@ void
 call_put(struct answering *a)
 {
 	int64_t id = 0;
-	enum err verdict = noun_resolve(&a->control->store, a->noun, a->reference, &id);
+	enum err verdict = noun_look_up(&a->control->store, a->noun, a->reference, &id);
 
 	CHECK_STATIC(NOUN_ID_DIGITS_MAX == 15, "as the refusal says");
 	if (verdict == ERR_OK && a->noun == NOUN_KEY && !call_key_may_change(a, id))

@@ -5,8 +5,12 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "config/value.h"
 #include "shape.h"
 #include "sql.h"
+
+#define NAME_BYTES 256           /* of the longest name, a deployment's */
+#define NAMES_LOOKED_AT_MAX 1000 /* for the one that was meant */
 
 /* SELECT id and every field, as emit_row() reads them. */
 static void
@@ -26,7 +30,7 @@ add_select(struct sql *sql, enum noun noun)
 /* --- reading ----------------------------------------------------------------------------- */
 
 enum err
-noun_resolve(struct store *store, enum noun noun, struct bytes reference, int64_t *id)
+noun_look_up(struct store *store, enum noun noun, struct bytes reference, int64_t *id)
 {
 	bool by_id = shape_is_all_digits(reference) && reference.len < 19;
 	struct sql sql = { .len = 0 };
@@ -55,6 +59,56 @@ noun_resolve(struct store *store, enum noun noun, struct bytes reference, int64_
 	}
 	store_finalize(statement);
 	return verdict;
+}
+
+/* The name that was probably meant, of the first ones; empty: nothing is near. */
+static enum err
+find_nearest(struct store *store, enum noun noun, const char *name, char nearest[NAME_BYTES])
+{
+	struct sql sql = { .len = 0 };
+	struct statement *statement;
+	enum err verdict = ERR_OK;
+	enum store_step step;
+
+	nearest[0] = '\0';
+	sql_add(&sql, "SELECT name FROM %s ORDER BY id LIMIT %d", shape_of(noun)->plural, NAMES_LOOKED_AT_MAX);
+	statement = store_prepare(store, sql.text);
+	if (statement == NULL)
+		return ERR_STORE_FAILED;
+	while ((step = store_step(statement)) == STORE_ROW) {
+		struct bytes text = store_column_text(statement, 0);
+		char candidate[NAME_BYTES];
+		const char *nearer;
+
+		snprintf(candidate, sizeof(candidate), "%.*s", (int)text.len, (const char *)text.ptr);
+		/* The better one of two, again and again. */
+		nearer = value_nearest(name, nearest[0] != '\0' ? (const char *[]){ nearest, candidate, NULL }
+							       : (const char *[]){ candidate, NULL });
+		if (nearer == candidate)
+			memcpy(nearest, candidate, sizeof(candidate));
+	}
+	if (step == STORE_BROKEN)
+		verdict = store_failed(store);
+	store_finalize(statement);
+	return verdict;
+}
+
+enum err
+noun_resolve(struct store *store, enum noun noun, struct bytes reference, int64_t *id)
+{
+	enum err verdict = noun_look_up(store, noun, reference, id);
+	char name[NAME_BYTES], nearest[NAME_BYTES];
+
+	if (verdict != ERR_STORE_NOT_FOUND || !shape_of(noun)->has_name || shape_is_all_digits(reference) ||
+	    reference.len >= sizeof(name))
+		return verdict;
+	snprintf(name, sizeof(name), "%.*s", (int)reference.len, (const char *)reference.ptr);
+	verdict = find_nearest(store, noun, name, nearest);
+	if (verdict != ERR_OK)
+		return verdict;
+	return store_refuse(store, ERR_STORE_NOT_FOUND, "no %s \"%s\"%s%s%s", shape_of(noun)->name, name,
+			    nearest[0] != '\0' ? "; did you mean \"" : "", nearest,
+			    nearest[0] != '\0' ? "\"?" : "");
 }
 
 static enum err

@@ -46,8 +46,12 @@ const char *noun_plural(enum noun noun); /* "accounts": in addresses and the sto
 const char *noun_surface(enum shm_surface surface); /* "ecolink": as keys name it */
 bool noun_find(struct bytes plural, enum noun *noun);
 
-/* Digits are an id, anything else a name. Instances and keys have ids only. ERR_STORE_NOT_FOUND. */
+/* Digits are an id, anything else a name. Instances and keys have ids only. ERR_STORE_NOT_FOUND: problem has the
+ * name that was probably meant. */
 enum err noun_resolve(struct store *store, enum noun noun, struct bytes reference, int64_t *id);
+
+/* The same for what may well not be there: nothing is looked for that is near. */
+enum err noun_look_up(struct store *store, enum noun noun, struct bytes reference, int64_t *id);
 
 /* One object into doc. */
 enum err noun_get(struct store *store, enum noun noun, int64_t id, yyjson_mut_doc *doc,

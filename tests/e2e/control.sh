@@ -356,7 +356,7 @@ want_line()
 	"$@" 2>&1 | grep -qE -- "$line" || fail "no line '$line' in the output of: $*"
 	pass
 }
-"$ctl" price set shown --input 0.15 --output 0.6 --image 0.000000001 >/dev/null
+"$ctl" price add shown --input 0.15 --output 0.6 --image 0.000000001 >/dev/null
 want_line '^input +0\.15$' "$ctl" price show shown
 want_line '^image +0\.000000001$' "$ctl" price show shown
 want_not '_nano' "$ctl" price show shown
@@ -383,6 +383,23 @@ want_line '^balance +[0-9]+\.[0-9]+$' "$ctl" account show demo
 want "--input is missing" "$ctl" price add incomplete --output 1
 want "a name or id is missing" "$ctl" price set --image 1
 want "a name is missing" "$ctl" price add --image 1
+want "for example: sluicectl price add small --input 0.15 --output 0.60" "$ctl" price add incomplete --output 1
+want "--plan is missing: its limits; for example: sluicectl key add" "$ctl" key add --account demo --surface ecolink
+want "what to change is missing" "$ctl" price set shown
+# set changes what is there, add makes what is not.
+want 'no pod "alvie"; did you mean "alive"?' "$ctl" pod set alvie --port 1
+want '(sluicectl pod add makes a new one)' "$ctl" pod set alvie --port 1
+want 'no pod "alvie"; did you mean "alive"?' "$ctl" pod show alvie
+want 'no account "demmo"; did you mean "demo"?' "$ctl" usage --account demmo
+want 'no plan "standrad"; did you mean "standard"?' "$ctl" key add --account demo --plan standrad --surface ecolink
+want 'there is instance 142 already (sluicectl instance set 142 changes it)' \
+	"$ctl" instance add 142 --name other --account demo
+want_line '^id +143$' "$ctl" instance add 143 --name other --account demo
+want 'deleted' "$ctl" instance rm 143
+want 'the name demo is taken by account 1' "$ctl" account add demo
+want 'pod alive is still in deployment' "$ctl" pod rm alive
+want 'first (sluicectl deployment set' "$ctl" pod rm alive
+want '--expires-at is in the past: it is 20' "$ctl" key set 1 --expires-at 5
 want 'output 0.60 -> 0.70' bash -c '"$1" price set shown --output 0.7 >/dev/null; "$1" audit --name shown' - "$ctl"
 
 # --- verbs
@@ -408,6 +425,10 @@ for word in status top metrics usage audit reconcile config reload completion ap
 	want "sluicectl $word" "$ctl" "$word" --help
 done
 want 'sluicectl pod drain NAME' "$ctl" pod --help
+want 'sluicectl pod add NAME --address … --port …' "$ctl" pod --help
+want_line '^  --plan +needed; its limits$' "$ctl" key add --help
+want 'for example: sluicectl key add --account' "$ctl" key add --help
+want_not 'rotate' "$ctl" key add --help
 want_not 'ports:' "$ctl" config reference token_file
 want 'token_file:' "$ctl" config reference TOKEN_FILE
 want 'admin:' "$ctl" config reference token_file

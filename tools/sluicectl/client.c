@@ -115,8 +115,8 @@ client_call(struct client *client, const char *method, const char *path, const c
 	return true;
 }
 
-static void
-say_refusal(const struct client *client, const struct client_answer *answer)
+void
+client_tell_refusal(const struct client *client, const struct client_answer *answer)
 {
 	yyjson_val *message = yyjson_ptr_get(yyjson_doc_get_root(answer->doc), "/error/message");
 	char told[TOLD_BYTES];
@@ -140,7 +140,7 @@ client_get(struct client *client, const char *method, const char *path, const ch
 		return NULL;
 	if (answer.status >= 200 && answer.status <= 299 && answer.doc != NULL)
 		return answer.doc;
-	say_refusal(client, &answer);
+	client_tell_refusal(client, &answer);
 	yyjson_doc_free(answer.doc);
 	return NULL;
 }
@@ -156,7 +156,7 @@ client_metrics(struct client *client)
 	if (answer.status == 200 && text.ptr != NULL)
 		return text.ptr;
 	answer.doc = text.ptr != NULL ? yyjson_read(text.ptr, text.len, 0) : NULL;
-	say_refusal(client, &answer);
+	client_tell_refusal(client, &answer);
 	yyjson_doc_free(answer.doc);
 	free(text.ptr);
 	return NULL;

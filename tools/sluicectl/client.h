@@ -33,6 +33,9 @@ void client_fini(struct client *client);
 bool client_call(struct client *client, const char *method, const char *path, const char *body,
 		 struct client_answer *answer);
 
+/* What the answer's error says, on stderr, in the words of client->noun. */
+void client_tell_refusal(const struct client *client, const struct client_answer *answer);
+
 /* As client_call(), and prints what the answer's error says if its status is not 2xx. NULL then. */
 yyjson_doc *client_get(struct client *client, const char *method, const char *path,
 		       const char *body);

@@ -43,7 +43,7 @@ const struct help_verb help_verbs[] = {
 	{ NULL, "list", false, "[--MEMBER VALUE]… [--limit N] [--after ID]", "all, or those that match" },
 	{ NULL, "show", true, "REFERENCE", "one of them" },
 	{ NULL, "add", false, "[NAME] --MEMBER VALUE…", "a new one" },
-	{ NULL, "set", true, "REFERENCE --MEMBER VALUE…", "change it, or make it" },
+	{ NULL, "set", true, "REFERENCE --MEMBER VALUE…", "change it" },
 	{ NULL, "rm", true, "REFERENCE", "delete it; refused while something refers to it" },
 	{ "account", "top-up", true, "NAME DOLLARS [--reference TEXT]",
 	  "adds to the balance; a reference (an invoice number) makes repeating it harmless" },
@@ -128,9 +128,33 @@ print_verb(FILE *to, const struct word_noun *noun, const struct help_verb *verb)
 	static const char reference[] = "REFERENCE";
 	bool has_it = strncmp(verb->usage, reference, strlen(reference)) == 0;
 
+	if (verb->noun == NULL && strcmp(verb->name, "add") == 0) {
+		fprintf(to, "  sluicectl %s add %s", noun->name,
+			word_has_name(noun) ? "NAME" : strcmp(noun->name, "instance") == 0 ? "[ID]" : "");
+		for (const struct word *w = noun->words; w->name != NULL; w++)
+			if (word_is_needed(noun, w))
+				fprintf(to, " --%s …", w->name);
+		fprintf(to, " [--MEMBER VALUE]…\n        %s\n", verb->help);
+		return;
+	}
 	fprintf(to, "  sluicectl %s %s %s%s\n        %s\n", noun->name, verb->name,
 		!has_it ? "" : word_has_name(noun) ? "NAME" : "ID",
 		verb->usage + (has_it ? strlen(reference) : 0), verb->help);
+}
+
+static void
+print_members(FILE *to, const struct word_noun *noun)
+{
+	if (noun->words[0].name != NULL)
+		fputs("\nMembers:\n", to);
+	for (const struct word *w = noun->words; w->name != NULL; w++)
+		fprintf(to, "  --%-20s %s%s\n", w->name, word_is_needed(noun, w) ? "needed; " : "", w->help);
+}
+
+void
+help_print_example(FILE *to, const struct word_noun *noun)
+{
+	fprintf(to, "for example: sluicectl %s add %s\n", noun->name, noun->example);
 }
 
 void
@@ -140,8 +164,23 @@ help_print_noun(FILE *to, const struct word_noun *noun)
 	for (const struct help_verb *v = help_verbs; v->name != NULL; v++)
 		if (help_has_verb(noun, v))
 			print_verb(to, noun, v);
-	if (noun->words[0].name != NULL)
-		fputs("\nMembers:\n", to);
-	for (const struct word *w = noun->words; w->name != NULL; w++)
-		fprintf(to, "  --%-20s %s\n", w->name, w->help);
+	print_members(to, noun);
+	fputc('\n', to);
+	help_print_example(to, noun);
+}
+
+void
+help_print_verb(FILE *to, const struct word_noun *noun, const struct help_verb *verb)
+{
+	bool is_add = verb->noun == NULL && strcmp(verb->name, "add") == 0;
+	bool is_set = verb->noun == NULL && strcmp(verb->name, "set") == 0;
+
+	fputs("Usage:\n", to);
+	print_verb(to, noun, verb);
+	if (is_add || is_set)
+		print_members(to, noun);
+	if (is_add) {
+		fputc('\n', to);
+		help_print_example(to, noun);
+	}
 }

@@ -35,3 +35,5 @@ const struct help_verb *help_find_verb(const struct word_noun *noun, const char 
 void help_print(FILE *to);
 void help_print_command(FILE *to, const struct help_command *command);
 void help_print_noun(FILE *to, const struct word_noun *noun);
+void help_print_verb(FILE *to, const struct word_noun *noun, const struct help_verb *verb);
+void help_print_example(FILE *to, const struct word_noun *noun); /* of a new one, as a line */

@@ -364,7 +364,11 @@ print_help(const struct command *c)
 	const struct word_noun *noun = c->count > 0 ? word_find_noun(c->words[0]) : NULL;
 	const struct help_command *command = c->count > 0 ? help_find(c->words[0]) : NULL;
 
-	if (noun != NULL)
+	const struct help_verb *verb = noun != NULL && c->count > 1 ? help_find_verb(noun, c->words[1]) : NULL;
+
+	if (verb != NULL)
+		help_print_verb(stdout, noun, verb);
+	else if (noun != NULL)
 		help_print_noun(stdout, noun);
 	else if (c->count > 0 && strcmp(c->words[0], "apply") == 0)
 		fputs(apply_help, stdout);

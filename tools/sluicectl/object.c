@@ -124,10 +124,24 @@ add_members(const struct command *c, const struct word_noun *noun, int from, yyj
 	return -1;
 }
 
+/* Whether a new one has all that it needs. Exit code, or -1 to go on. */
+static int
+check_needed(const struct word_noun *noun, yyjson_mut_val *object)
+{
+	for (const struct word *w = noun->words; w->name != NULL; w++) {
+		if (!word_is_needed(noun, w) || yyjson_mut_obj_get(object, w->member) != NULL)
+			continue;
+		fprintf(stderr, "sluicectl: --%s is missing: %s; ", w->name, w->help);
+		help_print_example(stderr, noun);
+		return EXIT_WRONG_USE;
+	}
+	return -1;
+}
+
 /* Sends the members to <plural> or <plural>/<reference>. */
 static int
 write_object(struct command *c, const struct word_noun *noun, const char *method,
-	     const char *reference, int from)
+	     const char *reference, int from, bool is_new)
 {
 	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
 	char path[COMMAND_PATH_BYTES], *body;
@@ -136,6 +150,8 @@ write_object(struct command *c, const struct word_noun *noun, const char *method
 
 	yyjson_mut_doc_set_root(doc, yyjson_mut_obj(doc));
 	code = add_members(c, noun, from, doc);
+	if (code < 0 && is_new)
+		code = check_needed(noun, yyjson_mut_doc_get_root(doc));
 	if (code < 0) {
 		snprintf(path, sizeof(path), "%s", noun->plural);
 		if (reference != NULL && strcmp(method, "POST") == 0)
@@ -154,20 +170,66 @@ write_object(struct command *c, const struct word_noun *noun, const char *method
 	return code;
 }
 
+/* What the object's address says: an HTTP status, or 0: nobody answered. PUT would make what is not there, and
+ * change what is. A refusal but for 404 has been told; with `aloud` that, too. */
+static long
+look_at(struct command *c, const struct word_noun *noun, bool aloud)
+{
+	char path[COMMAND_PATH_BYTES];
+	struct client_answer answer;
+
+	if (!client_path(&c->client, path, sizeof(path), noun->plural, c->words[2])) {
+		command_wrong_use("too long:", c->words[2]);
+		return 0;
+	}
+	if (!client_call(&c->client, "GET", path, NULL, &answer))
+		return 0;
+	if (answer.status != 200 && (aloud || answer.status != 404))
+		client_tell_refusal(&c->client, &answer);
+	yyjson_doc_free(answer.doc);
+	return answer.status;
+}
+
 static int
 add(struct command *c, const struct word_noun *noun)
 {
 	bool is_named = word_has_name(noun);
 	bool has_reference = c->count > 2 && strncmp(c->words[2], "--", 2) != 0;
+	long status;
 
-	if (is_named && !has_reference)
-		return command_wrong_use("a name is missing behind", "add");
+	if (is_named && !has_reference) {
+		fputs("sluicectl: a name is missing behind add; ", stderr);
+		help_print_example(stderr, noun);
+		return EXIT_WRONG_USE;
+	}
 	if (!is_named && has_reference && strcmp(noun->name, "key") == 0)
 		return command_wrong_use("keys get their id by themselves; label it with", "--name");
-	if (!is_named && has_reference) /* an instance whose number is given */
-		return write_object(c, noun, "PUT", c->words[2], 3);
-	return write_object(c, noun, "POST", has_reference ? c->words[2] : NULL,
-			    has_reference ? 3 : 2);
+	if (is_named || !has_reference)
+		return write_object(c, noun, "POST", has_reference ? c->words[2] : NULL, has_reference ? 3 : 2,
+				    true);
+	/* An instance whose number is given. */
+	status = look_at(c, noun, false);
+	if (status == 200)
+		fprintf(stderr, "sluicectl: there is %s %s already (sluicectl %s set %s changes it)\n", noun->name,
+			c->words[2], noun->name, c->words[2]);
+	return status == 404 ? write_object(c, noun, "PUT", c->words[2], 3, true) : EXIT_FAILED;
+}
+
+static int
+set(struct command *c, const struct word_noun *noun)
+{
+	long status;
+
+	if (c->count == 3) {
+		fprintf(stderr, "sluicectl: what to change is missing: sluicectl %s set %s --MEMBER VALUE…\n\n",
+			noun->name, c->words[2]);
+		help_print_verb(stderr, noun, help_find_verb(noun, "set"));
+		return EXIT_WRONG_USE;
+	}
+	status = look_at(c, noun, true);
+	if (status == 404)
+		fprintf(stderr, "(sluicectl %s add makes a new one)\n", noun->name);
+	return status == 200 ? write_object(c, noun, "PUT", c->words[2], 3, false) : EXIT_FAILED;
 }
 
 /* A call on one object, without a body of members. */
@@ -249,16 +311,8 @@ run_own_verb(struct command *c, const struct word_noun *noun, const char *verb)
 	for (int i = 0; writes[i].noun != NULL; i++) {
 		if (strcmp(writes[i].noun, noun->name) != 0 || strcmp(writes[i].verb, verb) != 0)
 			continue;
-		/* PUT would make what is not there. */
-		yyjson_doc *there = NULL;
-		char path[COMMAND_PATH_BYTES];
-
-		if (!client_path(&c->client, path, sizeof(path), noun->plural, c->words[2]))
-			return command_wrong_use("too long:", c->words[2]);
-		there = client_get(&c->client, "GET", path, NULL);
-		if (there == NULL)
+		if (look_at(c, noun, true) != 200)
 			return EXIT_FAILED;
-		yyjson_doc_free(there);
 		return call_object(c, noun, "PUT", "", writes[i].body, show_object);
 	}
 	return command_wrong_use("no such verb:", verb);
@@ -288,7 +342,7 @@ object_run(struct command *c, const struct word_noun *noun)
 	if (strcmp(verb->name, "add") == 0)
 		return add(c, noun);
 	if (strcmp(verb->name, "set") == 0)
-		return write_object(c, noun, "PUT", c->words[2], 3);
+		return set(c, noun);
 	if (c->count > 3)
 		return command_wrong_use("unexpected word", c->words[3]);
 	if (strcmp(verb->name, "show") == 0)

@@ -113,16 +113,21 @@ static const struct word key_words[] = {
 };
 
 const struct word_noun word_nouns[] = {
-	{ "account", "accounts", "who pays: a balance and keys", account_words },
-	{ "plan", "plans", "limits of keys", plan_words },
-	{ "price", "prices", "of tokens; each change is a new version", price_words },
-	{ "region", "regions", "where backends are", region_words },
-	{ "pod", "pods", "one backend: address, port, health", pod_words },
-	{ "model", "models", "platform models", model_words },
-	{ "alias", "aliases", "further names of models", alias_words },
-	{ "instance", "instances", "users' own deployments, called <name>:<id>", instance_words },
-	{ "deployment", "deployments", "a model or instance in one region", deployment_words },
-	{ "key", "keys", "API keys; their text is shown once", key_words },
+	{ "account", "accounts", "who pays: a balance and keys", account_words, "", "acme" },
+	{ "plan", "plans", "limits of keys", plan_words, "", "standard --requests-per-minute 200" },
+	{ "price", "prices", "of tokens; each change is a new version", price_words, "input output",
+	  "small --input 0.15 --output 0.60" },
+	{ "region", "regions", "where backends are", region_words, "", "eu" },
+	{ "pod", "pods", "one backend: address, port, health", pod_words, "address port",
+	  "eu-1 --address 10.0.0.11 --port 8000" },
+	{ "model", "models", "platform models", model_words, "", "llama-3.1-8b --price small" },
+	{ "alias", "aliases", "further names of models", alias_words, "model", "llama --model llama-3.1-8b" },
+	{ "instance", "instances", "users' own deployments, called <name>:<id>", instance_words, "name account",
+	  "--name my-llama --account acme --price small" },
+	{ "deployment", "deployments", "a model or instance in one region", deployment_words, "region",
+	  "llama-eu --model llama-3.1-8b --region eu --pods eu-1" },
+	{ "key", "keys", "API keys; their text is shown once", key_words, "account plan surface",
+	  "--account acme --plan standard --surface ecolink" },
 	{ 0 },
 };
 
@@ -223,6 +228,21 @@ word_label(const struct word_noun *noun, const char *member, char *text, size_t 
 		snprintf(text, size, "%.*s%s", (int)(nano - member), member, nano + strlen("_nano"));
 	else
 		snprintf(text, size, "%s", member);
+}
+
+bool
+word_is_needed(const struct word_noun *noun, const struct word *word)
+{
+	size_t len = strlen(word->name);
+
+	for (const char *at = noun->needs; *at != '\0'; at += *at == ' ') {
+		size_t more = strcspn(at, " ");
+
+		if (more == len && memcmp(at, word->name, len) == 0)
+			return true;
+		at += more;
+	}
+	return false;
 }
 
 static size_t

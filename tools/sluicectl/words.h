@@ -30,6 +30,8 @@ struct word_noun {
 	const char *plural;
 	const char *help;
 	const struct word *words; /* ends with a NULL name */
+	const char *needs;   /* names of the words that a new one cannot be without, with spaces between */
+	const char *example; /* behind "add": a new one, with all that it needs */
 };
 
 extern const struct word_noun word_nouns[]; /* in order of dependency; ends with a NULL name */
@@ -40,6 +42,9 @@ bool word_is_filter(const struct word *word);
 /* By singular or plural; NULL: none. */
 const struct word_noun *word_find_noun(const char *name);
 const struct word *word_find(const struct word_noun *noun, const char *name);
+
+/* Whether a new one must have it. */
+bool word_is_needed(const struct word_noun *noun, const struct word *word);
 
 /* The values of a member that has a few, with spaces between; NULL: it has any. */
 const char *word_choices(const struct word_noun *noun, const struct word *word);

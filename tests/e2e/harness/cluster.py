@@ -294,7 +294,12 @@ class Cluster:
         return run(os.path.join(self.build, 'tools/shmdump/shmdump'), os.path.join('/dev/shm', name), table)
 
     def put(self, noun, name, **members):
-        return self.ctl(noun, 'set', name, *words_of(members))
+        """Made, or changed if it is there."""
+        try:
+            there = self.admin.call('GET', f'{"aliases" if noun == "alias" else noun + "s"}/{name}')
+        except AssertionError:
+            return self.ctl(noun, 'add', name, *words_of(members))
+        return self.ctl(noun, 'set', name, *words_of(members)) if members else there
 
     def account(self, name):
         return self.admin.call('GET', f'accounts/{name}')

@@ -61,6 +61,32 @@ every_member_that_can_be_written_can_be_said(void **state)
 	}
 }
 
+/* What control would refuse without is what the help calls needed, and the example has it. */
+static void
+what_a_new_one_needs_is_told(void **state)
+{
+	(void)state;
+	for (const struct word_noun *noun = word_nouns; noun->name != NULL; noun++) {
+		const struct shape *shape;
+		enum noun of;
+
+		assert_true(noun_find(bytes_from_text(noun->plural), &of));
+		shape = shape_of(of);
+		assert_int_equal(noun->example[0] != '-', shape->has_name);
+		for (const struct word *w = noun->words; w->name != NULL; w++) {
+			const struct field *f = shape_field(shape->fields, w->member);
+			bool is_needed = f != NULL && (f->flags & FIELD_REQUIRED) != 0;
+			char option[64];
+
+			if (word_is_needed(noun, w) != is_needed)
+				fail_msg("whether a %s needs --%s is not what the API says", noun->name, w->name);
+			snprintf(option, sizeof(option), "--%s ", w->name);
+			if (is_needed && strstr(noun->example, option) == NULL)
+				fail_msg("the example of %s lacks --%s", noun->name, w->name);
+		}
+	}
+}
+
 static void
 every_word_is_a_member(void **state)
 {
@@ -124,6 +150,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(values_are_queries),
 		cmocka_unit_test(every_member_that_can_be_written_can_be_said),
+		cmocka_unit_test(what_a_new_one_needs_is_told),
 		cmocka_unit_test(every_word_is_a_member),
 		cmocka_unit_test(amounts_are_called_as_they_are_said),
 	};
