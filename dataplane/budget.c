@@ -21,7 +21,6 @@ CHECK_STATIC(SEND_BYTES_MIN > CLIENT_UNACKED_BYTES_HIGH + (EVENT_BYTES_MAX + TLS
 /* Connections that linger, close or wait beside those of sessions. */
 #define CONNS_SPARE 1024
 #define RANGES_PER_CONNECTION 8
-/* Handshakes and open connections hold TLS memory; a worker's share is bounded by this many. */
 #define HEADS_MIN 64
 #define IP4_TCP_HEADERS 40
 #define IP6_TCP_HEADERS 60
@@ -59,6 +58,7 @@ budget_counts(const struct config *config, struct worker_counts *counts)
 	uint32_t upstreams = per_worker(config, config->limits.upstreams);
 
 	counts->clients = clients;
+	counts->handshakes = clients < config->limits.handshakes ? clients : config->limits.handshakes;
 	counts->upstreams = upstreams;
 	/* A request in flight has a connection to a backend or is about to have one. */
 	counts->exchanges = clients < upstreams ? clients : upstreams;
@@ -214,8 +214,10 @@ budget_print(const struct config *config, const struct config_complaints *to)
 	add_packets(&sum, config);
 	add_tcp(&sum, config, &counts);
 	add_sessions(&sum, config, &counts);
-	add(&sum, "tls", "arenas", counts.clients, BUDGET_TLS_BYTES_PER_CLIENT,
-	    (uint64_t)counts.clients * BUDGET_TLS_BYTES_PER_CLIENT);
+	add(&sum, "tls", "handshakes", counts.handshakes, TLS_HANDSHAKE_BYTES,
+	    (uint64_t)counts.handshakes * TLS_HANDSHAKE_BYTES);
+	add(&sum, "tls", "connections", counts.clients, TLS_CONN_BYTES,
+	    (uint64_t)counts.clients * TLS_CONN_BYTES);
 	settings_fill(config, &worker);
 	add(&sum, "http2", "arena", worker.h2.bytes > 0, worker.h2.bytes, worker.h2.bytes);
 	add(&sum, "core", "neighbours, paths", 1, sizeof(struct lcore), sizeof(struct lcore));

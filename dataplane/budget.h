@@ -13,7 +13,6 @@
  *
  * Owner: none; pure functions of the configuration.
  */
-#define BUDGET_TLS_BYTES_PER_CLIENT (48 * 1024)
 
 /* Of one worker. */
 void budget_counts(const struct config *config, struct worker_counts *counts);

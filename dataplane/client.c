@@ -159,15 +159,14 @@ take_session(struct worker *w, tcp_conn_t conn)
 static bool
 begin_tls(struct worker *w, struct client *c, bool offers_h2)
 {
-	c->tls = offers_h2 ? tls_accept_h2(w->tls) : tls_accept(w->tls);
-	if (c->tls == NULL) {
-		worker_count_verdict(w, ERR_CLIENTS_FULL);
+	/* Before TLS is asked: another one may have to give its place back. */
+	if (!client_line_begin_handshake(w, c))
 		return false;
-	}
-	if (client_line_begin_handshake(w, c))
+	c->tls = offers_h2 ? tls_accept_h2(w->tls) : tls_accept(w->tls);
+	if (c->tls != NULL)
 		return true;
-	tls_conn_free(c->tls);
-	c->tls = NULL;
+	client_line_end_handshake(w, c);
+	worker_count_verdict(w, ERR_TLS_MEMORY);
 	return false;
 }
 

@@ -151,7 +151,7 @@ open_tls(const struct fleet *fleet, const struct worker_counts *counts, const st
 {
 	struct tls_context_config tls = {
 		.conns_max = counts->clients,
-		.arena_bytes = (size_t)counts->clients * BUDGET_TLS_BYTES_PER_CLIENT,
+		.handshakes_max = counts->handshakes,
 		.ticket_lifetime_s = (uint32_t)(fleet->config->ticket_lifetime_ns / NSEC_PER_SEC),
 		.tickets = &secrets->tickets,
 		.entropy = entropy,

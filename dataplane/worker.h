@@ -32,6 +32,7 @@
  */
 struct worker_counts {
 	uint32_t clients;   /* connections of clients */
+	uint32_t handshakes; /* of them at once in TLS handshakes */
 	uint32_t exchanges; /* requests in flight */
 	uint32_t upstreams; /* connections to backends, idle ones included */
 	uint32_t heads;     /* buffers for heads being read, HEAD_BUFFER_BYTES each */

@@ -174,9 +174,10 @@ static const struct key limits_keys[] = {
 	VALUE("per_source", KEY_COUNT, CONFIG(limits.per_source), 1, 10000000, "10000", KEY_LIVE,
 	      "Client connections of one IPv4 /24 or IPv6 /48, all workers together; each worker takes its "
 	      "share of them."),
-	VALUE("handshakes", KEY_COUNT, CONFIG(limits.handshakes), 1, 1000000, "1024", KEY_LIVE,
-	      "TLS handshakes at once, of each worker; beyond it the one ends that began first, of those without "
-	      "a ClientHello if there are any; a network that has an eighth of them ends one of its own."),
+	VALUE("handshakes", KEY_COUNT, CONFIG(limits.handshakes), 1, 1000000, "1024", KEY_RESTART,
+	      "TLS handshakes at once, of each worker, which has 48 KiB of memory for each; beyond it the one "
+	      "ends that began first, of those without a ClientHello if there are any; a network that has an "
+	      "eighth of them ends one of its own."),
 	VALUE("requests", KEY_COUNT, CONFIG(limits.requests), 1, 1000000000, "1000", KEY_LIVE,
 	      "Requests of one connection; the last answer says connection: close, over HTTP/2 GOAWAY."),
 	VALUE("request_line", KEY_SIZE, CONFIG(limits.request_line_bytes), 64, CONFIG_LINE_BYTES_MAX, "4KiB",

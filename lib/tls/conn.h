@@ -5,13 +5,17 @@
 #include "tls/hello.h"
 #include "tls/instance.h"
 #include "tls/pair.h"
+#include "tls/records.h"
 #include "tls/ticket.h"
 #include "tls/tls.h"
 
 /*
- * conn: a context and its connections, as handshake.c and record.c see them. Private to lib/tls.
+ * conn: a context, its connections, and their handshakes, as the files of lib/tls see them. Private to it.
  *
- * Memory: all of it, the context included, lies in the instance's arena.
+ * A connection is small and stays; a handshake is large (mbedTLS's buffers and state), and is gone as soon as the
+ * connection is open or has failed.
+ *
+ * Memory: all of it, the context included, lies in the instance's arena, which wipes what is given back.
  */
 #define CONN_SNI_BYTES_MAX HELLO_SNI_BYTES_MAX
 
@@ -23,30 +27,55 @@ enum conn_state {
 	CONN_DEAD, /* of the verdict; nothing may be sent or received any more */
 };
 
-struct tls_conn {
+/* What mbedTLS exported for the record layer, by version. */
+struct handshake_secrets {
+	struct records_master master;
+	uint8_t client[DERIVE_HASH_BYTES_MAX]; /* the application traffic secrets */
+	uint8_t server[DERIVE_HASH_BYTES_MAX];
+};
+
+struct handshake {
 	mbedtls_ssl_context ssl;
-	struct tls_context *context;
-	struct tls_conn *next_free;
-	enum conn_state state;
-	enum err verdict; /* in CONN_DEAD */
-	bool full; /* the handshake went through a certificate: not resumed */
+	struct tls_conn *conn;
+	struct handshake_secrets secrets;
+	bool is_client;
+	bool full; /* it went through a certificate: not resumed */
 	bool starved; /* an allocation found no room, now or earlier */
-	bool close_sent;
-	bool close_received;
 	const uint8_t *policy; /* of its listener: the context's */
 	uint8_t sni_len;
 	char sni[CONN_SNI_BYTES_MAX];
 
-	/* From conn_begin() to conn_end(). */
+	/* During one step. */
 	struct bytes *in;
 	struct tls_out *out;
-	struct instance *before;
 	size_t used_before; /* of *out */
 	uint64_t refusals_before; /* of the arena */
 };
 
+struct tls_conn {
+	struct records records; /* once open */
+	struct tls_context *context;
+	struct handshake *handshake; /* in CONN_HANDSHAKE alone */
+	struct tls_conn *next_free;
+	const char *suite; /* static, as alpn is */
+	const char *alpn;
+	uint8_t *record; /* that is coming in, or was opened and has not been read; NULL: none */
+	uint32_t record_got; /* bytes of it that are there */
+	uint32_t record_bytes; /* all of it, once its header is there */
+	uint32_t plain_from; /* what was in it */
+	uint32_t plain_left;
+	uint16_t version;
+	uint16_t verdict; /* enum err, in CONN_DEAD */
+	uint8_t state; /* enum conn_state */
+	bool resumed;
+	uint8_t header[5]; /* before there is memory for the rest */
+};
+
+_Static_assert(sizeof(struct tls_conn) <= TLS_CONN_BYTES, "as the budget counts it");
+
 struct tls_context {
 	struct instance *instance;
+	struct keyring *ring;
 	mbedtls_ssl_config config;
 	mbedtls_ssl_config config_h2; /* the same, but for the protocols */
 	/* What a ticket of a listener's is good for: a digest of all that its configuration says of who may come
@@ -57,20 +86,25 @@ struct tls_context {
 	struct tls_conn *conns;
 	struct tls_conn *free_conns;
 	uint32_t conns_max;
+	uint32_t handshakes;
+	uint32_t handshakes_max;
 	size_t pair_count;
 	struct pair *pairs;
+	/* The name that the connection asked for which was opened last. */
+	const struct tls_conn *named;
+	uint8_t name_len;
+	char name[CONN_SNI_BYTES_MAX];
 };
 
 /* The only writer of state. */
 void conn_set_state(struct tls_conn *conn, enum conn_state state);
 
-/* Around every use of mbedTLS for a connection. in may be NULL when nothing is read. */
-void conn_begin(struct tls_conn *conn, struct bytes *in, struct tls_out *out);
-void conn_end(struct tls_conn *conn);
-
-/* Inside them: ends the connection for mbedTLS's error: its verdict, and an alert into *out if
+/* During a step of the handshake: ends the connection for mbedTLS's error: its verdict, and an alert into *out if
  * mbedTLS wrote none. */
-enum err conn_fail(struct tls_conn *conn, int error);
+enum err conn_fail(struct handshake *hs, int error);
 
 /* mbedTLS's callback: the certificates that fit the name the client asked for. */
 int conn_choose_pairs(mbedtls_ssl_context *ssl);
+
+/* The bytes of a record that is coming in or has not been read are given back. */
+void conn_drop_record(struct tls_conn *conn);

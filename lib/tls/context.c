@@ -13,10 +13,7 @@
 #include "base/units.h"
 #include "tls/identity.h"
 
-/* One handshake at its peak: mbedTLS's two record buffers (33 KiB), the handshake's state and keys,
- * and some slack for rounding. test_memory.c measures it. */
-#define CONN_ARENA_BYTES (48u * KIB)
-/* Certificates and keys, PSA's slots, the context. */
+/* Certificates and keys, PSA's slots, the context, the keyring. */
 #define CONTEXT_ARENA_BYTES (1u * MIB)
 
 #define TICKET_LIFETIME_S_MAX 604800 /* RFC 8446 4.6.1 */
@@ -55,10 +52,10 @@ serves(const struct tls_context *context, size_t index, struct bytes host, enum 
 }
 
 static int
-add_pairs(struct tls_conn *conn, struct bytes host, enum pair_match wanted, mbedtls_pk_type_t kind,
+add_pairs(struct handshake *hs, struct bytes host, enum pair_match wanted, mbedtls_pk_type_t kind,
 	  bool *any)
 {
-	struct tls_context *context = conn->context;
+	struct tls_context *context = hs->conn->context;
 
 	for (size_t i = 0; i < context->pair_count; i++) {
 		struct pair *pair = &context->pairs[i];
@@ -66,7 +63,7 @@ add_pairs(struct tls_conn *conn, struct bytes host, enum pair_match wanted, mbed
 
 		if (!mbedtls_pk_can_do(&pair->key, kind) || !serves(context, i, host, wanted))
 			continue;
-		failed = mbedtls_ssl_set_hs_own_cert(&conn->ssl, &pair->chain, &pair->key);
+		failed = mbedtls_ssl_set_hs_own_cert(&hs->ssl, &pair->chain, &pair->key);
 		if (failed != 0)
 			return failed;
 		*any = true;
@@ -79,24 +76,24 @@ conn_choose_pairs(mbedtls_ssl_context *ssl)
 {
 	static const enum pair_match order[] = { PAIR_MATCH_EXACT, PAIR_MATCH_WILDCARD,
 						 PAIR_MATCH_NONE };
-	struct tls_conn *conn = mbedtls_ssl_get_user_data_p(ssl);
+	struct handshake *hs = mbedtls_ssl_get_user_data_p(ssl);
 	size_t len = 0;
 	const unsigned char *name = mbedtls_ssl_get_hs_sni(ssl, &len);
 	bool any = false;
 	/* The second ClientHello after a retry chooses anew. */
 	int failed = mbedtls_ssl_set_hs_own_cert(ssl, NULL, NULL);
 
-	conn->sni_len = 0;
+	hs->sni_len = 0;
 	if (name != NULL && len <= CONN_SNI_BYTES_MAX) {
-		memcpy(conn->sni, name, len);
-		conn->sni_len = (uint8_t)len;
+		memcpy(hs->sni, name, len);
+		hs->sni_len = (uint8_t)len;
 	}
 	for (size_t i = 0; failed == 0 && !any && i < COUNT_OF(order); i++) {
-		struct bytes host = bytes_make(conn->sni, conn->sni_len);
+		struct bytes host = bytes_make(hs->sni, hs->sni_len);
 
-		failed = add_pairs(conn, host, order[i], MBEDTLS_PK_ECDSA, &any);
+		failed = add_pairs(hs, host, order[i], MBEDTLS_PK_ECDSA, &any);
 		if (failed == 0)
-			failed = add_pairs(conn, host, order[i], MBEDTLS_PK_RSA, &any);
+			failed = add_pairs(hs, host, order[i], MBEDTLS_PK_RSA, &any);
 	}
 	return failed;
 }
@@ -122,6 +119,20 @@ load_pairs(struct tls_context *context, const struct tls_identity *identity)
 	}
 	/* Where that is forbidden, so it is for the identity, and the program says so once. */
 	arena_lock_used(arena);
+	return true;
+}
+
+/* Before the keys, so that it is locked with them. */
+static bool
+make_keyring(struct tls_context *context)
+{
+	size_t align = _Alignof(struct keyring);
+	uint8_t *memory = arena_alloc(instance_arena(context->instance), sizeof(struct keyring) + align - 1);
+
+	if (memory == NULL)
+		return false;
+	context->ring = (struct keyring *)(((uintptr_t)memory + align - 1) & ~(uintptr_t)(align - 1));
+	keyring_init(context->ring);
 	return true;
 }
 
@@ -192,12 +203,12 @@ configure(struct tls_context *context, const struct tls_context_config *config, 
 struct tls_context *
 tls_context_new(const struct tls_context_config *config, const struct tls_identity *identity)
 {
-	size_t for_conns = config->arena_bytes != 0 ? config->arena_bytes :
-						      (size_t)config->conns_max * CONN_ARENA_BYTES;
-	struct instance *instance =
-		instance_new(CONTEXT_ARENA_BYTES + for_conns +
-				     config->conns_max * sizeof(struct tls_conn),
-			     config->entropy, config->owner);
+	uint32_t handshakes_max = config->handshakes_max != 0 ? config->handshakes_max : config->conns_max;
+	size_t for_handshakes = config->arena_bytes != 0 ? config->arena_bytes :
+							   (size_t)handshakes_max * TLS_HANDSHAKE_BYTES;
+	struct instance *instance = instance_new(CONTEXT_ARENA_BYTES + for_handshakes +
+							 (size_t)config->conns_max * sizeof(struct tls_conn),
+						 config->entropy, config->owner);
 	struct instance *before;
 	struct tls_context *context;
 	bool made;
@@ -208,9 +219,10 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 	context = arena_alloc(instance_arena(instance), sizeof(*context));
 	CHECK(context != NULL);
 	context->instance = instance;
+	context->handshakes_max = handshakes_max;
 	mbedtls_ssl_config_init(&context->config);
 	mbedtls_ssl_config_init(&context->config_h2);
-	made = load_pairs(context, identity) &&
+	made = make_keyring(context) && load_pairs(context, identity) &&
 	       configure(context, config, &context->config, protocols, context->policy) &&
 	       configure(context, config, &context->config_h2, protocols_h2, context->policy_h2) &&
 	       make_pool(context, config->conns_max);
@@ -238,6 +250,8 @@ tls_context_free(struct tls_context *context)
 		pair_free(&context->pairs[i]);
 	mbedtls_ssl_config_free(&context->config);
 	mbedtls_ssl_config_free(&context->config_h2);
+	if (context->ring != NULL)
+		keyring_fini(context->ring);
 	instance_leave(before);
 	instance_free(instance);
 }

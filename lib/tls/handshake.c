@@ -3,6 +3,9 @@
  * from the caller's bytes (first one header, then exactly one body, so nothing behind the last
  * handshake record is swallowed) and writes into the caller's memory; what does not fit stays in
  * mbedTLS's own record buffer.
+ *
+ * When it is over, the keys that mbedTLS exported go to records.h, and all that mbedTLS had of the connection is
+ * freed. Nothing here asks which side we are but where the two differ.
  */
 #include "base/check.h"
 #include "tls/conn.h"
@@ -11,15 +14,15 @@
 static int
 put(void *opaque, const unsigned char *from, size_t len)
 {
-	struct tls_conn *conn = opaque;
-	size_t room = conn->out->room - conn->out->used;
+	struct handshake *hs = opaque;
+	size_t room = hs->out->room - hs->out->used;
 
 	if (room == 0)
 		return MBEDTLS_ERR_SSL_WANT_WRITE;
 	if (len > room)
 		len = room;
-	memcpy(conn->out->ptr + conn->out->used, from, len);
-	conn->out->used += len;
+	memcpy(hs->out->ptr + hs->out->used, from, len);
+	hs->out->used += len;
 	return (int)len;
 }
 
@@ -27,15 +30,44 @@ put(void *opaque, const unsigned char *from, size_t len)
 static int
 get(void *opaque, unsigned char *to, size_t len)
 {
-	struct tls_conn *conn = opaque;
+	struct handshake *hs = opaque;
 
-	if (conn->in->len == 0)
+	if (hs->in->len == 0)
 		return MBEDTLS_ERR_SSL_WANT_READ;
-	if (len > conn->in->len)
-		len = conn->in->len;
-	memcpy(to, conn->in->ptr, len);
-	bytes_advance(conn->in, len);
+	if (len > hs->in->len)
+		len = hs->in->len;
+	memcpy(to, hs->in->ptr, len);
+	bytes_advance(hs->in, len);
 	return (int)len;
+}
+
+/* mbedtls_ssl_export_keys_t; they come before the peer's Finished does, and are used after it. */
+static void
+keep_keys(void *opaque, mbedtls_ssl_key_export_type type, const unsigned char *secret, size_t len,
+	  const unsigned char client_random[32], const unsigned char server_random[32],
+	  mbedtls_tls_prf_types prf)
+{
+	struct handshake_secrets *secrets = &((struct handshake *)opaque)->secrets;
+
+	(void)prf;
+	switch (type) {
+	case MBEDTLS_SSL_KEY_EXPORT_TLS12_MASTER_SECRET:
+		CHECK(len == sizeof(secrets->master.secret));
+		memcpy(secrets->master.secret, secret, len);
+		memcpy(secrets->master.client_random, client_random, sizeof(secrets->master.client_random));
+		memcpy(secrets->master.server_random, server_random, sizeof(secrets->master.server_random));
+		return;
+	case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_CLIENT_APPLICATION_TRAFFIC_SECRET:
+		CHECK(len <= sizeof(secrets->client));
+		memcpy(secrets->client, secret, len);
+		return;
+	case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_SERVER_APPLICATION_TRAFFIC_SECRET:
+		CHECK(len <= sizeof(secrets->server));
+		memcpy(secrets->server, secret, len);
+		return;
+	default:
+		return;
+	}
 }
 
 void
@@ -49,59 +81,94 @@ conn_set_state(struct tls_conn *conn, enum conn_state state)
 	};
 
 	CHECK((allowed_from[state] & 1u << conn->state) != 0);
-	conn->state = state;
+	conn->state = (uint8_t)state;
 }
 
-static struct tls_conn *
-accept_with(struct tls_context *context, const mbedtls_ssl_config *config, const uint8_t *policy)
+/* --- begin and end -------------------------------------------------------------------------- */
+
+static void
+end_handshake(struct tls_conn *conn)
 {
-	struct tls_conn *conn = context->free_conns;
+	struct tls_context *context = conn->context;
+	struct instance *before = instance_enter(context->instance);
+
+	mbedtls_ssl_free(&conn->handshake->ssl);
+	instance_leave(before);
+	arena_release(instance_arena(context->instance), conn->handshake);
+	conn->handshake = NULL;
+	context->handshakes--;
+}
+
+static bool
+begin_handshake(struct tls_conn *conn, const mbedtls_ssl_config *config, const uint8_t *policy, bool is_client)
+{
+	struct tls_context *context = conn->context;
+	struct handshake *hs = arena_alloc(instance_arena(context->instance), sizeof(*hs));
 	struct instance *before;
 	int failed;
 
-	if (conn == NULL)
-		return NULL;
+	if (hs == NULL)
+		return false;
+	conn->handshake = hs;
+	context->handshakes++;
+	hs->conn = conn;
+	hs->policy = policy;
+	hs->is_client = is_client;
 	before = instance_enter(context->instance);
-	mbedtls_ssl_init(&conn->ssl);
-	failed = mbedtls_ssl_setup(&conn->ssl, config);
-	if (failed == 0) {
-		mbedtls_ssl_set_user_data_p(&conn->ssl, conn);
-		mbedtls_ssl_set_bio(&conn->ssl, conn, put, get, NULL);
-		context->free_conns = conn->next_free;
-		conn->next_free = NULL;
-		conn->policy = policy;
-		conn_set_state(conn, CONN_HANDSHAKE);
-	} else {
-		mbedtls_ssl_free(&conn->ssl);
-	}
+	mbedtls_ssl_init(&hs->ssl);
+	failed = mbedtls_ssl_setup(&hs->ssl, config);
 	instance_leave(before);
-	return failed == 0 ? conn : NULL;
+	if (failed != 0) {
+		end_handshake(conn);
+		return false;
+	}
+	mbedtls_ssl_set_user_data_p(&hs->ssl, hs);
+	mbedtls_ssl_set_bio(&hs->ssl, hs, put, get, NULL);
+	mbedtls_ssl_set_export_keys_cb(&hs->ssl, keep_keys, hs);
+	return true;
+}
+
+static struct tls_conn *
+begin(struct tls_context *context, const mbedtls_ssl_config *config, const uint8_t *policy, bool is_client)
+{
+	struct tls_conn *conn = context->free_conns;
+
+	if (conn == NULL || context->handshakes == context->handshakes_max)
+		return NULL;
+	if (!begin_handshake(conn, config, policy, is_client))
+		return NULL;
+	context->free_conns = conn->next_free;
+	conn->next_free = NULL;
+	conn_set_state(conn, CONN_HANDSHAKE);
+	return conn;
 }
 
 struct tls_conn *
 tls_accept(struct tls_context *context)
 {
-	return accept_with(context, &context->config, context->policy);
+	return begin(context, &context->config, context->policy, false);
 }
 
 struct tls_conn *
 tls_accept_h2(struct tls_context *context)
 {
-	return accept_with(context, &context->config_h2, context->policy_h2);
+	return begin(context, &context->config_h2, context->policy_h2, false);
 }
 
 void
 tls_conn_free(struct tls_conn *conn)
 {
 	struct tls_context *context;
-	struct instance *before;
 
 	if (conn == NULL)
 		return;
 	context = conn->context;
-	before = instance_enter(context->instance);
-	mbedtls_ssl_free(&conn->ssl);
-	instance_leave(before);
+	if (conn->handshake != NULL)
+		end_handshake(conn);
+	conn_drop_record(conn);
+	records_end(&conn->records, context->ring);
+	if (context->named == conn)
+		context->named = NULL;
 	conn_set_state(conn, CONN_FREE);
 	memset(conn, 0, sizeof(*conn));
 	conn->context = context;
@@ -109,74 +176,144 @@ tls_conn_free(struct tls_conn *conn)
 	context->free_conns = conn;
 }
 
+/* --- one step ------------------------------------------------------------------------------- */
+
 static int
-state_of(const struct tls_conn *conn)
+state_of(const struct handshake *hs)
 {
-	return conn->ssl.MBEDTLS_PRIVATE(state);
+	return hs->ssl.MBEDTLS_PRIVATE(state);
 }
 
-void
-conn_begin(struct tls_conn *conn, struct bytes *in, struct tls_out *out)
+static enum aead_cipher
+cipher_of(const struct handshake *hs)
 {
-	CHECK(out->used <= out->room);
-	conn->before = instance_enter(conn->context->instance);
-	conn->in = in;
-	conn->out = out;
-	conn->used_before = out->used;
-	conn->refusals_before = tls_context_memory(conn->context).refusals;
-	conn->context->tickets.ssl = &conn->ssl;
+	switch (mbedtls_ssl_get_ciphersuite_id_from_ssl(&hs->ssl)) {
+	case MBEDTLS_TLS1_3_AES_128_GCM_SHA256:
+	case MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256:
+	case MBEDTLS_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256:
+		return AEAD_AES_128_GCM;
+	case MBEDTLS_TLS1_3_AES_256_GCM_SHA384:
+	case MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384:
+	case MBEDTLS_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384:
+		return AEAD_AES_256_GCM;
+	case MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256:
+	case MBEDTLS_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256:
+	case MBEDTLS_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256:
+		return AEAD_CHACHA20_POLY1305;
+	default:
+		CHECK(false); /* our configuration has no others */
+	}
 }
 
-void
-conn_end(struct tls_conn *conn)
+/* Records that were sealed with the key that is in use now: in TLS 1.3 tickets, in TLS 1.2 Finished. */
+static uint64_t
+count_sent(const struct handshake *hs)
 {
-	conn->starved |= tls_context_memory(conn->context).refusals != conn->refusals_before;
-	conn->context->tickets.ssl = NULL;
-	conn->in = NULL;
-	conn->out = NULL;
-	instance_leave(conn->before);
-	conn->before = NULL;
+	const unsigned char *counter = hs->ssl.MBEDTLS_PRIVATE(cur_out_ctr);
+	uint64_t sent = 0;
+
+	for (int i = 0; i < 8; i++)
+		sent = sent << 8 | counter[i];
+	return sent;
+}
+
+/* RFC 8446 5.1: the record in which the last message came may have nothing behind it, since what follows has other
+ * keys. mbedTLS would look at it later as if it had come with those. */
+static bool
+has_rest(const struct handshake *hs)
+{
+	return hs->ssl.MBEDTLS_PRIVATE(in_hslen) < hs->ssl.MBEDTLS_PRIVATE(in_msglen);
+}
+
+static void
+keep_facts(struct tls_conn *conn)
+{
+	const struct handshake *hs = conn->handshake;
+	struct tls_context *context = conn->context;
+
+	conn->version = (uint16_t)mbedtls_ssl_get_version_number(&hs->ssl);
+	conn->suite = mbedtls_ssl_get_ciphersuite(&hs->ssl);
+	conn->alpn = mbedtls_ssl_get_alpn_protocol(&hs->ssl);
+	conn->resumed = !hs->full;
+	context->named = conn;
+	context->name_len = hs->sni_len;
+	memcpy(context->name, hs->sni, hs->sni_len);
+}
+
+static enum err
+open_records(struct tls_conn *conn)
+{
+	struct handshake *hs = conn->handshake;
+	const struct handshake_secrets *secrets = &hs->secrets;
+	uint64_t sent = count_sent(hs);
+
+	/* What is left of a flight would be taken for the first record of data. */
+	CHECK(hs->ssl.MBEDTLS_PRIVATE(out_left) == 0);
+	if (has_rest(hs)) {
+		(void)mbedtls_ssl_send_alert_message(&hs->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
+						     MBEDTLS_SSL_ALERT_MSG_UNEXPECTED_MESSAGE);
+		return conn_fail(hs, MBEDTLS_ERR_SSL_UNEXPECTED_MESSAGE);
+	}
+	keep_facts(conn);
+	if (conn->version == MBEDTLS_SSL_VERSION_TLS1_3) {
+		records_begin_13(&conn->records, cipher_of(hs), hs->is_client ? secrets->client : secrets->server,
+				 hs->is_client ? secrets->server : secrets->client, sent, hs->is_client);
+	} else {
+		CHECK(sent == 1);
+		records_begin_12(&conn->records, cipher_of(hs), &secrets->master, hs->is_client);
+	}
+	conn_set_state(conn, CONN_OPEN);
+	return ERR_OK;
 }
 
 static enum err
 step(struct tls_conn *conn)
 {
+	struct handshake *hs = conn->handshake;
 	int failed;
 
-	/* A resumed handshake never comes by here, in either version. */
-	if (state_of(conn) == MBEDTLS_SSL_SERVER_CERTIFICATE)
-		conn->full = true;
-	failed = mbedtls_ssl_handshake_step(&conn->ssl);
+	/* A resumed handshake never comes by here, in either version and role. */
+	if (state_of(hs) == MBEDTLS_SSL_SERVER_CERTIFICATE)
+		hs->full = true;
+	failed = mbedtls_ssl_handshake_step(&hs->ssl);
 	if (failed == MBEDTLS_ERR_SSL_WANT_READ)
 		/* mbedTLS also says so after it skipped a record; then there may be more. */
-		return conn->in->len == 0 ? ERR_MORE : ERR_TLS_AGAIN;
+		return hs->in->len == 0 ? ERR_MORE : ERR_TLS_AGAIN;
 	if (failed == MBEDTLS_ERR_SSL_WANT_WRITE)
 		return ERR_TLS_FULL;
 	if (failed != 0)
-		return conn_fail(conn, failed);
+		return conn_fail(hs, failed);
 	/* Not mbedtls_ssl_is_handshake_over(): in TLS 1.3 that is true before the tickets are
 	 * written. */
-	if (state_of(conn) != MBEDTLS_SSL_HANDSHAKE_OVER)
+	if (state_of(hs) != MBEDTLS_SSL_HANDSHAKE_OVER)
 		return ERR_TLS_AGAIN;
-	/* What is left of a flight would be taken for the first record of data. */
-	CHECK(conn->ssl.MBEDTLS_PRIVATE(out_left) == 0);
-	conn_set_state(conn, CONN_OPEN);
-	return ERR_OK;
+	return open_records(conn);
 }
 
 enum err
 tls_handshake(struct tls_conn *conn, struct bytes *in, struct tls_out *out)
 {
+	struct handshake *hs = conn->handshake;
+	struct instance *before;
 	enum err verdict;
 
-	CHECK(conn->state != CONN_FREE);
+	CHECK(conn->state != CONN_FREE && out->used <= out->room);
 	if (conn->state == CONN_OPEN)
 		return ERR_OK;
 	if (conn->state == CONN_DEAD)
-		return conn->verdict;
-	conn_begin(conn, in, out);
+		return (enum err)conn->verdict;
+	hs->in = in;
+	hs->out = out;
+	hs->used_before = out->used;
+	hs->refusals_before = tls_context_memory(conn->context).refusals;
+	conn->context->tickets.ssl = &hs->ssl;
+	before = instance_enter(conn->context->instance);
 	verdict = step(conn);
-	conn_end(conn);
+	instance_leave(before);
+	conn->context->tickets.ssl = NULL;
+	hs->starved |= tls_context_memory(conn->context).refusals != hs->refusals_before;
+	if (conn->state != CONN_HANDSHAKE)
+		end_handshake(conn);
 	return verdict;
 }
 
@@ -189,13 +326,12 @@ tls_is_open(const struct tls_conn *conn)
 void
 tls_facts(const struct tls_conn *conn, struct tls_facts *facts)
 {
-	const char *alpn;
+	const struct tls_context *context = conn->context;
 
 	CHECK(conn->state == CONN_OPEN);
-	alpn = mbedtls_ssl_get_alpn_protocol(&conn->ssl);
-	facts->version = (uint16_t)mbedtls_ssl_get_version_number(&conn->ssl);
-	facts->suite = mbedtls_ssl_get_ciphersuite(&conn->ssl);
-	facts->resumed = !conn->full;
-	facts->sni = bytes_make(conn->sni, conn->sni_len);
-	facts->alpn = alpn != NULL ? bytes_from_text(alpn) : BYTES_NONE;
+	facts->version = conn->version;
+	facts->suite = conn->suite;
+	facts->resumed = conn->resumed;
+	facts->sni = context->named == conn ? bytes_make(context->name, context->name_len) : BYTES_NONE;
+	facts->alpn = conn->alpn != NULL ? bytes_from_text(conn->alpn) : BYTES_NONE;
 }

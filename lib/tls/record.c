@@ -1,76 +1,13 @@
-/*
- * After the handshake, and how any connection ends: mbedTLS's record layer, which is called in this file and
- * nowhere else (README.md, rule 6).
- */
-#include <mbedtls/ecp.h>
-
+/* After the handshake: records.h behind tls.h, with memory for a record that is not whole. */
 #include "base/check.h"
 #include "base/units.h"
 #include "tls/conn.h"
 
-/* The longest thing said in answer while reading or closing: an alert, padded and sealed. */
-#define ALERT_RECORD_BYTES_MAX TLS_RECORD_OVERHEAD_MAX
+CHECK_STATIC(TLS_RECORD_BYTES_MAX == RECORDS_DATA_BYTES_MAX, "one bound");
+CHECK_STATIC(TLS_RECORD_OVERHEAD_MAX >= RECORDS_ANSWER_BYTES_MAX, "an answer fits");
+CHECK_STATIC(TLS_RECORD_OVERHEAD_MAX >= RECORDS_HEAD_BYTES_MAX + RECORDS_TAIL_BYTES_MAX, "a record fits");
 
-struct reason {
-	int error;
-	enum err verdict;
-	uint8_t alert; /* when mbedTLS sends none itself */
-};
-
-#define REASON(error, verdict, alert) \
-	{ \
-		MBEDTLS_ERR_##error, verdict, MBEDTLS_SSL_ALERT_MSG_##alert \
-	}
-
-/* Anything else: ERR_TLS_REFUSED and internal_error. */
-static const struct reason reasons[] = {
-	{ MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE, ERR_TLS_ALERT, 0 },
-	{ MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY, ERR_TLS_CLOSED, 0 },
-	REASON(SSL_ALLOC_FAILED, ERR_TLS_MEMORY, INTERNAL_ERROR),
-	REASON(SSL_NO_APPLICATION_PROTOCOL, ERR_TLS_NO_PROTOCOL, NO_APPLICATION_PROTOCOL),
-	REASON(SSL_BAD_PROTOCOL_VERSION, ERR_TLS_NO_OVERLAP, PROTOCOL_VERSION),
-	REASON(SSL_HANDSHAKE_FAILURE, ERR_TLS_NO_OVERLAP, HANDSHAKE_FAILURE),
-	REASON(SSL_INVALID_MAC, ERR_TLS_BAD_RECORD, BAD_RECORD_MAC),
-	REASON(SSL_INVALID_RECORD, ERR_TLS_BAD_RECORD, DECODE_ERROR),
-	REASON(SSL_BAD_INPUT_DATA, ERR_TLS_BAD_RECORD, RECORD_OVERFLOW),
-	REASON(SSL_UNEXPECTED_RECORD, ERR_TLS_BAD_MESSAGE, UNEXPECTED_MESSAGE),
-	REASON(SSL_UNEXPECTED_MESSAGE, ERR_TLS_BAD_MESSAGE, UNEXPECTED_MESSAGE),
-	REASON(SSL_DECODE_ERROR, ERR_TLS_BAD_MESSAGE, DECODE_ERROR),
-	REASON(SSL_ILLEGAL_PARAMETER, ERR_TLS_BAD_MESSAGE, ILLEGAL_PARAMETER),
-	REASON(SSL_UNSUPPORTED_EXTENSION, ERR_TLS_BAD_MESSAGE, UNSUPPORTED_EXT),
-	REASON(ECP_INVALID_KEY, ERR_TLS_BAD_MESSAGE, ILLEGAL_PARAMETER),
-	REASON(ECP_BAD_INPUT_DATA, ERR_TLS_BAD_MESSAGE, ILLEGAL_PARAMETER),
-};
-
-static const struct reason *
-reason_for(int error)
-{
-	static const struct reason otherwise = { 0, ERR_TLS_REFUSED,
-						 MBEDTLS_SSL_ALERT_MSG_INTERNAL_ERROR };
-
-	for (size_t i = 0; i < COUNT_OF(reasons); i++)
-		if (reasons[i].error == error)
-			return &reasons[i];
-	return &otherwise;
-}
-
-enum err
-conn_fail(struct tls_conn *conn, int error)
-{
-	const struct reason *reason = reason_for(error);
-
-	/* mbedTLS has a number for this per module, loses some on the way, and sometimes goes on until
-	 * something else fails. */
-	if (conn->starved || tls_context_memory(conn->context).refusals != conn->refusals_before)
-		reason = reason_for(MBEDTLS_ERR_SSL_ALLOC_FAILED);
-	/* Best effort: without room there is no alert, and the connection ends all the same. */
-	if (conn->out->used == conn->used_before && reason->alert != 0)
-		(void)mbedtls_ssl_send_alert_message(&conn->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
-						     reason->alert);
-	conn_set_state(conn, CONN_DEAD);
-	conn->verdict = reason->verdict;
-	return reason->verdict;
-}
+#define HEADER_BYTES (sizeof(((struct tls_conn *)0)->header))
 
 static size_t
 room_in(const struct tls_out *out)
@@ -78,27 +15,121 @@ room_in(const struct tls_out *out)
 	return out->room - out->used;
 }
 
-static enum err
-open_record(struct tls_conn *conn, struct tls_out *plain)
+static uint64_t
+now_ns(const struct tls_conn *conn)
 {
-	int got = mbedtls_ssl_read(&conn->ssl, plain->ptr + plain->used, room_in(plain));
-
-	if (got >= 0) {
-		plain->used += (size_t)got;
-		return ERR_OK;
-	}
-	if (got == MBEDTLS_ERR_SSL_WANT_READ)
-		/* Also after a warning, which mbedTLS skips. */
-		return conn->in->len == 0 ? ERR_MORE : ERR_OK;
-	if (got == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY) {
-		conn->close_received = true;
-		return ERR_TLS_CLOSED;
-	}
-	return conn_fail(conn, got);
+	return (uint64_t)instance_now_s(conn->context->instance) * NSEC_PER_SEC;
 }
 
-/* Room is asked for before mbedTLS is, so that it never stops half-way through writing a record: it
- * would take the next record for the rest of this one. */
+static enum err
+die(struct tls_conn *conn, enum err verdict)
+{
+	conn_drop_record(conn);
+	conn_set_state(conn, CONN_DEAD);
+	conn->verdict = (uint16_t)verdict;
+	return verdict;
+}
+
+/* The caller has seen to the room. */
+static void
+answer(struct tls_conn *conn, struct tls_out *out)
+{
+	size_t written;
+
+	CHECK(records_answer(&conn->records, conn->context->ring, out->ptr + out->used, room_in(out),
+			     &written) == ERR_OK);
+	out->used += written;
+}
+
+/* --- in ------------------------------------------------------------------------------------- */
+
+void
+conn_drop_record(struct tls_conn *conn)
+{
+	arena_release(instance_arena(conn->context->instance), conn->record);
+	conn->record = NULL;
+	conn->record_got = 0;
+	conn->record_bytes = 0;
+	conn->plain_left = 0;
+}
+
+static void
+take(struct tls_conn *conn, struct bytes *in, uint8_t *to, size_t until)
+{
+	size_t n = until - conn->record_got < in->len ? until - conn->record_got : in->len;
+
+	memcpy(to + conn->record_got, in->ptr, n);
+	conn->record_got += (uint32_t)n;
+	bytes_advance(in, n);
+}
+
+static enum err
+open_pieces(struct tls_conn *conn, uint8_t *bytes, size_t len, struct records_opened *opened)
+{
+	struct piece piece = { bytes, len };
+	struct pieces pieces = { &piece, 1 };
+
+	return records_open(&conn->records, conn->context->ring, &pieces, now_ns(conn), opened);
+}
+
+/* The header first, since the record's length is in it, and may be refused. */
+static enum err
+gather(struct tls_conn *conn, struct bytes *in, struct records_opened *opened)
+{
+	enum err verdict;
+
+	if (conn->record == NULL) {
+		take(conn, in, conn->header, HEADER_BYTES);
+		verdict = open_pieces(conn, conn->header, conn->record_got, opened);
+		if (verdict != ERR_MORE || conn->record_got < HEADER_BYTES)
+			return verdict;
+		conn->record = arena_alloc(instance_arena(conn->context->instance), opened->wanted);
+		if (conn->record == NULL)
+			return ERR_TLS_MEMORY;
+		memcpy(conn->record, conn->header, HEADER_BYTES);
+		conn->record_bytes = (uint32_t)opened->wanted;
+	}
+	take(conn, in, conn->record, conn->record_bytes);
+	if (conn->record_got < conn->record_bytes)
+		return ERR_MORE;
+	return open_pieces(conn, conn->record, conn->record_bytes, opened);
+}
+
+static void
+read_plain(struct tls_conn *conn, struct tls_out *plain)
+{
+	size_t n = conn->plain_left < room_in(plain) ? conn->plain_left : room_in(plain);
+
+	memcpy(plain->ptr + plain->used, conn->record + conn->plain_from, n);
+	plain->used += n;
+	conn->plain_from += (uint32_t)n;
+	conn->plain_left -= (uint32_t)n;
+	if (conn->plain_left == 0)
+		conn_drop_record(conn);
+}
+
+static enum err
+open_record(struct tls_conn *conn, struct bytes *in, struct tls_out *plain)
+{
+	struct records_opened opened;
+	enum err verdict = gather(conn, in, &opened);
+
+	if (verdict == ERR_MORE)
+		return ERR_MORE;
+	if (verdict != ERR_OK && verdict != ERR_TLS_CLOSED)
+		return die(conn, verdict);
+	if (verdict == ERR_OK && opened.kind == RECORDS_DATA) {
+		conn->plain_from = (uint32_t)opened.offset;
+		conn->plain_left = (uint32_t)opened.len;
+		read_plain(conn, plain);
+		return ERR_OK;
+	}
+	conn_drop_record(conn);
+	if (verdict == ERR_TLS_CLOSED)
+		return ERR_TLS_CLOSED;
+	return in->len == 0 ? ERR_MORE : ERR_OK;
+}
+
 enum err
 tls_open(struct tls_conn *conn, struct bytes *in, struct tls_out *plain, struct tls_out *out)
 {
@@ -107,71 +138,66 @@ tls_open(struct tls_conn *conn, struct bytes *in, struct tls_out *plain, struct 
 	CHECK(conn->state == CONN_OPEN || conn->state == CONN_DEAD);
 	CHECK(plain->used <= plain->room);
 	if (conn->state == CONN_DEAD)
-		return conn->verdict;
-	if (conn->close_received)
-		return ERR_TLS_CLOSED;
-	if (room_in(plain) == 0 || room_in(out) < ALERT_RECORD_BYTES_MAX)
+		return (enum err)conn->verdict;
+	if (room_in(plain) == 0 || room_in(out) < RECORDS_ANSWER_BYTES_MAX)
 		return ERR_TLS_FULL;
-	conn_begin(conn, in, out);
-	verdict = open_record(conn, plain);
-	conn_end(conn);
+	if (conn->plain_left > 0) {
+		read_plain(conn, plain);
+		return ERR_OK;
+	}
+	verdict = open_record(conn, in, plain);
+	answer(conn, out);
 	return verdict;
 }
 
 bool
 tls_has_plain(const struct tls_conn *conn)
 {
-	return conn->state == CONN_OPEN && mbedtls_ssl_get_bytes_avail(&conn->ssl) > 0;
+	return conn->plain_left > 0;
 }
 
-static enum err
-seal_record(struct tls_conn *conn, struct bytes *plain, size_t take)
-{
-	int sealed = mbedtls_ssl_write(&conn->ssl, plain->ptr, take);
-
-	if (sealed < 0)
-		return conn_fail(conn, sealed);
-	CHECK(sealed > 0 && (size_t)sealed <= take);
-	bytes_advance(plain, (size_t)sealed);
-	return ERR_OK;
-}
+/* --- out ------------------------------------------------------------------------------------ */
 
 enum err
 tls_seal(struct tls_conn *conn, struct bytes *plain, struct tls_out *out)
 {
 	size_t take = plain->len < TLS_RECORD_BYTES_MAX ? plain->len : TLS_RECORD_BYTES_MAX;
+	struct piece piece = { .len = take };
+	struct pieces pieces = { &piece, 1 };
 	enum err verdict;
+	size_t head;
 
 	CHECK(conn->state == CONN_OPEN || conn->state == CONN_DEAD);
-	CHECK(!conn->close_sent);
 	if (conn->state == CONN_DEAD)
-		return conn->verdict;
+		return (enum err)conn->verdict;
 	if (take == 0)
 		return ERR_OK;
-	if (room_in(out) < take + TLS_RECORD_OVERHEAD_MAX)
+	if (room_in(out) < take + TLS_RECORD_OVERHEAD_MAX +
+				   (records_owes(&conn->records) ? RECORDS_ANSWER_BYTES_MAX : 0))
 		return ERR_TLS_FULL;
-	conn_begin(conn, NULL, out);
-	verdict = seal_record(conn, plain, take);
-	conn_end(conn);
-	return verdict;
+	answer(conn, out);
+	head = records_head_bytes(&conn->records);
+	piece.ptr = out->ptr + out->used + head;
+	memcpy(piece.ptr, plain->ptr, take);
+	verdict = records_seal(&conn->records, conn->context->ring, &pieces, out->ptr + out->used,
+			       piece.ptr + take, now_ns(conn));
+	if (verdict != ERR_OK)
+		return verdict;
+	out->used += head + take + records_tail_bytes(&conn->records);
+	bytes_advance(plain, take);
+	return ERR_OK;
 }
 
 enum err
 tls_close(struct tls_conn *conn, struct tls_out *out)
 {
-	enum err verdict = ERR_OK;
-	int failed;
-
-	if (conn->state != CONN_OPEN || conn->close_sent)
+	if (conn->state != CONN_OPEN)
 		return ERR_OK;
-	if (room_in(out) < ALERT_RECORD_BYTES_MAX)
+	records_close(&conn->records);
+	if (!records_owes(&conn->records))
+		return ERR_OK;
+	if (room_in(out) < RECORDS_ANSWER_BYTES_MAX)
 		return ERR_TLS_FULL;
-	conn_begin(conn, NULL, out);
-	failed = mbedtls_ssl_close_notify(&conn->ssl);
-	if (failed == 0)
-		conn->close_sent = true;
-	else
-		verdict = conn_fail(conn, failed);
-	conn_end(conn);
-	return verdict;
+	answer(conn, out);
+	return ERR_OK;
 }

@@ -23,7 +23,7 @@ static void
 bond_make(struct bond *bond, const struct ticket_keeper *keeper, const struct ticket_secret *secret,
 	  struct bytes sni)
 {
-	const struct tls_conn *conn = mbedtls_ssl_get_user_data_p(keeper->ssl);
+	const struct handshake *hs = mbedtls_ssl_get_user_data_p(keeper->ssl);
 	unsigned int version = (unsigned int)mbedtls_ssl_get_version_number(keeper->ssl);
 	uint8_t *p = bond->bytes;
 
@@ -32,7 +32,7 @@ bond_make(struct bond *bond, const struct ticket_keeper *keeper, const struct ti
 	p += TICKET_NAME_BYTES;
 	*p++ = (uint8_t)(version >> 8);
 	*p++ = (uint8_t)version;
-	memcpy(p, conn->policy, TICKET_POLICY_BYTES);
+	memcpy(p, hs->policy, TICKET_POLICY_BYTES);
 	p += TICKET_POLICY_BYTES;
 	*p++ = (uint8_t)sni.len;
 	for (size_t i = 0; i < sni.len; i++)
@@ -104,7 +104,7 @@ ticket_write(void *opaque, const mbedtls_ssl_session *session, unsigned char *st
 	     const unsigned char *end, size_t *ticket_len, uint32_t *lifetime_s)
 {
 	const struct ticket_keeper *keeper = opaque;
-	const struct tls_conn *conn = mbedtls_ssl_get_user_data_p(keeper->ssl);
+	const struct handshake *hs = mbedtls_ssl_get_user_data_p(keeper->ssl);
 	const struct ticket_secret *secret = ticket_secrets_choose(&keeper->secrets, now_s(keeper));
 	size_t room = (size_t)(end - start);
 	struct bond bond;
@@ -122,7 +122,7 @@ ticket_write(void *opaque, const mbedtls_ssl_session *session, unsigned char *st
 					  room - OVERHEAD_BYTES, &saved);
 	if (failed != 0)
 		return failed;
-	bond_make(&bond, keeper, secret, bytes_make(conn->sni, conn->sni_len));
+	bond_make(&bond, keeper, secret, bytes_make(hs->sni, hs->sni_len));
 	memcpy(start, secret->name, TICKET_NAME_BYTES);
 	failed = instance_random(keeper->instance, start + TICKET_NAME_BYTES, NONCE_BYTES);
 	if (failed == 0) {

@@ -28,7 +28,7 @@
 
 struct ticket_keeper {
 	struct instance *instance;
-	/* In whose handshake this is; its user data is the tls_conn. NULL: in none. */
+	/* In whose handshake this is; its user data is the handshake. NULL: in none. */
 	mbedtls_ssl_context *ssl;
 	uint32_t lifetime_s; /* never 0 here */
 	struct ticket_secrets secrets;

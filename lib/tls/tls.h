@@ -13,12 +13,13 @@
  * tls: TLS 1.3 and 1.2 for one connection; ciphertext and plaintext in, plaintext and ciphertext
  * out.
  *
- * The handshake is mbedTLS (handshake.c), and so is the record layer behind open and seal (record.c): nothing
+ * The handshake is mbedTLS (handshake.c), the record layer behind open and seal is our own (records.h): nothing
  * above this header knows.
  *
  * Owner:  the caller's session. Thread: the worker that made the context.
  * Time:   now_s (Unix seconds) for certificates and tickets is set per worker by tls_set_time().
- * Memory: connections come from the context's pool; mbedTLS allocates from the worker's arena only.
+ * Memory: connections come from the context's pool, TLS_CONN_BYTES each. A handshake takes up to
+ *         TLS_HANDSHAKE_BYTES of the worker's arena, and gives all back when it is over.
  */
 struct tls_context; /* per worker: certificate, ticket secrets, random generator, pool */
 struct tls_conn;
@@ -28,13 +29,19 @@ struct tls_identity;
 
 struct tls_context_config {
 	uint32_t conns_max;
-	size_t arena_bytes; /* for what mbedTLS allocates per connection; 0: conns_max * 48 KiB */
+	uint32_t handshakes_max; /* of them at once in their handshake; 0: all */
+	size_t arena_bytes; /* for handshakes; 0: handshakes_max * TLS_HANDSHAKE_BYTES */
 	uint32_t ticket_lifetime_s; /* 0: no tickets; at most 604800 */
 	const struct ticket_secrets *tickets; /* equal in all workers, copied; NULL if there are no tickets */
 	/* Entropy for this worker's generator, 0 on success; the simulator gives a seeded one. */
 	int (*entropy)(void *owner, uint8_t *to, size_t len);
 	void *owner;
 };
+
+/* A handshake at its peak: mbedTLS's two record buffers (33 KiB), its state and keys, and some slack for rounding.
+ * An open connection, all of it. */
+#define TLS_HANDSHAKE_BYTES (48u * 1024)
+#define TLS_CONN_BYTES 352
 
 /* PEM text of a chain and its key, copied. Refused as cert_check() (tls/cert.h) refuses, and with
  * ERR_POOL_EMPTY; text gets a sentence of at most room bytes that says what is wrong. May be called
@@ -64,7 +71,7 @@ void tls_set_tickets(struct tls_context *context, const struct ticket_secrets *s
 /* What the context and its connections hold of their memory now. */
 struct arena_use tls_context_memory(const struct tls_context *context);
 
-/* A server connection; NULL when the pool or the memory is exhausted. */
+/* A server connection; NULL when the pool or the memory is exhausted, or handshakes_max are under way. */
 struct tls_conn *tls_accept(struct tls_context *context);
 
 /* As tls_accept(), and the client may choose HTTP/2 (facts.alpn is "h2"), which we prefer. */
@@ -117,7 +124,7 @@ struct tls_facts {
 	uint16_t version; /* 0x0303, 0x0304 */
 	const char *suite; /* static */
 	bool resumed;
-	struct bytes sni; /* valid until tls_conn_free */
-	struct bytes alpn;
+	struct bytes sni; /* only until the next connection of the context is opened: none of them keeps it */
+	struct bytes alpn; /* static */
 };
 void tls_facts(const struct tls_conn *conn, struct tls_facts *facts);

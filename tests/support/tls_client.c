@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/units.h"
 #include "seeded.h"
 #include "tls/instance.h"
 
@@ -21,6 +22,7 @@ struct tls_client {
 	bool open;
 	enum err dead; /* ERR_OK: alive */
 	uint8_t alert;
+	struct tls_client_secrets secrets;
 	struct bytes *in;
 	struct tls_out *out;
 };
@@ -51,6 +53,29 @@ get(void *opaque, unsigned char *to, size_t len)
 	memcpy(to, in->ptr, len);
 	bytes_advance(in, len);
 	return (int)len;
+}
+
+/* mbedtls_ssl_export_keys_t. */
+static void
+keep_keys(void *opaque, mbedtls_ssl_key_export_type type, const unsigned char *secret, size_t len,
+	  const unsigned char client_random[32], const unsigned char server_random[32],
+	  mbedtls_tls_prf_types prf)
+{
+	struct tls_client_secrets *secrets = &((struct tls_client *)opaque)->secrets;
+	uint8_t *const to[] = {
+		[MBEDTLS_SSL_KEY_EXPORT_TLS12_MASTER_SECRET] = secrets->master.secret,
+		[MBEDTLS_SSL_KEY_EXPORT_TLS1_3_CLIENT_HANDSHAKE_TRAFFIC_SECRET] = secrets->client_handshake,
+		[MBEDTLS_SSL_KEY_EXPORT_TLS1_3_SERVER_HANDSHAKE_TRAFFIC_SECRET] = secrets->server_handshake,
+		[MBEDTLS_SSL_KEY_EXPORT_TLS1_3_CLIENT_APPLICATION_TRAFFIC_SECRET] = secrets->client_application,
+		[MBEDTLS_SSL_KEY_EXPORT_TLS1_3_SERVER_APPLICATION_TRAFFIC_SECRET] = secrets->server_application,
+	};
+
+	(void)prf;
+	CHECK(len <= DERIVE_HASH_BYTES_MAX);
+	if ((size_t)type < COUNT_OF(to) && to[type] != NULL)
+		memcpy(to[type], secret, len);
+	memcpy(secrets->master.client_random, client_random, 32);
+	memcpy(secrets->master.server_random, server_random, 32);
 }
 
 static struct instance *
@@ -131,6 +156,7 @@ start(struct tls_client *client, const struct tls_client_config *config)
 	if (mbedtls_ssl_set_hostname(&client->ssl, config->host) != 0)
 		return false;
 	mbedtls_ssl_set_bio(&client->ssl, client, put, get, NULL);
+	mbedtls_ssl_set_export_keys_cb(&client->ssl, keep_keys, client);
 	if (config->session.len == 0)
 		return true;
 	return mbedtls_ssl_session_load(&client->session, config->session.ptr,
@@ -302,6 +328,12 @@ tls_client_close(struct tls_client *client, struct tls_out *out)
 	failed = mbedtls_ssl_close_notify(&client->ssl);
 	end(client, before);
 	return failed == 0 ? ERR_OK : fail(client, failed);
+}
+
+const struct tls_client_secrets *
+tls_client_secrets(const struct tls_client *client)
+{
+	return &client->secrets;
 }
 
 uint8_t

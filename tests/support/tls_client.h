@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "tls/records.h"
 #include "tls/tls.h"
 
 /*
@@ -46,6 +47,17 @@ enum err tls_client_open(struct tls_client *client, struct bytes *in, struct tls
 			 struct tls_out *out);
 enum err tls_client_seal(struct tls_client *client, struct bytes *plain, struct tls_out *out);
 enum err tls_client_close(struct tls_client *client, struct tls_out *out);
+
+/* What its handshake has derived so far, as a key log has it: all that a test needs to play the client's part,
+ * or to look for what should be gone. */
+struct tls_client_secrets {
+	struct records_master master;
+	uint8_t client_handshake[DERIVE_HASH_BYTES_MAX];
+	uint8_t server_handshake[DERIVE_HASH_BYTES_MAX];
+	uint8_t client_application[DERIVE_HASH_BYTES_MAX];
+	uint8_t server_application[DERIVE_HASH_BYTES_MAX];
+};
+const struct tls_client_secrets *tls_client_secrets(const struct tls_client *client);
 
 /* The description of the alert that the server sent; 0: none. */
 uint8_t tls_client_alert(const struct tls_client *client);

@@ -577,6 +577,43 @@ the_pool_ends_and_comes_back(void **state)
 	world_end(&w);
 }
 
+static void
+open_connections_leave_their_places_to_other_handshakes(void **state)
+{
+	static struct tls_duo many[3];
+	struct seeded seed = { 5 };
+	struct tls_identity *identity = tls_duo_identity(edge_only);
+	struct tls_context_config config = {
+		.conns_max = 4, .handshakes_max = 1, .entropy = seeded_entropy, .owner = &seed
+	};
+	struct tls_context *context = tls_context_new(&config, identity);
+	struct tls_client_config client = tls_duo_client_config();
+	struct tls_conn *last;
+
+	(void)state;
+	tls_set_time(context, TLS_DUO_NOW_S);
+	for (size_t i = 0; i < COUNT_OF(many); i++) {
+		tls_duo_init(&many[i], context, &client);
+		assert_null(tls_accept(context));
+		assert_true(tls_duo_shake(&many[i], 0));
+	}
+	/* One that failed does, too. */
+	last = tls_accept(context);
+	assert_non_null(last);
+	while (tls_handshake(last, &BYTES_LITERAL("no TLS"), &(struct tls_out){ .room = 0 }) == ERR_TLS_AGAIN)
+		;
+	assert_null(tls_accept(context)); /* the fourth connection is its */
+	tls_conn_free(last);
+	assert_non_null(last = tls_accept(context));
+	tls_conn_free(last);
+	for (size_t i = 0; i < COUNT_OF(many); i++) {
+		assert_true(tls_duo_exchange(&many[i]));
+		tls_duo_fini(&many[i]);
+	}
+	tls_context_free(context);
+	tls_identity_free(identity);
+}
+
 static int
 no_entropy(void *owner, uint8_t *to, size_t len)
 {
@@ -620,8 +657,9 @@ a_full_arena_refuses_new_connections_and_spares_the_old(void **state)
 	assert_true(tls_context_memory(context).refusals > 0);
 	assert_true(tls_duo_exchange(&duo));
 	tls_duo_fini(&duo);
-	assert_non_null(conns[count] = tls_accept(context));
-	for (size_t i = 0; i <= count; i++)
+	tls_conn_free(conns[0]);
+	assert_non_null(conns[0] = tls_accept(context));
+	for (size_t i = 0; i < count; i++)
 		tls_conn_free(conns[i]);
 	tls_context_free(context);
 	tls_identity_free(identity);
@@ -647,6 +685,7 @@ main(void)
 		cmocka_unit_test(bytes_that_are_not_tls_end_the_connection),
 		cmocka_unit_test(a_damaged_flight_never_opens_nor_leaks),
 		cmocka_unit_test(the_pool_ends_and_comes_back),
+		cmocka_unit_test(open_connections_leave_their_places_to_other_handshakes),
 		cmocka_unit_test(without_entropy_there_is_no_context),
 		cmocka_unit_test(a_full_arena_refuses_new_connections_and_spares_the_old),
 	};

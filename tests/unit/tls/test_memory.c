@@ -64,8 +64,10 @@ handshake(struct tls_context *context, uint16_t version)
 		return ERR_TLS_MEMORY;
 	duo.client = tls_client_new(&config);
 	duo.server_verdict = duo.client_verdict = ERR_TLS_AGAIN;
-	if (tls_duo_shake(&duo, 0))
+	if (tls_duo_shake(&duo, 0)) {
+		door.refuse_at = 0; /* of the handshake alone */
 		assert_true(tls_duo_exchange(&duo));
+	}
 	verdict = duo.server_verdict;
 	tls_duo_fini(&duo);
 	return verdict;
@@ -152,6 +154,114 @@ one_handshake_fits_into_its_share_of_the_arena(void **state)
 	}
 }
 
+/* A full handshake, one that resumes it, in both versions: nothing is left of them, not even an empty block,
+ * while the connection is open. */
+static void
+an_open_connection_has_nothing_in_the_arena(void **state)
+{
+	struct seeded seed = { 1 };
+	struct tls_identity *identity = tls_duo_identity(edge_only);
+	struct tls_context *context = tls_duo_context(identity, 1, &seed, 0x11);
+
+	(void)state;
+	assert_int_equal(handshake(context, 0x0304), ERR_OK); /* PSA's slots stay */
+	for (size_t v = 0; v < COUNT_OF(versions); v++) {
+		uint8_t session[TLS_CLIENT_SESSION_BYTES_MAX];
+		struct tls_client_config config = tls_duo_client_config();
+		struct arena_use before = tls_context_memory(context);
+
+		config.version_min = config.version_max = versions[v];
+		for (int round = 0; round < 2; round++) {
+			struct tls_facts facts;
+
+			tls_duo_init(&duo, context, &config);
+			assert_true(tls_context_memory(context).bytes > before.bytes + 33 * KIB);
+			assert_true(tls_duo_shake(&duo, 0));
+			assert_int_equal(tls_context_memory(context).blocks, before.blocks);
+			assert_int_equal(tls_context_memory(context).bytes, before.bytes);
+			assert_true(tls_duo_exchange(&duo));
+			assert_int_equal(tls_context_memory(context).bytes, before.bytes);
+			tls_facts(duo.server, &facts);
+			assert_int_equal(facts.resumed, round);
+			config.session = bytes_make(
+				session, tls_client_session(duo.client, session, sizeof(session)));
+			tls_duo_fini(&duo);
+		}
+	}
+	print_message("an open connection: %zu bytes\n", sizeof(struct tls_conn));
+	assert_true(sizeof(struct tls_conn) <= TLS_CONN_BYTES);
+	tls_context_free(context);
+	tls_identity_free(identity);
+}
+
+/* How often these bytes lie anywhere in the worker's TLS memory. */
+static size_t
+occurrences(struct tls_context *context, const uint8_t *secret)
+{
+	struct arena *arena = instance_arena(context->instance);
+	const uint8_t *end = (const uint8_t *)arena + arena->mapped_bytes;
+	const uint8_t *at = (const uint8_t *)arena;
+	size_t count = 0;
+
+	while ((at = memmem(at, (size_t)(end - at), secret, 16)) != NULL) {
+		count++;
+		at++;
+	}
+	return count;
+}
+
+static void
+the_keys_of_13(const uint8_t *secret, uint8_t key[16])
+{
+	derive_expand_label(DERIVE_SHA256, secret, "key", key, 16);
+}
+
+static void
+secrets_are_gone_when_their_use_is(void **state)
+{
+	struct seeded seed = { 1 };
+	struct tls_identity *identity = tls_duo_identity(edge_only);
+	struct tls_context *context = tls_duo_context(identity, 1, &seed, 0x11);
+	struct tls_client_config config = tls_duo_client_config();
+	struct tls_client_secrets secrets;
+	uint8_t keys[2][16];
+
+	(void)state;
+	config.version_min = config.version_max = 0x0304;
+	tls_duo_init(&duo, context, &config);
+	assert_true(tls_duo_shake(&duo, 0));
+	assert_true(tls_duo_exchange(&duo));
+	secrets = *tls_client_secrets(duo.client);
+	the_keys_of_13(secrets.client_application, keys[0]);
+	the_keys_of_13(secrets.server_application, keys[1]);
+	assert_int_equal(occurrences(context, secrets.client_handshake), 0);
+	assert_int_equal(occurrences(context, secrets.server_handshake), 0);
+	assert_int_equal(occurrences(context, secrets.client_application), 1);
+	assert_int_equal(occurrences(context, secrets.server_application), 1);
+	assert_true(occurrences(context, keys[0]) > 0); /* of the connection, and the ring's */
+	assert_true(occurrences(context, keys[1]) > 0);
+	tls_duo_fini(&duo);
+	assert_int_equal(occurrences(context, secrets.client_application), 0);
+	assert_int_equal(occurrences(context, secrets.server_application), 0);
+	assert_int_equal(occurrences(context, keys[0]), 0);
+	assert_int_equal(occurrences(context, keys[1]), 0);
+
+	config.version_min = config.version_max = 0x0303;
+	tls_duo_init(&duo, context, &config);
+	assert_true(tls_duo_shake(&duo, 0));
+	assert_true(tls_duo_exchange(&duo));
+	secrets = *tls_client_secrets(duo.client);
+	assert_int_equal(occurrences(context, secrets.master.secret), 0);
+	memcpy(keys[0], duo.server->records.send.key, 16);
+	memcpy(keys[1], duo.server->records.receive.key, 16);
+	assert_true(occurrences(context, keys[0]) > 0);
+	tls_duo_fini(&duo);
+	assert_int_equal(occurrences(context, keys[0]), 0);
+	assert_int_equal(occurrences(context, keys[1]), 0);
+	tls_context_free(context);
+	tls_identity_free(identity);
+}
+
 static void
 all_connections_can_be_in_their_handshake_at_once(void **state)
 {
@@ -187,6 +297,8 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(exhaustion_at_any_allocation_ends_cleanly_and_leaks_nothing),
 		cmocka_unit_test(one_handshake_fits_into_its_share_of_the_arena),
+		cmocka_unit_test(an_open_connection_has_nothing_in_the_arena),
+		cmocka_unit_test(secrets_are_gone_when_their_use_is),
 		cmocka_unit_test(all_connections_can_be_in_their_handshake_at_once),
 	};
 

@@ -1,0 +1,66 @@
+/* What mbedTLS's errors mean: a verdict, and the alert that the peer is told. */
+#include <mbedtls/ecp.h>
+
+#include "base/units.h"
+#include "tls/conn.h"
+
+struct reason {
+	int error;
+	enum err verdict;
+	uint8_t alert; /* when mbedTLS sends none itself */
+};
+
+#define REASON(error, verdict, alert) \
+	{ \
+		MBEDTLS_ERR_##error, verdict, MBEDTLS_SSL_ALERT_MSG_##alert \
+	}
+
+/* Anything else: ERR_TLS_REFUSED and internal_error. */
+static const struct reason reasons[] = {
+	{ MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE, ERR_TLS_ALERT, 0 },
+	{ MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY, ERR_TLS_CLOSED, 0 },
+	REASON(SSL_ALLOC_FAILED, ERR_TLS_MEMORY, INTERNAL_ERROR),
+	REASON(SSL_NO_APPLICATION_PROTOCOL, ERR_TLS_NO_PROTOCOL, NO_APPLICATION_PROTOCOL),
+	REASON(SSL_BAD_PROTOCOL_VERSION, ERR_TLS_NO_OVERLAP, PROTOCOL_VERSION),
+	REASON(SSL_HANDSHAKE_FAILURE, ERR_TLS_NO_OVERLAP, HANDSHAKE_FAILURE),
+	REASON(SSL_INVALID_MAC, ERR_TLS_BAD_RECORD, BAD_RECORD_MAC),
+	REASON(SSL_INVALID_RECORD, ERR_TLS_BAD_RECORD, DECODE_ERROR),
+	REASON(SSL_BAD_INPUT_DATA, ERR_TLS_BAD_RECORD, RECORD_OVERFLOW),
+	REASON(SSL_UNEXPECTED_RECORD, ERR_TLS_BAD_MESSAGE, UNEXPECTED_MESSAGE),
+	REASON(SSL_UNEXPECTED_MESSAGE, ERR_TLS_BAD_MESSAGE, UNEXPECTED_MESSAGE),
+	REASON(SSL_DECODE_ERROR, ERR_TLS_BAD_MESSAGE, DECODE_ERROR),
+	REASON(SSL_ILLEGAL_PARAMETER, ERR_TLS_BAD_MESSAGE, ILLEGAL_PARAMETER),
+	REASON(SSL_UNSUPPORTED_EXTENSION, ERR_TLS_BAD_MESSAGE, UNSUPPORTED_EXT),
+	REASON(ECP_INVALID_KEY, ERR_TLS_BAD_MESSAGE, ILLEGAL_PARAMETER),
+	REASON(ECP_BAD_INPUT_DATA, ERR_TLS_BAD_MESSAGE, ILLEGAL_PARAMETER),
+};
+
+static const struct reason *
+reason_for(int error)
+{
+	static const struct reason otherwise = { 0, ERR_TLS_REFUSED,
+						 MBEDTLS_SSL_ALERT_MSG_INTERNAL_ERROR };
+
+	for (size_t i = 0; i < COUNT_OF(reasons); i++)
+		if (reasons[i].error == error)
+			return &reasons[i];
+	return &otherwise;
+}
+
+enum err
+conn_fail(struct handshake *hs, int error)
+{
+	const struct reason *reason = reason_for(error);
+	struct tls_conn *conn = hs->conn;
+
+	/* mbedTLS has a number for this per module, loses some on the way, and sometimes goes on until
+	 * something else fails. */
+	if (hs->starved || tls_context_memory(conn->context).refusals != hs->refusals_before)
+		reason = reason_for(MBEDTLS_ERR_SSL_ALLOC_FAILED);
+	/* Best effort: without room there is no alert, and the connection ends all the same. */
+	if (hs->out->used == hs->used_before && reason->alert != 0)
+		(void)mbedtls_ssl_send_alert_message(&hs->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL, reason->alert);
+	conn_set_state(conn, CONN_DEAD);
+	conn->verdict = (uint16_t)reason->verdict;
+	return reason->verdict;
+}
