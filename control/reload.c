@@ -299,22 +299,44 @@ add_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name, const st
 		yyjson_mut_obj_add_null(doc, object, name);
 }
 
+static void
+add_restart(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct config_item *item)
+{
+	const char *restart_of = items_restart_of(item);
+
+	if (restart_of != NULL)
+		yyjson_mut_obj_add_str(doc, object, "restart_of", restart_of);
+	else
+		yyjson_mut_obj_add_null(doc, object, "restart_of");
+}
+
 yyjson_mut_val *
-reload_show(const struct control *control, yyjson_mut_doc *doc, uint64_t now_ns)
+reload_show_state(const struct control *control, yyjson_mut_doc *doc, uint64_t now_ns)
 {
 	static const char *const states[] = { "firm", "trial", "undone" };
 	const struct reload *r = &control->reload;
 	const struct shm_header *header = control->share.shm.header;
-	yyjson_mut_val *root = yyjson_mut_obj(doc), *changes = yyjson_mut_arr(doc);
+	yyjson_mut_val *root = yyjson_mut_obj(doc);
 
+	CHECK_STATIC(COUNT_OF(states) == HANDOVER_STAGES, "a name for each");
 	yyjson_mut_obj_add_str(doc, root, "state", states[r->now.stage]);
 	yyjson_mut_obj_add_uint(doc, root, "sequence", r->now.sequence);
 	yyjson_mut_obj_add_uint(doc, root, "dataplane_sequence", atomic_load(&header->settings_taken));
-	yyjson_mut_obj_add_bool(doc, root, "dataplane_alive",
-				clock_is_fresh(atomic_load(&header->dataplane_beat_at_ns), now_ns));
 	if (r->now.stage == HANDOVER_TRIAL)
 		yyjson_mut_obj_add_uint(doc, root, "confirm_within_ms",
 					now_ns < r->now.until_ns ? (r->now.until_ns - now_ns) / NSEC_PER_MSEC : 0);
+	return root;
+}
+
+yyjson_mut_val *
+reload_show(const struct control *control, yyjson_mut_doc *doc, uint64_t now_ns)
+{
+	const struct reload *r = &control->reload;
+	yyjson_mut_val *root = reload_show_state(control, doc, now_ns), *changes = yyjson_mut_arr(doc);
+	const struct shm_header *header = control->share.shm.header;
+
+	yyjson_mut_obj_add_bool(doc, root, "dataplane_alive",
+				clock_is_fresh(atomic_load(&header->dataplane_beat_at_ns), now_ns));
 	for (uint32_t i = 0; i < r->change_count; i++) {
 		const struct config_change *change = &r->changes[i];
 		yyjson_mut_val *object = yyjson_mut_obj(doc);
@@ -324,6 +346,7 @@ reload_show(const struct control *control, yyjson_mut_doc *doc, uint64_t now_ns)
 		add_text(doc, object, "before", change->before);
 		add_text(doc, object, "after", change->after);
 		yyjson_mut_obj_add_str(doc, object, "class", item->class);
+		add_restart(doc, object, item);
 		yyjson_mut_arr_append(changes, object);
 	}
 	yyjson_mut_obj_add_val(doc, root, "changes", changes);

@@ -62,7 +62,10 @@ enum err reload_undo(struct control *control, uint64_t now_ns);
 /* Ends a trial whose time is over. */
 void reload_turn(struct control *control, uint64_t now_ns);
 
-/* State, and what the last reload changed. */
+/* Whether what runs is on trial, and until when. */
+yyjson_mut_val *reload_show_state(const struct control *control, yyjson_mut_doc *doc, uint64_t now_ns);
+
+/* The same, and what the last reload changed. */
 yyjson_mut_val *reload_show(const struct control *control, yyjson_mut_doc *doc, uint64_t now_ns);
 
 /* Every key that runs, with its class. */

@@ -233,6 +233,7 @@ report_status(struct control *control, yyjson_mut_doc *doc)
 	yyjson_mut_obj_add_uint(doc, status, "rows_refused", control->publish.rows_refused);
 	yyjson_mut_obj_add_val(doc, status, "dataplane",
 			       describe_dataplane(&control->publish.shm, doc, now_ns));
+	yyjson_mut_obj_add_val(doc, status, "settings", reload_show_state(control, doc, now_ns));
 	yyjson_mut_obj_add_val(doc, status, "shared_file", describe_file(&control->share, doc));
 	yyjson_mut_obj_add_val(doc, status, "tables", describe_tables(&control->publish, doc));
 	describe_pods(control, doc, status);

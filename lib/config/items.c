@@ -9,6 +9,19 @@
 #include "config/schema.h"
 #include "config/value.h"
 
+/* Who reads it at its start, by the first of these that the key begins with. */
+static const struct {
+	const char *begin, *reader;
+} readers[] = {
+	{ "store.", "sluice-control" },
+	{ "admin.", "sluice-control" },
+	{ "instance", "both programs" },
+	{ "spool.path", "both programs" },
+	{ "workers", "both programs with a new shared file" },
+	{ "capacity.", "both programs with a new shared file" },
+	{ "", "sluice-dataplane" },
+};
+
 static void
 add_value(const struct key *key, const char *name, const void *field, struct config_items *items)
 {
@@ -137,4 +150,16 @@ items_take_over(struct config *running, const struct config *fresh, const char *
 	if (verdict == ERR_OK)
 		take_table(schema_root, (uint8_t *)running, (const uint8_t *)fresh);
 	return verdict;
+}
+
+const char *
+items_restart_of(const struct config_item *item)
+{
+	size_t at = 0;
+
+	if (item->class != schema_class_name(KEY_RESTART))
+		return NULL;
+	while (strncmp(item->key, readers[at].begin, strlen(readers[at].begin)) != 0)
+		at++; /* the last one begins every key */
+	return readers[at].reader;
 }

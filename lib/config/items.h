@@ -37,6 +37,10 @@ void items_list(const struct config *config, struct config_items *items);
 /* The class by the name that a key of the schema has; NULL: no such class. Never freed. */
 const char *items_class(const char *name);
 
+/* Who must start again before a changed value holds: "sluice-control", "sluice-dataplane", "both programs", or
+ * "both programs with a new shared file"; NULL: a reload takes it over. Never freed. */
+const char *items_restart_of(const struct config_item *item);
+
 /* What differs, in the order of `before`, then what only `after` has. Returns how many; changes may be NULL, and
  * has room for 2 * CONFIG_ITEMS_MAX. */
 uint32_t items_compare(const struct config_items *before, const struct config_items *after,

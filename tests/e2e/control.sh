@@ -419,6 +419,27 @@ want "there are more: --after $second" "$ctl" key list --name second --limit 1
 want '"requests_per_s":' "$ctl" --json top --count 1
 want 'requests 0.0/s' "$ctl" top --count 2 --interval 1
 
+# --- a reload: what it changed, what waits for a restart and of what, how long a trial has
+cp "$folder/sluice.yaml" "$folder/kept.yaml"
+want 'nothing differs' "$ctl" reload
+(cd "$folder" && "$ctl" config diff sluice.yaml >differs) || fail "a relative path is not where the user is"
+want 'nothing differs' cat "$folder/differs"
+sed -i "s/path: \/healthz/path: \/other/; s/port: $port, token/port: $closed_port, token/; s/pods: 100}/pods: 101}/" \
+	"$folder/sluice.yaml"
+want '(restart of sluice-control)' "$ctl" config diff "$folder/sluice.yaml"
+"$ctl" reload --confirm-within 60s >"$folder/reloaded" || fail "reload: $(cat "$folder/reloaded")"
+want_line '^probes.path +/healthz -> /other  \(live\)$' cat "$folder/reloaded"
+want_line '^capacity.pods .*\(restart of both programs with a new shared file\)$' cat "$folder/reloaded"
+want '2 of 3 wait for a restart' cat "$folder/reloaded"
+want_line '^settings +ON TRIAL for another [0-9]+ s.*reload --confirm' "$ctl" status
+want_line '^settings +ON TRIAL for another [0-9]+ s.*reload --confirm' "$ctl" top --count 1
+want '"confirm_within_ms":' "$ctl" --json status
+want 'undone' "$ctl" reload --undo
+want_line '^settings +as before the last trial' "$ctl" status
+cp "$folder/kept.yaml" "$folder/sluice.yaml"
+want 'nothing differs' "$ctl" reload
+want_not 'settings ' "$ctl" status
+
 # --- help and reference: of each command its own
 for word in status top metrics usage audit reconcile config reload completion apply; do
 	want_not 'Nouns:' "$ctl" "$word" --help

@@ -71,11 +71,13 @@ list_answer(yyjson_val *data, struct config_items *items)
 
 /* --- output -------------------------------------------------------------------------------------- */
 
+/* restart_of: NULL, a reload takes it over. */
 static void
-print_change(const char *key, const char *before, const char *after, const char *class)
+print_change(const char *key, const char *before, const char *after, const char *class, const char *restart_of)
 {
-	printf("%-34s %s -> %s  (%s)\n", key, before != NULL ? before : "absent",
-	       after != NULL ? after : "absent", class);
+	printf("%-34s %s -> %s  (%s%s%s)\n", key, before != NULL ? before : "absent",
+	       after != NULL ? after : "absent", class, restart_of != NULL ? " of " : "",
+	       restart_of != NULL ? restart_of : "");
 }
 
 static void
@@ -102,6 +104,10 @@ print_json(uint32_t count)
 		add_value(doc, object, "before", changes[i].before);
 		add_value(doc, object, "after", changes[i].after);
 		yyjson_mut_obj_add_str(doc, object, "class", item->class);
+		if (items_restart_of(item) != NULL)
+			yyjson_mut_obj_add_str(doc, object, "restart_of", items_restart_of(item));
+		else
+			yyjson_mut_obj_add_null(doc, object, "restart_of");
 		yyjson_mut_arr_append(all, object);
 	}
 	yyjson_mut_obj_add_val(doc, root, "changes", all);
@@ -123,8 +129,11 @@ compare(bool json)
 		const struct config_item *item = changes[i].after != NULL ? changes[i].after : changes[i].before;
 
 		print_change(item->key, changes[i].before != NULL ? changes[i].before->value : NULL,
-			     changes[i].after != NULL ? changes[i].after->value : NULL, item->class);
+			     changes[i].after != NULL ? changes[i].after->value : NULL, item->class,
+			     items_restart_of(item));
 	}
+	if (count == 0 && !json)
+		puts("nothing differs");
 	return count > 0 ? DIFFERENT : SAME;
 }
 
@@ -200,11 +209,36 @@ wait_for_dataplane(struct client *client, yyjson_doc *answer)
 	return answer;
 }
 
-static int
-finish(struct client *client, yyjson_doc *answer, bool json)
+/* What the reload changed, and what of it waits for a restart. */
+static void
+print_changes(yyjson_val *all)
 {
-	yyjson_val *root, *change;
+	yyjson_val *change;
 	yyjson_arr_iter iter;
+	size_t waiting = 0;
+
+	yyjson_arr_iter_init(all, &iter);
+	while ((change = yyjson_arr_iter_next(&iter)) != NULL) {
+		const char *restart_of = yyjson_get_str(yyjson_obj_get(change, "restart_of"));
+
+		print_change(yyjson_get_str(yyjson_obj_get(change, "key")),
+			     yyjson_get_str(yyjson_obj_get(change, "before")),
+			     yyjson_get_str(yyjson_obj_get(change, "after")),
+			     yyjson_get_str(yyjson_obj_get(change, "class")), restart_of);
+		waiting += restart_of != NULL;
+	}
+	if (yyjson_arr_size(all) == 0)
+		puts("nothing differs");
+	if (waiting > 0)
+		printf("%zu of %zu wait for a restart and hold as before until then\n", waiting,
+		       yyjson_arr_size(all));
+}
+
+/* done: what has become of a trial; NULL: a reload, whose changes are told. */
+static int
+finish(struct client *client, yyjson_doc *answer, const char *done, bool json)
+{
+	yyjson_val *root;
 	bool fine;
 
 	answer = wait_for_dataplane(client, answer);
@@ -214,12 +248,10 @@ finish(struct client *client, yyjson_doc *answer, bool json)
 	fine = is_taken(root) || !yyjson_get_bool(yyjson_obj_get(root, "dataplane_alive"));
 	if (json)
 		show_json(answer);
-	yyjson_arr_iter_init(json ? NULL : yyjson_obj_get(root, "changes"), &iter);
-	while ((change = yyjson_arr_iter_next(&iter)) != NULL)
-		print_change(yyjson_get_str(yyjson_obj_get(change, "key")),
-			     yyjson_get_str(yyjson_obj_get(change, "before")),
-			     yyjson_get_str(yyjson_obj_get(change, "after")),
-			     yyjson_get_str(yyjson_obj_get(change, "class")));
+	else if (done != NULL)
+		puts(done);
+	else
+		print_changes(yyjson_obj_get(root, "changes"));
 	if (!json && yyjson_obj_get(root, "confirm_within_ms") != NULL)
 		printf("on trial: `sluicectl reload --confirm` within %llu s, or what was before comes back\n",
 		       (unsigned long long)yyjson_get_uint(yyjson_obj_get(root, "confirm_within_ms")) / 1000);
@@ -238,7 +270,7 @@ settings_reload(struct client *client, unsigned long long confirm_within_ms, boo
 
 	if (confirm_within_ms > 0)
 		snprintf(body, sizeof(body), "{\"confirm_within_ms\":%llu}", confirm_within_ms);
-	return finish(client, call(client, "reload", body), json);
+	return finish(client, call(client, "reload", body), NULL, json);
 }
 
 int
@@ -247,5 +279,7 @@ settings_end_trial(struct client *client, const char *action, bool json)
 	char path[32];
 
 	snprintf(path, sizeof(path), "reload/%s", action);
-	return finish(client, call(client, path, "{}"), json);
+	return finish(client, call(client, path, "{}"),
+		      strcmp(action, "undo") == 0 ? "undone: what was before the trial runs again" :
+						    "confirmed: what was on trial stays", json);
 }

@@ -207,6 +207,20 @@ number(yyjson_val *object, const char *path)
 }
 
 void
+show_settings(yyjson_val *settings)
+{
+	const char *state = yyjson_get_str(yyjson_obj_get(settings, "state"));
+
+	if (state != NULL && strcmp(state, "trial") == 0)
+		printf("settings    ON TRIAL for another %llu s, then what was before comes back;"
+		       " sluicectl reload --confirm keeps them, --undo goes back now\n",
+		       number(settings, "/confirm_within_ms") / 1000);
+	if (state != NULL && strcmp(state, "undone") == 0)
+		puts("settings    as before the last trial, which was not confirmed; sluicectl config diff FILE"
+		     " tells what the file says otherwise");
+}
+
+void
 show_status(yyjson_val *status, const struct word_noun *noun)
 {
 	const char *instance = yyjson_get_str(yyjson_obj_get(status, "instance"));
@@ -218,6 +232,7 @@ show_status(yyjson_val *status, const struct word_noun *noun)
 	printf("dataplane   %s, epoch %llu\n",
 	       yyjson_get_bool(yyjson_ptr_get(status, "/dataplane/alive")) ? "alive" : "NOT RUNNING",
 	       number(status, "/dataplane/epoch"));
+	show_settings(yyjson_obj_get(status, "settings"));
 	printf("published   generation %llu, compared %llu ms ago, %llu rows refused\n",
 	       number(status, "/generation"), number(status, "/reconciled_ms_ago"),
 	       number(status, "/rows_refused"));

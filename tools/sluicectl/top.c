@@ -67,6 +67,7 @@ show_round(struct top *top, yyjson_val *status, bool json)
 		puts("]}");
 		return;
 	}
+	show_settings(yyjson_obj_get(status, "settings"));
 	printf("dataplane %s  requests %.1f/s  in flight %llu  ledger pending %llu\nworkers  ",
 	       yyjson_get_bool(yyjson_ptr_get(status, "/dataplane/alive")) ? "alive" : "NOT RUNNING", sum,
 	       (unsigned long long)in_flight,

@@ -348,6 +348,35 @@ a_process_starts_with_what_was_before_a_trial(void **state)
 	handover_free(&h);
 }
 
+/* Each process has keys of its own; nobody restarts the other one for them. */
+static void
+a_restart_is_of_who_reads_the_key(void **state)
+{
+	static const struct {
+		const char *key, *class, *restart_of;
+	} rows[] = {
+		{ "limits.requests", "live", NULL },
+		{ "admin.port", "restart", "sluice-control" },
+		{ "store.path", "restart", "sluice-control" },
+		{ "ports[0].mtu", "restart", "sluice-dataplane" },
+		{ "spool.size", "restart", "sluice-dataplane" },
+		{ "spool.path", "restart", "both programs" },
+		{ "instance", "restart", "both programs" },
+		{ "capacity.pods", "restart", "both programs with a new shared file" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct config_item item = { .class = items_class(rows[i].class) };
+
+		snprintf(item.key, sizeof(item.key), "%s", rows[i].key);
+		if (rows[i].restart_of == NULL)
+			assert_null(items_restart_of(&item));
+		else
+			assert_string_equal(items_restart_of(&item), rows[i].restart_of);
+	}
+}
+
 int
 main(void)
 {
@@ -357,6 +386,7 @@ main(void)
 		cmocka_unit_test(no_list_changes_while_we_run),
 		cmocka_unit_test(the_fullest_file_fits_a_list),
 		cmocka_unit_test(elements_come_and_go),
+		cmocka_unit_test(a_restart_is_of_who_reads_the_key),
 		cmocka_unit_test(a_mixture_that_no_file_may_say_is_refused),
 		cmocka_unit_test(what_was_handed_over_is_read),
 		cmocka_unit_test(what_others_may_have_written_is_refused),
