@@ -1,8 +1,8 @@
 """A whole Sluice: certificate, configuration, control, dataplane, backends and what is for sale.
 
 Layouts: "two-workers" and "one-worker" on AF_PACKET, "many-pods" as the first but with hundreds of pods at once,
-"tap" with two queues of a TAP device, "postgres" with a server of its own as store, "tight" with each limit small enough to be met, and "direct", where clients
-speak to a backend without a router.
+"tap" with two queues of a TAP device, "postgres" with a server of its own as store, "tight" with each limit small enough to be met, "certificates" with one of
+each kind (CERTIFICATES), and "direct", where clients speak to a backend without a router.
 """
 import json
 import os
@@ -33,6 +33,16 @@ BACKENDS = (  # name, port, region
     ('fault2', 9006, 'tx'),
 )
 
+P256 = ('ec', '-pkeyopt', 'ec_paramgen_curve:P-256')
+# Beside edge.pem, which is the first and of P-256: file, kind of key, the name that it is for.
+CERTIFICATES = (
+    ('edge-rsa', ('rsa:2048',), NAME),
+    ('p384', ('ec', '-pkeyopt', 'ec_paramgen_curve:P-384'), 'p384.sluice.test'),
+    ('rsa4096', ('rsa:4096',), 'rsa4096.sluice.test'),
+    ('wild', P256, '*.wild.sluice.test'),
+    ('exact', P256, 'exact.wild.sluice.test'),
+)
+
 CONFIG = '''
 instance: e2e
 workers: {workers}
@@ -48,7 +58,7 @@ ports:
     certificates:
       - chain: {folder}/edge.pem
         key: {folder}/edge.key
-limits:
+{certificates}limits:
   clients: 2048
   upstreams: 2048
   handshakes: 64
@@ -138,7 +148,7 @@ class Cluster:
             assert os.path.exists(os.path.join(self.build, program)), f'{program} is not built'
         for name in os.listdir('/dev/shm'):  # of the cluster before: another store, another pepper
             os.unlink(os.path.join('/dev/shm', name))
-        self.make_certificate()
+        self.make_certificates()
         if self.layout == 'postgres':
             self.postgres = Postgres('127.0.0.1')
             self.postgres.start()
@@ -227,21 +237,27 @@ class Cluster:
 
     # ---- what it is made of
 
-    def make_certificate(self):
-        """A CA of our own and a certificate by it, as an operator would make them."""
-        path = lambda name: os.path.join(self.root, name)  # noqa: E731
-        curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
-        run('openssl', 'req', '-x509', *curve, '-days', '7', '-subj', '/CN=Sluice e2e CA', '-keyout',
-            path('ca.key'), '-out', self.ca, '-addext', 'basicConstraints=critical,CA:TRUE',
+    def make_certificates(self):
+        """A CA of our own and certificates by it, as an operator would make them."""
+        run('openssl', 'req', '-x509', '-newkey', *P256, '-nodes', '-days', '7', '-subj', '/CN=Sluice e2e CA', '-keyout',
+            os.path.join(self.root, 'ca.key'), '-out', self.ca, '-addext', 'basicConstraints=critical,CA:TRUE',
             '-addext', 'keyUsage=critical,keyCertSign')
-        run('openssl', 'req', *curve, '-subj', f'/CN={NAME}', '-keyout', path('edge.key'), '-out',
-            path('edge.csr'))
-        with open(path('edge.ext'), 'w', encoding='ascii') as extensions:
-            names = [f'DNS:{NAME}', f'IP:{self.host4}'] + ([f'IP:{self.host6}'] if self.host6 else [])
-            extensions.write(f'subjectAltName={",".join(names)}\nextendedKeyUsage=serverAuth\n')
-        run('openssl', 'x509', '-req', '-in', path('edge.csr'), '-CA', self.ca, '-CAkey', path('ca.key'),
-            '-CAcreateserial', '-days', '7', '-extfile', path('edge.ext'), '-out', path('edge.pem'))
+        addresses = [f'IP:{self.host4}'] + ([f'IP:{self.host6}'] if self.host6 else [])
+        self.make_certificate('edge', P256, NAME, addresses)
+        for file, kind, name in self.certificates():
+            self.make_certificate(file, kind, name)
         self.tls = tls_context(self.ca)
+
+    def certificates(self):
+        return CERTIFICATES if self.layout == 'certificates' else ()
+
+    def make_certificate(self, file, kind, name, others=()):
+        path = lambda end: os.path.join(self.root, f'{file}.{end}')  # noqa: E731
+        run('openssl', 'req', '-newkey', *kind, '-nodes', '-subj', f'/CN={name}', '-keyout', path('key'), '-out', path('csr'))
+        with open(path('ext'), 'w', encoding='ascii') as extensions:
+            extensions.write(f'subjectAltName={",".join([f"DNS:{name}", *others])}\nextendedKeyUsage=serverAuth\n')
+        run('openssl', 'x509', '-req', '-in', path('csr'), '-CA', self.ca, '-CAkey', os.path.join(self.root, 'ca.key'),
+            '-CAcreateserial', '-days', '7', '-extfile', path('ext'), '-out', path('pem'))
 
     def write_config(self):
         if self.is_tap:
@@ -256,6 +272,8 @@ class Cluster:
         with open(self.config, 'w', encoding='ascii') as config:
             config.write(CONFIG.format(workers=self.workers, device=device, addresses=addresses, port=PORT,
                                        gateway=gateway, folder=self.root, admin_port=ADMIN_PORT,
+                                       certificates=''.join(f'      - {{chain: {self.root}/{file}.pem, key: {self.root}/{file}.key}}\n'
+                                                            for file, _, _ in self.certificates()),
                                        store=self.store(), **self.timers(), **self.tightness()))
 
     def store(self):

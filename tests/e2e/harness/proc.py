@@ -23,7 +23,7 @@ def wait_for(what, seconds=10.0, why='it did not happen', every=0.02):
 
 def run(*command, check=True, input=None):
     """The output of a short command; a failure shows what it said."""
-    done = subprocess.run(command, capture_output=True, text=True, input=input, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, errors='replace', input=input, timeout=60)
     if check and done.returncode != 0:
         raise AssertionError(f'{" ".join(command)}: exit code {done.returncode}: '
                              f'{(done.stderr or done.stdout).strip()[-400:]}')

@@ -1,7 +1,7 @@
 """The suites, in the order in which they run."""
 import importlib
 
-NAMES = ('backend', 'sdk', 'examples', 'transport', 'http2', 'h2attacks', 'errors', 'contract', 'bodies', 'streams',
+NAMES = ('backend', 'sdk', 'examples', 'transport', 'interop', 'tlsattacks', 'http2', 'h2attacks', 'errors', 'contract', 'bodies', 'streams',
          'endpoints', 'hostile', 'attacks', 'limits', 'reload', 'metrics', 'workers', 'keys', 'failover', 'routing', 'crash',
          'kill', 'usage', 'postgres', 'faults', 'canary', 'leak', 'llama')
 

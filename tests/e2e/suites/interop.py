@@ -1,0 +1,204 @@
+"""What others make of our TLS: OpenSSL, GnuTLS, curl, Node, Java, sslscan; versions, suites, groups, certificates,
+resumption, names, protocols. Each asks for one thing, gets it, and an answer through it.
+"""
+import json
+import os
+import re
+import shutil
+import subprocess
+
+from harness.client import CHAT, chat, sim
+from harness.cluster import NAME, PORT
+from harness.proc import run, wait_for
+from harness.suite import Skip, test
+from suites.attacks import in_threads, none_of
+
+GET = f'GET /healthz HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n'
+SUITES13 = ('TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256')
+SUITES12 = {f'TLS_ECDHE_{kind}_WITH_{cipher}': f'ECDHE-{kind}-{name}' for kind in ('ECDSA', 'RSA') for cipher, name in (
+    ('AES_128_GCM_SHA256', 'AES128-GCM-SHA256'), ('AES_256_GCM_SHA384', 'AES256-GCM-SHA384'),
+    ('CHACHA20_POLY1305_SHA256', 'CHACHA20-POLY1305'))}
+# The first is taken. RFC 8422 5.1: in TLS 1.2 a curve that is not listed is not that of a certificate either.
+GROUPS = {'X25519': 'X25519:prime256v1', 'prime256v1': 'prime256v1'}
+KINDS = {'p384.sluice.test': ('ECDSA', 384), 'rsa4096.sluice.test': ('RSA', 4096), NAME: ('ECDSA', 256)}
+# Asked for, and the name in the certificate that comes; who is unknown gets the first one's.
+NAMES = ((NAME, NAME), (NAME.upper(), NAME), ('p384.sluice.test', 'p384.sluice.test'), ('rsa4096.sluice.test', 'rsa4096.sluice.test'),
+         ('a.wild.sluice.test', '*.wild.sluice.test'), ('exact.wild.sluice.test', 'exact.wild.sluice.test'),
+         ('wild.sluice.test', NAME), ('a.b.wild.sluice.test', NAME), ('nobody.example', NAME), ('x' * 63, NAME), (None, NAME))
+
+
+def need(program):
+    if not shutil.which(program):
+        raise Skip(f'{program} is not installed')
+
+
+def s_client(cluster, *words, name=NAME, ask=GET, check=True):
+    named = ('-servername', name) if name else ('-noservername',)
+    return run('openssl', 's_client', '-connect', f'{cluster.host4}:{PORT}', *named, '-CAfile', cluster.ca, '-ign_eof', *words,
+               input=ask, check=check)
+
+
+def openssl_rows():
+    """Words for s_client, and what its output has then; the certificate's name where it is not the usual one."""
+    for suite in SUITES13:
+        yield ('-tls1_3', '-ciphersuites', suite), (f'Cipher is {suite}', 'Server Temp Key: X25519'), NAME
+    for suite in SUITES12.values():
+        yield ('-tls1_2', '-cipher', suite), (f'Cipher is {suite}', f'Peer signature type: {suite.split("-")[1]}\n'), NAME
+    for version, rsa in (('-tls1_2', 'RSA'), ('-tls1_3', 'RSA-PSS')):
+        for group, words in (('X25519:P-256', 'X25519'), ('P-256', 'ECDH, prime256v1'), ('P-384:P-256', 'ECDH, prime256v1'),
+                             ('P-521:P-384:P-256:X25519', 'X25519')):
+            # With what a client sends a share for, there is no second ClientHello.
+            wanted = 'ECDH, prime256v1' if group.endswith('P-256:X25519') and rsa == 'RSA-PSS' else words
+            yield (version, '-groups', group), (f'Server Temp Key: {wanted}',), NAME
+        for name, (kind, bits) in KINDS.items():
+            yield (version,), (f'Peer signature type: {rsa if kind == "RSA" else kind}\n', f'Server public key is {bits} bit'), name
+        # Side by side: who cannot check ECDSA gets the RSA certificate for the same name.
+        yield (version, '-sigalgs', f'{rsa}+SHA256'), ('Server public key is 2048 bit', f'Peer signature type: {rsa}\n'), NAME
+        yield (version, '-sigalgs', f'ECDSA+SHA256:{rsa}+SHA256'), ('Server public key is 256 bit',), NAME
+        yield (version, '-alpn', 'h2,http/1.1'), ('ALPN protocol: h2',), NAME
+        yield (version, '-alpn', 'spdy/3,http/1.1'), ('ALPN protocol: http/1.1',), NAME
+        yield (version,), ('No ALPN negotiated',), NAME
+        yield (version, '-max_send_frag', '512'), (), NAME
+
+
+@test('interop.openssl', layout='certificates')
+def openssl(cluster):
+    def wrong(row):
+        words, wanted, name = row
+        said = s_client(cluster, *words, '-verify_return_error', '-verify_hostname', name, name=name, check=False)
+        speaks_h2 = 'ALPN protocol: h2' in said
+        missing = [what for what in (*wanted, *(() if speaks_h2 else ('HTTP/1.1 200 OK',)), 'Verify return code: 0 (ok)')
+                   if what not in said]
+        return f'{" ".join(words)} {name}: no {missing} in {said[-300:]!r}' if missing else None
+    none_of(in_threads(wrong, list(openssl_rows())))
+
+
+@test('interop.names', layout='certificates')
+def names(cluster):
+    """SNI: exact before wildcard before the first certificate, in both versions."""
+    def wrong(row):
+        version, asked, served = row
+        said = s_client(cluster, version, name=asked)
+        found = re.search(r'subject=CN = (.*)', said)
+        if not found or found.group(1) != served or 'HTTP/1.1 200 OK' not in said:
+            return f'{version} {asked}: {found and found.group(1)}, not {served}: {said[-300:]!r}'
+        return None
+    none_of(in_threads(wrong, [(version, *row) for version in ('-tls1_2', '-tls1_3') for row in NAMES]))
+
+
+GNUTLS = 'NONE:+MAC-ALL:+COMP-NULL:+SIGN-ALL:+CTYPE-SRV-X509'
+
+
+def gnutls_rows():
+    for cipher in ('AES-128-GCM', 'AES-256-GCM', 'CHACHA20-POLY1305'):
+        for group in ('X25519', 'SECP256R1'):
+            words = f'{GNUTLS}:+{cipher}:+GROUP-{group}'
+            yield ('--priority', f'{words}:+VERS-TLS1.3:+ECDHE-ECDSA'), ('TLS1.3', f'ECDHE-{group}', cipher), NAME
+            for kind in ('ECDSA', 'RSA'):
+                yield ('--priority', f'{words}:+GROUP-SECP256R1:+VERS-TLS1.2:+ECDHE-{kind}'), \
+                    ('TLS1.2', f'ECDHE-{group}', kind, cipher), NAME
+    for name, (kind, _) in KINDS.items():
+        # GnuTLS likes RSA better, and in TLS 1.3 mbedTLS goes by the client's order.
+        yield (), ('TLS1.3', 'RSA' if name == NAME else kind), name
+
+
+def gnutls(cluster, *words, name=NAME, ask=GET):
+    done = subprocess.run(['gnutls-cli', '--x509cafile', cluster.ca, '--sni-hostname', name, '--verify-hostname', name, '-p', str(PORT),
+                           *words, cluster.host4], input=ask, capture_output=True, text=True, timeout=30)
+    return done.stdout + done.stderr
+
+
+@test('interop.gnutls', layout='certificates')
+def gnutls_cli(cluster):
+    need('gnutls-cli')
+
+    def wrong(row):
+        words, wanted, name = row
+        said = gnutls(cluster, *words, name=name)
+        found = re.search(r'Description: (.*)', said)
+        missing = [word for word in wanted if not found or word not in found.group(1)]
+        whole = 'HTTP/1.1 200' in said and 'The certificate is trusted' in said
+        return None if whole and not missing else f'{wanted}: {found and found.group(1)} {said[-300:]!r}'
+    none_of(in_threads(wrong, list(gnutls_rows())))
+    before = cluster.counter('handshakes_resumed')
+    for version in ('1.2', '1.3'):
+        said = gnutls(cluster, '--resume', '--waitresumption', '--priority', f'NORMAL:-VERS-ALL:+VERS-TLS{version}')
+        assert 'This is a resumed session' in said, f'{version}: {said[-500:]}'
+    wait_for(lambda: cluster.counter('handshakes_resumed') == before + 2, 2, 'they are not counted')
+
+
+@test('interop.curl', layout='certificates')
+def curl(cluster):
+    def wrong(row):
+        words, wanted = row
+        said = run('curl', '-sSv', '--max-time', '10', '--cacert', cluster.ca, '--resolve', f'{NAME}:{PORT}:{cluster.host4}',
+                   '--stderr', '-', *words, f'https://{NAME}/healthz', check=False)
+        return None if f'/ {wanted}' in said and '\nok\n' in said else f'{words}: {said[-400:]!r}'
+    none_of(in_threads(wrong, [
+        (('--curves', group, *words, suite), suite) for group in GROUPS.values() for words, suites in (
+            (('--tlsv1.3', '--tls13-ciphers'), SUITES13), (('--tls-max', '1.2', '--ciphers'), SUITES12.values()))
+        for suite in suites]))
+
+
+def body_of(words):
+    """A request for an answer of a given size, and as many bytes on its own."""
+    return json.dumps(chat(sim(words, text='x' * 60000), model='solo'))
+
+
+@test('interop.node', layout='certificates')
+def node(cluster):
+    need('node')
+    body = body_of('tokens=9000')
+    head = f'POST {CHAT} HTTP/1.1\r\nHost: {NAME}\r\nAuthorization: Bearer {cluster.key}\r\nConnection: close\r\n' \
+        f'Content-Length: {len(body)}\r\n\r\n'
+    rows = [{'version': version, 'suite': name, 'standard': suite, 'group': group, 'groups': GROUPS[group], 'name': NAME, 'head': head, 'body': body}
+            for version, suites in (('TLSv1.3', {suite: suite for suite in SUITES13}), ('TLSv1.2', SUITES12))
+            for suite, name in suites.items() for group in GROUPS]
+    rows += [{**rows[0], 'name': name} for name in KINDS]
+    done = run('node', os.path.join(os.path.dirname(__file__), '../interop.mjs'),
+               input=json.dumps({'host': cluster.host4, 'port': PORT, 'ca': cluster.ca, 'rows': rows}))
+    seen = [json.loads(line) for line in done.splitlines()]
+    assert len(seen) == len(rows)
+
+    def wrong():
+        for row, saw in zip(rows, seen):
+            whole = saw.get('answer', '').startswith('HTTP/1.1 200') and '"completion_tokens":9000' in saw['answer']
+            told = [saw.get(key) for key in ('version', 'suite', 'group', 'name', 'alpn', 'resumed', 'reused')]
+            if not whole or told != [row['version'], row['standard'], row['group'], row['name'], 'http/1.1', True, False]:
+                yield f'{row["version"]} {row["suite"]} {row["group"]} {row["name"]}: {told} {saw.get("error")}'
+    none_of(list(wrong()))
+
+
+@test('interop.java', layout='certificates', seconds=90)
+def java(cluster):
+    """Java renews its keys in the middle of what it sends."""
+    need('javac')
+    rows = [('TLSv1.3', suite, NAME) for suite in SUITES13] + [('TLSv1.2', suite, NAME) for suite in SUITES12]
+    rows += [('TLSv1.3', SUITES13[0], name) for name in KINDS]
+    lines = ['\t'.join((*row, '0', '/healthz')) for row in rows]
+    said = run('java', os.path.join(os.path.dirname(__file__), '../Interop.java'), cluster.host4, str(PORT), cluster.ca,
+               input='\n'.join(lines))
+
+    def wrong():
+        seen = [line.split('\t') for line in said.splitlines()]
+        for (version, suite, name), saw in zip(rows, seen, strict=True):
+            if saw != [version, suite, f'CN={name}', 'http/1.1', 'true', '200', '3']:
+                yield f'{version} {suite} {name}: {saw}'
+    none_of(list(wrong()))
+
+
+@test('interop.sslscan', layout='certificates', seconds=90)
+def sslscan(cluster):
+    """Nothing beyond what tests above ask for, and nothing missing."""
+    need('sslscan')
+    said = re.sub(r'\x1b\[[0-9;]*m', '', run('sslscan', '--no-heartbleed', '--show-sigs', f'--sni-name={NAME}',
+                                              f'{cluster.host4}:{PORT}'))
+    versions = dict(re.findall(r'^(SSLv\d|TLSv1\.\d) +(enabled|disabled)$', said, re.M))
+    assert {version for version, state in versions.items() if state == 'enabled'} == {'TLSv1.2', 'TLSv1.3'}, versions
+    ciphers = set(re.findall(r'^(?:Preferred|Accepted) +(TLSv1\.\d) +\d+ bits +(\S+)', said, re.M))
+    assert ciphers == {('TLSv1.3', suite) for suite in SUITES13} | {('TLSv1.2', suite) for suite in SUITES12.values()}, ciphers
+    preferred = re.findall(r'^Preferred +(?:TLSv1\.\d) +\d+ bits +(\S+)', said, re.M)
+    assert preferred == ['TLS_AES_128_GCM_SHA256', 'ECDHE-ECDSA-AES128-GCM-SHA256'], preferred
+    groups = set(re.findall(r'^TLSv1\.\d +\d+ bits +(\w+)(?: \(NIST.*)?$', said, re.M))
+    assert {group.lower() for group in groups} == {'x25519', 'secp256r1'}, groups
+    assert 'Session renegotiation not supported' in said and 'Compression enabled' not in said, said
