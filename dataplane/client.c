@@ -157,12 +157,14 @@ take_session(struct worker *w, tcp_conn_t conn)
 }
 
 static bool
-begin_tls(struct worker *w, struct client *c, bool offers_h2)
+begin_tls(struct worker *w, struct client *c, uint32_t listener)
 {
+	bool offers_h2 = w->config.listeners[listener].http2 && w->h2 != NULL;
+
 	/* Before TLS is asked: another one may have to give its place back. */
 	if (!client_line_begin_handshake(w, c))
 		return false;
-	c->tls = offers_h2 ? tls_accept_h2(w->tls) : tls_accept(w->tls);
+	c->tls = tls_accept(w->tls, listener, offers_h2);
 	if (c->tls != NULL)
 		return true;
 	client_line_end_handshake(w, c);
@@ -184,7 +186,7 @@ client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
 	c->stream.client = c;
 	c->scan.limits = &w->config.limits.head;
 	if (listener->tls) {
-		if (!begin_tls(w, c, listener->http2 && w->h2 != NULL)) {
+		if (!begin_tls(w, c, (uint32_t)listener_user)) {
 			tcp_abort(w->tcp, conn);
 			sources_give(&w->sources, c->source);
 			worker_client_put(w, c);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "tls/cert.h"
 
 #define FILE_BYTES_MAX (256 * 1024)
 
@@ -35,10 +36,10 @@ read_file(const char *path, size_t *len, char *text, size_t room)
 }
 
 static bool
-add_pair(struct tls_identity *identity, const struct config_certificate *files, char *text,
+add_pair(struct tls_identity *identity, uint32_t listener, const struct config_certificate *files, char *text,
 	 size_t room)
 {
-	char reason[256] = "";
+	char reason[IDENTITY_TEXT_BYTES] = "";
 	uint8_t *chain, *key = NULL;
 	size_t chain_len = 0, key_len = 0;
 	enum err verdict = ERR_TLS_BAD_CERTIFICATE;
@@ -47,8 +48,8 @@ add_pair(struct tls_identity *identity, const struct config_certificate *files, 
 	if (chain != NULL)
 		key = read_file(files->key, &key_len, text, room);
 	if (key != NULL) {
-		verdict = tls_identity_add(identity, bytes_make(chain, chain_len),
-					   bytes_make(key, key_len), reason, sizeof(reason));
+		verdict = tls_identity_add(identity, listener, bytes_make(chain, chain_len),
+					   bytes_make(key, key_len), CERT_ANY_TIME, reason, sizeof(reason));
 		if (verdict != ERR_OK)
 			snprintf(text, room, "%s with %s: %s", files->chain, files->key, reason);
 		explicit_bzero(key, FILE_BYTES_MAX);
@@ -68,7 +69,7 @@ identity_load(const struct config *config, char *text, size_t room)
 		const struct config_listener *listener = &config->listeners[i];
 
 		for (uint32_t c = 0; c < listener->certificate_count; c++) {
-			if (add_pair(identity, &listener->certificates[c], text, room))
+			if (add_pair(identity, i, &listener->certificates[c], text, room))
 				continue;
 			tls_identity_free(identity);
 			return NULL;

@@ -283,6 +283,18 @@ arena_lock_used(struct arena *arena)
 	return mlock(arena, (size_t)((uint8_t *)last - (uint8_t *)arena)) == 0;
 }
 
+bool
+arena_lock(struct arena *arena)
+{
+	return mlock(arena, arena->mapped_bytes) == 0;
+}
+
+bool
+arena_has(const struct arena *arena, const void *memory)
+{
+	return (const struct block *)memory > arena->first && (const struct block *)memory < arena->end;
+}
+
 struct arena_use
 arena_use(const struct arena *arena)
 {

@@ -36,6 +36,12 @@ void arena_release(struct arena *arena, void *block);
  * forbids it. */
 bool arena_lock_used(struct arena *arena);
 
+/* All of it, now and later; counts in whole against the limit. */
+bool arena_lock(struct arena *arena);
+
+/* Whether memory of this address is the arena's. */
+bool arena_has(const struct arena *arena, const void *memory);
+
 struct arena_use {
 	size_t blocks; /* allocated now */
 	size_t bytes; /* allocated now, with headers */

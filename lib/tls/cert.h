@@ -9,7 +9,7 @@
 /*
  * cert: would a worker accept this certificate chain with this key, and if not, why?
  *
- * For sluice-control, which checks a pair before it publishes it, and for tls_identity_add().
+ * For tls_identity_add() (identity.h).
  *
  * Owner:  none, no state. Thread: any.
  * Time:   now_s, Unix seconds; CERT_ANY_TIME leaves validity unchecked.
@@ -17,7 +17,7 @@
  */
 #define CERT_PEM_BYTES_MAX (64u * 1024) /* of a chain, and of a key */
 #define CERT_ANY_TIME INT64_MIN
-#define CERT_TEXT_BYTES 256 /* room that holds every sentence */
+#define CERT_TEXT_BYTES 512 /* room that holds every sentence */
 
 /*
  * PEM text of a chain, leaf first, and of its key: ECDSA on P-256 or P-384, or RSA of 2048 to 4096
@@ -27,7 +27,14 @@
  *   ERR_TLS_KEY_MISMATCH     not the key of the leaf
  *   ERR_TLS_CERTIFICATE_EXPIRED  some certificate of the chain is not valid at now_s
  *   ERR_TLS_MEMORY           the kernel gave none
- * text gets a sentence about it, cut at room and ended by NUL; an empty one for ERR_OK.
+ * text gets a sentence that says what is wrong and what to do, cut at room and ended by NUL; an empty one for
+ * ERR_OK.
  */
 enum err cert_check(struct bytes chain_pem, struct bytes key_pem, int64_t now_s, char *text,
 		    size_t room);
+
+/* The same, and a look at the pair (pair.h) that is fine; what visit returns is the verdict. For lib/tls. */
+struct pair;
+typedef enum err (*cert_visit)(void *owner, const struct pair *pair);
+enum err cert_look(struct bytes chain_pem, struct bytes key_pem, int64_t now_s, cert_visit visit, void *owner,
+		   char *text, size_t room);

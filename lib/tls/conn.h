@@ -4,7 +4,7 @@
 
 #include "tls/hello.h"
 #include "tls/instance.h"
-#include "tls/pair.h"
+#include "tls/keys.h"
 #include "tls/records.h"
 #include "tls/ticket.h"
 #include "tls/tls.h"
@@ -41,6 +41,8 @@ struct handshake {
 	bool is_client;
 	bool full; /* it went through a certificate: not resumed */
 	bool starved; /* an allocation found no room, now or earlier */
+	uint8_t listener;
+	struct tls_keys *keys; /* NULL: a client's */
 	const uint8_t *policy; /* of its listener: the context's */
 	uint8_t sni_len;
 	char sni[CONN_SNI_BYTES_MAX];
@@ -88,8 +90,9 @@ struct tls_context {
 	uint32_t conns_max;
 	uint32_t handshakes;
 	uint32_t handshakes_max;
-	size_t pair_count;
-	struct pair *pairs;
+	struct tls_keys *keys; /* the newest */
+	struct tls_keys *_Atomic wiped; /* by the worker, for tls_context_sweep() */
+	_Atomic unsigned int keys_count; /* made and not freed */
 	/* The name that the connection asked for which was opened last. */
 	const struct tls_conn *named;
 	uint8_t name_len;
@@ -102,6 +105,9 @@ void conn_set_state(struct tls_conn *conn, enum conn_state state);
 /* During a step of the handshake: ends the connection for mbedTLS's error: its verdict, and an alert into *out if
  * mbedTLS wrote none. */
 enum err conn_fail(struct handshake *hs, int error);
+
+/* With the instance entered: one user less, and if it was the last one, they are wiped. */
+void context_put_keys(struct tls_context *context, struct tls_keys *keys);
 
 /* mbedTLS's callback: the certificates that fit the name the client asked for. */
 int conn_choose_pairs(mbedtls_ssl_context *ssl);

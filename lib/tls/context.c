@@ -13,8 +13,8 @@
 #include "base/units.h"
 #include "tls/identity.h"
 
-/* Certificates and keys, PSA's slots, the context, the keyring. */
-#define CONTEXT_ARENA_BYTES (1u * MIB)
+/* What keys get while they sign, PSA's slots, the context, the keyring. */
+#define CONTEXT_ARENA_BYTES (512u * KIB)
 
 #define TICKET_LIFETIME_S_MAX 604800 /* RFC 8446 4.6.1 */
 
@@ -42,26 +42,28 @@ static const uint16_t signature_algorithms[] = {
  * another algorithm for the same name. mbedTLS then takes the first whose algorithm the client
  * accepts, so EC keys, which are faster, come first. */
 static bool
-serves(const struct tls_context *context, size_t index, struct bytes host, enum pair_match wanted)
+serves(const struct pair *pair, const struct pair *first, struct bytes host, enum pair_match wanted)
 {
 	if (wanted == PAIR_MATCH_NONE)
-		return index == 0 ||
-		       pair_match(&context->pairs[index], pair_first_name(&context->pairs[0])) ==
-			       PAIR_MATCH_EXACT;
-	return pair_match(&context->pairs[index], host) == wanted;
+		return pair == first || pair_match(pair, pair_name(first, 0)) == PAIR_MATCH_EXACT;
+	return pair_match(pair, host) == wanted;
 }
 
 static int
 add_pairs(struct handshake *hs, struct bytes host, enum pair_match wanted, mbedtls_pk_type_t kind,
 	  bool *any)
 {
-	struct tls_context *context = hs->conn->context;
+	const struct pair *first = NULL;
 
-	for (size_t i = 0; i < context->pair_count; i++) {
-		struct pair *pair = &context->pairs[i];
+	for (size_t i = 0; i < hs->keys->pair_count; i++) {
+		struct pair *pair = &hs->keys->pairs[i];
 		int failed;
 
-		if (!mbedtls_pk_can_do(&pair->key, kind) || !serves(context, i, host, wanted))
+		if (pair->listener != hs->listener)
+			continue;
+		if (first == NULL)
+			first = pair;
+		if (!mbedtls_pk_can_do(&pair->key, kind) || !serves(pair, first, host, wanted))
 			continue;
 		failed = mbedtls_ssl_set_hs_own_cert(&hs->ssl, &pair->chain, &pair->key);
 		if (failed != 0)
@@ -98,28 +100,18 @@ conn_choose_pairs(mbedtls_ssl_context *ssl)
 	return failed;
 }
 
-static bool
-load_pairs(struct tls_context *context, const struct tls_identity *identity)
+void
+context_put_keys(struct tls_context *context, struct tls_keys *keys)
 {
-	struct arena *arena = instance_arena(context->instance);
-	size_t count = identity_count(identity);
+	struct tls_keys *next = atomic_load_explicit(&context->wiped, memory_order_relaxed);
 
-	CHECK(count > 0);
-	context->pairs = arena_alloc(arena, count * sizeof(*context->pairs));
-	if (context->pairs == NULL)
-		return false;
-	for (size_t i = 0; i < count; i++) {
-		struct pair_fault fault;
-
-		/* They were checked when they were added, so only memory can be missing. */
-		if (pair_parse(&context->pairs[i], identity_chain_pem(identity, i),
-			       identity_key_pem(identity, i), context->instance, &fault) != ERR_OK)
-			return false;
-		context->pair_count++;
-	}
-	/* Where that is forbidden, so it is for the identity, and the program says so once. */
-	arena_lock_used(arena);
-	return true;
+	if (!keys_put(keys))
+		return;
+	instance_take_back(context->instance, instance_arena(keys->instance));
+	do
+		keys->next = next;
+	while (!atomic_compare_exchange_weak_explicit(&context->wiped, &next, keys, memory_order_release,
+						      memory_order_relaxed));
 }
 
 /* Before the keys, so that it is locked with them. */
@@ -200,6 +192,14 @@ configure(struct tls_context *context, const struct tls_context_config *config, 
 	return true;
 }
 
+static void
+adopt_keys(struct tls_context *context, struct tls_keys *keys)
+{
+	CHECK(atomic_fetch_add_explicit(&context->keys_count, 1, memory_order_relaxed) < TLS_KEYS_MAX);
+	instance_lend(context->instance, instance_arena(keys->instance));
+	context->keys = keys;
+}
+
 struct tls_context *
 tls_context_new(const struct tls_context_config *config, const struct tls_identity *identity)
 {
@@ -209,12 +209,15 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 	struct instance *instance = instance_new(CONTEXT_ARENA_BYTES + for_handshakes +
 							 (size_t)config->conns_max * sizeof(struct tls_conn),
 						 config->entropy, config->owner);
+	struct tls_keys *keys;
 	struct instance *before;
 	struct tls_context *context;
 	bool made;
 
+	CHECK(tls_identity_count(identity) > 0);
 	if (instance == NULL)
 		return NULL;
+	keys = tls_keys_new(identity);
 	before = instance_enter(instance);
 	context = arena_alloc(instance_arena(instance), sizeof(*context));
 	CHECK(context != NULL);
@@ -222,7 +225,9 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 	context->handshakes_max = handshakes_max;
 	mbedtls_ssl_config_init(&context->config);
 	mbedtls_ssl_config_init(&context->config_h2);
-	made = make_keyring(context) && load_pairs(context, identity) &&
+	if (keys != NULL)
+		adopt_keys(context, keys);
+	made = keys != NULL && make_keyring(context) &&
 	       configure(context, config, &context->config, protocols, context->policy) &&
 	       configure(context, config, &context->config_h2, protocols_h2, context->policy_h2) &&
 	       make_pool(context, config->conns_max);
@@ -232,6 +237,32 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 		return NULL;
 	}
 	return context;
+}
+
+void
+tls_context_replace(struct tls_context *context, struct tls_keys *keys)
+{
+	struct instance *before = instance_enter(context->instance);
+	struct tls_keys *old = context->keys;
+
+	adopt_keys(context, keys);
+	context_put_keys(context, old);
+	instance_leave(before);
+}
+
+unsigned int
+tls_context_sweep(struct tls_context *context)
+{
+	struct tls_keys *keys = atomic_exchange_explicit(&context->wiped, NULL, memory_order_acquire);
+
+	while (keys != NULL) {
+		struct tls_keys *next = keys->next;
+
+		tls_keys_free(keys);
+		atomic_fetch_sub_explicit(&context->keys_count, 1, memory_order_relaxed);
+		keys = next;
+	}
+	return atomic_load_explicit(&context->keys_count, memory_order_relaxed);
 }
 
 void
@@ -246,13 +277,14 @@ tls_context_free(struct tls_context *context)
 	before = instance_enter(instance);
 	for (uint32_t i = 0; i < context->conns_max; i++)
 		CHECK(context->conns[i].state == CONN_FREE);
-	for (size_t i = 0; i < context->pair_count; i++)
-		pair_free(&context->pairs[i]);
+	if (context->keys != NULL)
+		context_put_keys(context, context->keys);
 	mbedtls_ssl_config_free(&context->config);
 	mbedtls_ssl_config_free(&context->config_h2);
 	if (context->ring != NULL)
 		keyring_fini(context->ring);
 	instance_leave(before);
+	CHECK(tls_context_sweep(context) == 0);
 	instance_free(instance);
 }
 

@@ -93,6 +93,8 @@ end_handshake(struct tls_conn *conn)
 	struct instance *before = instance_enter(context->instance);
 
 	mbedtls_ssl_free(&conn->handshake->ssl);
+	if (conn->handshake->keys != NULL)
+		context_put_keys(context, conn->handshake->keys);
 	instance_leave(before);
 	arena_release(instance_arena(context->instance), conn->handshake);
 	conn->handshake = NULL;
@@ -144,15 +146,17 @@ begin(struct tls_context *context, const mbedtls_ssl_config *config, const uint8
 }
 
 struct tls_conn *
-tls_accept(struct tls_context *context)
+tls_accept(struct tls_context *context, uint32_t listener, bool offers_h2)
 {
-	return begin(context, &context->config, context->policy, false);
-}
+	struct tls_conn *conn = begin(context, offers_h2 ? &context->config_h2 : &context->config,
+				      offers_h2 ? context->policy_h2 : context->policy, false);
 
-struct tls_conn *
-tls_accept_h2(struct tls_context *context)
-{
-	return begin(context, &context->config_h2, context->policy_h2, false);
+	CHECK(listener < IDENTITY_LISTENERS_MAX);
+	if (conn == NULL)
+		return NULL;
+	conn->handshake->listener = (uint8_t)listener;
+	conn->handshake->keys = keys_get(context->keys);
+	return conn;
 }
 
 void

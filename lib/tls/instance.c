@@ -18,6 +18,7 @@
 
 struct instance {
 	struct arena *arena;
+	struct arena *lent[INSTANCE_LENT_MAX];
 	int64_t now_s;
 	instance_entropy entropy;
 	void *owner;
@@ -108,6 +109,30 @@ instance_leave(struct instance *before)
 	current = before;
 }
 
+static void
+replace_lent(struct instance *instance, struct arena *from, struct arena *to)
+{
+	unsigned int i = 0;
+
+	while (instance->lent[i] != from) {
+		i++;
+		CHECK(i < INSTANCE_LENT_MAX);
+	}
+	instance->lent[i] = to;
+}
+
+void
+instance_lend(struct instance *instance, struct arena *arena)
+{
+	replace_lent(instance, NULL, arena);
+}
+
+void
+instance_take_back(struct instance *instance, struct arena *arena)
+{
+	replace_lent(instance, arena, NULL);
+}
+
 void
 instance_set_time(struct instance *instance, int64_t now_s)
 {
@@ -156,13 +181,25 @@ instance_calloc(size_t count, size_t bytes)
 	return arena_alloc(current->arena, total);
 }
 
+/* Its own, unless the block lies in a lent one. */
+static struct arena *
+arena_of(const struct instance *instance, const void *block)
+{
+	if (arena_has(instance->arena, block))
+		return instance->arena;
+	for (unsigned int i = 0; i < INSTANCE_LENT_MAX; i++)
+		if (instance->lent[i] != NULL && arena_has(instance->lent[i], block))
+			return instance->lent[i];
+	return instance->arena;
+}
+
 void
 instance_free_block(void *block)
 {
 	if (block == NULL)
 		return;
 	CHECK(current != NULL);
-	arena_release(current->arena, block);
+	arena_release(arena_of(current, block), block);
 }
 
 time_t

@@ -31,6 +31,12 @@ void instance_free(struct instance *instance);
 struct instance *instance_enter(struct instance *instance);
 void instance_leave(struct instance *before);
 
+/* Blocks of the arena may be freed while the instance is entered, until it is taken back: what was made in another
+ * instance and is used in this one. */
+#define INSTANCE_LENT_MAX 4
+void instance_lend(struct instance *instance, struct arena *arena);
+void instance_take_back(struct instance *instance, struct arena *arena);
+
 void instance_set_time(struct instance *instance, int64_t now_s);
 int64_t instance_now_s(const struct instance *instance);
 struct arena *instance_arena(struct instance *instance);

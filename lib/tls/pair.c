@@ -5,6 +5,7 @@
 #include <mbedtls/error.h>
 #include <mbedtls/oid.h>
 #include <mbedtls/pem.h>
+#include <mbedtls/sha256.h>
 
 #include "base/check.h"
 #include "tls/cert.h"
@@ -69,28 +70,28 @@ parse_chain(struct pair *pair, struct bytes pem, struct arena *arena, struct pai
 	/* mbedTLS would take anything else for DER. */
 	if (strstr((const char *)text, "-----BEGIN CERTIFICATE-----") == NULL) {
 		arena_release(arena, text);
-		return chain_fault(fault, "There is no PEM certificate in the chain.", 0);
+		return chain_fault(fault, "There is no PEM certificate in it: is it the right file?", 0);
 	}
 	failed = mbedtls_x509_crt_parse(&pair->chain, text, pem.len + 1);
 	arena_release(arena, text);
 	if (failed > 0)
-		return chain_fault(fault, "One certificate of the chain cannot be read.", 0);
+		return chain_fault(fault, "One certificate of the chain cannot be read: is the file whole?", 0);
 	if (failed != 0)
-		return chain_fault(fault, "The certificate chain cannot be read.", failed);
+		return chain_fault(fault, "The certificate chain cannot be read: is the file whole?", failed);
 	for (const mbedtls_x509_crt *crt = &pair->chain; crt->next != NULL; crt = crt->next)
 		if (!raw_equal(&crt->issuer_raw, &crt->next->subject_raw))
 			return chain_fault(fault,
 					   "The chain is out of order: each certificate must be "
-					   "followed by that of its issuer.",
+					   "followed by that of its issuer, the server's first.",
 					   0);
 	if (!kind_is_accepted(&pair->chain.pk))
 		return chain_fault(
 			fault,
 			"The certificate's key must be ECDSA on P-256 or P-384, or RSA of "
-			"2048 to 4096 bits.",
+			"2048 to 4096 bits: make a new key (openssl ecparam -name prime256v1 -genkey).",
 			0);
-	if (pair_first_name(pair).len == 0)
-		return chain_fault(fault, "The certificate names no host.", 0);
+	if (pair_name(pair, 0).len == 0)
+		return chain_fault(fault, "The certificate names no host: it needs a subjectAltName.", 0);
 	return ERR_OK;
 }
 
@@ -105,15 +106,15 @@ parse_key(struct pair *pair, struct bytes pem, struct instance *instance, struct
 		return ERR_TLS_MEMORY;
 	if (strstr((const char *)text, "PRIVATE KEY-----") == NULL) {
 		arena_release(arena, text);
-		return key_fault(fault, "There is no PEM private key.", 0);
+		return key_fault(fault, "There is no PEM private key in it: is the file whole?", 0);
 	}
 	failed = mbedtls_pk_parse_key(&pair->key, text, pem.len + 1, NULL, 0, instance_random,
 				      instance);
 	arena_release(arena, text);
 	if (failed == MBEDTLS_ERR_PK_PASSWORD_REQUIRED)
-		return key_fault(fault, "The private key is encrypted.", 0);
+		return key_fault(fault, "The private key is encrypted: write it without a passphrase.", 0);
 	if (failed != 0)
-		return key_fault(fault, "The private key cannot be read.", failed);
+		return key_fault(fault, "The private key cannot be read: is the file whole?", failed);
 	if (!kind_is_accepted(&pair->key))
 		return key_fault(
 			fault,
@@ -139,8 +140,9 @@ parse_both(struct pair *pair, struct bytes chain_pem, struct bytes key_pem,
 	if (verdict != ERR_OK)
 		return verdict;
 	if (mbedtls_pk_check_pair(&pair->chain.pk, &pair->key, instance_random, instance) != 0) {
-		*fault = (struct pair_fault){ "The private key does not belong to the certificate.",
-					      0 };
+		*fault = (struct pair_fault){
+			"The private key does not belong to the certificate: one file is another pair's.", 0
+		};
 		return ERR_TLS_KEY_MISMATCH;
 	}
 	return ERR_OK;
@@ -176,14 +178,28 @@ pair_free(struct pair *pair)
 	mbedtls_pk_free(&pair->key);
 }
 
-bool
-pair_is_in_time(const struct pair *pair)
+enum err
+pair_check_time(const struct pair *pair, struct pair_fault *fault)
 {
-	for (const mbedtls_x509_crt *crt = &pair->chain; crt != NULL; crt = crt->next)
-		if (mbedtls_x509_time_is_past(&crt->valid_to) ||
-		    mbedtls_x509_time_is_future(&crt->valid_from))
-			return false;
-	return true;
+	for (const mbedtls_x509_crt *crt = &pair->chain; crt != NULL; crt = crt->next) {
+		bool is_leaf = crt == &pair->chain;
+
+		if (mbedtls_x509_time_is_past(&crt->valid_to)) {
+			*fault = (struct pair_fault){
+				is_leaf ? "The certificate has expired: get a new one." :
+					  "An intermediate certificate has expired: get its issuer's new one.",
+				0
+			};
+			return ERR_TLS_CERTIFICATE_EXPIRED;
+		}
+		if (mbedtls_x509_time_is_future(&crt->valid_from)) {
+			*fault = (struct pair_fault){
+				"A certificate of the chain is not valid yet: look at this machine's clock.", 0
+			};
+			return ERR_TLS_CERTIFICATE_EXPIRED;
+		}
+	}
+	return ERR_OK;
 }
 
 static enum pair_match
@@ -220,14 +236,55 @@ common_name(const struct pair *pair)
 }
 
 struct bytes
-pair_first_name(const struct pair *pair)
+pair_name(const struct pair *pair, size_t index)
 {
 	const mbedtls_x509_sequence *entry = &pair->chain.subject_alt_names;
+	size_t seen = 0;
 
 	for (; entry != NULL && entry->buf.p != NULL; entry = entry->next)
-		if (is_dns_name(entry))
+		if (is_dns_name(entry) && entry->buf.len > 0 && seen++ == index)
 			return bytes_make(entry->buf.p, entry->buf.len);
-	return common_name(pair);
+	return seen == 0 && index == 0 ? common_name(pair) : BYTES_NONE;
+}
+
+/* Days since 1970 of a date of the Gregorian calendar (Howard Hinnant's days_from_civil); years begin in March. */
+static int64_t
+days_of(int64_t year, int64_t month, int64_t day)
+{
+	int64_t y = month <= 2 ? year - 1 : year;
+	int64_t era = y / 400;
+	int64_t year_of_era = y - era * 400;
+	int64_t day_of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+
+	return era * 146097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719468;
+}
+
+static int64_t
+unix_of(const mbedtls_x509_time *time)
+{
+	return days_of(time->year, time->mon, time->day) * 86400 + time->hour * 3600 + time->min * 60 + time->sec;
+}
+
+void
+pair_facts(const struct pair *pair, struct identity_facts *facts)
+{
+	struct bytes name = pair_name(pair, 0);
+	size_t len = name.len < sizeof(facts->name) ? name.len : sizeof(facts->name) - 1;
+
+	facts->is_rsa = mbedtls_pk_can_do(&pair->chain.pk, MBEDTLS_PK_RSA);
+	facts->not_before_s = unix_of(&pair->chain.valid_from);
+	facts->not_after_s = unix_of(&pair->chain.valid_to);
+	for (const mbedtls_x509_crt *crt = pair->chain.next; crt != NULL; crt = crt->next)
+		if (unix_of(&crt->valid_to) < facts->not_after_s)
+			facts->not_after_s = unix_of(&crt->valid_to);
+	CHECK(mbedtls_sha256(pair->chain.raw.p, pair->chain.raw.len, facts->fingerprint, 0) == 0);
+	/* It goes into logs and labels. */
+	for (size_t i = 0; i < len; i++)
+		facts->name[i] = name.ptr[i] > ' ' && name.ptr[i] < 0x7f && name.ptr[i] != '"' &&
+						 name.ptr[i] != '\\' ?
+					 (char)name.ptr[i] :
+					 '?';
+	facts->name[len] = '\0';
 }
 
 enum pair_match

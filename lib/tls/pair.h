@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "tls/identity.h"
 #include "tls/instance.h"
 
 /*
@@ -17,6 +18,7 @@
 struct pair {
 	mbedtls_x509_crt chain;
 	mbedtls_pk_context key;
+	uint32_t listener;
 };
 
 /* What is wrong, as one sentence with one name in it; texts are static or of the caller. */
@@ -30,13 +32,16 @@ enum err pair_parse(struct pair *pair, struct bytes chain_pem, struct bytes key_
 		    struct instance *instance, struct pair_fault *fault);
 void pair_free(struct pair *pair);
 
-/* Every certificate of the chain is valid at the instance's time. */
-bool pair_is_in_time(const struct pair *pair);
+/* ERR_TLS_CERTIFICATE_EXPIRED: not every certificate of the chain is valid at the instance's time. */
+enum err pair_check_time(const struct pair *pair, struct pair_fault *fault);
 
 enum pair_match { PAIR_MATCH_NONE, PAIR_MATCH_WILDCARD, PAIR_MATCH_EXACT };
 
 /* How the leaf covers a host name (RFC 6125 6.4: "*" stands for one whole label, the leftmost). */
 enum pair_match pair_match(const struct pair *pair, struct bytes host);
 
-/* The first name of the leaf; empty when it has none. */
-struct bytes pair_first_name(const struct pair *pair);
+/* The names of the leaf, one after the other; empty: it has no more. The first one is never empty. */
+struct bytes pair_name(const struct pair *pair, size_t index);
+
+/* All of *facts but the listener. */
+void pair_facts(const struct pair *pair, struct identity_facts *facts);

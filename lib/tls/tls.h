@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "tls/arena.h"
+#include "tls/identity.h"
 #include "tls/ticket_secrets.h"
 
 /*
@@ -21,11 +22,10 @@
  * Memory: connections come from the context's pool, TLS_CONN_BYTES each. A handshake takes up to
  *         TLS_HANDSHAKE_BYTES of the worker's arena, and gives all back when it is over.
  */
-struct tls_context; /* per worker: certificate, ticket secrets, random generator, pool */
+struct tls_context; /* per worker: certificates, ticket secrets, random generator, pool */
 struct tls_conn;
 
-/* Loaded once by the main thread; workers build contexts from it. Private keys in locked memory. */
-struct tls_identity;
+struct tls_keys;    /* an identity (identity.h) as one worker uses it */
 
 struct tls_context_config {
 	uint32_t conns_max;
@@ -43,23 +43,22 @@ struct tls_context_config {
 #define TLS_HANDSHAKE_BYTES (48u * 1024)
 #define TLS_CONN_BYTES 352
 
-/* PEM text of a chain and its key, copied. Refused as cert_check() (tls/cert.h) refuses, and with
- * ERR_POOL_EMPTY; text gets a sentence of at most room bytes that says what is wrong. May be called
- * again to add identities, before contexts are made: SNI chooses by the names in the certificates
- * ("*.x" too), the first one serves every other name, and ECDSA and RSA for one name stand side by
- * side. */
-struct tls_identity *tls_identity_new(void);
-enum err tls_identity_add(struct tls_identity *identity, struct bytes chain_pem,
-			  struct bytes key_pem, char *text, size_t room);
-void tls_identity_free(struct tls_identity *identity);
-
-/* False: the kernel's limit (RLIMIT_MEMLOCK) left private keys swappable, which an operator wants
- * to know. */
-bool tls_identity_is_locked(const struct tls_identity *identity);
-
 /* NULL without memory or entropy. The identity has at least one certificate; it is copied. */
 struct tls_context *tls_context_new(const struct tls_context_config *config,
 				    const struct tls_identity *identity);
+
+/*
+ * Other certificates and keys while connections are open. tls_keys_new() is for another thread, and takes
+ * milliseconds; NULL: no memory. tls_context_replace() is the worker's: handshakes that begin from now on have
+ * these keys, those under way end with what they began with, and open connections need none. Old keys are wiped by
+ * the worker with the last handshake of theirs; tls_context_sweep(), of any one thread, gives back the memory of
+ * wiped ones, and says how many there still are: TLS_KEYS_MAX, and nothing must be replaced yet.
+ */
+#define TLS_KEYS_MAX 4
+struct tls_keys *tls_keys_new(const struct tls_identity *identity);
+void tls_keys_free(struct tls_keys *keys); /* of those that no context has */
+void tls_context_replace(struct tls_context *context, struct tls_keys *keys);
+unsigned int tls_context_sweep(struct tls_context *context);
 
 /* All its connections must have been freed. */
 void tls_context_free(struct tls_context *context);
@@ -71,11 +70,10 @@ void tls_set_tickets(struct tls_context *context, const struct ticket_secrets *s
 /* What the context and its connections hold of their memory now. */
 struct arena_use tls_context_memory(const struct tls_context *context);
 
-/* A server connection; NULL when the pool or the memory is exhausted, or handshakes_max are under way. */
-struct tls_conn *tls_accept(struct tls_context *context);
-
-/* As tls_accept(), and the client may choose HTTP/2 (facts.alpn is "h2"), which we prefer. */
-struct tls_conn *tls_accept_h2(struct tls_context *context);
+/* A server connection, with the certificates of that listener (its number in the identity); NULL when the pool or
+ * the memory is exhausted, or handshakes_max are under way. offers_h2: the client may choose HTTP/2 (facts.alpn is
+ * "h2"), which we prefer. */
+struct tls_conn *tls_accept(struct tls_context *context, uint32_t listener, bool offers_h2);
 void tls_conn_free(struct tls_conn *conn);
 
 /* Caller's memory to write into; used counts up. */

@@ -6,6 +6,7 @@
 #include "cert_file.h"
 #include "defaults.h"
 #include "seeded.h"
+#include "tls/cert.h"
 #include "tls/keyhash.h"
 #include "town.h"
 
@@ -127,11 +128,11 @@ static const struct tls_identity *
 identity(void)
 {
 	static struct tls_identity *made;
-	char text[256];
+	char text[IDENTITY_TEXT_BYTES];
 
 	if (made == NULL) {
 		made = tls_identity_new();
-		CHECK(tls_identity_add(made, cert_file("edge.pem"), cert_file("edge.key"), text,
+		CHECK(tls_identity_add(made, 0, cert_file("edge.pem"), cert_file("edge.key"), CERT_ANY_TIME, text,
 				       sizeof(text)) == ERR_OK);
 	}
 	return made;

@@ -14,6 +14,12 @@ static struct {
 	size_t len;
 } files[FILES_MAX];
 
+void
+cert_path(const char *name, char *path, size_t room)
+{
+	CHECK((size_t)snprintf(path, room, "%s/%s", SUPPORT_CERT_FOLDER, name) < room);
+}
+
 struct bytes
 cert_file(const char *name)
 {
@@ -25,7 +31,7 @@ cert_file(const char *name)
 		if (strcmp(files[i].name, name) == 0)
 			return bytes_make(files[i].text, files[i].len);
 	CHECK(i < FILES_MAX && strlen(name) < sizeof(files[i].name));
-	snprintf(path, sizeof(path), "%s/%s", SUPPORT_CERT_FOLDER, name);
+	cert_path(name, path, sizeof(path));
 	file = fopen(path, "rb");
 	CHECK(file != NULL);
 	files[i].len = fread(files[i].text, 1, sizeof(files[i].text), file);

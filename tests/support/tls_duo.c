@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "cert_file.h"
+#include "tls/cert.h"
 
 #define TURNS_MAX 200000
 
@@ -16,11 +17,11 @@ tls_duo_identity(const char *const *names)
 	for (; *names != NULL; names++) {
 		char chain[32];
 		char key[32];
-		char text[256];
+		char text[IDENTITY_TEXT_BYTES];
 
 		snprintf(chain, sizeof(chain), "%s.pem", *names);
 		snprintf(key, sizeof(key), "%s.key", *names);
-		CHECK(tls_identity_add(identity, cert_file(chain), cert_file(key), text,
+		CHECK(tls_identity_add(identity, 0, cert_file(chain), cert_file(key), CERT_ANY_TIME, text,
 				       sizeof(text)) == ERR_OK);
 	}
 	return identity;
@@ -77,7 +78,7 @@ tls_duo_init(struct tls_duo *duo, struct tls_context *context,
 	memset(duo, 0, offsetof(struct tls_duo, to_server));
 	duo->to_server.from = duo->to_server.to = 0;
 	duo->to_client.from = duo->to_client.to = 0;
-	duo->server = tls_accept(context);
+	duo->server = tls_accept(context, 0, false);
 	duo->client = tls_client_new(config);
 	CHECK(duo->server != NULL && duo->client != NULL);
 	duo->server_verdict = duo->client_verdict = ERR_TLS_AGAIN;

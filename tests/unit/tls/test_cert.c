@@ -3,9 +3,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/units.h"
 #include "cert_file.h"
 #include "tls/cert.h"
 #include "tls/tls.h"
@@ -146,24 +148,101 @@ the_sentence_is_cut_at_the_room_given(void **state)
 			 ERR_TLS_BAD_CERTIFICATE);
 }
 
+static enum err
+add(struct tls_identity *identity, uint32_t listener, const char *name, char *text)
+{
+	char chain[32], key[32];
+
+	snprintf(chain, sizeof(chain), "%s.pem", name);
+	snprintf(key, sizeof(key), "%s.key", name);
+	return tls_identity_add(identity, listener, cert_file(chain), cert_file(key), TLS_DUO_NOW_S, text,
+				IDENTITY_TEXT_BYTES);
+}
+
 static void
-an_identity_holds_64_pairs_and_refuses_what_is_unusable(void **state)
+an_identity_refuses_what_is_unusable(void **state)
 {
 	struct tls_identity *identity = tls_identity_new();
-	char text[CERT_TEXT_BYTES];
+	char text[IDENTITY_TEXT_BYTES];
 
 	(void)state;
-	assert_int_equal(tls_identity_add(identity, cert_file("edge.pem"), cert_file("wild.key"),
-					  text, sizeof(text)),
+	assert_int_equal(tls_identity_add(identity, 0, cert_file("edge.pem"), cert_file("wild.key"),
+					  TLS_DUO_NOW_S, text, sizeof(text)),
 			 ERR_TLS_KEY_MISMATCH);
-	for (int i = 0; i < 64; i++)
-		assert_int_equal(tls_identity_add(identity, cert_file("edge.pem"),
-						  cert_file("edge.key"), text, sizeof(text)),
+	assert_int_equal(tls_identity_add(identity, 0, cert_file("edge.pem"), cert_file("edge.key"),
+					  INT64_C(4102444800), text, sizeof(text)),
+			 ERR_TLS_CERTIFICATE_EXPIRED);
+	assert_non_null(strstr(text, "get a new one"));
+	assert_int_equal(tls_identity_count(identity), 0);
+	tls_identity_free(identity);
+}
+
+static void
+an_identity_has_one_certificate_for_a_name_listener_and_kind(void **state)
+{
+	struct tls_identity *identity = tls_identity_new();
+	char text[IDENTITY_TEXT_BYTES];
+
+	(void)state;
+	assert_int_equal(add(identity, 0, "edge", text), ERR_OK);
+	assert_int_equal(add(identity, 0, "edge", text), ERR_TLS_DUPLICATE);
+	assert_non_null(strstr(text, "api.sluice.test"));
+	assert_non_null(strstr(text, "ECDSA"));
+	assert_int_equal(add(identity, 0, "rsa", text), ERR_OK); /* has api.sluice.test, too */
+	assert_int_equal(add(identity, 0, "wild", text), ERR_OK);
+	assert_int_equal(add(identity, 1, "edge", text), ERR_OK);
+	assert_int_equal(tls_identity_count(identity), 4);
+	tls_identity_free(identity);
+}
+
+static void
+an_identity_is_bounded(void **state)
+{
+	static const char *const names[] = { "edge", "rsa", "wild", "chain" };
+	struct tls_identity *identity = tls_identity_new();
+	struct bytes edge = cert_file("edge.pem");
+	static uint8_t padded[CERT_PEM_BYTES_MAX];
+	char text[IDENTITY_TEXT_BYTES];
+	uint32_t listener = 0;
+
+	(void)state;
+	for (; listener < IDENTITY_LISTENERS_MAX; listener++)
+		for (size_t i = 0; i < COUNT_OF(names); i++)
+			assert_int_equal(add(identity, listener, names[i], text), ERR_OK);
+	assert_int_equal(tls_identity_count(identity), IDENTITY_LISTENERS_MAX * COUNT_OF(names));
+	tls_identity_free(identity);
+
+	/* Text around a certificate is allowed. */
+	memset(padded, '\n', sizeof(padded));
+	memcpy(padded, edge.ptr, edge.len);
+	identity = tls_identity_new();
+	for (listener = 0; listener < IDENTITY_LISTENERS_MAX; listener++)
+		assert_int_equal(tls_identity_add(identity, listener, bytes_make(padded, sizeof(padded)),
+						  cert_file("edge.key"), TLS_DUO_NOW_S, text, sizeof(text)),
 				 ERR_OK);
-	assert_int_equal(tls_identity_add(identity, cert_file("edge.pem"), cert_file("edge.key"),
-					  text, sizeof(text)),
-			 ERR_POOL_EMPTY);
-	assert_non_null(strstr(text, "64"));
+	tls_identity_free(identity);
+}
+
+static void
+what_is_told_of_a_certificate_is_what_it_says(void **state)
+{
+	/* SHA-256 of its DER, and its time, as openssl x509 tells them. */
+	static const uint8_t edge_print[] = { 0xdc, 0xcc, 0xc2, 0x24 };
+	struct tls_identity *identity = tls_identity_new();
+	const struct identity_facts *facts;
+	char text[IDENTITY_TEXT_BYTES];
+
+	(void)state;
+	assert_int_equal(add(identity, 3, "edge", text), ERR_OK);
+	assert_int_equal(add(identity, 3, "rsa", text), ERR_OK);
+	facts = tls_identity_facts(identity, 0);
+	assert_int_equal(facts->listener, 3);
+	assert_false(facts->is_rsa);
+	assert_string_equal(facts->name, "api.sluice.test");
+	assert_int_equal(facts->not_before_s, INT64_C(1795239817));
+	assert_int_equal(facts->not_after_s, INT64_C(2584158217));
+	assert_memory_equal(facts->fingerprint, edge_print, 4);
+	assert_true(tls_identity_facts(identity, 1)->is_rsa);
 	tls_identity_free(identity);
 }
 
@@ -179,7 +258,10 @@ main(void)
 		cmocka_unit_test(text_that_is_no_certificate_or_key_is_refused),
 		cmocka_unit_test(every_cut_and_many_damages_give_a_verdict),
 		cmocka_unit_test(the_sentence_is_cut_at_the_room_given),
-		cmocka_unit_test(an_identity_holds_64_pairs_and_refuses_what_is_unusable),
+		cmocka_unit_test(an_identity_refuses_what_is_unusable),
+		cmocka_unit_test(an_identity_has_one_certificate_for_a_name_listener_and_kind),
+		cmocka_unit_test(an_identity_is_bounded),
+		cmocka_unit_test(what_is_told_of_a_certificate_is_what_it_says),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -443,7 +443,7 @@ answer_to(struct tls_context *context, struct bytes in)
 {
 	struct answer answer = { .verdict = ERR_TLS_AGAIN };
 	struct tls_out out = { answer.bytes, sizeof(answer.bytes), 0 };
-	struct tls_conn *conn = tls_accept(context);
+	struct tls_conn *conn = tls_accept(context, 0, false);
 
 	assert_non_null(conn);
 	while (answer.verdict == ERR_TLS_AGAIN)
@@ -569,8 +569,8 @@ the_pool_ends_and_comes_back(void **state)
 	(void)state;
 	for (int round = 0; round < 3; round++) {
 		for (size_t i = 0; i < COUNT_OF(conns); i++)
-			assert_non_null(conns[i] = tls_accept(w.context));
-		assert_null(tls_accept(w.context));
+			assert_non_null(conns[i] = tls_accept(w.context, 0, false));
+		assert_null(tls_accept(w.context, 0, false));
 		for (size_t i = 0; i < COUNT_OF(conns); i++)
 			tls_conn_free(conns[i]);
 	}
@@ -594,17 +594,17 @@ open_connections_leave_their_places_to_other_handshakes(void **state)
 	tls_set_time(context, TLS_DUO_NOW_S);
 	for (size_t i = 0; i < COUNT_OF(many); i++) {
 		tls_duo_init(&many[i], context, &client);
-		assert_null(tls_accept(context));
+		assert_null(tls_accept(context, 0, false));
 		assert_true(tls_duo_shake(&many[i], 0));
 	}
 	/* One that failed does, too. */
-	last = tls_accept(context);
+	last = tls_accept(context, 0, false);
 	assert_non_null(last);
 	while (tls_handshake(last, &BYTES_LITERAL("no TLS"), &(struct tls_out){ .room = 0 }) == ERR_TLS_AGAIN)
 		;
-	assert_null(tls_accept(context)); /* the fourth connection is its */
+	assert_null(tls_accept(context, 0, false)); /* the fourth connection is its */
 	tls_conn_free(last);
-	assert_non_null(last = tls_accept(context));
+	assert_non_null(last = tls_accept(context, 0, false));
 	tls_conn_free(last);
 	for (size_t i = 0; i < COUNT_OF(many); i++) {
 		assert_true(tls_duo_exchange(&many[i]));
@@ -651,14 +651,14 @@ a_full_arena_refuses_new_connections_and_spares_the_old(void **state)
 	tls_set_time(context, TLS_DUO_NOW_S);
 	tls_duo_init(&duo, context, &client);
 	assert_true(tls_duo_shake(&duo, 0));
-	while (count < COUNT_OF(conns) && (conns[count] = tls_accept(context)) != NULL)
+	while (count < COUNT_OF(conns) && (conns[count] = tls_accept(context, 0, false)) != NULL)
 		count++;
 	assert_in_range(count, 1, 40);
 	assert_true(tls_context_memory(context).refusals > 0);
 	assert_true(tls_duo_exchange(&duo));
 	tls_duo_fini(&duo);
 	tls_conn_free(conns[0]);
-	assert_non_null(conns[0] = tls_accept(context));
+	assert_non_null(conns[0] = tls_accept(context, 0, false));
 	for (size_t i = 0; i < count; i++)
 		tls_conn_free(conns[i]);
 	tls_context_free(context);

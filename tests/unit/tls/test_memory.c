@@ -59,7 +59,7 @@ handshake(struct tls_context *context, uint16_t version)
 	config.version_min = config.version_max = version;
 	memset(&duo, 0, offsetof(struct tls_duo, to_server));
 	duo.to_server.from = duo.to_server.to = duo.to_client.from = duo.to_client.to = 0;
-	duo.server = tls_accept(context);
+	duo.server = tls_accept(context, 0, false);
 	if (duo.server == NULL)
 		return ERR_TLS_MEMORY;
 	duo.client = tls_client_new(&config);

@@ -75,7 +75,7 @@ connect_with(const struct world *w, const struct tls_client_config *config, bool
 	tls_duo_init(&duo, w->context, config);
 	if (offers_h2) {
 		tls_conn_free(duo.server);
-		duo.server = tls_accept_h2(w->context);
+		duo.server = tls_accept(w->context, 0, true);
 	}
 	assert_true(tls_duo_shake(&duo, 0));
 	tls_facts(duo.server, &facts);
@@ -335,7 +335,7 @@ hello_resumes(const struct world *w, struct bytes ticket, const char *host)
 	static uint8_t hello[4096], answer[16384];
 	struct bytes in = bytes_make(hello, hello_with(hello, ticket, host));
 	struct tls_out out = { answer, sizeof(answer), 0 };
-	struct tls_conn *conn = tls_accept(w->context);
+	struct tls_conn *conn = tls_accept(w->context, 0, false);
 	enum err verdict = ERR_TLS_AGAIN;
 
 	while (verdict == ERR_TLS_AGAIN)

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <stdatomic.h>
+
+#include "tls/identity.h"
+#include "tls/instance.h"
+#include "tls/pair.h"
+#include "tls/tls.h"
+
+/*
+ * keys: an identity parsed for one worker: what its handshakes sign with. Private to lib/tls.
+ *
+ * They are made elsewhere, so that a worker never waits for it, and lie in an arena of their own, so that they go
+ * as a whole when other keys have taken their place and the last handshake that began with them is over. What
+ * mbedTLS adds to a key while it signs comes out of the worker's arena.
+ *
+ * Owner:  whoever made them, then a context. Thread: made by any; used and wiped by the context's worker; what is
+ *         left of wiped ones is freed by any.
+ * Memory: locked, left out of core dumps.
+ */
+struct tls_keys {
+	struct instance *instance; /* its arena holds all of this; entered only to make and to free */
+	struct tls_keys *next;     /* among those that are wiped */
+	uint32_t users;            /* handshakes, and the context as long as they are its newest */
+	size_t pair_count;
+	struct pair *pairs;
+};
+
+/* On the worker, with the context's instance entered: one user more, one less. */
+struct tls_keys *keys_get(struct tls_keys *keys);
+
+/* True: it was the last one, and they are wiped. */
+bool keys_put(struct tls_keys *keys);
