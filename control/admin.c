@@ -329,7 +329,7 @@ listen_tcp(struct admin *admin, const uint8_t ip[16], uint16_t port)
 static bool
 listen_unix(struct admin *admin, const char *path)
 {
-	int file = unix_socket_listen(path);
+	int file = unix_socket_listen(path, SOCK_STREAM);
 
 	if (file < 0)
 		return false;

@@ -42,7 +42,7 @@ bool answering_resolve(struct answering *a, int64_t *id);
 /* The object as it is now. */
 void answering_show(struct answering *a, enum noun noun, int64_t id, int status);
 
-/* The calls: call_noun.c, call_key.c, call_report.c, call_reload.c. */
+/* The calls: call_noun.c, call_key.c, call_report.c, call_reload.c, call_tickets.c. */
 void call_list(struct answering *a);
 void call_create(struct answering *a);
 void call_get(struct answering *a);
@@ -66,3 +66,6 @@ void call_show_reload(struct answering *a);
 void call_reload(struct answering *a);
 void call_confirm_reload(struct answering *a);
 void call_undo_reload(struct answering *a);
+void call_show_tickets(struct answering *a);
+void call_rotate_tickets(struct answering *a);
+void call_revoke_tickets(struct answering *a);

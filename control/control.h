@@ -14,6 +14,7 @@
 #include "store.h"
 #include "tally.h"
 #include "tabs.h"
+#include "tickets.h"
 
 /*
  * control: everything of one control process, for those parts that look at all of it: the admin API and
@@ -38,6 +39,7 @@ struct control {
 	struct resolve resolve;
 	struct reload reload;
 	struct credit credit;
+	struct tickets tickets;
 };
 
 /* Publishes what the last commit changed; a failure is logged, and the reconciliation comes after it. */

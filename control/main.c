@@ -184,6 +184,11 @@ open_store(struct control *control, const struct config *config)
 	if (store_is_shared(&control->store) &&
 	    (verdict = node_claim(&control->node, &control->store, config->spool.path)) != ERR_OK)
 		return start_failed(control, "node_refused", verdict);
+	verdict = tickets_init(&control->tickets, &control->store,
+			       (uint32_t)(config->ticket_lifetime_ns / NSEC_PER_SEC),
+			       clock_unix_ns() / NSEC_PER_SEC);
+	if (verdict != ERR_OK)
+		return start_failed(control, "tickets_not_read", verdict);
 	tabs_init(&control->tabs, &control->ledger);
 	verdict = reconcile_init(&control->reconcile, &control->tabs);
 	if (verdict != ERR_OK)
@@ -401,9 +406,12 @@ turn_publish(struct control *control, uint64_t now_ns)
 {
 	uint64_t began_ns = now_ns, ended_ns;
 	bool more = publish_is_due(&control->publish, now_ns);
+	bool has_changed = store_changed_elsewhere(&control->store);
 
-	if (store_changed_elsewhere(&control->store))
+	if (has_changed)
 		control_publish(control);
+	if (tickets_turn(&control->tickets, has_changed, now_ns, clock_unix_ns() / NSEC_PER_SEC) != ERR_OK)
+		complain_of_store(control, "tickets_not_read");
 	if (publish_spending(&control->publish, now_ns) != ERR_OK)
 		complain_of_store(control, "spending_not_published");
 	if (publish_repair(&control->publish, now_ns) != ERR_OK)
@@ -535,6 +543,8 @@ serve(struct control *control, struct config *config, const char *path, struct b
 	control->publish.moved_owner = &control->probe;
 	control->credit.store = &control->store;
 	reload_init(control, path, config, text, found);
+	/* Without it the dataplane has secrets of its own. */
+	tickets_listen(&control->tickets, SHM_FOLDER, config->instance);
 	if (!admin_init(&admin, control, config->admin.address.ip, config->admin.port,
 			config->admin.socket))
 		return false;
@@ -546,6 +556,7 @@ serve(struct control *control, struct config *config, const char *path, struct b
 	publish_fini(&control->publish);
 	reconcile_fini(&control->reconcile);
 	tabs_fini(&control->tabs);
+	tickets_fini(&control->tickets);
 	ledger_fini(&control->ledger);
 	share_close(&control->share);
 	node_release(&control->node);

@@ -157,6 +157,12 @@ emit_lags(FILE *out, struct control *control, uint64_t now_ns)
 		reconciled_at_ns != 0 && now_ns > reconciled_at_ns ? now_ns - reconciled_at_ns : 0);
 	one(out, "instances_ended_total", "counter", "Instances ended because their account's credit was used up.",
 	    control->credit.ended);
+	one(out, "ticket_secrets", "gauge", "Secrets by which TLS session tickets are sealed or opened.",
+	    control->tickets.secrets->count);
+	seconds(out, "ticket_secret_age_seconds", "Since the secret began that seals tickets now.",
+		tickets_age_s(&control->tickets, clock_unix_ns() / NSEC_PER_SEC) * NSEC_PER_SEC);
+	one(out, "ticket_readers", "gauge", "Dataplanes that have the tickets' secrets from here.",
+	    control->tickets.reader_count);
 	describe(out, "settings_sequence", "gauge", "Newest settings that a reload made, by who has them.");
 	fprintf(out, "sluice_settings_sequence{process=\"control\"} %llu\n",
 		(unsigned long long)reload->now.sequence);

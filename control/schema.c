@@ -254,7 +254,12 @@ static const char version_10[] =
 /* Where it tells its load; empty: it is not asked. */
 static const char version_11[] = "ALTER TABLE pods ADD COLUMN metrics_path TEXT NOT NULL DEFAULT '';";
 
+/* tickets.h. No change that the tables are told of: control reads them itself. */
+static const char version_12[] =
+	"CREATE TABLE ticket_secrets (number INTEGER PRIMARY KEY, secret BLOB NOT NULL,"
+	" begins_at INTEGER NOT NULL, ends_at INTEGER NOT NULL) STRICT;";
+
 const char *const schema_migrations[SCHEMA_VERSION] = {
 	version_1, version_2, version_3, version_4, version_5, version_6, version_7, version_8,
-	version_9, version_10, version_11,
+	version_9, version_10, version_11, version_12,
 };

@@ -210,7 +210,13 @@ static const char version_10[] =
 
 static const char version_11[] = "ALTER TABLE pods ADD COLUMN metrics_path TEXT NOT NULL DEFAULT '';";
 
+/* The other routers hear of a revocation at once. */
+static const char version_12[] =
+	"CREATE TABLE ticket_secrets (number BIGINT PRIMARY KEY, secret BYTEA NOT NULL,"
+	" begins_at BIGINT NOT NULL, ends_at BIGINT NOT NULL);"
+	LOCK("ticket_secrets", "");
+
 const char *const schema_postgres[SCHEMA_VERSION] = {
 	NULL, NULL, NULL, NULL, version_5, version_6, version_7, version_8, version_9,
-	version_10, version_11,
+	version_10, version_11, version_12,
 };

@@ -16,15 +16,15 @@
 static int
 complain(const char *path, const char *why)
 {
-	LOG_ERROR("admin_socket_not_made", LOG_TEXT("file", path), LOG_TEXT("why", why));
+	LOG_ERROR("socket_not_made", LOG_TEXT("file", path), LOG_TEXT("why", why));
 	return -1;
 }
 
 /* Whether somebody takes connections at the address. */
 static bool
-is_alive(const struct sockaddr_un *address)
+is_alive(const struct sockaddr_un *address, int type)
 {
-	int file = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int file = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	bool alive = file >= 0 && (connect(file, (const void *)address, sizeof(*address)) == 0 ||
 				   errno == EAGAIN);
 
@@ -35,7 +35,7 @@ is_alive(const struct sockaddr_un *address)
 
 /* The path is free, or made free. */
 static bool
-make_room(const struct sockaddr_un *address)
+make_room(const struct sockaddr_un *address, int type)
 {
 	struct stat status;
 
@@ -43,13 +43,13 @@ make_room(const struct sockaddr_un *address)
 		return errno == ENOENT || complain(address->sun_path, strerror(errno)) == 0;
 	if (!S_ISSOCK(status.st_mode))
 		return complain(address->sun_path, "something that is no socket is there") == 0;
-	if (is_alive(address))
+	if (is_alive(address, type))
 		return complain(address->sun_path, "another process listens there") == 0;
 	return unlink(address->sun_path) == 0 || complain(address->sun_path, strerror(errno)) == 0;
 }
 
 int
-unix_socket_listen(const char *path)
+unix_socket_listen(const char *path, int type)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	mode_t mask;
@@ -57,9 +57,9 @@ unix_socket_listen(const char *path)
 
 	CHECK(strlen(path) <= UNIX_SOCKET_PATH_MAX);
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	if (!make_room(&address))
+	if (!make_room(&address, type))
 		return -1;
-	file = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	file = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (file < 0)
 		return complain(path, strerror(errno));
 	mask = umask(0177); /* never open to others, not even between bind and chmod */
@@ -70,7 +70,7 @@ unix_socket_listen(const char *path)
 		close(file);
 		return -1;
 	}
-	LOG_INFO("admin_listening", LOG_TEXT("socket", path));
+	LOG_INFO("listening", LOG_TEXT("socket", path));
 	return file;
 }
 

@@ -9,8 +9,9 @@
  */
 #define UNIX_SOCKET_PATH_MAX 107 /* sun_path with its NUL */
 
-/* -1: why is logged. The path's owner removes it when it closes the socket. */
-int unix_socket_listen(const char *path);
+/* type is SOCK_STREAM or SOCK_SEQPACKET. -1: why is logged. The path's owner removes it when it closes the
+ * socket. */
+int unix_socket_listen(const char *path, int type);
 
 /* Of the process at the other end of a connection. False: it is no UNIX socket. */
 bool unix_socket_peer(int file, unsigned *uid);

@@ -88,7 +88,6 @@ struct secrets {
 	uint64_t hash_key;
 	uint8_t rss_key[PORT_RSS_KEY_BYTES];
 	uint8_t cookie_key[16];
-	struct ticket_secrets tickets;
 };
 
 /* What the ports together are good for: those that lack it do it in software, and some have it. */
@@ -147,13 +146,13 @@ open_tcp(struct fleet *fleet, uint32_t index, const struct worker_counts *counts
 }
 
 static struct tls_context *
-open_tls(const struct fleet *fleet, const struct worker_counts *counts, const struct secrets *secrets)
+open_tls(const struct fleet *fleet, const struct worker_counts *counts)
 {
 	struct tls_context_config tls = {
 		.conns_max = counts->clients,
 		.handshakes_max = counts->handshakes,
 		.ticket_lifetime_s = (uint32_t)(fleet->config->ticket_lifetime_ns / NSEC_PER_SEC),
-		.tickets = &secrets->tickets,
+		.tickets = fleet->newest_tickets,
 		.entropy = entropy,
 	};
 	struct tls_context *context;
@@ -221,7 +220,7 @@ open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, 
 
 	budget_counts(fleet->config, &worker.counts);
 	worker.tcp = open_tcp(fleet, index, &worker.counts, secrets);
-	worker.tls = open_tls(fleet, &worker.counts, secrets);
+	worker.tls = open_tls(fleet, &worker.counts);
 	if (worker.tcp == NULL || worker.tls == NULL) {
 		snprintf(text, room,
 			 "no memory for the connections of worker %u; lower limits.clients or "
@@ -341,20 +340,27 @@ open_spool(struct fleet *fleet, uint64_t epoch, char *text, size_t room)
 	       spool_files_tend(&fleet->spool, clock_ns(), text, room) == ERR_OK;
 }
 
-/* Until control hands over those that all routers of its store have. */
-static void
-own_tickets(struct ticket_secrets *tickets)
+/* False: no memory. Where the kernel's limit forbids to lock it, the identity's is not locked either, which is
+ * told. */
+static bool
+open_tickets(struct fleet *fleet, const struct ticket_secrets *tickets)
 {
-	*tickets = (struct ticket_secrets){ .layout = TICKET_SECRETS_LAYOUT,
-					    .count = 1,
-					    .secret = { tickets->secret[0] } };
-	tickets->secret[0].number = 0;
-	tickets->secret[0].begins_at_s = 0;
+	fleet->arena = arena_new(ARENA_BYTES_MIN);
+	if (fleet->arena == NULL)
+		return false;
+	for (int i = 0; i < 2; i++) {
+		fleet->tickets[i] = arena_alloc(fleet->arena, sizeof(*fleet->tickets[i]));
+		CHECK(fleet->tickets[i] != NULL);
+	}
+	arena_lock_used(fleet->arena);
+	*fleet->tickets[0] = *tickets;
+	fleet->newest_tickets = fleet->tickets[0];
+	return true;
 }
 
 bool
 fleet_open(struct fleet *fleet, const struct config *config, const struct shm *shm,
-	   struct tls_identity *identity, char *text, size_t room)
+	   struct tls_identity *identity, const struct ticket_secrets *tickets, char *text, size_t room)
 {
 	struct secrets secrets;
 	uint64_t epoch = clock_unix_ns();
@@ -368,7 +374,10 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	if (!random_bytes(&secrets, sizeof(secrets)) ||
 	    !eal_start(config, pools_bytes(&fleet->pools_plan) * config->workers, text, room))
 		return false;
-	own_tickets(&secrets.tickets);
+	if (!open_tickets(fleet, tickets)) {
+		snprintf(text, room, "no memory for the tickets' secrets");
+		return false;
+	}
 	fleet->lcores = calloc(fleet->count, sizeof(struct lcore));
 	fleet->rings = aligned_alloc(CACHE_LINE_BYTES,
 				     sizeof(struct ring) * fleet->count * fleet->count);
@@ -388,6 +397,8 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 		l->ports = fleet->ports;
 		l->port_count = fleet->port_count;
 		l->queue = (uint16_t)i;
+		atomic_init(&l->tickets, fleet->newest_tickets);
+		atomic_init(&l->tickets_taken, fleet->newest_tickets);
 		l->may_sleep = config->idle == CONFIG_IDLE_SLEEP;
 	}
 	link_rings(fleet);
@@ -457,6 +468,25 @@ fleet_has_reloaded(const struct fleet *fleet)
 		if (atomic_load_explicit(&fleet->lcores[i].settings_taken, memory_order_acquire) != fleet->newest)
 			return false;
 	return true;
+}
+
+struct ticket_secrets *
+fleet_tickets_place(struct fleet *fleet)
+{
+	for (uint32_t i = 0; i < fleet->count; i++)
+		if (atomic_load_explicit(&fleet->lcores[i].tickets_taken, memory_order_acquire) !=
+		    fleet->newest_tickets)
+			return NULL;
+	return fleet->newest_tickets == fleet->tickets[0] ? fleet->tickets[1] : fleet->tickets[0];
+}
+
+void
+fleet_set_tickets(struct fleet *fleet)
+{
+	fleet->newest_tickets = fleet_tickets_place(fleet);
+	CHECK(fleet->newest_tickets != NULL);
+	for (uint32_t i = 0; i < fleet->count; i++)
+		atomic_store_explicit(&fleet->lcores[i].tickets, fleet->newest_tickets, memory_order_release);
 }
 
 void

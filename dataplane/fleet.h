@@ -9,6 +9,7 @@
 #include "dataplane/spool_files.h"
 #include "dataplane/spool_sync.h"
 #include "dataplane/steering.h"
+#include "tls/arena.h"
 #include "tls/tls.h"
 
 /*
@@ -37,11 +38,14 @@ struct fleet {
 	struct settings_texts texts;
 	struct lcore_settings settings[2]; /* the cores' newest ones, and those before them */
 	const struct lcore_settings *newest; /* NULL: the start's */
+	struct arena *arena; /* locked, of the tickets' secrets: */
+	struct ticket_secrets *tickets[2]; /* the cores' newest ones, and those before them */
+	const struct ticket_secrets *newest_tickets; /* one of them */
 };
 
-/* config, shm and identity must outlive it. False: text says what failed and what to do. */
+/* config, shm and identity must outlive it; tickets are copied. False: text says what failed and what to do. */
 bool fleet_open(struct fleet *fleet, const struct config *config, const struct shm *shm,
-		struct tls_identity *identity, char *text, size_t room);
+		struct tls_identity *identity, const struct ticket_secrets *tickets, char *text, size_t room);
 
 bool fleet_start(struct fleet *fleet);
 
@@ -54,6 +58,11 @@ bool fleet_reload(struct fleet *fleet, const struct config *config);
 
 /* All workers have the last ones. */
 bool fleet_has_reloaded(const struct fleet *fleet);
+
+/* Where the next secrets of tickets are written, and then given to all workers. NULL: they have not all taken the
+ * last ones. */
+struct ticket_secrets *fleet_tickets_place(struct fleet *fleet);
+void fleet_set_tickets(struct fleet *fleet);
 
 /* No new connections; requests under way go on, and each is the last of its connection. */
 void fleet_drain(struct fleet *fleet);

@@ -24,6 +24,17 @@ look_at_settings(struct lcore *l)
 	atomic_store_explicit(&l->settings_taken, newest, memory_order_release);
 }
 
+static void
+look_at_tickets(struct lcore *l)
+{
+	const struct ticket_secrets *newest = atomic_load_explicit(&l->tickets, memory_order_acquire);
+
+	if (newest == atomic_load_explicit(&l->tickets_taken, memory_order_relaxed))
+		return;
+	tls_set_tickets(l->worker->tls, newest);
+	atomic_store_explicit(&l->tickets_taken, newest, memory_order_release);
+}
+
 static uint32_t
 receive(struct lcore *l, uint64_t now_ns)
 {
@@ -181,6 +192,7 @@ lcore_run(void *argument)
 		work += transmit(l);
 		if (now_ns >= publish_at_ns) {
 			look_at_links(l, now_ns);
+			look_at_tickets(l);
 			look_at_clock(l);
 			look_at_end(l);
 			publish(l);

@@ -20,9 +20,11 @@
 #include "dataplane/fleet.h"
 #include "dataplane/identity.h"
 #include "dataplane/reload.h"
+#include "dataplane/tickets.h"
 
 #define TEXT_BYTES 1024
 #define TEND_EVERY_NS (5 * NSEC_PER_MSEC)
+#define CONTROL_BEAT_NS_MAX (1 * NSEC_PER_SEC) /* older: control is dead or stuck, and is not waited for */
 #define ATTACH_EVERY_NS (100 * NSEC_PER_MSEC)
 /* A worker looks at its flags when it publishes, every few milliseconds. */
 #define WORKERS_HEAR_NS (50 * NSEC_PER_MSEC)
@@ -176,7 +178,20 @@ tend_for(struct fleet *fleet, uint64_t ns)
 }
 
 static void
-serve(struct fleet *fleet, struct reload *reload)
+turn_tickets(struct tickets *tickets, struct fleet *fleet)
+{
+	struct ticket_secrets *place = fleet_tickets_place(fleet);
+
+	/* The workers have two places for them: the last ones are there first. */
+	if (place == NULL || !tickets_read(tickets, place, clock_ns()))
+		return;
+	fleet_set_tickets(fleet);
+	LOG_INFO("tickets_handed_over", LOG_NUMBER("count", place->count),
+		 LOG_NUMBER("newest", place->secret[place->count - 1].number));
+}
+
+static void
+serve(struct fleet *fleet, struct reload *reload, struct tickets *tickets)
 {
 	uint64_t until_ns;
 
@@ -187,6 +202,7 @@ serve(struct fleet *fleet, struct reload *reload)
 			asked_to_reload = 0;
 		tend(fleet);
 		reload_turn(reload, hup, clock_ns());
+		turn_tickets(tickets, fleet);
 	}
 	LOG_INFO("draining", LOG_NUMBER("requests", fleet_in_flight(fleet)));
 	fleet_drain(fleet);
@@ -252,11 +268,41 @@ say_port(const struct port *port, const struct config_port *config)
 		 LOG_TEXT("tap", config->exception.tap));
 }
 
+/* Control lives, or is about to show its first sign of it. */
+static bool
+has_control(const struct shm *shm)
+{
+	uint64_t beat_at_ns = atomic_load(&shm->header->control_beat_at_ns);
+
+	return beat_at_ns == 0 || clock_ns() - beat_at_ns < CONTROL_BEAT_NS_MAX;
+}
+
+/* Of control if it lives: clients that come back after a restart are known. */
+static bool
+wait_for_secrets(struct tickets *tickets, const struct config *config, const struct shm *shm,
+		 struct ticket_secrets *secrets)
+{
+	uint64_t until_ns = clock_ns() + TICKETS_WAIT_NS;
+
+	if (config->ticket_lifetime_ns == 0)
+		return tickets_make_own(secrets);
+	while (!tickets_read(tickets, secrets, clock_ns())) {
+		if (clock_ns() >= until_ns || asked_to_stop || !has_control(shm)) {
+			LOG_INFO("tickets_own", LOG_TEXT("reason", "control hands no secrets over"));
+			return tickets_make_own(secrets);
+		}
+		pause_ns(TEND_EVERY_NS);
+	}
+	return true;
+}
+
 static int
 run(struct config *config, struct tls_identity *identity, const struct options *options, struct handover *found)
 {
 	static struct fleet fleet;
 	static struct reload reload;
+	struct ticket_secrets secrets;
+	struct tickets tickets;
 	char text[TEXT_BYTES];
 	struct shm shm;
 
@@ -264,8 +310,12 @@ run(struct config *config, struct tls_identity *identity, const struct options *
 		return fail("start_failed", text);
 	if (!wait_for_tables(config, options->wait_ns, &shm, text))
 		return fail("no_tables", text);
-	if (!fleet_open(&fleet, config, &shm, identity, text, sizeof(text)))
+	tickets_init(&tickets, HANDOVER_FOLDER, config->instance);
+	if (!wait_for_secrets(&tickets, config, &shm, &secrets))
+		return fail("start_failed", "no random numbers");
+	if (!fleet_open(&fleet, config, &shm, identity, &secrets, text, sizeof(text)))
 		return fail("start_failed", text);
+	explicit_bzero(&secrets, sizeof(secrets));
 	LOG_INFO("eal", LOG_TEXT("arguments", eal_line()));
 	if (!fleet_start(&fleet))
 		return fail("start_failed", "DPDK does not start the workers");
@@ -274,9 +324,10 @@ run(struct config *config, struct tls_identity *identity, const struct options *
 	LOG_INFO("serving", LOG_NUMBER("workers", fleet.count),
 		 LOG_NUMBER("listeners", config->listener_count));
 	reload_init(&reload, options->config, config, &fleet, found);
-	serve(&fleet, &reload);
+	serve(&fleet, &reload, &tickets);
 	fleet_stop(&fleet);
 	fleet_close(&fleet);
+	tickets_fini(&tickets);
 	return EXIT_FINE;
 }
 

@@ -42,11 +42,13 @@ INCLUDE_TABLE['tools'] = LAYERS | {'tools'}
 INCLUDE_EXCEPTIONS = {
     ('control', 'tls/cert.h'): 'control checks key pairs before it publishes them',
     ('control', 'tls/keyhash.h'): 'control and workers hash API keys alike',
+    ('control', 'tls/ticket_secrets.h'): 'control makes the secrets that workers seal tickets with',
+    ('control', 'tls/arena.h'): 'they lie in locked memory',
 }
 # What the dataplane's main thread does once, before and beside the workers.
 MAIN_THREAD_FILES = {f'dataplane/{name}.{suffix}' for suffix in 'ch' for name in
                      ('main', 'budget', 'fleet', 'port', 'eal', 'lcore', 'identity', 'attach', 'reload', 'settings', 'spool_files',
-                      'spool_sync', 'tap')}
+                      'spool_sync', 'tap', 'tickets')}
 
 # <system header> pattern, folders it may not be used in, folders or files excepted, what to do instead.
 SYSTEM_HEADERS = [

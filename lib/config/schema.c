@@ -151,7 +151,8 @@ static const struct key listener_element =
 
 static const struct key tls_keys[] = {
 	VALUE("ticket_lifetime", KEY_DURATION, CONFIG(ticket_lifetime_ns), 0, 7 * DAY, "2h",
-	      KEY_RESTART, "How long a client may resume a session; 0s: no tickets."),
+	      KEY_RESTART, "How long a client may resume a session, at any router of the same store; 0s: no "
+			   "tickets."),
 	END,
 };
 

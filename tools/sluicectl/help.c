@@ -23,6 +23,9 @@ const struct help_command help_commands[] = {
 	{ "reconcile", "",
 	  "  sluicectl reconcile         compares the workers' counters, the spool and the whole ledger;\n"
 	  "                  exit code 1: they differ\n" },
+	{ "tickets", "rotate revoke",
+	  "  sluicectl tickets [rotate | revoke]   secrets of TLS session tickets: their times; a new one from\n"
+	  "                  now on; or all tickets that are out are void\n" },
 	{ "apply", "", "  sluicectl apply CATALOGUE.yaml   makes a whole catalogue true\n" },
 	{ "openapi", "", "  sluicectl openapi           the admin API as an OpenAPI 3.1 document\n" },
 	{ "config", "check diff reference",

@@ -255,6 +255,20 @@ reconcile(struct command *c)
 }
 
 static int
+tickets(struct command *c)
+{
+	const char *verb = c->count == 2 ? c->words[1] : "";
+	char path[PATH_BYTES];
+
+	if (c->count > 2 || (verb[0] != '\0' && !help_has_option(help_find("tickets"), verb)))
+		return command_wrong_use("tickets, tickets rotate, or tickets revoke; not",
+					 c->words[c->count - 1]);
+	snprintf(path, sizeof(path), verb[0] != '\0' ? "tickets/%s" : "tickets", verb);
+	return command_finish(c, client_get(&c->client, verb[0] != '\0' ? "POST" : "GET", path, NULL), show_list,
+			      NULL);
+}
+
+static int
 metrics(struct command *c)
 {
 	char *text = client_metrics(&c->client);
@@ -348,6 +362,8 @@ run(struct command *c)
 		return usage(c);
 	if (strcmp(first, "reconcile") == 0)
 		return c->count == 1 ? reconcile(c) : command_wrong_use("unexpected word", c->words[1]);
+	if (strcmp(first, "tickets") == 0)
+		return tickets(c);
 	if (strcmp(first, "audit") == 0)
 		return audit(c);
 	if (strcmp(first, "apply") == 0 && c->count != 2)

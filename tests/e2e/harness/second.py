@@ -93,7 +93,7 @@ class Second:
         return self.cluster.key
 
     def client(self, **options):
-        return Client(EDGE4, PORT, ca=self.cluster.ca, name=NAME, context=self.cluster.tls, **options)
+        return Client(EDGE4, PORT, ca=self.cluster.ca, name=NAME, **{'context': self.cluster.tls, **options})
 
     def dump(self, table):
         return run(os.path.join(self.cluster.build, 'tools/shmdump/shmdump'), f'/dev/shm/{self.name}', table)

@@ -1,9 +1,9 @@
 """The suites, in the order in which they run."""
 import importlib
 
-NAMES = ('backend', 'sdk', 'examples', 'transport', 'interop', 'tlsattacks', 'http2', 'h2attacks', 'errors', 'contract', 'bodies', 'streams',
-         'endpoints', 'hostile', 'attacks', 'limits', 'reload', 'metrics', 'workers', 'keys', 'failover', 'routing', 'crash',
-         'kill', 'usage', 'postgres', 'faults', 'canary', 'leak', 'llama')
+NAMES = ('backend', 'sdk', 'examples', 'transport', 'tickets', 'interop', 'tlsattacks', 'http2', 'h2attacks', 'errors', 'contract',
+         'bodies', 'streams', 'endpoints', 'hostile', 'attacks', 'limits', 'reload', 'metrics', 'workers', 'keys', 'failover',
+         'routing', 'crash', 'kill', 'usage', 'postgres', 'faults', 'canary', 'leak', 'llama')
 
 
 def load():

@@ -754,7 +754,7 @@ def secrets(cluster):
     ours = [os.path.join(cluster.root, name) for name in os.listdir(cluster.root)
             if name.startswith('sluice.db') or name in ('control.log', 'dataplane.log')]
     for folder in (os.path.join(cluster.root, 'spool'), '/dev/shm'):
-        ours += [os.path.join(folder, name) for name in os.listdir(folder)]
+        ours += [path for path in (os.path.join(folder, name) for name in os.listdir(folder)) if os.path.isfile(path)]
     assert len(ours) >= 5, ours
     for path in ours:
         with open(path, 'rb') as file:

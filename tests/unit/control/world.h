@@ -179,6 +179,7 @@ world_make(void)
 	assert_int_equal(store_pepper(&w->control.store, w->control.pepper), ERR_OK);
 	assert_int_equal(ledger_init(&w->control.ledger, &w->control.store, "test", w->spool_path),
 			 ERR_OK);
+	assert_int_equal(tickets_init(&w->control.tickets, &w->control.store, 0, 0), ERR_OK);
 	tabs_init(&w->control.tabs, &w->control.ledger);
 	assert_int_equal(reconcile_init(&w->control.reconcile, &w->control.tabs), ERR_OK);
 	world_make_shm(w);
@@ -228,6 +229,7 @@ world_free(struct world *w)
 	publish_fini(&w->control.publish);
 	reconcile_fini(&w->control.reconcile);
 	tabs_fini(&w->control.tabs);
+	tickets_fini(&w->control.tickets);
 	ledger_fini(&w->control.ledger);
 	store_close(&w->control.store);
 	free(w->control.share.shm.header);
