@@ -48,8 +48,11 @@ static const struct field usage_queries[] = {
 };
 
 static const char *const orders[] = { "oldest", "newest", NULL };
+/* All nouns, and sluice.yaml's settings (test_calls). */
+static const char *const audited_nouns[] = { "account", "plan", "price", "region", "pod", "deployment", "model",
+					     "alias", "instance", "key", "settings", NULL };
 static const struct field audit_queries[] = {
-	{ .name = "noun", .kind = FIELD_TEXT, .max = 32, .help = "account, key, and so on: changes of such" },
+	{ .name = "noun", .kind = FIELD_CHOICE, .choices = audited_nouns, .help = "changes of such" },
 	{ .name = "subject", .kind = FIELD_NUMBER, .min = 1, .max = INT64_MAX, .help = "changes of this id" },
 	{ .name = "name", .kind = FIELD_TEXT, .max = 240, .help = "changes of what had this name" },
 	{ .name = "order", .kind = FIELD_CHOICE, .choices = orders,
@@ -66,7 +69,10 @@ static const struct field top_up_members[] = {
 	{ 0 },
 };
 static const struct field top_up_told[] = {
-	{ .name = "credited", .kind = FIELD_FLAG, .help = "false: it had been already" },
+	{ .name = "amount_nano", .kind = FIELD_NUMBER, .min = -TOP_UP_NANO_MAX, .max = TOP_UP_NANO_MAX,
+	  .help = "nano-dollars of this top-up" },
+	{ .name = "repeated", .kind = FIELD_FLAG,
+	  .help = "true: its reference was credited before, and nothing has changed" },
 	{ 0 },
 };
 static const struct field new_key_members[] = {

@@ -135,6 +135,8 @@ call_top_up(struct answering *a)
 	}
 	control_publish(a->control);
 	answering_show(a, NOUN_ACCOUNT, id, 200);
-	if (a->status == 200)
-		yyjson_mut_obj_add_bool(a->doc, a->root, "credited", credited);
+	if (a->status != 200)
+		return;
+	yyjson_mut_obj_add_sint(a->doc, a->root, "amount_nano", yyjson_get_sint(amount));
+	yyjson_mut_obj_add_bool(a->doc, a->root, "repeated", !credited);
 }

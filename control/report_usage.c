@@ -12,17 +12,23 @@
 #include "meter/usage.h"
 #include "sql.h"
 
+/* SQL: what an object is called, and one that is deleted what the audit remembers; a key without a label has
+ * nothing there but that it is deleted. */
+#define LABEL(noun, table, column, id)                                                             \
+	"coalesce((SELECT " column " FROM " table " WHERE id = " id "), (SELECT trim(name || ' (deleted)')" \
+	" FROM audit WHERE noun = '" noun "' AND subject = " id " AND verb = 'delete' ORDER BY id DESC LIMIT 1))"
+
 /* What the rows are grouped by: its name in the answer, the expression, and one for people. */
 static const struct {
 	const char *by;
 	const char *group;
 	const char *label;
 } groups[] = {
-	[REPORT_ACCOUNT] = { "account", "account_id", "(SELECT name FROM accounts WHERE id = account_id)" },
-	[REPORT_KEY] = { "key", "key_id", "(SELECT prefix FROM keys WHERE id = key_id)" },
-	[REPORT_MODEL] = { "model", "model_id", "(SELECT name FROM models WHERE id = model_id)" },
-	[REPORT_INSTANCE] = { "instance", "instance_id", "(SELECT name FROM instances WHERE id = instance_id)" },
-	[REPORT_POD] = { "pod", "pod_id", "(SELECT name FROM pods WHERE id = pod_id)" },
+	[REPORT_ACCOUNT] = { "account", "account_id", LABEL("account", "accounts", "name", "account_id") },
+	[REPORT_KEY] = { "key", "key_id", LABEL("key", "keys", "prefix", "key_id") },
+	[REPORT_MODEL] = { "model", "model_id", LABEL("model", "models", "name", "model_id") },
+	[REPORT_INSTANCE] = { "instance", "instance_id", LABEL("instance", "instances", "name", "instance_id") },
+	[REPORT_POD] = { "pod", "pod_id", LABEL("pod", "pods", "name", "pod_id") },
 	{ "region", "region", "region" },
 	{ "hour", "finished_at_ns / 3600000000000 * 3600", "NULL" }, /* name_hour() */
 };

@@ -259,7 +259,10 @@ static const char version_12[] =
 	"CREATE TABLE ticket_secrets (number INTEGER PRIMARY KEY, secret BLOB NOT NULL,"
 	" begins_at INTEGER NOT NULL, ends_at INTEGER NOT NULL) STRICT;";
 
+/* Names of what was deleted, for the sums of its usage. */
+static const char version_13[] = "CREATE INDEX audit_by_deletion ON audit(noun, subject) WHERE verb = 'delete';";
+
 const char *const schema_migrations[SCHEMA_VERSION] = {
 	version_1, version_2, version_3, version_4, version_5, version_6, version_7, version_8,
-	version_9, version_10, version_11, version_12,
+	version_9, version_10, version_11, version_12, version_13,
 };

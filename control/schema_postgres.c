@@ -216,7 +216,10 @@ static const char version_12[] =
 	" begins_at BIGINT NOT NULL, ends_at BIGINT NOT NULL);"
 	LOCK("ticket_secrets", "");
 
+static const char version_13[] =
+	"CREATE INDEX audit_by_deletion ON audit(noun, subject) WHERE verb = 'delete';";
+
 const char *const schema_postgres[SCHEMA_VERSION] = {
 	NULL, NULL, NULL, NULL, version_5, version_6, version_7, version_8, version_9,
-	version_10, version_11, version_12,
+	version_10, version_11, version_12, version_13,
 };

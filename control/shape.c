@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "config/value.h"
+#include "meter/money.h"
 
 #define NANO_MAX INT64_C(1000000000000000) /* a million dollars per unit of a price */
 #define MODEL_NAME_BYTES_MAX 190
@@ -470,12 +471,17 @@ static bool
 fits_number(const struct field *f, yyjson_val *value, char problem[SHAPE_PROBLEM_BYTES])
 {
 	int64_t number = yyjson_get_sint(value);
+	char min[MONEY_TEXT_BYTES], max[MONEY_TEXT_BYTES];
 
-	if (!yyjson_is_int(value) || (yyjson_is_uint(value) && yyjson_get_uint(value) > INT64_MAX) ||
-	    number < f->min || number > f->max)
-		return say(problem, "%s is not an integer from %lld to %lld", f->name,
-			   (long long)f->min, (long long)f->max);
-	return true;
+	if (yyjson_is_int(value) && (!yyjson_is_uint(value) || yyjson_get_uint(value) <= INT64_MAX) &&
+	    number >= f->min && number <= f->max)
+		return true;
+	if (strstr(f->name, "_nano") == NULL)
+		return say(problem, "%s is not an integer from %lld to %lld", f->name, (long long)f->min,
+			   (long long)f->max);
+	money_emit(f->min, min);
+	money_emit(f->max, max);
+	return say(problem, "%s is not from %s to %s dollars, in whole nano-dollars", f->name, min, max);
 }
 
 bool

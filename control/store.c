@@ -7,6 +7,7 @@
 #include "audit.h"
 #include "base/check.h"
 #include "driver.h"
+#include "meter/money.h"
 
 enum err
 store_refuse(struct store *store, enum err verdict, const char *format, ...)
@@ -301,21 +302,26 @@ static enum err
 check_repeat(struct store *store, int64_t account_id, int64_t amount_nano, const char *reference)
 {
 	struct statement *statement =
-		store_prepare(store, "SELECT account_id, amount_nano FROM topups WHERE reference = ?1");
+		store_prepare(store, "SELECT t.account_id, t.amount_nano, a.name FROM topups t"
+				     " JOIN accounts a ON a.id = t.account_id WHERE t.reference = ?1");
+	char dollars[MONEY_TEXT_BYTES];
 	enum err verdict = ERR_OK;
 
 	if (statement == NULL)
 		return ERR_STORE_FAILED;
 	store_bind_text(statement, 1, bytes_from_text(reference));
-	if (store_step(statement) != STORE_ROW)
+	if (store_step(statement) != STORE_ROW) {
 		verdict = store_failed(store);
-	else if (store_column_int64(statement, 0) != account_id ||
-		 store_column_int64(statement, 1) != amount_nano)
+	} else if (store_column_int64(statement, 0) != account_id ||
+		   store_column_int64(statement, 1) != amount_nano) {
+		struct bytes name = store_column_text(statement, 2);
+
+		money_emit(store_column_int64(statement, 1), dollars);
 		verdict = store_refuse(store, ERR_STORE_CONFLICT,
-				       "reference \"%s\" stands for a top-up of account %lld by %lld nano-dollars "
-				       "already; nothing was credited", reference,
-				       (long long)store_column_int64(statement, 0),
-				       (long long)store_column_int64(statement, 1));
+				       "reference \"%s\" stands for a top-up of account %.*s by %s dollars"
+				       " already; nothing was credited", reference, (int)name.len,
+				       (const char *)name.ptr, dollars);
+	}
 	store_finalize(statement);
 	return verdict;
 }

@@ -174,8 +174,11 @@ echo "control: a commit was visible after at most $usual ms 24 times of 30, $wor
 pass
 
 # --- money
-"$ctl" account top-up demo 2.5 --reference invoice-1 >/dev/null
-"$ctl" account top-up demo 2.5 --reference invoice-1 >/dev/null
+"$ctl" account top-up demo 2.5 --reference invoice-1 >"$folder/paid"
+want 'amount                   2.50' cat "$folder/paid"
+want 'repeated                 no' cat "$folder/paid"
+want 'repeated                 yes' "$ctl" account top-up demo 2.5 --reference invoice-1
+want 'of account demo by 2.50 dollars already' "$ctl" account top-up demo 3 --reference invoice-1
 want 'available=12500000000' "$shmdump" "$shm" accounts
 
 # --- kill -9: the tables stay, differences are made good
@@ -337,6 +340,8 @@ want '"suspended": [' "$ctl" --json audit --noun account
 want "uid $(id -u)" "$ctl" audit --noun account
 want 'top-up' "$ctl" audit --name demo
 want "not --shoe" "$ctl" audit --shoe demo
+want 'account' "$ctl" audit --noun accounts
+want 'noun is none of account, plan, price' "$ctl" audit --noun shoe
 
 # --- queries: none is dropped, and a NUL ends no name
 ask() { curl -sg --noproxy '*' -w ' %{http_code}' -H "Authorization: Bearer $SLUICE_ADMIN_TOKEN" "$@"; }
@@ -381,6 +386,7 @@ want '"input_nano_per_mtoken": 150000000' "$ctl" --json price show shown
 want '"cost_nano":' "$ctl" --json usage
 want_line '^balance +[0-9]+\.[0-9]+$' "$ctl" account show demo
 want "--input is missing" "$ctl" price add incomplete --output 1
+want "--input is not from 0.00 to 1000000.00 dollars" "$ctl" price add dear --input 1000001 --output 1
 want "a name or id is missing" "$ctl" price set --image 1
 want "a name is missing" "$ctl" price add --image 1
 want "for example: sluicectl price add small --input 0.15 --output 0.60" "$ctl" price add incomplete --output 1
@@ -471,6 +477,7 @@ is '--retry-percent' sluicectl model set x --retry
 is 'drain' sluicectl pod set alive --state d
 is 'standard' sluicectl key add --plan st
 is 'demo' sluicectl usage --account d
+is 'deployment' sluicectl audit --noun dep
 is 'demo' sluicectl --url "$SLUICE_ADMIN_URL" account show d
 is 'status' sluicectl stat
 SLUICE_ADMIN_URL=http://127.0.0.1:1 is '' sluicectl pod show al

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "money.h"
+#include "meter/money.h"
 #include "words.h"
 
 #define PATH_BYTES 1024

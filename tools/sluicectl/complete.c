@@ -32,6 +32,14 @@ put_words(const char *words)
 }
 
 static void
+put_nouns(const char *beside)
+{
+	for (const struct word_noun *n = word_nouns; n->name != NULL; n++)
+		puts(n->name);
+	put_words(beside);
+}
+
+static void
 put_options(const struct word_noun *noun)
 {
 	for (const struct word *w = noun->words; w->name != NULL; w++)
@@ -120,6 +128,8 @@ complete_command(struct command *c, const struct help_command *command, const ch
 		put_names(c, noun);
 	else if (strcmp(last, "--by") == 0)
 		put_words("account key model instance region pod hour request");
+	else if (strcmp(last, "--noun") == 0)
+		put_nouns("settings");
 	else
 		put_words(command->options);
 }
@@ -145,8 +155,7 @@ complete_run(struct command *c)
 	} else if (command != NULL) {
 		complete_command(c, command, words[count - 1]);
 	} else if (count == 0) {
-		for (const struct word_noun *n = word_nouns; n->name != NULL; n++)
-			puts(n->name);
+		put_nouns("");
 		for (const struct help_command *h = help_commands; h->name != NULL; h++)
 			puts(h->name);
 		put_words(help_global_options);

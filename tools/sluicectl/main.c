@@ -13,7 +13,7 @@
 #include "command.h"
 #include "config/config.h"
 #include "help.h"
-#include "money.h"
+#include "meter/money.h"
 #include "settings.h"
 #include "show.h"
 #include "words.h"
@@ -186,6 +186,7 @@ static int
 audit(struct command *c)
 {
 	char path[PATH_BYTES] = "audit";
+	const struct word_noun *noun; /* plurals are nouns, too */
 
 	if (command_flag(c, 1, "--after") == NULL && command_flag(c, 1, "--order") == NULL &&
 	    !client_add_query(&c->client, path, sizeof(path), "order", "newest"))
@@ -201,7 +202,9 @@ audit(struct command *c)
 						 "--limit, and its value; not", name);
 		if (i + 1 == c->count)
 			return command_wrong_use("a value is missing behind", name);
-		if (!client_add_query(&c->client, path, sizeof(path), name + 2, c->words[i + 1]))
+		noun = strcmp(name, "--noun") == 0 ? word_find_noun(c->words[i + 1]) : NULL;
+		if (!client_add_query(&c->client, path, sizeof(path), name + 2,
+				      noun != NULL ? noun->name : c->words[i + 1]))
 			return command_wrong_use("too long:", name);
 	}
 	return command_finish(c, client_get(&c->client, "GET", path, NULL), show_audit, NULL);
@@ -220,6 +223,7 @@ reconcile(struct command *c)
 	static const struct timespec pause = { .tv_nsec = 100000000 };
 	yyjson_doc *answer = client_get(&c->client, "POST", "reconcile", NULL);
 	uint64_t rounds, differences;
+	char dollars[MONEY_TEXT_BYTES];
 	int tries = 0;
 
 	if (answer == NULL)
@@ -245,9 +249,9 @@ reconcile(struct command *c)
 		puts(text != NULL ? text : "");
 		free(text);
 	} else {
-		printf("compared; they differ by %llu records, %llu nano-dollars, %llu tokens\n",
-		       (unsigned long long)number_of(answer, "/reconcile/difference_records"),
-		       (unsigned long long)number_of(answer, "/reconcile/difference_cost_nano"),
+		money_emit((int64_t)number_of(answer, "/reconcile/difference_cost_nano"), dollars);
+		printf("compared; they differ by %llu records, %s dollars, %llu tokens\n",
+		       (unsigned long long)number_of(answer, "/reconcile/difference_records"), dollars,
 		       (unsigned long long)number_of(answer, "/reconcile/difference_tokens"));
 	}
 	yyjson_doc_free(answer);

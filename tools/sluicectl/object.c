@@ -5,7 +5,7 @@
 
 #include "command.h"
 #include "help.h"
-#include "money.h"
+#include "meter/money.h"
 #include "show.h"
 
 #define PAGE 1000

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "money.h"
+#include "meter/money.h"
 
 #define CELL_BYTES 256
 #define COLUMNS_MAX 32
@@ -224,6 +224,7 @@ void
 show_status(yyjson_val *status, const struct word_noun *noun)
 {
 	const char *instance = yyjson_get_str(yyjson_obj_get(status, "instance"));
+	char dollars[MONEY_TEXT_BYTES];
 	yyjson_val *name, *table;
 	size_t at, count;
 
@@ -240,10 +241,11 @@ show_status(yyjson_val *status, const struct word_noun *noun)
 	       number(status, "/ledger/records"), number(status, "/ledger/pending"),
 	       number(status, "/ledger/gaps"), number(status, "/ledger/damaged"),
 	       number(status, "/ledger/crashed"));
-	printf("reconcile   %llu rounds; counters, spool and ledger differ by %llu records, %llu nano-dollars,"
-	       " %llu tokens\n",
-	       number(status, "/reconcile/rounds"), number(status, "/reconcile/difference_records"),
-	       number(status, "/reconcile/difference_cost_nano"), number(status, "/reconcile/difference_tokens"));
+	money_emit((int64_t)number(status, "/reconcile/difference_cost_nano"), dollars);
+	printf("reconcile   %llu rounds; counters, spool and ledger differ by %llu records, %s dollars,"
+	       " %llu tokens\n", number(status, "/reconcile/rounds"),
+	       number(status, "/reconcile/difference_records"), dollars,
+	       number(status, "/reconcile/difference_tokens"));
 	printf("shared file %llu MiB, %llu in huge pages\n", number(status, "/shared_file/bytes") >> 20,
 	       number(status, "/shared_file/huge_bytes") >> 20);
 	if (yyjson_is_false(yyjson_obj_get(status, "store_up")))

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "money.h"
+#include "meter/money.h"
 
 static const struct word account_words[] = {
 	{ "suspended", "suspended", WORD_FLAG, "refuse its requests" },

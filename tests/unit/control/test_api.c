@@ -309,12 +309,13 @@ top_ups_add_to_the_balance(void **state)
 	call(w, "POST", "/admin/v1/accounts/demo/top-up",
 	     "{\"amount_nano\":700,\"reference\":\"a\"}");
 	assert_int_equal(number_at("/balance_nano"), 700);
-	assert_true(yyjson_is_false(yyjson_ptr_get(yyjson_doc_get_root(last), "/credited")));
+	assert_true(yyjson_is_true(yyjson_ptr_get(yyjson_doc_get_root(last), "/repeated")));
+	assert_int_equal(number_at("/amount_nano"), 700);
 	/* Another payment with the same number must not vanish. */
 	assert_int_equal(call(w, "POST", "/admin/v1/accounts/demo/top-up",
 			      "{\"amount_nano\":701,\"reference\":\"a\"}"), 409);
-	assert_string_equal(text_at("/error/message"), "reference \"a\" stands for a top-up of account 1 by 700 "
-						       "nano-dollars already; nothing was credited");
+	assert_string_equal(text_at("/error/message"), "reference \"a\" stands for a top-up of account demo by "
+						       "0.0000007 dollars already; nothing was credited");
 	call(w, "PUT", "/admin/v1/accounts/other", "{}");
 	assert_int_equal(call(w, "POST", "/admin/v1/accounts/other/top-up",
 			      "{\"amount_nano\":700,\"reference\":\"a\"}"), 409);
@@ -882,6 +883,70 @@ usage_comes_in_pages(void **state)
 }
 
 /* 2^31, 2^53 and 2^63 of tokens and of money: exact while they fit, the largest where they do not. */
+/* The audit remembers what it was called. */
+static void
+usage_of_what_is_deleted_keeps_its_name(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "model", "m (deleted)" },
+		{ "pod", "p (deleted)" },
+		{ "key", "web (deleted)" },
+		{ "account", "demo" },
+	};
+	struct world *w = make_world();
+	char path[64];
+
+	(void)state;
+	call(w, "PUT", "/admin/v1/accounts/other", "{}");
+	call(w, "PUT", "/admin/v1/models/m", "{}");
+	call(w, "PUT", "/admin/v1/pods/p", "{\"address\":\"::1\",\"port\":80}");
+	call(w, "POST", "/admin/v1/keys",
+	     "{\"account\":\"other\",\"plan\":\"std\",\"surface\":\"infer\",\"name\":\"web\"}");
+	fill_ledger(w);
+	assert_int_equal(call(w, "DELETE", "/admin/v1/models/m", ""), 200);
+	assert_int_equal(call(w, "DELETE", "/admin/v1/pods/p", ""), 200);
+	assert_int_equal(call(w, "DELETE", "/admin/v1/keys/1", ""), 200);
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		snprintf(path, sizeof(path), "/admin/v1/usage?by=%s", rows[i][0]);
+		assert_int_equal(call(w, "GET", path, ""), 200);
+		assert_string_equal(text_at("/data/0/name"), rows[i][1]);
+	}
+	end_world(w);
+}
+
+/* Who asks for a noun that there is none of does not read "nothing has changed". */
+static void
+the_audit_knows_all_nouns_and_no_others(void **state)
+{
+	struct world *w = make_world();
+	char path[64];
+
+	(void)state;
+	for (int i = 0; i < NOUN_COUNT; i++) {
+		snprintf(path, sizeof(path), "/admin/v1/audit?noun=%s", noun_name((enum noun)i));
+		assert_int_equal(call(w, "GET", path, ""), 200);
+	}
+	assert_int_equal(call(w, "GET", "/admin/v1/audit?noun=settings", ""), 200);
+	assert_int_equal(call(w, "GET", "/admin/v1/audit?noun=pods", ""), 400);
+	assert_string_equal(text_at("/error/message"), "noun is none of account, plan, price, region, pod, "
+						       "deployment, model, alias, instance, key, settings");
+	end_world(w);
+}
+
+static void
+amounts_out_of_bounds_are_told_in_dollars(void **state)
+{
+	struct world *w = make_world();
+
+	(void)state;
+	assert_int_equal(call(w, "POST", "/admin/v1/prices",
+			      "{\"name\":\"p\",\"input_nano_per_mtoken\":1000000000000001,"
+			      "\"output_nano_per_mtoken\":0}"), 400);
+	assert_string_equal(text_at("/error/message"),
+			    "input_nano_per_mtoken is not from 0.00 to 1000000.00 dollars, in whole nano-dollars");
+	end_world(w);
+}
+
 static void
 sums_of_usage_that_do_not_fit_stay_at_the_largest(void **state)
 {
@@ -993,6 +1058,9 @@ main(void)
 		cmocka_unit_test(what_is_referred_to_is_not_deleted),
 		cmocka_unit_test(names_are_unique_over_models_and_aliases),
 		cmocka_unit_test(lists_are_narrowed_and_paged),
+		cmocka_unit_test(usage_of_what_is_deleted_keeps_its_name),
+		cmocka_unit_test(the_audit_knows_all_nouns_and_no_others),
+		cmocka_unit_test(amounts_out_of_bounds_are_told_in_dollars),
 		cmocka_unit_test(sums_of_usage_that_do_not_fit_stay_at_the_largest),
 		cmocka_unit_test(unknown_addresses_and_methods_are_refused),
 		cmocka_unit_test(lists_are_narrowed_by_texts_references_choices_and_flags),

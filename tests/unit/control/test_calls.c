@@ -322,7 +322,7 @@ the_audit_can_be_asked(void **state)
 	static const struct {
 		const char *name, *value;
 		int count;
-	} asked[] = { { "noun", "account", 1 }, { "name", "gpu", 1 }, { "limit", "3", 3 }, { "noun", "shoe", 0 },
+	} asked[] = { { "noun", "account", 1 }, { "name", "gpu", 1 }, { "limit", "3", 3 }, { "noun", "plan", 1 },
 		      { "subject", "1", 10 }, { "order", "newest", 10 }, { "after", "8", 2 } };
 	struct world *w = make_world();
 
@@ -391,7 +391,7 @@ bodies_of_calls_are_bounded(void **state)
 		{ "POST", "/admin/v1/accounts/demo/top-up", "{\"amount\":1}",
 		  "did you mean \\\"amount_nano\\\"" },
 		{ "POST", "/admin/v1/accounts/demo/top-up", "{\"amount_nano\":1,\"reference\":5}", "string" },
-		{ "POST", "/admin/v1/accounts/demo/top-up", "{\"amount_nano\":1000000000000000001}", "integer" },
+		{ "POST", "/admin/v1/accounts/demo/top-up", "{\"amount_nano\":1000000000000000001}", "dollars" },
 		{ "POST", "/admin/v1/keys/1/revoke", "{\"key\":1}", "no member" },
 		{ "DELETE", "/admin/v1/keys/1", "{\"key\":1}", "no member" },
 		{ "GET", "/admin/v1/keys", "[]", "not a JSON object" },

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -144,11 +145,45 @@ values_are_queries(void **state)
 	assert_string_equal(word_query(text, "yes"), "yes");
 }
 
+static const char *
+written(const char *noun, const char *word, const char *value)
+{
+	static char text[128];
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *object = yyjson_mut_obj(doc);
+	bool good = word_add(word_find(word_find_noun(noun), word), value, doc, object);
+	char *json = yyjson_mut_val_write(object, 0, NULL);
+	int len = snprintf(text, sizeof(text), "%s", good ? json : "refused");
+
+	assert_true(len > 0 && (size_t)len < sizeof(text));
+	free(json);
+	yyjson_mut_doc_free(doc);
+	return text;
+}
+
+static void
+words_become_members_of_their_kind(void **state)
+{
+	(void)state;
+	assert_string_equal(written("price", "input", "0.6"),
+			    "{\"input_nano_per_mtoken\":600000000}");
+	assert_string_equal(written("pod", "port", "8000"), "{\"port\":8000}");
+	assert_string_equal(written("pods", "port", "8000x"), "refused");
+	assert_string_equal(written("pod", "running-usage", "yes"), "{\"running_usage\":true}");
+	assert_string_equal(written("pod", "running_usage", "maybe"), "refused");
+	assert_string_equal(written("deployment", "pods", "a,b"), "{\"pods\":[\"a\",\"b\"]}");
+	assert_string_equal(written("deployment", "pods", ""), "{\"pods\":[]}");
+	assert_string_equal(written("model", "price", "none"), "{\"price\":null}");
+	assert_null(word_find(word_find_noun("model"), "prices"));
+	assert_null(word_find_noun("modell"));
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(values_are_queries),
+		cmocka_unit_test(words_become_members_of_their_kind),
 		cmocka_unit_test(every_member_that_can_be_written_can_be_said),
 		cmocka_unit_test(what_a_new_one_needs_is_told),
 		cmocka_unit_test(every_word_is_a_member),

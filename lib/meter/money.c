@@ -1,10 +1,11 @@
-#include "money.h"
+#include "meter/money.h"
 
-#include <stdio.h>
-#include <string.h>
+#include <stddef.h>
 
 #define NANO_PER_DOLLAR INT64_C(1000000000)
 #define DOLLARS_MAX INT64_C(9000000000)
+#define DECIMALS_MAX 9
+#define DECIMALS_MIN 2
 
 bool
 money_parse(const char *text, int64_t *nano)
@@ -38,13 +39,20 @@ money_parse(const char *text, int64_t *nano)
 void
 money_emit(int64_t nano, char text[MONEY_TEXT_BYTES])
 {
-	uint64_t positive = nano < 0 ? 0 - (uint64_t)nano : (uint64_t)nano;
-	size_t len;
+	uint64_t left = nano < 0 ? 0 - (uint64_t)nano : (uint64_t)nano;
+	char digits[MONEY_TEXT_BYTES]; /* the last one first, without a point */
+	size_t count = 0, skipped = 0, len = 0;
 
-	snprintf(text, MONEY_TEXT_BYTES, "%s%llu.%09llu", nano < 0 ? "-" : "",
-		 (unsigned long long)(positive / (uint64_t)NANO_PER_DOLLAR),
-		 (unsigned long long)(positive % (uint64_t)NANO_PER_DOLLAR));
-	len = strlen(text);
-	while (text[len - 1] == '0' && text[len - 3] != '.')
-		text[--len] = '\0';
+	for (; left > 0 || count <= DECIMALS_MAX; left /= 10)
+		digits[count++] = (char)('0' + left % 10);
+	while (skipped < DECIMALS_MAX - DECIMALS_MIN && digits[skipped] == '0')
+		skipped++;
+	if (nano < 0)
+		text[len++] = '-';
+	while (count > skipped) {
+		text[len++] = digits[--count];
+		if (count == DECIMALS_MAX)
+			text[len++] = '.';
+	}
+	text[len] = '\0';
 }

@@ -1,14 +1,11 @@
-/* Dollars to nano-dollars and back, without floating point; words to members. */
+/* Dollars to nano-dollars and back, without floating point. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <cmocka.h>
 
-#include "money.h"
-#include "words.h"
+#include "meter/money.h"
 
 static int64_t
 parsed(const char *text)
@@ -58,41 +55,18 @@ nano_dollars_are_shown_with_two_decimals_or_as_many_as_they_need(void **state)
 	assert_string_equal(text, "0.000000001");
 	money_emit(-12500000, text);
 	assert_string_equal(text, "-0.0125");
+	money_emit(0, text);
+	assert_string_equal(text, "0.00");
+	money_emit(1000000000, text);
+	assert_string_equal(text, "1.00");
+	money_emit(100000000, text);
+	assert_string_equal(text, "0.10");
+	money_emit(-1, text);
+	assert_string_equal(text, "-0.000000001");
+	money_emit(INT64_MAX, text);
+	assert_string_equal(text, "9223372036.854775807");
 	money_emit(INT64_MIN, text);
 	assert_string_equal(text, "-9223372036.854775808");
-}
-
-static const char *
-written(const char *noun, const char *word, const char *value)
-{
-	static char text[128];
-	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
-	yyjson_mut_val *object = yyjson_mut_obj(doc);
-	bool good = word_add(word_find(word_find_noun(noun), word), value, doc, object);
-	char *json = yyjson_mut_val_write(object, 0, NULL);
-	int len = snprintf(text, sizeof(text), "%s", good ? json : "refused");
-
-	assert_true(len > 0 && (size_t)len < sizeof(text));
-	free(json);
-	yyjson_mut_doc_free(doc);
-	return text;
-}
-
-static void
-words_become_members_of_their_kind(void **state)
-{
-	(void)state;
-	assert_string_equal(written("price", "input", "0.6"),
-			    "{\"input_nano_per_mtoken\":600000000}");
-	assert_string_equal(written("pod", "port", "8000"), "{\"port\":8000}");
-	assert_string_equal(written("pods", "port", "8000x"), "refused");
-	assert_string_equal(written("pod", "running-usage", "yes"), "{\"running_usage\":true}");
-	assert_string_equal(written("pod", "running_usage", "maybe"), "refused");
-	assert_string_equal(written("deployment", "pods", "a,b"), "{\"pods\":[\"a\",\"b\"]}");
-	assert_string_equal(written("deployment", "pods", ""), "{\"pods\":[]}");
-	assert_string_equal(written("model", "price", "none"), "{\"price\":null}");
-	assert_null(word_find(word_find_noun("model"), "prices"));
-	assert_null(word_find_noun("modell"));
 }
 
 int
@@ -102,7 +76,6 @@ main(void)
 		cmocka_unit_test(dollars_become_nano_dollars_exactly),
 		cmocka_unit_test(what_is_no_amount_is_refused),
 		cmocka_unit_test(nano_dollars_are_shown_with_two_decimals_or_as_many_as_they_need),
-		cmocka_unit_test(words_become_members_of_their_kind),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
