@@ -2,6 +2,7 @@
 
 #include <mbedtls/ssl.h>
 
+#include "tls/connect.h"
 #include "tls/hello.h"
 #include "tls/instance.h"
 #include "tls/keys.h"
@@ -59,6 +60,7 @@ struct tls_conn {
 	struct tls_context *context;
 	struct handshake *handshake; /* in CONN_HANDSHAKE alone */
 	struct tls_conn *next_free;
+	struct connect_side *client; /* NULL: the other end connected */
 	const char *suite; /* static, as alpn is */
 	const char *alpn;
 	uint8_t *record; /* that is coming in, or was opened and has not been read; NULL: none */
@@ -90,6 +92,7 @@ struct tls_context {
 	uint32_t conns_max;
 	uint32_t handshakes;
 	uint32_t handshakes_max;
+	struct connect_setup clients;
 	struct tls_keys *keys; /* the newest */
 	struct tls_keys *_Atomic wiped; /* by the worker, for tls_context_sweep() */
 	_Atomic unsigned int keys_count; /* made and not freed */
@@ -101,6 +104,10 @@ struct tls_context {
 
 /* The only writer of state. */
 void conn_set_state(struct tls_conn *conn, enum conn_state state);
+
+/* A connection of the pool in its handshake, as config says; policy NULL: a client's. NULL when a pool or the
+ * memory is exhausted. */
+struct tls_conn *conn_begin(struct tls_context *context, const mbedtls_ssl_config *config, const uint8_t *policy);
 
 /* During a step of the handshake: ends the connection for mbedTLS's error: its verdict, and an alert into *out if
  * mbedTLS wrote none. */

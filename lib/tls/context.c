@@ -207,17 +207,18 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 	size_t for_handshakes = config->arena_bytes != 0 ? config->arena_bytes :
 							   (size_t)handshakes_max * TLS_HANDSHAKE_BYTES;
 	struct instance *instance = instance_new(CONTEXT_ARENA_BYTES + for_handshakes +
-							 (size_t)config->conns_max * sizeof(struct tls_conn),
+							 (size_t)config->conns_max * sizeof(struct tls_conn) +
+							 connect_bytes(config),
 						 config->entropy, config->owner);
 	struct tls_keys *keys;
 	struct instance *before;
 	struct tls_context *context;
 	bool made;
 
-	CHECK(tls_identity_count(identity) > 0);
+	CHECK(identity == NULL || tls_identity_count(identity) > 0);
 	if (instance == NULL)
 		return NULL;
-	keys = tls_keys_new(identity);
+	keys = identity != NULL ? tls_keys_new(identity) : NULL;
 	before = instance_enter(instance);
 	context = arena_alloc(instance_arena(instance), sizeof(*context));
 	CHECK(context != NULL);
@@ -227,9 +228,10 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 	mbedtls_ssl_config_init(&context->config_h2);
 	if (keys != NULL)
 		adopt_keys(context, keys);
-	made = keys != NULL && make_keyring(context) &&
+	made = (keys != NULL || identity == NULL) && make_keyring(context) &&
 	       configure(context, config, &context->config, protocols, context->policy) &&
 	       configure(context, config, &context->config_h2, protocols_h2, context->policy_h2) &&
+	       connect_setup_init(&context->clients, instance, config) &&
 	       make_pool(context, config->conns_max);
 	instance_leave(before);
 	if (!made) {
@@ -279,6 +281,7 @@ tls_context_free(struct tls_context *context)
 		CHECK(context->conns[i].state == CONN_FREE);
 	if (context->keys != NULL)
 		context_put_keys(context, context->keys);
+	connect_setup_fini(&context->clients, instance);
 	mbedtls_ssl_config_free(&context->config);
 	mbedtls_ssl_config_free(&context->config_h2);
 	if (context->ring != NULL)

@@ -102,7 +102,7 @@ end_handshake(struct tls_conn *conn)
 }
 
 static bool
-begin_handshake(struct tls_conn *conn, const mbedtls_ssl_config *config, const uint8_t *policy, bool is_client)
+begin_handshake(struct tls_conn *conn, const mbedtls_ssl_config *config, const uint8_t *policy)
 {
 	struct tls_context *context = conn->context;
 	struct handshake *hs = arena_alloc(instance_arena(context->instance), sizeof(*hs));
@@ -115,7 +115,7 @@ begin_handshake(struct tls_conn *conn, const mbedtls_ssl_config *config, const u
 	context->handshakes++;
 	hs->conn = conn;
 	hs->policy = policy;
-	hs->is_client = is_client;
+	hs->is_client = policy == NULL;
 	before = instance_enter(context->instance);
 	mbedtls_ssl_init(&hs->ssl);
 	failed = mbedtls_ssl_setup(&hs->ssl, config);
@@ -130,14 +130,14 @@ begin_handshake(struct tls_conn *conn, const mbedtls_ssl_config *config, const u
 	return true;
 }
 
-static struct tls_conn *
-begin(struct tls_context *context, const mbedtls_ssl_config *config, const uint8_t *policy, bool is_client)
+struct tls_conn *
+conn_begin(struct tls_context *context, const mbedtls_ssl_config *config, const uint8_t *policy)
 {
 	struct tls_conn *conn = context->free_conns;
 
 	if (conn == NULL || context->handshakes == context->handshakes_max)
 		return NULL;
-	if (!begin_handshake(conn, config, policy, is_client))
+	if (!begin_handshake(conn, config, policy))
 		return NULL;
 	context->free_conns = conn->next_free;
 	conn->next_free = NULL;
@@ -148,10 +148,10 @@ begin(struct tls_context *context, const mbedtls_ssl_config *config, const uint8
 struct tls_conn *
 tls_accept(struct tls_context *context, uint32_t listener, bool offers_h2)
 {
-	struct tls_conn *conn = begin(context, offers_h2 ? &context->config_h2 : &context->config,
-				      offers_h2 ? context->policy_h2 : context->policy, false);
+	struct tls_conn *conn = conn_begin(context, offers_h2 ? &context->config_h2 : &context->config,
+				      offers_h2 ? context->policy_h2 : context->policy);
 
-	CHECK(listener < IDENTITY_LISTENERS_MAX);
+	CHECK(context->keys != NULL && listener < IDENTITY_LISTENERS_MAX);
 	if (conn == NULL)
 		return NULL;
 	conn->handshake->listener = (uint8_t)listener;
@@ -170,6 +170,7 @@ tls_conn_free(struct tls_conn *conn)
 	if (conn->handshake != NULL)
 		end_handshake(conn);
 	conn_drop_record(conn);
+	arena_release(instance_arena(context->instance), conn->client);
 	records_end(&conn->records, context->ring);
 	if (context->named == conn)
 		context->named = NULL;
@@ -259,6 +260,8 @@ open_records(struct tls_conn *conn)
 		return conn_fail(hs, MBEDTLS_ERR_SSL_UNEXPECTED_MESSAGE);
 	}
 	keep_facts(conn);
+	if (hs->is_client)
+		resume_opened(hs);
 	if (conn->version == MBEDTLS_SSL_VERSION_TLS1_3) {
 		records_begin_13(&conn->records, cipher_of(hs), hs->is_client ? secrets->client : secrets->server,
 				 hs->is_client ? secrets->server : secrets->client, sent, hs->is_client);

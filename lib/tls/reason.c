@@ -60,7 +60,7 @@ conn_fail(struct handshake *hs, int error)
 	/* Best effort: without room there is no alert, and the connection ends all the same. */
 	if (hs->out->used == hs->used_before && reason->alert != 0)
 		(void)mbedtls_ssl_send_alert_message(&hs->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL, reason->alert);
+	conn->verdict = (uint16_t)(hs->is_client ? connect_fault(hs, error, reason->verdict) : reason->verdict);
 	conn_set_state(conn, CONN_DEAD);
-	conn->verdict = (uint16_t)reason->verdict;
-	return reason->verdict;
+	return (enum err)conn->verdict;
 }

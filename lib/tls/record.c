@@ -124,6 +124,8 @@ open_record(struct tls_conn *conn, struct bytes *in, struct tls_out *plain)
 		read_plain(conn, plain);
 		return ERR_OK;
 	}
+	if (verdict == ERR_OK && opened.kind == RECORDS_TICKET)
+		resume_ticket(conn, bytes_make(conn->record + opened.offset, opened.len));
 	conn_drop_record(conn);
 	if (verdict == ERR_TLS_CLOSED)
 		return ERR_TLS_CLOSED;

@@ -24,6 +24,8 @@
  */
 struct tls_context; /* per worker: certificates, ticket secrets, random generator, pool */
 struct tls_conn;
+struct tls_authorities;
+struct tls_target;
 
 struct tls_keys;    /* an identity (identity.h) as one worker uses it */
 
@@ -36,6 +38,10 @@ struct tls_context_config {
 	/* Entropy for this worker's generator, 0 on success; the simulator gives a seeded one. */
 	int (*entropy)(void *owner, uint8_t *to, size_t len);
 	void *owner;
+	/* For tls_connect(). */
+	const struct tls_authorities *authorities; /* copied; NULL: none */
+	uint32_t connects_max; /* connections of its, of conns_max */
+	uint32_t sessions_max; /* ends that a session is kept of, to be resumed; 0: none */
 };
 
 /* A handshake at its peak: mbedTLS's two record buffers (33 KiB), its state and keys, and some slack for rounding.
@@ -43,7 +49,8 @@ struct tls_context_config {
 #define TLS_HANDSHAKE_BYTES (48u * 1024)
 #define TLS_CONN_BYTES 352
 
-/* NULL without memory or entropy. The identity has at least one certificate; it is copied. */
+/* NULL without memory or entropy. The identity has at least one certificate, and is copied; without one (NULL) the
+ * context only connects. */
 struct tls_context *tls_context_new(const struct tls_context_config *config,
 				    const struct tls_identity *identity);
 
@@ -74,6 +81,12 @@ struct arena_use tls_context_memory(const struct tls_context *context);
  * the memory is exhausted, or handshakes_max are under way. offers_h2: the client may choose HTTP/2 (facts.alpn is
  * "h2"), which we prefer. */
 struct tls_conn *tls_accept(struct tls_context *context, uint32_t listener, bool offers_h2);
+/* A client connection, which offers "http/1.1" and resumes what was kept of an equal target; NULL when the pool
+ * or the memory is exhausted. tls_can_reach() must be true: the context knows the authority, and there is
+ * something to verify by. Why the other end was not believed is a verdict of tls_handshake():
+ * ERR_TLS_PEER_UNKNOWN, _EXPIRED, _NAME, _PIN or _UNFIT. */
+struct tls_conn *tls_connect(struct tls_context *context, const struct tls_target *target);
+bool tls_can_reach(const struct tls_context *context, const struct tls_target *target);
 void tls_conn_free(struct tls_conn *conn);
 
 /* Caller's memory to write into; used counts up. */

@@ -1,0 +1,315 @@
+/*
+ * Connections that we open. mbedTLS verifies chain, dates and DNS names; pins and addresses are looked at in its
+ * callback, which can only take away what it believed, except with pins alone, where the pin is all there is.
+ */
+#include "tls/connect.h"
+
+#include <mbedtls/sha256.h>
+
+#include "base/check.h"
+#include "base/units.h"
+#include "tls/authorities.h"
+#include "tls/conn.h"
+
+/* The arena's header of a block, and rounding. */
+#define SIDE_OVERHEAD_BYTES 32
+
+#define SAN_ADDRESS 7 /* iPAddress of GeneralName, RFC 5280 4.2.1.6 */
+
+static const char *const protocols[] = { "http/1.1", NULL };
+
+static const uint16_t groups[] = { MBEDTLS_SSL_IANA_TLS_GROUP_X25519, MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1,
+				   MBEDTLS_SSL_IANA_TLS_GROUP_SECP384R1, MBEDTLS_SSL_IANA_TLS_GROUP_NONE };
+
+static const uint16_t signature_algorithms[] = {
+	MBEDTLS_TLS1_3_SIG_ECDSA_SECP256R1_SHA256, MBEDTLS_TLS1_3_SIG_ECDSA_SECP384R1_SHA384,
+	MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA256,    MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA384,
+	MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA512,    MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA256,
+	MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA384,       MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA512,
+	MBEDTLS_TLS1_3_SIG_NONE,
+};
+
+/* --- of a context ------------------------------------------------------------------------- */
+
+size_t
+connect_bytes(const struct tls_context_config *config)
+{
+	return authorities_bytes(config->authorities) + sessions_bytes(config->sessions_max) +
+	       config->connects_max * (sizeof(struct connect_side) + SIDE_OVERHEAD_BYTES);
+}
+
+static bool
+configure(mbedtls_ssl_config *ssl, struct instance *instance, mbedtls_x509_crt *cas)
+{
+	if (mbedtls_ssl_config_defaults(ssl, MBEDTLS_SSL_IS_CLIENT, MBEDTLS_SSL_TRANSPORT_STREAM,
+					MBEDTLS_SSL_PRESET_DEFAULT) != 0)
+		return false;
+	mbedtls_ssl_conf_min_tls_version(ssl, MBEDTLS_SSL_VERSION_TLS1_2);
+	mbedtls_ssl_conf_max_tls_version(ssl, MBEDTLS_SSL_VERSION_TLS1_3);
+	mbedtls_ssl_conf_rng(ssl, instance_random, instance);
+	mbedtls_ssl_conf_authmode(ssl, MBEDTLS_SSL_VERIFY_REQUIRED);
+	mbedtls_ssl_conf_ca_chain(ssl, cas, NULL);
+	mbedtls_ssl_conf_groups(ssl, groups);
+	mbedtls_ssl_conf_sig_algs(ssl, signature_algorithms);
+	mbedtls_ssl_conf_session_tickets(ssl, MBEDTLS_SSL_SESSION_TICKETS_ENABLED);
+	mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
+		ssl, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
+	mbedtls_ssl_conf_tls13_key_exchange_modes(
+		ssl, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL |
+			     MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_PSK_EPHEMERAL);
+	/* mbedTLS lost the inner const; it does not write. */
+	return mbedtls_ssl_conf_alpn_protocols(ssl, (const char **)(uintptr_t)protocols) == 0;
+}
+
+bool
+connect_setup_init(struct connect_setup *setup, struct instance *instance,
+		   const struct tls_context_config *config)
+{
+	struct arena *arena = instance_arena(instance);
+	uint32_t count = authorities_count(config->authorities);
+	uint32_t skipped;
+
+	setup->cas = arena_alloc(arena, (count + 1) * sizeof(*setup->cas));
+	setup->configs = arena_alloc(arena, (count + 1) * sizeof(*setup->configs));
+	if (setup->cas == NULL || setup->configs == NULL)
+		return false;
+	setup->authority_count = count;
+	for (uint32_t i = 0; i <= count; i++) {
+		mbedtls_x509_crt_init(&setup->cas[i]);
+		mbedtls_ssl_config_init(&setup->configs[i]);
+	}
+	/* The last one's list has a certificate without content, which nothing is issued by: mbedTLS wants one. */
+	for (uint32_t i = 0; i <= count; i++) {
+		if (i < count &&
+		    !authorities_parse(&setup->cas[i], authorities_pem(config->authorities, i), arena, &skipped))
+			return false;
+		if (!configure(&setup->configs[i], instance, &setup->cas[i]))
+			return false;
+	}
+	return sessions_init(&setup->sessions, arena, config->sessions_max);
+}
+
+void
+connect_setup_fini(struct connect_setup *setup, struct instance *instance)
+{
+	for (uint32_t i = 0; setup->configs != NULL && i <= setup->authority_count; i++) {
+		mbedtls_x509_crt_free(&setup->cas[i]);
+		mbedtls_ssl_config_free(&setup->configs[i]);
+	}
+	sessions_fini(&setup->sessions);
+	arena_release(instance_arena(instance), setup->cas);
+	arena_release(instance_arena(instance), setup->configs);
+	*setup = (struct connect_setup){ .authority_count = 0 };
+}
+
+/* --- whom to believe ------------------------------------------------------------------------- */
+
+static bool
+digits_of(const char **at, uint32_t base, uint32_t max, uint32_t *value)
+{
+	const char *begin = *at;
+
+	*value = 0;
+	for (; *at - begin < 4; (*at)++) {
+		int digit = bytes_hex_digit((uint8_t)**at);
+
+		if (digit < 0 || (uint32_t)digit >= base)
+			break;
+		*value = *value * base + (uint32_t)digit;
+	}
+	return *at > begin && *value <= max;
+}
+
+static size_t
+parse_ip4(const char *text, uint8_t address[4])
+{
+	for (int i = 0; i < 4; i++) {
+		uint32_t value;
+
+		if ((i > 0 && *text++ != '.') || !digits_of(&text, 10, 255, &value))
+			return 0;
+		address[i] = (uint8_t)value;
+	}
+	return *text == '\0' ? 4 : 0;
+}
+
+/* Without an IPv4 tail or a zone: whoever makes a target writes addresses out of their bytes. */
+static size_t
+parse_ip6(const char *text, uint8_t address[16])
+{
+	size_t len = 0, gap = SIZE_MAX;
+
+	memset(address, 0, 16);
+	if (text[0] == ':' && text[1] == ':') {
+		gap = 0;
+		text += 2;
+	}
+	while (*text != '\0') {
+		uint32_t value;
+
+		if (len == 16 || !digits_of(&text, 16, 0xffff, &value))
+			return 0;
+		address[len++] = (uint8_t)(value >> 8);
+		address[len++] = (uint8_t)value;
+		if (*text == '\0')
+			break;
+		if (*text++ != ':')
+			return 0;
+		if (*text == ':' && gap == SIZE_MAX) {
+			gap = len;
+			text++;
+		} else if (*text == '\0') {
+			return 0;
+		}
+	}
+	if (gap == SIZE_MAX)
+		return len == 16 ? 16 : 0;
+	memmove(address + 16 - (len - gap), address + gap, len - gap);
+	memset(address + gap, 0, 16 - len);
+	return len < 16 ? 16 : 0;
+}
+
+/* 0: the name is no address. */
+static size_t
+address_of(const char *name, uint8_t address[16])
+{
+	size_t len = parse_ip4(name, address);
+
+	return len > 0 ? len : parse_ip6(name, address);
+}
+
+static bool
+has_address(const mbedtls_x509_crt *crt, struct bytes address)
+{
+	for (const mbedtls_x509_sequence *san = &crt->subject_alt_names; san != NULL; san = san->next)
+		if ((san->buf.tag & MBEDTLS_ASN1_TAG_VALUE_MASK) == SAN_ADDRESS &&
+		    bytes_equal(bytes_make(san->buf.p, san->buf.len), address))
+			return true;
+	return false;
+}
+
+static bool
+has_pin(const mbedtls_x509_crt *crt, const struct tls_target *target)
+{
+	uint8_t hash[TLS_PIN_BYTES];
+
+	CHECK_STATIC(sizeof(hash) == 32, "SHA-256");
+	if (mbedtls_sha256(crt->pk_raw.p, crt->pk_raw.len, hash, 0) != 0)
+		return false;
+	for (uint32_t i = 0; i < target->pin_count; i++)
+		if (memcmp(target->pins[i], hash, sizeof(hash)) == 0)
+			return true;
+	return false;
+}
+
+/* mbedTLS's callback: for each certificate of the chain, the leaf (depth 0) last. */
+static int
+judge(void *opaque, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
+{
+	const struct tls_target *target = &((struct handshake *)opaque)->conn->client->target;
+	uint8_t address[16];
+	size_t len;
+
+	if (target->authority == TLS_NO_AUTHORITY)
+		*flags = 0;
+	if (depth > 0)
+		return 0;
+	if (target->pin_count > 0 && !has_pin(crt, target))
+		*flags |= MBEDTLS_X509_BADCERT_OTHER;
+	len = target->authority != TLS_NO_AUTHORITY ? address_of(target->name, address) : 0;
+	if (len > 0 && !has_address(crt, bytes_make(address, len)))
+		*flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
+	return 0;
+}
+
+/* The first reason counts: who is no certificate of anybody's has no name and no end either. */
+static enum err
+verdict_of(uint32_t flags)
+{
+	if (flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED)
+		return ERR_TLS_PEER_UNKNOWN;
+	if (flags & (MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE))
+		return ERR_TLS_PEER_EXPIRED;
+	if (flags & MBEDTLS_X509_BADCERT_CN_MISMATCH)
+		return ERR_TLS_PEER_NAME;
+	if (flags & MBEDTLS_X509_BADCERT_OTHER)
+		return ERR_TLS_PEER_PIN;
+	return ERR_TLS_PEER_UNFIT;
+}
+
+enum err
+connect_fault(struct handshake *hs, int error, enum err otherwise)
+{
+	struct connect_side *side = hs->conn->client;
+
+	/* It may be what the session was that the other end did not like. */
+	if (side->offered)
+		sessions_forget(&hs->conn->context->clients.sessions, &side->target);
+	if (otherwise == ERR_TLS_MEMORY)
+		return otherwise;
+	if (error == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED || error == MBEDTLS_ERR_SSL_BAD_CERTIFICATE)
+		return verdict_of(mbedtls_ssl_get_verify_result(&hs->ssl));
+	/* A certificate that cannot even be read. */
+	if (hs->ssl.MBEDTLS_PRIVATE(state) == MBEDTLS_SSL_SERVER_CERTIFICATE && otherwise == ERR_TLS_REFUSED)
+		return ERR_TLS_PEER_UNFIT;
+	return otherwise;
+}
+
+/* --- a connection --------------------------------------------------------------------------------- */
+
+bool
+tls_can_reach(const struct tls_context *context, const struct tls_target *target)
+{
+	if (target->pin_count > TLS_PINS_MAX || memchr(target->name, '\0', sizeof(target->name)) == NULL)
+		return false;
+	if (target->authority == TLS_NO_AUTHORITY)
+		return target->pin_count > 0;
+	return target->authority < context->clients.authority_count && target->name[0] != '\0';
+}
+
+bool
+connect_is_host(const struct tls_target *target)
+{
+	uint8_t address[16];
+
+	return target->name[0] != '\0' && address_of(target->name, address) == 0;
+}
+
+static bool
+begin(struct tls_conn *conn, const struct tls_target *target)
+{
+	struct handshake *hs = conn->handshake;
+
+	conn->client = arena_alloc(instance_arena(conn->context->instance), sizeof(*conn->client));
+	if (conn->client == NULL)
+		return false;
+	conn->client->target = *target;
+	mbedtls_ssl_set_verify(&hs->ssl, judge, hs);
+	/* Called with NULL, too: addresses are not sent (RFC 6066 3), and judge() looks at them. */
+	if (mbedtls_ssl_set_hostname(&hs->ssl, connect_is_host(target) ? target->name : NULL) != 0)
+		return false;
+	resume_offer(hs);
+	return true;
+}
+
+struct tls_conn *
+tls_connect(struct tls_context *context, const struct tls_target *target)
+{
+	uint32_t config = target->authority == TLS_NO_AUTHORITY ? context->clients.authority_count :
+								  target->authority;
+	struct instance *before;
+	struct tls_conn *conn;
+	bool begun;
+
+	CHECK(tls_can_reach(context, target));
+	conn = conn_begin(context, &context->clients.configs[config], NULL);
+	if (conn == NULL)
+		return NULL;
+	before = instance_enter(context->instance);
+	begun = begin(conn, target);
+	instance_leave(before);
+	if (begun)
+		return conn;
+	tls_conn_free(conn);
+	return NULL;
+}

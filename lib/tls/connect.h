@@ -1,0 +1,60 @@
+#pragma once
+
+#include <mbedtls/ssl.h>
+#include <mbedtls/x509_crt.h>
+
+#include "tls/instance.h"
+#include "tls/sessions.h"
+#include "tls/target.h"
+
+struct handshake;
+struct tls_conn;
+struct tls_context_config;
+
+/*
+ * connect: the client's side of a context and its connections. Private to lib/tls.
+ *
+ * Memory: the instance's arena, which is entered for every call but connect_bytes() and resume_ticket().
+ */
+
+/* Of a context: one configuration for each authority, and a last one for pins alone. */
+struct connect_setup {
+	uint32_t authority_count;
+	mbedtls_x509_crt *cas;
+	mbedtls_ssl_config *configs;
+	struct sessions sessions;
+};
+
+/* Of a connection that we opened. */
+struct connect_side {
+	struct tls_target target;
+	bool offered; /* a session, to be resumed */
+	/* resume.c, for tickets of TLS 1.3; tickets_left 0: none is wanted */
+	uint8_t tickets_left;
+	uint8_t secret_len;
+	uint16_t suite;
+	uint32_t skip; /* bytes of the next records that belong to a message which was not whole */
+	uint8_t secret[48]; /* the resumption master secret */
+};
+
+size_t connect_bytes(const struct tls_context_config *config);
+
+/* False: no memory. */
+bool connect_setup_init(struct connect_setup *setup, struct instance *instance,
+			const struct tls_context_config *config);
+void connect_setup_fini(struct connect_setup *setup, struct instance *instance);
+
+/* The handshake failed with mbedTLS's error, which means otherwise: what it means here. */
+enum err connect_fault(struct handshake *hs, int error, enum err otherwise);
+
+/* Its name is one that is sent as SNI. */
+bool connect_is_host(const struct tls_target *target);
+
+/* Before the first flight: offers what is kept of the target. */
+void resume_offer(struct handshake *hs);
+
+/* The handshake is over. */
+void resume_opened(struct handshake *hs);
+
+/* What came in a record with tickets: foreign bytes, authentic. */
+void resume_ticket(struct tls_conn *conn, struct bytes messages);

@@ -1,0 +1,209 @@
+/*
+ * What a client keeps of a connection, for the next one to the same target: in TLS 1.2 the session as it is when
+ * the handshake is over, in TLS 1.3 what each ticket makes of it (RFC 8446 4.6.1). Tickets come when mbedTLS's
+ * context is gone, so that the session which mbedTLS will read is made here.
+ */
+#include <mbedtls/ssl_ciphersuites.h>
+
+#include "base/check.h"
+#include "tls/conn.h"
+
+/* Of one connection: an end that sends more is served all the same. */
+#define TICKETS_KEPT_MAX 4
+
+#define NEW_SESSION_TICKET 4
+#define LABEL "tls13 resumption"
+
+struct ticket {
+	uint32_t lifetime_s;
+	uint32_t age_add;
+	struct bytes nonce;
+	struct bytes ticket;
+};
+
+void
+resume_offer(struct handshake *hs)
+{
+	struct tls_context *context = hs->conn->context;
+	struct connect_side *side = hs->conn->client;
+	struct bytes saved =
+		sessions_find(&context->clients.sessions, &side->target, instance_now_s(context->instance));
+	mbedtls_ssl_session session;
+
+	if (saved.len == 0)
+		return;
+	mbedtls_ssl_session_init(&session);
+	/* Without memory it is a full handshake. */
+	side->offered = mbedtls_ssl_session_load(&session, saved.ptr, saved.len) == 0 &&
+			mbedtls_ssl_set_session(&hs->ssl, &session) == 0;
+	mbedtls_ssl_session_free(&session);
+}
+
+static void
+keep(struct tls_conn *conn, const mbedtls_ssl_session *session, int64_t life_s)
+{
+	struct sessions *sessions = &conn->context->clients.sessions;
+	uint8_t *to;
+	size_t len = 0;
+
+	if (life_s > SESSIONS_LIFETIME_S_MAX)
+		life_s = SESSIONS_LIFETIME_S_MAX;
+	(void)mbedtls_ssl_session_save(session, NULL, 0, &len);
+	to = sessions_keep(sessions, &conn->client->target, len,
+			   instance_now_s(conn->context->instance) + life_s);
+	if (to != NULL && mbedtls_ssl_session_save(session, to, len, &len) != 0)
+		sessions_forget(sessions, &conn->client->target);
+}
+
+/* TLS 1.2 may be resumed by a session id as well, which has no lifetime of its own; and a ticket need not say
+ * one. */
+static void
+keep_12(struct handshake *hs)
+{
+	mbedtls_ssl_session session;
+
+	mbedtls_ssl_session_init(&session);
+	if (mbedtls_ssl_get_session(&hs->ssl, &session) == 0 &&
+	    (session.MBEDTLS_PRIVATE(ticket_len) > 0 || session.MBEDTLS_PRIVATE(id_len) > 0)) {
+		uint32_t hint_s = session.MBEDTLS_PRIVATE(ticket_lifetime);
+
+		keep(hs->conn, &session, hint_s > 0 ? hint_s : SESSIONS_LIFETIME_S_MAX);
+	}
+	mbedtls_ssl_session_free(&session);
+}
+
+void
+resume_opened(struct handshake *hs)
+{
+	struct connect_side *side = hs->conn->client;
+	const mbedtls_ssl_session *session = hs->ssl.MBEDTLS_PRIVATE(session);
+
+	if (side->target.id == 0)
+		return;
+	if (hs->conn->version == MBEDTLS_SSL_VERSION_TLS1_2) {
+		keep_12(hs);
+		return;
+	}
+	side->tickets_left = TICKETS_KEPT_MAX;
+	side->suite = (uint16_t)session->MBEDTLS_PRIVATE(ciphersuite);
+	side->secret_len = side->suite == MBEDTLS_TLS1_3_AES_256_GCM_SHA384 ? 48 : 32;
+	memcpy(side->secret, session->MBEDTLS_PRIVATE(app_secrets).resumption_master_secret, side->secret_len);
+}
+
+/* --- tickets of TLS 1.3 ----------------------------------------------------------------------- */
+
+static bool
+take_number(struct bytes *from, size_t len, uint32_t *number)
+{
+	if (from->len < len)
+		return false;
+	*number = 0;
+	for (size_t i = 0; i < len; i++)
+		*number = *number << 8 | from->ptr[i];
+	bytes_advance(from, len);
+	return true;
+}
+
+/* A length of that many bytes, and what it counts. */
+static bool
+take_vector(struct bytes *from, size_t length_bytes, struct bytes *vector)
+{
+	uint32_t len;
+
+	if (!take_number(from, length_bytes, &len) || from->len < len)
+		return false;
+	*vector = bytes_make(from->ptr, len);
+	bytes_advance(from, len);
+	return true;
+}
+
+/* Extensions are passed over: the only one that there is lets early data in, which we never send. */
+static bool
+parse(struct bytes body, struct ticket *ticket)
+{
+	struct bytes extensions;
+
+	return take_number(&body, 4, &ticket->lifetime_s) && take_number(&body, 4, &ticket->age_add) &&
+	       take_vector(&body, 1, &ticket->nonce) && take_vector(&body, 2, &ticket->ticket) &&
+	       take_vector(&body, 2, &extensions) && body.len == 0 && ticket->ticket.len > 0;
+}
+
+/* HKDF-Expand-Label(resumption_master_secret, "resumption", nonce, Hash.length): one block of HMAC. */
+static void
+derive_psk(const struct connect_side *side, struct bytes nonce, uint8_t psk[48])
+{
+	static const uint8_t block = 1;
+	uint8_t info[2 + 1 + sizeof(LABEL) - 1 + 1 + 255];
+	size_t at = 0;
+
+	info[at++] = 0;
+	info[at++] = side->secret_len;
+	info[at++] = sizeof(LABEL) - 1;
+	memcpy(info + at, LABEL, sizeof(LABEL) - 1);
+	at += sizeof(LABEL) - 1;
+	info[at++] = (uint8_t)nonce.len;
+	memcpy(info + at, nonce.ptr, nonce.len);
+	derive_hmac(side->secret_len == 48 ? DERIVE_SHA384 : DERIVE_SHA256,
+		    bytes_make(side->secret, side->secret_len), bytes_make(info, at + nonce.len),
+		    bytes_make(&block, 1), psk);
+}
+
+/* The texts are the caller's, and are taken out again before mbedTLS would free them. */
+static void
+keep_13(struct tls_conn *conn, const struct ticket *ticket)
+{
+	struct connect_side *side = conn->client;
+	mbedtls_ssl_session session;
+
+	mbedtls_ssl_session_init(&session);
+	session.MBEDTLS_PRIVATE(endpoint) = MBEDTLS_SSL_IS_CLIENT;
+	session.MBEDTLS_PRIVATE(tls_version) = MBEDTLS_SSL_VERSION_TLS1_3;
+	session.MBEDTLS_PRIVATE(ciphersuite) = side->suite;
+	session.MBEDTLS_PRIVATE(ticket_lifetime) = ticket->lifetime_s;
+	session.MBEDTLS_PRIVATE(ticket_age_add) = ticket->age_add;
+	session.MBEDTLS_PRIVATE(ticket_flags) = MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_PSK_EPHEMERAL;
+	session.MBEDTLS_PRIVATE(ticket_reception_time) = instance_now_s(conn->context->instance) * 1000;
+	session.MBEDTLS_PRIVATE(ticket) = (unsigned char *)(uintptr_t)ticket->ticket.ptr;
+	session.MBEDTLS_PRIVATE(ticket_len) = ticket->ticket.len;
+	session.MBEDTLS_PRIVATE(hostname) = connect_is_host(&side->target) ? side->target.name : NULL;
+	session.MBEDTLS_PRIVATE(resumption_key_len) = side->secret_len;
+	derive_psk(side, ticket->nonce, session.MBEDTLS_PRIVATE(resumption_key));
+	keep(conn, &session, ticket->lifetime_s);
+	explicit_bzero(&session, sizeof(session));
+}
+
+static void
+take_message(struct tls_conn *conn, uint32_t type, struct bytes body)
+{
+	struct ticket ticket;
+
+	/* A lifetime of 0 asks to forget it at once. */
+	if (type == NEW_SESSION_TICKET && parse(body, &ticket) && ticket.lifetime_s > 0) {
+		keep_13(conn, &ticket);
+		conn->client->tickets_left--;
+	}
+}
+
+/* A message that does not lie in one record is passed over; without its whole header, all that follow are. */
+void
+resume_ticket(struct tls_conn *conn, struct bytes messages)
+{
+	struct connect_side *side = conn->client;
+
+	while (side->tickets_left > 0 && messages.len > 0) {
+		size_t skip = side->skip < messages.len ? side->skip : messages.len;
+		uint32_t type, len;
+
+		bytes_advance(&messages, skip);
+		side->skip -= (uint32_t)skip;
+		if (messages.len == 0)
+			return;
+		if (!take_number(&messages, 1, &type) || !take_number(&messages, 3, &len)) {
+			side->tickets_left = 0;
+			return;
+		}
+		side->skip = len;
+		if (len <= messages.len)
+			take_message(conn, type, bytes_make(messages.ptr, len));
+	}
+}

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tls/arena.h"
+#include "tls/target.h"
+
+/*
+ * sessions: what may be resumed at whom, as bytes that only their maker understands. Private to lib/tls.
+ *
+ * A session is given to the very target that it was kept for, compared member by member: whoever asks for other
+ * pins, another name or another authority has it verified anew. The last one of a target counts; where too many
+ * targets meet, the oldest leaves.
+ *
+ * Owner:  a tls_context.
+ * Time:   now_s, Unix seconds; none lives longer than SESSIONS_LIFETIME_S_MAX, so that for so long, and no longer,
+ *         an end is believed whose certificate ran out meanwhile.
+ * Memory: the arena's: slots at sessions_init(), then up to SESSIONS_BYTES_MAX for each; it wipes what is
+ *         released.
+ */
+#define SESSIONS_LIFETIME_S_MAX 3600
+#define SESSIONS_BYTES_MAX 8192 /* of one; what is longer is not kept */
+#define SESSIONS_WAYS 4
+
+struct session_slot {
+	struct tls_target target; /* id 0: free */
+	int64_t expires_at_s;
+	uint64_t kept; /* number of the keeping */
+	uint8_t *saved;
+	size_t len;
+};
+
+struct sessions {
+	struct arena *arena;
+	struct session_slot *slots;
+	uint32_t slot_count; /* a multiple of SESSIONS_WAYS, or 0: nothing is kept */
+	uint64_t keepings;
+};
+
+/* What slots_max targets take of the arena at most. */
+size_t sessions_bytes(uint32_t slots_max);
+
+/* False: no memory. */
+bool sessions_init(struct sessions *sessions, struct arena *arena, uint32_t slots_max);
+void sessions_fini(struct sessions *sessions);
+
+/* Where to write len bytes of a session that ends at expires_at_s; NULL: it is not to be kept. */
+uint8_t *sessions_keep(struct sessions *sessions, const struct tls_target *target, size_t len,
+		       int64_t expires_at_s);
+
+/* Empty: there is none, or not any more. Valid until the next call. */
+struct bytes sessions_find(struct sessions *sessions, const struct tls_target *target, int64_t now_s);
+void sessions_forget(struct sessions *sessions, const struct tls_target *target);
