@@ -130,7 +130,12 @@ want "another sluice-control" "$control" --config "$folder/sluice.yaml" # one pe
 key=$(sed -n 's/^key first of account demo: //p' "$folder/applied")
 [ ${#key} = 32 ] || fail "no key was shown"
 generation=$("$shmdump" "$shm" header | grep -o 'generation=[0-9]*')
-want_not "key first" "$ctl" apply "$folder/catalogue.yaml"
+want 'made account demo' cat "$folder/applied"
+want 'made deployment 142@mv' cat "$folder/applied"
+want 'credited account demo: 10.00 dollars' cat "$folder/applied"
+want '15 made, 0 changed, 1 credited, 0 as they were' cat "$folder/applied"
+"$ctl" apply "$folder/catalogue.yaml" >"$folder/applied" || fail "apply again: $(cat "$folder/applied")"
+[ "$(cat "$folder/applied")" = '0 made, 0 changed, 0 credited, 16 as they were' ] || fail "again: $(cat "$folder/applied")"
 want "$generation" "$shmdump" "$shm" header # applied again, nothing changed
 want 'name="meta-llama/Llama-3.1-8B-Instruct" price=0 deployments=0,1' "$shmdump" "$shm" models
 want 'name="llama"' "$shmdump" "$shm" aliases
@@ -407,6 +412,27 @@ want 'pod alive is still in deployment' "$ctl" pod rm alive
 want 'first (sluicectl deployment set' "$ctl" pod rm alive
 want '--expires-at is in the past: it is 20' "$ctl" key set 1 --expires-at 5
 want 'output 0.60 -> 0.70' bash -c '"$1" price set shown --output 0.7 >/dev/null; "$1" audit --name shown' - "$ctl"
+
+# --- apply: what changed, member by member; what a model holds without max_tokens is one
+cat >"$folder/more.yaml" <<'END'
+prices:    [{name: shown, input: 0.2, output: 0.7}]
+models:    [{name: held, price: shown, hold_tokens: 500}]
+END
+"$ctl" apply "$folder/more.yaml" >"$folder/applied" || fail "apply: $(cat "$folder/applied")"
+want_line '^changed price shown: input 0.15 -> 0.20, ' cat "$folder/applied"
+want 'made model held' cat "$folder/applied"
+want '"hold_tokens": 500' "$ctl" --json model show held
+sed -i 's/hold_tokens: 500/hold_tokens: 600/' "$folder/more.yaml"
+"$ctl" --json apply "$folder/more.yaml" >"$folder/applied"
+python3 - "$folder/applied" <<'END' || fail "apply --json: $(cat "$folder/applied")"
+import json, sys
+told = json.load(open(sys.argv[1]))
+assert told == {'made': [], 'credited': [], 'keys': [], 'unchanged': 1, 'changed': [
+    {'noun': 'model', 'name': 'held', 'members': {'hold_tokens': [500, 600]}}]}, told
+END
+sed -i 's/hold_tokens: 600/hold_tokens: 700, prize: 1/' "$folder/more.yaml"
+want 'stopped: 0 made, 0 changed, 0 credited, 1 as they were' "$ctl" apply "$folder/more.yaml"
+"$ctl" model rm held >/dev/null
 
 # --- verbs
 want_line '^suspended +yes$' "$ctl" account suspend other

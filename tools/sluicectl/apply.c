@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "meter/money.h"
+#include "show.h"
 #include "words.h"
 
 #define PATH_BYTES 1024
@@ -37,13 +38,16 @@ const char apply_help[] =
 	"       deployments: [{region: mv, pods: [gpu-1], base_path: /142}]}\n"
 	"  keys:      [{name: demo, account: demo, plan: standard, surface: ecolink}]\n"
 	"\n"
-	"With --json the keys made come as {\"keys\": [{\"name\", \"account\", \"key\"}]}.\n";
+	"Tells what was made and what changed; with --json as {\"made\": [{\"noun\", \"name\"}],\n"
+	"\"changed\": [{\"noun\", \"name\", \"members\": {MEMBER: [BEFORE, AFTER]}}], \"credited\":\n"
+	"[{\"account\", \"amount_nano\"}], \"keys\": [{\"name\", \"account\", \"key\"}], \"unchanged\": N}.\n";
 
 struct apply {
 	struct client *client;
 	const char *path;
-	yyjson_mut_doc *made; /* keys, for --json */
-	yyjson_mut_val *keys;
+	yyjson_mut_doc *told; /* for --json */
+	yyjson_mut_val *made, *changed, *credited, *keys;
+	size_t made_count, changed_count, credited_count, unchanged_count;
 	bool json;
 };
 
@@ -178,32 +182,146 @@ make_object(const struct apply *a, const struct word_noun *noun, struct fy_node 
 	return doc;
 }
 
-/* PUT, or POST with an empty reference. The answer, or NULL: said on stderr. */
-static yyjson_doc *
-send_object(const struct apply *a, const struct word_noun *noun, const char *reference,
-	    yyjson_mut_doc *object)
-{
-	char path[PATH_BYTES];
-	char *body = yyjson_mut_write(object, 0, NULL);
-	yyjson_doc *answer = NULL;
+/* --- what was done ----------------------------------------------------------------------- */
 
-	if (reference[0] == '\0')
-		answer = client_get(a->client, "POST", noun->plural, body);
-	else if (client_path(a->client, path, sizeof(path), noun->plural, reference))
-		answer = client_get(a->client, "PUT", path, body);
+static yyjson_mut_val *
+add_told(struct apply *a, yyjson_mut_val *list, const struct word_noun *noun, const char *name)
+{
+	yyjson_mut_val *object = yyjson_mut_arr_add_obj(a->told, list);
+
+	yyjson_mut_obj_add_str(a->told, object, "noun", noun->name);
+	yyjson_mut_obj_add_strcpy(a->told, object, "name", name);
+	return object;
+}
+
+static void
+tell_made(struct apply *a, const struct word_noun *noun, const char *name)
+{
+	a->made_count++;
+	if (a->json)
+		add_told(a, a->made, noun, name);
+	else
+		printf("made %s %s\n", noun->name, name);
+}
+
+/* {member: [before, after]} of what differs. */
+static yyjson_mut_val *
+find_differences(struct apply *a, yyjson_val *before, yyjson_val *after)
+{
+	yyjson_mut_val *all = yyjson_mut_obj(a->told);
+	yyjson_val *name, *value;
+	size_t at, count;
+
+	yyjson_obj_foreach(after, at, count, name, value) {
+		yyjson_val *was = yyjson_obj_get(before, yyjson_get_str(name));
+		yyjson_mut_val *pair;
+
+		if (was != NULL && yyjson_equals(was, value))
+			continue;
+		pair = yyjson_mut_obj_add_arr(a->told, all, yyjson_get_str(name));
+		yyjson_mut_arr_append(pair, was != NULL ? yyjson_val_mut_copy(a->told, was) :
+							  yyjson_mut_null(a->told));
+		yyjson_mut_arr_append(pair, yyjson_val_mut_copy(a->told, value));
+	}
+	return all;
+}
+
+static void
+tell_changed(struct apply *a, const struct word_noun *noun, const char *name, yyjson_val *before,
+	     yyjson_val *after)
+{
+	yyjson_mut_val *members = find_differences(a, before, after);
+	yyjson_doc *copy;
+
+	if (yyjson_mut_obj_size(members) == 0) {
+		a->unchanged_count++;
+		return;
+	}
+	a->changed_count++;
+	if (a->json) {
+		yyjson_mut_obj_add_val(a->told, add_told(a, a->changed, noun, name), "members", members);
+		return;
+	}
+	printf("changed %s %s: ", noun->name, name);
+	copy = yyjson_mut_val_imut_copy(members, NULL);
+	show_changes(yyjson_doc_get_root(copy), noun);
+	yyjson_doc_free(copy);
+	putchar('\n');
+}
+
+static void
+tell_credited(struct apply *a, const char *account, int64_t nano)
+{
+	char dollars[MONEY_TEXT_BYTES];
+	yyjson_mut_val *object;
+
+	a->credited_count++;
+	if (a->json) {
+		object = yyjson_mut_arr_add_obj(a->told, a->credited);
+		yyjson_mut_obj_add_strcpy(a->told, object, "account", account);
+		yyjson_mut_obj_add_sint(a->told, object, "amount_nano", nano);
+		return;
+	}
+	money_emit(nano, dollars);
+	printf("credited account %s: %s dollars\n", account, dollars);
+}
+
+/* --- calls ------------------------------------------------------------------------------- */
+
+static void
+tell_not_applied(const struct apply *a, const struct word_noun *noun, const char *reference)
+{
+	fprintf(stderr, "sluicectl: %s %s of %s was not applied\n", noun->name, reference, a->path);
+}
+
+/* The answer, or NULL: said on stderr. */
+static yyjson_doc *
+post_object(const struct apply *a, const struct word_noun *noun, const char *name, yyjson_mut_doc *object)
+{
+	char *body = yyjson_mut_write(object, 0, NULL);
+	yyjson_doc *answer = client_get(a->client, "POST", noun->plural, body);
+
 	if (answer == NULL)
-		fprintf(stderr, "sluicectl: %s \"%s\" of %s was not applied\n", noun->name,
-			reference, a->path);
+		tell_not_applied(a, noun, name);
 	free(body);
 	return answer;
 }
 
+/* What the object is before it is put; *before is NULL if it is not there. False: said on stderr. */
 static bool
-put_object(const struct apply *a, const struct word_noun *noun, const char *reference,
-	   yyjson_mut_doc *object)
+look_before(const struct apply *a, const char *path, yyjson_doc **before)
 {
-	yyjson_doc *answer = send_object(a, noun, reference, object);
+	struct client_answer answer;
 
+	*before = NULL;
+	if (!client_call(a->client, "GET", path, NULL, &answer))
+		return false;
+	if (answer.status == 200) {
+		*before = answer.doc;
+		return true;
+	}
+	if (answer.status != 404)
+		client_tell_refusal(a->client, &answer);
+	yyjson_doc_free(answer.doc);
+	return answer.status == 404;
+}
+
+static bool
+put_object(struct apply *a, const struct word_noun *noun, const char *reference, yyjson_mut_doc *object)
+{
+	char path[PATH_BYTES], *body = yyjson_mut_write(object, 0, NULL);
+	yyjson_doc *before = NULL, *answer = NULL;
+
+	if (client_path(a->client, path, sizeof(path), noun->plural, reference) && look_before(a, path, &before))
+		answer = client_get(a->client, "PUT", path, body);
+	if (answer == NULL)
+		tell_not_applied(a, noun, reference);
+	else if (before == NULL)
+		tell_made(a, noun, reference);
+	else
+		tell_changed(a, noun, reference, yyjson_doc_get_root(before), yyjson_doc_get_root(answer));
+	free(body);
+	yyjson_doc_free(before);
 	yyjson_doc_free(answer);
 	return answer != NULL;
 }
@@ -228,7 +346,7 @@ make_credit(const char *account, int64_t nano)
 }
 
 static bool
-credit_once(const struct apply *a, const char *account, struct fy_node *balance)
+credit_once(struct apply *a, const char *account, struct fy_node *balance)
 {
 	char text[64], path[PATH_BYTES], *body;
 	yyjson_doc *answer;
@@ -246,12 +364,16 @@ credit_once(const struct apply *a, const char *account, struct fy_node *balance)
 	body = make_credit(account, nano);
 	answer = client_get(a->client, "POST", path, body);
 	free(body);
+	if (answer != NULL && yyjson_get_bool(yyjson_obj_get(yyjson_doc_get_root(answer), "repeated")))
+		a->unchanged_count++;
+	else if (answer != NULL)
+		tell_credited(a, account, nano);
 	yyjson_doc_free(answer);
 	return answer != NULL;
 }
 
 static bool
-apply_deployment(const struct apply *a, const char *target_kind, const char *target, size_t at,
+apply_deployment(struct apply *a, const char *target_kind, const char *target, size_t at,
 		 struct fy_node *entry)
 {
 	const struct word_noun *noun = word_find_noun("deployment");
@@ -278,7 +400,7 @@ apply_deployment(const struct apply *a, const char *target_kind, const char *tar
 }
 
 static bool
-apply_deployments(const struct apply *a, const char *target_kind, const char *target,
+apply_deployments(struct apply *a, const char *target_kind, const char *target,
 		  struct fy_node *list)
 {
 	struct fy_node *entry;
@@ -291,7 +413,7 @@ apply_deployments(const struct apply *a, const char *target_kind, const char *ta
 }
 
 static bool
-apply_aliases(const struct apply *a, const char *model, struct fy_node *list)
+apply_aliases(struct apply *a, const char *model, struct fy_node *list)
 {
 	const struct word_noun *noun = word_find_noun("alias");
 	struct fy_node *element;
@@ -339,14 +461,15 @@ tell_key(struct apply *a, const char *name, const char *account, const char *key
 {
 	yyjson_mut_val *object;
 
+	a->made_count++;
 	if (!a->json) {
 		printf("key %s of account %s: %s\n", name, account, key);
 		return;
 	}
-	object = yyjson_mut_arr_add_obj(a->made, a->keys);
-	yyjson_mut_obj_add_strcpy(a->made, object, "name", name);
-	yyjson_mut_obj_add_strcpy(a->made, object, "account", account);
-	yyjson_mut_obj_add_strcpy(a->made, object, "key", key);
+	object = yyjson_mut_arr_add_obj(a->told, a->keys);
+	yyjson_mut_obj_add_strcpy(a->told, object, "name", name);
+	yyjson_mut_obj_add_strcpy(a->told, object, "account", account);
+	yyjson_mut_obj_add_strcpy(a->told, object, "key", key);
 }
 
 static bool
@@ -360,12 +483,14 @@ apply_key(struct apply *a, const struct word_noun *noun, struct fy_node *entry, 
 	if (!copy_member(a, entry, "account", account, sizeof(account)))
 		return false;
 	found = has_key(a, account, name);
-	if (found != 0)
+	if (found != 0) {
+		a->unchanged_count += found > 0;
 		return found > 0;
+	}
 	object = make_object(a, noun, entry);
 	if (object == NULL)
 		return false;
-	answer = send_object(a, noun, "", object);
+	answer = post_object(a, noun, name, object);
 	yyjson_mut_doc_free(object);
 	if (answer == NULL)
 		return false;
@@ -376,7 +501,7 @@ apply_key(struct apply *a, const struct word_noun *noun, struct fy_node *entry, 
 }
 
 static bool
-apply_beside(const struct apply *a, const struct word_noun *noun, struct fy_node *entry,
+apply_beside(struct apply *a, const struct word_noun *noun, struct fy_node *entry,
 	     const char *reference)
 {
 	struct fy_node *balance = member(entry, "balance");
@@ -416,17 +541,12 @@ apply_noun(struct apply *a, const struct word_noun *noun, struct fy_node *list)
 {
 	struct fy_node *entry;
 	void *cursor = NULL;
-	size_t count = 0;
 
 	if (!fy_node_is_sequence(list))
 		return complain(a, list, "%s is no list", noun->plural);
-	while ((entry = fy_node_sequence_iterate(list, &cursor)) != NULL) {
+	while ((entry = fy_node_sequence_iterate(list, &cursor)) != NULL)
 		if (!apply_entry(a, noun, entry))
 			return false;
-		count++;
-	}
-	if (!a->json && count > 0)
-		printf("%zu %s\n", count, count == 1 ? noun->name : noun->plural);
 	return true;
 }
 
@@ -465,6 +585,39 @@ apply_document(struct apply *a, struct fy_node *root)
 	return true;
 }
 
+static void
+begin_telling(struct apply *a)
+{
+	yyjson_mut_val *root;
+
+	a->told = yyjson_mut_doc_new(NULL);
+	root = yyjson_mut_obj(a->told);
+	yyjson_mut_doc_set_root(a->told, root);
+	a->made = yyjson_mut_obj_add_arr(a->told, root, "made");
+	a->changed = yyjson_mut_obj_add_arr(a->told, root, "changed");
+	a->credited = yyjson_mut_obj_add_arr(a->told, root, "credited");
+	a->keys = yyjson_mut_obj_add_arr(a->told, root, "keys");
+}
+
+/* What was done before a mistake stays done, and is told. */
+static void
+end_telling(struct apply *a, bool done)
+{
+	if (a->json) {
+		char *text;
+
+		yyjson_mut_obj_add_uint(a->told, yyjson_mut_doc_get_root(a->told), "unchanged",
+					a->unchanged_count);
+		text = yyjson_mut_write(a->told, YYJSON_WRITE_PRETTY, NULL);
+		puts(text != NULL ? text : "");
+		free(text);
+	} else {
+		printf("%s%zu made, %zu changed, %zu credited, %zu as they were\n", done ? "" : "stopped: ",
+		       a->made_count, a->changed_count, a->credited_count, a->unchanged_count);
+	}
+	yyjson_mut_doc_free(a->told);
+}
+
 bool
 apply_file(struct client *client, const char *path, bool json)
 {
@@ -479,17 +632,9 @@ apply_file(struct client *client, const char *path, bool json)
 	document = fy_document_build_from_file(NULL, path);
 	if (document == NULL)
 		return complain(&a, NULL, "cannot be read as YAML");
-	a.made = yyjson_mut_doc_new(NULL);
-	yyjson_mut_doc_set_root(a.made, yyjson_mut_obj(a.made));
-	a.keys = yyjson_mut_obj_add_arr(a.made, yyjson_mut_doc_get_root(a.made), "keys");
+	begin_telling(&a);
 	done = apply_document(&a, fy_document_root(document));
-	if (json) {
-		char *text = yyjson_mut_write(a.made, YYJSON_WRITE_PRETTY, NULL);
-
-		puts(text != NULL ? text : "");
-		free(text);
-	}
-	yyjson_mut_doc_free(a.made);
+	end_telling(&a, done);
 	fy_document_destroy(document);
 	return done;
 }

@@ -148,9 +148,8 @@ show_object(yyjson_val *object, const struct word_noun *noun)
 	}
 }
 
-/* "state ready -> drain, port 80 -> 81"; of a new or deleted object only that. */
-static void
-put_changes(yyjson_val *changed, const struct word_noun *noun)
+void
+show_changes(yyjson_val *changed, const struct word_noun *noun)
 {
 	yyjson_val *name, *pair;
 	size_t at, count;
@@ -193,7 +192,7 @@ show_audit(yyjson_val *list, const struct word_noun *noun)
 		printf("%s  %-7s %s %s (%lld)  ", happened_at, verb, text_of(row, "noun"), text_of(row, "name"),
 		       (long long)yyjson_get_sint(yyjson_obj_get(row, "subject")));
 		if (strcmp(verb, "create") != 0 && strcmp(verb, "delete") != 0)
-			put_changes(yyjson_obj_get(row, "changed"), word_find_noun(text_of(row, "noun")));
+			show_changes(yyjson_obj_get(row, "changed"), word_find_noun(text_of(row, "noun")));
 		printf("%s%s  by %s\n", detail[0] != '\0' ? "  " : "", detail, text_of(row, "who"));
 	}
 	if (yyjson_get_bool(yyjson_obj_get(list, "has_more")))

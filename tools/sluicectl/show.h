@@ -12,6 +12,7 @@ void show_table(yyjson_val *array, const struct word_noun *noun);
 void show_object(yyjson_val *object, const struct word_noun *noun);
 void show_status(yyjson_val *status, const struct word_noun *noun);
 void show_settings(yyjson_val *settings); /* a line, if what runs is on trial or was undone */
+void show_changes(yyjson_val *changed, const struct word_noun *noun); /* "state ready -> drain, port 80 -> 81" */
 void show_audit(yyjson_val *list, const struct word_noun *noun);
 
 /* Counters with what they mean, from Prometheus text, which is cut into pieces: those with all of the words in
