@@ -526,12 +526,22 @@ client_read_plain(struct worker *w, struct client *c, struct bytes *piece)
 	}
 }
 
+void
+client_fail(struct worker *w, struct client *c, enum err verdict)
+{
+	worker_count_verdict(w, verdict);
+	stream_cancel(w, &c->stream);
+	if (c->h2 != NULL)
+		end_h2(w, c);
+	else
+		client_end(w, c);
+}
+
 enum client_step
 client_input_ended(struct worker *w, struct client *c, enum err verdict)
 {
 	if (verdict != ERR_MORE) {
-		worker_count_verdict(w, verdict);
-		close_now(w, c);
+		client_fail(w, c, verdict);
 		return STEP_GONE;
 	}
 	if (!c->eof)
@@ -621,10 +631,10 @@ step_h2(struct worker *w, struct client *c)
 	}
 	if (verdict == ERR_MORE && !c->eof)
 		return STEP_WAIT;
-	if (verdict != ERR_MORE)
-		worker_count_verdict(w, verdict);
 	/* As with HTTP/1.1, a client that ends its side while it waits has left. */
-	if (verdict != ERR_MORE || h2_has_streams(c))
+	if (verdict != ERR_MORE)
+		client_fail(w, c, verdict);
+	else if (h2_has_streams(c))
 		client_abort(w, c);
 	else
 		end_h2(w, c);

@@ -125,6 +125,10 @@ void client_set_timer(struct worker *w, struct client *c, uint64_t after_ns);
  * tells whether ever. Others: the connection is of no use; an alert was sent. */
 enum err client_read_plain(struct worker *w, struct client *c, struct bytes *piece);
 
+/* It said that the connection is of no use: what was asked for is given up, and the alert has the time that an
+ * answer has, since what is left unread would be answered with a reset that overtakes it. */
+void client_fail(struct worker *w, struct client *c, enum err verdict);
+
 /* client_read_plain() said other than ERR_OK where nothing of ours is under way. */
 enum client_step client_input_ended(struct worker *w, struct client *c, enum err verdict);
 

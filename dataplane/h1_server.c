@@ -206,10 +206,12 @@ h1_server_body(struct worker *w, struct client *c)
 		/* A request that passes as it comes begins with its head. */
 		if (verdict == ERR_MORE && !c->eof)
 			return push_body(w, c, false) == STEP_AGAIN ? STEP_WAIT : STEP_GONE;
-		if (verdict != ERR_OK) {
-			if (verdict != ERR_MORE)
-				worker_count_verdict(w, verdict);
+		if (verdict == ERR_MORE) {
 			client_abort(w, c);
+			return STEP_GONE;
+		}
+		if (verdict != ERR_OK) {
+			client_fail(w, c, verdict);
 			return STEP_GONE;
 		}
 	}

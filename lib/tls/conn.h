@@ -35,6 +35,9 @@ struct handshake_secrets {
 	uint8_t server[DERIVE_HASH_BYTES_MAX];
 };
 
+/* Of a peer's, in one handshake. A flight is a few; a ClientHello of 600 bytes in pieces of five is 120. */
+#define HANDSHAKE_RECORDS_MAX 160
+
 struct handshake {
 	mbedtls_ssl_context ssl;
 	struct tls_conn *conn;
@@ -42,6 +45,7 @@ struct handshake {
 	bool is_client;
 	bool full; /* it went through a certificate: not resumed */
 	bool starved; /* an allocation found no room, now or earlier */
+	uint16_t records_in;
 	uint8_t listener;
 	struct tls_keys *keys; /* NULL: a client's */
 	const uint8_t *policy; /* of its listener: the context's */

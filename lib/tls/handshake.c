@@ -34,6 +34,9 @@ get(void *opaque, unsigned char *to, size_t len)
 
 	if (hs->in->len == 0)
 		return MBEDTLS_ERR_SSL_WANT_READ;
+	/* Of what it skips, mbedTLS takes without end. */
+	if (to == hs->ssl.MBEDTLS_PRIVATE(in_hdr) && hs->records_in++ == HANDSHAKE_RECORDS_MAX)
+		return MBEDTLS_ERR_SSL_UNEXPECTED_RECORD;
 	if (len > hs->in->len)
 		len = hs->in->len;
 	memcpy(to, hs->in->ptr, len);

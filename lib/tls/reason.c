@@ -24,7 +24,7 @@ static const struct reason reasons[] = {
 	REASON(SSL_BAD_PROTOCOL_VERSION, ERR_TLS_NO_OVERLAP, PROTOCOL_VERSION),
 	REASON(SSL_HANDSHAKE_FAILURE, ERR_TLS_NO_OVERLAP, HANDSHAKE_FAILURE),
 	REASON(SSL_INVALID_MAC, ERR_TLS_BAD_RECORD, BAD_RECORD_MAC),
-	REASON(SSL_INVALID_RECORD, ERR_TLS_BAD_RECORD, DECODE_ERROR),
+	REASON(SSL_INVALID_RECORD, ERR_TLS_BAD_RECORD, UNEXPECTED_MESSAGE),
 	REASON(SSL_BAD_INPUT_DATA, ERR_TLS_BAD_RECORD, RECORD_OVERFLOW),
 	REASON(SSL_UNEXPECTED_RECORD, ERR_TLS_BAD_MESSAGE, UNEXPECTED_MESSAGE),
 	REASON(SSL_UNEXPECTED_MESSAGE, ERR_TLS_BAD_MESSAGE, UNEXPECTED_MESSAGE),
@@ -47,19 +47,57 @@ reason_for(int error)
 	return &otherwise;
 }
 
-enum err
-conn_fail(struct handshake *hs, int error)
+/* Also what mbedTLS keeps to itself until the next step. */
+static bool
+has_written(const struct handshake *hs)
 {
-	const struct reason *reason = reason_for(error);
-	struct tls_conn *conn = hs->conn;
+	return hs->out->used > hs->used_before || hs->ssl.MBEDTLS_PRIVATE(out_left) > 0;
+}
+
+static const struct reason *
+reason_of(const struct handshake *hs, int error)
+{
+	static const struct reason flood = { 0, ERR_TLS_FLOOD, MBEDTLS_SSL_ALERT_MSG_UNEXPECTED_MESSAGE };
+	static const struct reason share = { 0, ERR_TLS_BAD_MESSAGE, MBEDTLS_SSL_ALERT_MSG_ILLEGAL_PARAMETER };
+	static const struct reason finished = { 0, ERR_TLS_BAD_MESSAGE, MBEDTLS_SSL_ALERT_MSG_DECRYPT_ERROR };
+	int state = hs->ssl.MBEDTLS_PRIVATE(state);
 
 	/* mbedTLS has a number for this per module, loses some on the way, and sometimes goes on until
 	 * something else fails. */
-	if (hs->starved || tls_context_memory(conn->context).refusals != hs->refusals_before)
-		reason = reason_for(MBEDTLS_ERR_SSL_ALLOC_FAILED);
-	/* Best effort: without room there is no alert, and the connection ends all the same. */
-	if (hs->out->used == hs->used_before && reason->alert != 0)
-		(void)mbedtls_ssl_send_alert_message(&hs->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL, reason->alert);
+	if (hs->starved || tls_context_memory(hs->conn->context).refusals != hs->refusals_before)
+		return reason_for(MBEDTLS_ERR_SSL_ALLOC_FAILED);
+	if (hs->records_in > HANDSHAKE_RECORDS_MAX)
+		return &flood;
+	/* Its number for "nothing in common", too. */
+	if (error == MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE &&
+	    (state == MBEDTLS_SSL_CLIENT_FINISHED || state == MBEDTLS_SSL_SERVER_FINISHED))
+		return &finished;
+	/* Its number for a record that is too long, too; but whoever writes has read what there was to read. */
+	if (error == MBEDTLS_ERR_SSL_BAD_INPUT_DATA && has_written(hs))
+		return &share;
+	return reason_for(error);
+}
+
+/* Best effort: without room there is no alert, and the connection ends all the same. */
+static void
+tell(struct handshake *hs, uint8_t alert)
+{
+	if (has_written(hs) && hs->ssl.MBEDTLS_PRIVATE(out_msgtype) == MBEDTLS_SSL_MSG_ALERT)
+		return;
+	/* What is left of a flight that the same step began is all that a call writes. */
+	if (hs->ssl.MBEDTLS_PRIVATE(out_left) > 0)
+		(void)mbedtls_ssl_send_alert_message(&hs->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL, alert);
+	(void)mbedtls_ssl_send_alert_message(&hs->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL, alert);
+}
+
+enum err
+conn_fail(struct handshake *hs, int error)
+{
+	const struct reason *reason = reason_of(hs, error);
+	struct tls_conn *conn = hs->conn;
+
+	if (reason->alert != 0)
+		tell(hs, reason->alert);
 	conn->verdict = (uint16_t)(hs->is_client ? connect_fault(hs, error, reason->verdict) : reason->verdict);
 	conn_set_state(conn, CONN_DEAD);
 	return (enum err)conn->verdict;

@@ -86,6 +86,33 @@ def names(cluster):
     none_of(in_threads(wrong, [(version, *row) for version in ('-tls1_2', '-tls1_3') for row in NAMES]))
 
 
+@test('interop.key-update', layout='certificates')
+def key_update(cluster):
+    """OpenSSL's K asks for our new key, its k does not; behind each the connection goes on."""
+    client = subprocess.Popen(['openssl', 's_client', '-connect', f'{cluster.host4}:{PORT}', '-servername', NAME, '-CAfile',
+                               cluster.ca, '-tls1_3', '-msg'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    os.set_blocking(client.stdout.fileno(), False)
+    said = bytearray()
+
+    def answers():
+        said.extend(client.stdout.read() or b'')
+        return said.count(b'HTTP/1.1 200')
+    try:
+        for turn, command in enumerate(('', 'k', 'K', 'k', 'K', 'K'), 1):
+            if command:
+                client.stdin.write(f'{command}\n'.encode())
+                client.stdin.flush()
+                wait_for(lambda: answers() is not None and said.count(b'KEYUPDATE') >= turn - 1, 5, 'no KeyUpdate is made')
+            client.stdin.write(GET.replace('Connection: close\r\n', '').encode())
+            client.stdin.flush()
+            wait_for(lambda: answers() >= turn, 5, f'no answer {turn}, behind {command or "nothing"}')
+        ours = said.count(b'<<< TLS 1.3, Handshake [length 0005], KeyUpdate')
+        assert ours == 3, f'{ours} KeyUpdates of ours for 3 that were asked for'
+    finally:
+        client.kill()
+        client.communicate()
+
+
 GNUTLS = 'NONE:+MAC-ALL:+COMP-NULL:+SIGN-ALL:+CTYPE-SRV-X509'
 
 

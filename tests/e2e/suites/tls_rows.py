@@ -5,7 +5,8 @@ instead of the flight behind the server's, or, once all is open, records of its 
 """
 import struct
 
-from harness.tls import ALERT, CLIENT_HELLO, DATA, FATAL, FINISHED, HANDSHAKE, TLS12, TLS13, WARNING, message, record, split
+from harness.tls import (ALERT, CHANGE_CIPHER_SPEC, CLIENT_HELLO, DATA, FATAL, FINISHED, HANDSHAKE, HEARTBEAT, KEY_UPDATE,
+                         TLS12, TLS13, WARNING, message, record, split)
 
 RANDOM = bytes(range(32))
 SERVER_NAME, GROUPS, ALPN, EARLY_DATA, VERSIONS, KEY_SHARE, PADDING = 0, 10, 16, 42, 43, 51, 21
@@ -139,6 +140,7 @@ hello('T28', 'in records of a hundred, 1.2', in_records(100), None, None, TLS12)
 hello('T28', 'of 8 KB', padded(8000), None, None)
 hello('T28', 'longer than a record', instead(b'\x16\x03\x01\xff\xff' + bytes(70000)), 'record_overflow', 'TLS_BAD_RECORD')
 hello('T28', 'that tells 16 MB', instead(record(HANDSHAKE, b'\1\xff\xff\xff' + bytes(16000)) + record(HANDSHAKE, bytes(16000))), 'record_overflow', 'TLS_BAD_RECORD')
+hello('T28', 'an empty record first', lambda _c, data: record(HANDSHAKE, b'') + data, 'unexpected_message', 'TLS_BAD_RECORD')
 hello('T28', 'empty', instead(record(HANDSHAKE, message(CLIENT_HELLO, b''))), 'decode_error', 'TLS_BAD_MESSAGE')
 hello('T28', 'two in one record', lambda _c, data: record(HANDSHAKE, data[5:] * 2), 'sealed', 'TLS_BAD_MESSAGE')
 
@@ -151,9 +153,12 @@ def renegotiate(conn):
 
 opened('T29', 'a second ClientHello', TLS12, renegotiate)
 opened('T29', 'a second ClientHello', TLS13, renegotiate, 'unexpected_message', 'TLS_BAD_MESSAGE')
+opened('T29', '40 of them', TLS12, lambda conn: b''.join(renegotiate(conn) for _ in range(40)), 'unexpected_message', 'TLS_FLOOD')
 
 # ---- T30: old versions, and steps down
 
+hello('T30', 'SSL 2', instead(b'\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10\x07\x00\xc0' + bytes(34)), 'unexpected_message', 'TLS_BAD_RECORD')
+hello('T30', 'SSL 2 that asks for TLS 1.2', instead(b'\x80\x2b\x01\x03\x03\x00\x12\x00\x00\x00\x10' + bytes(34)), 'unexpected_message', 'TLS_BAD_RECORD')
 for number, words in ((0x0300, 'SSL 3'), (0x0301, 'TLS 1.0'), (0x0302, 'TLS 1.1')):
     hello('T30', words, instead(old_hello(number)), 'protocol_version', 'TLS_NO_OVERLAP')
 hello('T30', 'versions of nobody', edited(lambda h: h.set(VERSIONS, versions(0x0a0a, 0x7f1c))), 'protocol_version', 'TLS_NO_OVERLAP')
@@ -166,12 +171,45 @@ hello('T30', 'GREASE everywhere', edited(lambda h: (h.set(0x0a0a, b'').set(VERSI
 
 # ---- T31: floods of what has no use
 
+both('T31', 'a few empty records', lambda conn: b''.join(conn.seal(DATA, b'') for _ in range(10)))
+both('T31', 'many empty records', lambda conn: b''.join(conn.seal(DATA, b'') for _ in range(100)), 'unexpected_message', 'TLS_FLOOD')
+opened('T31', 'many records of padding', TLS13, lambda conn: b''.join(conn.seal(DATA, b'', padding=200) for _ in range(100)),
+       'unexpected_message', 'TLS_FLOOD')
 both('T31', 'a warning', lambda conn: conn.seal(ALERT, bytes([WARNING, 90])))
+both('T31', 'many warnings', lambda conn: b''.join(conn.seal(ALERT, bytes([WARNING, 90])) for _ in range(100)),
+     'unexpected_message', 'TLS_FLOOD')
 both('T31', 'a record of the largest size', lambda conn: conn.seal(DATA, FULL))
+both('T31', 'a byte more than that', lambda conn: conn.seal(DATA, FULL + b'G'), 'record_overflow', 'TLS_RECORD_TOO_LONG')
+both('T31', 'a length beyond any', lambda conn: b'\x17\x03\x03\x48\x01' + bytes(0x4801), 'record_overflow', 'TLS_RECORD_TOO_LONG')
+opened('T31', 'nothing but padding', TLS13, lambda conn: conn.seal(0, b'', padding=20), 'unexpected_message', 'TLS_BAD_MESSAGE')
 opened('T31', 'content of no type', TLS13, lambda conn: conn.seal(99, b'x'), 'unexpected_message', 'TLS_BAD_MESSAGE')
+both('T31', 'ChangeCipherSpec behind the handshake', lambda conn: record(CHANGE_CIPHER_SPEC, b'\1'), 'unexpected_message', 'TLS_BAD_MESSAGE')
+both('T31', 'a heartbeat', lambda conn: conn.seal(HEARTBEAT, b'\1\x40\0'), 'unexpected_message', 'TLS_BAD_MESSAGE')
+both('T31', 'a record in the clear', lambda conn: record(DATA, b'GET / HTTP/1.1\r\n\r\n' * 3), 'bad_record_mac', 'TLS_NOT_AUTHENTIC')
+opened('T31', 'a record of another version', TLS12, lambda conn: b'\x17\x02\x03' + conn.seal(DATA, b'x')[3:], 'protocol_version',
+       'TLS_BAD_RECORD')
+# RFC 8446 5.2: not looked at, but authenticated.
+opened('T31', 'a record of another version', TLS13, lambda conn: b'\x17\x02\x03' + conn.seal(DATA, b'x')[3:], 'bad_record_mac',
+       'TLS_NOT_AUTHENTIC')
+both('T31', 'a changed byte', lambda conn: conn.seal(DATA, b'GET / HTTP/1.1\r\n')[:-1] + b'\0', 'bad_record_mac', 'TLS_NOT_AUTHENTIC')
+both('T31', 'the same record twice', lambda conn: conn.seal(DATA, b'\r\n') * 2, 'bad_record_mac', 'TLS_NOT_AUTHENTIC')
+both('T31', 'an alert of three bytes', lambda conn: conn.seal(ALERT, b'\1\x5a\0'), 'decode_error', 'TLS_BAD_MESSAGE')
+both('T31', 'an empty alert', lambda conn: conn.seal(ALERT, b''), 'unexpected_message', 'TLS_BAD_MESSAGE')
 both('T31', 'a fatal alert', lambda conn: conn.seal(ALERT, bytes([FATAL, 80])), 'none', 'TLS_ALERT')
 
+# ---- T32: KeyUpdate
 
+opened('T32', 'KeyUpdate', TLS13, lambda conn: conn.update())
+opened('T32', 'KeyUpdate that asks for one', TLS13, lambda conn: conn.update(asks=True))
+opened('T32', '16 of them', TLS13, lambda conn: b''.join(conn.update() for _ in range(16)))
+opened('T32', '17 of them', TLS13, lambda conn: b''.join(conn.update() for _ in range(17)), 'unexpected_message', 'TLS_FLOOD')
+opened('T32', '1,000 that ask', TLS13, lambda conn: b''.join(conn.update(asks=True) for _ in range(1000)), 'unexpected_message', 'TLS_FLOOD')
+opened('T32', 'KeyUpdate of a third kind', TLS13, lambda conn: conn.seal(HANDSHAKE, message(KEY_UPDATE, b'\2')),
+       'illegal_parameter', 'TLS_BAD_MESSAGE')
+opened('T32', 'KeyUpdate in TLS 1.2', TLS12, lambda conn: conn.seal(HANDSHAKE, message(KEY_UPDATE, b'\0')),
+       'unexpected_message', 'TLS_BAD_MESSAGE')
+opened('T32', 'KeyUpdate with something behind it', TLS13, lambda conn: conn.seal(HANDSHAKE, message(KEY_UPDATE, b'\0') * 2),
+       'unexpected_message', 'TLS_BAD_MESSAGE')
 
 # ---- T34: early data
 
@@ -211,7 +249,14 @@ hello('T43', 'a list that ends in an entry', edited(lambda h: h.set(SERVER_NAME,
 
 hello('T31', 'a Finished first', instead(record(HANDSHAKE, message(FINISHED, bytes(12)))), 'unexpected_message', 'TLS_BAD_MESSAGE')
 hello('T31', 'data first', instead(record(DATA, b'GET / HTTP/1.1\r\n\r\n')), 'unexpected_message', 'TLS_BAD_MESSAGE')
+hello('T31', 'ChangeCipherSpecs without end', instead(record(CHANGE_CIPHER_SPEC, b'\1') * 5000), 'unexpected_message', 'TLS_FLOOD')
+hello('T31', 'warnings without end', instead(record(ALERT, bytes([WARNING, 90])) * 5000), 'unexpected_message', 'TLS_FLOOD')
+hello('T31', 'a heartbeat first', instead(record(HEARTBEAT, b'\1\x40\0')), 'unexpected_message', 'TLS_BAD_RECORD')
+hello('T31', 'a record of no type', instead(record(99, b'x')), 'unexpected_message', 'TLS_BAD_RECORD')
 hello('T31', 'a fatal alert first', instead(record(ALERT, bytes([FATAL, 40]))), 'none', 'TLS_ALERT')
+hello('T31', 'plain HTTP', instead(b'GET / HTTP/1.1\r\nHost: a\r\n\r\n'), 'unexpected_message', 'TLS_BAD_RECORD')
+hello('T31', 'a key share of no group', edited(lambda h: h.set(KEY_SHARE, b'\0\5\0\x1d\0\1\0')), 'illegal_parameter', 'TLS_BAD_MESSAGE')
+hello('T31', 'a key share of zeros', edited(lambda h: h.set(KEY_SHARE, b'\0\x24\0\x1d\0\x20' + bytes(32))), 'illegal_parameter', 'TLS_BAD_MESSAGE')
 hello('T31', 'no signature algorithms', edited(lambda h: h.drop(13)), 'missing_extension', 'TLS_BAD_MESSAGE')
 
 
@@ -227,12 +272,18 @@ flight('T31', 'ChangeCipherSpec twice', TLS12, lambda _c, data: b''.join(parts(d
        'bad_record_mac', 'TLS_BAD_RECORD')
 flight('T31', 'data before Finished', TLS12, lambda conn, data: b''.join(parts(data)[:2]) + conn.seal(DATA, b'GET / HTTP/1.1\r\n'),
        'unexpected_message', 'TLS_BAD_MESSAGE')
+flight('T31', 'a Finished that is wrong', TLS12, lambda conn, data: b''.join(parts(data)[:2]) +
+       conn.seal(HANDSHAKE, message(FINISHED, bytes(12))), 'decrypt_error', 'TLS_BAD_MESSAGE')
 flight('T31', 'a Finished of another size', TLS12, lambda conn, data: b''.join(parts(data)[:2]) +
        conn.seal(HANDSHAKE, message(FINISHED, bytes(11))), 'decode_error', 'TLS_BAD_MESSAGE')
 flight('T31', 'a point that is not on the curve', TLS12, lambda _c, data: record(HANDSHAKE, message(16, b'\x20' + bytes(32))) +
        b''.join(parts(data)[1:]), 'decode_error', 'TLS_BAD_MESSAGE')
 flight('T31', 'a Finished that was changed', TLS12, lambda _c, data: data[:-1] + bytes([data[-1] ^ 1]), 'bad_record_mac', 'TLS_BAD_RECORD')
 # TLS 1.3: ChangeCipherSpec, Finished.
+flight('T31', 'ChangeCipherSpec of another byte', TLS13, lambda _c, data: record(CHANGE_CIPHER_SPEC, b'\2') + parts(data)[-1],
+       'unexpected_message', 'TLS_BAD_RECORD')
+flight('T31', 'a Finished that is wrong', TLS13, lambda conn, _d: conn.early_sealer.seal(HANDSHAKE, message(FINISHED, bytes(32))),
+       'decrypt_error', 'TLS_BAD_MESSAGE')
 flight('T31', 'a Finished of another size', TLS13, lambda conn, _d: conn.early_sealer.seal(HANDSHAKE, message(FINISHED, bytes(31))),
        'decode_error', 'TLS_BAD_MESSAGE')
 flight('T31', 'data before Finished', TLS13, lambda conn, _d: conn.early_sealer.seal(DATA, b'GET / HTTP/1.1\r\n'),
@@ -240,3 +291,8 @@ flight('T31', 'data before Finished', TLS13, lambda conn, _d: conn.early_sealer.
 flight('T31', 'data sealed too early', TLS13, lambda conn, _d: conn.seal(DATA, b'GET / HTTP/1.1\r\n'), 'bad_record_mac', 'TLS_BAD_RECORD')
 flight('T31', 'a Finished in the clear', TLS13, lambda _c, _d: record(HANDSHAKE, message(FINISHED, bytes(32))),
        'bad_record_mac', 'TLS_BAD_RECORD')
+flight('T31', 'a ChangeCipherSpec for each packet', TLS13, lambda _c, data: record(CHANGE_CIPHER_SPEC, b'\1') * 5000 + parts(data)[-1],
+       'unexpected_message', 'TLS_FLOOD')
+flight('T31', 'empty records before Finished', TLS13, lambda conn, data: b''.join(conn.early_sealer.seal(HANDSHAKE, b'')
+                                                                                  for _ in range(5)),
+       'unexpected_message', 'TLS_BAD_RECORD')

@@ -1,9 +1,14 @@
 """Attacks on TLS: tls_rows.py, and what needs more than one connection."""
 import collections
 import itertools
+import json
 import os
 import re
+import time
 
+from harness.client import CHAT, Client, chat, sim, tls_context
+from harness.cluster import NAME, PORT
+from harness.h2 import SETTINGS, frame
 from harness.proc import run, wait_for
 from harness.suite import test
 from harness.tls import ALERT, ALERTS, DATA, FATAL, HANDSHAKE, SERVER_HELLO, TLS12, TLS13, Raw
@@ -78,7 +83,7 @@ def alert_of(conn):
 
 @test('tlsattacks.rows', layout='certificates', seconds=120)
 def table(cluster):
-    assert len(tls_rows.rows) >= 60
+    assert len(tls_rows.rows) >= 120
     wanted = collections.Counter(row.verdict for row in tls_rows.rows if row.verdict)
     before = verdicts(cluster)
     none_of(in_threads(lambda row: play(cluster, row), tls_rows.rows))
@@ -93,6 +98,28 @@ def table(cluster):
     with cluster.client() as client:
         assert client.request('GET', '/healthz').status == 200
     wait_for(lambda: cluster.counter('pool_clients_used') <= 1, 10, 'connections stay')
+
+
+@test('tlsattacks.alert-in-the-middle', layout='certificates')
+def alert_in_the_middle(cluster):
+    """What is under way is given up, and the alert arrives though more had been sent than was read."""
+    body = json.dumps(chat(sim('hang'), model='solo')).encode()
+    head = f'POST {CHAT} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {cluster.key}\r\nContent-Length: '.encode()
+    cases = {
+        'behind the preface of HTTP/2': ('h2', b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + frame(SETTINGS, 0, 0)),
+        'in a body': ('http/1.1', head + b'%d\r\n\r\n' % (len(body) + 1) + body),
+        'in a head': ('http/1.1', head),
+    }
+    for version in (TLS12, TLS13):
+        for where, (protocol, data) in cases.items():
+            with Raw(cluster, version, alpn=(protocol,)) as conn:
+                conn.connect()
+                conn.send(conn.seal(DATA, data))
+                time.sleep(0.05)  # so that it is read first
+                conn.send(conn.seal(DATA, b'x')[:-1] + b'\0' + bytes(40000))
+                alert = alert_of(conn)
+                assert alert == 'bad_record_mac', f'{version.name} {where}: {alert}'
+    wait_for(lambda: cluster.counter('pool_exchanges_used') == 0, 5, 'requests stay')
 
 
 @test('tlsattacks.downgrade', layout='certificates')
@@ -162,3 +189,17 @@ def keys_in_memory(cluster):
         open_ones = [place for place in found if not {'lo', 'dd'} <= set(place[1])]
         assert not open_ones, f'{name}: {len(open_ones)} of {len(found)} copies can be swapped or dumped: {open_ones[0]}'
         assert not places_of(cluster.control.pid, needles), f'{name}: control keeps it'
+
+
+@test('tlsattacks.tickets', layout='certificates')
+def tickets(cluster):
+    """T33: another name, another version, a changed byte: a full handshake, not a resumed one and not a failure."""
+    for version in (TLS12, TLS13):
+        context = tls_context(cluster.ca, (version, version))
+        with cluster.client(context=context) as client:
+            assert client.request('GET', '/healthz').status == 200
+            session = client.socket.session
+        for name, resumes in ((NAME, True), ('p384.sluice.test', False), ('a.wild.sluice.test', False)):
+            with Client(cluster.host4, PORT, ca=cluster.ca, name=name, context=context, session=session) as client:
+                assert client.socket.session_reused == resumes, f'{version.name} {name}: {client.socket.session_reused}'
+                assert client.request('GET', '/healthz').status == 200
