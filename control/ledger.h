@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "meter/filename.h"
 #include "meter/spool.h"
 #include "store.h"
 #include "tally.h"
@@ -26,7 +27,7 @@
 #define LEDGER_FORGET_NS (UINT64_C(600) * 1000000000)
 
 struct ledger_segment {
-	char name[40];
+	char name[FILENAME_BYTES];
 	struct spool_header *header; /* its page is all that is mapped */
 	uint64_t bytes;              /* of the file */
 	bool is_dead;                /* nobody writes into it, and its tab is settled */
@@ -87,6 +88,9 @@ struct ledger {
 /* The folder is made if it is missing. ERR_STORE_FAILED: problem in the store. */
 enum err ledger_init(struct ledger *l, struct store *store, const char *node, const char *folder);
 void ledger_fini(struct ledger *l);
+
+/* What was mapped is not any more. */
+void ledger_forget_segments(struct ledger *l);
 
 /* Looks for new segments and deletes those that are done with. current_epoch: of the living dataplane. */
 void ledger_scan(struct ledger *l, uint64_t current_epoch, uint64_t now_ns);

@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -38,20 +37,6 @@ tabs_fini(struct tabs *tabs)
 
 /* --- finding ------------------------------------------------------------------------------- */
 
-/* <epoch, 16 hex>-<worker, 4 hex>.tab */
-static bool
-has_tab_name(const char *name)
-{
-	static const char shape[] = "hhhhhhhhhhhhhhhh-hhhh.tab";
-
-	if (strlen(name) != sizeof(shape) - 1)
-		return false;
-	for (size_t i = 0; i < sizeof(shape) - 1; i++)
-		if (shape[i] == 'h' ? strchr("0123456789abcdef", name[i]) == NULL : name[i] != shape[i])
-			return false;
-	return true;
-}
-
 static struct tabs_tab *
 find(struct tabs *tabs, const char *name)
 {
@@ -71,9 +56,9 @@ read_page(int file, union tabs_page *page)
 static bool
 is_name_of(const struct tab_header *header, const char *name)
 {
-	char own[sizeof(((struct tabs_tab *)NULL)->name)];
+	char own[FILENAME_BYTES];
 
-	snprintf(own, sizeof(own), "%016" PRIx64 "-%04" PRIx32 ".tab", header->epoch, header->worker);
+	filename_of_tab(header->epoch, header->worker, own);
 	return strcmp(own, name) == 0;
 }
 
@@ -94,7 +79,7 @@ open_tab(int folder, const char *name, struct tabs_tab *tab)
 	tab->epoch = page.header.epoch;
 	tab->worker = page.header.worker;
 	tab->capacity = page.header.capacity;
-	CHECK(strlen(name) < sizeof(tab->name)); /* has_tab_name() */
+	CHECK(strlen(name) < sizeof(tab->name)); /* filename_is_tab() */
 	memcpy(tab->name, name, strlen(name) + 1);
 	return true;
 }
@@ -135,7 +120,7 @@ tabs_scan(struct tabs *tabs)
 	for (uint32_t i = 0; i < tabs->count; i++)
 		tabs->tab[i].is_met = tabs->tab[i].is_unreadable = false;
 	while ((file = readdir(directory)) != NULL)
-		if (has_tab_name(file->d_name))
+		if (filename_is_tab(file->d_name))
 			meet(tabs, dirfd(directory), file->d_name);
 	for (uint32_t i = tabs->count; i-- > 0;) {
 		const struct tabs_tab *tab = &tabs->tab[i];

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "ledger.h"
+#include "meter/filename.h"
 #include "meter/tab.h"
 
 /*
@@ -54,7 +55,7 @@ struct tabs_look {
 };
 
 struct tabs_tab {
-	char name[32];
+	char name[FILENAME_BYTES];
 	int file;
 	uint64_t epoch;
 	uint32_t worker;

@@ -15,6 +15,7 @@
 
 #include "base/check.h"
 #include "config/log.h"
+#include "meter/filename.h"
 
 #define PATH_BYTES 512
 
@@ -54,12 +55,12 @@ make_segment(struct spool_files *files, uint32_t worker, void **segment, char *t
 {
 	size_t bytes = spool_bytes(files->records);
 	uint64_t number = files->next_number[worker];
-	char path[PATH_BYTES];
+	char name[FILENAME_BYTES], path[PATH_BYTES];
 	char draft[PATH_BYTES + 8];
 	int error, fd;
 
-	snprintf(path, sizeof(path), "%s/%016" PRIx64 "-%04" PRIx32 "-%08" PRIx64 ".spool",
-		 files->folder, files->epoch, worker, number);
+	filename_of_segment(files->epoch, worker, number, name);
+	snprintf(path, sizeof(path), "%s/%s", files->folder, name);
 	snprintf(draft, sizeof(draft), "%s.new", path);
 	*segment = map_new(draft, bytes, &fd, &error);
 	if (*segment == NULL) {
@@ -83,11 +84,12 @@ static enum err
 make_tab(struct spool_files *files, uint32_t worker, char *text, size_t room)
 {
 	size_t bytes = tab_bytes(files->requests);
-	char path[PATH_BYTES];
+	char name[FILENAME_BYTES], path[PATH_BYTES];
 	char draft[PATH_BYTES + 8];
 	int error;
 
-	snprintf(path, sizeof(path), "%s/%016" PRIx64 "-%04" PRIx32 ".tab", files->folder, files->epoch, worker);
+	filename_of_tab(files->epoch, worker, name);
+	snprintf(path, sizeof(path), "%s/%s", files->folder, name);
 	snprintf(draft, sizeof(draft), "%s.new", path);
 	files->tabs[worker] = map_new(draft, bytes, &files->tab_files[worker], &error);
 	if (files->tabs[worker] == NULL) {
@@ -138,14 +140,6 @@ spool_files_open(struct spool_files *files, const struct spool_files_config *con
 
 /* --- how full it is --------------------------------------------------------------------------- */
 
-static bool
-is_segment(const char *name)
-{
-	size_t len = strlen(name), end = sizeof(".spool") - 1;
-
-	return len > end && strcmp(name + len - end, ".spool") == 0;
-}
-
 /* Of all segments of the folder, those of processes before this one, too. */
 static uint64_t
 folder_bytes(const struct spool_files *files, uint64_t *free_bytes)
@@ -161,7 +155,7 @@ folder_bytes(const struct spool_files *files, uint64_t *free_bytes)
 	while ((file = readdir(directory)) != NULL) {
 		struct stat status;
 
-		if (is_segment(file->d_name) && fstatat(dirfd(directory), file->d_name, &status, 0) == 0)
+		if (filename_is_segment(file->d_name) && fstatat(dirfd(directory), file->d_name, &status, 0) == 0)
 			bytes += (uint64_t)status.st_size;
 	}
 	if (fstatvfs(dirfd(directory), &disk) == 0)

@@ -10,15 +10,8 @@
 
 #include "config/log.h"
 #include "dataplane/clock.h"
+#include "meter/filename.h"
 #include "meter/spool.h"
-
-static bool
-is_segment(const char *name)
-{
-	size_t len = strlen(name), end = sizeof(".spool") - 1;
-
-	return len > end && strcmp(name + len - end, ".spool") == 0;
-}
 
 /* Its oldest record that control has not taken is a second old. One that cannot be read is none of ours: control
  * says so. */
@@ -66,9 +59,11 @@ spool_sync_round(struct spool_sync *sync, uint64_t now_unix_ns)
 	if (directory == NULL)
 		return 0;
 	while ((entry = readdir(directory)) != NULL) {
-		int file = is_segment(entry->d_name) ? openat(dirfd(directory), entry->d_name,
-							      O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+		int file = -1;
 
+		if (filename_is_segment(entry->d_name))
+			file = openat(dirfd(directory), entry->d_name,
+				      O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (file < 0)
 			continue;
 		if (waits(file, now_unix_ns)) {

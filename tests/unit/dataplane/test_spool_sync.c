@@ -160,13 +160,13 @@ static void
 other_files_are_left_alone(void **state)
 {
 	struct place p;
-	char path[96];
+	char path[160];
 
 	(void)state;
 	place_make(&p);
 	put(&p, 0, 1);
 	memset(p.segment[0], 0, 8); /* not formatted yet */
-	snprintf(path, sizeof(path), "%s/pipe.spool", p.folder);
+	snprintf(path, sizeof(path), "%s/0000000000000005-0009-00000000.spool", p.folder);
 	assert_int_equal(mkfifo(path, 0600), 0);
 	assert_int_equal(spool_sync_round(&p.sync, NOW_NS), 0);
 	assert_int_equal(files_synced, 0);
