@@ -52,6 +52,7 @@ probe_defaults_of(const struct config *config)
 	return (struct probe_defaults){
 		.path = config->probes.path,
 		.interval_ns = config->probes.interval_ns,
+		.jitter_percent = config->probes.jitter_percent,
 		.timeout_ns = config->probes.timeout_ns,
 		.rise = config->probes.rise,
 		.fall = config->probes.fall,
@@ -168,13 +169,13 @@ interval_ns(const struct probe *p, const struct probe_manner *m)
 	return m->interval_ms > 0 ? m->interval_ms * NSEC_PER_MSEC : p->defaults.interval_ns;
 }
 
-/* A tenth less up to a tenth more. */
+/* By chance somewhat earlier or later: probes.jitter_percent. */
 static uint64_t
 next_at_ns(struct probe *p, const struct probe_manner *m, uint64_t now_ns)
 {
-	uint64_t ns = interval_ns(p, m);
+	uint64_t ns = interval_ns(p, m), most_ns = ns / 100 * p->defaults.jitter_percent;
 
-	return now_ns + ns - ns / 10 + prng_next(&p->prng) % (ns / 5 + 1);
+	return now_ns + ns - most_ns + prng_next(&p->prng) % (2 * most_ns + 1);
 }
 
 /* --- taking off -------------------------------------------------------------------------- */

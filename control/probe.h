@@ -43,6 +43,7 @@
 struct probe_defaults {
 	const char *path;
 	uint64_t interval_ns;
+	uint32_t jitter_percent; /* at most 50 */
 	uint64_t timeout_ns;
 	uint32_t rise;
 	uint32_t fall;

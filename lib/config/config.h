@@ -263,6 +263,7 @@ struct config {
 	} capacity;
 	struct {
 		uint64_t interval_ns;
+		uint32_t jitter_percent; /* of the interval, less or more */
 		uint64_t timeout_ns;
 		uint32_t rise;
 		uint32_t fall;

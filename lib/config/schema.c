@@ -476,6 +476,9 @@ static const struct key capacity_keys[] = {
 static const struct key probes_keys[] = {
 	VALUE("interval", KEY_DURATION, CONFIG(probes.interval_ns), SEC / 100, HOUR, "1s",
 	      KEY_LIVE, "Between two health probes of one backend."),
+	VALUE("jitter_percent", KEY_COUNT, CONFIG(probes.jitter_percent), 0, 50, "10", KEY_LIVE,
+	      "How much of the interval a probe comes earlier or later at most, by chance: so backends that were "
+	      "asked together once are not for ever."),
 	VALUE("timeout", KEY_DURATION, CONFIG(probes.timeout_ns), SEC / 100, HOUR, "1s",
 	      KEY_LIVE, "After which a probe has failed; at most the interval."),
 	VALUE("rise", KEY_COUNT, CONFIG(probes.rise), 1, 100, "2", KEY_LIVE,

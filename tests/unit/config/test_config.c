@@ -184,6 +184,7 @@ static const struct expected {
 	IS(capacity.pods, 20000),
 	IS(capacity.regions, 64),
 	IS(probes.interval_ns, 1 * SEC),
+	IS(probes.jitter_percent, 10),
 	IS(probes.timeout_ns, 1 * SEC),
 	IS(probes.rise, 2),
 	IS(probes.fall, 3),

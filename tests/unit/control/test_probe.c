@@ -149,8 +149,8 @@ static void
 open_probe(struct world *w)
 {
 	static const struct probe_defaults defaults = {
-		.path = "/default", .interval_ns = INTERVAL_NS, .timeout_ns = PATIENCE_S * NSEC_PER_SEC,
-		.rise = 2, .fall = 3,
+		.path = "/default", .interval_ns = INTERVAL_NS, .jitter_percent = 10,
+		.timeout_ns = PATIENCE_S * NSEC_PER_SEC, .rise = 2, .fall = 3,
 	};
 
 	assert_int_equal(probe_init(&probe, &w->control.store, &w->control.publish, &defaults), ERR_OK);
@@ -307,14 +307,17 @@ gauges_count_for_three_intervals(void **state)
 
 /* --- time ---------------------------------------------------------------------------------- */
 
-/* A tenth less to a tenth more: pods that were asked together once do not fall due together for ever. */
+/* Pods that were asked together once do not fall due together for ever; 0: to the nanosecond. */
 static void
-intervals_differ_by_chance(void **state)
+differ_by(uint32_t jitter_percent)
 {
+	struct probe_defaults defaults;
 	struct world *w = make_world();
-	uint64_t least_ns = UINT64_MAX, most_ns = 0;
+	uint64_t least_ns = UINT64_MAX, most_ns = 0, jitter_ns = INTERVAL_NS / 100 * jitter_percent;
 
-	(void)state;
+	defaults = probe.defaults;
+	defaults.jitter_percent = jitter_percent;
+	probe_set_defaults(&probe, &defaults);
 	put_pod(w, "gpu", "");
 	for (uint64_t i = 1; i <= 64; i++) {
 		uint64_t ns;
@@ -328,9 +331,18 @@ intervals_differ_by_chance(void **state)
 		assert_false(probe.pods[0].is_flying);
 		w->now_ns++;
 	}
-	assert_in_range(least_ns, INTERVAL_NS * 9 / 10, INTERVAL_NS * 95 / 100);
-	assert_in_range(most_ns, INTERVAL_NS * 105 / 100, INTERVAL_NS * 11 / 10);
+	assert_in_range(least_ns, INTERVAL_NS - jitter_ns, INTERVAL_NS - jitter_ns / 2);
+	assert_in_range(most_ns, INTERVAL_NS + jitter_ns / 2, INTERVAL_NS + jitter_ns);
 	end_world(w);
+}
+
+static void
+intervals_differ_by_chance(void **state)
+{
+	(void)state;
+	differ_by(10);
+	differ_by(50);
+	differ_by(0);
 }
 
 static void
