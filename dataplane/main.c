@@ -346,6 +346,8 @@ main(int argc, char **argv)
 
 	if (code >= 0)
 		return code;
+	/* Before DPDK loads drivers that use the same library. */
+	tls_prepare();
 	if (handover_load(&config, options.config, HANDOVER_FOLDER, clock_ns(), &chosen, &found, &complaints) !=
 	    ERR_OK)
 		return EXIT_FAILED;

@@ -21,6 +21,7 @@
 #define SMALL_BYTES (UNIT << SECOND_LEVEL_BITS) /* below: one class per UNIT */
 #define SMALL_BITS 8
 #define FIRST_LEVELS 30
+#define EXACT_TRIES 8 /* blocks looked at when no class has only blocks that are large enough */
 
 CHECK_STATIC(1u << SMALL_BITS == SMALL_BYTES, "the first level starts where small sizes end");
 CHECK_STATIC(ARENA_BYTES_MAX >> (SMALL_BITS + FIRST_LEVELS - 2) <= 1, "every size has a class");
@@ -146,8 +147,26 @@ take_out(struct arena *arena, struct block *b)
 	b->size &= ~FREE;
 }
 
+/* Of the class that has smaller ones, too: what was freed where another of the same size is wanted. */
 static struct block *
-find(const struct arena *arena, size_t size)
+find_exact(const struct arena *arena, size_t size)
+{
+	struct class c = class_of(size);
+	struct block *b;
+
+	if (c.first >= FIRST_LEVELS)
+		return NULL;
+	b = arena->lists[c.first][c.second];
+	for (int tries = 0; b != NULL && tries < EXACT_TRIES; tries++) {
+		if (size_of(b) >= size)
+			return b;
+		b = links_of(b)->next;
+	}
+	return NULL;
+}
+
+static struct block *
+find_larger(const struct arena *arena, size_t size)
 {
 	struct class c = class_of(search_size(size));
 	uint32_t map;
@@ -165,6 +184,14 @@ find(const struct arena *arena, size_t size)
 		map = arena->second_map[c.first];
 	}
 	return arena->lists[c.first][__builtin_ctz(map)];
+}
+
+static struct block *
+find(const struct arena *arena, size_t size)
+{
+	struct block *b = find_larger(arena, size);
+
+	return b != NULL ? b : find_exact(arena, size);
 }
 
 /* Gives back what b has above size, when that is worth a block of its own. */
@@ -271,6 +298,12 @@ arena_release(struct arena *arena, void *memory)
 		b = merge(b->before, b);
 	}
 	insert(arena, b);
+}
+
+size_t
+arena_block_bytes(const void *block)
+{
+	return size_of((const struct block *)block - 1);
 }
 
 bool

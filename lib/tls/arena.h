@@ -32,6 +32,9 @@ void *arena_alloc(struct arena *arena, size_t bytes);
 /* block may be NULL. Freeing twice, or what is not a block of this arena, stops the process. */
 void arena_release(struct arena *arena, void *block);
 
+/* How long a block is: at least what was asked for. */
+size_t arena_block_bytes(const void *block);
+
 /* Keeps what has been allocated so far (keys, at start) out of swap. False: the kernel's limit
  * forbids it. */
 bool arena_lock_used(struct arena *arena);

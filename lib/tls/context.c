@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/units.h"
+#include "tls/crypto.h"
 #include "tls/identity.h"
 
 /* What keys get while they sign, PSA's slots, the context, the keyring. */
@@ -200,6 +201,12 @@ adopt_keys(struct tls_context *context, struct tls_keys *keys)
 	context->keys = keys;
 }
 
+void
+tls_prepare(void)
+{
+	(void)crypto_prepare();
+}
+
 struct tls_context *
 tls_context_new(const struct tls_context_config *config, const struct tls_identity *identity)
 {
@@ -218,6 +225,10 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 	CHECK(identity == NULL || tls_identity_count(identity) > 0);
 	if (instance == NULL)
 		return NULL;
+	if (!instance_use_primitives(instance, config->primitives)) {
+		instance_free(instance);
+		return NULL;
+	}
 	keys = identity != NULL ? tls_keys_new(identity) : NULL;
 	before = instance_enter(instance);
 	context = arena_alloc(instance_arena(instance), sizeof(*context));
@@ -304,6 +315,12 @@ tls_set_tickets(struct tls_context *context, const struct ticket_secrets *secret
 		return;
 	CHECK(secrets != NULL && ticket_secrets_are_whole(secrets, sizeof(*secrets)));
 	context->tickets.secrets = *secrets;
+}
+
+const char *
+tls_context_primitives(const struct tls_context *context)
+{
+	return instance_primitives(context->instance);
 }
 
 struct arena_use

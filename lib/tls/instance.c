@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "tls/crypto.h"
 
 /* Either of PSA's two global structs; a mismatch with what mbedTLS asks for stops the process at
  * start. */
@@ -23,6 +24,7 @@ struct instance {
 	instance_entropy entropy;
 	void *owner;
 	bool psa_ready;
+	struct crypto *crypto; /* NULL: mbedTLS's own code */
 	mbedtls_ctr_drbg_context random;
 	_Alignas(16) uint8_t psa[INSTANCE_PSA_PARTS][PSA_STATE_BYTES];
 };
@@ -90,6 +92,7 @@ instance_free(struct instance *instance)
 	if (instance->psa_ready)
 		mbedtls_psa_crypto_free();
 	mbedtls_ctr_drbg_free(&instance->random);
+	crypto_close(instance->crypto);
 	instance_leave(before);
 	arena_free(instance->arena);
 }
@@ -131,6 +134,39 @@ void
 instance_take_back(struct instance *instance, struct arena *arena)
 {
 	replace_lent(instance, arena, NULL);
+}
+
+bool
+instance_use_primitives(struct instance *instance, const char *name)
+{
+	struct instance *before;
+
+	if (name != NULL && strcmp(name, "mbedtls") == 0)
+		return true;
+	if (name != NULL && strcmp(name, "libcrypto") != 0)
+		return false;
+	before = instance_enter(instance);
+	instance->crypto = crypto_open();
+	instance_leave(before);
+	return instance->crypto != NULL || name == NULL;
+}
+
+const char *
+instance_primitives(const struct instance *instance)
+{
+	return instance->crypto != NULL ? "libcrypto" : "mbedtls";
+}
+
+bool
+instance_is_entered(void)
+{
+	return current != NULL;
+}
+
+struct crypto *
+instance_crypto(void)
+{
+	return current != NULL ? current->crypto : NULL;
 }
 
 void
@@ -191,6 +227,18 @@ arena_of(const struct instance *instance, const void *block)
 		if (instance->lent[i] != NULL && arena_has(instance->lent[i], block))
 			return instance->lent[i];
 	return instance->arena;
+}
+
+bool
+instance_owns(const void *block)
+{
+	return current != NULL && arena_has(arena_of(current, block), block);
+}
+
+size_t
+instance_block_bytes(const void *block)
+{
+	return arena_block_bytes(block);
 }
 
 void

@@ -17,6 +17,7 @@
  * Thread: one at a time. Time: instance_set_time(). Memory: everything comes out of the arena.
  */
 struct instance;
+struct crypto;
 
 /* Fills to with len random bytes; 0, or another number when it cannot. */
 typedef int (*instance_entropy)(void *owner, uint8_t *to, size_t len);
@@ -40,6 +41,20 @@ void instance_take_back(struct instance *instance, struct arena *arena);
 void instance_set_time(struct instance *instance, int64_t now_s);
 int64_t instance_now_s(const struct instance *instance);
 struct arena *instance_arena(struct instance *instance);
+
+/* Under mbedTLS from now on: "libcrypto" (crypto.h), "mbedtls" for nothing but its own code, which every
+ * instance starts with; NULL: the best that is here. False: this build or this machine does not have it, or
+ * there is no memory. */
+bool instance_use_primitives(struct instance *instance, const char *name);
+const char *instance_primitives(const struct instance *instance);
+
+/* Of the instance that the thread has entered. */
+bool instance_is_entered(void);
+struct crypto *instance_crypto(void); /* NULL: mbedTLS's own code */
+bool instance_owns(const void *block);
+void *instance_calloc(size_t count, size_t bytes); /* NULL: its arena has no room */
+void instance_free_block(void *block);
+size_t instance_block_bytes(const void *block);
 
 /* The shape of mbedTLS's f_rng; opaque is the instance. */
 int instance_random(void *opaque, unsigned char *to, size_t len);

@@ -42,6 +42,8 @@ struct tls_context_config {
 	const struct tls_authorities *authorities; /* copied; NULL: none */
 	uint32_t connects_max; /* connections of its, of conns_max */
 	uint32_t sessions_max; /* ends that a session is kept of, to be resumed; 0: none */
+	/* What computes under mbedTLS: "libcrypto", "mbedtls" for its own code alone; NULL: the best here. */
+	const char *primitives;
 };
 
 /* A handshake at its peak: mbedTLS's two record buffers (33 KiB), its state and keys, and some slack for rounding.
@@ -49,8 +51,12 @@ struct tls_context_config {
 #define TLS_HANDSHAKE_BYTES (48u * 1024)
 #define TLS_CONN_BYTES 352
 
-/* NULL without memory or entropy. The identity has at least one certificate, and is copied; without one (NULL) the
- * context only connects. */
+/* The process's share, on one thread and before anything else in the process uses libcrypto, which would keep
+ * it from allocating in the contexts' memory; a context does so too, and it may be too late. Harmless twice. */
+void tls_prepare(void);
+
+/* NULL without memory or entropy, or when the primitives are not here. The identity has at least one certificate,
+ * and is copied; without one (NULL) the context only connects. */
 struct tls_context *tls_context_new(const struct tls_context_config *config,
 				    const struct tls_identity *identity);
 
@@ -73,6 +79,9 @@ void tls_set_time(struct tls_context *context, int64_t now_s);
 
 /* From the next step of a handshake on; copied. Nothing without a lifetime. */
 void tls_set_tickets(struct tls_context *context, const struct ticket_secrets *secrets);
+
+/* What is in force, as tls_context_config names it; static. */
+const char *tls_context_primitives(const struct tls_context *context);
 
 /* What the context and its connections hold of their memory now. */
 struct arena_use tls_context_memory(const struct tls_context *context);

@@ -15,7 +15,7 @@
 struct block {
 	struct block *next;
 	struct block **here; /* what points to this block */
-	struct arena *owner;
+	size_t len;
 	_Alignas(16) uint8_t bytes[];
 };
 
@@ -53,12 +53,12 @@ arena_alloc(struct arena *arena, size_t bytes)
 {
 	struct block *b = calloc(1, sizeof(*b) + bytes);
 
-	b->owner = arena;
 	b->here = &arena->blocks;
 	b->next = arena->blocks;
 	if (b->next != NULL)
 		b->next->here = &b->next;
 	arena->blocks = b;
+	b->len = bytes;
 	arena->use.blocks++;
 	return b->bytes;
 }
@@ -73,6 +73,23 @@ arena_release(struct arena *arena, void *memory)
 }
 
 bool
+arena_has(const struct arena *arena, const void *memory)
+{
+	for (const struct block *b = arena->blocks; b != NULL; b = b->next)
+		if (b->bytes == memory)
+			return true;
+	return false;
+}
+
+size_t
+arena_block_bytes(const void *memory)
+{
+	const void *block = (const uint8_t *)memory - offsetof(struct block, bytes);
+
+	return ((const struct block *)block)->len;
+}
+
+bool
 arena_lock_used(struct arena *arena)
 {
 	(void)arena;
@@ -84,12 +101,6 @@ arena_lock(struct arena *arena)
 {
 	(void)arena;
 	return true;
-}
-
-bool
-arena_has(const struct arena *arena, const void *memory)
-{
-	return ((const struct block *)((const uint8_t *)memory - offsetof(struct block, bytes)))->owner == arena;
 }
 
 struct arena_use

@@ -147,6 +147,7 @@ open_tls(struct town *t)
 					     .entropy = seeded_entropy, .owner = &entropy };
 
 	entropy.state = t->plan.seed;
+	config.primitives = getenv("SLUICE_TLS_PRIMITIVES");
 	t->tls = tls_context_new(&config, identity());
 	CHECK(t->tls != NULL);
 	tls_set_time(t->tls, INT64_C(1795500000));

@@ -1,6 +1,7 @@
 #include "tls_duo.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/check.h"
 #include "cert_file.h"
@@ -51,6 +52,7 @@ tls_duo_context(const struct tls_identity *identity, uint32_t conns_max, struct 
 	struct tls_context *context;
 
 	config.tickets = &tickets;
+	config.primitives = getenv("SLUICE_TLS_PRIMITIVES");
 	context = tls_context_new(&config, identity);
 	CHECK(context != NULL);
 	tls_set_time(context, TLS_DUO_NOW_S);

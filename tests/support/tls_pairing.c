@@ -1,5 +1,6 @@
 #include "tls_pairing.h"
 
+#include <stdlib.h>
 #include <mbedtls/sha256.h>
 #include <mbedtls/x509_crt.h>
 #include <stdio.h>
@@ -74,6 +75,7 @@ pairing_open(struct pairing *p, const struct pairing_options *options)
 	p->seed.state = 3;
 	p->authorities = authorities_of(options->authority);
 	config.authorities = p->authorities;
+	config.primitives = getenv("SLUICE_TLS_PRIMITIVES");
 	p->ours = tls_context_new(&config, NULL);
 	CHECK(p->ours != NULL);
 	start_server(p, options->chain, 0x11);

@@ -70,6 +70,24 @@ exhaustion_is_null_and_counted_and_ends_when_blocks_return(void **state)
 	arena_free(arena);
 }
 
+/* A class of sizes has blocks that are too small, too; the one that came back is not. */
+static void
+what_was_freed_is_found_by_one_of_its_size(void **state)
+{
+	struct arena *arena = arena_new(ARENA_BYTES);
+	void *blocks[64];
+	size_t count = 0;
+
+	(void)state;
+	while (count < 64 && (blocks[count] = arena_alloc(arena, 16 * KIB + 328)) != NULL)
+		count++;
+	assert_in_range(count, 12, 15);
+	arena_release(arena, blocks[3]);
+	assert_non_null(arena_alloc(arena, 16 * KIB + 328));
+	assert_null(arena_alloc(arena, 16 * KIB + 328));
+	arena_free(arena);
+}
+
 static void
 neighbours_merge_in_any_order_of_release(void **state)
 {
@@ -156,6 +174,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(blocks_are_zeroed_aligned_and_apart),
 		cmocka_unit_test(exhaustion_is_null_and_counted_and_ends_when_blocks_return),
+		cmocka_unit_test(what_was_freed_is_found_by_one_of_its_size),
 		cmocka_unit_test(neighbours_merge_in_any_order_of_release),
 		cmocka_unit_test(a_long_random_run_keeps_every_block_whole),
 	};

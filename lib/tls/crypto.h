@@ -1,0 +1,71 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * crypto: the expensive arithmetic under mbedTLS, by the fastest library that the machine has. Private to
+ * lib/tls.
+ *
+ * Two bodies: crypto_libcrypto.c (OpenSSL's libcrypto) and crypto_absent.c (a build without it, which opens
+ * nothing). What is declined here is done by mbedTLS's own code, slower and with the same result.
+ *
+ * Owner:  one instance (instance.h), entered in every call but crypto_prepare(). Thread: its own; nothing that
+ *         is written after crypto_prepare() is shared with another.
+ * Memory: the instance's arena, all of it: bounded, left out of core dumps, zeroed when freed.
+ * Time:   none of them depends on a secret in its time, where the header of a call does not say so.
+ */
+struct crypto;
+
+enum crypto_curve { CRYPTO_P256, CRYPTO_P384, CRYPTO_CURVES };
+
+#define CRYPTO_COORDINATE_BYTES_MAX 48
+#define CRYPTO_X25519_BYTES 32
+#define CRYPTO_POWER_BYTES_MAX 512 /* RSA of 4096 bits */
+
+enum crypto_result {
+	CRYPTO_OK,
+	CRYPTO_DECLINED, /* not in this library, or slower there than in mbedTLS */
+	CRYPTO_FAILED, /* not a point of the curve, a result that may not be, or no memory */
+};
+
+/* The process's share, once, by the first caller and before any other use of the library in the process:
+ * from then on it takes memory from the instance that is entered. False: there is no library, or it was used
+ * before. */
+bool crypto_prepare(void);
+
+/* NULL without memory, or when crypto_prepare() says no. */
+struct crypto *crypto_open(void);
+void crypto_close(struct crypto *crypto);
+
+/* RFC 7748: scalar times the point whose u is given; NULL: the base point. An all-zero result fails. */
+enum crypto_result crypto_x25519(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES],
+				 const uint8_t *u, uint8_t out[CRYPTO_X25519_BYTES]);
+
+/* Big-endian numbers of the curve's length; the scalar is below the order. point: x and y, checked to be on
+ * the curve; NULL: the generator. out: x and y. */
+enum crypto_result crypto_ec_multiply(struct crypto *crypto, enum crypto_curve curve, const uint8_t *scalar,
+				      const uint8_t *point, uint8_t *out);
+
+/* a times the generator and b times point, all of them public. Infinity fails. */
+enum crypto_result crypto_ec_combine(struct crypto *crypto, enum crypto_curve curve, const uint8_t *a,
+				     const uint8_t *b, const uint8_t *point, uint8_t *out);
+
+/* base to the power, modulo an odd modulus; little-endian, every one of them in bytes; at most
+ * CRYPTO_POWER_BYTES_MAX. A public power may be told by the time, a secret one with its modulus is not. */
+struct crypto_power {
+	const uint8_t *base;
+	size_t base_bytes;
+	const uint8_t *power;
+	size_t power_bytes;
+	bool is_public;
+	const uint8_t *modulus;
+	size_t modulus_bytes;
+};
+enum crypto_result crypto_power(struct crypto *crypto, const struct crypto_power *what, uint8_t *out);
+
+/* Whole blocks of 64 and 128 bytes into the state of SHA-256 and SHA-512. Needs no instance; cannot fail.
+ * False: declined. */
+bool crypto_sha256(uint32_t state[8], const uint8_t *blocks, size_t count);
+bool crypto_sha512(uint64_t state[8], const uint8_t *blocks, size_t count);

@@ -1,0 +1,83 @@
+/* A build without libcrypto: everything is mbedTLS's own. */
+#include "tls/crypto.h"
+
+bool
+crypto_prepare(void)
+{
+	return false;
+}
+
+struct crypto *
+crypto_open(void)
+{
+	return NULL;
+}
+
+void
+crypto_close(struct crypto *crypto)
+{
+	(void)crypto;
+}
+
+enum crypto_result
+crypto_x25519(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES], const uint8_t *u,
+	      uint8_t out[CRYPTO_X25519_BYTES])
+{
+	(void)crypto;
+	(void)scalar;
+	(void)u;
+	(void)out;
+	return CRYPTO_DECLINED;
+}
+
+enum crypto_result
+crypto_ec_multiply(struct crypto *crypto, enum crypto_curve curve, const uint8_t *scalar,
+		   const uint8_t *point, uint8_t *out)
+{
+	(void)crypto;
+	(void)curve;
+	(void)scalar;
+	(void)point;
+	(void)out;
+	return CRYPTO_DECLINED;
+}
+
+enum crypto_result
+crypto_ec_combine(struct crypto *crypto, enum crypto_curve curve, const uint8_t *a, const uint8_t *b,
+		  const uint8_t *point, uint8_t *out)
+{
+	(void)crypto;
+	(void)curve;
+	(void)a;
+	(void)b;
+	(void)point;
+	(void)out;
+	return CRYPTO_DECLINED;
+}
+
+enum crypto_result
+crypto_power(struct crypto *crypto, const struct crypto_power *what, uint8_t *out)
+{
+	(void)crypto;
+	(void)what;
+	(void)out;
+	return CRYPTO_DECLINED;
+}
+
+bool
+crypto_sha256(uint32_t state[8], const uint8_t *blocks, size_t count)
+{
+	(void)state;
+	(void)blocks;
+	(void)count;
+	return false;
+}
+
+bool
+crypto_sha512(uint64_t state[8], const uint8_t *blocks, size_t count)
+{
+	(void)state;
+	(void)blocks;
+	(void)count;
+	return false;
+}

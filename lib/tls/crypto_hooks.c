@@ -1,0 +1,466 @@
+/*
+ * What mbedtls-instances.patch makes mbedTLS ask before it computes: its numbers and points as bytes, and back.
+ * An answer of INSTANCE_DECLINES, or PSA_ERROR_NOT_SUPPORTED, makes it go on by itself.
+ */
+#include <mbedtls/ecp.h>
+#include <mbedtls/md.h>
+#include <mbedtls/platform_util.h>
+#include <mbedtls/rsa.h>
+#include <mbedtls/sha256.h>
+#include <mbedtls/sha512.h>
+#include <psa/crypto.h>
+#include <sluice_mbedtls_hooks.h>
+
+#include "base/check.h"
+#include "tls/crypto.h"
+#include "tls/crypto_p256.h"
+#include "tls/derive.h"
+#include "tls/instance.h"
+
+#define POINT_BYTES_MAX (1 + 2 * CRYPTO_COORDINATE_BYTES_MAX)
+#define UNCOMPRESSED 4 /* the first octet of such a point (SEC1 2.3.3) */
+#define NONCE_TRIES 8 /* each of them is out of range once in 2^32 */
+
+/* --- curves ---------------------------------------------------------------------------------------------- */
+
+struct curve {
+	enum crypto_curve name;
+	size_t bytes;
+};
+
+static bool
+find_curve(mbedtls_ecp_group_id id, struct curve *curve)
+{
+	if (id == MBEDTLS_ECP_DP_SECP256R1)
+		*curve = (struct curve){ CRYPTO_P256, 32 };
+	else if (id == MBEDTLS_ECP_DP_SECP384R1)
+		*curve = (struct curve){ CRYPTO_P384, 48 };
+	else
+		return false;
+	return true;
+}
+
+static int
+error_of(enum crypto_result result)
+{
+	if (result == CRYPTO_DECLINED)
+		return INSTANCE_DECLINES;
+	return result == CRYPTO_OK ? 0 : MBEDTLS_ERR_ECP_INVALID_KEY;
+}
+
+/* mbedTLS keeps normalised points, so the third coordinate is one. */
+static int
+point_of_bytes(mbedtls_ecp_point *point, const uint8_t *bytes, size_t len)
+{
+	int failed = mbedtls_mpi_read_binary(&point->MBEDTLS_PRIVATE(X), bytes, len);
+
+	if (failed == 0)
+		failed = mbedtls_mpi_read_binary(&point->MBEDTLS_PRIVATE(Y), bytes + len, len);
+	if (failed == 0)
+		failed = mbedtls_mpi_lset(&point->MBEDTLS_PRIVATE(Z), 1);
+	return failed;
+}
+
+static int
+bytes_of_point(const mbedtls_ecp_point *point, uint8_t *bytes, size_t len)
+{
+	int failed = mbedtls_mpi_write_binary(&point->MBEDTLS_PRIVATE(X), bytes, len);
+
+	return failed != 0 ? failed : mbedtls_mpi_write_binary(&point->MBEDTLS_PRIVATE(Y), bytes + len, len);
+}
+
+static int
+multiply_x25519(struct crypto *crypto, mbedtls_ecp_point *result, const mbedtls_mpi *scalar,
+		const mbedtls_ecp_point *point)
+{
+	uint8_t k[CRYPTO_X25519_BYTES];
+	uint8_t u[CRYPTO_X25519_BYTES];
+	uint8_t out[CRYPTO_X25519_BYTES];
+	int failed = mbedtls_mpi_write_binary_le(scalar, k, sizeof(k));
+
+	if (failed == 0)
+		failed = mbedtls_mpi_write_binary_le(&point->MBEDTLS_PRIVATE(X), u, sizeof(u));
+	if (failed == 0)
+		failed = error_of(crypto_x25519(crypto, k, u, out));
+	if (failed == 0)
+		failed = mbedtls_mpi_read_binary_le(&result->MBEDTLS_PRIVATE(X), out, sizeof(out));
+	if (failed == 0)
+		failed = mbedtls_mpi_lset(&result->MBEDTLS_PRIVATE(Z), 1);
+	mbedtls_mpi_free(&result->MBEDTLS_PRIVATE(Y));
+	explicit_bzero(k, sizeof(k));
+	explicit_bzero(out, sizeof(out));
+	return failed;
+}
+
+int
+instance_ecp_mul(mbedtls_ecp_group *group, mbedtls_ecp_point *result, const mbedtls_mpi *scalar,
+		 const mbedtls_ecp_point *point)
+{
+	struct crypto *crypto = instance_crypto();
+	uint8_t k[CRYPTO_COORDINATE_BYTES_MAX];
+	uint8_t given[2 * CRYPTO_COORDINATE_BYTES_MAX];
+	uint8_t out[2 * CRYPTO_COORDINATE_BYTES_MAX];
+	bool is_generator = point == &group->G;
+	struct curve curve;
+	int failed;
+
+	if (crypto == NULL)
+		return INSTANCE_DECLINES;
+	if (group->id == MBEDTLS_ECP_DP_CURVE25519)
+		return multiply_x25519(crypto, result, scalar, point);
+	if (!find_curve(group->id, &curve))
+		return INSTANCE_DECLINES;
+	failed = mbedtls_mpi_write_binary(scalar, k, curve.bytes);
+	if (failed == 0 && !is_generator)
+		failed = bytes_of_point(point, given, curve.bytes);
+	if (failed == 0)
+		failed = error_of(crypto_ec_multiply(crypto, curve.name, k, is_generator ? NULL : given, out));
+	if (failed == 0)
+		failed = point_of_bytes(result, out, curve.bytes);
+	explicit_bzero(k, sizeof(k));
+	explicit_bzero(out, sizeof(out));
+	return failed;
+}
+
+int
+instance_ecp_muladd(mbedtls_ecp_group *group, mbedtls_ecp_point *result, const mbedtls_mpi *a,
+		    const mbedtls_ecp_point *generator, const mbedtls_mpi *b, const mbedtls_ecp_point *point)
+{
+	struct crypto *crypto = instance_crypto();
+	uint8_t factors[2][CRYPTO_COORDINATE_BYTES_MAX];
+	uint8_t given[2 * CRYPTO_COORDINATE_BYTES_MAX];
+	uint8_t out[2 * CRYPTO_COORDINATE_BYTES_MAX];
+	struct curve curve;
+	int failed;
+
+	if (crypto == NULL || generator != &group->G || !find_curve(group->id, &curve))
+		return INSTANCE_DECLINES;
+	failed = mbedtls_mpi_write_binary(a, factors[0], curve.bytes);
+	if (failed == 0)
+		failed = mbedtls_mpi_write_binary(b, factors[1], curve.bytes);
+	if (failed == 0)
+		failed = bytes_of_point(point, given, curve.bytes);
+	if (failed == 0)
+		failed = error_of(
+			crypto_ec_combine(crypto, curve.name, factors[0], factors[1], given, out));
+	return failed == 0 ? point_of_bytes(result, out, curve.bytes) : failed;
+}
+
+/* --- ECDSA on P-256 with SHA-256 -------------------------------------------------------------------- */
+
+/* RFC 6979 3.2: the generator that gives the same nonce for the same key and hash. */
+struct nonces {
+	uint8_t key[DERIVE_HASH_BYTES_MAX];
+	uint8_t value[DERIVE_HASH_BYTES_MAX];
+};
+
+#define NONCE_BYTES 32
+
+static void
+nonces_stir(struct nonces *n, uint8_t step, const uint8_t *seed, size_t seed_bytes)
+{
+	uint8_t head[NONCE_BYTES + 1];
+
+	memcpy(head, n->value, NONCE_BYTES);
+	head[NONCE_BYTES] = step;
+	derive_hmac(DERIVE_SHA256, bytes_make(n->key, NONCE_BYTES), bytes_make(head, sizeof(head)),
+		    bytes_make(seed, seed_bytes), n->key);
+	derive_hmac(DERIVE_SHA256, bytes_make(n->key, NONCE_BYTES), bytes_make(n->value, NONCE_BYTES),
+		    BYTES_NONE, n->value);
+	explicit_bzero(head, sizeof(head));
+}
+
+static void
+nonces_init(struct nonces *n, const uint8_t seed[2 * P256_BYTES])
+{
+	memset(n->key, 0, sizeof(n->key));
+	memset(n->value, 1, sizeof(n->value));
+	nonces_stir(n, 0, seed, 2 * P256_BYTES);
+	nonces_stir(n, 1, seed, 2 * P256_BYTES);
+}
+
+/* False: too often out of range, which does not happen. */
+static bool
+nonces_next(struct nonces *n)
+{
+	for (int tries = 0; tries < NONCE_TRIES; tries++) {
+		derive_hmac(DERIVE_SHA256, bytes_make(n->key, NONCE_BYTES), bytes_make(n->value, NONCE_BYTES),
+			    BYTES_NONE, n->value);
+		if (p256_scalar_is_key(n->value))
+			return true;
+		nonces_stir(n, 0, NULL, 0);
+	}
+	return false;
+}
+
+/* key: the private one and, behind it, the hash below the order. */
+static int
+sign(struct crypto *crypto, const uint8_t key_and_hash[2 * P256_BYTES], uint8_t r_bytes[P256_BYTES],
+     uint8_t s_bytes[P256_BYTES])
+{
+	struct nonces nonces;
+	struct p256_scalar d = p256_scalar_read(key_and_hash);
+	struct p256_scalar k;
+	struct p256_scalar r;
+	struct p256_scalar s;
+	uint8_t point[2 * P256_BYTES];
+	int failed = INSTANCE_DECLINES;
+
+	nonces_init(&nonces, key_and_hash);
+	if (nonces_next(&nonces))
+		failed = error_of(crypto_ec_multiply(crypto, CRYPTO_P256, nonces.value, NULL, point));
+	if (failed == 0) {
+		k = p256_scalar_read(nonces.value);
+		r = p256_scalar_read(point);
+		s = p256_scalar_sign(p256_scalar_read(key_and_hash + P256_BYTES), r, d, k);
+		p256_scalar_write(r, r_bytes);
+		p256_scalar_write(s, s_bytes);
+		/* Another nonce would be due; mbedTLS's own code knows the way. */
+		if (p256_scalar_is_zero(r) || p256_scalar_is_zero(s))
+			failed = INSTANCE_DECLINES;
+		explicit_bzero(&k, sizeof(k));
+	}
+	explicit_bzero(&d, sizeof(d));
+	explicit_bzero(&nonces, sizeof(nonces));
+	return failed;
+}
+
+int
+instance_ecdsa_sign(mbedtls_ecp_group *group, mbedtls_mpi *r, mbedtls_mpi *s, const mbedtls_mpi *d,
+		    const unsigned char *hash, size_t hash_bytes, mbedtls_md_type_t kind)
+{
+	struct crypto *crypto = instance_crypto();
+	uint8_t key_and_hash[2 * P256_BYTES];
+	uint8_t r_bytes[P256_BYTES];
+	uint8_t s_bytes[P256_BYTES];
+	int failed;
+
+	if (crypto == NULL || group->id != MBEDTLS_ECP_DP_SECP256R1 || kind != MBEDTLS_MD_SHA256 ||
+	    hash_bytes != P256_BYTES)
+		return INSTANCE_DECLINES;
+	failed = mbedtls_mpi_write_binary(d, key_and_hash, P256_BYTES);
+	if (failed == 0 && !p256_scalar_is_key(key_and_hash))
+		failed = MBEDTLS_ERR_ECP_INVALID_KEY;
+	p256_scalar_write(p256_scalar_read(hash), key_and_hash + P256_BYTES);
+	if (failed == 0)
+		failed = sign(crypto, key_and_hash, r_bytes, s_bytes);
+	explicit_bzero(key_and_hash, sizeof(key_and_hash));
+	if (failed == 0)
+		failed = mbedtls_mpi_read_binary(r, r_bytes, sizeof(r_bytes));
+	if (failed == 0)
+		failed = mbedtls_mpi_read_binary(s, s_bytes, sizeof(s_bytes));
+	return failed;
+}
+
+/* --- RSA ------------------------------------------------------------------------------------------------- */
+
+bool
+instance_hides_powers(void)
+{
+	return instance_crypto() != NULL;
+}
+
+static size_t
+write_number(const mbedtls_mpi *number, uint8_t *to, size_t room)
+{
+	size_t bytes = mbedtls_mpi_size(number);
+
+	return bytes <= room && mbedtls_mpi_write_binary_le(number, to, bytes) == 0 ? bytes : SIZE_MAX;
+}
+
+int
+instance_mpi_exp_mod(mbedtls_mpi *result, const mbedtls_mpi *base, const mbedtls_mpi *power, bool is_public,
+		     const mbedtls_mpi *modulus)
+{
+	struct crypto *crypto = instance_crypto();
+	uint8_t base_bytes[2 * CRYPTO_POWER_BYTES_MAX];
+	uint8_t power_bytes[CRYPTO_POWER_BYTES_MAX];
+	uint8_t modulus_bytes[CRYPTO_POWER_BYTES_MAX];
+	uint8_t out[CRYPTO_POWER_BYTES_MAX];
+	struct crypto_power what = { .base = base_bytes,
+				     .power = power_bytes,
+				     .is_public = is_public,
+				     .modulus = modulus_bytes };
+	int failed = INSTANCE_DECLINES;
+
+	if (crypto == NULL || mbedtls_mpi_cmp_int(base, 0) < 0)
+		return INSTANCE_DECLINES;
+	what.base_bytes = write_number(base, base_bytes, sizeof(base_bytes));
+	what.power_bytes = write_number(power, power_bytes, sizeof(power_bytes));
+	what.modulus_bytes = write_number(modulus, modulus_bytes, sizeof(modulus_bytes));
+	if (what.base_bytes != SIZE_MAX && what.power_bytes != SIZE_MAX && what.modulus_bytes != SIZE_MAX) {
+		enum crypto_result got = crypto_power(crypto, &what, out);
+
+		if (got == CRYPTO_OK)
+			failed = mbedtls_mpi_read_binary_le(result, out, what.modulus_bytes);
+		else if (got == CRYPTO_FAILED)
+			failed = MBEDTLS_ERR_MPI_ALLOC_FAILED;
+	}
+	explicit_bzero(base_bytes, sizeof(base_bytes));
+	explicit_bzero(power_bytes, sizeof(power_bytes));
+	explicit_bzero(modulus_bytes, sizeof(modulus_bytes));
+	explicit_bzero(out, sizeof(out));
+	return failed;
+}
+
+/* --- hashes ---------------------------------------------------------------------------------------------- */
+
+/* Outside of an instance (a key's hash) nobody has chosen. */
+static bool
+hashes_here(void)
+{
+	return !instance_is_entered() || instance_crypto() != NULL;
+}
+
+bool
+instance_sha256(uint32_t state[8], const unsigned char *blocks, size_t count)
+{
+	return hashes_here() && crypto_sha256(state, blocks, count);
+}
+
+bool
+instance_sha512(uint64_t state[8], const unsigned char *blocks, size_t count)
+{
+	return hashes_here() && crypto_sha512(state, blocks, count);
+}
+
+/* PSA does the same with three operations, a key in a slot and a dozen allocations. */
+bool
+instance_hmac(psa_algorithm_t hash, const unsigned char *key, size_t key_bytes, const unsigned char *text,
+	      size_t text_bytes, unsigned char *to)
+{
+	enum derive_hash kind = hash == PSA_ALG_SHA_256 ? DERIVE_SHA256 : DERIVE_SHA384;
+
+	if (instance_crypto() == NULL || (hash != PSA_ALG_SHA_256 && hash != PSA_ALG_SHA_384) ||
+	    key_bytes > derive_hash_bytes(kind))
+		return false;
+	derive_hmac(kind, bytes_make(key, key_bytes), bytes_make(text, text_bytes), BYTES_NONE, to);
+	return true;
+}
+
+/* HKDF-Expand (RFC 5869 2.3) of at most one block, all that TLS 1.3 asks for: T(1) = HMAC(secret, info | 1). */
+bool
+instance_hkdf_expand(psa_algorithm_t hash, const unsigned char *secret, size_t secret_bytes,
+		     const unsigned char *info, size_t info_bytes, unsigned char *to, size_t bytes)
+{
+	static const uint8_t first[1] = { 1 };
+	enum derive_hash kind = hash == PSA_ALG_SHA_256 ? DERIVE_SHA256 : DERIVE_SHA384;
+	uint8_t block[DERIVE_HASH_BYTES_MAX];
+
+	if (instance_crypto() == NULL || (hash != PSA_ALG_SHA_256 && hash != PSA_ALG_SHA_384) ||
+	    secret_bytes > derive_hash_bytes(kind) || bytes > derive_hash_bytes(kind))
+		return false;
+	derive_hmac(kind, bytes_make(secret, secret_bytes), bytes_make(info, info_bytes),
+		    bytes_make(first, sizeof(first)), block);
+	memcpy(to, block, bytes);
+	explicit_bzero(block, sizeof(block));
+	return true;
+}
+
+/* --- PSA's transparent driver ---------------------------------------------------------------------------- */
+
+enum psa_curve { PSA_CURVE_X25519, PSA_CURVE_P256, PSA_CURVE_OTHER };
+
+static enum psa_curve
+curve_of(const psa_key_attributes_t *attributes)
+{
+	psa_key_type_t type = psa_get_key_type(attributes);
+	size_t bits = psa_get_key_bits(attributes);
+
+	if (type == PSA_KEY_TYPE_ECC_KEY_PAIR(PSA_ECC_FAMILY_MONTGOMERY) && bits == 255)
+		return PSA_CURVE_X25519;
+	if (type == PSA_KEY_TYPE_ECC_KEY_PAIR(PSA_ECC_FAMILY_SECP_R1) && bits == 256)
+		return PSA_CURVE_P256;
+	return PSA_CURVE_OTHER;
+}
+
+static psa_status_t
+status_of(enum crypto_result result)
+{
+	if (result == CRYPTO_DECLINED)
+		return PSA_ERROR_NOT_SUPPORTED;
+	return result == CRYPTO_OK ? PSA_SUCCESS : PSA_ERROR_INVALID_ARGUMENT;
+}
+
+static psa_status_t
+draw(uint8_t *to, size_t bytes)
+{
+	size_t len;
+
+	return mbedtls_psa_external_get_random(NULL, to, bytes, &len);
+}
+
+psa_status_t
+instance_generate_key(const psa_key_attributes_t *attributes, uint8_t *key, size_t room, size_t *len)
+{
+	enum psa_curve curve = curve_of(attributes);
+	psa_status_t status;
+
+	if (instance_crypto() == NULL || curve == PSA_CURVE_OTHER)
+		return PSA_ERROR_NOT_SUPPORTED;
+	CHECK_STATIC(CRYPTO_X25519_BYTES == P256_BYTES, "keys of both curves have one length");
+	if (room < P256_BYTES)
+		return PSA_ERROR_BUFFER_TOO_SMALL;
+	status = draw(key, P256_BYTES);
+	if (curve == PSA_CURVE_X25519) {
+		/* RFC 7748 5. */
+		key[0] &= 248;
+		key[31] = (uint8_t)((key[31] & 127) | 64);
+	} else {
+		for (int tries = 0;
+		     status == PSA_SUCCESS && !p256_scalar_is_key(key) && tries < NONCE_TRIES; tries++)
+			status = draw(key, P256_BYTES);
+		if (status == PSA_SUCCESS && !p256_scalar_is_key(key))
+			status = PSA_ERROR_INSUFFICIENT_ENTROPY;
+	}
+	*len = P256_BYTES;
+	return status;
+}
+
+psa_status_t
+instance_export_public_key(const psa_key_attributes_t *attributes, const uint8_t *key, size_t key_bytes,
+			   uint8_t *to, size_t room, size_t *len)
+{
+	struct crypto *crypto = instance_crypto();
+	enum psa_curve curve = curve_of(attributes);
+
+	if (crypto == NULL || curve == PSA_CURVE_OTHER || key_bytes != P256_BYTES)
+		return PSA_ERROR_NOT_SUPPORTED;
+	*len = curve == PSA_CURVE_X25519 ? CRYPTO_X25519_BYTES : 1 + 2 * P256_BYTES;
+	if (room < *len)
+		return PSA_ERROR_BUFFER_TOO_SMALL;
+	if (curve == PSA_CURVE_X25519)
+		return status_of(crypto_x25519(crypto, key, NULL, to));
+	to[0] = UNCOMPRESSED;
+	return status_of(crypto_ec_multiply(crypto, CRYPTO_P256, key, NULL, to + 1));
+}
+
+psa_status_t
+instance_key_agreement(const psa_key_attributes_t *attributes, const uint8_t *key, size_t key_bytes,
+		       psa_algorithm_t algorithm, const uint8_t *peer, size_t peer_bytes, uint8_t *to,
+		       size_t room, size_t *len)
+{
+	struct crypto *crypto = instance_crypto();
+	enum psa_curve curve = curve_of(attributes);
+	uint8_t point[2 * P256_BYTES];
+	psa_status_t status;
+
+	if (crypto == NULL || curve == PSA_CURVE_OTHER || key_bytes != P256_BYTES ||
+	    !PSA_ALG_IS_ECDH(algorithm))
+		return PSA_ERROR_NOT_SUPPORTED;
+	if (room < P256_BYTES)
+		return PSA_ERROR_BUFFER_TOO_SMALL;
+	*len = P256_BYTES;
+	if (curve == PSA_CURVE_X25519) {
+		if (peer_bytes != CRYPTO_X25519_BYTES)
+			return PSA_ERROR_INVALID_ARGUMENT;
+		return status_of(crypto_x25519(crypto, key, peer, to));
+	}
+	if (peer_bytes != 1 + sizeof(point) || peer[0] != UNCOMPRESSED)
+		return PSA_ERROR_INVALID_ARGUMENT;
+	status = status_of(crypto_ec_multiply(crypto, CRYPTO_P256, key, peer + 1, point));
+	if (status == PSA_SUCCESS)
+		memcpy(to, point, P256_BYTES);
+	explicit_bzero(point, sizeof(point));
+	return status;
+}

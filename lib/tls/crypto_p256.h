@@ -1,0 +1,28 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * crypto_p256: numbers modulo the order n of P-256 (FIPS 186-5), for signatures. Private to lib/tls.
+ *
+ * Pure; no allocation; any thread. Time: the same for all values (tests/unit/tls/test_crypto_p256.c has no way
+ * to show that; the code has no branch and no index that depends on one).
+ */
+#define P256_BYTES 32
+
+struct p256_scalar {
+	uint64_t limbs[4]; /* the lowest first */
+};
+
+/* From big-endian bytes, less n once where they are not below it. */
+struct p256_scalar p256_scalar_read(const uint8_t bytes[P256_BYTES]);
+void p256_scalar_write(struct p256_scalar scalar, uint8_t bytes[P256_BYTES]);
+
+/* Whether the bytes are a private key: 1 to n - 1. */
+bool p256_scalar_is_key(const uint8_t bytes[P256_BYTES]);
+bool p256_scalar_is_zero(struct p256_scalar scalar);
+
+/* s = (e + r * d) / k. k is not zero. */
+struct p256_scalar p256_scalar_sign(struct p256_scalar e, struct p256_scalar r, struct p256_scalar d,
+				    struct p256_scalar k);

@@ -1,0 +1,482 @@
+/* The library under mbedTLS computes what mbedTLS computes, refuses what it refuses, and keeps to the memory of
+ * its instance. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include <mbedtls/ecdsa.h>
+#include <mbedtls/pk.h>
+#include <mbedtls/sha256.h>
+#include <mbedtls/sha512.h>
+#include <psa/crypto.h>
+
+#include "base/units.h"
+#include "cert_file.h"
+#include "seeded.h"
+#include "tls/crypto.h"
+#include "tls/crypto_p256.h"
+#include "tls/instance.h"
+
+#define ROUNDS 20
+
+static const char *const sets[] = { "mbedtls", "libcrypto" };
+
+static struct seeded seed;
+
+/* Random numbers begin anew, so that both sets draw the same. */
+static struct instance *
+instance_of(const char *set)
+{
+	struct instance *instance;
+
+	seed.state = 11;
+	instance = instance_new(1 * MIB, seeded_entropy, &seed);
+	assert_non_null(instance);
+	assert_true(instance_use_primitives(instance, set));
+	assert_string_equal(instance_primitives(instance), set);
+	return instance;
+}
+
+/* Skips a test where there is no library. */
+static void
+need_library(void)
+{
+	if (!crypto_prepare())
+		skip();
+}
+
+struct product {
+	uint8_t bytes[ROUNDS][2][97];
+};
+
+/* Of each scalar a public key, and the secret with the last one. */
+static void
+multiply(const char *set, mbedtls_ecp_group_id curve, struct product *p)
+{
+	struct instance *instance = instance_of(set);
+	struct instance *before = instance_enter(instance);
+	struct seeded scalars = { 77 };
+	mbedtls_ecp_group group;
+	mbedtls_ecp_point points[2];
+	mbedtls_mpi d;
+	size_t len;
+
+	memset(p, 0, sizeof(*p));
+	mbedtls_ecp_group_init(&group);
+	mbedtls_ecp_point_init(&points[0]);
+	mbedtls_ecp_point_init(&points[1]);
+	mbedtls_mpi_init(&d);
+	assert_int_equal(mbedtls_ecp_group_load(&group, curve), 0);
+	for (int round = 0; round < ROUNDS; round++) {
+		mbedtls_ecp_point *public = &points[round % 2];
+		mbedtls_ecp_point *other = &points[1 - round % 2];
+
+		for (;;) {
+			uint8_t bytes[48];
+			size_t d_bytes = (group.nbits + 7) / 8;
+
+			assert_int_equal(seeded_entropy(&scalars, bytes, sizeof(bytes)), 0);
+			if (curve == MBEDTLS_ECP_DP_CURVE25519) {
+				bytes[0] = (uint8_t)((bytes[0] & 127) | 64);
+				bytes[31] &= 248;
+				d_bytes = 32;
+			}
+			assert_int_equal(mbedtls_mpi_read_binary(&d, bytes, d_bytes), 0);
+			if (mbedtls_ecp_check_privkey(&group, &d) == 0)
+				break;
+		}
+		if (round > 0) {
+			mbedtls_ecp_point secret;
+
+			mbedtls_ecp_point_init(&secret);
+			assert_int_equal(mbedtls_ecp_mul(&group, &secret, &d, other, instance_random, instance),
+					 0);
+			assert_int_equal(mbedtls_ecp_point_write_binary(&group, &secret,
+									MBEDTLS_ECP_PF_UNCOMPRESSED, &len,
+									p->bytes[round][1], 97),
+					 0);
+			mbedtls_ecp_point_free(&secret);
+		}
+		assert_int_equal(mbedtls_ecp_mul(&group, public, &d, &group.G, instance_random, instance), 0);
+		assert_int_equal(mbedtls_ecp_point_write_binary(&group, public, MBEDTLS_ECP_PF_UNCOMPRESSED,
+								&len, p->bytes[round][0], 97),
+				 0);
+	}
+	mbedtls_mpi_free(&d);
+	mbedtls_ecp_point_free(&points[0]);
+	mbedtls_ecp_point_free(&points[1]);
+	mbedtls_ecp_group_free(&group);
+	instance_leave(before);
+	instance_free(instance);
+}
+
+static void
+points_are_the_same_on_each_curve(void **state)
+{
+	static const mbedtls_ecp_group_id curves[] = { MBEDTLS_ECP_DP_CURVE25519, MBEDTLS_ECP_DP_SECP256R1,
+						       MBEDTLS_ECP_DP_SECP384R1 };
+	static struct product products[2];
+
+	(void)state;
+	need_library();
+	for (size_t c = 0; c < COUNT_OF(curves); c++) {
+		for (size_t s = 0; s < COUNT_OF(sets); s++)
+			multiply(sets[s], curves[c], &products[s]);
+		assert_memory_equal(&products[0], &products[1], sizeof(products[0]));
+	}
+}
+
+/* RFC 7748 5.2, the first vector. */
+static void
+x25519_gives_the_value_of_rfc_7748(void **state)
+{
+	static const uint8_t scalar[] = { 0xa5, 0x46, 0xe3, 0x6b, 0xf0, 0x52, 0x7c, 0x9d, 0x3b, 0x16, 0x15,
+					  0x4b, 0x82, 0x46, 0x5e, 0xdd, 0x62, 0x14, 0x4c, 0x0a, 0xc1, 0xfc,
+					  0x5a, 0x18, 0x50, 0x6a, 0x22, 0x44, 0xba, 0x44, 0x9a, 0xc4 };
+	static const uint8_t u[] = { 0xe6, 0xdb, 0x68, 0x67, 0x58, 0x30, 0x30, 0xdb, 0x35, 0x94, 0xc1,
+				     0xa4, 0x24, 0xb1, 0x5f, 0x7c, 0x72, 0x66, 0x24, 0xec, 0x26, 0xb3,
+				     0x35, 0x3b, 0x10, 0xa9, 0x03, 0xa6, 0xd0, 0xab, 0x1c, 0x4c };
+	static const uint8_t expected[] = { 0xc3, 0xda, 0x55, 0x37, 0x9d, 0xe9, 0xc6, 0x90, 0x8e, 0x94, 0xea,
+					    0x4d, 0xf2, 0x8d, 0x08, 0x4f, 0x32, 0xec, 0xcf, 0x03, 0x49, 0x1c,
+					    0x71, 0xf7, 0x54, 0xb4, 0x07, 0x55, 0x77, 0xa2, 0x85, 0x52 };
+	struct instance *instance;
+	struct instance *before;
+	uint8_t out[32];
+
+	(void)state;
+	need_library();
+	instance = instance_of("libcrypto");
+	before = instance_enter(instance);
+	assert_int_equal(crypto_x25519(instance_crypto(), scalar, u, out), CRYPTO_OK);
+	assert_memory_equal(out, expected, sizeof(out));
+	instance_leave(before);
+	instance_free(instance);
+}
+
+/* Names and hashes as certificates have them. The signature depends on key and hash alone (RFC 6979), so both
+ * must be the same, and each verifies the other's. */
+static void
+sign(const char *set, const char *file, mbedtls_md_type_t md, int round, uint8_t signature[512], size_t *len)
+{
+	struct instance *instance = instance_of(set);
+	struct instance *before = instance_enter(instance);
+	struct bytes pem = cert_file(file);
+	struct seeded hashes = { (uint64_t)round };
+	uint8_t text[8192] = { 0 };
+	uint8_t hash[48];
+	mbedtls_pk_context key;
+
+	mbedtls_pk_init(&key);
+	memcpy(text, pem.ptr, pem.len);
+	assert_int_equal(mbedtls_pk_parse_key(&key, text, pem.len + 1, NULL, 0, instance_random, instance), 0);
+	assert_int_equal(seeded_entropy(&hashes, hash, sizeof(hash)), 0);
+	/* Above the order. */
+	if (round == 0)
+		memset(hash, 0xff, sizeof(hash));
+	if (*len != 0)
+		assert_int_equal(mbedtls_pk_verify(&key, md, hash, mbedtls_md_get_size_from_type(md), signature,
+						   *len),
+				 0);
+	assert_int_equal(mbedtls_pk_sign(&key, md, hash, mbedtls_md_get_size_from_type(md), signature, 512, len,
+					 instance_random, instance),
+			 0);
+	/* A bit of it is another signature. */
+	signature[*len - 1] ^= 1;
+	assert_int_not_equal(mbedtls_pk_verify(&key, md, hash, mbedtls_md_get_size_from_type(md), signature, *len),
+			     0);
+	signature[*len - 1] ^= 1;
+	mbedtls_pk_free(&key);
+	instance_leave(before);
+	instance_free(instance);
+}
+
+static void
+signatures_are_the_same(void **state)
+{
+	static const struct {
+		const char *file;
+		mbedtls_md_type_t md;
+		int rounds;
+	} keys[] = { { "edge.key", MBEDTLS_MD_SHA256, ROUNDS },
+		     { "edge.key", MBEDTLS_MD_SHA384, 3 },
+		     { "p384.key", MBEDTLS_MD_SHA384, 3 },
+		     { "rsa.key", MBEDTLS_MD_SHA256, 3 } };
+
+	(void)state;
+	need_library();
+	for (size_t k = 0; k < COUNT_OF(keys); k++)
+		for (int round = 0; round < keys[k].rounds; round++) {
+			uint8_t first[512] = { 0 };
+			uint8_t second[512];
+			size_t len = 0;
+			size_t second_len;
+
+			sign(sets[0], keys[k].file, keys[k].md, round, first, &len);
+			memcpy(second, first, sizeof(second));
+			second_len = len;
+			sign(sets[1], keys[k].file, keys[k].md, round, second, &second_len);
+			assert_int_equal(second_len, len);
+			assert_memory_equal(first, second, len);
+			sign(sets[0], keys[k].file, keys[k].md, round, second, &second_len);
+		}
+}
+
+/* mbedTLS's own way through PSA, with what it knows of nobody's library. */
+static void
+hash_all(const char *set, uint8_t sums[2][64])
+{
+	struct instance *instance = instance_of(set);
+	struct instance *before = instance_enter(instance);
+	static uint8_t text[1000];
+	mbedtls_sha256_context sha256;
+	mbedtls_sha512_context sha512;
+
+	for (size_t i = 0; i < sizeof(text); i++)
+		text[i] = (uint8_t)(i * 7);
+	mbedtls_sha256_init(&sha256);
+	mbedtls_sha512_init(&sha512);
+	assert_int_equal(mbedtls_sha256_starts(&sha256, 0), 0);
+	assert_int_equal(mbedtls_sha512_starts(&sha512, 1), 0);
+	/* In pieces of every length. */
+	for (size_t len = 0; len < 300; len++) {
+		assert_int_equal(mbedtls_sha256_update(&sha256, text + len, len), 0);
+		assert_int_equal(mbedtls_sha512_update(&sha512, text + len, len), 0);
+	}
+	assert_int_equal(mbedtls_sha256_finish(&sha256, sums[0]), 0);
+	assert_int_equal(mbedtls_sha512_finish(&sha512, sums[1]), 0);
+	instance_leave(before);
+	instance_free(instance);
+}
+
+static void
+hashes_are_the_same(void **state)
+{
+	uint8_t sums[2][2][64] = { 0 };
+
+	(void)state;
+	need_library();
+	hash_all(sets[0], sums[0]);
+	hash_all(sets[1], sums[1]);
+	assert_memory_equal(sums[0], sums[1], sizeof(sums[0]));
+}
+
+static void
+p256_scalars_are_read_below_the_order(void **state)
+{
+	static const uint8_t order[P256_BYTES] = { 0xff, 0xff, 0xff, 0xff, 0,	 0,    0,    0,
+						   0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+						   0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84,
+						   0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51 };
+	uint8_t bytes[P256_BYTES];
+	uint8_t read[P256_BYTES];
+
+	(void)state;
+	assert_false(p256_scalar_is_key(order));
+	assert_true(p256_scalar_is_zero(p256_scalar_read(order)));
+	memcpy(bytes, order, sizeof(bytes));
+	bytes[31]--;
+	assert_true(p256_scalar_is_key(bytes));
+	p256_scalar_write(p256_scalar_read(bytes), read);
+	assert_memory_equal(read, bytes, sizeof(read));
+	bytes[31] += 2;
+	assert_false(p256_scalar_is_key(bytes));
+	p256_scalar_write(p256_scalar_read(bytes), read);
+	assert_int_equal(read[31], 1);
+	memset(bytes, 0, sizeof(bytes));
+	assert_false(p256_scalar_is_key(bytes));
+	bytes[31] = 1;
+	assert_true(p256_scalar_is_key(bytes));
+	memset(bytes, 0xff, sizeof(bytes));
+	assert_false(p256_scalar_is_key(bytes));
+}
+
+static const struct {
+	psa_ecc_family_t family;
+	size_t bits;
+	uint8_t peer[65];
+	size_t peer_bytes;
+} bad_peers[] = {
+	/* A point of small order: the secret would be zero (RFC 8446 7.4.2). */
+	{ PSA_ECC_FAMILY_MONTGOMERY, 255, { 0 }, 32 },
+	{ PSA_ECC_FAMILY_MONTGOMERY, 255, { 1 }, 32 },
+	{ PSA_ECC_FAMILY_MONTGOMERY, 255, { 9 }, 31 },
+	/* Not on the curve, beyond the field, infinity, another form. */
+	{ PSA_ECC_FAMILY_SECP_R1, 256, { 4, 1 }, 65 },
+	{ PSA_ECC_FAMILY_SECP_R1, 256, { 4, 0xff, 0xff, 0xff, 0xff, 0xff }, 65 },
+	{ PSA_ECC_FAMILY_SECP_R1, 256, { 0 }, 1 },
+	{ PSA_ECC_FAMILY_SECP_R1, 256, { 6, 1 }, 65 },
+	{ PSA_ECC_FAMILY_SECP_R1, 256, { 4, 1 }, 64 },
+};
+
+static psa_key_id_t
+make_key(psa_ecc_family_t family, size_t bits)
+{
+	psa_key_attributes_t attributes = psa_key_attributes_init();
+	psa_key_id_t key = 0;
+
+	psa_set_key_usage_flags(&attributes, PSA_KEY_USAGE_DERIVE);
+	psa_set_key_algorithm(&attributes, PSA_ALG_ECDH);
+	psa_set_key_type(&attributes, PSA_KEY_TYPE_ECC_KEY_PAIR(family));
+	psa_set_key_bits(&attributes, bits);
+	assert_int_equal(psa_generate_key(&attributes, &key), PSA_SUCCESS);
+	return key;
+}
+
+/* Everything that fails, and behind it everything that it took is back. */
+static void
+refuse_all(void)
+{
+	for (size_t i = 0; i < COUNT_OF(bad_peers); i++) {
+		psa_key_id_t key = make_key(bad_peers[i].family, bad_peers[i].bits);
+		uint8_t secret[32];
+		size_t len;
+
+		assert_int_not_equal(psa_raw_key_agreement(PSA_ALG_ECDH, key, bad_peers[i].peer,
+							   bad_peers[i].peer_bytes, secret, sizeof(secret), &len),
+				     PSA_SUCCESS);
+		assert_int_equal(psa_destroy_key(key), PSA_SUCCESS);
+	}
+}
+
+static void
+bad_points_are_refused_and_leave_nothing(void **state)
+{
+	(void)state;
+	for (size_t s = 0; s < COUNT_OF(sets); s++) {
+		struct instance *instance;
+		struct instance *before;
+		size_t blocks;
+
+		if (s > 0)
+			need_library();
+		instance = instance_of(sets[s]);
+		before = instance_enter(instance);
+		refuse_all();
+		blocks = arena_use(instance_arena(instance)).blocks;
+		refuse_all();
+		assert_int_equal(arena_use(instance_arena(instance)).blocks, blocks);
+		instance_leave(before);
+		instance_free(instance);
+	}
+}
+
+/* Both sides of an agreement, each by another set. */
+static void
+keys_agree_with_those_of_mbedtls(void **state)
+{
+	static const struct {
+		psa_ecc_family_t family;
+		size_t bits;
+	} curves[] = { { PSA_ECC_FAMILY_MONTGOMERY, 255 }, { PSA_ECC_FAMILY_SECP_R1, 256 } };
+
+	(void)state;
+	need_library();
+	for (size_t c = 0; c < COUNT_OF(curves); c++) {
+		struct instance *instances[2];
+		psa_key_id_t keys[2];
+		uint8_t publics[2][65];
+		uint8_t secrets[2][32];
+		size_t public_len[2];
+		size_t len;
+
+		for (size_t s = 0; s < COUNT_OF(sets); s++) {
+			struct instance *before;
+
+			instances[s] = instance_of(sets[s]);
+			seed.state = 1000 + s;
+			before = instance_enter(instances[s]);
+			keys[s] = make_key(curves[c].family, curves[c].bits);
+			assert_int_equal(psa_export_public_key(keys[s], publics[s], 65, &public_len[s]),
+					 PSA_SUCCESS);
+			instance_leave(before);
+		}
+		for (size_t s = 0; s < COUNT_OF(sets); s++) {
+			struct instance *before = instance_enter(instances[s]);
+
+			assert_int_equal(psa_raw_key_agreement(PSA_ALG_ECDH, keys[s], publics[1 - s],
+							       public_len[1 - s], secrets[s], 32, &len),
+					 PSA_SUCCESS);
+			assert_int_equal(len, 32);
+			instance_leave(before);
+		}
+		assert_memory_equal(secrets[0], secrets[1], 32);
+		for (size_t s = 0; s < COUNT_OF(sets); s++)
+			instance_free(instances[s]);
+	}
+}
+
+static void *
+fail_and_end(void *opaque)
+{
+	struct instance *instance = instance_of("libcrypto");
+	struct instance *before = instance_enter(instance);
+
+	(void)opaque;
+	refuse_all();
+	instance_leave(before);
+	instance_free(instance);
+	return NULL;
+}
+
+/* What the library keeps for each thread must not lie in the arena, which is gone before the thread is. */
+static void
+a_thread_that_failed_ends_without_its_instance(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	need_library();
+	assert_int_equal(pthread_create(&thread, NULL, fail_and_end, NULL), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+static void
+the_library_takes_the_instances_memory_alone(void **state)
+{
+	struct instance *instance;
+	size_t bytes;
+
+	(void)state;
+	need_library();
+	seed.state = 11;
+	instance = instance_new(1 * MIB, seeded_entropy, &seed);
+	bytes = arena_use(instance_arena(instance)).bytes;
+	assert_true(instance_use_primitives(instance, NULL));
+	assert_string_equal(instance_primitives(instance), "libcrypto");
+	assert_in_range(arena_use(instance_arena(instance)).bytes, bytes + 500, bytes + 32 * KIB);
+	instance_free(instance);
+}
+
+static void
+what_is_not_here_is_refused(void **state)
+{
+	struct instance *instance = instance_of("mbedtls");
+
+	(void)state;
+	assert_false(instance_use_primitives(instance, "abacus"));
+	assert_string_equal(instance_primitives(instance), "mbedtls");
+	instance_free(instance);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(points_are_the_same_on_each_curve),
+		cmocka_unit_test(x25519_gives_the_value_of_rfc_7748),
+		cmocka_unit_test(signatures_are_the_same),
+		cmocka_unit_test(hashes_are_the_same),
+		cmocka_unit_test(p256_scalars_are_read_below_the_order),
+		cmocka_unit_test(bad_points_are_refused_and_leave_nothing),
+		cmocka_unit_test(keys_agree_with_those_of_mbedtls),
+		cmocka_unit_test(a_thread_that_failed_ends_without_its_instance),
+		cmocka_unit_test(the_library_takes_the_instances_memory_alone),
+		cmocka_unit_test(what_is_not_here_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
