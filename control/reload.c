@@ -8,6 +8,7 @@
 
 #include "audit.h"
 #include "base/check.h"
+#include "certs.h"
 #include "clock.h"
 #include "config/log.h"
 #include "control.h"
@@ -217,6 +218,7 @@ reload_file(struct control *control, uint64_t confirm_within_ns, uint64_t now_ns
 	const struct config_complaints complaints = { complain, r };
 	struct handover next = { .stage = HANDOVER_FIRM };
 	static struct config fresh, running;
+	static struct served served;
 	enum err verdict;
 
 	r->complaint_count = 0;
@@ -229,6 +231,10 @@ reload_file(struct control *control, uint64_t confirm_within_ns, uint64_t now_ns
 	verdict = config_parse(&fresh, r->path, next.text, &complaints);
 	if (verdict == ERR_OK)
 		verdict = items_take_over(&running, &fresh, r->path, &complaints);
+	if (verdict == ERR_OK) {
+		(void)served_read(r->folder, control->instance, &served);
+		verdict = certs_check(&running, r->path, &served, &complaints);
+	}
 	if (verdict != ERR_OK) {
 		handover_free(&next);
 		return refuse(r, verdict);
@@ -317,6 +323,7 @@ reload_show_state(const struct control *control, yyjson_mut_doc *doc, uint64_t n
 	const struct reload *r = &control->reload;
 	const struct shm_header *header = control->share.shm.header;
 	yyjson_mut_val *root = yyjson_mut_obj(doc);
+	static struct served served;
 
 	CHECK_STATIC(COUNT_OF(states) == HANDOVER_STAGES, "a name for each");
 	yyjson_mut_obj_add_str(doc, root, "state", states[r->now.stage]);
@@ -325,6 +332,10 @@ reload_show_state(const struct control *control, yyjson_mut_doc *doc, uint64_t n
 	if (r->now.stage == HANDOVER_TRIAL)
 		yyjson_mut_obj_add_uint(doc, root, "confirm_within_ms",
 					now_ns < r->now.until_ns ? (r->now.until_ns - now_ns) / NSEC_PER_MSEC : 0);
+	(void)served_read(r->folder, control->instance, &served);
+	if (served.refused != 0 && served.refused == r->now.sequence)
+		yyjson_mut_obj_add_strcpy(doc, root, "dataplane_refused", served.reason);
+	yyjson_mut_obj_add_val(doc, root, "certificates", certs_show(&served, doc));
 	return root;
 }
 

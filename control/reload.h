@@ -16,7 +16,7 @@
  * Owner: control's loop. Memory: two texts of at most 1 MiB.
  */
 #define RELOAD_COMPLAINTS_MAX 32 /* of one refused file that are kept for the answer; all are logged */
-#define RELOAD_COMPLAINT_BYTES 512
+#define RELOAD_COMPLAINT_BYTES 1024
 #define RELOAD_CONFIRM_NS_MIN (1 * NSEC_PER_SEC)
 #define RELOAD_CONFIRM_NS_MAX (3600 * NSEC_PER_SEC)
 

@@ -7,6 +7,7 @@
 
 #include "base/units.h"
 #include "clock.h"
+#include "config/served.h"
 #include "shm/counters.h"
 
 struct pod_counts {
@@ -141,6 +142,23 @@ emit_tables(FILE *out, const struct publish *publish)
 
 /* Of what can be away, or behind. */
 static void
+emit_certificates(FILE *out, const struct control *control)
+{
+	static struct served served;
+
+	(void)served_read(control->reload.folder, control->instance, &served);
+	describe(out, "tls_certificate_not_after_seconds", "gauge",
+		 "Unix time at which a certificate that is shown, or one of its chain, expires.");
+	for (uint32_t i = 0; i < served.count; i++)
+		fprintf(out,
+			"sluice_tls_certificate_not_after_seconds"
+			"{listener=\"%u\",name=\"%s\",kind=\"%s\"} %lld\n",
+			served.certificate[i].listener, served.certificate[i].name,
+			served.certificate[i].is_rsa ? "rsa" : "ecdsa",
+			(long long)served.certificate[i].not_after_s);
+}
+
+static void
 emit_lags(FILE *out, struct control *control, uint64_t now_ns)
 {
 	const struct shm_header *header = control->publish.shm.header;
@@ -170,6 +188,7 @@ emit_lags(FILE *out, struct control *control, uint64_t now_ns)
 		(unsigned long long)atomic_load(&header->settings_taken));
 	one(out, "settings_on_trial", "gauge", "1: a reload waits for its confirmation.",
 	    reload->now.stage == HANDOVER_TRIAL);
+	emit_certificates(out, control);
 	describe(out, "reloads_total", "counter", "Reloads of sluice.yaml, by what became of them.");
 	fprintf(out, "sluice_reloads_total{result=\"taken\"} %llu\n", (unsigned long long)reload->taken);
 	fprintf(out, "sluice_reloads_total{result=\"refused\"} %llu\n", (unsigned long long)reload->refused);

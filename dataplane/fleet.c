@@ -360,7 +360,8 @@ open_tickets(struct fleet *fleet, const struct ticket_secrets *tickets)
 
 bool
 fleet_open(struct fleet *fleet, const struct config *config, const struct shm *shm,
-	   struct tls_identity *identity, const struct ticket_secrets *tickets, char *text, size_t room)
+	   const struct tls_identity *identity, const struct ticket_secrets *tickets,
+	   char *text, size_t room)
 {
 	struct secrets secrets;
 	uint64_t epoch = clock_unix_ns();
@@ -443,22 +444,48 @@ fleet_tend(struct fleet *fleet, uint64_t now_ns)
 	}
 }
 
-bool
-fleet_reload(struct fleet *fleet, const struct config *config)
+/* What no worker has taken. */
+static void
+drop_keys(struct fleet *fleet)
+{
+	for (uint32_t i = 0; i < fleet->count; i++)
+		tls_keys_free(atomic_exchange(&fleet->lcores[i].keys, NULL));
+}
+
+/* Of all workers or of none. */
+static bool
+make_keys(struct fleet *fleet, const struct tls_identity *identity)
+{
+	for (uint32_t i = 0; i < fleet->count; i++) {
+		struct tls_keys *keys = tls_keys_new(identity);
+
+		if (keys == NULL) {
+			drop_keys(fleet);
+			return false;
+		}
+		atomic_store_explicit(&fleet->lcores[i].keys, keys, memory_order_release);
+	}
+	return true;
+}
+
+const char *
+fleet_reload(struct fleet *fleet, const struct config *config, const struct tls_identity *identity)
 {
 	struct lcore_settings *next =
 		fleet->newest == &fleet->settings[0] ? &fleet->settings[1] : &fleet->settings[0];
 
-	CHECK(fleet_has_reloaded(fleet));
+	CHECK(fleet_may_reload(fleet));
 	memset(next, 0, sizeof(*next));
 	settings_fill(config, &next->worker);
 	if (!settings_keep(&fleet->texts, &next->worker))
-		return false;
+		return "the texts of surfaces have changed too often; sluice-dataplane must start again";
+	if (!make_keys(fleet, identity))
+		return "there is no memory for the keys of all workers";
 	next->may_sleep = config->idle == CONFIG_IDLE_SLEEP;
 	fleet->newest = next;
 	for (uint32_t i = 0; i < fleet->count; i++)
 		atomic_store_explicit(&fleet->lcores[i].settings, next, memory_order_release);
-	return true;
+	return NULL;
 }
 
 bool
@@ -468,6 +495,17 @@ fleet_has_reloaded(const struct fleet *fleet)
 		if (atomic_load_explicit(&fleet->lcores[i].settings_taken, memory_order_acquire) != fleet->newest)
 			return false;
 	return true;
+}
+
+bool
+fleet_may_reload(struct fleet *fleet)
+{
+	bool has_room = true;
+
+	for (uint32_t i = 0; i < fleet->count; i++)
+		if (tls_context_sweep(fleet->lcores[i].worker->tls) == TLS_KEYS_MAX)
+			has_room = false;
+	return has_room && fleet_has_reloaded(fleet);
 }
 
 struct ticket_secrets *
@@ -537,6 +575,7 @@ close_taps(struct fleet *fleet)
 void
 fleet_close(struct fleet *fleet)
 {
+	drop_keys(fleet);
 	/* First: its thread reads the rings that net_fini() would empty. */
 	close_taps(fleet);
 	for (uint32_t i = 0; i < fleet->count; i++) {

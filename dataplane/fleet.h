@@ -23,7 +23,7 @@ struct fleet {
 	struct spool_files spool;
 	struct spool_sync sync;
 	bool is_syncing;
-	struct tls_identity *identity;
+	const struct tls_identity *identity; /* during fleet_open() */
 	uint32_t port_count;
 	struct port ports[CONFIG_PORTS_MAX];
 	bool is_down[CONFIG_PORTS_MAX]; /* the port's link, when it was looked at last */
@@ -43,21 +43,26 @@ struct fleet {
 	const struct ticket_secrets *newest_tickets; /* one of them */
 };
 
-/* config, shm and identity must outlive it; tickets are copied. False: text says what failed and what to do. */
+/* config and shm must outlive it; tickets are copied. False: text says what failed and what to do. */
 bool fleet_open(struct fleet *fleet, const struct config *config, const struct shm *shm,
-		struct tls_identity *identity, const struct ticket_secrets *tickets, char *text, size_t room);
+		const struct tls_identity *identity, const struct ticket_secrets *tickets, char *text,
+		size_t room);
 
 bool fleet_start(struct fleet *fleet);
 
 /* Looks at the links and the wall clock now and then, and tells the workers of what came up or was set. */
 void fleet_tend(struct fleet *fleet, uint64_t now_ns);
 
-/* Other settings for all workers: what has class live or drain. config is read now.
- * Only when fleet_has_reloaded(). False: texts have changed too often, and nothing happened. */
-bool fleet_reload(struct fleet *fleet, const struct config *config);
+/* Other settings for all workers: what has class live or drain; and keys for new handshakes. Both are read now.
+ * Only when fleet_may_reload(). Else than NULL: why nothing happened. */
+const char *fleet_reload(struct fleet *fleet, const struct config *config, const struct tls_identity *identity);
 
 /* All workers have the last ones. */
 bool fleet_has_reloaded(const struct fleet *fleet);
+
+/* And there is room for the next keys: not while handshakes still need those of several reloads ago. Gives back
+ * the memory of keys that nobody needs any more. */
+bool fleet_may_reload(struct fleet *fleet);
 
 /* Where the next secrets of tickets are written, and then given to all workers. NULL: they have not all taken the
  * last ones. */

@@ -1,79 +1,105 @@
-/* Reads PEM files whole; every certificate of every listener becomes one identity set. */
+/* Every certificate of every listener becomes one identity. */
 #include "dataplane/identity.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
+#include "base/units.h"
+#include "config/handover.h"
+#include "config/log.h"
+#include "config/served.h"
+#include "dataplane/clock.h"
 #include "tls/cert.h"
 
-#define FILE_BYTES_MAX (256 * 1024)
+#define DAY_S (24 * 3600)
 
-static uint8_t *
-read_file(const char *path, size_t *len, char *text, size_t room)
+CHECK_STATIC(CERTIFICATES_TEXT_BYTES >= IDENTITY_TEXT_BYTES && CERTIFICATES_TEXT_BYTES >= CERT_TEXT_BYTES,
+	     "a sentence has room");
+CHECK_STATIC(SERVED_CERTIFICATES_MAX >= IDENTITY_PAIRS_MAX && SERVED_NAME_BYTES >= IDENTITY_NAME_BYTES,
+	     "control is told all of it");
+CHECK_STATIC(CONFIG_LISTENERS_MAX <= IDENTITY_LISTENERS_MAX &&
+		     CONFIG_LISTENERS_MAX * CONFIG_CERTIFICATES_MAX <= IDENTITY_PAIRS_MAX,
+	     "what a file may say has room");
+
+struct loading {
+	struct tls_identity *identity;
+	struct identity_prints served;
+	int64_t now_s;
+};
+
+static int64_t
+unix_s(void)
 {
-	FILE *file = fopen(path, "re");
-	uint8_t *bytes;
-
-	if (file == NULL) {
-		snprintf(text, room, "cannot open %s: %s", path, strerror(errno));
-		return NULL;
-	}
-	bytes = malloc(FILE_BYTES_MAX);
-	CHECK(bytes != NULL);
-	*len = fread(bytes, 1, FILE_BYTES_MAX, file);
-	if (ferror(file) || *len == 0 || *len == FILE_BYTES_MAX) {
-		snprintf(text, room, "%s is empty, unreadable or larger than %d KiB", path,
-			 FILE_BYTES_MAX / 1024);
-		explicit_bzero(bytes, FILE_BYTES_MAX);
-		free(bytes);
-		bytes = NULL;
-	}
-	fclose(file);
-	return bytes;
+	return (int64_t)(clock_unix_ns() / NSEC_PER_SEC);
 }
 
-static bool
-add_pair(struct tls_identity *identity, uint32_t listener, const struct config_certificate *files, char *text,
-	 size_t room)
+static enum err
+judge_pair(void *owner, uint32_t listener, struct bytes chain, struct bytes key, char *text)
 {
-	char reason[IDENTITY_TEXT_BYTES] = "";
-	uint8_t *chain, *key = NULL;
-	size_t chain_len = 0, key_len = 0;
-	enum err verdict = ERR_TLS_BAD_CERTIFICATE;
+	struct loading *l = owner;
 
-	chain = read_file(files->chain, &chain_len, text, room);
-	if (chain != NULL)
-		key = read_file(files->key, &key_len, text, room);
-	if (key != NULL) {
-		verdict = tls_identity_add(identity, listener, bytes_make(chain, chain_len),
-					   bytes_make(key, key_len), CERT_ANY_TIME, reason, sizeof(reason));
-		if (verdict != ERR_OK)
-			snprintf(text, room, "%s with %s: %s", files->chain, files->key, reason);
-		explicit_bzero(key, FILE_BYTES_MAX);
-	}
-	free(key);
-	free(chain);
-	return verdict == ERR_OK;
+	return tls_identity_renew(l->identity, &l->served, listener, chain, key, l->now_s, text,
+				  CERTIFICATES_TEXT_BYTES);
 }
 
 struct tls_identity *
-identity_load(const struct config *config, char *text, size_t room)
+identity_load(const struct config *config, const char *name, const struct tls_identity *served,
+	      const struct config_complaints *complaints)
 {
-	struct tls_identity *identity = tls_identity_new();
+	struct loading l = { .identity = tls_identity_new(), .now_s = CERT_ANY_TIME };
+	const struct certificates_judge judge = { judge_pair, &l };
 
-	CHECK(identity != NULL);
-	for (uint32_t i = 0; i < config->listener_count; i++) {
-		const struct config_listener *listener = &config->listeners[i];
-
-		for (uint32_t c = 0; c < listener->certificate_count; c++) {
-			if (add_pair(identity, i, &listener->certificates[c], text, room))
-				continue;
-			tls_identity_free(identity);
-			return NULL;
-		}
+	CHECK(l.identity != NULL);
+	if (served != NULL) {
+		tls_identity_prints(served, &l.served);
+		l.now_s = unix_s();
 	}
-	return identity;
+	if (certificates_read(config, name, &judge, complaints) == ERR_OK)
+		return l.identity;
+	tls_identity_free(l.identity);
+	return NULL;
+}
+
+static void
+log_one(const struct identity_facts *facts, int64_t now_s)
+{
+	int64_t left_s = facts->not_after_s - now_s;
+	const char *event = left_s <= 0				     ? "certificate_expired" :
+			    left_s < SERVED_SOON_DAYS * (int64_t)DAY_S ? "certificate_expires_soon" :
+									 "certificate";
+	const struct log_field fields[] = { LOG_TEXT("name", facts->name),
+					    LOG_NUMBER("listener", facts->listener),
+					    LOG_TEXT("kind", facts->is_rsa ? "RSA" : "ECDSA"),
+					    LOG_NUMBER("not_after", facts->not_after_s),
+					    LOG_NUMBER("days_left", left_s / DAY_S),
+					    { 0 } };
+
+	log_write(left_s < SERVED_SOON_DAYS * (int64_t)DAY_S ? LOG_WARN_LEVEL : LOG_INFO_LEVEL, event, fields);
+}
+
+void
+identity_tell(const struct tls_identity *identity, const char *instance, uint64_t refused, const char *reason)
+{
+	static struct served served;
+
+	memset(&served, 0, sizeof(served));
+	served.refused = refused;
+	snprintf(served.reason, sizeof(served.reason), "%s", reason);
+	served.count = (uint32_t)tls_identity_count(identity);
+	for (uint32_t i = 0; i < served.count; i++) {
+		const struct identity_facts *facts = tls_identity_facts(identity, i);
+		struct served_certificate *one = &served.certificate[i];
+
+		if (refused == 0)
+			log_one(facts, unix_s());
+		*one = (struct served_certificate){ .listener = facts->listener,
+						    .is_rsa = facts->is_rsa,
+						    .not_before_s = facts->not_before_s,
+						    .not_after_s = facts->not_after_s };
+		memcpy(one->fingerprint, facts->fingerprint, sizeof(one->fingerprint));
+		memcpy(one->name, facts->name, sizeof(facts->name));
+	}
+	if (served_write(HANDOVER_FOLDER, instance, &served) != ERR_OK)
+		LOG_WARN("certificates_not_told", LOG_TEXT("folder", HANDOVER_FOLDER));
 }

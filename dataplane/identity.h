@@ -1,16 +1,22 @@
 #pragma once
 
-#include <stddef.h>
-
-#include "base/err.h"
+#include "config/certificates.h"
 #include "config/config.h"
 #include "tls/tls.h"
 
 /*
- * identity: the certificate files of the configuration as what lib/tls takes.
+ * identity: the certificate files of the configuration as what lib/tls takes, and what is said about them.
  *
- * Thread: the main thread. The key's file buffer is wiped before it is freed.
+ * Thread: the main thread. Memory: keys are in an identity's arena alone; the files' texts are wiped.
  */
 
-/* NULL: text says which file and why. */
-struct tls_identity *identity_load(const struct config *config, char *text, size_t room);
+/* NULL: complaints say which file and why. served is what runs now: what of it has expired may stay. At the start
+ * (served NULL) nothing is refused for having expired, since nothing better is there to be kept. */
+struct tls_identity *identity_load(const struct config *config, const char *name,
+				   const struct tls_identity *served,
+				   const struct config_complaints *complaints);
+
+/* A log line for each certificate, a warning for one that ends soon, and the same for control (config/served.h).
+ * refused: the sequence of a handover that was not taken, and why; 0, "": none. */
+void identity_tell(const struct tls_identity *identity, const char *instance, uint64_t refused,
+		   const char *reason);

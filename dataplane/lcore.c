@@ -16,10 +16,14 @@ static void
 look_at_settings(struct lcore *l)
 {
 	const struct lcore_settings *newest = atomic_load_explicit(&l->settings, memory_order_acquire);
+	struct tls_keys *keys;
 
 	if (newest == atomic_load_explicit(&l->settings_taken, memory_order_relaxed))
 		return;
 	worker_adopt(l->worker, &newest->worker);
+	keys = atomic_exchange_explicit(&l->keys, NULL, memory_order_acquire);
+	if (keys != NULL)
+		tls_context_replace(l->worker->tls, keys);
 	l->may_sleep = newest->may_sleep;
 	atomic_store_explicit(&l->settings_taken, newest, memory_order_release);
 }

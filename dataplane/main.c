@@ -196,7 +196,7 @@ serve(struct fleet *fleet, struct reload *reload, struct tickets *tickets)
 	uint64_t until_ns;
 
 	while (asked_to_stop == 0) {
-		bool hup = asked_to_reload && fleet_has_reloaded(fleet);
+		bool hup = asked_to_reload && fleet_may_reload(fleet);
 
 		if (hup)
 			asked_to_reload = 0;
@@ -323,9 +323,10 @@ run(struct config *config, struct tls_identity *identity, const struct options *
 		say_port(&fleet.ports[p], &config->ports[p]);
 	LOG_INFO("serving", LOG_NUMBER("workers", fleet.count),
 		 LOG_NUMBER("listeners", config->listener_count));
-	reload_init(&reload, options->config, config, &fleet, found);
+	reload_init(&reload, options->config, config, &fleet, found, identity);
 	serve(&fleet, &reload, &tickets);
 	fleet_stop(&fleet);
+	reload_fini(&reload);
 	fleet_close(&fleet);
 	tickets_fini(&tickets);
 	return EXIT_FINE;
@@ -356,9 +357,9 @@ main(int argc, char **argv)
 	if (found.is_used)
 		LOG_WARN("config_file_not_used", LOG_TEXT("file", options.config),
 			 LOG_TEXT("reason", handover_reason(&found, clock_ns())));
-	identity = identity_load(&config, text, sizeof(text));
+	identity = identity_load(&config, options.config, NULL, &complaints);
 	if (identity == NULL)
-		return fail("certificate_refused", text);
+		return EXIT_FAILED;
 	if (options.check_only) {
 		printf("%s: fine\n", options.config);
 		/* It may be another machine's file, so this is no error here. */
@@ -375,7 +376,5 @@ main(int argc, char **argv)
 	sigaction(SIGINT, &heard, NULL);
 	sigaction(SIGHUP, &heard, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	code = run(&config, identity, &options, &found);
-	tls_identity_free(identity);
-	return code;
+	return run(&config, identity, &options, &found);
 }

@@ -40,7 +40,7 @@ INCLUDE_TABLE['control'] = {'base', 'config', 'json', 'limit', 'meter', 'shm', '
 INCLUDE_TABLE['tools'] = LAYERS | {'tools'}
 # Single headers beyond the table, with the reason.
 INCLUDE_EXCEPTIONS = {
-    ('control', 'tls/cert.h'): 'control checks key pairs before it publishes them',
+    ('control', 'tls/identity.h'): 'control checks certificates and keys before the dataplane takes them',
     ('control', 'tls/keyhash.h'): 'control and workers hash API keys alike',
     ('control', 'tls/ticket_secrets.h'): 'control makes the secrets that workers seal tickets with',
     ('control', 'tls/arena.h'): 'they lie in locked memory',

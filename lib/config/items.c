@@ -126,7 +126,7 @@ items_compare(const struct config_items *before, const struct config_items *afte
 	return count;
 }
 
-/* Lists are taken over whole or not at all; no list is live (test_items). */
+/* No list at the top is live (test_items); what may change inside of one is take_listeners()'s. */
 static void
 take_table(const struct key *table, uint8_t *to, const uint8_t *from)
 {
@@ -138,6 +138,31 @@ take_table(const struct key *table, uint8_t *to, const uint8_t *from)
 	}
 }
 
+static bool
+is_same_place(const struct config_listener *a, const struct config_listener *b)
+{
+	return a->port == b->port && a->address.is_set == b->address.is_set &&
+	       memcmp(a->address.ip, b->address.ip, sizeof(a->address.ip)) == 0;
+}
+
+/* A listener is known by its place, wherever in its list it stands; one that is not there any more keeps what it
+ * has until a restart. */
+static void
+take_listeners(struct config *to, const struct config *from)
+{
+	for (uint32_t i = 0; i < to->listener_count; i++) {
+		struct config_listener *listener = &to->listeners[i];
+
+		for (uint32_t j = 0; j < from->listener_count; j++) {
+			if (!is_same_place(listener, &from->listeners[j]))
+				continue;
+			listener->certificate_count = from->listeners[j].certificate_count;
+			memcpy(listener->certificates, from->listeners[j].certificates,
+			       sizeof(listener->certificates));
+		}
+	}
+}
+
 enum err
 items_take_over(struct config *running, const struct config *fresh, const char *name,
 		const struct config_complaints *complaints)
@@ -146,9 +171,10 @@ items_take_over(struct config *running, const struct config *fresh, const char *
 	enum err verdict;
 
 	take_table(schema_root, (uint8_t *)&mixed, (const uint8_t *)fresh);
+	take_listeners(&mixed, fresh);
 	verdict = config_check(&mixed, name, complaints);
 	if (verdict == ERR_OK)
-		take_table(schema_root, (uint8_t *)running, (const uint8_t *)fresh);
+		*running = mixed;
 	return verdict;
 }
 

@@ -125,10 +125,13 @@ static const struct key port_element =
 
 static const struct key certificate_keys[] = {
 	VALUE("chain", KEY_PATH, FIELD(struct config_certificate, chain), 1, PATH_MAX_LEN, NULL,
-	      KEY_RESTART,
-	      "PEM file with the server's certificate first, then the intermediate ones."),
+	      KEY_DRAIN,
+	      "PEM file with the server's certificate first, then the intermediate ones. Each reload reads it "
+	      "again, also if only its contents have changed; no file is watched."),
 	VALUE("key", KEY_PATH, FIELD(struct config_certificate, key), 1, PATH_MAX_LEN, NULL,
-	      KEY_RESTART, "PEM file with the private key."),
+	      KEY_DRAIN,
+	      "PEM file with its private key, without a passphrase: ECDSA on P-256 or P-384, or RSA of 2048 to "
+	      "4096 bits. Read again with chain."),
 	END,
 };
 static const struct key certificate_element =
@@ -142,8 +145,10 @@ static const struct key listener_keys[] = {
 	VALUE("http2", KEY_BOOL, FIELD(struct config_listener, http2), 0, 0, "yes", KEY_RESTART,
 	      "Whether clients may choose HTTP/2."),
 	LIST("certificates", struct config_listener, certificates, certificate_count,
-	     &certificate_element, 1, CONFIG_CERTIFICATES_MAX, KEY_RESTART,
-	     "Key pairs; the name that the client asks for chooses, the first is the default."),
+	     &certificate_element, 1, CONFIG_CERTIFICATES_MAX, KEY_DRAIN,
+	     "Key pairs of this listener. The name that the client asks for chooses: one that has it, else one "
+	     "with *. and all but its first label, else the first. For one name there may be one with an ECDSA "
+	     "key, which is preferred, and one with an RSA key."),
 	END,
 };
 static const struct key listener_element =

@@ -204,6 +204,40 @@ tls_identity_add(struct tls_identity *identity, uint32_t listener, struct bytes 
 	return ERR_OK;
 }
 
+void
+tls_identity_prints(const struct tls_identity *identity, struct identity_prints *prints)
+{
+	prints->count = identity->count;
+	for (size_t i = 0; i < identity->count; i++)
+		memcpy(prints->print[i], identity->pairs[i].facts.fingerprint, sizeof(prints->print[i]));
+}
+
+static bool
+is_served(const struct identity_prints *served, const uint8_t print[32])
+{
+	for (size_t i = 0; i < served->count; i++)
+		if (memcmp(served->print[i], print, sizeof(served->print[i])) == 0)
+			return true;
+	return false;
+}
+
+enum err
+tls_identity_renew(struct tls_identity *identity, const struct identity_prints *served, uint32_t listener,
+		   struct bytes chain_pem, struct bytes key_pem, int64_t now_s, char *text, size_t room)
+{
+	enum err verdict = tls_identity_add(identity, listener, chain_pem, key_pem, now_s, text, room);
+	char otherwise[IDENTITY_TEXT_BYTES];
+
+	if (verdict != ERR_TLS_CERTIFICATE_EXPIRED ||
+	    tls_identity_add(identity, listener, chain_pem, key_pem, CERT_ANY_TIME, otherwise,
+			     sizeof(otherwise)) != ERR_OK)
+		return verdict;
+	if (is_served(served, identity->pairs[identity->count - 1].facts.fingerprint))
+		return ERR_OK;
+	drop(identity, &identity->pairs[--identity->count]);
+	return verdict;
+}
+
 size_t
 tls_identity_count(const struct tls_identity *identity)
 {

@@ -38,6 +38,18 @@ void tls_identity_free(struct tls_identity *identity);
 enum err tls_identity_add(struct tls_identity *identity, uint32_t listener, struct bytes chain_pem,
 			  struct bytes key_pem, int64_t now_s, char *text, size_t room);
 
+/* Which certificates are served now. */
+struct identity_prints {
+	size_t count;
+	uint8_t print[IDENTITY_PAIRS_MAX][32]; /* fingerprints */
+};
+void tls_identity_prints(const struct tls_identity *identity, struct identity_prints *prints);
+
+/* As tls_identity_add(), but what has expired is not refused if it is served already: a reload of something else
+ * would be, too. */
+enum err tls_identity_renew(struct tls_identity *identity, const struct identity_prints *served, uint32_t listener,
+			    struct bytes chain_pem, struct bytes key_pem, int64_t now_s, char *text, size_t room);
+
 /* False: the kernel's limit (RLIMIT_MEMLOCK) left private keys swappable, which an operator wants
  * to know. */
 bool tls_identity_is_locked(const struct tls_identity *identity);

@@ -200,7 +200,8 @@ wait_for_dataplane(struct client *client, yyjson_doc *answer)
 		yyjson_val *root = yyjson_doc_get_root(answer);
 		struct timespec pause = { 0, LOOK_NS };
 
-		if (is_taken(root) || !yyjson_get_bool(yyjson_obj_get(root, "dataplane_alive")))
+		if (is_taken(root) || !yyjson_get_bool(yyjson_obj_get(root, "dataplane_alive")) ||
+		    yyjson_obj_get(root, "dataplane_refused") != NULL)
 			break;
 		yyjson_doc_free(answer);
 		nanosleep(&pause, NULL);
@@ -239,6 +240,7 @@ static int
 finish(struct client *client, yyjson_doc *answer, const char *done, bool json)
 {
 	yyjson_val *root;
+	const char *why;
 	bool fine;
 
 	answer = wait_for_dataplane(client, answer);
@@ -246,17 +248,21 @@ finish(struct client *client, yyjson_doc *answer, const char *done, bool json)
 		return DIFFERENT;
 	root = yyjson_doc_get_root(answer);
 	fine = is_taken(root) || !yyjson_get_bool(yyjson_obj_get(root, "dataplane_alive"));
+	why = yyjson_get_str(yyjson_obj_get(root, "dataplane_refused"));
 	if (json)
 		show_json(answer);
 	else if (done != NULL)
 		puts(done);
 	else
 		print_changes(yyjson_obj_get(root, "changes"));
+	if (!json && done == NULL && fine)
+		show_certificates(root, true);
 	if (!json && yyjson_obj_get(root, "confirm_within_ms") != NULL)
 		printf("on trial: `sluicectl reload --confirm` within %llu s, or what was before comes back\n",
 		       (unsigned long long)yyjson_get_uint(yyjson_obj_get(root, "confirm_within_ms")) / 1000);
 	if (!fine)
-		fputs("sluicectl: the dataplane has not taken it; its log says why\n", stderr);
+		fprintf(stderr, "sluicectl: the dataplane has not taken it: %s\n",
+			why != NULL ? why : "its log says why");
 	else if (!json && !is_taken(root))
 		puts("the dataplane does not run; it will read the file when it starts");
 	yyjson_doc_free(answer);

@@ -220,6 +220,31 @@ show_settings(yyjson_val *settings)
 }
 
 void
+show_certificates(yyjson_val *settings, bool all)
+{
+	yyjson_val *one;
+	yyjson_arr_iter iter;
+
+	yyjson_arr_iter_init(yyjson_obj_get(settings, "certificates"), &iter);
+	while ((one = yyjson_arr_iter_next(&iter)) != NULL) {
+		const char *name = yyjson_get_str(yyjson_obj_get(one, "name"));
+		const char *kind = yyjson_get_str(yyjson_obj_get(one, "kind"));
+		long long left = yyjson_get_sint(yyjson_obj_get(one, "days_left"));
+		bool is_soon = yyjson_get_bool(yyjson_obj_get(one, "expires_soon"));
+
+		if (name == NULL || kind == NULL || (!all && !is_soon))
+			continue;
+		printf("certificate %s (%s, listener %llu) ", name, kind, number(one, "/listener"));
+		if (yyjson_get_sint(yyjson_obj_get(one, "not_after")) < time(NULL))
+			puts("HAS EXPIRED: clients refuse it; renew the file, then sluicectl reload");
+		else if (is_soon)
+			printf("EXPIRES IN %lld DAYS: renew the file, then sluicectl reload\n", left);
+		else
+			printf("for another %lld days\n", left);
+	}
+}
+
+void
 show_status(yyjson_val *status, const struct word_noun *noun)
 {
 	const char *instance = yyjson_get_str(yyjson_obj_get(status, "instance"));
@@ -233,6 +258,7 @@ show_status(yyjson_val *status, const struct word_noun *noun)
 	       yyjson_get_bool(yyjson_ptr_get(status, "/dataplane/alive")) ? "alive" : "NOT RUNNING",
 	       number(status, "/dataplane/epoch"));
 	show_settings(yyjson_obj_get(status, "settings"));
+	show_certificates(yyjson_obj_get(status, "settings"), false);
 	printf("published   generation %llu, compared %llu ms ago, %llu rows refused\n",
 	       number(status, "/generation"), number(status, "/reconciled_ms_ago"),
 	       number(status, "/rows_refused"));

@@ -600,7 +600,7 @@ the_reference_has_every_key_with_its_default(void **state)
 	assert_non_null(strstr(heard.text, "workers: (number 1 to 64, default 1, restart)\n"));
 	assert_non_null(strstr(heard.text, "    idle: (duration, default 75s, live)\n"));
 	assert_non_null(strstr(heard.text, "    device: (text, required, restart)\n"));
-	assert_non_null(strstr(heard.text, "        chain: (path, required, restart)\n"));
+	assert_non_null(strstr(heard.text, "        chain: (path, required, drain)\n"));
 }
 
 static void

@@ -73,8 +73,10 @@ world_complain(void *owner, const char *text)
 static inline void
 world_configure(struct world *w)
 {
+	/* A reload reads them. */
 	static const char text[] = "ports: [{device: net_tap0, addresses: [192.0.2.1/24]}]\n"
-				   "listeners: [{certificates: [{chain: c.pem, key: k.pem}]}]\n";
+				   "listeners: [{certificates: [{chain: " SUPPORT_CERT_FOLDER "/edge.pem, key: "
+				   SUPPORT_CERT_FOLDER "/edge.key}]}]\n";
 	static const struct config_complaints complaints = { .line = world_complain };
 	FILE *file;
 

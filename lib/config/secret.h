@@ -1,0 +1,20 @@
+#pragma once
+
+#include <stddef.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+
+/*
+ * secret: a file that may hold a private key, in memory that is locked (where the kernel's limit allows it), left
+ * out of core dumps, and wiped.
+ *
+ * Thread: any; main threads in practice. Memory: a mapping for each file, as long as it is kept.
+ */
+#define SECRET_BYTES_MAX (256 * 1024)
+
+/* ERR_CONFIG_UNREADABLE: why says why, of at most room bytes. Else *text is to be given to secret_free(). */
+enum err secret_read(const char *path, struct bytes *text, char *why, size_t room);
+
+/* Of secret_read(); or empty. */
+void secret_free(struct bytes text);
