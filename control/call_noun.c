@@ -124,7 +124,7 @@ call_top_up(struct answering *a)
 	if (!answering_has_body(a) || !answering_resolve(a, &id))
 		return;
 	if (yyjson_get_sint(amount) == 0) {
-		answering_refuse(a, 400, "invalid", "amount_nano is 0");
+		answering_refuse(a, 400, "invalid", "the amount is 0: there is nothing to credit");
 		return;
 	}
 	verdict = store_top_up(&a->control->store, id, yyjson_get_sint(amount),

@@ -209,6 +209,7 @@ static enum err
 refuse_referred(struct store *store, enum noun noun, int64_t id, const char *name, const struct referrers *all)
 {
 	const char *called = shape_of(noun)->name, *by = shape_of(all->noun)->name;
+	const char *them = all->count == 1 ? "it" : "them";
 	char pods[NAME_BYTES], rest[32];
 	enum err verdict;
 
@@ -223,13 +224,13 @@ refuse_referred(struct store *store, enum noun noun, int64_t id, const char *nam
 	/* Who has another plan or price goes on; everything else is nothing without what it refers to. */
 	if (noun == NOUN_PLAN || noun == NOUN_PRICE)
 		return store_refuse(store, ERR_STORE_CONFLICT,
-				    "%s %s is still that of %s%s: give them another first (sluicectl %s set %s"
+				    "%s %s is still that of %s%s: give %s another first (sluicectl %s set %s"
 				    " --%s %s)",
-				    called, name, all->names, rest, by, all->first, called,
+				    called, name, all->names, rest, them, by, all->first, called,
 				    noun == NOUN_PLAN ? "PLAN" : "PRICE");
 	return store_refuse(store, ERR_STORE_CONFLICT,
-			    "%s %s is still that of %s%s: delete them first (sluicectl %s rm %s)", called, name,
-			    all->names, rest, by, all->first);
+			    "%s %s is still that of %s%s: delete %s first (sluicectl %s rm %s)", called, name,
+			    all->names, rest, them, by, all->first);
 }
 
 /* Payments stay in the books, and the account with them. */

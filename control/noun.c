@@ -38,8 +38,10 @@ noun_look_up(struct store *store, enum noun noun, struct bytes reference, int64_
 	enum err verdict = ERR_OK;
 
 	if (!by_id && !shape_of(noun)->has_name)
-		return store_refuse(store, ERR_STORE_INVALID, "%s is named by its id",
-				    shape_of(noun)->name);
+		return store_refuse(store, ERR_STORE_INVALID,
+				    "%s is known by its id, which a list of that name has"
+				    " (sluicectl %s list --name %.*s)", shape_of(noun)->name,
+				    shape_of(noun)->name, (int)reference.len, (const char *)reference.ptr);
 	sql_add(&sql, "SELECT id FROM %s WHERE %s = ?1", shape_of(noun)->plural, by_id ? "id" : "name");
 	statement = store_prepare(store, sql.text);
 	if (statement == NULL)

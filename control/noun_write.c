@@ -115,7 +115,8 @@ take_body(struct store *store, enum noun noun, bool is_new, yyjson_val *body, st
 		enum err verdict;
 
 		if ((f->flags & FIELD_FIXED) != 0 && !is_new)
-			return store_refuse(store, ERR_STORE_INVALID, "%s cannot change", f->name);
+			return store_refuse(store, ERR_STORE_INVALID, "%s of a %s cannot change: make a new one",
+					    f->name, shape_of(noun)->name);
 		CHECK(plan->count < NOUN_FIELDS_MAX); /* no member stands twice */
 		verdict = take_member(store, f, value, plan);
 		if (verdict != ERR_OK)

@@ -359,8 +359,10 @@ report_usage_page(struct control *control, const struct report_usage *asked, yyj
 		return verdict;
 	verdict = read_page(store, asked, doc, page);
 	if (verdict == ERR_STORE_TOO_LONG)
-		store_refuse(store, verdict, "these are more requests than can be summed up at once; narrow them: "
-			     "since, until, account, key, model, instance, pod, region");
+		store_refuse(store, verdict, "these are more requests than are summed up in the %u ms of a call;"
+			     " nothing is told of them. Narrow it by since, until, account, key, model, instance,"
+			     " pod or region (sluicectl usage --since 24h --account NAME), or read single requests"
+			     " page by page (--by request --limit 1000)", most_ms);
 	/* With the connection the limit is gone. */
 	if (store_limit(store, 0) != ERR_OK && verdict == ERR_OK)
 		verdict = ERR_STORE_AWAY;

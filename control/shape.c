@@ -79,7 +79,7 @@ check_name(struct bytes text)
 		return "is empty";
 	if (!is_made_of(text, LETTERS_AND_DIGITS "._@+-"))
 		return "has a character other than letters, digits and . _ @ + -";
-	return shape_is_all_digits(text) ? "looks like an id" : NULL;
+	return shape_is_all_digits(text) ? "is of digits only, as an id is" : NULL;
 }
 
 /* "meta-llama/Llama-3.1-8B-Instruct", and the deployments that are named after such. */
@@ -90,7 +90,7 @@ check_model_name(struct bytes text)
 		return "is empty";
 	if (!is_made_of(text, LETTERS_AND_DIGITS "._@+:/-"))
 		return "has a character other than letters, digits and . _ @ + : / -";
-	return shape_is_all_digits(text) ? "looks like an id" : NULL;
+	return shape_is_all_digits(text) ? "is of digits only, as an id is" : NULL;
 }
 
 /* Digits are no id here: what stands before the ':' of "<name>:<id>". */

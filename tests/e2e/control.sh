@@ -376,7 +376,7 @@ want_not '_nano' "$ctl" usage
 want 'dead' "$ctl" pod list --name dead --state ready --running-usage no
 want '(none)' "$ctl" pod list --state maint
 want 'state is none of ready, drain, maint' "$ctl" pod list --state asleep
-want 'no query "port"' "$ctl" pod list --port 1
+want 'a list of pods is not narrowed by --port, but by --name, --address' "$ctl" pod list --port 1
 want "demo  3000" "$ctl" usage --account demo --since 1h
 want '(none)' "$ctl" usage --account other
 want '(none)' "$ctl" usage --key 77
@@ -397,6 +397,15 @@ want "a name is missing" "$ctl" price add --image 1
 want "for example: sluicectl price add small --input 0.15 --output 0.60" "$ctl" price add incomplete --output 1
 want "--plan is missing: its limits; for example: sluicectl key add" "$ctl" key add --account demo --surface ecolink
 want "what to change is missing" "$ctl" price set shown
+want "account has no verb lst; did you mean list? (list, show, add, set, rm, top-up" "$ctl" account lst
+want "no such command: acount; did you mean account?" "$ctl" acount list
+want "account has no --suspend; did you mean --suspended?" "$ctl" account set demo --suspend yes
+want "--suspended takes yes or no, not maybe" "$ctl" account set demo --suspended maybe
+want "--suspended takes yes or no, not maybe" "$ctl" account list --suspended maybe
+want "--burst takes a whole number, not 1e3" "$ctl" plan add p --burst 1e3
+want "a value is missing behind --name" "$ctl" account list --name
+want "top-up takes dollars such as 25 or 0.15, not ten" "$ctl" account top-up demo ten
+want "(sluicectl key list --name first)" "$ctl" key show first
 # set changes what is there, add makes what is not.
 want 'no pod "alvie"; did you mean "alive"?' "$ctl" pod set alvie --port 1
 want '(sluicectl pod add makes a new one)' "$ctl" pod set alvie --port 1

@@ -2,6 +2,11 @@
 
 #include <string.h>
 
+#include "command.h"
+#include "config/value.h"
+
+#define NAMES_MAX 64 /* of nouns and commands, or of one noun's words */
+
 const char help_global_options[] = "--url --token --token-file --json --help";
 
 const struct help_command help_commands[] = {
@@ -132,8 +137,8 @@ print_verb(FILE *to, const struct word_noun *noun, const struct help_verb *verb)
 	bool has_it = strncmp(verb->usage, reference, strlen(reference)) == 0;
 
 	if (verb->noun == NULL && strcmp(verb->name, "add") == 0) {
-		fprintf(to, "  sluicectl %s add %s", noun->name,
-			word_has_name(noun) ? "NAME" : strcmp(noun->name, "instance") == 0 ? "[ID]" : "");
+		fprintf(to, "  sluicectl %s add%s", noun->name,
+			word_has_name(noun) ? " NAME" : strcmp(noun->name, "instance") == 0 ? " [ID]" : "");
 		for (const struct word *w = noun->words; w->name != NULL; w++)
 			if (word_is_needed(noun, w))
 				fprintf(to, " --%s …", w->name);
@@ -186,4 +191,69 @@ help_print_verb(FILE *to, const struct word_noun *noun, const struct help_verb *
 		fputc('\n', to);
 		help_print_example(to, noun);
 	}
+}
+
+/* --- wrong words --------------------------------------------------------------------------- */
+
+/* "account has no verb lst; did you mean list?", or without the question. prefix: of both words. */
+static void
+refuse(const char *what, const char *prefix, const char *name, const char *const *names)
+{
+	const char *nearest = value_nearest(name, names);
+
+	fprintf(stderr, "sluicectl: %s %s%s", what, prefix, name);
+	if (nearest != NULL)
+		fprintf(stderr, "; did you mean %s%s?", prefix, nearest);
+}
+
+int
+help_refuse_command(const char *name)
+{
+	const char *names[NAMES_MAX + 1];
+	size_t count = 0;
+
+	for (const struct word_noun *n = word_nouns; n->name != NULL && count < NAMES_MAX; n++)
+		names[count++] = n->name;
+	for (const struct help_command *h = help_commands; h->name != NULL && count < NAMES_MAX; h++)
+		names[count++] = h->name;
+	names[count] = NULL;
+	refuse("no such command:", "", name, names);
+	fputs(" (see sluicectl --help)\n", stderr);
+	return EXIT_WRONG_USE;
+}
+
+int
+help_refuse_verb(const struct word_noun *noun, const char *name)
+{
+	const char *names[NAMES_MAX + 1];
+	char what[64];
+	size_t count = 0;
+
+	for (const struct help_verb *v = help_verbs; v->name != NULL && count < NAMES_MAX; v++)
+		if (help_has_verb(noun, v))
+			names[count++] = v->name;
+	names[count] = NULL;
+	snprintf(what, sizeof(what), "%s has no verb", noun->name);
+	refuse(what, "", name, names);
+	fputs(" (", stderr);
+	for (size_t i = 0; i < count; i++)
+		fprintf(stderr, "%s%s", i > 0 ? ", " : "", names[i]);
+	fprintf(stderr, "; see sluicectl %s --help)\n", noun->name);
+	return EXIT_WRONG_USE;
+}
+
+int
+help_refuse_option(const struct word_noun *noun, const char *name)
+{
+	const char *names[NAMES_MAX + 1];
+	char what[64];
+	size_t count = 0;
+
+	for (const struct word *w = noun->words; w->name != NULL && count < NAMES_MAX; w++)
+		names[count++] = w->name;
+	names[count] = NULL;
+	snprintf(what, sizeof(what), "%s has no", noun->name);
+	refuse(what, "--", name, names);
+	fprintf(stderr, " (see sluicectl %s --help)\n", noun->name);
+	return EXIT_WRONG_USE;
 }

@@ -374,7 +374,7 @@ run(struct command *c)
 		return command_wrong_use("apply needs one FILE", "");
 	if (strcmp(first, "apply") == 0)
 		return apply_file(&c->client, c->words[1], c->json) ? EXIT_FINE : EXIT_FAILED;
-	return command_wrong_use("no such command:", first);
+	return help_refuse_command(first);
 }
 
 /* Of everything, or of the noun or command that was asked for. */

@@ -78,6 +78,37 @@ list_all(struct command *c, const char *path)
 	return answer;
 }
 
+/* Whether the list can be narrowed so. Exit code, or -1 to go on. */
+static int
+check_filter(const struct word_noun *noun, const char *name, const char *value)
+{
+	const struct word *word = strncmp(name, "--", 2) == 0 ? word_find(noun, name + 2) : NULL;
+
+	if (strncmp(name, "--", 2) != 0)
+		return command_wrong_use("a filter is --MEMBER VALUE, not", name);
+	if (value == NULL)
+		return command_wrong_use("a value is missing behind", name);
+	if (strcmp(name, "--limit") == 0 || strcmp(name, "--after") == 0 || strcmp(name, "--name") == 0)
+		return -1;
+	if (word == NULL)
+		return help_refuse_option(noun, name + 2);
+	if (!word_is_filter(word)) {
+		fprintf(stderr, "sluicectl: a list of %s is not narrowed by %s, but by --name", noun->plural,
+			name);
+		for (const struct word *w = noun->words; w->name != NULL; w++)
+			if (word_is_filter(w) && strcmp(w->name, "name") != 0)
+				fprintf(stderr, ", --%s", w->name);
+		fputc('\n', stderr);
+		return EXIT_WRONG_USE;
+	}
+	if (word->kind == WORD_FLAG && strcmp(word_query(word, value), "true") != 0 &&
+	    strcmp(word_query(word, value), "false") != 0) {
+		fprintf(stderr, "sluicectl: %s takes %s, not %s\n", name, word_kind_name(word), value);
+		return EXIT_WRONG_USE;
+	}
+	return -1;
+}
+
 static int
 list(struct command *c, const struct word_noun *noun)
 {
@@ -89,8 +120,10 @@ list(struct command *c, const struct word_noun *noun)
 		const char *name = c->words[i];
 		const struct word *word = strncmp(name, "--", 2) == 0 ? word_find(noun, name + 2) : NULL;
 
-		if (strncmp(name, "--", 2) != 0 || i + 1 == c->count)
-			return command_wrong_use("a filter is --MEMBER VALUE, not", name);
+		int code = check_filter(noun, name, i + 1 < c->count ? c->words[i + 1] : NULL);
+
+		if (code >= 0)
+			return code;
 		is_page = is_page || strcmp(name, "--limit") == 0 || strcmp(name, "--after") == 0;
 		if (!client_add_query(&c->client, path, sizeof(path), word != NULL ? word->member : name + 2,
 				      word != NULL ? word_query(word, c->words[i + 1]) : c->words[i + 1]))
@@ -111,15 +144,15 @@ add_members(const struct command *c, const struct word_noun *noun, int from, yyj
 		if (strncmp(name, "--", 2) != 0)
 			return command_wrong_use("unexpected word", name);
 		word = word_find(noun, name + 2);
-		if (word == NULL) {
-			fprintf(stderr, "sluicectl: %s has no %s\n\n", noun->name, name);
-			help_print_noun(stderr, noun);
-			return EXIT_WRONG_USE;
-		}
+		if (word == NULL)
+			return help_refuse_option(noun, name + 2);
 		if (i + 1 == c->count)
 			return command_wrong_use("a value is missing behind", name);
-		if (!word_add(word, c->words[i + 1], doc, yyjson_mut_doc_get_root(doc)))
-			return command_wrong_use("not a value of that kind:", c->words[i + 1]);
+		if (!word_add(word, c->words[i + 1], doc, yyjson_mut_doc_get_root(doc))) {
+			fprintf(stderr, "sluicectl: --%s takes %s, not %s\n", word->name, word_kind_name(word),
+				c->words[i + 1]);
+			return EXIT_WRONG_USE;
+		}
 	}
 	return -1;
 }
@@ -136,38 +169,6 @@ check_needed(const struct word_noun *noun, yyjson_mut_val *object)
 		return EXIT_WRONG_USE;
 	}
 	return -1;
-}
-
-/* Sends the members to <plural> or <plural>/<reference>. */
-static int
-write_object(struct command *c, const struct word_noun *noun, const char *method,
-	     const char *reference, int from, bool is_new)
-{
-	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
-	char path[COMMAND_PATH_BYTES], *body;
-	yyjson_doc *answer;
-	int code;
-
-	yyjson_mut_doc_set_root(doc, yyjson_mut_obj(doc));
-	code = add_members(c, noun, from, doc);
-	if (code < 0 && is_new)
-		code = check_needed(noun, yyjson_mut_doc_get_root(doc));
-	if (code < 0) {
-		snprintf(path, sizeof(path), "%s", noun->plural);
-		if (reference != NULL && strcmp(method, "POST") == 0)
-			yyjson_mut_obj_add_str(doc, yyjson_mut_doc_get_root(doc), "name", reference);
-		else if (reference != NULL &&
-			 !client_path(&c->client, path, sizeof(path), noun->plural, reference))
-			code = command_wrong_use("too long:", reference);
-	}
-	if (code < 0) {
-		body = yyjson_mut_write(doc, 0, NULL);
-		answer = client_get(&c->client, method, path, body);
-		free(body);
-		code = command_finish(c, answer, show_object, noun);
-	}
-	yyjson_mut_doc_free(doc);
-	return code;
 }
 
 /* What the object's address says: an HTTP status, or 0: nobody answered. PUT would make what is not there, and
@@ -190,12 +191,59 @@ look_at(struct command *c, const struct word_noun *noun, bool aloud)
 	return answer.status;
 }
 
+/* PUT serves both, and people mean one. Exit code, or -1 to go on. */
+static int
+check_there(struct command *c, const struct word_noun *noun, bool is_new)
+{
+	long status = look_at(c, noun, !is_new);
+
+	if (status == 200 && is_new)
+		fprintf(stderr, "sluicectl: there is %s %s already (sluicectl %s set %s changes it)\n", noun->name,
+			c->words[2], noun->name, c->words[2]);
+	if (status == 404 && !is_new && strcmp(noun->name, "key") != 0)
+		fprintf(stderr, "(sluicectl %s add makes a new one)\n", noun->name);
+	return status == (is_new ? 404 : 200) ? -1 : EXIT_FAILED;
+}
+
+/* Sends the members to <plural>, or with PUT to <plural>/<reference>. */
+static int
+write_object(struct command *c, const struct word_noun *noun, const char *method,
+	     const char *reference, int from, bool is_new)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	char path[COMMAND_PATH_BYTES], *body;
+	yyjson_doc *answer;
+	int code;
+
+	yyjson_mut_doc_set_root(doc, yyjson_mut_obj(doc));
+	code = add_members(c, noun, from, doc);
+	if (code < 0 && is_new)
+		code = check_needed(noun, yyjson_mut_doc_get_root(doc));
+	if (code < 0 && strcmp(method, "PUT") == 0)
+		code = check_there(c, noun, is_new);
+	if (code < 0) {
+		snprintf(path, sizeof(path), "%s", noun->plural);
+		if (reference != NULL && strcmp(method, "POST") == 0)
+			yyjson_mut_obj_add_str(doc, yyjson_mut_doc_get_root(doc), "name", reference);
+		else if (reference != NULL &&
+			 !client_path(&c->client, path, sizeof(path), noun->plural, reference))
+			code = command_wrong_use("too long:", reference);
+	}
+	if (code < 0) {
+		body = yyjson_mut_write(doc, 0, NULL);
+		answer = client_get(&c->client, method, path, body);
+		free(body);
+		code = command_finish(c, answer, show_object, noun);
+	}
+	yyjson_mut_doc_free(doc);
+	return code;
+}
+
 static int
 add(struct command *c, const struct word_noun *noun)
 {
 	bool is_named = word_has_name(noun);
 	bool has_reference = c->count > 2 && strncmp(c->words[2], "--", 2) != 0;
-	long status;
 
 	if (is_named && !has_reference) {
 		fputs("sluicectl: a name is missing behind add; ", stderr);
@@ -203,33 +251,24 @@ add(struct command *c, const struct word_noun *noun)
 		return EXIT_WRONG_USE;
 	}
 	if (!is_named && has_reference && strcmp(noun->name, "key") == 0)
-		return command_wrong_use("keys get their id by themselves; label it with", "--name");
+		return command_wrong_use("keys are known by an id that they get; a label is said by --name, not",
+					 c->words[2]);
 	if (is_named || !has_reference)
 		return write_object(c, noun, "POST", has_reference ? c->words[2] : NULL, has_reference ? 3 : 2,
 				    true);
-	/* An instance whose number is given. */
-	status = look_at(c, noun, false);
-	if (status == 200)
-		fprintf(stderr, "sluicectl: there is %s %s already (sluicectl %s set %s changes it)\n", noun->name,
-			c->words[2], noun->name, c->words[2]);
-	return status == 404 ? write_object(c, noun, "PUT", c->words[2], 3, true) : EXIT_FAILED;
+	return write_object(c, noun, "PUT", c->words[2], 3, true); /* an instance whose number is given */
 }
 
 static int
 set(struct command *c, const struct word_noun *noun)
 {
-	long status;
-
 	if (c->count == 3) {
 		fprintf(stderr, "sluicectl: what to change is missing: sluicectl %s set %s --MEMBER VALUE…\n\n",
 			noun->name, c->words[2]);
 		help_print_verb(stderr, noun, help_find_verb(noun, "set"));
 		return EXIT_WRONG_USE;
 	}
-	status = look_at(c, noun, true);
-	if (status == 404)
-		fprintf(stderr, "(sluicectl %s add makes a new one)\n", noun->name);
-	return status == 200 ? write_object(c, noun, "PUT", c->words[2], 3, false) : EXIT_FAILED;
+	return write_object(c, noun, "PUT", c->words[2], 3, false);
 }
 
 /* A call on one object, without a body of members. */
@@ -257,8 +296,10 @@ top_up(struct command *c, const struct word_noun *noun)
 	char *body;
 	int code;
 
-	if (c->count < 4 || !money_parse(c->words[3], &nano))
-		return command_wrong_use("top-up needs an amount of dollars", "");
+	if (c->count < 4)
+		return command_wrong_use("an amount of dollars is missing behind", c->words[2]);
+	if (!money_parse(c->words[3], &nano))
+		return command_wrong_use("top-up takes dollars such as 25 or 0.15, not", c->words[3]);
 	if (c->count > 4 && (c->count > 6 || reference == NULL))
 		return command_wrong_use("unexpected word", c->words[4]);
 	doc = yyjson_mut_doc_new(NULL);
@@ -328,11 +369,8 @@ object_run(struct command *c, const struct word_noun *noun)
 		help_print_noun(stderr, noun);
 		return EXIT_WRONG_USE;
 	}
-	if (verb == NULL) {
-		fprintf(stderr, "sluicectl: no such verb: %s\n\n", c->words[1]);
-		help_print_noun(stderr, noun);
-		return EXIT_WRONG_USE;
-	}
+	if (verb == NULL)
+		return help_refuse_verb(noun, c->words[1]);
 	if (verb->has_reference && (c->count < 3 || strncmp(c->words[2], "--", 2) == 0))
 		return command_wrong_use("a name or id is missing behind", verb->name);
 	if (verb->noun != NULL)

@@ -189,10 +189,12 @@ show_audit(yyjson_val *list, const struct word_noun *noun)
 		const char *verb = text_of(row, "verb"), *detail = text_of(row, "detail");
 
 		emit_cell("happened_at", yyjson_obj_get(row, "happened_at"), happened_at);
-		printf("%s  %-7s %s %s (%lld)  ", happened_at, verb, text_of(row, "noun"), text_of(row, "name"),
+		printf("%s  %-7s %s %s (%lld)", happened_at, verb, text_of(row, "noun"), text_of(row, "name"),
 		       (long long)yyjson_get_sint(yyjson_obj_get(row, "subject")));
-		if (strcmp(verb, "create") != 0 && strcmp(verb, "delete") != 0)
+		if (strcmp(verb, "create") != 0 && strcmp(verb, "delete") != 0) {
+			fputs("  ", stdout);
 			show_changes(yyjson_obj_get(row, "changed"), word_find_noun(text_of(row, "noun")));
+		}
 		printf("%s%s  by %s\n", detail[0] != '\0' ? "  " : "", detail, text_of(row, "who"));
 	}
 	if (yyjson_get_bool(yyjson_obj_get(list, "has_more")))

@@ -230,6 +230,22 @@ word_label(const struct word_noun *noun, const char *member, char *text, size_t 
 		snprintf(text, size, "%s", member);
 }
 
+const char *
+word_kind_name(const struct word *word)
+{
+	static const char *const names[] = {
+		[WORD_TEXT] = "a text",
+		[WORD_SECRET] = "a text",
+		[WORD_NUMBER] = "a whole number",
+		[WORD_FLAG] = "yes or no",
+		[WORD_LIST] = "names with commas between",
+		[WORD_DOLLARS] = "dollars such as 25 or 0.15",
+		[WORD_TIME] = "a time from now such as 30d, or a Unix time",
+	};
+
+	return names[word->kind];
+}
+
 bool
 word_is_needed(const struct word_noun *noun, const struct word *word)
 {

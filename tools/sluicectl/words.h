@@ -43,6 +43,9 @@ bool word_is_filter(const struct word *word);
 const struct word_noun *word_find_noun(const char *name);
 const struct word *word_find(const struct word_noun *noun, const char *name);
 
+/* What a value of the word is, for those who wrote another: "a whole number". */
+const char *word_kind_name(const struct word *word);
+
 /* Whether a new one must have it. */
 bool word_is_needed(const struct word_noun *noun, const struct word *word);
 

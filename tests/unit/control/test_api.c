@@ -640,7 +640,7 @@ what_is_referred_to_is_not_deleted(void **state)
 			       "delete them first (sluicectl deployment rm chat-eu)" },
 		{ "models/m", "model m is still that of deployment chat-eu, deployment chat-us, alias a: "
 			      "delete them first (sluicectl deployment rm chat-eu)" },
-		{ "instances/7", "instance 7 is still that of deployment own: delete them first "
+		{ "instances/7", "instance 7 is still that of deployment own: delete it first "
 				 "(sluicectl deployment rm own)" },
 	};
 	static const char *const in_order[] = { "deployments/chat-eu", "pods/eu-1", "deployments/chat-us",
@@ -883,6 +883,27 @@ usage_comes_in_pages(void **state)
 }
 
 /* 2^31, 2^53 and 2^63 of tokens and of money: exact while they fit, the largest where they do not. */
+/* A ledger without end: the call has its bound, and says so and what to ask instead. */
+static void
+sums_that_take_too_long_are_told_to_be_narrowed(void **state)
+{
+	struct world *w = make_world();
+
+	(void)state;
+	fill_ledger(w);
+	world_sql(w, "ALTER TABLE ledger RENAME TO rows_of_ledger;"
+		     "CREATE VIEW ledger AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+		     " WHERE i < 1000000000) SELECT r.* FROM rows_of_ledger r, n");
+	assert_int_equal(call(w, "GET", "/admin/v1/usage", ""), 503);
+	assert_string_equal(text_at("/error/code"), "too_long");
+	assert_non_null(strstr(text_at("/error/message"), "more requests than are summed up in the "));
+	assert_non_null(strstr(text_at("/error/message"), "sluicectl usage --since 24h --account NAME"));
+	assert_int_equal(call(w, "GET", "/admin/v1/usage", ""), 503);
+	assert_non_null(strstr(text_at("/error/message"), "ask again in "));
+	world_sql(w, "DROP VIEW ledger; ALTER TABLE rows_of_ledger RENAME TO ledger");
+	end_world(w);
+}
+
 /* The audit remembers what it was called. */
 static void
 usage_of_what_is_deleted_keeps_its_name(void **state)
@@ -1058,6 +1079,7 @@ main(void)
 		cmocka_unit_test(what_is_referred_to_is_not_deleted),
 		cmocka_unit_test(names_are_unique_over_models_and_aliases),
 		cmocka_unit_test(lists_are_narrowed_and_paged),
+		cmocka_unit_test(sums_that_take_too_long_are_told_to_be_narrowed),
 		cmocka_unit_test(usage_of_what_is_deleted_keeps_its_name),
 		cmocka_unit_test(the_audit_knows_all_nouns_and_no_others),
 		cmocka_unit_test(amounts_out_of_bounds_are_told_in_dollars),
