@@ -48,7 +48,14 @@ CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors s
 #define STALE_RESET_NS_MAX (1 * NSEC_PER_SEC) /* a kept connection that is reset later than this was not stale */
 #define INTERIM_HEADS_MAX 8  /* 1xx of one answer: a backend that sends more is no backend */
 #define EVENTS_PER_TURN_MAX 256   /* TCP events handled per loop turn */
-#define HANDSHAKE_STEPS_PER_TURN 1
+/* Handshakes' share of a turn, behind what was sent for everybody else: who comes meanwhile waits for the rest of
+ * it and for one step, of which the longest (a key agreement, a signature) is some tens of microseconds. A worker
+ * without other work has nothing but such turns. */
+#define HANDSHAKE_TURN_NS (30 * NSEC_PER_USEC)
+#define HANDSHAKE_STEPS_PER_TURN_MAX 64
+/* One step in so many begins a handshake while others that are begun could go on: fewer than a handshake has, or
+ * all would be half done in a storm. */
+#define HANDSHAKE_STEPS_PER_NEW 16
 #define HANDSHAKE_LOOKS_MAX 64 /* for one of a network among those that began first */
 #define CLIENT_STEPS_PER_TURN 64  /* pieces of plaintext of one client per turn */
 /* What of one client is read over HTTP/2 per turn, and the rest of a record: HPACK can make of each octet a field

@@ -71,16 +71,41 @@ client_set_state(struct worker *w, struct client *c, enum client_state state, ui
 void
 client_make_ready(struct worker *w, struct client *c)
 {
-	if (c->is_ready)
+	struct ready_line *line = &w->ready[READY_CLIENTS];
+
+	if (c->ready != NULL)
 		return;
-	c->is_ready = true;
+	if (c->state == CLIENT_HANDSHAKE)
+		line = &w->ready[c->has_stepped ? READY_BEGUN : READY_NEW];
+	c->ready = line;
 	c->next = NULL;
-	if (w->ready_last != NULL)
-		w->ready_last->next = c;
+	c->previous = line->last;
+	if (line->last != NULL)
+		line->last->next = c;
 	else
-		w->ready_first = c;
-	w->ready_last = c;
-	w->ready_count++;
+		line->first = c;
+	line->last = c;
+	line->count++;
+}
+
+void
+client_leave_ready(struct client *c)
+{
+	struct ready_line *line = c->ready;
+
+	if (line == NULL)
+		return;
+	if (c->previous != NULL)
+		c->previous->next = c->next;
+	else
+		line->first = c->next;
+	if (c->next != NULL)
+		c->next->previous = c->previous;
+	else
+		line->last = c->previous;
+	line->count--;
+	c->ready = NULL;
+	c->next = c->previous = NULL;
 }
 
 /* GOAWAY was said, or nothing can be. */
@@ -223,9 +248,8 @@ release(struct worker *w, struct client *c)
 	set_state(w, c, CLIENT_FREE);
 	worker_count(w, COUNTER_CLIENTS_CLOSED);
 	sources_give(&w->sources, c->source);
-	/* On the ready list the object is still linked; run_ready() returns it to the pool. */
-	if (!c->is_ready)
-		worker_client_put(w, c);
+	client_leave_ready(c);
+	worker_client_put(w, c);
 }
 
 void
@@ -559,6 +583,7 @@ step_handshake(struct worker *w, struct client *c)
 	enum err verdict = tls_handshake(c->tls, &in, &out);
 	struct tls_facts facts;
 
+	c->has_stepped = true;
 	use_wire(w, c, offered - in.len);
 	send_wire(w, c, bytes_make(out.ptr, out.used));
 	if (out.used > 0)
@@ -771,7 +796,7 @@ client_event(struct worker *w, struct client *c, const struct tcp_event *event)
 	/* Who is ready has had its part of this turn. */
 	if (c->state == CLIENT_HANDSHAKE)
 		client_make_ready(w, c);
-	else if (c->state != CLIENT_H2 || !c->is_ready)
+	else if (c->state != CLIENT_H2 || c->ready == NULL)
 		client_run(w, c);
 }
 
@@ -835,7 +860,7 @@ client_timer_expired(struct worker *w, struct client *c)
 		look_at_h2(w, c);
 		return;
 	case CLIENT_HANDSHAKE:
-		worker_count_verdict(w, ERR_CLIENT_SLOW);
+		worker_count_verdict(w, ERR_HANDSHAKE_SLOW);
 		client_abort(w, c);
 		return;
 	case CLIENT_HEAD:

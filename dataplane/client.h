@@ -49,11 +49,13 @@ struct client {
 	struct head_buffer *head;
 	struct stream stream; /* of HTTP/1.1 */
 	struct h2 *h2;        /* NULL: HTTP/1.1 */
-	struct client *next; /* in the free list or the ready list */
+	struct client *next; /* in the free list or a ready list */
+	struct client *previous;
+	struct ready_line *ready; /* what it is in; NULL: none */
 	struct client_place place[CLIENT_LINES];
 	uint64_t source; /* its network (limit/sources.h) */
 	enum client_state state;
-	bool is_ready;   /* on the ready list */
+	bool has_stepped; /* its handshake */
 	bool eof;        /* the peer sent FIN or close_notify */
 	bool broken;     /* output was lost for want of a packet: reset at the end of this turn */
 	bool is_known;   /* some request of it had a valid key */
@@ -82,6 +84,7 @@ void client_timer_expired(struct worker *w, struct client *c);
 /* Goes on where it waited; bounded work, puts itself on the ready list if there is more. */
 void client_run(struct worker *w, struct client *c);
 void client_make_ready(struct worker *w, struct client *c);
+void client_leave_ready(struct client *c);
 
 /* --- output, for the stream ---------------------------------------------------------- */
 

@@ -194,6 +194,8 @@ lcore_run(void *argument)
 		work = receive(l, now_ns);
 		work += worker_turn(l->worker, now_ns);
 		work += transmit(l);
+		if (worker_shake(l->worker))
+			work += 1 + transmit(l);
 		if (now_ns >= publish_at_ns) {
 			look_at_links(l, now_ns);
 			look_at_tickets(l);

@@ -391,35 +391,76 @@ run_events(struct worker *w)
 	return count;
 }
 
-/* Clients that stopped at their own bound in an earlier turn, oldest first. Of those in a handshake only
- * HANDSHAKE_STEPS_PER_TURN, so that nobody else waits longer than for that. */
+static struct client *
+take_ready(struct ready_line *line)
+{
+	struct client *c = line->first;
+
+	if (c != NULL)
+		client_leave_ready(c);
+	return c;
+}
+
+/* Clients that stopped at their own bound in an earlier turn, oldest first. */
 static uint32_t
 run_ready(struct worker *w)
 {
-	uint32_t handshakes = 0;
-	uint32_t budget = w->ready_count < READY_PER_TURN_MAX ? w->ready_count : READY_PER_TURN_MAX;
+	struct ready_line *line = &w->ready[READY_CLIENTS];
+	uint32_t budget = line->count < READY_PER_TURN_MAX ? line->count : READY_PER_TURN_MAX;
 	uint32_t ran = 0;
+	struct client *c;
 
-	while (budget-- > 0 && w->ready_first != NULL) {
-		struct client *c = w->ready_first;
-
-		w->ready_first = c->next;
-		if (w->ready_first == NULL)
-			w->ready_last = NULL;
-		w->ready_count--;
-		c->is_ready = false;
-		c->next = NULL;
+	while (ran < budget && (c = take_ready(line)) != NULL) {
 		ran++;
-		if (c->state == CLIENT_FREE) {
-			worker_client_put(w, c);
-			continue;
-		}
-		if (c->state == CLIENT_HANDSHAKE && ++handshakes > HANDSHAKE_STEPS_PER_TURN)
-			client_make_ready(w, c);
-		else
-			client_run(w, c);
+		client_run(w, c);
 	}
 	return ran;
+}
+
+/* Whose handshake goes on; NULL: nobody's. */
+static struct client *
+take_handshake(struct worker *w)
+{
+	bool is_for_new = w->handshake_steps % HANDSHAKE_STEPS_PER_NEW == 0;
+	struct ready_line *first = &w->ready[is_for_new ? READY_NEW : READY_BEGUN];
+	struct ready_line *second = &w->ready[is_for_new ? READY_BEGUN : READY_NEW];
+	struct client *c = take_ready(first);
+
+	return c != NULL ? c : take_ready(second);
+}
+
+/* The next step; false: there is none. */
+static bool
+step_handshake(struct worker *w)
+{
+	struct client *c = take_handshake(w);
+
+	if (c == NULL)
+		return false;
+	w->handshake_steps++;
+	client_run(w, c);
+	return true;
+}
+
+bool
+worker_shake(struct worker *w)
+{
+	uint64_t (*clock)(void) = w->config.clock;
+	uint32_t most = clock != NULL ? HANDSHAKE_STEPS_PER_TURN_MAX : 1, steps = 0;
+	uint64_t began_ns, now_ns;
+
+	if (w->ready[READY_BEGUN].first == NULL && w->ready[READY_NEW].first == NULL)
+		return false;
+	began_ns = now_ns = clock != NULL ? clock() : 0;
+	while (steps < most && now_ns - began_ns < HANDSHAKE_TURN_NS && step_handshake(w)) {
+		steps++;
+		now_ns = clock != NULL ? clock() : 0;
+	}
+	worker_count_by(w, COUNTER_HANDSHAKE_STEPS, steps);
+	worker_count_by(w, COUNTER_HANDSHAKE_NS, now_ns - began_ns);
+	tcp_output_ready(w->tcp, w->now_ns);
+	net_output(w->config.net, w->now_ns);
+	return true;
 }
 
 bool
@@ -446,8 +487,9 @@ worker_next_at(const struct worker *w)
 	uint64_t timers_at_ns = timer_next_at(&w->timers);
 	uint64_t tcp_at_ns = tcp_next_at(w->tcp);
 
-	if (w->ready_first != NULL)
-		return w->now_ns;
+	for (int i = 0; i < READY_LINES; i++)
+		if (w->ready[i].first != NULL)
+			return w->now_ns;
 	if (net_next_at(w->config.net) < tcp_at_ns)
 		tcp_at_ns = net_next_at(w->config.net);
 	return timers_at_ns < tcp_at_ns ? timers_at_ns : tcp_at_ns;

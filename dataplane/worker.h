@@ -102,7 +102,9 @@ struct worker_surface {
 
 struct worker_config {
 	uint16_t index;
-	uint64_t (*clock)(void); /* the loop's, read for overhead.h alone; NULL: no surface may tell it */
+	/* The loop's, read for overhead.h and in worker_shake() alone; NULL: no surface may tell its overhead, and
+	 * of handshakes there is one step a turn. */
+	uint64_t (*clock)(void);
 	struct worker_counts counts;
 	struct worker_times times;
 	struct worker_limits limits;
@@ -132,14 +134,26 @@ struct stage {
 	uint8_t bytes[TLS_RECORD_BYTES_MAX];
 };
 
+/* Clients that have something to do of which no event will remind, in the order in which they came. */
+struct ready_line {
+	struct client *first;
+	struct client *last;
+	uint32_t count;
+};
+
+enum ready {
+	READY_CLIENTS,    /* all but: */
+	READY_BEGUN,      /* in a handshake that has had a step */
+	READY_NEW,        /* in a handshake that has had none */
+	READY_LINES
+};
+
 struct worker {
 	/* every turn */
 	uint64_t now_ns;
 	struct tcp *tcp;
 	struct timer_wheel timers;
-	struct client *ready_first;
-	struct client *ready_last;
-	uint32_t ready_count;
+	struct ready_line ready[READY_LINES];
 	struct shm shm;
 	struct shm_worker *shared; /* counters, beats */
 
@@ -197,6 +211,7 @@ struct worker {
 	struct tab_header *tab;
 	struct worker_config config;
 	uint64_t next_request;
+	uint64_t handshake_steps;
 	uint64_t counters[(int)ERR_COUNT + (int)COUNTER_COUNT];
 	bool draining;
 	void *memory; /* what worker_free() frees */
@@ -262,6 +277,13 @@ void worker_disconnect(struct worker *w);
  * Frames to send wait in net_transmit_next(). Returns true if it found work.
  */
 bool worker_turn(struct worker *w, uint64_t now_ns);
+
+/*
+ * Handshakes' share of the turn, when what worker_turn() had to send is on its way: HANDSHAKE_TURN_NS, and what
+ * the step takes that is under way then. Those that are begun go first, so that a storm ends in connections and
+ * not in a thousand that are half done. Returns true if there was a step; then frames may wait again.
+ */
+bool worker_shake(struct worker *w);
 
 /* When worker_turn() must run next if nothing arrives; now_ns if work is left over. */
 uint64_t worker_next_at(const struct worker *w);

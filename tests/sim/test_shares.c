@@ -310,9 +310,9 @@ half_heads_make_room_for_whole_ones_and_for_answers(void **state)
 #define HANDSHAKES 16u
 #define SHARE 2u /* of a network, when they are used up */
 
-/* A ClientHello, and nothing behind it. */
+/* A ClientHello, and nothing behind it. It is on its way. */
 static void
-say_hello(void)
+send_hello(void)
 {
 	struct tls_client *tls = conn_tls(hand.town);
 	static uint8_t hello[4096];
@@ -322,8 +322,14 @@ say_hello(void)
 	while (tls_client_step(tls, &nothing, &out) != ERR_MORE)
 		;
 	hand_say(bytes_make(hello, out.used));
-	hand_flush();
 	tls_client_free(tls);
+}
+
+static void
+say_hello(void)
+{
+	send_hello();
+	hand_flush();
 }
 
 static uint32_t
@@ -440,6 +446,155 @@ strangers_make_room_for_each_other_and_never_those_with_a_key(void **state)
 	hand_finish();
 }
 
+/* --- a storm of them ------------------------------------------------------------------------- */
+
+#define STORM 24u
+
+/* What a step costs: the time that passes from one look at the clock to the next. */
+static struct {
+	uint64_t cost_ns;
+	uint64_t now_ns;
+	uint64_t steps;
+	uint64_t most; /* of one turn */
+	uint64_t begun_most; /* handshakes that have had a step and have more to do */
+	uint64_t turns;
+	struct client *established; /* has something to do in each turn; NULL: nobody has */
+	uint64_t served;
+} storm;
+
+static uint64_t
+storm_clock(void)
+{
+	storm.now_ns += storm.cost_ns;
+	return storm.now_ns;
+}
+
+static void
+watch_storm(struct town *t)
+{
+	uint64_t steps = t->worker->counters[ERR_COUNT + COUNTER_HANDSHAKE_STEPS];
+
+	if (steps - storm.steps > storm.most)
+		storm.most = steps - storm.steps;
+	if (t->worker->ready[READY_BEGUN].count > storm.begun_most)
+		storm.begun_most = t->worker->ready[READY_BEGUN].count;
+	if (storm.established != NULL && steps > storm.steps) {
+		assert_null(storm.established->ready);
+		client_make_ready(t->worker, storm.established);
+		storm.served++;
+	}
+	storm.turns += steps > storm.steps;
+	storm.steps = steps;
+}
+
+/* As many hellos at once; who came is in peers. */
+static void
+begin_storm(uint64_t cost_ns, struct peer peers[STORM])
+{
+	struct town_plan plan = hand_plan();
+
+	plan.is_tls = true;
+	plan.handshakes = STORM;
+	hand_begin(&plan);
+	hand_flush();
+	for (uint32_t i = 0; i < STORM; i++)
+		peers[i] = connect_from((uint8_t)(1 + i % 6));
+	assert_int_equal(handshakes(), STORM);
+	memset(&storm, 0, sizeof(storm));
+	storm.cost_ns = cost_ns;
+	storm.steps = hand.town->worker->counters[ERR_COUNT + COUNTER_HANDSHAKE_STEPS];
+	hand.town->worker->config.clock = storm_clock;
+	hand.town->turned = watch_storm;
+	for (uint32_t i = 0; i < STORM; i++) {
+		hand.client = peers[i].c;
+		send_hello();
+	}
+}
+
+/* A turn has so much time for all of them, and one step's more: neither depends on how many there are. */
+static void
+a_storm_has_its_share_of_a_turn(void **state)
+{
+	static const struct {
+		uint64_t cost_ns, most;
+	} rows[] = {
+		{ 0, HANDSHAKE_STEPS_PER_TURN_MAX },
+		{ 1, HANDSHAKE_STEPS_PER_TURN_MAX },
+		{ HANDSHAKE_TURN_NS / 3, 3 },
+		{ HANDSHAKE_TURN_NS - 1, 2 },
+		{ HANDSHAKE_TURN_NS, 1 },
+		{ 100 * HANDSHAKE_TURN_NS, 1 },
+	};
+	struct peer peers[STORM];
+	uint64_t steps = 0;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		uint64_t before;
+
+		begin_storm(rows[i].cost_ns, peers);
+		before = storm.steps;
+		hand_flush();
+		assert_int_equal(storm.most, rows[i].most);
+		assert_int_equal(hand.town->worker->handshakes_answered.count, STORM);
+		/* It is the same work, in as many turns as that takes. */
+		assert_true(steps == 0 || storm.steps - before == steps);
+		steps = storm.steps - before;
+		assert_in_range(storm.turns, steps / rows[i].most, steps / rows[i].most + 2);
+		hand_finish();
+	}
+}
+
+/* What was begun is ended before more is: otherwise all would be half done when the first ones give up. */
+static void
+a_storm_ends_in_handshakes_that_are_done(void **state)
+{
+	struct peer peers[STORM];
+
+	(void)state;
+	begin_storm(HANDSHAKE_TURN_NS, peers);
+	hand_flush();
+	assert_int_equal(hand.town->worker->handshakes_answered.count, STORM);
+	assert_in_range(storm.begun_most, 1, 3);
+	hand_finish();
+}
+
+/* Nor does a storm take turns from whoever is not in a handshake, however many wait. */
+static void
+who_is_connected_goes_on_in_every_turn(void **state)
+{
+	struct worker *w;
+	struct peer peers[STORM];
+
+	(void)state;
+	begin_storm(HANDSHAKE_TURN_NS, peers);
+	w = hand.town->worker;
+	for (uint32_t i = 0; i < w->config.counts.clients; i++)
+		if (w->clients[i].state != CLIENT_FREE && w->clients[i].state != CLIENT_HANDSHAKE)
+			storm.established = &w->clients[i];
+	assert_non_null(storm.established);
+	hand_flush();
+	assert_true(storm.served > STORM);
+	hand_finish();
+}
+
+/* A timer ends what does not end by itself, and says so by name. */
+static void
+a_handshake_that_does_not_end_is_ended(void **state)
+{
+	struct peer peers[STORM];
+
+	(void)state;
+	begin_storm(0, peers);
+	hand_flush();
+	hand_go(4 * SEC);
+	assert_int_equal(handshakes(), STORM);
+	hand_go(2 * SEC);
+	assert_int_equal(counted(ERR_HANDSHAKE_SLOW), STORM);
+	assert_int_equal(handshakes(), 0);
+	hand_finish();
+}
+
 int
 main(void)
 {
@@ -452,6 +607,10 @@ main(void)
 		cmocka_unit_test(half_heads_make_room_for_whole_ones_and_for_answers),
 		cmocka_unit_test(a_network_with_its_share_pushes_out_its_own),
 		cmocka_unit_test(who_has_said_nothing_leaves_first),
+		cmocka_unit_test(a_storm_has_its_share_of_a_turn),
+		cmocka_unit_test(a_storm_ends_in_handshakes_that_are_done),
+		cmocka_unit_test(who_is_connected_goes_on_in_every_turn),
+		cmocka_unit_test(a_handshake_that_does_not_end_is_ended),
 		cmocka_unit_test(strangers_make_room_for_each_other_and_never_those_with_a_key),
 	};
 

@@ -389,6 +389,7 @@ turn(struct town *t)
 	deliver(t, t->link[0], &t->router_net);
 	pods_turn(t);
 	worker_turn(t->worker, t->now_ns);
+	worker_shake(t->worker);
 	if (t->turned != NULL)
 		t->turned(t);
 	pods_judge(t);

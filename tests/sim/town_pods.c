@@ -112,7 +112,7 @@ judge_share(struct town *t)
 void
 pods_judge(struct town *t)
 {
-	if (t->plan.per_source > 0 && t->worker->clients_used > t->plan.per_source + t->worker->ready_count)
+	if (t->plan.per_source > 0 && t->worker->clients_used > t->plan.per_source)
 		town_fail(t, "%u connections of one network, %u may be", t->worker->clients_used,
 			  t->plan.per_source);
 	for (uint32_t i = 0; i < t->plan.pods; i++)
