@@ -308,7 +308,7 @@ class Cluster:
 
     def dump(self, table):
         """Shared memory, as lines of text."""
-        name, = (name for name in os.listdir('/dev/shm') if not name.endswith('.settings'))
+        name, = (name for name in os.listdir('/dev/shm') if '.' not in name)  # others are beside it: NAME.settings
         return run(os.path.join(self.build, 'tools/shmdump/shmdump'), os.path.join('/dev/shm', name), table)
 
     def put(self, noun, name, **members):

@@ -359,6 +359,31 @@ who_waits_for_a_lock_gives_up_and_is_told_to_come_again(void **state)
 	world_free(w);
 }
 
+/* Another router puts the pod into a deployment while it is deleted here: the deletion waits, and is refused. */
+static void
+what_another_router_refers_to_is_not_deleted(void **state)
+{
+	struct world *w = world_make();
+	PGconn *other = connect_bare(w);
+	PGresult *result;
+
+	(void)state;
+	world_put(w, NOUN_REGION, "r", "{}");
+	world_put(w, NOUN_MODEL, "m", "{}");
+	world_put(w, NOUN_POD, "p", "{\"address\":\"::1\",\"port\":1}");
+	world_put(w, NOUN_DEPLOYMENT, "d", "{\"model\":\"m\",\"region\":\"r\"}");
+	run_bare(other, "BEGIN; INSERT INTO deployment_pods VALUES (1, 1, 0)");
+	assert_int_equal(PQsendQuery(other, "SELECT pg_sleep(0.3); COMMIT"), 1);
+	assert_int_equal(noun_delete(&w->control.store, NOUN_POD, 1), ERR_STORE_CONFLICT);
+	assert_string_equal(w->control.store.problem, "pod p is still in deployment d: take it out first "
+						      "(sluicectl deployment set d --pods '')");
+	while ((result = PQgetResult(other)) != NULL)
+		PQclear(result);
+	assert_int_equal(world_number(w, "SELECT count(*) FROM deployment_pods"), 1);
+	PQfinish(other);
+	world_free(w);
+}
+
 static void
 a_name_lives_once(void **state)
 {
@@ -533,6 +558,7 @@ main(void)
 		cmocka_unit_test(a_reader_misses_nothing_of_many_writers),
 		cmocka_unit_test(routers_that_start_together_migrate_once),
 		cmocka_unit_test(who_waits_for_a_lock_gives_up_and_is_told_to_come_again),
+		cmocka_unit_test(what_another_router_refers_to_is_not_deleted),
 		cmocka_unit_test(a_name_lives_once),
 		cmocka_unit_test(a_clone_does_not_start_beside_its_original),
 		cmocka_unit_test(what_others_spend_is_told),
