@@ -441,6 +441,13 @@ assert told == {'made': [], 'credited': [], 'keys': [], 'unchanged': 1, 'changed
 END
 sed -i 's/hold_tokens: 600/hold_tokens: 700, prize: 1/' "$folder/more.yaml"
 want 'stopped: 0 made, 0 changed, 0 credited, 1 as they were' "$ctl" apply "$folder/more.yaml"
+want 'more.yaml:2:58: error: model has no "prize"; did you mean "price"?' "$ctl" apply "$folder/more.yaml"
+echo 'modles: []' >"$folder/more.yaml"
+want 'error: a catalogue has no "modles"; did you mean "models"?' "$ctl" apply "$folder/more.yaml"
+echo 'plans: [{name: p, burst: x}]' >"$folder/more.yaml"
+want 'more.yaml:1:26: error: burst takes a whole number, not "x"' "$ctl" apply "$folder/more.yaml"
+echo 'plans: [{burst: 1}]' >"$folder/more.yaml"
+want 'more.yaml:1:10: error: an entry has no "name"' "$ctl" apply "$folder/more.yaml"
 "$ctl" model rm held >/dev/null
 
 # --- verbs

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "help.h"
 #include "meter/money.h"
 #include "show.h"
 #include "words.h"
@@ -112,13 +113,23 @@ member(struct fy_node *mapping, const char *name)
 	return fy_node_mapping_lookup_by_string(mapping, name, (size_t)-1);
 }
 
+/* What has a place in the file, of a mapping that has none itself; NULL: it is empty. */
+static struct fy_node *
+first_scalar(struct fy_node *mapping)
+{
+	void *cursor = NULL;
+	struct fy_node_pair *pair = fy_node_mapping_iterate(mapping, &cursor);
+
+	return pair != NULL ? fy_node_pair_key(pair) : NULL;
+}
+
 static bool
 copy_member(const struct apply *a, struct fy_node *mapping, const char *name, char *text, size_t size)
 {
 	struct fy_node *node = member(mapping, name);
 
 	if (node == NULL)
-		return complain(a, NULL, "an entry has no \"%s\"", name);
+		return complain(a, first_scalar(mapping), "an entry has no \"%s\"", name);
 	return copy_scalar(a, node, text, size);
 }
 
@@ -138,6 +149,15 @@ is_beside(const struct word_noun *noun, const char *name)
 }
 
 static bool
+complain_unknown(const struct apply *a, struct fy_node *node, const char *owner, const char *name,
+		 const char *nearest)
+{
+	if (nearest == NULL)
+		return complain(a, node, "%s has no \"%s\"", owner, name);
+	return complain(a, node, "%s has no \"%s\"; did you mean \"%s\"?", owner, name, nearest);
+}
+
+static bool
 add_member(const struct apply *a, const struct word_noun *noun, struct fy_node_pair *pair,
 	   yyjson_mut_doc *doc, yyjson_mut_val *object)
 {
@@ -149,12 +169,13 @@ add_member(const struct apply *a, const struct word_noun *noun, struct fy_node_p
 		return false;
 	word = word_find(noun, name);
 	if (word == NULL)
-		return is_beside(noun, name) ||
-		       complain(a, key, "%s has no \"%s\"", noun->name, name);
+		return is_beside(noun, name) || complain_unknown(a, key, noun->name, name,
+								 help_nearest_word(noun, name));
 	if (!copy_value(a, fy_node_pair_value(pair), text, sizeof(text)))
 		return false;
 	if (!word_add(word, text, doc, object))
-		return complain(a, fy_node_pair_value(pair), "\"%s\" is no value of %s", text, name);
+		return complain(a, fy_node_pair_value(pair), "%s takes %s, not \"%s\"", name,
+				word_kind_name(word), text);
 	return true;
 }
 
@@ -564,7 +585,8 @@ knows_every_section(const struct apply *a, struct fy_node *root)
 			return false;
 		noun = word_find_noun(name);
 		if (noun == NULL || strcmp(noun->plural, name) != 0)
-			return complain(a, fy_node_pair_key(pair), "\"%s\" is no section", name);
+			return complain_unknown(a, fy_node_pair_key(pair), "a catalogue", name,
+						help_nearest_plural(name));
 	}
 	return true;
 }

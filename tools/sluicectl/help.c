@@ -195,15 +195,15 @@ help_print_verb(FILE *to, const struct word_noun *noun, const struct help_verb *
 
 /* --- wrong words --------------------------------------------------------------------------- */
 
-/* "account has no verb lst; did you mean list?", or without the question. prefix: of both words. */
+/* "account has no verb lst; did you mean list?", or without the question. */
 static void
-refuse(const char *what, const char *prefix, const char *name, const char *const *names)
+refuse(const char *what, const char *name, const char *const *names)
 {
 	const char *nearest = value_nearest(name, names);
 
-	fprintf(stderr, "sluicectl: %s %s%s", what, prefix, name);
+	fprintf(stderr, "sluicectl: %s %s", what, name);
 	if (nearest != NULL)
-		fprintf(stderr, "; did you mean %s%s?", prefix, nearest);
+		fprintf(stderr, "; did you mean %s?", nearest);
 }
 
 int
@@ -217,7 +217,7 @@ help_refuse_command(const char *name)
 	for (const struct help_command *h = help_commands; h->name != NULL && count < NAMES_MAX; h++)
 		names[count++] = h->name;
 	names[count] = NULL;
-	refuse("no such command:", "", name, names);
+	refuse("no such command:", name, names);
 	fputs(" (see sluicectl --help)\n", stderr);
 	return EXIT_WRONG_USE;
 }
@@ -234,7 +234,7 @@ help_refuse_verb(const struct word_noun *noun, const char *name)
 			names[count++] = v->name;
 	names[count] = NULL;
 	snprintf(what, sizeof(what), "%s has no verb", noun->name);
-	refuse(what, "", name, names);
+	refuse(what, name, names);
 	fputs(" (", stderr);
 	for (size_t i = 0; i < count; i++)
 		fprintf(stderr, "%s%s", i > 0 ? ", " : "", names[i]);
@@ -242,18 +242,38 @@ help_refuse_verb(const struct word_noun *noun, const char *name)
 	return EXIT_WRONG_USE;
 }
 
-int
-help_refuse_option(const struct word_noun *noun, const char *name)
+const char *
+help_nearest_word(const struct word_noun *noun, const char *name)
 {
 	const char *names[NAMES_MAX + 1];
-	char what[64];
 	size_t count = 0;
 
 	for (const struct word *w = noun->words; w->name != NULL && count < NAMES_MAX; w++)
 		names[count++] = w->name;
 	names[count] = NULL;
-	snprintf(what, sizeof(what), "%s has no", noun->name);
-	refuse(what, "--", name, names);
+	return value_nearest(name, names);
+}
+
+const char *
+help_nearest_plural(const char *name)
+{
+	const char *names[NAMES_MAX + 1];
+	size_t count = 0;
+
+	for (const struct word_noun *n = word_nouns; n->name != NULL && count < NAMES_MAX; n++)
+		names[count++] = n->plural;
+	names[count] = NULL;
+	return value_nearest(name, names);
+}
+
+int
+help_refuse_option(const struct word_noun *noun, const char *name)
+{
+	const char *nearest = help_nearest_word(noun, name);
+
+	fprintf(stderr, "sluicectl: %s has no --%s", noun->name, name);
+	if (nearest != NULL)
+		fprintf(stderr, "; did you mean --%s?", nearest);
 	fprintf(stderr, " (see sluicectl %s --help)\n", noun->name);
 	return EXIT_WRONG_USE;
 }

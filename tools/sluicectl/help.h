@@ -36,6 +36,10 @@ void help_print(FILE *to);
 void help_print_command(FILE *to, const struct help_command *command);
 void help_print_noun(FILE *to, const struct word_noun *noun);
 void help_print_verb(FILE *to, const struct word_noun *noun, const struct help_verb *verb);
+/* The one that was probably meant; NULL: nothing is near. */
+const char *help_nearest_word(const struct word_noun *noun, const char *name);
+const char *help_nearest_plural(const char *name);
+
 /* What was meant by a word that there is none of, on stderr. Return EXIT_WRONG_USE. */
 int help_refuse_command(const char *name);
 int help_refuse_verb(const struct word_noun *noun, const char *name);
