@@ -112,6 +112,14 @@ emit_workers(FILE *out, const struct shm *shm, uint64_t now_ns)
 	for (uint32_t w = 0; w < header->worker_count; w++)
 		fprintf(out, "sluice_worker_up{worker=\"%u\"} %d\n", w,
 			clock_is_fresh(atomic_load(&shm_worker(shm, w)->beat_at_ns), now_ns));
+	describe(out, "worker_tls_info", "gauge", "1: what computes for the worker's TLS.");
+	for (uint32_t w = 0; w < header->worker_count; w++) {
+		const struct shm_worker *line = shm_worker(shm, w);
+
+		fprintf(out, "sluice_worker_tls_info{worker=\"%u\",primitives=\"%.*s\",ciphers=\"%.*s\"} 1\n",
+			w, (int)sizeof(line->tls_primitives), line->tls_primitives,
+			(int)sizeof(line->tls_ciphers), line->tls_ciphers);
+	}
 	describe(out, "worker_busy_seconds_total", "counter", "Time of turns that had work.");
 	for (uint32_t w = 0; w < header->worker_count; w++)
 		fprintf(out, "sluice_worker_busy_seconds_total{worker=\"%u\"} %.9f\n", w,

@@ -9,6 +9,13 @@
 
 #define STATUS_PODS_MAX 1000
 
+/* Of a worker, which may be writing it. */
+static void
+add_text(yyjson_mut_doc *doc, yyjson_mut_val *to, const char *key, const char *text, size_t room)
+{
+	yyjson_mut_obj_add_strncpy(doc, to, key, text, strnlen(text, room));
+}
+
 static yyjson_mut_val *
 describe_dataplane(const struct shm *shm, yyjson_mut_doc *doc, uint64_t now_ns)
 {
@@ -31,6 +38,8 @@ describe_dataplane(const struct shm *shm, yyjson_mut_doc *doc, uint64_t now_ns)
 		yyjson_mut_obj_add_uint(doc, worker, "requests",
 					atomic_load(&w->counters[(int)ERR_COUNT + (int)COUNTER_REQUESTS]));
 		yyjson_mut_obj_add_uint(doc, worker, "usage_written", atomic_load(&w->usage_written));
+		add_text(doc, worker, "tls_primitives", w->tls_primitives, sizeof(w->tls_primitives));
+		add_text(doc, worker, "tls_ciphers", w->tls_ciphers, sizeof(w->tls_ciphers));
 		yyjson_mut_arr_append(workers, worker);
 	}
 	yyjson_mut_obj_add_val(doc, dataplane, "workers", workers);

@@ -212,6 +212,15 @@ open_sessions(struct fleet *fleet, uint32_t index, struct worker_config *worker)
 	return l->worker != NULL && worker_listen(l->worker) == ERR_OK;
 }
 
+static void
+tell_tls(const struct fleet *fleet, uint32_t index, const struct tls_context *tls)
+{
+	struct shm_worker *line = shm_worker(&fleet->shm, index);
+
+	snprintf(line->tls_primitives, sizeof(line->tls_primitives), "%s", tls_context_primitives(tls));
+	snprintf(line->tls_ciphers, sizeof(line->tls_ciphers), "%s", tls_context_ciphers(tls));
+}
+
 static bool
 open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, char *text,
 	    size_t room)
@@ -228,6 +237,7 @@ open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, 
 			 index);
 		return false;
 	}
+	tell_tls(fleet, index, worker.tls);
 	open_net(fleet, index, worker.tcp, secrets);
 	if (!open_sessions(fleet, index, &worker)) {
 		snprintf(text, room,

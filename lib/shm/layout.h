@@ -56,7 +56,7 @@
  */
 
 #define SHM_MAGIC UINT64_C(0x0000454349554c53) /* "SLUICE" little-endian */
-#define SHM_LAYOUT_VERSION 12
+#define SHM_LAYOUT_VERSION 13
 #define SHM_READ_TRIES_MAX 8
 #define SHM_WORKERS_MAX 64
 #define SHM_NONE UINT32_MAX /* no entry */
@@ -358,6 +358,9 @@ struct shm_worker {
 	_Atomic uint64_t busy_cycles;
 	_Atomic uint64_t idle_cycles;
 	_Atomic uint64_t usage_written;  /* records in the spool since the epoch began */
+	/* What computes for its TLS, for the operator: texts, written before its first beat. */
+	_Alignas(CACHE_LINE_BYTES) char tls_primitives[16];
+	char tls_ciphers[48];
 	/* By enum err, then by enum counter (counters.h). */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t counters[SHM_COUNTERS_MAX];
 };
@@ -379,4 +382,4 @@ CHECK_STATIC(sizeof(struct shm_pod) == 424, "pod");
 CHECK_STATIC(sizeof(struct shm_bucket_cell) == CACHE_LINE_BYTES, "bucket");
 CHECK_STATIC(sizeof(struct shm_balance_cell) == CACHE_LINE_BYTES, "balance");
 CHECK_STATIC(sizeof(struct shm_pod_health) == 2 * CACHE_LINE_BYTES, "pod health");
-CHECK_STATIC(sizeof(struct shm_worker) == CACHE_LINE_BYTES + SHM_COUNTERS_MAX * 8, "worker");
+CHECK_STATIC(sizeof(struct shm_worker) == 2 * CACHE_LINE_BYTES + SHM_COUNTERS_MAX * 8, "worker");

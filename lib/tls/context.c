@@ -323,6 +323,12 @@ tls_context_primitives(const struct tls_context *context)
 	return instance_primitives(context->instance);
 }
 
+const char *
+tls_context_ciphers(const struct tls_context *context)
+{
+	return context->ring->aead.name;
+}
+
 struct arena_use
 tls_context_memory(const struct tls_context *context)
 {

@@ -80,8 +80,9 @@ void tls_set_time(struct tls_context *context, int64_t now_s);
 /* From the next step of a handshake on; copied. Nothing without a lifetime. */
 void tls_set_tickets(struct tls_context *context, const struct ticket_secrets *secrets);
 
-/* What is in force, as tls_context_config names it; static. */
+/* What is in force: under the handshake, as tls_context_config names it, and for records (aead.h); static. */
 const char *tls_context_primitives(const struct tls_context *context);
+const char *tls_context_ciphers(const struct tls_context *context);
 
 /* What the context and its connections hold of their memory now. */
 struct arena_use tls_context_memory(const struct tls_context *context);

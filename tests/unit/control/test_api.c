@@ -583,6 +583,23 @@ a_heartbeat_may_be_younger_than_who_reads_it(void **state)
 	end_world(w);
 }
 
+static void
+what_computes_for_tls_is_told(void **state)
+{
+	struct world *w = make_world();
+	struct shm_worker *line = shm_worker(&w->control.publish.shm, 0);
+
+	(void)state;
+	w->control.share.shm = w->control.publish.shm;
+	snprintf(line->tls_primitives, sizeof(line->tls_primitives), "libcrypto");
+	/* As long as there is room, and no end. */
+	memset(line->tls_ciphers, 'x', sizeof(line->tls_ciphers));
+	assert_int_equal(call(w, "GET", "/admin/v1/status", ""), 200);
+	assert_string_equal(text_at("/dataplane/workers/0/tls_primitives"), "libcrypto");
+	assert_int_equal(strlen(text_at("/dataplane/workers/0/tls_ciphers")), sizeof(line->tls_ciphers));
+	end_world(w);
+}
+
 /* Whoever is refused learns who has the name and what can be done; no constraint's SQL. */
 static void
 a_name_that_is_taken_is_told_with_who_has_it(void **state)
@@ -1075,6 +1092,7 @@ main(void)
 		cmocka_unit_test(ids_that_are_given_leave_room_for_those_to_come),
 		cmocka_unit_test(sums_wait_for_what_comes_first),
 		cmocka_unit_test(a_heartbeat_may_be_younger_than_who_reads_it),
+		cmocka_unit_test(what_computes_for_tls_is_told),
 		cmocka_unit_test(a_name_that_is_taken_is_told_with_who_has_it),
 		cmocka_unit_test(what_is_referred_to_is_not_deleted),
 		cmocka_unit_test(names_are_unique_over_models_and_aliases),
