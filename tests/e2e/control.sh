@@ -98,6 +98,8 @@ admin: {port: $port, token_file: token, read_only_token_file: read-only, socket:
 capacity: {keys: 1000, accounts: 100, models: 100, instances: 100, deployments: 100, pods: 100}
 probes: {interval: 100ms, timeout: 100ms, rise: 2, fall: 2, path: /healthz}
 END
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=edge.sluice.test -days 2 \
+	-keyout "$folder/edge.key" -out "$folder/edge.pem" 2>/dev/null
 cat >"$folder/catalogue.yaml" <<END
 accounts:  [{name: demo, balance: 10}, {name: other}]
 plans:     [{name: standard, requests_per_minute: 200}]
