@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/siphash.h"
 #include "base/units.h"
+#include "pin.h"
 #include "shape.h"
 
 #define PLAN_MAX INT64_C(60000000000) /* a minute; beyond it a unit takes no time, which means: no limit */
@@ -28,12 +29,12 @@ static const enum shm_section tables[NOUN_COUNT] = {
  * them stands what only an instance has. */
 #define ROUTING                                                                                    \
 	" policy, resend, coalesce(retry_percent, 65535), connect_ms, response_head_ms, first_event_ms," \
-	" between_events_ms, request_ms, hold_tokens"
+	" between_events_ms, request_ms, hold_tokens, tls_ms"
 enum {
 	TARGET_PRICE = 2,
 	TARGET_DEPLOYMENTS,
 	TARGET_ROUTING,
-	INSTANCE_ACCOUNT = TARGET_ROUTING + 9,
+	INSTANCE_ACCOUNT = TARGET_ROUTING + 10,
 	INSTANCE_STATE,
 };
 
@@ -48,7 +49,8 @@ static const char *const queries[NOUN_COUNT] = {
 		"SELECT id, version, input_nano_per_mtoken, output_nano_per_mtoken, request_nano,"
 		" image_nano, second_nano, character_nano_per_million, byte_nano_per_million FROM prices",
 	[NOUN_REGION] = "SELECT id, name FROM regions",
-	[NOUN_POD] = "SELECT id, address, port, host, credential, state, running_usage FROM pods",
+	[NOUN_POD] = "SELECT id, address, port, host, credential, state, running_usage,"
+		     " scheme, tls_name, tls_ca, tls_pin FROM pods",
 	[NOUN_DEPLOYMENT] =
 		"SELECT id, region_id, served_name, base_path,"
 		" (SELECT group_concat(CAST(pod_id AS TEXT), ',') FROM"
@@ -197,6 +199,29 @@ make_named(const struct publish *p, struct shm_pod *pod, struct bytes name)
 }
 
 static bool
+make_tls(struct shm_pod *pod, struct statement *row)
+{
+	struct bytes name = store_column_text(row, 8);
+	struct bytes authority = store_column_text(row, 9);
+	int pin_count;
+
+	if (store_column_int64(row, 7) == 0)
+		return true;
+	if (authority.len >= sizeof(pod->tls.authority.text))
+		return false;
+	pin_count = pin_parse(store_column_text(row, 10), pod->tls.pins);
+	/* Nobody is believed without a reason, whatever somebody's SQL has written. */
+	if (pin_count < 0 || (pin_count == 0 && authority.len == 0))
+		return false;
+	pod->is_tls = 1;
+	pod->tls.pin_count = (uint8_t)pin_count;
+	pod->tls.authority.len = (uint16_t)authority.len;
+	if (authority.len > 0)
+		memcpy(pod->tls.authority.text, authority.ptr, authority.len);
+	return copy_name(&pod->tls.name, name.len > 0 ? name : store_column_text(row, 1));
+}
+
+static bool
 make_pod(const struct publish *p, struct shm_pod *pod, struct statement *row)
 {
 	struct bytes address = store_column_text(row, 1);
@@ -208,7 +233,7 @@ make_pod(const struct publish *p, struct shm_pod *pod, struct statement *row)
 	pod->running_usage = (uint8_t)store_column_int64(row, 6);
 	pod->live = 1;
 	return copy_name(&pod->host, store_column_text(row, 3)) &&
-	       copy_name(&pod->credential, store_column_text(row, 4)) &&
+	       copy_name(&pod->credential, store_column_text(row, 4)) && make_tls(pod, row) &&
 	       (make_address(pod->address, address) || make_named(p, pod, address));
 }
 
@@ -221,7 +246,7 @@ make_target(const struct publish *p, struct shm_target *target, struct statement
 	if (!are_within(row, at, at, SHM_POLICY_PREFIX) ||
 	    !are_within(row, at + 1, at + 1, SHM_RESEND_NEVER_SENT) ||
 	    !are_within(row, at + 2, at + 2, SHM_RETRY_AS_CONFIGURED) ||
-	    !are_within(row, at + 3, at + 8, UINT32_MAX))
+	    !are_within(row, at + 3, at + 9, UINT32_MAX))
 		return false;
 	target->price = refer(p, NOUN_PRICE, store_column_int64(row, TARGET_PRICE));
 	target->deployment_count =
@@ -235,7 +260,8 @@ make_target(const struct publish *p, struct shm_target *target, struct statement
 	target->first_event_ms = (uint32_t)store_column_int64(row, at++);
 	target->between_events_ms = (uint32_t)store_column_int64(row, at++);
 	target->request_ms = (uint32_t)store_column_int64(row, at++);
-	target->hold_tokens = (uint32_t)store_column_int64(row, at);
+	target->hold_tokens = (uint32_t)store_column_int64(row, at++);
+	target->tls_ms = (uint32_t)store_column_int64(row, at);
 	return true;
 }
 

@@ -56,6 +56,7 @@ probe_defaults_of(const struct config *config)
 		.timeout_ns = config->probes.timeout_ns,
 		.rise = config->probes.rise,
 		.fall = config->probes.fall,
+		.config = config,
 	};
 }
 
@@ -70,7 +71,9 @@ land(struct probe *p, struct probe_flight *flight)
 {
 	curl_multi_remove_handle(p->multi, flight->easy);
 	curl_slist_free_all(flight->headers);
+	curl_slist_free_all(flight->place);
 	flight->headers = NULL;
+	flight->place = NULL;
 	flight->is_flying = false;
 }
 
@@ -189,8 +192,9 @@ free_flight(struct probe *p)
 	return NULL;
 }
 
+/* Address and port, as a URL and a Host field have them. */
 static void
-emit_url(char *url, size_t room, const struct shm_pod *where, const char *path)
+emit_place(char *place, size_t room, const struct shm_pod *where)
 {
 	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 	bool is_ip6 = memcmp(where->address, mapped, sizeof(mapped)) != 0;
@@ -198,8 +202,65 @@ emit_url(char *url, size_t room, const struct shm_pod *where, const char *path)
 
 	inet_ntop(is_ip6 ? AF_INET6 : AF_INET, where->address + (is_ip6 ? 0 : sizeof(mapped)), address,
 		  sizeof(address));
-	snprintf(url, room, "http://%s%s%s:%u%s", is_ip6 ? "[" : "", address, is_ip6 ? "]" : "", where->port,
-		 path);
+	snprintf(place, room, "%s%s%s:%u", is_ip6 ? "[" : "", address, is_ip6 ? "]" : "", where->port);
+}
+
+static void
+emit_secure_url(char *url, size_t room, const struct shm_pod *where, const char *path)
+{
+	bool is_ip6 = memchr(where->tls.name.text, ':', where->tls.name.len) != NULL;
+
+	snprintf(url, room, "https://%s%.*s%s:%u%s", is_ip6 ? "[" : "", where->tls.name.len, where->tls.name.text,
+		 is_ip6 ? "]" : "", where->port, path);
+}
+
+static const char *
+authority_file(const struct probe *p, struct bytes name)
+{
+	const struct config *config = p->defaults.config;
+
+	for (uint32_t i = 0; i < config->authority_count; i++)
+		if (bytes_equal(bytes_from_text(config->authorities[i].name), name))
+			return config->authorities[i].file;
+	return ""; /* no such file: the probe fails, as requests do */
+}
+
+/* The URL has the name that the certificate must have; what is connected to is the address. */
+static void
+ask_for_trust(struct probe *p, struct probe_flight *flight, const struct shm_pod *where, const char *place)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	char text[SHM_POD_PINS_MAX * 64] = "", to[SHM_NAME_BYTES];
+	size_t len = 0;
+
+	snprintf(to, sizeof(to), "::%s", place);
+	flight->place = curl_slist_append(NULL, to);
+	curl_easy_setopt(flight->easy, CURLOPT_CONNECT_TO, flight->place);
+	/* The system's own are nobody's here. */
+	curl_easy_setopt(flight->easy, CURLOPT_CAPATH, NULL);
+	if (where->tls.authority.len > 0) {
+		struct bytes name = bytes_make(where->tls.authority.text, where->tls.authority.len);
+
+		curl_easy_setopt(flight->easy, CURLOPT_CAINFO, authority_file(p, name));
+	} else {
+		/* The pin is all that counts, as lib/tls/target.h says. */
+		curl_easy_setopt(flight->easy, CURLOPT_SSL_VERIFYPEER, 0L);
+		curl_easy_setopt(flight->easy, CURLOPT_SSL_VERIFYHOST, 0L);
+	}
+	for (uint32_t i = 0; i < where->tls.pin_count && i < SHM_POD_PINS_MAX; i++) {
+		const uint8_t *pin = where->tls.pins[i];
+
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%ssha256//", i > 0 ? ";" : "");
+		for (uint32_t bit = 0; bit < 256; bit += 6) {
+			uint32_t pair = (uint32_t)pin[bit / 8] << 8 | (bit / 8 + 1 < 32 ? pin[bit / 8 + 1] : 0);
+
+			text[len++] = digits[pair >> (10 - bit % 8) & 63];
+		}
+		text[len++] = '=';
+		text[len] = '\0';
+	}
+	if (len > 0)
+		curl_easy_setopt(flight->easy, CURLOPT_PINNEDPUBLICKEY, text);
 }
 
 static void
@@ -211,7 +272,7 @@ take_off(struct probe *p, struct probe_flight *flight, uint32_t entry, const str
 	const char *path = is_for_gauges ? m->metrics_path : m->path[0] != '\0' ? m->path : p->defaults.path;
 	uint64_t timeout_ns = m->timeout_ms > 0 ? m->timeout_ms * NSEC_PER_MSEC : p->defaults.timeout_ns;
 	CURL *easy = flight->easy;
-	char url[512], host[SHM_NAME_BYTES + 8];
+	char url[512], host[SHM_NAME_BYTES + 8], place[INET6_ADDRSTRLEN + 16];
 
 	flight->entry = entry;
 	flight->pod_id = pod->pod_id;
@@ -225,8 +286,14 @@ take_off(struct probe *p, struct probe_flight *flight, uint32_t entry, const str
 		pod->is_flying_for_gauges = true;
 	else
 		pod->is_flying = true;
-	emit_url(url, sizeof(url), where, path);
+	emit_place(place, sizeof(place), where);
 	curl_easy_reset(easy);
+	if (where->is_tls) {
+		emit_secure_url(url, sizeof(url), where, path);
+		ask_for_trust(p, flight, where, place);
+	} else {
+		snprintf(url, sizeof(url), "http://%s%s", place, path);
+	}
 	curl_easy_setopt(easy, CURLOPT_URL, url);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(timeout_ns / NSEC_PER_MSEC));
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -238,8 +305,11 @@ take_off(struct probe *p, struct probe_flight *flight, uint32_t entry, const str
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, flight);
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)flight);
-	if (where->host.len > 0) {
-		snprintf(host, sizeof(host), "Host: %.*s", where->host.len, where->host.text);
+	if (where->host.len > 0 || where->is_tls) {
+		if (where->host.len > 0)
+			snprintf(host, sizeof(host), "Host: %.*s", where->host.len, where->host.text);
+		else
+			snprintf(host, sizeof(host), "Host: %s", place);
 		flight->headers = curl_slist_append(NULL, host);
 		curl_easy_setopt(easy, CURLOPT_HTTPHEADER, flight->headers);
 	}

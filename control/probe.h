@@ -21,6 +21,9 @@
  * Where a pod has a metrics_path, it is asked so often, too, for what vLLM or SGLang say of their load (gauges.h).
  * It counts until PROBE_GAUGES_LIVES intervals have passed without news.
  *
+ * An https pod is asked over TLS, and believed for the same reasons as by the workers: its authority's file, its
+ * name, its pins.
+ *
  * A pod is asked where the shared tables have it; one whose name was never resolved is not asked. After a
  * change of address it is asked at once (probe_again()), and an answer of the old one says nothing.
  *
@@ -47,11 +50,13 @@ struct probe_defaults {
 	uint64_t timeout_ns;
 	uint32_t rise;
 	uint32_t fall;
+	const struct config *config; /* its tls.authorities */
 };
 
 struct probe_flight {
 	CURL *easy;
 	struct curl_slist *headers;
+	struct curl_slist *place; /* where the name of the URL is, for https */
 	uint32_t entry; /* of the pod */
 	uint64_t pod_id;
 	uint8_t address[16];
@@ -107,7 +112,7 @@ struct probe {
 	uint64_t gauges_bad;
 };
 
-/* defaults.path must outlive the probe. ERR_STORE_FAILED: no memory, or the store refused. */
+/* defaults.path and defaults.config must outlive the probe. ERR_STORE_FAILED: no memory, or the store refused. */
 enum err probe_init(struct probe *p, struct store *store, struct publish *publish,
 		    const struct probe_defaults *defaults);
 /* The path stays where the configuration is. */

@@ -128,9 +128,10 @@ describe_pod(const struct control *control, uint32_t entry, const char *name, ui
 	struct shm_pod pod;
 
 	if (shm_read_pod(&control->publish.shm, entry, &pod) != ERR_OK)
-		pod.state = SHM_POD_READY;
+		pod = (struct shm_pod){ .state = SHM_POD_READY };
 	yyjson_mut_obj_add_uint(doc, object, "id", control->publish.entries[NOUN_POD].id_of[entry]);
 	yyjson_mut_obj_add_strcpy(doc, object, "name", name);
+	yyjson_mut_obj_add_str(doc, object, "scheme", pod.is_tls ? "https" : "http");
 	yyjson_mut_obj_add_str(doc, object, "state", states[pod.state < COUNT_OF(states) ? pod.state : 0]);
 	describe_address(control, entry, now_ns, doc, object);
 	yyjson_mut_obj_add_str(doc, object, "probe", probes[probe <= SHM_PROBE_DOWN ? probe : 0]);

@@ -262,7 +262,18 @@ static const char version_12[] =
 /* Names of what was deleted, for the sums of its usage. */
 static const char version_13[] = "CREATE INDEX audit_by_deletion ON audit(noun, subject) WHERE verb = 'delete';";
 
+/* Backends over TLS, and whom to believe to be one. */
+static const char version_14[] =
+	"ALTER TABLE pods ADD COLUMN scheme INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE pods ADD COLUMN tls_name TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE pods ADD COLUMN tls_ca TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE pods ADD COLUMN tls_pin TEXT NOT NULL DEFAULT ''"
+	" CONSTRAINT \"an https pod has tls_ca, tls_pin or both\""
+	" CHECK (scheme = 0 OR tls_ca <> '' OR tls_pin <> '');"
+	"ALTER TABLE models ADD COLUMN tls_ms INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE instances ADD COLUMN tls_ms INTEGER NOT NULL DEFAULT 0;";
+
 const char *const schema_migrations[SCHEMA_VERSION] = {
 	version_1, version_2, version_3, version_4, version_5, version_6, version_7, version_8,
-	version_9, version_10, version_11, version_12, version_13,
+	version_9, version_10, version_11, version_12, version_13, version_14,
 };

@@ -5,7 +5,7 @@
  * is never edited, only followed by another. Every step has a text for each driver; PostgreSQL began with
  * SCHEMA_POSTGRES_FIRST, its earlier steps are NULL and that one makes everything.
  */
-#define SCHEMA_VERSION 13
+#define SCHEMA_VERSION 14
 
 #define SCHEMA_POSTGRES_FIRST 5
 

@@ -219,7 +219,15 @@ static const char version_12[] =
 static const char version_13[] =
 	"CREATE INDEX audit_by_deletion ON audit(noun, subject) WHERE verb = 'delete';";
 
+static const char version_14[] =
+	"ALTER TABLE pods ADD COLUMN " NUMBER("scheme") ", ADD COLUMN tls_name TEXT NOT NULL DEFAULT '',"
+	" ADD COLUMN tls_ca TEXT NOT NULL DEFAULT '', ADD COLUMN tls_pin TEXT NOT NULL DEFAULT '',"
+	" ADD CONSTRAINT \"an https pod has tls_ca, tls_pin or both\""
+	" CHECK (scheme = 0 OR tls_ca <> '' OR tls_pin <> '');"
+	"ALTER TABLE models ADD COLUMN " NUMBER("tls_ms") ";"
+	"ALTER TABLE instances ADD COLUMN " NUMBER("tls_ms") ";";
+
 const char *const schema_postgres[SCHEMA_VERSION] = {
 	NULL, NULL, NULL, NULL, version_5, version_6, version_7, version_8, version_9,
-	version_10, version_11, version_12, version_13,
+	version_10, version_11, version_12, version_13, version_14,
 };

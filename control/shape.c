@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "config/value.h"
+#include "pin.h"
 #include "meter/money.h"
 
 #define NANO_MAX INT64_C(1000000000000000) /* a million dollars per unit of a price */
@@ -140,6 +141,20 @@ check_address(struct bytes text)
 }
 
 static const char *
+check_tls_name(struct bytes text)
+{
+	return text.len == 0 ? NULL : check_address(text);
+}
+
+static const char *
+check_pin(struct bytes text)
+{
+	uint8_t pins[SHM_POD_PINS_MAX][32];
+
+	return pin_parse(text, pins) >= 0 ? NULL : "is not sha256//BASE64, or two of them with ; between";
+}
+
+static const char *
 check_path(struct bytes text)
 {
 	for (size_t i = 0; i < text.len; i++)
@@ -171,6 +186,7 @@ check_field_value(struct bytes text)
 static const char *const surfaces[] = { "ecolink", "infer", "third", "fourth", NULL };
 CHECK_STATIC(COUNT_OF(surfaces) == SHM_SURFACE_COUNT + 1, "a name for each");
 static const char *const instance_states[] = { "running", "stopped", "credit_depleted", NULL };
+static const char *const schemes[] = { "http", "https", NULL };
 static const char *const pod_states[] = { "ready", "drain", "maint", NULL };
 static const char *const policies[] = { "round-robin", "least-loaded", "prefix", NULL };
 static const char *const resends[] = { "until-first-byte", "never-sent", NULL };
@@ -202,7 +218,8 @@ static const char *const resends[] = { "until-first-byte", "never-sent", NULL };
 	NUMBER("first_event_ms", 0, 86400000, "to a stream's first event; 0: as configured"),      \
 	NUMBER("between_events_ms", 0, 86400000, "between two of them; 0: as configured"),         \
 	NUMBER("request_ms", 0, 86400000, "for a whole request; 0: as configured"),                \
-	NUMBER("hold_tokens", 0, 100000000, "held for an answer without max_tokens; 0: as configured")
+	NUMBER("hold_tokens", 0, 100000000, "held for an answer without max_tokens; 0: as configured"),    \
+	NUMBER("tls_ms", 0, 3600000, "to the end of an https pod's TLS handshake; 0: as configured")
 
 static const struct field account_fields[] = {
 	NAME(64),
@@ -258,6 +275,17 @@ static const struct field pod_fields[] = {
 	{ .name = "credential", .column = "credential", .kind = FIELD_TEXT, .flags = FIELD_SECRET,
 	  .max = 190, .check = check_field_value, .pattern = VISIBLE_PATTERN,
 	  .help = "Authorization value sent to it; never shown" },
+	{ .name = "scheme", .column = "scheme", .kind = FIELD_CHOICE, .choices = schemes,
+	  .help = "https: over TLS, and only if it is who tls_ca and tls_pin say" },
+	{ .name = "tls_ca", .column = "tls_ca", .kind = FIELD_TEXT, .max = SHM_SHORT_NAME_BYTES - 3,
+	  .check = check_field_value, .pattern = VISIBLE_PATTERN,
+	  .help = "of tls.authorities, the one its certificate must lead to; empty: only tls_pin counts" },
+	{ .name = "tls_name", .column = "tls_name", .kind = FIELD_TEXT, .max = SHAPE_ADDRESS_BYTES_MAX,
+	  .check = check_tls_name, .pattern = VISIBLE_PATTERN,
+	  .help = "name that its certificate must have, and that it is asked for; empty: address" },
+	{ .name = "tls_pin", .column = "tls_pin", .kind = FIELD_TEXT, .max = 128, .check = check_pin,
+	  .pattern = PIN_PATTERN,
+	  .help = "sha256//BASE64 of its public key, two with ; between; empty: only tls_ca counts" },
 	{ .name = "state", .column = "state", .kind = FIELD_CHOICE, .choices = pod_states,
 	  .help = "drain: nothing new; maint: nothing at all" },
 	{ .name = "running_usage", .column = "running_usage", .kind = FIELD_FLAG,

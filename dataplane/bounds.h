@@ -56,6 +56,7 @@ CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors s
 /* One step in so many begins a handshake while others that are begun could go on: fewer than a handshake has, or
  * all would be half done in a storm. */
 #define HANDSHAKE_STEPS_PER_NEW 16
+#define SECURE_STEPS_PER_TURN 1 /* of handshakes with backends */
 #define HANDSHAKE_LOOKS_MAX 64 /* for one of a network among those that began first */
 #define CLIENT_STEPS_PER_TURN 64  /* pieces of plaintext of one client per turn */
 /* What of one client is read over HTTP/2 per turn, and the rest of a record: HPACK can make of each octet a field
@@ -73,3 +74,4 @@ CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors s
 #define BODY_UNSENT_BYTES_MAX (128 * 1024)
 #define ANSWER_BYTES_MAX 4096      /* an answer of our own: head, and body */
 #define ANSWER_HEAD_BYTES_MAX (H1_HEAD_BYTES_MAX + 2048)
+#define UPSTREAM_SESSIONS_MAX 256 /* pods of which each worker keeps a TLS session, to be resumed */

@@ -60,6 +60,8 @@ budget_counts(const struct config *config, struct worker_counts *counts)
 	counts->clients = clients;
 	counts->handshakes = clients < config->limits.handshakes ? clients : config->limits.handshakes;
 	counts->upstreams = upstreams;
+	counts->upstream_handshakes =
+		upstreams < config->limits.upstream_handshakes ? upstreams : config->limits.upstream_handshakes;
 	/* A request in flight has a connection to a backend or is about to have one. */
 	counts->exchanges = clients < upstreams ? clients : upstreams;
 	/* A head being read by each of a part of the clients, one more by each busy backend. */
@@ -218,6 +220,12 @@ budget_print(const struct config *config, const struct config_complaints *to)
 	    (uint64_t)counts.handshakes * TLS_HANDSHAKE_BYTES);
 	add(&sum, "tls", "connections", counts.clients, TLS_CONN_BYTES,
 	    (uint64_t)counts.clients * TLS_CONN_BYTES);
+	add(&sum, "tls", "with backends", counts.upstreams, TLS_CONN_BYTES + TLS_CONNECT_BYTES,
+	    (uint64_t)counts.upstreams * (TLS_CONN_BYTES + TLS_CONNECT_BYTES));
+	add(&sum, "tls", "their handshakes", counts.upstream_handshakes, TLS_HANDSHAKE_BYTES,
+	    (uint64_t)counts.upstream_handshakes * TLS_HANDSHAKE_BYTES);
+	add(&sum, "tls", "their sessions", UPSTREAM_SESSIONS_MAX, TLS_SESSION_BYTES,
+	    (uint64_t)UPSTREAM_SESSIONS_MAX * TLS_SESSION_BYTES);
 	settings_fill(config, &worker);
 	add(&sum, "http2", "arena", worker.h2.bytes > 0, worker.h2.bytes, worker.h2.bytes);
 	add(&sum, "core", "neighbours, paths", 1, sizeof(struct lcore), sizeof(struct lcore));

@@ -366,6 +366,12 @@ wait_for_connection(struct worker *w, struct exchange *x)
 	note_overhead(w, x);
 }
 
+void
+exchange_securing(struct worker *w, struct exchange *x)
+{
+	set_timer(w, x, exchange_time_ns(x->admission.target.tls_ms, w->config.times.connect_tls_ns));
+}
+
 /* Takes the first pod that a connection can be had to. False: none is left. */
 static bool
 try_next(struct worker *w, struct exchange *x, bool fresh_only)
@@ -776,6 +782,8 @@ exchange_timer_expired(struct worker *w, struct exchange *x)
 		wait_for_head(w, x);
 		return;
 	}
-	worker_count_verdict(w, ERR_UPSTREAM_TIMED_OUT);
+	worker_count_verdict(w, x->upstream != NULL && x->upstream->state == UPSTREAM_SECURING ?
+					ERR_UPSTREAM_TLS_TIMED_OUT :
+					ERR_UPSTREAM_TIMED_OUT);
 	exchange_try_failed(w, x, TRY_TIMED_OUT);
 }

@@ -171,6 +171,8 @@ uint64_t exchange_time_ns(uint32_t target_ms, uint64_t configured_ns);
 
 /* --- from the upstream ------------------------------------------------------------------ */
 
+/* TCP is there, TLS is not. */
+void exchange_securing(struct worker *w, struct exchange *x);
 void exchange_connected(struct worker *w, struct exchange *x);
 void exchange_readable(struct worker *w, struct exchange *x);
 void exchange_writable(struct worker *w, struct exchange *x);

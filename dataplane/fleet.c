@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "config/log.h"
+#include "dataplane/authority.h"
 #include "dataplane/budget.h"
 #include "dataplane/clock.h"
 #include "dataplane/eal.h"
@@ -163,6 +164,25 @@ open_tls(const struct fleet *fleet, const struct worker_counts *counts)
 	return context;
 }
 
+/* Towards backends. */
+static struct tls_context *
+open_upstream_tls(const struct fleet *fleet, const struct worker_counts *counts)
+{
+	struct tls_context_config tls = {
+		.conns_max = counts->upstreams,
+		.handshakes_max = counts->upstream_handshakes,
+		.authorities = fleet->authorities,
+		.connects_max = counts->upstreams,
+		.sessions_max = UPSTREAM_SESSIONS_MAX,
+		.entropy = entropy,
+	};
+	struct tls_context *context = tls_context_new(&tls, NULL);
+
+	if (context != NULL)
+		tls_set_time(context, (int64_t)(clock_unix_ns() / NSEC_PER_SEC));
+	return context;
+}
+
 static void
 open_net(struct fleet *fleet, uint32_t index, struct tcp *tcp, const struct secrets *secrets)
 {
@@ -230,7 +250,9 @@ open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, 
 	budget_counts(fleet->config, &worker.counts);
 	worker.tcp = open_tcp(fleet, index, &worker.counts, secrets);
 	worker.tls = open_tls(fleet, &worker.counts);
-	if (worker.tcp == NULL || worker.tls == NULL) {
+	worker.upstream_tls = open_upstream_tls(fleet, &worker.counts);
+	worker.authorities = fleet->authorities;
+	if (worker.tcp == NULL || worker.tls == NULL || worker.upstream_tls == NULL) {
 		snprintf(text, room,
 			 "no memory for the connections of worker %u; lower limits.clients or "
 			 "limits.upstreams",
@@ -380,6 +402,9 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	fleet->config = config;
 	fleet->shm = *shm;
 	fleet->identity = identity;
+	fleet->authorities = authority_load(config, text, room);
+	if (fleet->authorities == NULL)
+		return false;
 	fleet->count = config->workers;
 	budget_pools(config, &fleet->pools_plan);
 	if (!random_bytes(&secrets, sizeof(secrets)) ||
@@ -591,10 +616,12 @@ fleet_close(struct fleet *fleet)
 	for (uint32_t i = 0; i < fleet->count; i++) {
 		struct lcore *l = &fleet->lcores[i];
 		struct tls_context *tls = l->worker->tls;
+		struct tls_context *upstream_tls = l->worker->config.upstream_tls;
 		struct tcp *tcp = l->worker->tcp;
 
 		worker_free(l->worker);
 		tls_context_free(tls);
+		tls_context_free(upstream_tls);
 		net_fini(&l->net);
 		tcp_fini(tcp);
 		free(fleet->tcp_memory[i]);
@@ -604,6 +631,7 @@ fleet_close(struct fleet *fleet)
 	if (fleet->is_syncing)
 		spool_sync_stop(&fleet->sync);
 	spool_files_close(&fleet->spool);
+	tls_authorities_free(fleet->authorities);
 	free(fleet->rings);
 	free(fleet->lcores);
 	eal_stop();

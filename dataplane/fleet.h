@@ -24,6 +24,7 @@ struct fleet {
 	struct spool_sync sync;
 	bool is_syncing;
 	const struct tls_identity *identity; /* during fleet_open() */
+	struct tls_authorities *authorities; /* of backends */
 	uint32_t port_count;
 	struct port ports[CONFIG_PORTS_MAX];
 	bool is_down[CONFIG_PORTS_MAX]; /* the port's link, when it was looked at last */

@@ -14,6 +14,7 @@
 #include "config/config.h"
 #include "config/log.h"
 #include "dataplane/attach.h"
+#include "dataplane/authority.h"
 #include "dataplane/budget.h"
 #include "dataplane/clock.h"
 #include "dataplane/eal.h"
@@ -341,6 +342,7 @@ main(int argc, char **argv)
 	struct handover found;
 	struct bytes chosen;
 	struct tls_identity *identity;
+	struct tls_authorities *authorities;
 	struct options options;
 	char text[TEXT_BYTES];
 	int code = parse_options(argc, argv, &options);
@@ -361,6 +363,10 @@ main(int argc, char **argv)
 	if (identity == NULL)
 		return EXIT_FAILED;
 	if (options.check_only) {
+		authorities = authority_load(&config, text, sizeof(text));
+		if (authorities == NULL)
+			return fail("authority_refused", text);
+		tls_authorities_free(authorities);
 		printf("%s: fine\n", options.config);
 		/* It may be another machine's file, so this is no error here. */
 		if (!fits_machine(budget_print(&config, &(struct config_complaints){ print_line, NULL }), text,

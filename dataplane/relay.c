@@ -390,7 +390,7 @@ ended(struct worker *w, struct exchange *x)
 {
 	struct upstream *u = x->upstream;
 
-	if (x->state == EXCHANGE_RELAY && h1_body_can_end(&u->body_in) && is_whole(x)) {
+	if (x->state == EXCHANGE_RELAY && h1_body_can_end(&u->body_in) && is_whole(x) && !upstream_was_cut(u)) {
 		u->reusable = false;
 		end_answer(w, x);
 		return;

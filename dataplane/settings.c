@@ -32,6 +32,7 @@ times_of(const struct config *config)
 		.body_ns = config->timeouts.body_ns,
 		.stall_ns = config->timeouts.stall_ns,
 		.connect_ns = config->timeouts.connect_ns,
+		.connect_tls_ns = config->timeouts.connect_tls_ns,
 		.response_head_ns = config->timeouts.response_head_ns,
 		.first_event_ns = config->timeouts.first_event_ns,
 		.between_events_ns = config->timeouts.between_events_ns,

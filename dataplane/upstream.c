@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "dataplane/exchange.h"
 #include "dataplane/route.h"
+#include "dataplane/secure.h"
 #include "dataplane/worker.h"
 
 static uint32_t
@@ -78,9 +79,11 @@ static void
 set_state(struct upstream *u, enum upstream_state state)
 {
 	static const uint32_t before[UPSTREAM_STATE_COUNT] = {
-		[UPSTREAM_FREE] = 1u << UPSTREAM_CONNECTING | 1u << UPSTREAM_BUSY | 1u << UPSTREAM_IDLE,
+		[UPSTREAM_FREE] = 1u << UPSTREAM_CONNECTING | 1u << UPSTREAM_SECURING | 1u << UPSTREAM_BUSY |
+				  1u << UPSTREAM_IDLE,
 		[UPSTREAM_CONNECTING] = 1u << UPSTREAM_FREE,
-		[UPSTREAM_BUSY] = 1u << UPSTREAM_CONNECTING | 1u << UPSTREAM_IDLE,
+		[UPSTREAM_SECURING] = 1u << UPSTREAM_CONNECTING,
+		[UPSTREAM_BUSY] = 1u << UPSTREAM_CONNECTING | 1u << UPSTREAM_SECURING | 1u << UPSTREAM_IDLE,
 		[UPSTREAM_IDLE] = 1u << UPSTREAM_BUSY,
 	};
 
@@ -101,6 +104,8 @@ release(struct worker *w, struct upstream *u)
 	timer_cancel(&w->timers, &u->timer);
 	worker_head_put(w, u->head);
 	pkt_free(u->received);
+	if (u->tls != NULL)
+		secure_end(w, u);
 	set_state(u, UPSTREAM_FREE);
 	memset(u, 0, sizeof(*u));
 	u->pod_next = w->upstream_free;
@@ -108,17 +113,23 @@ release(struct worker *w, struct upstream *u)
 	w->upstreams_used--;
 }
 
-void
-upstream_abort(struct worker *w, struct upstream *u)
-{
-	tcp_abort(w->tcp, u->conn);
-	release(w, u);
-}
-
 static void
 close_gently(struct worker *w, struct upstream *u)
 {
+	if (u->tls != NULL)
+		secure_close(w, u);
 	tcp_close(w->tcp, u->conn);
+	release(w, u);
+}
+
+void
+upstream_abort(struct worker *w, struct upstream *u)
+{
+	if (u->ends_gently) {
+		close_gently(w, u);
+		return;
+	}
+	tcp_abort(w->tcp, u->conn);
 	release(w, u);
 }
 
@@ -151,8 +162,16 @@ is_v4(const uint8_t address[16])
 bool
 upstream_leads_to(const struct upstream *u, const struct shm_pod *pod)
 {
-	return u->pod_id == pod->pod_id && u->port == pod->port &&
+	return u->pod_id == pod->pod_id && u->port == pod->port && u->manner == secure_manner(pod) &&
 	       memcmp(u->address, pod->address, sizeof(u->address)) == 0;
+}
+
+static void
+put_back(struct worker *w, struct upstream *u)
+{
+	u->pod_next = w->upstream_free;
+	w->upstream_free = u;
+	w->upstreams_used--;
 }
 
 static struct upstream *
@@ -164,15 +183,19 @@ connect_new(struct worker *w, uint32_t pod_entry, const struct shm_pod *pod)
 
 	if (u == NULL)
 		return NULL;
+	if (pod->is_tls && !secure_begin(w, u, pod)) {
+		put_back(w, u);
+		return NULL;
+	}
 	tuple.local = is_v4(pod->address) ? w->config.source_v4 : w->config.source_v6;
 	memcpy(tuple.remote.byte, pod->address, sizeof(tuple.remote.byte));
 	verdict = tcp_connect(w->tcp, &tuple, worker_user(USER_UPSTREAM, upstream_index(w, u)),
 			      &u->conn, w->now_ns);
 	if (verdict != ERR_OK) {
 		worker_count_verdict(w, verdict);
-		u->pod_next = w->upstream_free;
-		w->upstream_free = u;
-		w->upstreams_used--;
+		if (u->tls != NULL)
+			secure_end(w, u);
+		put_back(w, u);
 		return NULL;
 	}
 	set_state(u, UPSTREAM_CONNECTING);
@@ -181,6 +204,7 @@ connect_new(struct worker *w, uint32_t pod_entry, const struct shm_pod *pod)
 	u->pod_id = pod->pod_id;
 	memcpy(u->address, pod->address, sizeof(u->address));
 	u->port = pod->port;
+	u->manner = secure_manner(pod);
 	worker_count(w, COUNTER_UPSTREAM_CONNECTS);
 	return u;
 }
@@ -243,6 +267,8 @@ upstream_put(struct worker *w, struct upstream *u)
 bool
 upstream_send(struct worker *w, struct upstream *u, struct bytes plain, bool more)
 {
+	if (u->tls != NULL)
+		return secure_send(w, u, plain, more);
 	while (plain.len > 0) {
 		struct pkt *p = pkt_alloc(w->config.payload_pool);
 		uint32_t n;
@@ -269,6 +295,8 @@ upstream_has_room(const struct worker *w, const struct upstream *u)
 struct bytes
 upstream_peek(struct worker *w, struct upstream *u)
 {
+	if (u->tls != NULL)
+		return secure_peek(w, u);
 	while (u->received != NULL && pkt_len(u->received) == 0)
 		u->received = pkt_drop_front(u->received, 0);
 	if (u->received == NULL)
@@ -283,11 +311,61 @@ upstream_use(struct worker *w, struct upstream *u, uint32_t n)
 {
 	if (n == 0)
 		return;
+	if (u->tls != NULL) {
+		secure_use(u, n);
+		return;
+	}
 	u->received = pkt_drop_front(u->received, n);
 	tcp_consumed(w->tcp, u->conn, n);
 }
 
 /* --- events and the timer ----------------------------------------------------------------- */
+
+bool
+upstream_was_cut(const struct upstream *u)
+{
+	return u->tls != NULL && !u->ended_well;
+}
+
+/* Whatever an idle connection says, it is of no use any more, but for what TLS says of itself. */
+static void
+idle_event(struct worker *w, struct upstream *u, const struct tcp_event *event)
+{
+	bool has_spoken = (event->bits & TCP_EVENT_READABLE) != 0;
+
+	if (has_spoken && u->tls != NULL && !(event->bits & TCP_EVENT_ERROR))
+		has_spoken = upstream_peek(w, u).len > 0;
+	if (has_spoken)
+		worker_count_verdict(w, ERR_UPSTREAM_EXTRA_BYTES);
+	if (has_spoken || u->eof || event->bits & (TCP_EVENT_EOF | TCP_EVENT_ERROR))
+		upstream_abort(w, u);
+}
+
+void
+upstream_secured(struct worker *w, struct upstream *u)
+{
+	struct exchange *x = u->exchange;
+	tcp_conn_t conn = u->conn;
+
+	set_state(u, UPSTREAM_BUSY);
+	exchange_connected(w, x);
+	/* What came with the end of the handshake is no event any more. */
+	if (u->exchange == x && x->upstream == u && u->conn == conn)
+		exchange_readable(w, x);
+}
+
+static void
+connected(struct worker *w, struct upstream *u)
+{
+	if (u->tls == NULL) {
+		set_state(u, UPSTREAM_BUSY);
+		exchange_connected(w, u->exchange);
+		return;
+	}
+	set_state(u, UPSTREAM_SECURING);
+	exchange_securing(w, u->exchange);
+	secure_wake(w, u);
+}
 
 void
 upstream_event(struct worker *w, struct upstream *u, const struct tcp_event *event)
@@ -295,11 +373,7 @@ upstream_event(struct worker *w, struct upstream *u, const struct tcp_event *eve
 	struct exchange *x = u->exchange;
 
 	if (u->state == UPSTREAM_IDLE) {
-		/* Whatever an idle connection says, it is of no use any more. */
-		if (event->bits & TCP_EVENT_READABLE)
-			worker_count_verdict(w, ERR_UPSTREAM_EXTRA_BYTES);
-		if (event->bits & (TCP_EVENT_READABLE | TCP_EVENT_EOF | TCP_EVENT_ERROR))
-			upstream_abort(w, u);
+		idle_event(w, u, event);
 		return;
 	}
 	if (event->bits & TCP_EVENT_ERROR) {
@@ -309,15 +383,16 @@ upstream_event(struct worker *w, struct upstream *u, const struct tcp_event *eve
 	if (event->bits & TCP_EVENT_EOF)
 		u->eof = true;
 	if (event->bits & TCP_EVENT_CONNECTED) {
-		set_state(u, UPSTREAM_BUSY);
-		exchange_connected(w, x);
+		connected(w, u);
+	} else if (u->state == UPSTREAM_SECURING) {
+		secure_wake(w, u);
 	} else if (event->bits & TCP_EVENT_WRITABLE) {
 		exchange_writable(w, x);
 	}
 	/* The exchange may have let go of this connection, or be gone with it. */
 	if (u->exchange != x || x->upstream != u || u->conn != event->conn)
 		return;
-	if (event->bits & (TCP_EVENT_READABLE | TCP_EVENT_EOF))
+	if (u->state == UPSTREAM_BUSY && event->bits & (TCP_EVENT_READABLE | TCP_EVENT_EOF))
 		exchange_readable(w, x);
 }
 

@@ -22,6 +22,7 @@
 enum upstream_state {
 	UPSTREAM_FREE,
 	UPSTREAM_CONNECTING,
+	UPSTREAM_SECURING, /* TCP is there, the TLS handshake is under way */
 	UPSTREAM_BUSY,
 	UPSTREAM_IDLE,
 	UPSTREAM_STATE_COUNT
@@ -36,6 +37,10 @@ struct upstream {
 	struct exchange *exchange;
 	struct head_buffer *head; /* of the answer, until it is complete */
 	struct pkt *received;     /* taken from TCP and not used up */
+	struct tls_conn *tls;     /* secure.h; NULL: in clear text */
+	struct pkt *plain;        /* what was opened, */
+	uint32_t plain_used;      /* and used up of it */
+	uint64_t manner;          /* secure_manner() of its pod */
 	uint32_t pod_entry;
 	uint64_t pod_id;
 	uint8_t address[16]; /* where it leads; the pod may have moved since */
@@ -43,6 +48,10 @@ struct upstream {
 	enum upstream_state state;
 	bool fresh; /* has not answered anything yet */
 	bool eof;
+	bool is_over;     /* TLS ended, one way or the other */
+	bool ended_well;  /* by close_notify */
+	bool ends_gently; /* an alert is on its way */
+	bool is_in_line;  /* of handshakes; idle_next and idle_prev are that line's then */
 	struct h1_scan scan;
 	struct h1_body body_in;
 	uint8_t interim_heads;
@@ -63,6 +72,12 @@ bool upstream_leads_to(const struct upstream *u, const struct shm_pod *pod);
  * opened. NULL: none could be had; the pod is not to blame. */
 struct upstream *upstream_get(struct worker *w, struct exchange *x, uint32_t pod_entry,
 			      const struct shm_pod *pod, bool fresh_only);
+
+/* The TLS handshake is over. u may be gone after it. */
+void upstream_secured(struct worker *w, struct upstream *u);
+
+/* Its end was not said by who could: what has come may be a part. */
+bool upstream_was_cut(const struct upstream *u);
 
 /* The exchange is done with a healthy connection: back to the pool, or closed. */
 void upstream_put(struct worker *w, struct upstream *u);

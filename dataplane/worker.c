@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/nocase.h"
 #include "base/siphash.h"
+#include "dataplane/secure.h"
 
 /* --- memory ------------------------------------------------------------------ */
 
@@ -472,6 +473,7 @@ worker_turn(struct worker *w, uint64_t now_ns)
 	tcp_advance(w->tcp, now_ns);
 	work = run_ready(w);
 	work += run_events(w);
+	work += secure_run(w);
 	/* Behind what has come, so that a worker that got no turn for a while blames nobody for it. */
 	run_timers(w);
 	upstream_sweep(w);
@@ -490,6 +492,8 @@ worker_next_at(const struct worker *w)
 	for (int i = 0; i < READY_LINES; i++)
 		if (w->ready[i].first != NULL)
 			return w->now_ns;
+	if (w->securing_first != NULL)
+		return w->now_ns;
 	if (net_next_at(w->config.net) < tcp_at_ns)
 		tcp_at_ns = net_next_at(w->config.net);
 	return timers_at_ns < tcp_at_ns ? timers_at_ns : tcp_at_ns;
@@ -537,6 +541,8 @@ worker_publish_counters(struct worker *w)
 
 	if (w->tls != NULL)
 		tls_set_time(w->tls, (int64_t)(worker_unix_ns(w) / NSEC_PER_SEC));
+	if (w->config.upstream_tls != NULL)
+		tls_set_time(w->config.upstream_tls, (int64_t)(worker_unix_ns(w) / NSEC_PER_SEC));
 	set_gauge(w, COUNTER_POOL_CLIENTS_USED, w->clients_used);
 	set_gauge(w, COUNTER_POOL_EXCHANGES_USED, w->exchanges_used);
 	set_gauge(w, COUNTER_POOL_UPSTREAMS_USED, w->upstreams_used);

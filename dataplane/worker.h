@@ -35,6 +35,7 @@ struct worker_counts {
 	uint32_t handshakes; /* of them at once in TLS handshakes */
 	uint32_t exchanges; /* requests in flight */
 	uint32_t upstreams; /* connections to backends, idle ones included */
+	uint32_t upstream_handshakes; /* of them at once in TLS handshakes */
 	uint32_t heads;     /* buffers for heads being read, HEAD_BUFFER_BYTES each */
 	uint32_t blocks;    /* bodies in flight, BODY_BLOCK_BYTES each */
 };
@@ -46,6 +47,7 @@ struct worker_times {
 	uint64_t body_ns;    /* between bytes of a body */
 	uint64_t stall_ns;   /* client takes nothing of its answer */
 	uint64_t connect_ns;
+	uint64_t connect_tls_ns; /* and for its TLS */
 	uint64_t response_head_ns;
 	uint64_t first_event_ns;
 	uint64_t between_events_ns;
@@ -116,6 +118,8 @@ struct worker_config {
 	struct net *net;             /* below tcp: its counters are shown with the worker's */
 	struct tcp *tcp;             /* its user words are the worker's */
 	struct tls_context *tls;     /* NULL: no TLS listener */
+	struct tls_context *upstream_tls; /* NULL: backends in clear text only */
+	const struct tls_authorities *authorities; /* of upstream_tls */
 	struct spool_writer *spool;
 	struct tab_header *tab; /* of counts.exchanges lines */
 	struct pkt_pool *payload_pool; /* packets for what is sent */
@@ -174,6 +178,8 @@ struct worker {
 	struct upstream *upstream_free;
 	struct upstream *idle_oldest;
 	struct upstream *idle_newest;
+	struct upstream *securing_first; /* whose TLS handshake may go on */
+	struct upstream *securing_last;
 	struct upstream **pod_idle;     /* by pod entry: newest idle connection */
 	uint32_t *deployment_turn;      /* by deployment entry: round robin */
 	struct retry *retry_of_model;   /* by model entry: further tries */

@@ -38,6 +38,8 @@
 #define CONFIG_TAP_BYTES 16 /* an interface's name in the kernel */
 #define CONFIG_ADDRESSES_MAX 8 /* per port */
 #define CONFIG_LISTENERS_MAX 8
+#define CONFIG_AUTHORITIES_MAX 16
+#define CONFIG_AUTHORITY_BYTES 46
 #define CONFIG_CERTIFICATES_MAX 8 /* per listener */
 
 enum config_idle { CONFIG_IDLE_POLL, CONFIG_IDLE_SLEEP };
@@ -82,6 +84,12 @@ struct config_port {
 struct config_certificate {
 	char chain[CONFIG_PATH_BYTES]; /* PEM file, server's certificate first */
 	char key[CONFIG_PATH_BYTES]; /* PEM file */
+};
+
+/* A bundle of CA certificates that pods refer to. */
+struct config_authority {
+	char name[CONFIG_AUTHORITY_BYTES];
+	char file[CONFIG_PATH_BYTES]; /* PEM */
 };
 
 struct config_listener {
@@ -136,10 +144,13 @@ struct config {
 	struct config_port ports[CONFIG_PORTS_MAX];
 	uint32_t listener_count;
 	struct config_listener listeners[CONFIG_LISTENERS_MAX];
+	uint32_t authority_count;
+	struct config_authority authorities[CONFIG_AUTHORITIES_MAX]; /* tls.authorities: of backends */
 	uint64_t ticket_lifetime_ns; /* tls.ticket_lifetime; 0: no tickets */
 	struct {
 		uint32_t clients; /* connections, all workers together */
 		uint32_t upstreams; /* connections to backends, all workers together */
+		uint32_t upstream_handshakes; /* TLS with backends at once, of each worker */
 		uint64_t bodies_bytes; /* request bodies kept for a resend, all workers together */
 		uint64_t proxy_bytes_max; /* of one request of the pass-through */
 		uint32_t per_source; /* connections of one /24 or /48, all workers together */
@@ -209,6 +220,7 @@ struct config {
 		uint64_t stall_ns; /* a client that takes nothing of its answer */
 		uint64_t idle_ns; /* between two requests */
 		uint64_t connect_ns;
+		uint64_t connect_tls_ns; /* after connect_ns, to the end of the handshake */
 		uint64_t response_head_ns;
 		uint64_t first_event_ns;
 		uint64_t between_events_ns;

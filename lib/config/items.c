@@ -19,6 +19,7 @@ static const struct {
 	{ "spool.path", "both programs" },
 	{ "workers", "both programs with a new shared file" },
 	{ "capacity.", "both programs with a new shared file" },
+	{ "tls.authorities", "both programs" },
 	{ "", "sluice-dataplane" },
 };
 

@@ -154,7 +154,20 @@ static const struct key listener_keys[] = {
 static const struct key listener_element =
 	ELEMENT(KEY_SECTION, listener_keys, sizeof(struct config_listener), 0);
 
+static const struct key authority_keys[] = {
+	VALUE("name", KEY_TEXT, FIELD(struct config_authority, name), 1, CONFIG_AUTHORITY_BYTES - 1, NULL,
+	      KEY_RESTART, "What pods call it in tls_ca."),
+	VALUE("file", KEY_PATH, FIELD(struct config_authority, file), 1, PATH_MAX_LEN, NULL, KEY_RESTART,
+	      "PEM file of CA certificates, at most 512 KiB; /etc/ssl/certs/ca-certificates.crt is the system's."),
+	END,
+};
+static const struct key authority_element =
+	ELEMENT(KEY_SECTION, authority_keys, sizeof(struct config_authority), 0);
+
 static const struct key tls_keys[] = {
+	LIST("authorities", struct config, authorities, authority_count, &authority_element, 0,
+	     CONFIG_AUTHORITIES_MAX, KEY_RESTART,
+	     "Whom certificates of https pods may come from; each pod names one of them, or pins its key."),
 	VALUE("ticket_lifetime", KEY_DURATION, CONFIG(ticket_lifetime_ns), 0, 7 * DAY, "2h",
 	      KEY_RESTART, "How long a client may resume a session, at any router of the same store; 0s: no "
 			   "tickets."),
@@ -166,6 +179,9 @@ static const struct key limits_keys[] = {
 	      "Client connections, all workers together."),
 	VALUE("upstreams", KEY_COUNT, CONFIG(limits.upstreams), 1, 10000000, "8192", KEY_RESTART,
 	      "Connections to backends, all workers together."),
+	VALUE("upstream_handshakes", KEY_COUNT, CONFIG(limits.upstream_handshakes), 1, 100000, "256", KEY_RESTART,
+	      "TLS handshakes with backends at once, of each worker; a try beyond it goes to another pod, or is "
+	      "refused."),
 	VALUE("bodies", KEY_SIZE, CONFIG(limits.bodies_bytes), 1 * MIB, 256 * GIB, "256MiB",
 	      KEY_RESTART,
 	      "Request bodies kept until the first byte of the answer, all workers together; each worker has at "
@@ -340,6 +356,8 @@ static const struct key timeouts_keys[] = {
 	      KEY_LIVE, "How long an HTTP/2 client may leave its window shut for what an answer has ready."),
 	VALUE("connect", KEY_DURATION, CONFIG(timeouts.connect_ns), SEC / 100, HOUR, "1s",
 	      KEY_LIVE, "To connect to a backend."),
+	VALUE("connect_tls", KEY_DURATION, CONFIG(timeouts.connect_tls_ns), SEC / 100, HOUR, "2s", KEY_LIVE,
+	      "From there to the end of the TLS handshake with an https pod."),
 	VALUE("response_head", KEY_DURATION, CONFIG(timeouts.response_head_ns), SEC / 10, DAY,
 	      "30s", KEY_LIVE, "From the request to the backend's response head."),
 	VALUE("first_event", KEY_DURATION, CONFIG(timeouts.first_event_ns), SEC / 10, DAY, "60s",
@@ -519,7 +537,7 @@ const struct key schema_root[] = {
 	     KEY_RESTART, "Network ports."),
 	LIST("listeners", struct config, listeners, listener_count, &listener_element, 1,
 	     CONFIG_LISTENERS_MAX, KEY_RESTART, "Where clients connect; always TLS."),
-	SECTION("tls", tls_keys, "TLS of all listeners."),
+	SECTION("tls", tls_keys, "TLS of all listeners, and towards backends."),
 	SECTION("limits", limits_keys, "The dataplane's bounds; its memory follows from them."),
 	SECTION("http2", http2_keys, "What clients that choose HTTP/2 may take."),
 	SECTION("tcp", tcp_keys, "TCP's policy and pools."),

@@ -214,6 +214,7 @@ struct shm_target {
 	uint32_t between_events_ms;
 	uint32_t request_ms; /* all of it */
 	uint32_t hold_tokens; /* of a completion that the request does not bound */
+	uint32_t tls_ms;
 };
 
 struct shm_model {
@@ -221,7 +222,7 @@ struct shm_model {
 	uint64_t model_id;
 	struct shm_target target;
 	uint8_t live;
-	uint8_t reserved[3];
+	uint8_t reserved[7];
 };
 
 struct shm_alias {
@@ -261,7 +262,6 @@ struct shm_instance {
 	uint8_t state; /* enum shm_instance_state */
 	uint8_t reserved[2];
 	struct shm_target target;
-	uint8_t reserved_too[4];
 };
 
 struct shm_region {
@@ -285,6 +285,18 @@ struct shm_deployment {
 	uint8_t reserved[7];
 };
 
+#define SHM_POD_PINS_MAX 2
+
+/* Whom a pod must be that is spoken to over TLS: known to the authority and of that name, or of a pinned key, or
+ * both where both are there. */
+struct shm_pod_tls {
+	uint8_t pins[SHM_POD_PINS_MAX][32]; /* SHA-256 of its SubjectPublicKeyInfo */
+	uint8_t pin_count;
+	uint8_t reserved[7];
+	struct shm_short_name authority; /* one of tls.authorities; empty: pins alone */
+	struct shm_name name;            /* sent as SNI, unless it is an address */
+};
+
 enum shm_pod_state { SHM_POD_READY, SHM_POD_DRAIN, SHM_POD_MAINT };
 
 struct shm_pod {
@@ -295,9 +307,11 @@ struct shm_pod {
 	uint8_t live;
 	uint8_t state; /* enum shm_pod_state */
 	uint8_t running_usage; /* 1: usage in every event may be asked for */
-	uint8_t reserved[3];
+	uint8_t is_tls;
+	uint8_t reserved[2];
 	struct shm_name host; /* Host field; empty: address and port */
 	struct shm_name credential; /* Authorization value for this backend; empty: none */
+	struct shm_pod_tls tls;     /* all 0 if it is not */
 };
 
 /* --- hot cells ------------------------------------------------------------------------- */
@@ -371,14 +385,14 @@ CHECK_STATIC(SHM_SURFACE_COUNT <= SHM_KEY_SURFACE_MASK + 1 && SHM_KEY_ENTRY_MASK
 	     2 * SHM_KEY_PLAN_SHIFT == SHM_KEY_SURFACE_SHIFT, "a key's state is one word");
 CHECK_STATIC(sizeof(struct shm_account) == 16, "account");
 CHECK_STATIC(sizeof(struct shm_plan) == 72, "plan");
-CHECK_STATIC(sizeof(struct shm_target) == 68, "target");
-CHECK_STATIC(sizeof(struct shm_model) == 272, "model");
+CHECK_STATIC(sizeof(struct shm_target) == 72, "target");
+CHECK_STATIC(sizeof(struct shm_model) == 280, "model");
 CHECK_STATIC(sizeof(struct shm_alias) == 208, "alias");
 CHECK_STATIC(sizeof(struct shm_price) == 72, "price");
 CHECK_STATIC(sizeof(struct shm_instance) == 280, "instance");
 CHECK_STATIC(sizeof(struct shm_region) == 64, "region");
 CHECK_STATIC(sizeof(struct shm_deployment) == 536, "deployment");
-CHECK_STATIC(sizeof(struct shm_pod) == 424, "pod");
+CHECK_STATIC(sizeof(struct shm_pod) == 736, "pod");
 CHECK_STATIC(sizeof(struct shm_bucket_cell) == CACHE_LINE_BYTES, "bucket");
 CHECK_STATIC(sizeof(struct shm_balance_cell) == CACHE_LINE_BYTES, "balance");
 CHECK_STATIC(sizeof(struct shm_pod_health) == 2 * CACHE_LINE_BYTES, "pod health");

@@ -11,8 +11,10 @@
 #include "tls/authorities.h"
 #include "tls/conn.h"
 
-/* The arena's header of a block, and rounding. */
-#define SIDE_OVERHEAD_BYTES 32
+/* With the arena's header of a block, and rounding. */
+CHECK_STATIC(sizeof(struct connect_side) + 32 <= TLS_CONNECT_BYTES &&
+		     sizeof(struct session_slot) + SESSIONS_BYTES_MAX <= TLS_SESSION_BYTES,
+	     "as the budget counts them");
 
 #define SAN_ADDRESS 7 /* iPAddress of GeneralName, RFC 5280 4.2.1.6 */
 
@@ -35,7 +37,7 @@ size_t
 connect_bytes(const struct tls_context_config *config)
 {
 	return authorities_bytes(config->authorities) + sessions_bytes(config->sessions_max) +
-	       config->connects_max * (sizeof(struct connect_side) + SIDE_OVERHEAD_BYTES);
+	       (size_t)config->connects_max * TLS_CONNECT_BYTES;
 }
 
 static bool

@@ -50,6 +50,9 @@ struct tls_context_config {
  * An open connection, all of it. */
 #define TLS_HANDSHAKE_BYTES (48u * 1024)
 #define TLS_CONN_BYTES 352
+/* More of it for one that we opened; and a session of sessions_max. */
+#define TLS_CONNECT_BYTES 576
+#define TLS_SESSION_BYTES 8704
 
 /* The process's share, on one thread and before anything else in the process uses libcrypto, which would keep
  * it from allocating in the contexts' memory; a context does so too, and it may be too late. Harmless twice. */

@@ -189,7 +189,13 @@ dump_pod(FILE *out, const struct shm *shm, uint32_t entry)
 	fprintf(out, " port=%u state=%u probe=%s in_flight=%u", pod.port, pod.state,
 		probe <= SHM_PROBE_DOWN ? states[probe] : "?", atomic_load(&health->in_flight));
 	put_name(out, "host", shm_name_bytes(&pod.host));
-	fprintf(out, " credential=%s\n", pod.credential.len > 0 ? "set" : "none");
+	fprintf(out, " credential=%s tls=%s", pod.credential.len > 0 ? "set" : "none", pod.is_tls ? "yes" : "no");
+	if (pod.is_tls) {
+		put_name(out, "tls_name", shm_name_bytes(&pod.tls.name));
+		put_name(out, "tls_ca", bytes_make(pod.tls.authority.text, pod.tls.authority.len));
+		fprintf(out, " tls_pins=%u", pod.tls.pin_count);
+	}
+	fputc('\n', out);
 }
 
 static void

@@ -45,6 +45,10 @@ static const struct word pod_words[] = {
 	{ "port", "port", WORD_NUMBER, "TCP port" },
 	{ "host", "host", WORD_TEXT, "Host field sent to it; empty: address, or name, and port" },
 	{ "credential", "credential", WORD_SECRET, "Authorization value sent to it; never shown again" },
+	{ "scheme", "scheme", WORD_TEXT, "http, or https: over TLS, if it is who the next ones say" },
+	{ "tls-ca", "tls_ca", WORD_TEXT, "of tls.authorities, which its certificate must lead to" },
+	{ "tls-name", "tls_name", WORD_TEXT, "that its certificate must have; empty: address" },
+	{ "tls-pin", "tls_pin", WORD_TEXT, "sha256//BASE64 of its public key; two with ; between" },
 	{ "state", "state", WORD_TEXT, "ready, drain or maint" },
 	{ "running-usage", "running_usage", WORD_FLAG, "it can report usage in every event" },
 	{ "probe-path", "probe_path", WORD_TEXT, "of its health probe; empty: the configured one" },
@@ -68,7 +72,8 @@ static const struct word pod_words[] = {
 	{ "between-events-ms", "between_events_ms", WORD_NUMBER, "between two of them; 0: as configured" }, \
 	{ "request-ms", "request_ms", WORD_NUMBER, "for a whole request; 0: as configured" },     \
 	{ "hold-tokens", "hold_tokens", WORD_NUMBER,                                               \
-	  "held for an answer without max_tokens; 0: as configured" }
+	  "held for an answer without max_tokens; 0: as configured" },                             \
+	{ "tls-ms", "tls_ms", WORD_NUMBER, "to the end of an https pod's TLS handshake; 0: as configured" }
 
 static const struct word model_words[] = {
 	{ "price", "price", WORD_TEXT, "name of a price; none: answered 402" },
@@ -192,6 +197,7 @@ word_choices(const struct word_noun *noun, const struct word *word)
 		const char *noun, *member, *choices; /* noun NULL: any */
 	} all[] = {
 		{ "pod", "state", "ready drain maint" },
+		{ "pod", "scheme", "http https" },
 		{ "instance", "state", "running stopped credit_depleted" },
 		{ "key", "surface", "ecolink infer third fourth" },
 		{ NULL, "policy", "round-robin least-loaded prefix" },

@@ -97,7 +97,7 @@ probes:
   rise: 1
   fall: 2
   resolve: 500ms
-'''
+{tls}'''
 
 
 def words_of(members):
@@ -274,7 +274,16 @@ class Cluster:
                                        gateway=gateway, folder=self.root, admin_port=ADMIN_PORT,
                                        certificates=''.join(f'      - {{chain: {self.root}/{file}.pem, key: {self.root}/{file}.key}}\n'
                                                             for file, _, _ in self.certificates()),
-                                       store=self.store(), **self.timers(), **self.tightness()))
+                                       tls=self.authorities(), store=self.store(), **self.timers(), **self.tightness()))
+
+    def authorities(self):
+        """Of backends: the one that makes our certificates, and one that makes none."""
+        if self.layout != 'https':
+            return ''
+        run('openssl', 'req', '-x509', '-newkey', *P256, '-nodes', '-days', '7', '-subj', '/CN=Strangers', '-keyout',
+            os.path.join(self.root, 'strangers.key'), '-out', os.path.join(self.root, 'strangers.pem'))
+        return (f'tls:\n  authorities:\n    - {{name: ours, file: {self.ca}}}\n'
+                f'    - {{name: strangers, file: {self.root}/strangers.pem}}\n')
 
     def store(self):
         if self.postgres:

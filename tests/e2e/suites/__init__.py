@@ -3,7 +3,7 @@ import importlib
 
 NAMES = ('backend', 'sdk', 'examples', 'transport', 'tickets', 'interop', 'tlsattacks', 'http2', 'h2attacks', 'errors', 'contract',
          'bodies', 'streams', 'endpoints', 'hostile', 'attacks', 'limits', 'reload', 'certificates', 'metrics', 'workers', 'keys',
-         'failover', 'routing', 'crash', 'kill', 'usage', 'postgres', 'faults', 'canary', 'leak', 'llama')
+         'failover', 'https', 'routing', 'crash', 'kill', 'usage', 'postgres', 'faults', 'canary', 'leak', 'llama')
 
 
 def load():

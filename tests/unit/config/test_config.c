@@ -89,6 +89,7 @@ static const struct expected {
 	/* requests */
 	IS(limits.clients, 16384),
 	IS(limits.upstreams, 8192),
+	IS(limits.upstream_handshakes, 256),
 	IS(limits.bodies_bytes, 256 * MIB),
 	IS(limits.proxy_bytes_max, 1024 * (uint64_t)MIB),
 	IS(limits.per_source, 10000),
@@ -148,6 +149,7 @@ static const struct expected {
 	IS(timeouts.http2_idle_ns, 300 * SEC),
 	IS(timeouts.http2_window_ns, 60 * SEC),
 	IS(timeouts.connect_ns, 1 * SEC),
+	IS(timeouts.connect_tls_ns, 2 * SEC),
 	IS(timeouts.response_head_ns, 30 * SEC),
 	IS(timeouts.first_event_ns, 60 * SEC),
 	IS(timeouts.between_events_ns, 60 * SEC),

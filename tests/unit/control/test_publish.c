@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 
 #include "shm/balance.h"
+#include "pin.h"
 #include "world.h"
 
 static const struct shm *
@@ -106,6 +107,77 @@ a_model_leads_to_price_regions_and_pods(void **state)
 	world_free(w);
 }
 
+static struct shm_pod
+find_pod(struct world *w, const char *deployment_model)
+{
+	struct shm_model model = find_model(w, deployment_model);
+	struct shm_deployment deployment;
+	struct shm_pod pod;
+
+	assert_int_equal(shm_read_deployment(tables(w), model.target.deployments[0], &deployment), ERR_OK);
+	assert_int_equal(shm_read_pod(tables(w), deployment.pods[0], &pod), ERR_OK);
+	return pod;
+}
+
+#define PIN "sha256//AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+static void
+a_pod_says_whom_it_must_be(void **state)
+{
+	struct world *w = world_make();
+	struct shm_pod pod;
+	const char *name;
+	char body[512];
+
+	(void)state;
+	make_catalogue(w);
+	pod = find_pod(w, "llama");
+	assert_false(pod.is_tls);
+	name = pod.port == 8001 ? "p2" : "p1";
+	snprintf(body, sizeof(body),
+		 "{\"scheme\":\"https\",\"tls_ca\":\"ours\",\"tls_name\":\"a.test\","
+		 "\"tls_pin\":\"" PIN ";" PIN "\"}");
+	world_put(w, NOUN_POD, name, body);
+	pod = find_pod(w, "llama");
+	assert_true(pod.is_tls);
+	assert_true(bytes_equal(bytes_make(pod.tls.authority.text, pod.tls.authority.len), BYTES_LITERAL("ours")));
+	assert_true(bytes_equal(shm_name_bytes(&pod.tls.name), BYTES_LITERAL("a.test")));
+	assert_int_equal(pod.tls.pin_count, 2);
+	for (int i = 0; i < 32; i++)
+		assert_int_equal(pod.tls.pins[1][i], i);
+	/* Without a name of its own it is where it is. */
+	world_put(w, NOUN_POD, name, "{\"tls_name\":\"\",\"tls_pin\":\"\"}");
+	pod = find_pod(w, "llama");
+	assert_int_equal(pod.tls.pin_count, 0);
+	assert_true(pod.tls.name.len > 0);
+	world_put(w, NOUN_POD, name, "{\"scheme\":\"http\",\"tls_ca\":\"\"}");
+	pod = find_pod(w, "llama");
+	assert_false(pod.is_tls);
+	assert_int_equal(pod.tls.name.len, 0);
+	world_free(w);
+}
+
+static void
+pins_have_one_text(void **state)
+{
+	static const char *const wrong[] = {
+		"sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+		"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+		PIN ";", ";" PIN, PIN PIN, PIN ";" PIN ";" PIN,
+		"sha256//AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+		/* The last digit has bits behind the last byte. */
+		"sha256//AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9=",
+		"sha256//AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh_=", "sha256//",
+	};
+	uint8_t pins[SHM_POD_PINS_MAX][32];
+
+	(void)state;
+	assert_int_equal(pin_parse(BYTES_NONE, pins), 0);
+	assert_int_equal(pin_parse(BYTES_LITERAL(PIN), pins), 1);
+	for (size_t i = 0; i < COUNT_OF(wrong); i++)
+		assert_int_equal(pin_parse(bytes_from_text(wrong[i]), pins), -1);
+}
+
 static void
 a_target_says_how_it_is_routed(void **state)
 {
@@ -125,7 +197,7 @@ a_target_says_how_it_is_routed(void **state)
 	world_put(w, NOUN_MODEL, "llama",
 		  "{\"policy\":\"prefix\",\"resend\":\"never-sent\",\"retry_percent\":0,\"connect_ms\":1,"
 		  "\"response_head_ms\":2,\"first_event_ms\":3,\"between_events_ms\":4,\"request_ms\":5,"
-		  "\"hold_tokens\":6}");
+		  "\"hold_tokens\":6,\"tls_ms\":7}");
 	target = find_model(w, "llama").target;
 	assert_int_equal(target.policy, SHM_POLICY_PREFIX);
 	assert_int_equal(target.resend, SHM_RESEND_NEVER_SENT);
@@ -136,6 +208,7 @@ a_target_says_how_it_is_routed(void **state)
 	assert_int_equal(target.between_events_ms, 4);
 	assert_int_equal(target.request_ms, 5);
 	assert_int_equal(target.hold_tokens, 6);
+	assert_int_equal(target.tls_ms, 7);
 	world_put(w, NOUN_MODEL, "llama", "{\"retry_percent\":null}");
 	assert_int_equal(find_model(w, "llama").target.retry_percent, SHM_RETRY_AS_CONFIGURED);
 	assert_int_equal(find_model(w, "llama").target.deployment_count, 2);
@@ -610,6 +683,8 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_model_leads_to_price_regions_and_pods),
+		cmocka_unit_test(a_pod_says_whom_it_must_be),
+		cmocka_unit_test(pins_have_one_text),
 		cmocka_unit_test(a_target_says_how_it_is_routed),
 		cmocka_unit_test(a_plan_becomes_nanoseconds_per_request),
 		cmocka_unit_test(one_change_touches_one_entry),

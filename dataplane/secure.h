@@ -1,0 +1,44 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "shm/layout.h"
+
+/*
+ * secure: TLS on a connection to a backend, between upstream.c and lib/tls.
+ *
+ * A handshake is part of the connecting: until it is over no byte of a request has been sent, and whatever goes
+ * wrong is a try that got no connection. Its steps wait in a line, of which a few are made in a turn.
+ *
+ * Owner: the upstream. Memory: the context's (upstream_tls), and one packet for what was opened.
+ */
+struct upstream;
+struct worker;
+
+/* What of a pod says how it is spoken to and whom it must be: 0 in clear text. Connections for another number are
+ * not for this pod. */
+uint64_t secure_manner(const struct shm_pod *pod);
+
+/* For a new connection to a pod that is spoken to over TLS. False: there is no memory, or the pod's authority is
+ * not in the configuration (counted). */
+bool secure_begin(struct worker *w, struct upstream *u, const struct shm_pod *pod);
+
+/* Gives all back. */
+void secure_end(struct worker *w, struct upstream *u);
+
+/* Says close_notify, if there is room. */
+void secure_close(struct worker *w, struct upstream *u);
+
+/* The handshake may go on. */
+void secure_wake(struct worker *w, struct upstream *u);
+
+/* Steps of handshakes, SECURE_STEPS_PER_TURN at most. Returns how many. */
+uint32_t secure_run(struct worker *w);
+
+/* As upstream_send(), upstream_peek() and upstream_use(). Behind the end, as behind a record that is not
+ * authentic, u->eof is set; u->ended_well only behind close_notify. */
+bool secure_send(struct worker *w, struct upstream *u, struct bytes plain, bool more);
+struct bytes secure_peek(struct worker *w, struct upstream *u);
+void secure_use(struct upstream *u, uint32_t n);

@@ -1,0 +1,240 @@
+"""Backends over TLS: answers as over clear text, and nobody is believed who is not the one that was named."""
+import base64
+import hashlib
+import os
+import ssl
+import subprocess
+import time
+
+from harness import net
+from harness.backend import expected, header
+from harness.client import Closed, chat, sim
+from harness.cluster import P256
+from harness.front import Front
+from harness.proc import run, wait_for
+from harness.suite import test
+
+NAME = 'pod.sluice.test'
+FIRST_PORT = 9100
+TO = 9004  # the simulated backend called solo
+
+
+def path(cluster, file):
+    return os.path.join(cluster.root, file)
+
+
+def pin_of(cluster, file):
+    key = subprocess.run(['openssl', 'x509', '-in', path(cluster, f'{file}.pem'), '-noout', '-pubkey'], check=True,
+                         capture_output=True).stdout
+    der = subprocess.run(['openssl', 'pkey', '-pubin', '-outform', 'DER'], input=key, check=True, capture_output=True).stdout
+    return f'sha256//{base64.b64encode(hashlib.sha256(der).digest()).decode()}'
+
+
+class Street:
+    """Fronts and pods of one test; taken away behind it."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.fronts = []
+
+    def __enter__(self):
+        if not os.path.exists(path(self.cluster, 'pod.pem')):
+            self.cluster.make_certificate('pod', P256, NAME, [f'IP:{net.HOST4}'])
+            self.cluster.make_certificate('pod-rsa', ('rsa:2048',), NAME)
+            run('openssl', 'req', '-x509', '-newkey', *P256, '-nodes', '-days', '7', '-subj', '/CN=self', '-addext',
+                f'subjectAltName=DNS:{NAME}', '-keyout', path(self.cluster, 'self.key'), '-out', path(self.cluster, 'self.pem'))
+            run('openssl', 'x509', '-req', '-in', path(self.cluster, 'pod.csr'), '-CA', self.cluster.ca, '-CAkey',
+                path(self.cluster, 'ca.key'), '-days', '0', '-extfile', path(self.cluster, 'pod.ext'), '-out',
+                path(self.cluster, 'old.pem'))
+            os.link(path(self.cluster, 'pod.key'), path(self.cluster, 'old.key'))
+            time.sleep(1)  # its end is in the past then
+        return self
+
+    def __exit__(self, *_):
+        for front in self.fronts:
+            front.close()
+
+    def front(self, certificate='pod', to=TO, versions=None):
+        port = FIRST_PORT + Street.used
+        Street.used += 1
+        front = Front(net.HOST4, port, to, path(self.cluster, f'{certificate}.pem'),
+                      path(self.cluster, f'{certificate}.key'), versions)
+        self.fronts.append(front)
+        return front
+
+    def model(self, *fronts, other=None, **members):
+        """A model that these fronts serve, by pods with these members."""
+        name = f'https-{Street.used}'
+        members = {'scheme': 'https', 'tls_ca': 'ours', 'tls_name': NAME, **members}
+        for number, front in enumerate(fronts):
+            self.cluster.put('pod', f'{name}-{number}', address=net.HOST4, port=front.address[1], **members)
+        self.cluster.model(name, mv=[f'{name}-{n}' for n in range(len(fronts))] + ([other] if other else []))
+        return name
+
+    used = 0
+
+
+def ask(cluster, model, words='tokens=3', **more):
+    with cluster.client() as client:
+        return client.ask(cluster.key, chat(sim(words), model=model, **more))
+
+
+def verdicts(cluster, name):
+    return sum(value for metric, labels, value in cluster.admin.metrics()
+               if metric == 'sluice_dataplane_verdicts_total' and labels['verdict'].lower() == name.lower())
+
+
+@test('https.answers', layout='https')
+def answers(cluster):
+    """Whole answers, streams and long ones are those of clear text, in both versions, of both kinds of key."""
+    with Street(cluster) as street:
+        for certificate, versions in (('pod', (ssl.TLSVersion.TLSv1_3,) * 2), ('pod', (ssl.TLSVersion.TLSv1_2,) * 2),
+                                      ('pod-rsa', None)):
+            front = street.front(certificate, versions=versions)
+            model = street.model(front)
+            for words in ('tokens=5 seed=7', 'tokens=400 seed=8'):
+                plain, over = ask(cluster, 'solo', words), ask(cluster, model, words)
+                assert over.status == plain.status == 200, over
+                assert over.json()['choices'] == plain.json()['choices'] and over.json()['usage'] == plain.json()['usage']
+            body = chat(sim('tokens=2000 seed=42'), model=model, stream=True)
+            with cluster.client() as client:
+                response = client.begin(cluster.key, body)
+                assert sum(1 for _ in client.read_events(response)) > 2000, response
+            assert set(front.names) == {NAME}, front.names
+
+
+@test('https.uploads', layout='https', seconds=120)
+def uploads(cluster):
+    """A body of 20 MB arrives, and the connection is used again."""
+    backend = cluster.backends['solo']
+    with Street(cluster) as street:
+        front = street.front()
+        model = street.model(front, probe_interval_ms=3600000)
+        for _ in range(4):
+            ask(cluster, model)
+        before = front.connections
+        backend.mark()
+        with cluster.client(timeout=60) as client:
+            answer = client.ask(cluster.key, chat('x' * 20_000_000, model=model))
+        assert answer.status == 200, answer
+        entry, = backend.wait_served(1)
+        assert int(header(entry, 'content-length')[0]) > 20_000_000
+        assert front.connections - before <= 1, 'each worker keeps its connection'
+
+
+@test('https.not-believed', layout='https', seconds=120)
+def not_believed(cluster):
+    """Each reason has its counter, no byte of a request goes out, and the pod's probes say the same."""
+    backend = cluster.backends['solo']
+    rows = (
+        ('pod', {'tls_ca': 'strangers'}, 'TLS_PEER_UNKNOWN'),
+        ('self', {}, 'TLS_PEER_UNKNOWN'),
+        ('pod', {'tls_name': 'other.sluice.test'}, 'TLS_PEER_NAME'),
+        ('pod', {'tls_name': '10.77.0.9'}, 'TLS_PEER_NAME'),
+        ('old', {}, 'TLS_PEER_EXPIRED'),
+        ('pod', {'tls_pin': pin_of(cluster, 'edge')}, 'TLS_PEER_PIN'),
+        ('self', {'tls_ca': '', 'tls_pin': pin_of(cluster, 'edge')}, 'TLS_PEER_PIN'),
+        ('pod', {'tls_ca': 'nobody'}, 'UPSTREAM_NO_TRUST'),
+    )
+    with Street(cluster) as street:
+        for certificate, members, counter in rows:
+            front = street.front(certificate)
+            model = street.model(front, **members)
+            backend.mark()
+            before = verdicts(cluster, counter)
+            answer = ask(cluster, model)
+            assert answer.status == 503, f'{members}: {answer}'
+            wait_for(lambda name=counter, past=before: verdicts(cluster, name) > past, 5,
+                     f'{certificate} {members}: {counter}')
+            assert not backend.new_served(), f'{certificate} {members}: it was asked'
+            wait_for(lambda name=f'{model}-0': not cluster.pod_is_up(name), 5, f'{members}: its probes are good')
+        for certificate, members in (('pod', {'tls_pin': pin_of(cluster, 'pod')}), ('pod', {'tls_name': net.HOST4}),
+                                     ('pod', {'tls_name': ''}),
+                                     ('self', {'tls_ca': '', 'tls_pin': pin_of(cluster, 'self')}),
+                                     ('old', {'tls_ca': '', 'tls_pin': f'{pin_of(cluster, "edge")};{pin_of(cluster, "old")}'})):
+            model = street.model(street.front(certificate), **members)
+            answer = ask(cluster, model)
+            assert answer.status == 200, f'{certificate} {members}: {answer}'
+            wait_for(lambda name=f'{model}-0': cluster.pod_is_up(name), 5, f'{members}: its probes are bad')
+
+
+@test('https.refused-settings', layout='https')
+def refused_settings(cluster):
+    """Nobody is believed without a reason, and what cannot be meant is said so."""
+    for members, words in (({'scheme': 'https'}, '--tls-ca, --tls-pin or both'), ({'scheme': 'ftp'}, 'none of http, https'),
+                           ({'scheme': 'https', 'tls_pin': 'sha256//abc'}, 'sha256//BASE64'),
+                           ({'scheme': 'https', 'tls_ca': 'ours', 'tls_name': '-x-'}, 'neither an IP address nor a host name')):
+        try:
+            cluster.ctl('pod', 'add', 'refused', '--address', net.HOST4, '--port', 9100,
+                        *(word for name, value in members.items() for word in (f'--{name.replace("_", "-")}', value)))
+        except AssertionError as problem:
+            assert words in str(problem), f'{members}: {problem}'
+        else:
+            raise AssertionError(f'{members} was taken')
+
+
+@test('https.resumes', layout='https')
+def resumes(cluster):
+    """A connection to a pod that was there before takes up the session, in both versions; another pin does not."""
+    with Street(cluster) as street:
+        for versions in ((ssl.TLSVersion.TLSv1_3,) * 2, (ssl.TLSVersion.TLSv1_2,) * 2):
+            front = street.front(versions=versions)
+            model = street.model(front, probe_interval_ms=3600000)
+            for _ in range(8):  # each worker has sessions of its own
+                assert ask(cluster, model).status == 200
+                front.drop()
+            wait_for(lambda front=front: front.resumed >= 2, 5, f'{versions}: {front.full} in full, {front.resumed} resumed')
+            assert cluster.counter('upstream_handshakes_resumed') > 0
+            resumed = front.resumed
+            cluster.put('pod', f'{model}-0', tls_pin=pin_of(cluster, 'pod'))
+            full = front.full
+            time.sleep(0.5)
+            assert ask(cluster, model).status == 200
+            assert front.full > full and front.resumed == resumed, 'a session was resumed under another pin'
+
+
+@test('https.fails-over', layout='https', seconds=120)
+def fails_over(cluster):
+    """A pod whose handshake fails is one that cannot be connected to: another one serves, once, and it is blamed."""
+    backend = cluster.backends['solo']
+    with Street(cluster) as street:
+        for fault in ('close', 'reset', 'garbage', 'silent'):
+            bad, good = street.front(), street.front()
+            bad.fault = fault
+            model = street.model(bad, good, probe_interval_ms=3600000)
+            backend.mark()
+            for _ in range(6):
+                start = time.monotonic()
+                answer = ask(cluster, model)
+                assert answer.status == 200, f'{fault}: {answer}'
+                assert time.monotonic() - start < 8, fault
+            assert len(backend.wait_served(6)) == 6, fault
+            assert bad.full == 0 and bad.connections > 0, fault
+        assert verdicts(cluster, 'UPSTREAM_TLS_TIMED_OUT') > 0
+
+
+@test('https.cut', layout='https')
+def cut(cluster):
+    """An answer that only the connection's end ends is whole with close_notify, and cut without."""
+    with Street(cluster) as street:
+        front = street.front()
+        model = street.model(front, probe_interval_ms=3600000)
+        assert ask(cluster, model, 'tokens=50 until_close').status == 200
+        front.fault = 'cut'
+        front.drop()
+        with cluster.client() as client:
+            try:
+                answer = client.ask(cluster.key, chat(sim('tokens=50 until_close'), model=model))
+                assert answer.status in (502, 503), f'a cut answer looks whole: {answer}'
+            except Closed:
+                pass
+
+
+@test('https.status', layout='https')
+def status(cluster):
+    with Street(cluster) as street:
+        model = street.model(street.front())
+        pods = {pod.get('name'): pod for pod in cluster.ctl('status')['pods']}
+        assert pods[f'{model}-0']['scheme'] == 'https' and pods['solo']['scheme'] == 'http'
+        row = cluster.ctl('pod', 'show', f'{model}-0')
+        assert row['scheme'] == 'https' and row['tls_ca'] == 'ours' and row['tls_name'] == NAME
