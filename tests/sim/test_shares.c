@@ -520,7 +520,7 @@ a_storm_has_its_share_of_a_turn(void **state)
 	} rows[] = {
 		{ 0, HANDSHAKE_STEPS_PER_TURN_MAX },
 		{ 1, HANDSHAKE_STEPS_PER_TURN_MAX },
-		{ HANDSHAKE_TURN_NS / 3, 3 },
+		{ HANDSHAKE_TURN_NS / 3 + 1, 3 },
 		{ HANDSHAKE_TURN_NS - 1, 2 },
 		{ HANDSHAKE_TURN_NS, 1 },
 		{ 100 * HANDSHAKE_TURN_NS, 1 },

@@ -380,6 +380,20 @@ judge_tab(struct town *t)
 	}
 }
 
+/* What was sent has left before handshakes have their share. */
+static void
+metered_turn(struct town *t)
+{
+	uint64_t began_ns = t->meter();
+
+	worker_turn(t->worker, t->now_ns);
+	t->now_ns += t->meter() - began_ns;
+	collect(t, &t->router_net, t->link[1]);
+	began_ns = t->meter();
+	worker_shake(t->worker);
+	t->now_ns += t->meter() - began_ns;
+}
+
 static void
 turn(struct town *t)
 {
@@ -388,14 +402,20 @@ turn(struct town *t)
 	t->turns++;
 	deliver(t, t->link[0], &t->router_net);
 	pods_turn(t);
-	worker_turn(t->worker, t->now_ns);
-	worker_shake(t->worker);
+	if (t->meter != NULL) {
+		metered_turn(t);
+	} else {
+		worker_turn(t->worker, t->now_ns);
+		worker_shake(t->worker);
+	}
 	if (t->turned != NULL)
 		t->turned(t);
-	pods_judge(t);
-	judge_tab(t);
-	tcp_check(t->router_tcp);
-	tcp_check(t->town_tcp);
+	if (t->meter == NULL) {
+		pods_judge(t);
+		judge_tab(t);
+		tcp_check(t->router_tcp);
+		tcp_check(t->town_tcp);
+	}
 	collect(t, &t->router_net, t->link[1]);
 
 	deliver(t, t->link[1], &t->town_net);
@@ -413,6 +433,12 @@ static uint64_t
 earlier(uint64_t a_ns, uint64_t b_ns)
 {
 	return a_ns < b_ns ? a_ns : b_ns;
+}
+
+static uint64_t
+later(uint64_t a_ns, uint64_t b_ns)
+{
+	return a_ns > b_ns ? a_ns : b_ns;
 }
 
 static uint64_t
@@ -439,8 +465,8 @@ town_go(struct town *t, uint64_t until_ns, bool stop_when_over)
 		if (stop_when_over && t->over == t->plan.request_count)
 			return;
 		at_ns = next_at(t);
-		if (at_ns > until_ns) {
-			t->now_ns = until_ns;
+		if (at_ns > until_ns || t->now_ns > until_ns) {
+			t->now_ns = later(t->now_ns, until_ns);
 			return;
 		}
 		if (at_ns > t->now_ns)

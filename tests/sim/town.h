@@ -29,7 +29,13 @@
 #define TOWN_TRIES_MAX 8 /* that are remembered */
 #define TOWN_MOVES_MAX 8
 #define TOWN_BACKEND_PORT 9000
+/* A crowd needs more; tools/bench tls-storm has its own. */
+#ifndef TOWN_CONNS_MAX
 #define TOWN_CONNS_MAX 128
+#endif
+#ifndef TOWN_SCALE
+#define TOWN_SCALE 1 /* of the router's counts */
+#endif
 #define TOWN_NETWORKS 8 /* that clients over IPv4 may come from */
 #define TOWN_TEXT_BYTES_MAX (192 * 1024)
 #define TOWN_TRICKLE_BYTES 20 /* a second */
@@ -196,6 +202,9 @@ struct town {
 	uint64_t turns;       /* that the router had */
 	/* Is shown each frame that the router gets, before its turn, and that it sent, behind it; or NULL. */
 	void (*saw)(struct town *t, bool from_router, const struct pkt *frame);
+	/* Time that this thread has worked: if set, what the router does takes as long as it takes here, and
+	 * nothing that the town does takes any. */
+	uint64_t (*meter)(void);
 	void (*turned)(struct town *t); /* called behind each of them; or NULL */
 };
 

@@ -10,9 +10,9 @@
 #include "tls/keyhash.h"
 #include "town.h"
 
-#define EXCHANGES 32
-#define SPOOL_RECORDS 256
-#define PACKETS 8192
+#define EXCHANGES (32 * TOWN_SCALE)
+#define SPOOL_RECORDS (256 * TOWN_SCALE)
+#define PACKETS (8192 * TOWN_SCALE)
 #define FEW 4u /* entries of each table */
 
 /* The clients' key, and those of two other accounts. */
@@ -143,7 +143,9 @@ open_tls(struct town *t)
 {
 	static struct seeded entropy;
 	static const struct ticket_secrets tickets = { .layout = TICKET_SECRETS_LAYOUT, .count = 1 };
-	struct tls_context_config config = { .conns_max = 32, .ticket_lifetime_s = 3600, .tickets = &tickets,
+	struct tls_context_config config = { .conns_max = 32 * TOWN_SCALE,
+					     .ticket_lifetime_s = 3600,
+					     .tickets = &tickets,
 					     .entropy = seeded_entropy, .owner = &entropy };
 
 	entropy.state = t->plan.seed;
@@ -177,10 +179,10 @@ static struct tcp *
 open_tcp(struct town *t, bool of_router, struct pkt_pool *header, struct pkt_pool *bare, void **memory)
 {
 	struct tcp_config config = {
-		.conns_max = 256,
-		.half_open_max = 64,
-		.time_wait_max = 256,
-		.ranges_max = 8192,
+		.conns_max = 256 * TOWN_SCALE,
+		.half_open_max = 64 * TOWN_SCALE,
+		.time_wait_max = 256 * TOWN_SCALE,
+		.ranges_max = 8192 * TOWN_SCALE,
 		.mss_v4 = 1460,
 		.mss_v6 = 1440,
 		.recv_bytes_max = 64 * 1024,
@@ -219,7 +221,8 @@ void
 router_open(struct town *t)
 {
 	struct worker_config worker = {
-		.counts = { .clients = 32, .exchanges = EXCHANGES, .upstreams = 32, .heads = 64, .blocks = 256 },
+		.counts = { .clients = 32 * TOWN_SCALE, .exchanges = EXCHANGES, .upstreams = 32 * TOWN_SCALE,
+			    .heads = 64 * TOWN_SCALE, .blocks = 256 * TOWN_SCALE },
 		.times = defaults_worker()->times,
 		.limits = defaults_worker()->limits,
 		.routing = defaults_worker()->routing,
