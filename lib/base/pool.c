@@ -37,11 +37,9 @@ pool_init(struct pool *pool, void *memory, uint32_t count, uint32_t object_bytes
 	pool->object_bytes = object_bytes;
 	pool->count = count;
 	pool->free = count;
-	pool->free_head = count > 0 ? 0 : NO_SLOT;
-	for (uint32_t i = 0; i < count; i++) {
-		pool->generations[i] = 0;
-		*next_free(pool, i) = i + 1 < count ? i + 1 : NO_SLOT;
-	}
+	pool->free_head = NO_SLOT;
+	pool->fresh = 0;
+	memset(pool->generations, 0, (size_t)count * sizeof(*pool->generations));
 }
 
 void *
@@ -50,9 +48,12 @@ pool_get(struct pool *pool)
 	uint32_t index = pool->free_head;
 	void *object;
 
-	if (index == NO_SLOT)
+	if (index != NO_SLOT)
+		pool->free_head = *next_free(pool, index);
+	else if (pool->fresh < pool->count)
+		index = pool->fresh++;
+	else
 		return NULL;
-	pool->free_head = *next_free(pool, index);
 	pool->generations[index]++;
 	pool->free--;
 	object = pool_at(pool, index);

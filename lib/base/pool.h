@@ -15,7 +15,8 @@
  * Thread: one.
  * Memory: pool_bytes(), 64-byte aligned; objects follow each other, aligned to 64 bytes if
  *         their size is a multiple of 64 and to 8 otherwise. 4 bytes of bookkeeping for each;
- *         a free object's first 4 bytes link it.
+ *         a free object's first 4 bytes link it. Objects that were never lent are not touched, so
+ *         that a pool which is larger than what is used costs no memory of the machine's.
  */
 struct pool {
 	uint8_t *objects;
@@ -23,6 +24,7 @@ struct pool {
 	uint32_t object_bytes;
 	uint32_t count;
 	uint32_t free_head;
+	uint32_t fresh; /* the first of those that were never lent */
 	uint32_t free;
 };
 

@@ -655,7 +655,7 @@ def is_over(client):
 
 def each_bytes(said, name):
     """Of one line of the sum that --check prints."""
-    found = re.search(rf' {name} +\d+ x +(\d+) B', said)
+    found = re.search(rf' {name} +\d+ x +(\d+) B', re.sub(' +', ' ', said))
     assert found, f'--check has no line of {name}: {said}'
     return int(found.group(1))
 
@@ -689,7 +689,7 @@ def memory(cluster):
     finally:
         for client in held:
             client.reset()
-    all_have = each_bytes(said, 'clients') + each_bytes(said, 'arenas') + each_bytes(said, 'connections') + \
+    all_have = sum(each_bytes(said, line) for line in ('sessions clients', 'tls connections', 'tcp connections')) + \
         8 * each_bytes(said, 'ranges')
     cap = count * all_have + third * (each_bytes(said, 'heads') + each_bytes(said, 'requests') +
                                       each_bytes(said, 'body blocks'))

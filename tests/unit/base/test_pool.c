@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <cmocka.h>
 
 #include "base/pool.h"
@@ -40,6 +41,27 @@ lends_each_object_once_and_then_none(void **state)
 	pool_put(&pool, b);
 	assert_ptr_equal(pool_get(&pool), b);
 	assert_null(pool_get(&pool));
+	free(memory);
+}
+
+static void
+objects_that_nobody_had_are_not_touched(void **state)
+{
+	struct object *a, *b;
+
+	(void)state;
+	memory = aligned_alloc(64, pool_bytes(1000, sizeof(struct object)) + 64);
+	assert_non_null(memory);
+	memset(memory, 0xa5, pool_bytes(1000, sizeof(struct object)));
+	pool_init(&pool, memory, 1000, sizeof(struct object));
+	a = pool_get(&pool);
+	b = pool_get(&pool);
+	pool_put(&pool, a);
+	pool_put(&pool, b);
+	assert_ptr_equal(pool_get(&pool), b);
+	assert_ptr_equal(pool_get(&pool), a);
+	for (uint32_t i = 2; i < 1000; i++)
+		assert_int_equal(*(uint8_t *)pool_at(&pool, i), 0xa5);
 	free(memory);
 }
 
@@ -97,6 +119,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lends_each_object_once_and_then_none),
+		cmocka_unit_test(objects_that_nobody_had_are_not_touched),
 		cmocka_unit_test(an_object_comes_zeroed),
 		cmocka_unit_test(a_stale_handle_finds_nothing),
 		cmocka_unit_test(an_empty_pool_is_possible),
