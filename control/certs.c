@@ -32,12 +32,20 @@ judge_pair(void *owner, uint32_t listener, struct bytes chain, struct bytes key,
 				  CERTIFICATES_TEXT_BYTES);
 }
 
+static enum err
+judge_client_ca(void *owner, uint32_t listener, struct bytes pem, char *text)
+{
+	struct checking *c = owner;
+
+	return tls_identity_add_client_ca(c->identity, listener, pem, text, CERTIFICATES_TEXT_BYTES);
+}
+
 enum err
 certs_check(const struct config *config, const char *path, const struct served *served,
 	    const struct config_complaints *complaints)
 {
 	struct checking c = { .identity = tls_identity_new(), .now_s = unix_s() };
-	const struct certificates_judge judge = { judge_pair, &c };
+	const struct certificates_judge judge = { judge_pair, judge_client_ca, &c };
 	enum err verdict;
 
 	CHECK(c.identity != NULL);

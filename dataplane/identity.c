@@ -43,12 +43,20 @@ judge_pair(void *owner, uint32_t listener, struct bytes chain, struct bytes key,
 				  CERTIFICATES_TEXT_BYTES);
 }
 
+static enum err
+judge_client_ca(void *owner, uint32_t listener, struct bytes pem, char *text)
+{
+	struct loading *l = owner;
+
+	return tls_identity_add_client_ca(l->identity, listener, pem, text, CERTIFICATES_TEXT_BYTES);
+}
+
 struct tls_identity *
 identity_load(const struct config *config, const char *name, const struct tls_identity *served,
 	      const struct config_complaints *complaints)
 {
 	struct loading l = { .identity = tls_identity_new(), .now_s = CERT_ANY_TIME };
-	const struct certificates_judge judge = { judge_pair, &l };
+	const struct certificates_judge judge = { judge_pair, judge_client_ca, &l };
 
 	CHECK(l.identity != NULL);
 	if (served != NULL) {

@@ -53,6 +53,20 @@ read_pair(struct reading *r, uint32_t index, const struct config_certificate *fi
 	secret_free(key);
 }
 
+static void
+read_client_ca(struct reading *r, const char *path)
+{
+	char text[CERTIFICATES_TEXT_BYTES], said[CONFIG_PATH_BYTES + CERTIFICATES_TEXT_BYTES + 4];
+	struct bytes pem = BYTES_NONE;
+
+	if (read_file(r, "client_ca", path, &pem) &&
+	    r->judge->client_ca(r->judge->owner, r->listener, pem, text) != ERR_OK) {
+		snprintf(said, sizeof(said), "%s: %s", path, text);
+		complain(r, "client_ca", said);
+	}
+	secret_free(pem);
+}
+
 enum err
 certificates_read(const struct config *config, const char *name, const struct certificates_judge *judge,
 		  const struct config_complaints *complaints)
@@ -64,6 +78,8 @@ certificates_read(const struct config *config, const char *name, const struct ce
 
 		for (uint32_t i = 0; i < listener->certificate_count; i++)
 			read_pair(&r, i, &listener->certificates[i]);
+		if (listener->client_ca[0] != '\0')
+			read_client_ca(&r, listener->client_ca);
 	}
 	return r.is_fine ? ERR_OK : ERR_CONFIG_INVALID;
 }

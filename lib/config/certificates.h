@@ -14,6 +14,7 @@
 struct certificates_judge {
 	/* Fills text with what is wrong, of at most CERTIFICATES_TEXT_BYTES. */
 	enum err (*pair)(void *owner, uint32_t listener, struct bytes chain, struct bytes key, char *text);
+	enum err (*client_ca)(void *owner, uint32_t listener, struct bytes pem, char *text);
 	void *owner;
 };
 

@@ -96,6 +96,7 @@ struct config_listener {
 	struct config_address address; /* not is_set: every address of every port */
 	uint16_t port;
 	bool http2; /* offered to clients */
+	char client_ca[CONFIG_PATH_BYTES]; /* PEM file; "": clients need no certificate */
 	uint32_t certificate_count; /* at least 1 */
 	struct config_certificate
 		certificates[CONFIG_CERTIFICATES_MAX]; /* chosen by SNI; first is default */

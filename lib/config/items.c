@@ -157,6 +157,7 @@ take_listeners(struct config *to, const struct config *from)
 		for (uint32_t j = 0; j < from->listener_count; j++) {
 			if (!is_same_place(listener, &from->listeners[j]))
 				continue;
+			memcpy(listener->client_ca, from->listeners[j].client_ca, sizeof(listener->client_ca));
 			listener->certificate_count = from->listeners[j].certificate_count;
 			memcpy(listener->certificates, from->listeners[j].certificates,
 			       sizeof(listener->certificates));

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/check.h"
+#include "tls/authorities.h"
 #include "tls/blinding.h"
 #include "tls/pair.h"
 
@@ -80,4 +81,54 @@ enum err
 cert_check(struct bytes chain_pem, struct bytes key_pem, int64_t now_s, char *text, size_t room)
 {
 	return cert_look(chain_pem, key_pem, now_s, NULL, NULL, text, room);
+}
+
+static enum err
+check_authorities_in(struct instance *instance, struct bytes pem, uint32_t count_max, struct pair_fault *fault)
+{
+	enum err verdict = ERR_TLS_BAD_CERTIFICATE;
+	mbedtls_x509_crt cas;
+	uint32_t skipped = 0, count = 0;
+
+	mbedtls_x509_crt_init(&cas);
+	if (!authorities_parse(&cas, pem, instance_arena(instance), &skipped) || skipped > 0) {
+		*fault = (struct pair_fault){ "A certificate in it cannot be read: is it PEM, and whole?", 0 };
+	} else {
+		verdict = ERR_OK;
+		for (const mbedtls_x509_crt *ca = &cas; ca != NULL && verdict == ERR_OK; ca = ca->next) {
+			const char *wrong = !ca->MBEDTLS_PRIVATE(ca_istrue) ?
+						    "A certificate in it is no CA's: it must be of those who sign "
+						    "clients' certificates." :
+					    ++count > count_max ? "There are more than 64 certificates in it." :
+								  NULL;
+
+			if (wrong != NULL) {
+				*fault = (struct pair_fault){ wrong, 0 };
+				verdict = ERR_TLS_BAD_CERTIFICATE;
+			}
+		}
+	}
+	mbedtls_x509_crt_free(&cas);
+	return verdict;
+}
+
+enum err
+cert_check_authorities(struct bytes pem, uint32_t count_max, char *text, size_t room)
+{
+	struct instance *instance = instance_new(HEAP_BYTES, NULL, NULL);
+	struct pair_fault fault = { "The file is longer than 64 KiB.", 0 };
+	enum err verdict = ERR_TLS_BAD_CERTIFICATE;
+	struct instance *before;
+
+	CHECK(instance != NULL);
+	before = instance_enter(instance);
+	if (pem.len <= CERT_PEM_BYTES_MAX)
+		verdict = check_authorities_in(instance, pem, count_max, &fault);
+	instance_leave(before);
+	instance_free(instance);
+	if (room > 0)
+		text[0] = '\0';
+	if (verdict != ERR_OK)
+		describe(&fault, text, room);
+	return verdict;
 }

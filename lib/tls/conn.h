@@ -48,6 +48,8 @@ struct handshake {
 	uint16_t records_in;
 	uint8_t listener;
 	struct tls_keys *keys; /* NULL: a client's */
+	bool is_verified; /* the client has shown a certificate that its listener believes */
+	uint8_t own_policy[TICKET_POLICY_BYTES]; /* of a listener that believes not everybody */
 	const uint8_t *policy; /* of its listener: the context's */
 	uint8_t sni_len;
 	char sni[CONN_SNI_BYTES_MAX];

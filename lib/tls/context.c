@@ -83,6 +83,7 @@ conn_choose_pairs(mbedtls_ssl_context *ssl)
 	size_t len = 0;
 	const unsigned char *name = mbedtls_ssl_get_hs_sni(ssl, &len);
 	bool any = false;
+	struct keys_clients *clients = &hs->keys->clients[hs->listener];
 	/* The second ClientHello after a retry chooses anew. */
 	int failed = mbedtls_ssl_set_hs_own_cert(ssl, NULL, NULL);
 
@@ -90,6 +91,11 @@ conn_choose_pairs(mbedtls_ssl_context *ssl)
 	if (name != NULL && len <= CONN_SNI_BYTES_MAX) {
 		memcpy(hs->sni, name, len);
 		hs->sni_len = (uint8_t)len;
+	}
+	if (clients->cas != NULL) {
+		mbedtls_ssl_set_hs_ca_chain(ssl, clients->cas, NULL);
+		/* step() is stricter. */
+		mbedtls_ssl_set_hs_authmode(ssl, MBEDTLS_SSL_VERIFY_OPTIONAL);
 	}
 	for (size_t i = 0; failed == 0 && !any && i < COUNT_OF(order); i++) {
 		struct bytes host = bytes_make(hs->sni, hs->sni_len);

@@ -7,6 +7,8 @@
  * When it is over, the keys that mbedTLS exported go to records.h, and all that mbedTLS had of the connection is
  * freed. Nothing here asks which side we are but where the two differ.
  */
+#include <mbedtls/sha256.h>
+
 #include "base/check.h"
 #include "tls/conn.h"
 
@@ -148,6 +150,38 @@ conn_begin(struct tls_context *context, const mbedtls_ssl_config *config, const 
 	return conn;
 }
 
+/* NULL: clients need none. */
+static const struct keys_clients *
+clients_of(const struct handshake *hs)
+{
+	const struct keys_clients *clients;
+
+	if (hs->keys == NULL)
+		return NULL;
+	clients = &hs->keys->clients[hs->listener];
+	return clients->cas != NULL ? clients : NULL;
+}
+
+/* A ticket is good where the same authorities are believed, and nowhere else: not where nobody asks for a
+ * certificate, nor under other ones. */
+static void
+bind_policy(struct handshake *hs)
+{
+	const struct keys_clients *clients = clients_of(hs);
+	mbedtls_sha256_context sha;
+
+	if (clients == NULL)
+		return;
+	mbedtls_sha256_init(&sha);
+	/* With the built-in SHA-256 these cannot fail. */
+	CHECK(mbedtls_sha256_starts(&sha, 0) == 0);
+	CHECK(mbedtls_sha256_update(&sha, hs->policy, TICKET_POLICY_BYTES) == 0);
+	CHECK(mbedtls_sha256_update(&sha, clients->digest, sizeof(clients->digest)) == 0);
+	CHECK(mbedtls_sha256_finish(&sha, hs->own_policy) == 0);
+	mbedtls_sha256_free(&sha);
+	hs->policy = hs->own_policy;
+}
+
 struct tls_conn *
 tls_accept(struct tls_context *context, uint32_t listener, bool offers_h2)
 {
@@ -159,6 +193,7 @@ tls_accept(struct tls_context *context, uint32_t listener, bool offers_h2)
 		return NULL;
 	conn->handshake->listener = (uint8_t)listener;
 	conn->handshake->keys = keys_get(context->keys);
+	bind_policy(conn->handshake);
 	return conn;
 }
 
@@ -276,15 +311,45 @@ open_records(struct tls_conn *conn)
 	return ERR_OK;
 }
 
+/* mbedTLS is told that a certificate is optional, says what it thinks of it, and goes on; it would tell a client
+ * without one an alert of SSL 3.0. */
+static bool
+believes_client(struct handshake *hs)
+{
+	const mbedtls_ssl_session *session = hs->ssl.MBEDTLS_PRIVATE(session_negotiate);
+
+	hs->is_verified = session->MBEDTLS_PRIVATE(verify_result) == 0 &&
+			  session->MBEDTLS_PRIVATE(peer_cert) != NULL;
+	return hs->is_verified;
+}
+
+/* RFC 8446 4.4.4: behind its Finished a server seals with the application's keys, an alert about the client's
+ * certificate, too; mbedTLS would take those of the handshake until all is over, when it sets these. */
+static void
+seal_as_open(struct handshake *hs)
+{
+	mbedtls_ssl_context *ssl = &hs->ssl;
+
+	if (ssl->MBEDTLS_PRIVATE(transform_application) == NULL ||
+	    ssl->MBEDTLS_PRIVATE(transform_out) == ssl->MBEDTLS_PRIVATE(transform_application))
+		return;
+	ssl->MBEDTLS_PRIVATE(transform_out) = ssl->MBEDTLS_PRIVATE(transform_application);
+	memset(ssl->MBEDTLS_PRIVATE(cur_out_ctr), 0, sizeof(ssl->MBEDTLS_PRIVATE(cur_out_ctr)));
+}
+
 static enum err
 step(struct tls_conn *conn)
 {
 	struct handshake *hs = conn->handshake;
+	bool asks_client = clients_of(hs) != NULL;
+	int state = state_of(hs);
 	int failed;
 
 	/* A resumed handshake never comes by here, in either version and role. */
-	if (state_of(hs) == MBEDTLS_SSL_SERVER_CERTIFICATE)
+	if (state == MBEDTLS_SSL_SERVER_CERTIFICATE)
 		hs->full = true;
+	if (asks_client && state == MBEDTLS_SSL_CLIENT_CERTIFICATE)
+		seal_as_open(hs);
 	failed = mbedtls_ssl_handshake_step(&hs->ssl);
 	if (failed == MBEDTLS_ERR_SSL_WANT_READ)
 		/* mbedTLS also says so after it skipped a record; then there may be more. */
@@ -293,10 +358,15 @@ step(struct tls_conn *conn)
 		return ERR_TLS_FULL;
 	if (failed != 0)
 		return conn_fail(hs, failed);
+	if (asks_client && state == MBEDTLS_SSL_CLIENT_CERTIFICATE && !believes_client(hs))
+		return conn_fail(hs, MBEDTLS_ERR_X509_CERT_VERIFY_FAILED);
 	/* Not mbedtls_ssl_is_handshake_over(): in TLS 1.3 that is true before the tickets are
 	 * written. */
 	if (state_of(hs) != MBEDTLS_SSL_HANDSHAKE_OVER)
 		return ERR_TLS_AGAIN;
+	/* Nobody gets by without: what is resumed was verified under the same policy. */
+	if (asks_client && hs->full && !hs->is_verified)
+		return conn_fail(hs, MBEDTLS_ERR_X509_CERT_VERIFY_FAILED);
 	return open_records(conn);
 }
 

@@ -24,6 +24,7 @@ struct tls_identity {
 	bool locked;
 	size_t count;
 	struct stored_pair pairs[IDENTITY_PAIRS_MAX];
+	struct bytes client_cas[IDENTITY_LISTENERS_MAX];
 };
 
 /* While a pair is added. */
@@ -204,6 +205,22 @@ tls_identity_add(struct tls_identity *identity, uint32_t listener, struct bytes 
 	return ERR_OK;
 }
 
+enum err
+tls_identity_add_client_ca(struct tls_identity *identity, uint32_t listener, struct bytes pem, char *text,
+			   size_t room)
+{
+	enum err verdict;
+
+	CHECK(listener < IDENTITY_LISTENERS_MAX && identity->client_cas[listener].len == 0);
+	verdict = cert_check_authorities(pem, IDENTITY_CLIENT_CAS_MAX, text, room);
+	if (verdict != ERR_OK)
+		return verdict;
+	if (store(identity, pem, &identity->client_cas[listener]))
+		return ERR_OK;
+	snprintf(text, room, "There is no room for more certificates (2 MiB together).");
+	return ERR_POOL_EMPTY;
+}
+
 void
 tls_identity_prints(const struct tls_identity *identity, struct identity_prints *prints)
 {
@@ -263,4 +280,11 @@ identity_key_pem(const struct tls_identity *identity, size_t index)
 {
 	CHECK(index < identity->count);
 	return identity->pairs[index].key_pem;
+}
+
+struct bytes
+identity_client_ca_pem(const struct tls_identity *identity, uint32_t listener)
+{
+	CHECK(listener < IDENTITY_LISTENERS_MAX);
+	return identity->client_cas[listener];
 }

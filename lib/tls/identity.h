@@ -38,6 +38,15 @@ void tls_identity_free(struct tls_identity *identity);
 enum err tls_identity_add(struct tls_identity *identity, uint32_t listener, struct bytes chain_pem,
 			  struct bytes key_pem, int64_t now_s, char *text, size_t room);
 
+/*
+ * PEM text of the CA certificates that a listener believes of its clients, copied; from then on a client must show
+ * a certificate by one of them. At most once for each listener. ERR_TLS_BAD_CERTIFICATE: one cannot be read, or is
+ * no CA's; ERR_POOL_EMPTY; text as above.
+ */
+#define IDENTITY_CLIENT_CAS_MAX 64 /* of one listener */
+enum err tls_identity_add_client_ca(struct tls_identity *identity, uint32_t listener, struct bytes pem, char *text,
+				    size_t room);
+
 /* Which certificates are served now. */
 struct identity_prints {
 	size_t count;
@@ -70,3 +79,4 @@ const struct identity_facts *tls_identity_facts(const struct tls_identity *ident
 /* For keys.c: PEM texts of the index-th pair; live as long as the identity. */
 struct bytes identity_chain_pem(const struct tls_identity *identity, size_t index);
 struct bytes identity_key_pem(const struct tls_identity *identity, size_t index);
+struct bytes identity_client_ca_pem(const struct tls_identity *identity, uint32_t listener); /* empty: none */

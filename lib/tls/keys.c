@@ -1,8 +1,11 @@
 /* One private heap that is first an instance, to parse in, and then lent to the worker's. */
 #include "tls/keys.h"
 
+#include <mbedtls/sha256.h>
+
 #include "base/check.h"
 #include "base/units.h"
+#include "tls/authorities.h"
 #include "tls/blinding.h"
 
 /* What parsing takes of the length of the texts, at its peak: a copy, DER, and parsed fields with their headers,
@@ -17,6 +20,8 @@ bytes_of(const struct tls_identity *identity)
 
 	for (size_t i = 0; i < tls_identity_count(identity); i++)
 		text += identity_chain_pem(identity, i).len + identity_key_pem(identity, i).len;
+	for (uint32_t i = 0; i < IDENTITY_LISTENERS_MAX; i++)
+		text += identity_client_ca_pem(identity, i).len;
 	return BYTES_MIN + tls_identity_count(identity) * sizeof(struct pair) + text * BYTES_PER_TEXT_BYTE;
 }
 
@@ -41,6 +46,29 @@ parse(struct tls_keys *keys, const struct tls_identity *identity)
 	return true;
 }
 
+static bool
+parse_clients(struct tls_keys *keys, const struct tls_identity *identity)
+{
+	struct arena *arena = instance_arena(keys->instance);
+
+	for (uint32_t i = 0; i < IDENTITY_LISTENERS_MAX; i++) {
+		struct bytes pem = identity_client_ca_pem(identity, i);
+		struct keys_clients *clients = &keys->clients[i];
+		uint32_t skipped;
+
+		if (pem.len == 0)
+			continue;
+		clients->cas = arena_alloc(arena, sizeof(*clients->cas));
+		if (clients->cas == NULL)
+			return false;
+		mbedtls_x509_crt_init(clients->cas);
+		CHECK(mbedtls_sha256(pem.ptr, pem.len, clients->digest, 0) == 0);
+		if (!authorities_parse(clients->cas, pem, arena, &skipped))
+			return false;
+	}
+	return true;
+}
+
 struct tls_keys *
 tls_keys_new(const struct tls_identity *identity)
 {
@@ -59,7 +87,7 @@ tls_keys_new(const struct tls_identity *identity)
 	CHECK(keys != NULL);
 	keys->instance = instance;
 	keys->users = 1;
-	parsed = parse(keys, identity);
+	parsed = parse(keys, identity) && parse_clients(keys, identity);
 	instance_leave(before);
 	if (parsed)
 		return keys;
@@ -93,5 +121,8 @@ keys_put(struct tls_keys *keys)
 	for (size_t i = 0; i < keys->pair_count; i++)
 		pair_free(&keys->pairs[i]);
 	keys->pair_count = 0;
+	for (uint32_t i = 0; i < IDENTITY_LISTENERS_MAX; i++)
+		if (keys->clients[i].cas != NULL)
+			mbedtls_x509_crt_free(keys->clients[i].cas);
 	return true;
 }

@@ -24,6 +24,11 @@ struct tls_keys {
 	uint32_t users;            /* handshakes, and the context as long as they are its newest */
 	size_t pair_count;
 	struct pair *pairs;
+	/* By listener: whom it believes of its clients, and a digest of them; NULL: they need no certificate. */
+	struct keys_clients {
+		mbedtls_x509_crt *cas;
+		uint8_t digest[32];
+	} clients[IDENTITY_LISTENERS_MAX];
 };
 
 /* On the worker, with the context's instance entered: one user more, one less. */

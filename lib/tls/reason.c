@@ -54,11 +54,33 @@ has_written(const struct handshake *hs)
 	return hs->out->used > hs->used_before || hs->ssl.MBEDTLS_PRIVATE(out_left) > 0;
 }
 
+/* The first reason counts. Alerts: RFC 8446 6.2; RFC 5246 7.4.6 for a client without a certificate. */
+static const struct reason *
+reason_of_client(const struct handshake *hs)
+{
+	static const struct reason none13 = { 0, ERR_TLS_PEER_WITHOUT, MBEDTLS_SSL_ALERT_MSG_CERT_REQUIRED };
+	static const struct reason none12 = { 0, ERR_TLS_PEER_WITHOUT, MBEDTLS_SSL_ALERT_MSG_HANDSHAKE_FAILURE };
+	static const struct reason unknown = { 0, ERR_TLS_PEER_UNKNOWN, MBEDTLS_SSL_ALERT_MSG_UNKNOWN_CA };
+	static const struct reason expired = { 0, ERR_TLS_PEER_EXPIRED, MBEDTLS_SSL_ALERT_MSG_CERT_EXPIRED };
+	static const struct reason unfit = { 0, ERR_TLS_PEER_UNFIT, MBEDTLS_SSL_ALERT_MSG_UNSUPPORTED_CERT };
+	uint32_t flags = hs->ssl.MBEDTLS_PRIVATE(session_negotiate)->MBEDTLS_PRIVATE(verify_result);
+
+	if (flags & MBEDTLS_X509_BADCERT_MISSING || flags == 0)
+		return mbedtls_ssl_get_version_number(&hs->ssl) == MBEDTLS_SSL_VERSION_TLS1_3 ? &none13 : &none12;
+	if (flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED)
+		return &unknown;
+	if (flags & (MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE))
+		return &expired;
+	return &unfit;
+}
+
 static const struct reason *
 reason_of(const struct handshake *hs, int error)
 {
 	static const struct reason flood = { 0, ERR_TLS_FLOOD, MBEDTLS_SSL_ALERT_MSG_UNEXPECTED_MESSAGE };
 	static const struct reason share = { 0, ERR_TLS_BAD_MESSAGE, MBEDTLS_SSL_ALERT_MSG_ILLEGAL_PARAMETER };
+	static const struct reason unreadable = { 0, ERR_TLS_PEER_UNFIT, MBEDTLS_SSL_ALERT_MSG_BAD_CERT };
+	static const struct reason forged = { 0, ERR_TLS_PEER_UNFIT, MBEDTLS_SSL_ALERT_MSG_DECRYPT_ERROR };
 	static const struct reason finished = { 0, ERR_TLS_BAD_MESSAGE, MBEDTLS_SSL_ALERT_MSG_DECRYPT_ERROR };
 	int state = hs->ssl.MBEDTLS_PRIVATE(state);
 
@@ -75,6 +97,14 @@ reason_of(const struct handshake *hs, int error)
 	/* Its number for a record that is too long, too; but whoever writes has read what there was to read. */
 	if (error == MBEDTLS_ERR_SSL_BAD_INPUT_DATA && has_written(hs))
 		return &share;
+	if (!hs->is_client && error == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED)
+		return reason_of_client(hs);
+	if (!hs->is_client && reason_for(error)->verdict == ERR_TLS_REFUSED) {
+		if (state == MBEDTLS_SSL_CLIENT_CERTIFICATE)
+			return &unreadable;
+		if (state == MBEDTLS_SSL_CERTIFICATE_VERIFY || state == MBEDTLS_SSL_CLIENT_CERTIFICATE_VERIFY)
+			return &forged;
+	}
 	return reason_for(error);
 }
 

@@ -16,6 +16,8 @@ struct tls_client {
 	struct seeded entropy;
 	mbedtls_ssl_config config;
 	mbedtls_x509_crt ca;
+	mbedtls_x509_crt own;
+	mbedtls_pk_context key;
 	mbedtls_ssl_context ssl;
 	mbedtls_ssl_session session;
 	bool has_session;
@@ -107,6 +109,29 @@ parse_ca(struct tls_client *client, struct bytes pem)
 	return failed == 0;
 }
 
+static bool
+parse_own(struct tls_client *client, const struct tls_client_config *config)
+{
+	struct arena *arena = instance_arena(client->instance);
+	uint8_t *cert, *key;
+	bool parsed;
+
+	if (config->cert_pem.len == 0)
+		return true;
+	cert = arena_alloc(arena, config->cert_pem.len + 1);
+	key = arena_alloc(arena, config->key_pem.len + 1);
+	CHECK(cert != NULL && key != NULL);
+	memcpy(cert, config->cert_pem.ptr, config->cert_pem.len);
+	memcpy(key, config->key_pem.ptr, config->key_pem.len);
+	parsed = mbedtls_x509_crt_parse(&client->own, cert, config->cert_pem.len + 1) == 0 &&
+		 mbedtls_pk_parse_key(&client->key, key, config->key_pem.len + 1, NULL, 0, instance_random,
+				      client->instance) == 0 &&
+		 mbedtls_ssl_conf_own_cert(&client->config, &client->own, &client->key) == 0;
+	arena_release(arena, cert);
+	arena_release(arena, key);
+	return parsed;
+}
+
 static void
 configure(struct tls_client *client, const struct tls_client_config *config)
 {
@@ -137,6 +162,8 @@ start(struct tls_client *client, const struct tls_client_config *config)
 {
 	mbedtls_ssl_config_init(&client->config);
 	mbedtls_x509_crt_init(&client->ca);
+	mbedtls_x509_crt_init(&client->own);
+	mbedtls_pk_init(&client->key);
 	mbedtls_ssl_init(&client->ssl);
 	mbedtls_ssl_session_init(&client->session);
 	if (!parse_ca(client, config->ca_pem))
@@ -146,6 +173,8 @@ start(struct tls_client *client, const struct tls_client_config *config)
 					MBEDTLS_SSL_PRESET_DEFAULT) != 0)
 		return false;
 	configure(client, config);
+	if (!parse_own(client, config))
+		return false;
 	if (config->alpn != NULL &&
 	    mbedtls_ssl_conf_alpn_protocols(&client->config,
 					    (const char **)(uintptr_t)config->alpn) != 0)
@@ -197,6 +226,8 @@ tls_client_free(struct tls_client *client)
 	mbedtls_ssl_free(&client->ssl);
 	mbedtls_ssl_config_free(&client->config);
 	mbedtls_x509_crt_free(&client->ca);
+	mbedtls_x509_crt_free(&client->own);
+	mbedtls_pk_free(&client->key);
 	instance_leave(before);
 	instance_free(client->instance);
 	free(client);

@@ -31,6 +31,8 @@ struct tls_client_config {
 	const int *suites; /* IANA numbers, ended by 0; NULL: all */
 	const uint16_t *groups; /* IANA numbers, ended by 0; NULL: all */
 	const uint16_t *signatures; /* IANA numbers, ended by 0; NULL: all */
+	struct bytes cert_pem; /* its own, and the key of it; empty: none */
+	struct bytes key_pem;
 	struct bytes session; /* from tls_client_session() of an earlier client; empty: none */
 };
 

@@ -191,3 +191,40 @@ def expiry(cluster):
     assert code == 0 and re.search(rf'certificate {NAME} .* EXPIRES IN [67] DAYS', said), said
     assert [entry for entry in map(json.loads, cluster.dataplane.log_text().splitlines())
             if entry['event'] == 'certificate_expires_soon' and entry['name'] == NAME and entry['days_left'] in (6, 7)]
+
+
+@test('certificates.of-clients', seconds=60)
+def of_clients(cluster):
+    """mTLS comes and goes with a reload: who shows a certificate by its CA gets in, others are told why not."""
+    cluster.make_certificate('client', P256, 'client.sluice.test')
+    run('openssl', 'req', '-x509', '-newkey', *P256, '-nodes', '-days', '7', '-subj', '/CN=stranger', '-keyout', path(cluster, 'stranger.key'),
+        '-out', path(cluster, 'stranger.pem'), '-addext', 'basicConstraints=critical,CA:TRUE')
+    run('openssl', 'x509', '-req', '-in', path(cluster, 'client.csr'), '-CA', cluster.ca, '-CAkey', path(cluster, 'ca.key'), '-days', '7',
+        '-out', path(cluster, 'client.pem'))
+
+    def curl(*words):
+        done = subprocess.run(['curl', '-sS', '--cacert', cluster.ca, '--resolve', f'{NAME}:{PORT}:{cluster.host4}', *words,
+                               '-H', f'authorization: Bearer {cluster.key}', f'https://{NAME}:{PORT}/v1/models'],
+                              capture_output=True, text=True, timeout=20, check=False)
+        return done.stdout + done.stderr
+
+    mine = ('--cert', path(cluster, 'client.pem'), '--key', path(cluster, 'client.key'))
+    strangers = ('--cert', path(cluster, 'stranger.pem'), '--key', path(cluster, 'stranger.key'))
+    port = f'  - port: {PORT}\n'
+    with cluster.client() as old, configured(cluster) as write:
+        assert old.ask(cluster.key, chat(sim('tokens=1'))).status == 200
+        write((port, f'{port}    client_ca: {path(cluster, "edge.pem")}\n'))
+        code, _, complaints = sluicectl(cluster, 'reload')
+        assert code == 1 and 'listeners[0].client_ca' in complaints and "no CA's" in complaints, complaints
+        write((port, f'{port}    client_ca: {cluster.ca}\n'))
+        code, said, complaints = sluicectl(cluster, 'reload')
+        assert code == 0 and 'listeners[0].client_ca' in said, (said, complaints)
+        assert old.ask(cluster.key, chat(sim('tokens=1'))).status == 200  # it was there before
+        for version in ('1.2', '1.3'):
+            words = (f'--tlsv{version}', '--tls-max', version)
+            assert '"data"' in curl(*words, *mine), curl(*words, *mine)
+            assert '"data"' in curl(*words, *mine, '--http1.1')
+            refused = curl(*words)
+            assert 'alert' in refused and ('certificate required' in refused or version == '1.2'), refused
+            assert 'unknown ca' in curl(*words, *strangers), curl(*words, *strangers)
+    assert '"data"' in curl()

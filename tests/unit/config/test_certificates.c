@@ -128,6 +128,12 @@ judge(void *owner, uint32_t listener, struct bytes chain, struct bytes key, char
 	return ERR_TLS_BAD_CERTIFICATE;
 }
 
+static enum err
+judge_client_ca(void *owner, uint32_t listener, struct bytes pem, char *text)
+{
+	return judge(owner, listener, pem, BYTES_LITERAL("CA"), text);
+}
+
 static void
 parse(struct config *config, const char *listeners)
 {
@@ -142,7 +148,7 @@ parse(struct config *config, const char *listeners)
 static void
 each_file_is_judged_for_its_listener_and_each_fault_is_told(void **state)
 {
-	static const struct certificates_judge by = { judge, NULL };
+	static const struct certificates_judge by = { judge, judge_client_ca, NULL };
 	static struct config config;
 
 	(void)state;
@@ -161,6 +167,12 @@ each_file_is_judged_for_its_listener_and_each_fault_is_told(void **state)
 	assert_non_null(strstr(heard.line[0], ": It is bad: make it good."));
 	assert_non_null(strstr(heard.line[1], "listeners[1].certificates[0]: "));
 	assert_non_null(strstr(heard.line[1], "/none: No such file"));
+	parse(&config, "{certificates: [{chain: c1, key: k1}], client_ca: c2}");
+	heard.count = 0;
+	judged[0] = '\0';
+	assert_int_equal(certificates_read(&config, "sluice.yaml", &by, &complaints), ERR_CONFIG_INVALID);
+	assert_string_equal(judged, "0:C1+K1 0:!C2+CA ");
+	assert_non_null(strstr(heard.line[0], "listeners[0].client_ca: /tmp/"));
 	parse(&config, "{certificates: [{chain: c1, key: k1}]}");
 	assert_int_equal(certificates_read(&config, "sluice.yaml", &by, &complaints), ERR_OK);
 }
@@ -181,13 +193,15 @@ certificates_are_taken_over_by_the_listener_of_the_same_place(void **state)
 	parse(&running, "{certificates: [{chain: c1, key: k1}]},"
 			"{port: 444, certificates: [{chain: d1, key: k1}]}");
 	parse(&fresh, "{port: 445, certificates: [{chain: e1, key: k1}]},"
-		      "{certificates: [{chain: c2, key: k2}, {chain: c3, key: k3}]}");
+		      "{certificates: [{chain: c2, key: k2}, {chain: c3, key: k3}], client_ca: ca}");
 	assert_int_equal(items_take_over(&running, &fresh, "sluice.yaml", &complaints), ERR_OK);
 	assert_int_equal(running.listener_count, 2);
 	assert_int_equal(running.listeners[0].port, 443);
 	assert_int_equal(running.listeners[0].certificate_count, 2);
 	assert_string_equal(name_of(running.listeners[0].certificates[0].chain), "c2");
 	assert_string_equal(name_of(running.listeners[0].certificates[1].key), "k3");
+	assert_string_equal(name_of(running.listeners[0].client_ca), "ca");
+	assert_string_equal(running.listeners[1].client_ca, "");
 	assert_int_equal(running.listeners[1].port, 444);
 	assert_int_equal(running.listeners[1].certificate_count, 1);
 	assert_string_equal(name_of(running.listeners[1].certificates[0].chain), "d1");
