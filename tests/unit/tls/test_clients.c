@@ -1,4 +1,5 @@
-/* Listeners that believe only clients with a certificate: who gets in, what others are told, what tickets are worth. */
+/* Listeners that believe only clients with a certificate: who gets in, what others are told, what tickets are
+ * worth. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
