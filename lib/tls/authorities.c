@@ -47,9 +47,13 @@ tls_authorities_free(struct tls_authorities *authorities)
 bool
 authorities_parse(mbedtls_x509_crt *cas, struct bytes pem, struct arena *arena, uint32_t *skipped)
 {
-	uint8_t *text = arena_alloc(arena, pem.len + 1);
+	uint8_t *text;
 	int failed;
 
+	*skipped = 0;
+	if (pem.len == 0)
+		return false;
+	text = arena_alloc(arena, pem.len + 1);
 	if (text == NULL)
 		return false;
 	memcpy(text, pem.ptr, pem.len);

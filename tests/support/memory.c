@@ -29,6 +29,16 @@ memory_reverse(const struct memory_pattern *pattern, struct memory_pattern *reve
 		reversed->masked[i] = pattern->masked[pattern->len - 1 - i];
 }
 
+bool
+memory_is_plain(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+	return false;
+#else
+	return true;
+#endif
+}
+
 static size_t
 count_in(const struct memory_pattern *pattern, const uint8_t *bytes, size_t len)
 {

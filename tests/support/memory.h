@@ -21,6 +21,10 @@ void memory_mask(struct memory_pattern *pattern, uint8_t *text, size_t len);
 /* The same, last byte first: how mbedTLS keeps numbers. */
 void memory_reverse(const struct memory_pattern *pattern, struct memory_pattern *reversed);
 
+/* False under AddressSanitizer: its shadow is terabytes, its heap keeps what was freed, its mlock() does nothing.
+ * Then nothing below has a meaning. */
+_Bool memory_is_plain(void);
+
 /* In how many places of readable and writable memory the pattern is. */
 size_t memory_count(const struct memory_pattern *pattern);
 

@@ -338,6 +338,8 @@ nothing_of_a_key_is_left_when_it_is_gone(void **state)
 	struct traces traces;
 
 	(void)state;
+	if (!memory_is_plain())
+		skip();
 	learn(&traces);
 	assert_int_equal(left(&traces), 0);
 	identity = edge_from_file();
@@ -367,13 +369,16 @@ static void
 nothing_of_a_key_that_is_refused_is_left(void **state)
 {
 	uint8_t chain[TEXT_BYTES], key[TEXT_BYTES];
-	struct tls_identity *identity = tls_identity_new();
+	struct tls_identity *identity;
 	char text[IDENTITY_TEXT_BYTES];
 	struct traces traces;
 	size_t len, key_len;
 
 	(void)state;
+	if (!memory_is_plain())
+		skip();
 	learn(&traces);
+	identity = tls_identity_new();
 	len = read_file("wild.pem", chain);
 	key_len = read_file("edge.key", key);
 	assert_int_equal(tls_identity_add(identity, 0, bytes_make(chain, len), bytes_make(key, key_len),
@@ -387,11 +392,16 @@ nothing_of_a_key_that_is_refused_is_left(void **state)
 static void
 keys_are_locked_and_in_no_core_dump(void **state)
 {
-	struct tls_identity *identity = edge_from_file();
-	struct tls_keys *keys = tls_keys_new(identity);
-	struct memory_flags flags = memory_flags(identity_key_pem(identity, 0).ptr);
+	struct tls_identity *identity;
+	struct tls_keys *keys;
+	struct memory_flags flags;
 
 	(void)state;
+	if (!memory_is_plain())
+		skip();
+	identity = edge_from_file();
+	keys = tls_keys_new(identity);
+	flags = memory_flags(identity_key_pem(identity, 0).ptr);
 	assert_true(flags.is_undumped);
 	assert_int_equal(flags.is_locked, tls_identity_is_locked(identity));
 	flags = memory_flags(keys->pairs);
