@@ -63,25 +63,48 @@ seconds(FILE *out, const char *name, const char *help, uint64_t ns)
 		(unsigned long long)(ns % NSEC_PER_SEC));
 }
 
+/* "_ns" at the end of a counter's name becomes "_seconds": Prometheus knows base units only. */
+static bool
+tells_time(const char *name, int *stem)
+{
+	static const char unit[] = "_ns";
+	size_t len = strlen(name);
+	bool is_time = len >= sizeof(unit) && strcmp(name + len - (sizeof(unit) - 1), unit) == 0;
+
+	*stem = (int)(is_time ? len - (sizeof(unit) - 1) : len);
+	return is_time;
+}
+
+static void
+emit_counter(FILE *out, const struct shm *shm, enum counter c)
+{
+	static const char gauge[] = "Gauge: ";
+	const char *help = counter_sentence(c);
+	bool is_gauge = strncmp(help, gauge, sizeof(gauge) - 1) == 0;
+	char name[96];
+	int stem;
+	bool is_time = tells_time(counter_name(c), &stem);
+
+	snprintf(name, sizeof(name), "dataplane_%.*s%s%s", stem, counter_name(c), is_time ? "_seconds" : "",
+		 is_gauge ? "" : "_total");
+	describe(out, name, is_gauge ? "gauge" : "counter", is_gauge ? help + sizeof(gauge) - 1 : help);
+	for (uint32_t w = 0; w < shm->header->worker_count; w++) {
+		uint64_t value = atomic_load(&shm_worker(shm, w)->counters[ERR_COUNT + c]);
+
+		if (is_time)
+			fprintf(out, "sluice_%s{worker=\"%u\"} %llu.%09llu\n", name, w,
+				(unsigned long long)(value / NSEC_PER_SEC),
+				(unsigned long long)(value % NSEC_PER_SEC));
+		else
+			fprintf(out, "sluice_%s{worker=\"%u\"} %llu\n", name, w, (unsigned long long)value);
+	}
+}
+
 static void
 emit_counters(FILE *out, const struct shm *shm)
 {
-	static const char gauge[] = "Gauge: ";
-
-	for (int c = 0; c < COUNTER_COUNT; c++) {
-		const char *help = counter_sentence((enum counter)c);
-		bool is_gauge = strncmp(help, gauge, sizeof(gauge) - 1) == 0;
-		char name[96];
-
-		snprintf(name, sizeof(name), "dataplane_%s%s", counter_name((enum counter)c),
-			 is_gauge ? "" : "_total");
-		describe(out, name, is_gauge ? "gauge" : "counter",
-			 is_gauge ? help + sizeof(gauge) - 1 : help);
-		for (uint32_t w = 0; w < shm->header->worker_count; w++)
-			fprintf(out, "sluice_%s{worker=\"%u\"} %llu\n", name, w,
-				(unsigned long long)atomic_load(
-					&shm_worker(shm, w)->counters[ERR_COUNT + c]));
-	}
+	for (int c = 0; c < COUNTER_COUNT; c++)
+		emit_counter(out, shm, (enum counter)c);
 }
 
 static void

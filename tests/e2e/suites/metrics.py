@@ -11,7 +11,7 @@ from harness.suite import Skip, test
 # Labels, and what may stand in each; a new one is a decision about cardinality and secrets.
 LABELS = {'worker', 'verdict', 'table', 'probe', 'state', 'process', 'result', 'model', 'region', 'status', 'outcome',
           'source', 'le', 'gen_ai_operation_name', 'gen_ai_provider_name', 'gen_ai_request_model',
-          'gen_ai_token_type', 'listener', 'name', 'kind'}
+          'gen_ai_token_type', 'listener', 'name', 'kind', 'primitives', 'ciphers'}
 
 
 def text_of(cluster):
