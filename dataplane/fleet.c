@@ -12,6 +12,7 @@
 #include "dataplane/budget.h"
 #include "dataplane/clock.h"
 #include "dataplane/eal.h"
+#include "dataplane/engine.h"
 #include "dataplane/hold.h"
 #include "dataplane/quota.h"
 #include "dataplane/settings.h"
@@ -158,6 +159,7 @@ open_tls(const struct fleet *fleet, const struct worker_counts *counts)
 	};
 	struct tls_context *context;
 
+	engine_fill(fleet->config, &tls);
 	context = tls_context_new(&tls, fleet->identity);
 	if (context != NULL)
 		tls_set_time(context, (int64_t)(clock_unix_ns() / NSEC_PER_SEC));
@@ -176,8 +178,10 @@ open_upstream_tls(const struct fleet *fleet, const struct worker_counts *counts)
 		.sessions_max = UPSTREAM_SESSIONS_MAX,
 		.entropy = entropy,
 	};
-	struct tls_context *context = tls_context_new(&tls, NULL);
+	struct tls_context *context;
 
+	engine_fill(fleet->config, &tls);
+	context = tls_context_new(&tls, NULL);
 	if (context != NULL)
 		tls_set_time(context, (int64_t)(clock_unix_ns() / NSEC_PER_SEC));
 	return context;

@@ -18,6 +18,7 @@
 #include "dataplane/budget.h"
 #include "dataplane/clock.h"
 #include "dataplane/eal.h"
+#include "dataplane/engine.h"
 #include "dataplane/fleet.h"
 #include "dataplane/identity.h"
 #include "dataplane/reload.h"
@@ -309,6 +310,8 @@ run(struct config *config, struct tls_identity *identity, const struct options *
 
 	if (!fits_machine(budget_print(config, &(struct config_complaints){ log_sum, NULL }), text, sizeof(text)))
 		return fail("start_failed", text);
+	if (!engine_is_here(config, text, sizeof(text)))
+		return fail("start_failed", text);
 	if (!wait_for_tables(config, options->wait_ns, &shm, text))
 		return fail("no_tables", text);
 	tickets_init(&tickets, HANDOVER_FOLDER, config->instance);
@@ -368,9 +371,11 @@ main(int argc, char **argv)
 			return fail("authority_refused", text);
 		tls_authorities_free(authorities);
 		printf("%s: fine\n", options.config);
-		/* It may be another machine's file, so this is no error here. */
+		/* It may be another machine's file, so these are no errors here. */
 		if (!fits_machine(budget_print(&config, &(struct config_complaints){ print_line, NULL }), text,
 				  sizeof(text)))
+			fprintf(stderr, "%s: warning: %s\n", options.config, text);
+		if (!engine_is_here(&config, text, sizeof(text)))
 			fprintf(stderr, "%s: warning: %s\n", options.config, text);
 		tls_identity_free(identity);
 		handover_free(&found);

@@ -47,7 +47,7 @@ INCLUDE_EXCEPTIONS = {
 }
 # What the dataplane's main thread does once, before and beside the workers.
 MAIN_THREAD_FILES = {f'dataplane/{name}.{suffix}' for suffix in 'ch' for name in
-                     ('main', 'authority', 'budget', 'fleet', 'port', 'eal', 'lcore', 'identity', 'attach', 'reload', 'settings', 'spool_files',
+                     ('main', 'authority', 'budget', 'fleet', 'port', 'eal', 'engine', 'lcore', 'identity', 'attach', 'reload', 'settings', 'spool_files',
                       'spool_sync', 'tap', 'tickets')}
 
 # <system header> pattern, folders it may not be used in, folders or files excepted, what to do instead.

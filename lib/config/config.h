@@ -44,6 +44,8 @@
 
 enum config_idle { CONFIG_IDLE_POLL, CONFIG_IDLE_SLEEP };
 enum config_huge_pages { CONFIG_HUGE_PAGES_AUTO, CONFIG_HUGE_PAGES_YES, CONFIG_HUGE_PAGES_NO };
+enum config_records { CONFIG_RECORDS_AUTO, CONFIG_RECORDS_IPSEC_MB, CONFIG_RECORDS_MBEDTLS };
+enum config_primitives { CONFIG_PRIMITIVES_AUTO, CONFIG_PRIMITIVES_LIBCRYPTO, CONFIG_PRIMITIVES_MBEDTLS };
 enum config_offload { CONFIG_OFFLOAD_AUTO, CONFIG_OFFLOAD_ON, CONFIG_OFFLOAD_OFF };
 enum config_validate { CONFIG_VALIDATE_STRICT, CONFIG_VALIDATE_MODEL_ONLY };
 enum config_errors { CONFIG_ERRORS_OPENAI, CONFIG_ERRORS_CODES };
@@ -148,6 +150,8 @@ struct config {
 	uint32_t authority_count;
 	struct config_authority authorities[CONFIG_AUTHORITIES_MAX]; /* tls.authorities: of backends */
 	uint64_t ticket_lifetime_ns; /* tls.ticket_lifetime; 0: no tickets */
+	enum config_records records; /* tls.records, tls.primitives: what computes */
+	enum config_primitives primitives;
 	struct {
 		uint32_t clients; /* connections, all workers together */
 		uint32_t upstreams; /* connections to backends, all workers together */

@@ -45,6 +45,8 @@
 
 static const char *const idle_choices[] = { "poll", "sleep", NULL };
 static const char *const huge_pages_choices[] = { "auto", "yes", "no", NULL };
+static const char *const records_choices[] = { "auto", "ipsec-mb", "mbedtls", NULL };
+static const char *const primitives_choices[] = { "auto", "libcrypto", "mbedtls", NULL };
 static const char *const offload_choices[] = { "auto", "on", "off", NULL };
 static const char *const validate_choices[] = { "strict", "model-only", NULL };
 static const char *const errors_choices[] = { "openai", "codes", NULL };
@@ -175,6 +177,15 @@ static const struct key tls_keys[] = {
 	VALUE("ticket_lifetime", KEY_DURATION, CONFIG(ticket_lifetime_ns), 0, 7 * DAY, "2h",
 	      KEY_RESTART, "How long a client may resume a session, at any router of the same store; 0s: no "
 			   "tickets."),
+	CHOICE("records", CONFIG(records), records_choices, "auto", KEY_RESTART,
+	       "What encrypts and decrypts: auto takes the fastest that the build and the processor have, which "
+	       "is ipsec-mb (x86 with AES-NI and PCLMULQDQ) before mbedtls, which is portable and some thirty "
+	       "times slower. By its name one is forced: without it the dataplane does not start. What is in "
+	       "force: sluicectl status."),
+	CHOICE("primitives", CONFIG(primitives), primitives_choices, "auto", KEY_RESTART,
+	       "What computes the curves, signatures and hashes of handshakes: auto takes libcrypto where the "
+	       "build has it, else mbedtls, which is portable and some nine times slower. By its name one is "
+	       "forced, as with records."),
 	END,
 };
 

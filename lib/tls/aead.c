@@ -1,7 +1,11 @@
 /* Which implementation of the ciphers a worker uses. */
 #include "tls/aead.h"
 
+#include <string.h>
+
 #include "base/check.h"
+
+static const char *const names[AEAD_KINDS] = { [AEAD_IPSEC_MB] = "ipsec-mb", [AEAD_MBEDTLS] = "mbedtls" };
 
 size_t
 aead_key_bytes(enum aead_cipher cipher)
@@ -17,11 +21,14 @@ aead_init(struct aead *aead, enum aead_kind kind)
 	return kind == AEAD_IPSEC_MB ? aead_ipsec_init(aead) : aead_mbedtls_init(aead);
 }
 
-void
-aead_choose(struct aead *aead)
+bool
+aead_choose(struct aead *aead, const char *name)
 {
-	if (!aead_init(aead, AEAD_IPSEC_MB))
-		CHECK(aead_init(aead, AEAD_MBEDTLS));
+	/* The fastest is the first. */
+	for (int kind = 0; kind < AEAD_KINDS; kind++)
+		if ((name == NULL || strcmp(name, names[kind]) == 0) && aead_init(aead, (enum aead_kind)kind))
+			return true;
+	return false;
 }
 
 void

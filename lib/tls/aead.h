@@ -59,8 +59,9 @@ struct aead {
 /* False: this build or this processor does not have it, or there is no memory. */
 bool aead_init(struct aead *aead, enum aead_kind kind);
 
-/* The fastest that this build and this processor have; never fails. */
-void aead_choose(struct aead *aead);
+/* By its name, "ipsec-mb" or "mbedtls"; NULL: the fastest that this build and this processor have, of which
+ * "mbedtls" is always there. */
+bool aead_choose(struct aead *aead, const char *name);
 void aead_fini(struct aead *aead);
 
 /* 16 or 32. */

@@ -127,7 +127,7 @@ static const struct aead_calls calls[AEAD_CIPHERS] = {
 bool
 aead_mbedtls_init(struct aead *aead)
 {
-	aead->name = "mbedTLS";
+	aead->name = "mbedtls";
 	aead->engine = NULL;
 	aead->calls = calls;
 	return true;

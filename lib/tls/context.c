@@ -16,6 +16,7 @@
 
 /* What keys get while they sign, PSA's slots, the context, the keyring. */
 #define CONTEXT_ARENA_BYTES (512u * KIB)
+#define PROBE_ARENA_BYTES (256u * KIB)
 
 #define TICKET_LIFETIME_S_MAX 604800 /* RFC 8446 4.6.1 */
 
@@ -123,7 +124,7 @@ context_put_keys(struct tls_context *context, struct tls_keys *keys)
 
 /* Before the keys, so that it is locked with them. */
 static bool
-make_keyring(struct tls_context *context)
+make_keyring(struct tls_context *context, const char *records)
 {
 	size_t align = _Alignof(struct keyring);
 	uint8_t *memory = arena_alloc(instance_arena(context->instance), sizeof(struct keyring) + align - 1);
@@ -131,8 +132,7 @@ make_keyring(struct tls_context *context)
 	if (memory == NULL)
 		return false;
 	context->ring = (struct keyring *)(((uintptr_t)memory + align - 1) & ~(uintptr_t)(align - 1));
-	keyring_init(context->ring);
-	return true;
+	return keyring_init(context->ring, records);
 }
 
 static bool
@@ -213,6 +213,27 @@ tls_prepare(void)
 	(void)crypto_prepare();
 }
 
+bool
+tls_has_primitives(const char *name)
+{
+	struct instance *instance = instance_new(PROBE_ARENA_BYTES, NULL, NULL);
+	bool has = instance != NULL && instance_use_primitives(instance, name);
+
+	instance_free(instance);
+	return has;
+}
+
+bool
+tls_has_records(const char *name)
+{
+	struct aead aead;
+
+	if (!aead_choose(&aead, name))
+		return false;
+	aead_fini(&aead);
+	return true;
+}
+
 struct tls_context *
 tls_context_new(const struct tls_context_config *config, const struct tls_identity *identity)
 {
@@ -245,7 +266,7 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 	mbedtls_ssl_config_init(&context->config_h2);
 	if (keys != NULL)
 		adopt_keys(context, keys);
-	made = (keys != NULL || identity == NULL) && make_keyring(context) &&
+	made = (keys != NULL || identity == NULL) && make_keyring(context, config->records) &&
 	       configure(context, config, &context->config, protocols, context->policy) &&
 	       configure(context, config, &context->config_h2, protocols_h2, context->policy_h2) &&
 	       connect_setup_init(&context->clients, instance, config) &&

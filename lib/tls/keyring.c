@@ -21,12 +21,12 @@ keyring_init_kind(struct keyring *ring, enum aead_kind kind)
 	return aead_init(&ring->aead, kind);
 }
 
-void
-keyring_init(struct keyring *ring)
+bool
+keyring_init(struct keyring *ring, const char *name)
 {
 	CHECK((uintptr_t)ring % _Alignof(struct keyring) == 0);
 	memset(ring, 0, sizeof(*ring));
-	aead_choose(&ring->aead);
+	return aead_choose(&ring->aead, name);
 }
 
 void

@@ -26,8 +26,8 @@ struct keyring {
 	struct keyring_slot slots[KEYRING_SLOTS];
 };
 
-/* With the fastest implementation there is; keyring_init_kind() false: it is not there. */
-void keyring_init(struct keyring *ring);
+/* With the implementation of that name (aead_choose()), or of that kind; false: it is not there. */
+bool keyring_init(struct keyring *ring, const char *name);
 bool keyring_init_kind(struct keyring *ring, enum aead_kind kind);
 void keyring_fini(struct keyring *ring);
 

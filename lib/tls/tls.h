@@ -44,6 +44,8 @@ struct tls_context_config {
 	uint32_t sessions_max; /* ends that a session is kept of, to be resumed; 0: none */
 	/* What computes under mbedTLS: "libcrypto", "mbedtls" for its own code alone; NULL: the best here. */
 	const char *primitives;
+	/* What seals and opens records: "ipsec-mb", "mbedtls"; NULL: the fastest here. */
+	const char *records;
 };
 
 /* A handshake at its peak: mbedTLS's two record buffers (33 KiB), its state and keys, and some slack for rounding.
@@ -58,8 +60,12 @@ struct tls_context_config {
  * it from allocating in the contexts' memory; a context does so too, and it may be too late. Harmless twice. */
 void tls_prepare(void);
 
-/* NULL without memory or entropy, or when the primitives are not here. The identity has at least one certificate,
- * and is copied; without one (NULL) the context only connects. */
+/* Whether this build and this machine have them, by their names in tls_context_config. */
+bool tls_has_primitives(const char *name);
+bool tls_has_records(const char *name);
+
+/* NULL without memory or entropy, or when the primitives or the records' ciphers are not here. The identity has at
+ * least one certificate, and is copied; without one (NULL) the context only connects. */
 struct tls_context *tls_context_new(const struct tls_context_config *config,
 				    const struct tls_identity *identity);
 

@@ -8,6 +8,7 @@
 #include "seeded.h"
 #include "tls/cert.h"
 #include "tls/keyhash.h"
+#include "tls_engine.h"
 #include "town.h"
 
 #define EXCHANGES (32 * TOWN_SCALE)
@@ -149,7 +150,7 @@ open_tls(struct town *t)
 					     .entropy = seeded_entropy, .owner = &entropy };
 
 	entropy.state = t->plan.seed;
-	config.primitives = getenv("SLUICE_TLS_PRIMITIVES");
+	tls_engine_choose(&config);
 	t->tls = tls_context_new(&config, identity());
 	CHECK(t->tls != NULL);
 	tls_set_time(t->tls, INT64_C(1795500000));

@@ -1,11 +1,11 @@
 #include "tls_duo.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/check.h"
 #include "cert_file.h"
 #include "tls/cert.h"
+#include "tls_engine.h"
 
 #define TURNS_MAX 200000
 
@@ -52,7 +52,7 @@ tls_duo_context(const struct tls_identity *identity, uint32_t conns_max, struct 
 	struct tls_context *context;
 
 	config.tickets = &tickets;
-	config.primitives = getenv("SLUICE_TLS_PRIMITIVES");
+	tls_engine_choose(&config);
 	context = tls_context_new(&config, identity);
 	CHECK(context != NULL);
 	tls_set_time(context, TLS_DUO_NOW_S);

@@ -1,6 +1,5 @@
 #include "tls_pairing.h"
 
-#include <stdlib.h>
 #include <mbedtls/sha256.h>
 #include <mbedtls/x509_crt.h>
 #include <stdio.h>
@@ -8,6 +7,7 @@
 #include "base/check.h"
 #include "cert_file.h"
 #include "tls/conn.h"
+#include "tls_engine.h"
 
 #define TURNS_MAX 200000
 #define PEM_BYTES 8192
@@ -75,7 +75,7 @@ pairing_open(struct pairing *p, const struct pairing_options *options)
 	p->seed.state = 3;
 	p->authorities = authorities_of(options->authority);
 	config.authorities = p->authorities;
-	config.primitives = getenv("SLUICE_TLS_PRIMITIVES");
+	tls_engine_choose(&config);
 	p->ours = tls_context_new(&config, NULL);
 	CHECK(p->ours != NULL);
 	start_server(p, options->chain, 0x11);

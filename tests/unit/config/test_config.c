@@ -86,6 +86,8 @@ static const struct expected {
 	IS(memory.huge_pages, CONFIG_HUGE_PAGES_AUTO),
 	IS(memory.bytes, 512 * (uint64_t)MIB),
 	IS(ticket_lifetime_ns, 7200 * SEC),
+	IS(records, CONFIG_RECORDS_AUTO),
+	IS(primitives, CONFIG_PRIMITIVES_AUTO),
 	/* requests */
 	IS(limits.clients, 16384),
 	IS(limits.upstreams, 8192),
@@ -634,6 +636,20 @@ what_a_port_does_and_whom_it_shares_with_can_be_said(void **state)
 }
 
 static void
+what_computes_tls_can_be_forced(void **state)
+{
+	(void)state;
+	assert_int_equal(parse(PORTS LISTENERS "tls: {records: ipsec-mb, primitives: libcrypto}\n"), ERR_OK);
+	assert_int_equal(config.records, CONFIG_RECORDS_IPSEC_MB);
+	assert_int_equal(config.primitives, CONFIG_PRIMITIVES_LIBCRYPTO);
+	assert_int_equal(parse(PORTS LISTENERS "tls: {records: mbedtls, primitives: mbedtls}\n"), ERR_OK);
+	assert_int_equal(config.records, CONFIG_RECORDS_MBEDTLS);
+	assert_int_equal(config.primitives, CONFIG_PRIMITIVES_MBEDTLS);
+	refuses(PORTS LISTENERS "tls:\n  records: libcrypto\n",
+		"4:12: error: records: 'libcrypto' is not one of: auto, ipsec-mb, mbedtls");
+}
+
+static void
 a_window_that_shrinks_and_a_tap_without_a_name_are_refused(void **state)
 {
 	(void)state;
@@ -663,6 +679,7 @@ main(void)
 		cmocka_unit_test(comments_of_a_waiting_stream_are_off_or_apart),
 		cmocka_unit_test(values_arrive_as_written),
 		cmocka_unit_test(what_a_port_does_and_whom_it_shares_with_can_be_said),
+		cmocka_unit_test(what_computes_tls_can_be_forced),
 		cmocka_unit_test(a_window_that_shrinks_and_a_tap_without_a_name_are_refused),
 		cmocka_unit_test(a_surface_is_configuration),
 		cmocka_unit_test(origins_are_written_as_browsers_write_them),

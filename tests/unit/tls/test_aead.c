@@ -197,14 +197,14 @@ the_fastest_there_is_is_chosen_and_has_a_name(void **state)
 	_Alignas(64) static struct keyring other;
 
 	(void)state;
-	keyring_init(&ring);
+	assert_true(keyring_init(&ring, NULL));
 	assert_non_null(ring.aead.name);
 	if (keyring_init_kind(&other, AEAD_IPSEC_MB)) {
 		assert_string_equal(ring.aead.name, other.aead.name);
 		assert_memory_equal(ring.aead.name, "ipsec-mb ", 9);
 		keyring_fini(&other);
 	} else {
-		assert_string_equal(ring.aead.name, "mbedTLS");
+		assert_string_equal(ring.aead.name, "mbedtls");
 	}
 	print_message("ciphers by %s\n", ring.aead.name);
 	keyring_fini(&ring);

@@ -634,6 +634,39 @@ without_entropy_there_is_no_context(void **state)
 	tls_identity_free(identity);
 }
 
+/* What cannot be had is not replaced by something else. */
+static void
+a_context_computes_by_what_was_asked_for_or_is_not_made(void **state)
+{
+	static const char *const primitives[] = { "mbedtls", "libcrypto", "no such" };
+	static const char *const records[] = { "mbedtls", "ipsec-mb", "no such" };
+	struct tls_identity *identity = tls_duo_identity(edge_only);
+	struct seeded seed = { 5 };
+
+	(void)state;
+	for (size_t p = 0; p < COUNT_OF(primitives); p++)
+		for (size_t r = 0; r < COUNT_OF(records); r++) {
+			struct tls_context_config config = { .conns_max = 1,
+							     .entropy = seeded_entropy,
+							     .owner = &seed,
+							     .primitives = primitives[p],
+							     .records = records[r] };
+			struct tls_context *context = tls_context_new(&config, identity);
+
+			assert_int_equal(context != NULL,
+					 tls_has_primitives(primitives[p]) && tls_has_records(records[r]));
+			if (context == NULL)
+				continue;
+			assert_string_equal(tls_context_primitives(context), primitives[p]);
+			assert_memory_equal(tls_context_ciphers(context), records[r], strlen(records[r]));
+			tls_context_free(context);
+		}
+	assert_true(tls_has_primitives("mbedtls") && tls_has_records("mbedtls"));
+	assert_true(tls_has_primitives(NULL) && tls_has_records(NULL));
+	assert_false(tls_has_primitives("no such") || tls_has_records("no such"));
+	tls_identity_free(identity);
+}
+
 static void
 a_full_arena_refuses_new_connections_and_spares_the_old(void **state)
 {
@@ -687,6 +720,7 @@ main(void)
 		cmocka_unit_test(the_pool_ends_and_comes_back),
 		cmocka_unit_test(open_connections_leave_their_places_to_other_handshakes),
 		cmocka_unit_test(without_entropy_there_is_no_context),
+		cmocka_unit_test(a_context_computes_by_what_was_asked_for_or_is_not_made),
 		cmocka_unit_test(a_full_arena_refuses_new_connections_and_spares_the_old),
 	};
 

@@ -56,7 +56,7 @@ static int
 set_up(void **state)
 {
 	(void)state;
-	keyring_init(&ring);
+	assert_true(keyring_init(&ring, NULL));
 	for (size_t i = 0; i < sizeof(text); i++)
 		text[i] = (uint8_t)(i + 1);
 	return 0;

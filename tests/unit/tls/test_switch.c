@@ -11,6 +11,7 @@
 
 #include "base/units.h"
 #include "tls_duo.h"
+#include "tls_engine.h"
 #include "tls_forge.h"
 
 #define TLS12 0x0303
@@ -196,10 +197,12 @@ static void
 tickets_count_among_the_records_that_were_sent(void **state)
 {
 	struct tls_context_config config = { .conns_max = 1, .entropy = seeded_entropy, .owner = &seed };
-	struct tls_context *without = tls_context_new(&config, identity);
+	struct tls_context *without;
 	struct tls_context *each[2];
 
 	(void)state;
+	tls_engine_choose(&config);
+	without = tls_context_new(&config, identity);
 	each[0] = context;
 	each[1] = without;
 	tls_set_time(without, TLS_DUO_NOW_S);
