@@ -12,6 +12,7 @@
 /* A seed that is not over by then does not end. */
 #define TOWN_NS_MAX (1800 * NSEC_PER_SEC)
 #define TURNS_MAX 4000000
+#define TCP_CHECK_TURNS 8 /* tcp_sim checks each step of TCP; here it is a third of a turn's time */
 /* Time in which everything that was closed must have gone. */
 #define QUIET_NS (200 * NSEC_PER_SEC)
 
@@ -413,8 +414,10 @@ turn(struct town *t)
 	if (t->meter == NULL) {
 		pods_judge(t);
 		judge_tab(t);
-		tcp_check(t->router_tcp);
-		tcp_check(t->town_tcp);
+		if (t->turns % TCP_CHECK_TURNS == 0) {
+			tcp_check(t->router_tcp);
+			tcp_check(t->town_tcp);
+		}
 	}
 	collect(t, &t->router_net, t->link[1]);
 
