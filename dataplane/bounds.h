@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/units.h"
 #include "http/h1.h"
+#include "pkt/pkt.h"
 #include "tls/tls.h"
 
 /* bounds: the dataplane's bounds that are not configuration, with what they follow from. */
@@ -27,13 +28,19 @@
  * not ask for can be taken out. A longer event passes through as it comes. */
 #define EVENT_BYTES_MAX (256 * 1024)
 
-/* Plaintext per TLS record: one packet buffer holds one record. */
-#define RECORD_PLAIN_BYTES 1800
-CHECK_STATIC(RECORD_PLAIN_BYTES + TLS_RECORD_OVERHEAD_MAX <= 2048, "a record fits a packet");
+/* What of a client's answer a packet has: the end of a record fits behind it. */
+#define PACKET_PLAIN_BYTES (PKT_ROOM_BYTES - TLS_TAIL_BYTES_MAX)
 
-/* Records that one step of the relay may make: an event that was gathered, and a full stage. A client without
- * descriptors for so many is not fed, as one without room for bytes. */
-#define CLIENT_PIECES_MIN ((EVENT_BYTES_MAX + TLS_RECORD_BYTES_MAX) / RECORD_PLAIN_BYTES + 4)
+/* Where TLS puts what fits a segment into a record of its own (tls_record_size()): 1500 bytes without the headers
+ * of IPv6 and of TCP with timestamps. */
+#define RECORD_SEGMENT_BYTES (1500 - 40 - 32)
+
+/* Packets that one step of the relay may fill: an event that was gathered, and a full stage; the first of them in
+ * records of one segment, each record's last not full. A client without descriptors for so many is not fed, as one
+ * without room for bytes. */
+#define CLIENT_PIECES_MIN \
+	((EVENT_BYTES_MAX + TLS_RECORD_BYTES_MAX) / PACKET_PLAIN_BYTES + \
+	 (EVENT_BYTES_MAX + TLS_RECORD_BYTES_MAX) / TLS_RECORD_BYTES_MAX + 8)
 CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors stays for what is in flight");
 
 /* How often a client looks for descriptors that only others can give back. */

@@ -227,6 +227,13 @@ client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
 	return c;
 }
 
+static void
+drop_stage(struct worker *w)
+{
+	pkt_free(w->stage.packets);
+	w->stage.packets = NULL;
+}
+
 /* Everything but the TCP connection, which the caller has ended. */
 static void
 release(struct worker *w, struct client *c)
@@ -236,14 +243,13 @@ release(struct worker *w, struct client *c)
 	if (c->h2 != NULL)
 		h2_close(w, c);
 	if (w->stage.owner == c) {
+		drop_stage(w);
 		w->stage.owner = NULL;
-		w->stage.len = 0;
 	}
 	timer_cancel(&w->timers, &c->timer);
 	tls_conn_free(c->tls);
 	c->tls = NULL;
-	pkt_free(c->received);
-	c->received = NULL;
+	inflow_end(w, &c->in);
 	client_line_put_head(w, c);
 	set_state(w, c, CLIENT_FREE);
 	worker_count(w, COUNTER_CLIENTS_CLOSED);
@@ -269,6 +275,14 @@ close_now(struct worker *w, struct client *c)
 /* --- output ------------------------------------------------------------------------------ */
 
 static void
+lose_output(struct worker *w, struct client *c, enum err verdict)
+{
+	c->broken = true;
+	client_make_ready(w, c);
+	worker_count_verdict(w, verdict);
+}
+
+static void
 send_packet(struct worker *w, struct client *c, struct pkt *p, bool more)
 {
 	uint32_t n = pkt_total(p);
@@ -278,9 +292,7 @@ send_packet(struct worker *w, struct client *c, struct pkt *p, bool more)
 		return;
 	}
 	pkt_free(p);
-	c->broken = true;
-	client_make_ready(w, c);
-	worker_count_verdict(w, ERR_CLIENT_OUTPUT_LOST);
+	lose_output(w, c, ERR_CLIENT_OUTPUT_LOST);
 }
 
 static struct pkt *
@@ -288,11 +300,8 @@ packet_for(struct worker *w, struct client *c)
 {
 	struct pkt *p = pkt_alloc(w->config.payload_pool);
 
-	if (p == NULL) {
-		c->broken = true;
-		client_make_ready(w, c);
-		worker_count_verdict(w, ERR_CLIENT_OUTPUT_LOST);
-	}
+	if (p == NULL)
+		lose_output(w, c, ERR_CLIENT_OUTPUT_LOST);
 	return p;
 }
 
@@ -313,62 +322,111 @@ send_wire(struct worker *w, struct client *c, struct bytes wire)
 	}
 }
 
+/* What TLS has to say by itself; the stage's plaintext follows it. */
 static void
-send_record(struct worker *w, struct client *c, struct bytes plain, bool more)
+send_owed(struct worker *w, struct client *c)
 {
-	struct pkt *p = packet_for(w, c);
-	struct tls_out out;
-	uint32_t room;
+	uint8_t text[TLS_ANSWER_BYTES_MAX];
+	struct tls_out out = { .ptr = text, .room = sizeof(text) };
 
-	if (p == NULL)
+	if (c->tls == NULL || !tls_owes(c->tls))
 		return;
-	room = pkt_tailroom(p);
-	out = (struct tls_out){ .ptr = pkt_append(p, room), .room = room };
-	if (tls_seal(c->tls, &plain, &out) != ERR_OK || plain.len > 0) {
-		pkt_free(p);
-		c->broken = true;
-		client_make_ready(w, c);
-		worker_count_verdict(w, ERR_CLIENT_OUTPUT_LOST);
-		return;
+	CHECK(tls_answer(c->tls, &out) == ERR_OK);
+	send_wire(w, c, bytes_make(text, out.used));
+}
+
+/* A full stage, its last packet not quite. */
+#define STAGE_PIECES_MAX (TLS_RECORD_BYTES_MAX / PACKET_PLAIN_BYTES + 1)
+
+/* Header and tail go where packets have room in front and behind. */
+static enum err
+seal_stage(struct worker *w, struct client *c)
+{
+	struct pkt *p = w->stage.packets;
+	struct piece piece[STAGE_PIECES_MAX];
+	struct pieces plain = { piece, 0 };
+	uint8_t *head;
+	uint8_t *tail;
+
+	for (const struct pkt *at = p; at != NULL; at = pkt_next(at)) {
+		CHECK(plain.count < STAGE_PIECES_MAX);
+		piece[plain.count++] = (struct piece){ pkt_data(at), pkt_len(at) };
 	}
-	pkt_trim(p, room - (uint32_t)out.used);
-	send_packet(w, c, p, more);
+	tail = pkt_append(p, (uint32_t)tls_tail_bytes(c->tls));
+	head = pkt_prepend(p, (uint32_t)tls_head_bytes(c->tls));
+	CHECK(head != NULL && tail != NULL);
+	return tls_seal(c->tls, &plain, head, tail, w->now_ns);
 }
 
 static void
 send_stage(struct worker *w, struct client *c, bool more)
 {
-	struct bytes plain = bytes_make(w->stage.bytes, w->stage.len);
+	enum err verdict = ERR_OK;
 
-	worker_count_by(w, COUNTER_BYTES_TO_CLIENTS, plain.len);
-	if (c->tls == NULL) {
-		send_wire(w, c, plain);
-	} else {
-		while (plain.len > 0 && !c->broken) {
-			size_t n = plain.len < RECORD_PLAIN_BYTES ? plain.len : RECORD_PLAIN_BYTES;
-
-			send_record(w, c, bytes_make(plain.ptr, n), more || n < plain.len);
-			bytes_advance(&plain, n);
-		}
+	worker_count_by(w, COUNTER_BYTES_TO_CLIENTS, pkt_total(w->stage.packets));
+	send_owed(w, c);
+	if (c->broken)
+		return;
+	if (c->tls != NULL)
+		verdict = seal_stage(w, c);
+	if (verdict != ERR_OK) {
+		lose_output(w, c, verdict);
+		return;
 	}
-	w->stage.len = 0;
+	send_packet(w, c, w->stage.packets, more);
+	w->stage.packets = NULL;
+}
+
+/* A packet more for what is staged; false: the client is broken. */
+static bool
+stage_packet(struct worker *w, struct client *c)
+{
+	struct pkt *p = packet_for(w, c);
+
+	if (p == NULL)
+		return false;
+	if (w->stage.packets != NULL) {
+		pkt_chain(w->stage.packets, p);
+		return true;
+	}
+	w->stage.packets = p;
+	w->stage.len_max = TLS_RECORD_BYTES_MAX;
+	if (c->tls != NULL)
+		w->stage.len_max = (uint32_t)tls_record_size(c->tls, TLS_RECORD_BYTES_MAX,
+							     RECORD_SEGMENT_BYTES, w->now_ns);
+	return true;
+}
+
+static uint32_t
+least(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
 }
 
 void
 client_put(struct worker *w, struct client *c, struct bytes plain)
 {
-	CHECK(w->stage.owner == NULL || w->stage.owner == c);
-	w->stage.owner = c;
-	while (plain.len > 0) {
-		size_t room = sizeof(w->stage.bytes) - w->stage.len;
-		size_t n = plain.len < room ? plain.len : room;
+	struct stage *stage = &w->stage;
 
-		memcpy(w->stage.bytes + w->stage.len, plain.ptr, n);
-		w->stage.len += (uint32_t)n;
-		bytes_advance(&plain, n);
-		if (w->stage.len == sizeof(w->stage.bytes))
+	CHECK(stage->owner == NULL || stage->owner == c);
+	stage->owner = c;
+	while (plain.len > 0 && !c->broken) {
+		uint32_t len = stage->packets != NULL ? pkt_total(stage->packets) : 0;
+		uint32_t n;
+
+		if (len > 0 && len == stage->len_max) {
 			send_stage(w, c, true);
+			continue;
+		}
+		if (len % PACKET_PLAIN_BYTES == 0 && !stage_packet(w, c))
+			break;
+		n = least(stage->len_max - len, PACKET_PLAIN_BYTES - len % PACKET_PLAIN_BYTES);
+		n = least(n, plain.len < UINT32_MAX ? (uint32_t)plain.len : UINT32_MAX);
+		memcpy(pkt_append(stage->packets, n), plain.ptr, n);
+		bytes_advance(&plain, n);
 	}
+	if (c->broken)
+		drop_stage(w);
 }
 
 void
@@ -376,8 +434,9 @@ client_flush(struct worker *w, struct client *c)
 {
 	if (w->stage.owner != c)
 		return;
-	if (w->stage.len > 0)
+	if (w->stage.packets != NULL)
 		send_stage(w, c, false);
+	drop_stage(w);
 	w->stage.owner = NULL;
 }
 
@@ -416,11 +475,9 @@ client_has_room(struct worker *w, struct client *c)
 void
 client_end(struct worker *w, struct client *c)
 {
-	if (c->tls != NULL && tls_is_open(c->tls)) {
-		struct tls_out out = { .ptr = w->answer, .room = sizeof(w->answer) };
-
-		if (tls_close(c->tls, &out) == ERR_OK)
-			send_wire(w, c, bytes_make(out.ptr, out.used));
+	if (c->tls != NULL) {
+		tls_close(c->tls);
+		send_owed(w, c);
 	}
 	if (c->eof) {
 		close_now(w, c);
@@ -485,69 +542,21 @@ client_cut(struct worker *w, struct client *c)
 
 /* --- input ---------------------------------------------------------------------------------- */
 
-/* The next unread bytes as they came from TCP; empty when there are none now. */
-static struct bytes
-peek_wire(struct worker *w, struct client *c)
-{
-	while (c->received != NULL && pkt_len(c->received) == 0)
-		c->received = pkt_drop_front(c->received, 0);
-	if (c->received == NULL)
-		c->received = tcp_take(w->tcp, c->conn);
-	if (c->received == NULL)
-		return BYTES_NONE;
-	return bytes_make(pkt_data(c->received), pkt_len(c->received));
-}
-
-static void
-use_wire(struct worker *w, struct client *c, size_t n)
-{
-	if (n == 0)
-		return;
-	c->received = pkt_drop_front(c->received, (uint32_t)n);
-	tcp_consumed(w->tcp, c->conn, (uint32_t)n);
-}
-
 enum err
 client_read_plain(struct worker *w, struct client *c, struct bytes *piece)
 {
-	for (;;) {
-		struct bytes in = peek_wire(w, c);
-		size_t offered = in.len;
-		struct tls_out plain = { .ptr = w->plain, .room = sizeof(w->plain) };
-		struct tls_out out = { .ptr = w->answer, .room = sizeof(w->answer) };
-		enum err verdict;
+	enum err verdict = inflow_plain(w, &c->in, c->conn, c->tls, piece);
 
-		if (c->tls == NULL) {
-			if (in.len == 0)
-				return ERR_MORE;
-			plain.used = in.len < plain.room ? in.len : plain.room;
-			memcpy(plain.ptr, in.ptr, plain.used);
-			bytes_advance(&in, plain.used);
-			verdict = ERR_OK;
-		} else {
-			if (in.len == 0 && !tls_has_plain(c->tls))
-				return ERR_MORE;
-			verdict = tls_open(c->tls, &in, &plain, &out);
-		}
-		use_wire(w, c, offered - in.len);
-		if (out.used > 0)
-			send_wire(w, c, bytes_make(out.ptr, out.used));
-		if (plain.used > 0) {
-			worker_count_by(w, COUNTER_BYTES_FROM_CLIENTS, plain.used);
-			*piece = bytes_make(plain.ptr, plain.used);
-			return ERR_OK;
-		}
-		if (verdict == ERR_TLS_CLOSED) {
-			c->eof = true;
-			return ERR_MORE;
-		}
-		if (verdict != ERR_OK && verdict != ERR_MORE)
-			return verdict;
-		if (offered == in.len && verdict == ERR_OK && !tls_has_plain(c->tls))
-			return ERR_MORE;
-		if (offered == 0 && verdict == ERR_MORE)
-			return ERR_MORE;
-	}
+	send_owed(w, c);
+	if (verdict == ERR_OK)
+		worker_count_by(w, COUNTER_BYTES_FROM_CLIENTS, piece->len);
+	/* What was said before may have been cut by others than the client. */
+	if (verdict == ERR_MORE && c->eof && c->tls != NULL && !tls_was_closed(c->tls))
+		worker_count_verdict(w, ERR_TLS_TRUNCATED);
+	if (verdict != ERR_TLS_CLOSED)
+		return verdict;
+	c->eof = true;
+	return ERR_MORE;
 }
 
 void
@@ -577,14 +586,14 @@ client_input_ended(struct worker *w, struct client *c, enum err verdict)
 static enum client_step
 step_handshake(struct worker *w, struct client *c)
 {
-	struct bytes in = peek_wire(w, c);
+	struct bytes in = inflow_peek(w, &c->in, c->conn);
 	size_t offered = in.len;
 	struct tls_out out = { .ptr = w->answer, .room = sizeof(w->answer) };
 	enum err verdict = tls_handshake(c->tls, &in, &out);
 	struct tls_facts facts;
 
 	c->has_stepped = true;
-	use_wire(w, c, offered - in.len);
+	inflow_use(w, &c->in, c->conn, offered - in.len);
 	send_wire(w, c, bytes_make(out.ptr, out.used));
 	if (out.used > 0)
 		client_line_answer_handshake(w, c);
@@ -595,7 +604,7 @@ step_handshake(struct worker *w, struct client *c)
 		begin_http(w, c, facts.alpn);
 		return c->broken ? STEP_YIELD : STEP_AGAIN;
 	case ERR_MORE:
-		if (offered > in.len && peek_wire(w, c).len > 0)
+		if (offered > in.len && inflow_peek(w, &c->in, c->conn).len > 0)
 			return STEP_YIELD;
 		if (c->eof) {
 			close_now(w, c);
@@ -615,12 +624,8 @@ step_handshake(struct worker *w, struct client *c)
 static enum client_step
 step_linger(struct worker *w, struct client *c)
 {
-	struct bytes in = peek_wire(w, c);
-
-	if (in.len > 0) {
-		use_wire(w, c, in.len);
+	if (inflow_discard(w, &c->in, c->conn))
 		return STEP_AGAIN;
-	}
 	if (!c->eof)
 		return STEP_WAIT;
 	close_now(w, c);

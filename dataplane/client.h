@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/timer.h"
 #include "dataplane/client_line.h"
+#include "dataplane/inflow.h"
 #include "dataplane/stream.h"
 #include "http/h1.h"
 #include "tcp/tcp.h"
@@ -45,7 +46,7 @@ struct head_buffer {
 struct client {
 	tcp_conn_t conn;
 	struct tls_conn *tls; /* NULL on a clear-text listener */
-	struct pkt *received; /* taken from TCP and not used up */
+	struct inflow in;
 	struct head_buffer *head;
 	struct stream stream; /* of HTTP/1.1 */
 	struct h2 *h2;        /* NULL: HTTP/1.1 */
@@ -88,8 +89,8 @@ void client_leave_ready(struct client *c);
 
 /* --- output, for the stream ---------------------------------------------------------- */
 
-/* Collects plaintext in the worker's stage; records leave as it fills. client_flush() sends the rest. A
- * client whose output was lost is marked broken and reset when it runs next, never inside these calls. */
+/* Collects plaintext in the packets of the worker's stage; records leave as they fill. client_flush() sends the
+ * rest. A client whose output was lost is marked broken and reset when it runs next, never inside these calls. */
 void client_put(struct worker *w, struct client *c, struct bytes plain);
 void client_flush(struct worker *w, struct client *c);
 
@@ -124,8 +125,8 @@ enum client_step {
 void client_set_state(struct worker *w, struct client *c, enum client_state state, uint64_t timer_after_ns);
 void client_set_timer(struct worker *w, struct client *c, uint64_t after_ns);
 
-/* One piece of plaintext into w->plain. ERR_OK: *piece is not empty. ERR_MORE: nothing now, and c->eof
- * tells whether ever. Others: the connection is of no use; an alert was sent. */
+/* One piece of plaintext, lent until the next call for any client. ERR_OK: *piece is not empty. ERR_MORE: nothing
+ * now, and c->eof tells whether ever. Others: the connection is of no use; an alert was sent. */
 enum err client_read_plain(struct worker *w, struct client *c, struct bytes *piece);
 
 /* It said that the connection is of no use: what was asked for is given up, and the alert has the time that an

@@ -194,7 +194,7 @@ models_go_on(struct worker *w, struct stream *s)
 		stream_payload(w, s, bytes_make(writer.ptr, writer.len));
 		put_bytes += writer.len;
 		/* Room is judged by what TCP holds, so that what was put goes there first. */
-		if (put_bytes >= RECORD_PLAIN_BYTES) {
+		if (put_bytes >= PACKET_PLAIN_BYTES) {
 			stream_flush(w, s);
 			put_bytes = 0;
 		}

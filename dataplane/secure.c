@@ -46,15 +46,10 @@ secure_begin(struct worker *w, struct upstream *u, const struct shm_pod *pod)
 		worker_count_verdict(w, ERR_UPSTREAM_NO_TRUST);
 		return false;
 	}
-	u->plain = pkt_alloc(w->config.payload_pool);
-	if (u->plain != NULL)
-		u->tls = tls_connect(w->config.upstream_tls, &target);
-	if (u->tls != NULL)
-		return true;
-	worker_count_verdict(w, ERR_UPSTREAMS_FULL);
-	pkt_free(u->plain);
-	u->plain = NULL;
-	return false;
+	u->tls = tls_connect(w->config.upstream_tls, &target);
+	if (u->tls == NULL)
+		worker_count_verdict(w, ERR_UPSTREAMS_FULL);
+	return u->tls != NULL;
 }
 
 static void
@@ -92,27 +87,6 @@ secure_wake(struct worker *w, struct upstream *u)
 
 /* --- bytes ------------------------------------------------------------------------------------ */
 
-static struct bytes
-peek_wire(struct worker *w, struct upstream *u)
-{
-	while (u->received != NULL && pkt_len(u->received) == 0)
-		u->received = pkt_drop_front(u->received, 0);
-	if (u->received == NULL)
-		u->received = tcp_take(w->tcp, u->conn);
-	if (u->received == NULL)
-		return BYTES_NONE;
-	return bytes_make(pkt_data(u->received), pkt_len(u->received));
-}
-
-static void
-use_wire(struct worker *w, struct upstream *u, size_t n)
-{
-	if (n == 0)
-		return;
-	u->received = pkt_drop_front(u->received, (uint32_t)n);
-	tcp_consumed(w->tcp, u->conn, (uint32_t)n);
-}
-
 static bool
 send_packet(struct worker *w, struct upstream *u, struct pkt *p, bool more)
 {
@@ -141,22 +115,42 @@ send_wire(struct worker *w, struct upstream *u, struct bytes wire)
 	return true;
 }
 
+/* What TLS has to say by itself. */
+static bool
+send_owed(struct worker *w, struct upstream *u)
+{
+	uint8_t text[TLS_ANSWER_BYTES_MAX];
+	struct tls_out out = { .ptr = text, .room = sizeof(text) };
+
+	if (!tls_owes(u->tls))
+		return true;
+	CHECK(tls_answer(u->tls, &out) == ERR_OK);
+	return send_wire(w, u, bytes_make(text, out.used));
+}
+
+/* A record that fits a packet, sealed in it. */
 static bool
 send_record(struct worker *w, struct upstream *u, struct bytes plain, bool more)
 {
-	struct pkt *p = pkt_alloc(w->config.payload_pool);
-	uint32_t room;
-	struct tls_out out;
+	struct pkt *p;
+	struct piece piece = { .len = plain.len };
+	struct pieces pieces = { &piece, 1 };
+	uint8_t *head;
+	uint8_t *tail;
 
+	if (!send_owed(w, u))
+		return false;
+	p = pkt_alloc(w->config.payload_pool);
 	if (p == NULL)
 		return false;
-	room = pkt_tailroom(p);
-	out = (struct tls_out){ .ptr = pkt_append(p, room), .room = room };
-	if (tls_seal(u->tls, &plain, &out) != ERR_OK || plain.len > 0) {
+	piece.ptr = pkt_append(p, (uint32_t)plain.len);
+	memcpy(piece.ptr, plain.ptr, plain.len);
+	tail = pkt_append(p, (uint32_t)tls_tail_bytes(u->tls));
+	head = pkt_prepend(p, (uint32_t)tls_head_bytes(u->tls));
+	if (tls_seal(u->tls, &pieces, head, tail, w->now_ns) != ERR_OK) {
 		pkt_free(p);
 		return false;
 	}
-	pkt_trim(p, room - (uint32_t)out.used);
 	return send_packet(w, u, p, more);
 }
 
@@ -164,7 +158,7 @@ bool
 secure_send(struct worker *w, struct upstream *u, struct bytes plain, bool more)
 {
 	while (plain.len > 0) {
-		size_t n = plain.len < RECORD_PLAIN_BYTES ? plain.len : RECORD_PLAIN_BYTES;
+		size_t n = plain.len < PACKET_PLAIN_BYTES ? plain.len : PACKET_PLAIN_BYTES;
 
 		if (!send_record(w, u, bytes_make(plain.ptr, n), more || n < plain.len))
 			return false;
@@ -184,45 +178,20 @@ note_end(struct worker *w, struct upstream *u, enum err verdict)
 		worker_count_verdict(w, verdict);
 }
 
-/* False: there is nothing more to open now. */
-static bool
-open_more(struct worker *w, struct upstream *u)
-{
-	struct bytes in = peek_wire(w, u);
-	size_t offered = in.len;
-	uint32_t room;
-	struct tls_out plain, out = { .ptr = w->answer, .room = sizeof(w->answer) };
-	enum err verdict;
-
-	if (in.len == 0 && !tls_has_plain(u->tls))
-		return false;
-	pkt_trim(u->plain, pkt_len(u->plain));
-	room = pkt_tailroom(u->plain);
-	plain = (struct tls_out){ .ptr = pkt_append(u->plain, room), .room = room };
-	verdict = tls_open(u->tls, &in, &plain, &out);
-	pkt_trim(u->plain, room - (uint32_t)plain.used);
-	u->plain_used = 0;
-	use_wire(w, u, offered - in.len);
-	if (out.used > 0 && !send_wire(w, u, bytes_make(out.ptr, out.used)))
-		verdict = ERR_CLIENT_OUTPUT_LOST;
-	if (verdict != ERR_OK && verdict != ERR_MORE)
-		note_end(w, u, verdict);
-	return true;
-}
-
 struct bytes
 secure_peek(struct worker *w, struct upstream *u)
 {
-	while (u->plain_used == pkt_len(u->plain))
-		if (u->is_over || !open_more(w, u))
-			return BYTES_NONE;
-	return bytes_make(pkt_data(u->plain) + u->plain_used, pkt_len(u->plain) - u->plain_used);
-}
+	struct bytes piece = BYTES_NONE;
+	enum err verdict;
 
-void
-secure_use(struct upstream *u, uint32_t n)
-{
-	u->plain_used += n;
+	if (u->is_over && u->in.plain_left == 0)
+		return BYTES_NONE;
+	verdict = inflow_peek_plain(w, &u->in, u->conn, u->tls, &piece);
+	if (!send_owed(w, u))
+		verdict = ERR_CLIENT_OUTPUT_LOST;
+	if (verdict != ERR_OK && verdict != ERR_MORE && !u->is_over)
+		note_end(w, u, verdict);
+	return piece;
 }
 
 void
@@ -231,17 +200,13 @@ secure_end(struct worker *w, struct upstream *u)
 	leave_line(w, u);
 	tls_conn_free(u->tls);
 	u->tls = NULL;
-	pkt_free(u->plain);
-	u->plain = NULL;
 }
 
 void
 secure_close(struct worker *w, struct upstream *u)
 {
-	struct tls_out out = { .ptr = w->answer, .room = sizeof(w->answer) };
-
-	if (tls_is_open(u->tls) && tls_close(u->tls, &out) == ERR_OK)
-		(void)send_wire(w, u, bytes_make(out.ptr, out.used));
+	tls_close(u->tls);
+	(void)send_owed(w, u);
 }
 
 /* --- the handshake ----------------------------------------------------------------------------- */
@@ -269,12 +234,12 @@ failed(struct worker *w, struct upstream *u, enum err verdict)
 static void
 step(struct worker *w, struct upstream *u)
 {
-	struct bytes in = peek_wire(w, u);
+	struct bytes in = inflow_peek(w, &u->in, u->conn);
 	size_t offered = in.len;
 	struct tls_out out = { .ptr = w->answer, .room = sizeof(w->answer) };
 	enum err verdict = tls_handshake(u->tls, &in, &out);
 
-	use_wire(w, u, offered - in.len);
+	inflow_use(w, &u->in, u->conn, offered - in.len);
 	if (!send_wire(w, u, bytes_make(out.ptr, out.used))) {
 		exchange_try_failed(w, u->exchange, TRY_LOCAL);
 		return;
@@ -284,7 +249,7 @@ step(struct worker *w, struct upstream *u)
 		secured(w, u);
 		return;
 	case ERR_MORE:
-		if (peek_wire(w, u).len > 0)
+		if (inflow_peek(w, &u->in, u->conn).len > 0)
 			secure_wake(w, u);
 		else if (u->eof)
 			failed(w, u, ERR_UPSTREAM_LOST);

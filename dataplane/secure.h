@@ -12,7 +12,7 @@
  * A handshake is part of the connecting: until it is over no byte of a request has been sent, and whatever goes
  * wrong is a try that got no connection. Its steps wait in a line, of which a few are made in a turn.
  *
- * Owner: the upstream. Memory: the context's (upstream_tls), and one packet for what was opened.
+ * Owner: the upstream. Memory: the context's (upstream_tls).
  */
 struct upstream;
 struct worker;
@@ -37,8 +37,7 @@ void secure_wake(struct worker *w, struct upstream *u);
 /* Steps of handshakes, SECURE_STEPS_PER_TURN at most. Returns how many. */
 uint32_t secure_run(struct worker *w);
 
-/* As upstream_send(), upstream_peek() and upstream_use(). Behind the end, as behind a record that is not
+/* As upstream_send() and upstream_peek(). Behind the end, as behind a record that is not
  * authentic, u->eof is set; u->ended_well only behind close_notify. */
 bool secure_send(struct worker *w, struct upstream *u, struct bytes plain, bool more);
 struct bytes secure_peek(struct worker *w, struct upstream *u);
-void secure_use(struct upstream *u, uint32_t n);

@@ -103,7 +103,7 @@ release(struct worker *w, struct upstream *u)
 		leave_pod(w, u);
 	timer_cancel(&w->timers, &u->timer);
 	worker_head_put(w, u->head);
-	pkt_free(u->received);
+	inflow_end(w, &u->in);
 	if (u->tls != NULL)
 		secure_end(w, u);
 	set_state(u, UPSTREAM_FREE);
@@ -297,13 +297,7 @@ upstream_peek(struct worker *w, struct upstream *u)
 {
 	if (u->tls != NULL)
 		return secure_peek(w, u);
-	while (u->received != NULL && pkt_len(u->received) == 0)
-		u->received = pkt_drop_front(u->received, 0);
-	if (u->received == NULL)
-		u->received = tcp_take(w->tcp, u->conn);
-	if (u->received == NULL)
-		return BYTES_NONE;
-	return bytes_make(pkt_data(u->received), pkt_len(u->received));
+	return inflow_peek(w, &u->in, u->conn);
 }
 
 void
@@ -311,12 +305,10 @@ upstream_use(struct worker *w, struct upstream *u, uint32_t n)
 {
 	if (n == 0)
 		return;
-	if (u->tls != NULL) {
-		secure_use(u, n);
-		return;
-	}
-	u->received = pkt_drop_front(u->received, n);
-	tcp_consumed(w->tcp, u->conn, n);
+	if (u->tls != NULL)
+		inflow_use_plain(w, &u->in, u->conn, n);
+	else
+		inflow_use(w, &u->in, u->conn, n);
 }
 
 /* --- events and the timer ----------------------------------------------------------------- */

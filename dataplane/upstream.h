@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/timer.h"
+#include "dataplane/inflow.h"
 #include "http/h1.h"
 #include "shm/layout.h"
 #include "tcp/tcp.h"
@@ -36,10 +37,8 @@ struct upstream {
 	tcp_conn_t conn;
 	struct exchange *exchange;
 	struct head_buffer *head; /* of the answer, until it is complete */
-	struct pkt *received;     /* taken from TCP and not used up */
+	struct inflow in;
 	struct tls_conn *tls;     /* secure.h; NULL: in clear text */
-	struct pkt *plain;        /* what was opened, */
-	uint32_t plain_used;      /* and used up of it */
 	uint64_t manner;          /* secure_manner() of its pod */
 	uint32_t pod_entry;
 	uint64_t pod_id;

@@ -329,6 +329,7 @@ worker_disconnect(struct worker *w)
 	for (uint32_t i = 0; i < w->config.counts.upstreams; i++)
 		if (w->upstreams[i].state != UPSTREAM_FREE)
 			upstream_abort(w, &w->upstreams[i]);
+	inflow_take_back(w);
 }
 
 /* --- the turn ------------------------------------------------------------------ */
@@ -477,6 +478,7 @@ worker_turn(struct worker *w, uint64_t now_ns)
 	/* Behind what has come, so that a worker that got no turn for a while blames nobody for it. */
 	run_timers(w);
 	upstream_sweep(w);
+	inflow_take_back(w);
 	tcp_output_ready(w->tcp, now_ns);
 	net_output(w->config.net, now_ns);
 	worker_count(w, COUNTER_LOOPS);

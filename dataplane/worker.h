@@ -131,11 +131,11 @@ struct worker_config {
 	int64_t unix_minus_monotonic_ns;
 };
 
-/* Plaintext on its way to one client, within one step. */
+/* Plaintext on its way to one client, within one step: the next record, or what is as long as one. */
 struct stage {
 	struct client *owner;
-	uint32_t len;
-	uint8_t bytes[TLS_RECORD_BYTES_MAX];
+	struct pkt *packets; /* NULL: empty */
+	uint32_t len_max;    /* of this record */
 };
 
 /* Clients that have something to do of which no event will remind, in the order in which they came. */
@@ -206,7 +206,8 @@ struct worker {
 
 	/* scratch of one step */
 	struct stage stage;
-	uint8_t plain[TLS_RECORD_BYTES_MAX];
+	struct pkt_queue lent; /* inflow.h */
+	struct piece pieces[INFLOW_PIECES_MAX];
 	struct h1_request request;
 	struct h1_response response;
 	uint8_t answer[ANSWER_HEAD_BYTES_MAX];

@@ -97,7 +97,13 @@ pkt_free(struct pkt *p)
 static inline uint32_t
 pkt_refs(const struct pkt *p)
 {
-	return rte_mbuf_refcnt_read(pkt_mbuf(p));
+	const struct rte_mbuf *m = pkt_mbuf(p);
+	uint32_t refs = rte_mbuf_refcnt_read(m);
+
+	/* Whoever else shows the same bytes counts as well. */
+	return RTE_MBUF_CLONED(m) ?
+		       refs + rte_mbuf_refcnt_read(rte_mbuf_from_indirect((struct rte_mbuf *)(uintptr_t)m)) - 1 :
+		       refs;
 }
 
 static inline uint8_t *

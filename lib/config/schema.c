@@ -308,10 +308,10 @@ static const struct key http2_keys[] = {
 			      patience, KEY_RESTART, \
 			      "How long sent data may stay unacknowledged; a window of zero counts " \
 			      "as progress as long as the peer answers."), \
-			VALUE("receive_start", KEY_SIZE, CONFIG(tcp.peer.receive_start_bytes), 4 * KIB, \
+			VALUE("receive_start", KEY_SIZE, CONFIG(tcp.peer.receive_start_bytes), 32 * KIB, \
 			      16 * MIB - 256, start, KEY_RESTART, \
-			      "Receive window of a new connection."), \
-			VALUE("receive_max", KEY_SIZE, CONFIG(tcp.peer.receive_max_bytes), 4 * KIB, \
+			      "Receive window of a new connection; a TLS record fits."), \
+			VALUE("receive_max", KEY_SIZE, CONFIG(tcp.peer.receive_max_bytes), 32 * KIB, \
 			      16 * MIB - 256, most, KEY_RESTART, \
 			      "What it grows to while the data is used as fast as it comes."), \
 			END, \

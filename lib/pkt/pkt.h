@@ -94,7 +94,7 @@ struct pkt_pool_stats {
  *     offset, it shows len more: true, and no segment is needed.
  * void pkt_ref(struct pkt *p);            One more reference on every segment of the chain.
  * void pkt_free(struct pkt *p);           One reference less on every segment. NULL is fine.
- * uint32_t pkt_refs(const struct pkt *p); References on this segment.
+ * uint32_t pkt_refs(const struct pkt *p); References on this segment and on its bytes: 1, nobody else has them.
  *
  * uint8_t *pkt_data(const struct pkt *p);  First byte of this segment.
  * uint32_t pkt_len(const struct pkt *p);   Bytes in this segment.

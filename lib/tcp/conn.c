@@ -318,6 +318,18 @@ tcp_consumed(struct tcp *t, tcp_conn_t conn, uint32_t n)
 	tcp_conn_touch(t, c);
 }
 
+uint32_t
+tcp_unconsumed(const struct tcp *t, tcp_conn_t conn)
+{
+	return conn_of(t, conn)->rcv_unconsumed;
+}
+
+void
+tcp_set_need(struct tcp *t, tcp_conn_t conn, bool needs_more)
+{
+	conn_of(t, conn)->needs_more = needs_more;
+}
+
 static bool
 can_send(const struct tcp_conn *c)
 {

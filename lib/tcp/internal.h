@@ -276,6 +276,7 @@ struct tcp_conn {
 	bool ecn_echo : 1;     /* a mark came in; said until the peer answers by CWR */
 	bool ecn_cwr : 1;      /* the window was reduced; the next new segment says so */
 	bool path_narrowed : 1; /* a router said that a segment was too large */
+	bool needs_more : 1;    /* its owner can use nothing of less than TCP_NEED_BYTES */
 	uint8_t challenges;
 	uint8_t quick_acks; /* segments still acknowledged at once */
 	uint8_t policy;     /* index of config.policies */

@@ -241,6 +241,14 @@ struct pkt *tcp_take(struct tcp *t, tcp_conn_t conn);
 /* n bytes taken earlier have been used; the window may open by as much. */
 void tcp_consumed(struct tcp *t, tcp_conn_t conn, uint32_t n);
 
+/* In order, received, and not consumed yet: what tcp_take() has, and what was taken. */
+uint32_t tcp_unconsumed(const struct tcp *t, tcp_conn_t conn);
+
+/* The owner can use nothing of what is unconsumed before there is more, TCP_NEED_BYTES at most: memory pressure
+ * below TCP_PRESSURE_SHED leaves it so much of a window. Without pressure one is at least recv_bytes_start. */
+#define TCP_NEED_BYTES (17u * 1024)
+void tcp_set_need(struct tcp *t, tcp_conn_t conn, bool needs_more);
+
 /* Queues a payload chain. Takes p only on ERR_OK. ERR_TCP_CLOSING: after tcp_shutdown(), or the connection has
  * ended. ERR_TCP_SEND_FULL: more than tcp_send_room(), or than tcp_send_pieces() of this connection.
  * ERR_POOL_EMPTY: no range descriptor. more: another call follows in this loop turn, do not

@@ -19,15 +19,16 @@ smaller(uint32_t a, uint32_t b)
 }
 
 /* What may be promised beyond what was consumed. When memory is short, two segments: who fills it does not stop
- * those whose data is consumed as it comes. */
+ * those whose data is consumed as it comes. Or what the owner needs to go on at all. */
 static uint32_t
 buffer_bytes(const struct tcp *t, const struct tcp_conn *c)
 {
 	uint32_t segment = c->mss_seen > c->mss_path ? c->mss_seen : c->mss_path;
+	uint32_t least = c->needs_more && 2 * segment < TCP_NEED_BYTES ? TCP_NEED_BYTES : 2 * segment;
 
 	if (t->stats.pressure < TCP_PRESSURE_EDGE)
 		return c->rcv_max;
-	return t->stats.pressure < TCP_PRESSURE_SHED ? smaller(2 * segment, c->rcv_max) : 0;
+	return t->stats.pressure < TCP_PRESSURE_SHED ? smaller(least, c->rcv_max) : 0;
 }
 
 /* The right edge that the buffer allows, whatever was promised. Memory counts as well as bytes: when

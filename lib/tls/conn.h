@@ -69,16 +69,10 @@ struct tls_conn {
 	struct connect_side *client; /* NULL: the other end connected */
 	const char *suite; /* static, as alpn is */
 	const char *alpn;
-	uint8_t *record; /* that is coming in, or was opened and has not been read; NULL: none */
-	uint32_t record_got; /* bytes of it that are there */
-	uint32_t record_bytes; /* all of it, once its header is there */
-	uint32_t plain_from; /* what was in it */
-	uint32_t plain_left;
 	uint16_t version;
 	uint16_t verdict; /* enum err, in CONN_DEAD */
 	uint8_t state; /* enum conn_state */
 	bool resumed;
-	uint8_t header[5]; /* before there is memory for the rest */
 };
 
 _Static_assert(sizeof(struct tls_conn) <= TLS_CONN_BYTES, "as the budget counts it");
@@ -124,6 +118,3 @@ void context_put_keys(struct tls_context *context, struct tls_keys *keys);
 
 /* mbedTLS's callback: the certificates that fit the name the client asked for. */
 int conn_choose_pairs(mbedtls_ssl_context *ssl);
-
-/* The bytes of a record that is coming in or has not been read are given back. */
-void conn_drop_record(struct tls_conn *conn);

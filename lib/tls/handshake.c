@@ -207,7 +207,6 @@ tls_conn_free(struct tls_conn *conn)
 	context = conn->context;
 	if (conn->handshake != NULL)
 		end_handshake(conn);
-	conn_drop_record(conn);
 	arena_release(instance_arena(context->instance), conn->client);
 	records_end(&conn->records, context->ring);
 	if (context->named == conn)

@@ -8,17 +8,18 @@
 #include "base/err.h"
 #include "tls/arena.h"
 #include "tls/identity.h"
+#include "tls/pieces.h"
 #include "tls/ticket_secrets.h"
 
 /*
- * tls: TLS 1.3 and 1.2 for one connection; ciphertext and plaintext in, plaintext and ciphertext
- * out.
+ * tls: TLS 1.3 and 1.2 for one connection; ciphertext becomes plaintext, and back, where it lies.
  *
  * The handshake is mbedTLS (handshake.c), the record layer behind open and seal is our own (records.h): nothing
  * above this header knows.
  *
  * Owner:  the caller's session. Thread: the worker that made the context.
  * Time:   now_s (Unix seconds) for certificates and tickets is set per worker by tls_set_time().
+ *         now_ns, monotonic, for the size of records and for how often the peer renews its keys.
  * Memory: connections come from the context's pool, TLS_CONN_BYTES each. A handshake takes up to
  *         TLS_HANDSHAKE_BYTES of the worker's arena, and gives all back when it is over.
  */
@@ -51,7 +52,7 @@ struct tls_context_config {
 /* A handshake at its peak: mbedTLS's two record buffers (33 KiB), its state and keys, and some slack for rounding.
  * An open connection, all of it. */
 #define TLS_HANDSHAKE_BYTES (48u * 1024)
-#define TLS_CONN_BYTES 352
+#define TLS_CONN_BYTES 304
 /* More of it for one that we opened; and a session of sessions_max. */
 #define TLS_CONNECT_BYTES 576
 #define TLS_SESSION_BYTES 8704
@@ -118,7 +119,7 @@ struct tls_out {
 /*
  * One bounded step of the handshake: at most one of mbedTLS's states. Takes ciphertext from the
  * front of *in, writes flights to *out.
- *   ERR_OK         done; tls_open()/tls_seal() may be used
+ *   ERR_OK         done; tls_open() and tls_seal() may be used
  *   ERR_MORE       needs more of *in (which is empty now)
  *   ERR_TLS_AGAIN  a step is done; call again soon
  *   ERR_TLS_FULL   *out has no room; call again with room
@@ -128,27 +129,50 @@ enum err tls_handshake(struct tls_conn *conn, struct bytes *in, struct tls_out *
 bool tls_is_open(const struct tls_conn *conn);
 
 /*
- * Ciphertext to plaintext: takes from *in, appends to *plain. ERR_OK: some progress; call again
- * while in has bytes or tls_has_plain(). ERR_MORE: *in is used up. ERR_TLS_FULL: *plain is full, or
- * *out has less than TLS_RECORD_OVERHEAD_MAX for an answer; nothing was taken. ERR_TLS_CLOSED:
- * close_notify came and nothing more will; tls_seal() and tls_close() still work (RFC 8446 6.1).
- * Others are fatal; *out may hold the alert.
+ * The record at the front of in, decrypted where it lies.
+ *   ERR_OK          the caller drops `taken` bytes, of which `len`, perhaps 0, from `offset` on are plaintext
+ *   ERR_MORE        it is not whole; there must be `wanted` bytes before another call can do more
+ *   ERR_TLS_CLOSED  close_notify came and nothing more will; tls_seal() and tls_close() still work (RFC 8446 6.1)
+ *   others          the connection is over, and what was in the record is wiped
+ * After any of them something may be owed: an alert, a KeyUpdate.
  */
-enum err tls_open(struct tls_conn *conn, struct bytes *in, struct tls_out *plain,
-		  struct tls_out *out);
+struct tls_opened {
+	size_t taken;
+	size_t offset;
+	size_t len;
+	size_t wanted;
+};
+#define TLS_WIRE_BYTES_MAX (5 + 16384 + 256) /* of a record that is not refused by its header */
+enum err tls_open(struct tls_conn *conn, const struct pieces *in, uint64_t now_ns, struct tls_opened *opened);
 
-/* Decrypted bytes wait inside. */
-bool tls_has_plain(const struct tls_conn *conn);
-
-/* One record: takes at most TLS_RECORD_BYTES_MAX (in TLS 1.3 one byte less) from the front of *plain,
- * appends the record to *out whole or (ERR_TLS_FULL) not at all. out needs that many bytes, or what
- * plain has, and TLS_RECORD_OVERHEAD_MAX. */
+/*
+ * Seals what plain has (1 to TLS_RECORD_BYTES_MAX bytes) as one record, where it lies; head, which goes in front,
+ * gets tls_head_bytes(), tail, which goes behind, tls_tail_bytes(). What is owed goes first (tls_answer()).
+ * ERR_TLS_WORN: in TLS 1.2 the key may seal no more, and the connection should be closed. Not after tls_close().
+ */
 #define TLS_RECORD_BYTES_MAX 16384
-#define TLS_RECORD_OVERHEAD_MAX 64
-enum err tls_seal(struct tls_conn *conn, struct bytes *plain, struct tls_out *out);
+#define TLS_HEAD_BYTES_MAX 13
+#define TLS_TAIL_BYTES_MAX 17
+size_t tls_head_bytes(const struct tls_conn *conn);
+size_t tls_tail_bytes(const struct tls_conn *conn);
+enum err tls_seal(struct tls_conn *conn, const struct pieces *plain, uint8_t *head, uint8_t *tail,
+		  uint64_t now_ns);
 
-/* close_notify into *out. */
-enum err tls_close(struct tls_conn *conn, struct tls_out *out);
+/* How much of `queued` bytes the next record should have: what one segment takes while the connection's first
+ * bytes go out, so that the peer can open each as it arrives, then whole records. */
+size_t tls_record_size(const struct tls_conn *conn, size_t queued, size_t segment_bytes, uint64_t now_ns);
+
+/* Owes close_notify, if the connection is open. */
+void tls_close(struct tls_conn *conn);
+
+/* Something must be said, and must not be overtaken by data. tls_answer() appends it to *out, whole or
+ * (ERR_TLS_FULL: less room than TLS_ANSWER_BYTES_MAX) not at all. */
+#define TLS_ANSWER_BYTES_MAX 64
+bool tls_owes(const struct tls_conn *conn);
+enum err tls_answer(struct tls_conn *conn, struct tls_out *out);
+
+/* close_notify came: the end of the stream is not a cut. */
+bool tls_was_closed(const struct tls_conn *conn);
 
 struct tls_facts {
 	uint16_t version; /* 0x0303, 0x0304 */

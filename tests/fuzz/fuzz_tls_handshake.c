@@ -148,15 +148,16 @@ reset(void)
 
 /* One call; true while another may follow. */
 static bool
-feed(struct tls_conn *conn, struct bytes *rest, size_t piece, size_t room)
+feed(struct tls_duo *duo, struct bytes *rest, size_t piece, size_t room)
 {
+	struct tls_conn *conn = duo->server;
 	static uint8_t sent[65536];
 	static uint8_t opened[65536];
 	struct tls_out out = { sent, tls_is_open(conn) ? sizeof(sent) : room, 0 };
 	struct tls_out plain = { opened, room, 0 };
 	struct bytes in = bytes_make(rest->ptr, piece < rest->len ? piece : rest->len);
 	size_t offered = in.len;
-	enum err verdict = tls_is_open(conn) ? tls_open(conn, &in, &plain, &out) :
+	enum err verdict = tls_is_open(conn) ? tls_duo_open(duo, &in, &plain, &out) :
 					       tls_handshake(conn, &in, &out);
 
 	CHECK(out.used <= out.room && plain.used <= plain.room && in.len <= offered);
@@ -170,7 +171,7 @@ feed(struct tls_conn *conn, struct bytes *rest, size_t piece, size_t room)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct tls_conn *conn;
+	static struct tls_duo duo;
 	struct bytes rest;
 	size_t piece;
 	size_t room;
@@ -181,12 +182,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	room = data[1] == 0 ? 65536 : data[1] * 16u;
 	rest = bytes_make(data + 2, size - 2);
 	reset();
-	conn = tls_accept(context, 0, false);
-	CHECK(conn != NULL);
-	for (int calls = 0; feed(conn, &rest, piece, room); calls++)
+	memset(&duo.record, 0, sizeof(duo.record));
+	duo.server = tls_accept(context, 0, false);
+	CHECK(duo.server != NULL);
+	for (int calls = 0; feed(&duo, &rest, piece, room); calls++)
 		/* A server that is open and has read everything says ERR_MORE, so this ends. */
 		CHECK(calls < CALLS_MAX + (int)size);
-	tls_conn_free(conn);
+	tls_conn_free(duo.server);
 	CHECK(tls_context_memory(context).blocks <= blocks_at_start + BLOCKS_KEPT_MAX);
 	return 0;
 }

@@ -142,7 +142,7 @@ shake_hands(struct town *t, struct town_conn *c, struct bytes *in)
 void
 conn_pump(struct town *t, struct town_conn *c)
 {
-	static uint8_t record[TLS_RECORD_BYTES_MAX + TLS_RECORD_OVERHEAD_MAX];
+	static uint8_t record[TLS_RECORD_BYTES_MAX + TLS_CLIENT_OVERHEAD_MAX];
 	uint32_t n = c->out_len - c->out_sent;
 
 	if (!c->is_connected || (c->tls != NULL && !c->tls_open) || t->now_ns < c->send_at_ns)

@@ -298,7 +298,7 @@ tls_client_open(struct tls_client *client, struct bytes *in, struct tls_out *pla
 	CHECK(client->open);
 	if (client->dead != ERR_OK)
 		return client->dead;
-	if (plain->used == plain->room || out->room - out->used < TLS_RECORD_OVERHEAD_MAX)
+	if (plain->used == plain->room || out->room - out->used < TLS_CLIENT_OVERHEAD_MAX)
 		return ERR_TLS_FULL;
 	before = begin(client, in, out);
 	got = mbedtls_ssl_read(&client->ssl, plain->ptr + plain->used, plain->room - plain->used);
@@ -328,7 +328,7 @@ tls_client_seal(struct tls_client *client, struct bytes *plain, struct tls_out *
 		return client->dead;
 	if (take == 0)
 		return ERR_OK;
-	if (out->room - out->used < take + TLS_RECORD_OVERHEAD_MAX)
+	if (out->room - out->used < take + TLS_CLIENT_OVERHEAD_MAX)
 		return ERR_TLS_FULL;
 	before = begin(client, NULL, out);
 	sealed = mbedtls_ssl_write(&client->ssl, plain->ptr, take);
@@ -353,7 +353,7 @@ tls_client_close(struct tls_client *client, struct tls_out *out)
 
 	if (client->dead != ERR_OK || !client->open)
 		return ERR_OK;
-	if (out->room - out->used < TLS_RECORD_OVERHEAD_MAX)
+	if (out->room - out->used < TLS_CLIENT_OVERHEAD_MAX)
 		return ERR_TLS_FULL;
 	before = begin(client, NULL, out);
 	failed = mbedtls_ssl_close_notify(&client->ssl);

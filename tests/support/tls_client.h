@@ -44,7 +44,8 @@ void tls_client_free(struct tls_client *client);
 enum err tls_client_step(struct tls_client *client, struct bytes *in, struct tls_out *out);
 bool tls_client_is_open(const struct tls_client *client);
 
-/* The verdicts of tls_open(), tls_seal() and tls_close(). */
+/* As tls_duo_open(), tls_duo_seal() and tls_duo_close() for the other end; room is asked for first. */
+#define TLS_CLIENT_OVERHEAD_MAX 64
 enum err tls_client_open(struct tls_client *client, struct bytes *in, struct tls_out *plain,
 			 struct tls_out *out);
 enum err tls_client_seal(struct tls_client *client, struct bytes *plain, struct tls_out *out);

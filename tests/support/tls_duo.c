@@ -78,6 +78,7 @@ tls_duo_init(struct tls_duo *duo, struct tls_context *context,
 	     const struct tls_client_config *config)
 {
 	memset(duo, 0, offsetof(struct tls_duo, to_server));
+	memset(&duo->record, 0, sizeof(duo->record));
 	duo->to_server.from = duo->to_server.to = 0;
 	duo->to_client.from = duo->to_client.to = 0;
 	duo->server = tls_accept(context, 0, false);
@@ -186,6 +187,31 @@ tls_duo_shake(struct tls_duo *duo, size_t piece)
 	}
 }
 
+enum err
+tls_duo_open(struct tls_duo *duo, struct bytes *in, struct tls_out *plain, struct tls_out *out)
+{
+	return tls_stream_open(&duo->record, duo->server, in, plain, out);
+}
+
+bool
+tls_duo_has_plain(const struct tls_duo *duo)
+{
+	return duo->record.plain_left > 0;
+}
+
+enum err
+tls_duo_seal(struct tls_duo *duo, struct bytes *plain, struct tls_out *out)
+{
+	return tls_stream_seal(&duo->record, duo->server, plain, out);
+}
+
+enum err
+tls_duo_close(struct tls_duo *duo, struct tls_out *out)
+{
+	tls_close(duo->server);
+	return tls_answer(duo->server, out);
+}
+
 bool
 tls_duo_send_to_server(struct tls_duo *duo, struct bytes text, size_t piece)
 {
@@ -201,9 +227,9 @@ tls_duo_send_to_server(struct tls_duo *duo, struct bytes text, size_t piece)
 			return false;
 		tls_duo_put(&duo->to_server, wire);
 	}
-	while (duo->to_server.to > duo->to_server.from || tls_has_plain(duo->server)) {
+	while (duo->to_server.to > duo->to_server.from || tls_duo_has_plain(duo)) {
 		struct bytes in = tls_duo_front(&duo->to_server, piece);
-		enum err verdict = tls_open(duo->server, &in, &plain, &out);
+		enum err verdict = tls_duo_open(duo, &in, &plain, &out);
 
 		if (verdict != ERR_OK && verdict != ERR_MORE)
 			return false;
@@ -224,7 +250,7 @@ tls_duo_send_to_client(struct tls_duo *duo, struct bytes text, size_t piece)
 	while (rest.len > 0) {
 		struct tls_out wire = tls_duo_back(&duo->to_client, 0);
 
-		if (tls_seal(duo->server, &rest, &wire) != ERR_OK)
+		if (tls_duo_seal(duo, &rest, &wire) != ERR_OK)
 			return false;
 		tls_duo_put(&duo->to_client, wire);
 	}

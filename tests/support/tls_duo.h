@@ -3,6 +3,7 @@
 #include "seeded.h"
 #include "tls/tls.h"
 #include "tls_client.h"
+#include "tls_stream.h"
 
 /*
  * tls_duo: a TLS server connection of ours, a client, and the bytes between them in both
@@ -42,6 +43,7 @@ struct tls_duo {
 	struct tls_duo_wire to_server;
 	struct tls_duo_wire to_client;
 	uint8_t got[TLS_DUO_WIRE_BYTES]; /* what the last send was opened to */
+	struct tls_stream record; /* that the server is reading */
 };
 
 /* A connection of the context and a client, nothing sent yet. */
@@ -62,6 +64,13 @@ bool tls_duo_send_to_client(struct tls_duo *duo, struct bytes text, size_t piece
 
 /* A word each way. */
 bool tls_duo_exchange(struct tls_duo *duo);
+
+/* tls_stream.h for the server. */
+enum err tls_duo_open(struct tls_duo *duo, struct bytes *in, struct tls_out *plain, struct tls_out *out);
+bool tls_duo_has_plain(const struct tls_duo *duo);
+
+enum err tls_duo_seal(struct tls_duo *duo, struct bytes *plain, struct tls_out *out);
+enum err tls_duo_close(struct tls_duo *duo, struct tls_out *out);
 
 /* A part of a wire to read from, then what was left of it; and to write to, then what
  * was written. */

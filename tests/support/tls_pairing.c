@@ -153,6 +153,7 @@ pairing_connect(struct pairing *p, const struct tls_target *target)
 		mbedtls_ssl_conf_max_tls_version(&p->theirs->config, MBEDTLS_SSL_VERSION_TLS1_2);
 	p->to_server.from = p->to_server.to = 0;
 	p->to_client.from = p->to_client.to = 0;
+	p->at_server = p->at_client = (struct tls_stream){ .len = 0 };
 	p->client = tls_connect(p->ours, target);
 	p->server = tls_accept(p->theirs, 0, false);
 	CHECK(p->server != NULL);
@@ -208,18 +209,20 @@ pairing_shake(struct pairing *p, size_t piece)
 static bool
 carry(struct pairing *p, struct tls_conn *from, struct tls_conn *to, struct tls_duo_wire *wire, size_t piece)
 {
+	struct tls_stream *sender = to == p->server ? &p->at_client : &p->at_server;
+	struct tls_stream *reader = to == p->server ? &p->at_server : &p->at_client;
 	struct bytes text = BYTES_LITERAL("a word");
 	struct tls_out plain = { p->got, sizeof(p->got), 0 };
 	struct tls_out out = tls_duo_back(wire, 0);
 	uint8_t answer[256];
 	struct tls_out said = { answer, sizeof(answer), 0 };
 
-	if (tls_seal(from, &text, &out) != ERR_OK)
+	if (tls_stream_seal(sender, from, &text, &out) != ERR_OK)
 		return false;
 	tls_duo_put(wire, out);
-	while (wire->to > wire->from || tls_has_plain(to)) {
+	while (wire->to > wire->from || reader->plain_left > 0) {
 		struct bytes in = tls_duo_front(wire, piece);
-		enum err verdict = tls_open(to, &in, &plain, &said);
+		enum err verdict = tls_stream_open(reader, to, &in, &plain, &said);
 
 		if (verdict != ERR_OK && verdict != ERR_MORE)
 			return false;
@@ -242,7 +245,7 @@ pairing_read(struct pairing *p)
 	struct tls_out plain = { p->got, sizeof(p->got), 0 };
 	uint8_t answer[256];
 	struct tls_out said = { answer, sizeof(answer), 0 };
-	enum err verdict = tls_open(p->client, &in, &plain, &said);
+	enum err verdict = tls_stream_open(&p->at_client, p->client, &in, &plain, &said);
 
 	tls_duo_taken(&p->to_client, in, 0);
 	return verdict;
@@ -253,7 +256,8 @@ pairing_close_server(struct pairing *p)
 {
 	struct tls_out out = tls_duo_back(&p->to_client, 0);
 
-	if (tls_close(p->server, &out) != ERR_OK)
+	tls_close(p->server);
+	if (tls_answer(p->server, &out) != ERR_OK)
 		return ERR_TLS_REFUSED;
 	tls_duo_put(&p->to_client, out);
 	return pairing_read(p);

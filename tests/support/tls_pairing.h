@@ -33,6 +33,8 @@ struct pairing {
 	bool only_12; /* the server speaks no more than TLS 1.2 */
 	struct tls_duo_wire to_server;
 	struct tls_duo_wire to_client;
+	struct tls_stream at_server;
+	struct tls_stream at_client;
 	uint8_t got[4096];
 };
 

@@ -616,7 +616,7 @@ what_a_port_does_and_whom_it_shares_with_can_be_said(void **state)
 			       "tcp: {clients: {keep_alive: 0s}, backends: {receive_max: 16MiB}}\n" LISTENERS),
 			 ERR_CONFIG_INVALID);
 	assert_string_equal(heard.text, "etc/sluice.yaml:3:58: error: receive_max: 16MiB is out of bounds; "
-					"write 4KiB to 16776960B\n");
+					"write 32KiB to 16776960B\n");
 	assert_int_equal(parse("ports: [{device: net_tap0, addresses: [192.0.2.1/24], vlan: 77, mtu: 9000,\n"
 			       "  offload: {tso: off, tcp_checksum: on}, exception: {tap: sluice0, rate: 500}}]\n"
 			       "tcp: {clients: {keep_alive: 0s}, backends: {receive_max: 8MiB},\n"

@@ -159,6 +159,27 @@ who_holds_nothing_goes_on_with_two_segments(void **state)
 	pressure_fini();
 }
 
+/* As for a record of TLS, which is of no use before it is whole. */
+static void
+who_needs_more_has_a_window_for_it(void **state)
+{
+	(void)state;
+	pressure_init(NULL);
+	establish();
+	write_stream(&pair.a, 10000, 1400);
+	run_for(1 * MS);
+	fill_to(85);
+	write_stream(&pair.a, 100000, 1400);
+	run_for(5 * SEC);
+	assert_int_equal(pair.b.received, 110000);
+	pair.b.reading = false;
+	tcp_set_need(pair.b.tcp, pair.b.conn, true);
+	write_stream(&pair.a, 100000, 1400);
+	run_for(5 * SEC);
+	assert_in_range(tcp_unconsumed(pair.b.tcp, pair.b.conn), TCP_NEED_BYTES - 1400, TCP_NEED_BYTES + 1400);
+	pressure_fini();
+}
+
 static void
 who_holds_more_gets_no_edge(void **state)
 {
@@ -545,6 +566,7 @@ main(void)
 		cmocka_unit_test(the_fullest_pool_counts_without_what_rings_hold),
 		cmocka_unit_test(received_data_that_nobody_takes_is_pressure_of_its_own),
 		cmocka_unit_test(who_holds_nothing_goes_on_with_two_segments),
+		cmocka_unit_test(who_needs_more_has_a_window_for_it),
 		cmocka_unit_test(who_holds_more_gets_no_edge),
 		cmocka_unit_test(at_the_end_no_edge_moves_and_the_peer_hears_when_it_may_again),
 		cmocka_unit_test(nothing_is_kept_beyond_a_hole),

@@ -88,76 +88,64 @@ every_size_arrives_in_both_directions(void **state)
 	}
 }
 
+/* In pieces of any size, with the header and the end somewhere else. */
 static void
-a_record_is_sealed_whole_or_not_at_all(void **state)
+a_record_is_sealed_and_opened_where_its_pieces_lie(void **state)
 {
-	static uint8_t memory[2 * TLS_RECORD_BYTES_MAX];
+	static uint8_t memory[3000];
+	static uint8_t opened[3000];
 
 	(void)state;
 	for (size_t v = 0; v < COUNT_OF(versions); v++) {
-		struct bytes plain = bytes_make(text, 1000);
-		struct tls_out out = { memory, 1000 + TLS_RECORD_OVERHEAD_MAX - 1, 0 };
+		struct piece piece[3] = { { memory, 1000 }, { memory + 1200, 1 }, { memory + 1500, 1448 } };
+		struct pieces plain = { piece, COUNT_OF(piece) };
+		struct tls_out got = { opened, sizeof(opened), 0 };
+		uint8_t head[TLS_HEAD_BYTES_MAX];
+		uint8_t tail[TLS_TAIL_BYTES_MAX];
+		struct tls_out wire;
+		struct bytes in;
 
 		open_duo(versions[v]);
-		assert_int_equal(tls_seal(duo.server, &plain, &out), ERR_TLS_FULL);
-		assert_int_equal(out.used, 0);
-		assert_int_equal(plain.len, 1000);
-		out.room++;
-		assert_int_equal(tls_seal(duo.server, &plain, &out), ERR_OK);
-		assert_in_range(out.used, 1000 + 22, 1000 + TLS_RECORD_OVERHEAD_MAX);
-		assert_int_equal(plain.len, 0);
-
-		/* Nothing to say takes nothing. */
-		assert_int_equal(tls_seal(duo.server, &plain, &out), ERR_OK);
-
-		/* One record a call, however much there is. */
-		plain = bytes_make(text, sizeof(text));
-		out = (struct tls_out){ memory, sizeof(memory), 0 };
-		assert_int_equal(tls_seal(duo.server, &plain, &out), ERR_OK);
-		assert_in_range(plain.len, sizeof(text) - TLS_RECORD_BYTES_MAX,
-				sizeof(text) - TLS_RECORD_BYTES_MAX + 1);
-		assert_in_range(out.used, TLS_RECORD_BYTES_MAX,
-				TLS_RECORD_BYTES_MAX + TLS_RECORD_OVERHEAD_MAX);
+		wire = tls_duo_back(&duo.to_client, 0);
+		for (size_t i = 0, at = 0; i < COUNT_OF(piece); at += piece[i++].len)
+			memcpy(piece[i].ptr, text + at, piece[i].len);
+		assert_int_equal(tls_seal(duo.server, &plain, head, tail, 0), ERR_OK);
+		memcpy(wire.ptr, head, tls_head_bytes(duo.server));
+		wire.used = tls_head_bytes(duo.server);
+		for (size_t i = 0; i < COUNT_OF(piece); wire.used += piece[i++].len)
+			memcpy(wire.ptr + wire.used, piece[i].ptr, piece[i].len);
+		memcpy(wire.ptr + wire.used, tail, tls_tail_bytes(duo.server));
+		wire.used += tls_tail_bytes(duo.server);
+		tls_duo_put(&duo.to_client, wire);
+		in = tls_duo_front(&duo.to_client, 0);
+		wire = tls_duo_back(&duo.to_server, 0);
+		while (in.len > 0 || got.used < 2449)
+			assert_int_equal(tls_client_open(duo.client, &in, &got, &wire), ERR_OK);
+		assert_int_equal(got.used, 2449);
+		assert_memory_equal(opened, text, 2449);
 		tls_duo_fini(&duo);
 	}
 }
 
 static void
-plain_text_waits_inside_when_there_is_no_room_for_it(void **state)
+what_is_owed_is_said_whole_or_not_at_all(void **state)
 {
 	(void)state;
 	for (size_t v = 0; v < COUNT_OF(versions); v++) {
-		uint8_t memory[600];
-		uint8_t answer[TLS_RECORD_OVERHEAD_MAX];
-		struct tls_out plain = { memory, 0, 0 };
-		struct tls_out out = { answer, sizeof(answer), 0 };
-		struct bytes in;
+		uint8_t memory[TLS_ANSWER_BYTES_MAX];
+		struct tls_out out = { memory, TLS_ANSWER_BYTES_MAX - 1, 0 };
 
 		open_duo(versions[v]);
-		in = client_record(bytes_make(text, 600));
-		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_TLS_FULL);
-		assert_true(in.len > 600); /* nothing was taken */
-		plain.room = 100;
-		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_OK);
-		assert_int_equal(plain.used, 100);
-		assert_true(tls_has_plain(duo.server));
-		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_TLS_FULL);
-		plain.room = 600;
-		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_OK);
-		assert_int_equal(plain.used, 600);
-		assert_false(tls_has_plain(duo.server));
-		assert_memory_equal(memory, text, 600);
-		plain.room = plain.used = 0;
-		plain.ptr = memory;
-		plain.room = 1;
-		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_MORE);
-
-		/* Without room for an answer nothing is read either. */
-		in = client_record(bytes_make(text, 10));
-		out.room--;
-		plain.room = sizeof(memory);
-		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_TLS_FULL);
-		assert_int_equal(plain.used, 0);
+		assert_false(tls_owes(duo.server));
+		assert_int_equal(tls_answer(duo.server, &out), ERR_OK);
+		assert_int_equal(out.used, 0);
+		tls_close(duo.server);
+		assert_true(tls_owes(duo.server));
+		assert_int_equal(tls_answer(duo.server, &out), ERR_TLS_FULL);
+		assert_int_equal(out.used, 0);
+		out.room++;
+		assert_int_equal(tls_answer(duo.server, &out), ERR_OK);
+		assert_true(out.used > 0 && !tls_owes(duo.server));
 		tls_duo_fini(&duo);
 	}
 }
@@ -178,7 +166,7 @@ alert_for_damage(uint16_t version, size_t at, enum err expected)
 	assert_true(at < in.len);
 	duo.to_server.bytes[(size_t)(in.ptr - duo.to_server.bytes) + at] ^= 0x01;
 	out = tls_duo_back(&duo.to_client, 0);
-	assert_int_equal(tls_open(duo.server, &in, &plain, &out), expected);
+	assert_int_equal(tls_duo_open(&duo, &in, &plain, &out), expected);
 	assert_int_equal(plain.used, 0);
 	if (expected == ERR_MORE) {
 		tls_duo_fini(&duo);
@@ -224,8 +212,8 @@ a_record_given_twice_is_refused(void **state)
 
 		open_duo(versions[v]);
 		in = record = client_record(bytes_make(text, 20));
-		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_OK);
-		assert_int_equal(tls_open(duo.server, &record, &plain, &out), ERR_TLS_NOT_AUTHENTIC);
+		assert_int_equal(tls_duo_open(&duo, &in, &plain, &out), ERR_OK);
+		assert_int_equal(tls_duo_open(&duo, &record, &plain, &out), ERR_TLS_NOT_AUTHENTIC);
 		assert_int_equal(plain.used, 20);
 		assert_true(out.used > 0);
 		tls_duo_fini(&duo);
@@ -248,7 +236,7 @@ a_cut_off_record_is_never_data(void **state)
 		for (size_t at = 0; at + 1 < record.len; at++) {
 			struct bytes in = bytes_make(record.ptr + at, 1);
 
-			assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_MORE);
+			assert_int_equal(tls_duo_open(&duo, &in, &plain, &out), ERR_MORE);
 			assert_int_equal(plain.used, 0);
 		}
 		tls_duo_fini(&duo);
@@ -269,7 +257,7 @@ an_oversized_record_is_refused(void **state)
 		struct bytes in = bytes_make(header, sizeof(header));
 
 		open_duo(versions[v]);
-		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_TLS_RECORD_TOO_LONG);
+		assert_int_equal(tls_duo_open(&duo, &in, &plain, &out), ERR_TLS_RECORD_TOO_LONG);
 		assert_true(out.used > 0);
 		tls_duo_fini(&duo);
 	}
@@ -291,22 +279,19 @@ close_notify_ends_one_direction_only(void **state)
 		wire = tls_duo_back(&duo.to_server, 0);
 		assert_int_equal(tls_client_close(duo.client, &wire), ERR_OK);
 		in = bytes_make(wire.ptr, wire.used);
-		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_TLS_CLOSED);
-		assert_int_equal(tls_open(duo.server, &in, &plain, &out), ERR_TLS_CLOSED);
+		assert_int_equal(tls_duo_open(&duo, &in, &plain, &out), ERR_TLS_CLOSED);
+		assert_int_equal(tls_duo_open(&duo, &in, &plain, &out), ERR_TLS_CLOSED);
 		assert_int_equal(out.used, 0);
 		/* The answer to what came before it still goes out. */
 		assert_true(tls_duo_send_to_client(&duo, BYTES_LITERAL("answer"), 0));
 		wire = tls_duo_back(&duo.to_client, 0);
-		wire.room = TLS_RECORD_OVERHEAD_MAX - 1;
-		assert_int_equal(tls_close(duo.server, &wire), ERR_TLS_FULL);
-		wire.room++;
-		assert_int_equal(tls_close(duo.server, &wire), ERR_OK);
+		assert_int_equal(tls_duo_close(&duo, &wire), ERR_OK);
 		assert_true(wire.used > 0);
 		in = bytes_make(wire.ptr, wire.used);
 		assert_int_equal(tls_client_open(duo.client, &in, &plain, &out), ERR_TLS_CLOSED);
 		/* Closing twice says nothing more. */
 		wire.used = 0;
-		assert_int_equal(tls_close(duo.server, &wire), ERR_OK);
+		assert_int_equal(tls_duo_close(&duo, &wire), ERR_OK);
 		assert_int_equal(wire.used, 0);
 		tls_duo_fini(&duo);
 	}
@@ -317,8 +302,8 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_size_arrives_in_both_directions),
-		cmocka_unit_test(a_record_is_sealed_whole_or_not_at_all),
-		cmocka_unit_test(plain_text_waits_inside_when_there_is_no_room_for_it),
+		cmocka_unit_test(a_record_is_sealed_and_opened_where_its_pieces_lie),
+		cmocka_unit_test(what_is_owed_is_said_whole_or_not_at_all),
 		cmocka_unit_test(a_damaged_record_is_answered_with_an_alert_and_shows_nothing),
 		cmocka_unit_test(a_record_given_twice_is_refused),
 		cmocka_unit_test(a_cut_off_record_is_never_data),

@@ -184,7 +184,7 @@ data_behind_finished_is_not_swallowed(void **state)
 		while (duo.to_server.to > duo.to_server.from) {
 			struct bytes in = tls_duo_front(&duo.to_server, piece);
 
-			(void)tls_open(duo.server, &in, &plain, &out);
+			(void)tls_duo_open(&duo, &in, &plain, &out);
 			tls_duo_taken(&duo.to_server, in, piece);
 		}
 		assert_true(bytes_equal(bytes_make(memory, plain.used), text));
