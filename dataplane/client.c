@@ -480,6 +480,9 @@ client_end(struct worker *w, struct client *c)
 		send_owed(w, c);
 	}
 	if (c->eof) {
+		/* With bytes that nobody took TCP would reset (RFC 9293 SHLD-3), and the last answer be lost. */
+		while (inflow_discard(w, &c->in, c->conn))
+			;
 		close_now(w, c);
 		return;
 	}

@@ -160,9 +160,8 @@ inflow_discard(struct worker *w, struct inflow *in, tcp_conn_t conn)
 
 /* Of n bytes at the front those that lie together. */
 static struct bytes
-front(struct worker *w, struct inflow *in, tcp_conn_t conn, uint32_t n)
+front(const struct inflow *in, uint32_t n)
 {
-	drop(w, in, conn, 0); /* empty packets */
 	if (n > TLS_RECORD_BYTES_MAX)
 		n = TLS_RECORD_BYTES_MAX;
 	if (n > pkt_len(in->received))
@@ -184,6 +183,7 @@ cut(struct worker *w, const struct inflow *in, struct pieces *pieces)
 	*pieces = (struct pieces){ w->pieces, count };
 	return true;
 }
+
 static void
 await(struct worker *w, struct inflow *in, tcp_conn_t conn, size_t bytes)
 {
@@ -231,7 +231,7 @@ inflow_peek_plain(struct worker *w, struct inflow *in, tcp_conn_t conn, struct t
 		if (verdict != ERR_OK)
 			return verdict;
 	}
-	*piece = front(w, in, conn, in->plain_left);
+	*piece = front(in, in->plain_left);
 	return ERR_OK;
 }
 
@@ -261,7 +261,7 @@ inflow_plain(struct worker *w, struct inflow *in, tcp_conn_t conn, struct tls_co
 	}
 	verdict = in->received != NULL ? ERR_OK : gather(w, in, conn, 1);
 	if (verdict == ERR_OK) {
-		*piece = front(w, in, conn, pkt_total(in->received));
+		*piece = front(in, pkt_total(in->received));
 		drop(w, in, conn, (uint32_t)piece->len);
 	}
 	return verdict;

@@ -327,7 +327,11 @@ tcp_unconsumed(const struct tcp *t, tcp_conn_t conn)
 void
 tcp_set_need(struct tcp *t, tcp_conn_t conn, bool needs_more)
 {
-	conn_of(t, conn)->needs_more = needs_more;
+	struct tcp_conn *c = conn_of(t, conn);
+
+	if (needs_more && !c->needs_more)
+		tcp_conn_touch(t, c); /* the window may have been closed long ago */
+	c->needs_more = needs_more;
 }
 
 static bool

@@ -32,15 +32,24 @@ buffer_bytes(const struct tcp *t, const struct tcp_conn *c)
 }
 
 /* The right edge that the buffer allows, whatever was promised. Memory counts as well as bytes: when
- * small packets pin more than twice the window, no new edge is given. */
+ * small packets pin more than twice the window, no new edge is given but for what the owner needs. */
 static uint32_t
 edge_wanted(const struct tcp *t, const struct tcp_conn *c)
 {
 	uint32_t bytes = buffer_bytes(t, c);
 
-	if (c->rcv_unconsumed >= bytes || c->rcv_truesize / 2 > bytes)
+	if (c->rcv_truesize / 2 > bytes)
+		bytes = c->needs_more ? smaller(bytes, TCP_NEED_BYTES) : 0;
+	if (c->rcv_unconsumed >= bytes)
 		return c->rcv_nxt;
 	return c->rcv_nxt + (bytes - c->rcv_unconsumed);
+}
+
+/* The owner needs what nobody has been promised: no step is too small for it. */
+static bool
+promise_is_short(const struct tcp_conn *c)
+{
+	return c->needs_more && c->rcv_adv - (c->rcv_nxt - c->rcv_unconsumed) < TCP_NEED_BYTES;
 }
 
 /* Receiver SWS avoidance (RFC 9293 section 3.8.6.2.2): the edge moves by a segment or half the
@@ -52,7 +61,8 @@ edge_may_move(const struct tcp_conn *c, uint32_t edge)
 
 	if (gain <= 0)
 		return false;
-	return (uint32_t)gain >= smaller(c->mss_seen, c->rcv_max / 2) || c->rcv_unconsumed == 0;
+	return (uint32_t)gain >= smaller(c->mss_seen, c->rcv_max / 2) || c->rcv_unconsumed == 0 ||
+	       promise_is_short(c);
 }
 
 /* Promises are kept: what rounding would take back, it adds. A unit with each ACK that moves nothing else, so
@@ -89,6 +99,8 @@ tcp_window_update_due(const struct tcp *t, const struct tcp_conn *c)
 		return false;
 	if (c->rcv_adv == c->rcv_nxt)
 		step = smaller(c->mss_seen, c->rcv_max / 2);
+	if (promise_is_short(c))
+		step = 1;
 	return (uint32_t)gain >= step;
 }
 

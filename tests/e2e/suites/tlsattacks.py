@@ -90,7 +90,9 @@ def table(cluster):
 
     def counted():
         now = verdicts(cluster)
-        return {name: now[name] - before[name] for name in now if name.startswith('TLS_') and now[name] != before[name]}
+        # Raw ends without close_notify, and by a reset where it has not read everything: no number of that is right.
+        return {name: now[name] - before[name] for name in now
+                if name.startswith('TLS_') and name != 'TLS_TRUNCATED' and now[name] != before[name]}
     try:
         wait_for(lambda: counted() == wanted, 5)
     except AssertionError:

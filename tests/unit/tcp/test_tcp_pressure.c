@@ -180,6 +180,42 @@ who_needs_more_has_a_window_for_it(void **state)
 	pressure_fini();
 }
 
+/* A short record, and behind it a long one that the window for the first does not reach the end of: the step is
+ * too small for any other owner, and what the segments pin too much. The peer is told at once. */
+static void
+who_needs_a_bit_more_than_was_promised_has_it(void **state)
+{
+	struct pkt *p;
+
+	(void)state;
+	pressure_init(NULL);
+	establish();
+	write_stream(&pair.a, 10000, 1400);
+	run_for(1 * MS);
+	fill_to(85);
+	write_stream(&pair.a, 100000, 1400);
+	run_for(5 * SEC);
+	pair.b.reading = false;
+	write_stream(&pair.a, 1000, 1000);
+	run_for(1 * MS);
+	tcp_set_need(pair.b.tcp, pair.b.conn, true);
+	write_stream(&pair.a, 100000, 1000);
+	run_for(5 * SEC);
+	tcp_set_need(pair.b.tcp, pair.b.conn, false);
+	p = tcp_take(pair.b.tcp, pair.b.conn);
+	tcp_consumed(pair.b.tcp, pair.b.conn, pkt_total(p));
+	pkt_free(p);
+	run_for(1 * MS);
+	assert_in_range(tcp_unconsumed(pair.b.tcp, pair.b.conn), 1, TCP_NEED_BYTES - 900);
+	assert_true(conn_at(&pair.b)->mss_seen > 1000);
+	tcp_set_need(pair.b.tcp, pair.b.conn, true);
+	run_for(1 * MS);
+	assert_in_range(conn_at(&pair.a)->snd_wnd, 1000 - 8, 1000 + 8);
+	run_for(5 * SEC);
+	assert_in_range(tcp_unconsumed(pair.b.tcp, pair.b.conn), TCP_NEED_BYTES - 8, TCP_NEED_BYTES + 8);
+	pressure_fini();
+}
+
 static void
 who_holds_more_gets_no_edge(void **state)
 {
@@ -567,6 +603,7 @@ main(void)
 		cmocka_unit_test(received_data_that_nobody_takes_is_pressure_of_its_own),
 		cmocka_unit_test(who_holds_nothing_goes_on_with_two_segments),
 		cmocka_unit_test(who_needs_more_has_a_window_for_it),
+		cmocka_unit_test(who_needs_a_bit_more_than_was_promised_has_it),
 		cmocka_unit_test(who_holds_more_gets_no_edge),
 		cmocka_unit_test(at_the_end_no_edge_moves_and_the_peer_hears_when_it_may_again),
 		cmocka_unit_test(nothing_is_kept_beyond_a_hole),
