@@ -12,7 +12,7 @@
 /* A seed that is not over by then does not end. */
 #define TOWN_NS_MAX (1800 * NSEC_PER_SEC)
 #define TURNS_MAX 4000000
-#define TCP_CHECK_TURNS 8 /* tcp_sim checks each step of TCP; here it is a third of a turn's time */
+#define TCP_CHECK_TURNS 8 /* tcp_sim checks each step of TCP; here it would be a fifth of the time */
 /* Time in which everything that was closed must have gone. */
 #define QUIET_NS (200 * NSEC_PER_SEC)
 
