@@ -1,8 +1,9 @@
-/* Montgomery's multiplication (1985) on four limbs, R = 2^256; the inverse is a power (Fermat), whose exponent
- * n - 2 everybody knows. */
+/* Montgomery's multiplication (1985) on four limbs, R = 2^256. */
 #include "tls/crypto_p256.h"
 
 #include <string.h>
+
+#include "tls/crypto_inverse.h"
 
 #define LIMBS 4
 
@@ -11,6 +12,9 @@ typedef unsigned __int128 wide;
 static const uint64_t order[LIMBS] = { 0xf3b9cac2fc632551, 0xbce6faada7179e84, 0xffffffffffffffff,
 				       0xffffffff00000000 };
 #define ORDER_INVERSE UINT64_C(0xccd1c8aaee00bc4f) /* -1/n modulo 2^64 */
+static const struct inverse_modulus order_62 = { { 0x33b9cac2fc632551, 0x339beab69c5e7a13, 0x3ffffffffffffffb,
+						   0x3fffffc00000003f, 0xff },
+						 0x332e375511ff43b1 };
 /* R^2 modulo n. */
 static const struct p256_scalar r_squared = { { 0x83244c95be79eea2, 0x4699799c49bd6fa6, 0x2845b2392b6bec59,
 						0x66e12d94f3d95620 } };
@@ -102,42 +106,6 @@ multiply(struct p256_scalar a, struct p256_scalar b)
 	return reduce((const uint64_t[LIMBS]){ t0, t1, t2, t3 }, t4);
 }
 
-static struct p256_scalar
-square_often(struct p256_scalar a, int times)
-{
-	while (times-- > 0)
-		a = multiply(a, a);
-	return a;
-}
-
-/* a^(n - 2) of a in Montgomery's form: n - 2 is 32 ones, 32 zeros, 64 ones, then the 128 bits below, which go
- * four at a time. */
-static struct p256_scalar
-invert(struct p256_scalar a)
-{
-	static const uint8_t rest[32] = { 0xb, 0xc, 0xe, 0x6, 0xf, 0xa, 0xa, 0xd, 0xa, 0x7, 0x1,
-					  0x7, 0x9, 0xe, 0x8, 0x4, 0xf, 0x3, 0xb, 0x9, 0xc, 0xa,
-					  0xc, 0x2, 0xf, 0xc, 0x6, 0x3, 0x2, 0x5, 0x4, 0xf };
-	struct p256_scalar powers[16];
-	struct p256_scalar ones_8;
-	struct p256_scalar ones_16;
-	struct p256_scalar ones_32;
-	struct p256_scalar x;
-
-	powers[1] = a;
-	for (int i = 2; i < 16; i++)
-		powers[i] = multiply(powers[i - 1], a);
-	ones_8 = multiply(square_often(powers[15], 4), powers[15]);
-	ones_16 = multiply(square_often(ones_8, 8), ones_8);
-	ones_32 = multiply(square_often(ones_16, 16), ones_16);
-	x = multiply(square_often(ones_32, 64), ones_32);
-	x = multiply(square_often(x, 32), ones_32);
-	for (unsigned int i = 0; i < sizeof(rest); i++)
-		x = multiply(square_often(x, 4), powers[rest[i]]);
-	explicit_bzero(powers, sizeof(powers));
-	return x;
-}
-
 struct p256_scalar
 p256_scalar_read(const uint8_t bytes[P256_BYTES])
 {
@@ -180,11 +148,13 @@ p256_scalar_is_key(const uint8_t bytes[P256_BYTES])
 struct p256_scalar
 p256_scalar_sign(struct p256_scalar e, struct p256_scalar r, struct p256_scalar d, struct p256_scalar k)
 {
-	/* In Montgomery's form: r R, so that r d comes out plain; k R, so that its inverse is R / k. */
+	/* A factor in Montgomery's form, and what comes out is plain. */
 	struct p256_scalar sum = add(e, multiply(multiply(r, r_squared), d));
-	struct p256_scalar inverse = invert(multiply(k, r_squared));
-	struct p256_scalar s = multiply(sum, inverse);
+	struct p256_scalar inverse;
+	struct p256_scalar s;
 
+	inverse_of(&order_62, k.limbs, inverse.limbs);
+	s = multiply(multiply(sum, r_squared), inverse);
 	explicit_bzero(&sum, sizeof(sum));
 	explicit_bzero(&inverse, sizeof(inverse));
 	return s;

@@ -6,8 +6,8 @@
 /*
  * crypto_p256: numbers modulo the order n of P-256 (FIPS 186-5), for signatures. Private to lib/tls.
  *
- * Pure; no allocation; any thread. Time: the same for all values (tests/unit/tls/test_crypto_p256.c has no way
- * to show that; the code has no branch and no index that depends on one).
+ * Pure; no allocation; any thread. Time: the same for all values: no branch and no index depends on one
+ * (tests/purity/secrets.c has valgrind look at what the compiler made of it).
  */
 #define P256_BYTES 32
 

@@ -1,0 +1,62 @@
+/*
+ * Run by valgrind: secrets are marked as never written, so a branch or an address that depends on one is an
+ * error to it, whatever the compiler made of the code. The results are marked as written again.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <valgrind/memcheck.h>
+
+#include "seeded.h"
+#include "tls/crypto_p256.h"
+
+static struct seeded seed = { 7 };
+
+static void
+draw(void *to, size_t bytes)
+{
+	(void)seeded_entropy(&seed, to, bytes);
+	VALGRIND_MAKE_MEM_UNDEFINED(to, bytes);
+}
+
+/* So that valgrind looks at it, and it is not left out. */
+static void
+show(void *what, size_t bytes)
+{
+	VALGRIND_MAKE_MEM_DEFINED(what, bytes);
+	for (size_t i = 0; i < bytes; i++)
+		printf("%02x", ((const uint8_t *)what)[i]);
+	puts("");
+}
+
+static void
+sign(void)
+{
+	uint8_t public[P256_BYTES];
+	uint8_t key[P256_BYTES];
+	uint8_t nonce[P256_BYTES];
+	uint8_t s[P256_BYTES];
+	struct p256_scalar e;
+
+	(void)seeded_entropy(&seed, public, sizeof(public));
+	draw(key, sizeof(key));
+	draw(nonce, sizeof(nonce));
+	e = p256_scalar_read(public);
+	p256_scalar_write(p256_scalar_sign(e, e, p256_scalar_read(key), p256_scalar_read(nonce)), s);
+	show(s, sizeof(s));
+}
+
+/* With an argument it does what must be found. */
+int
+main(int argc, char **argv)
+{
+	uint8_t secret[1];
+
+	(void)argv;
+	if (RUNNING_ON_VALGRIND == 0)
+		return 2;
+	sign();
+	draw(secret, sizeof(secret));
+	if (argc > 1 && secret[0] > 100)
+		puts("large");
+	return 0;
+}
