@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "tls/crypto_mask.h"
+
 #define LIMBS 5
 #define LIMB_BITS 62
 #define LIMB_MASK (UINT64_MAX >> 2)
@@ -27,14 +29,6 @@ struct matrix {
 	int64_t r;
 };
 
-/* A mask as the compiler must take it: a number that may be any, not one of two that invite a branch. */
-static inline uint64_t
-opaque(uint64_t mask)
-{
-	__asm__("" : "+r"(mask));
-	return mask;
-}
-
 /* zeta is -(delta + 1/2) of the paper. The matrix begins as 8, since 59 steps are three less than its bits. */
 static int64_t
 make_matrix(int64_t zeta, uint64_t f, uint64_t g, struct matrix *matrix)
@@ -45,8 +39,8 @@ make_matrix(int64_t zeta, uint64_t f, uint64_t g, struct matrix *matrix)
 	uint64_t r = u;
 
 	for (int step = 0; step < STEPS; step++) {
-		uint64_t negative = opaque((uint64_t)(zeta >> 63));
-		uint64_t odd = opaque(0 - (g & 1));
+		uint64_t negative = mask_of_negative(zeta);
+		uint64_t odd = mask_of_odd(g);
 
 		/* Where g is odd, f or -f is added to it, so that it becomes even. */
 		g += ((f ^ negative) - negative) & odd;
@@ -119,7 +113,7 @@ apply_modulo(const struct matrix *m, struct number *d, struct number *e, const s
 static void
 lift(struct number *d, const struct inverse_modulus *modulus)
 {
-	int64_t negative = (int64_t)opaque((uint64_t)(d->limbs[LIMBS - 1] >> 63));
+	int64_t negative = (int64_t)mask_of_negative(d->limbs[LIMBS - 1]);
 
 	for (int i = 0; i < LIMBS; i++)
 		d->limbs[i] += modulus->limbs[i] & negative;
@@ -138,7 +132,7 @@ carry(struct number *d)
 static void
 normalize(struct number *d, int64_t sign, const struct inverse_modulus *modulus)
 {
-	int64_t negative = (int64_t)opaque((uint64_t)(sign >> 63));
+	int64_t negative = (int64_t)mask_of_negative(sign);
 
 	lift(d, modulus);
 	for (int i = 0; i < LIMBS; i++)

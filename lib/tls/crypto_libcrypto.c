@@ -29,6 +29,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "tls/crypto_x25519.h"
 #include "tls/instance.h"
 
 #define POINT_BYTES_MAX (1 + 2 * CRYPTO_COORDINATE_BYTES_MAX)
@@ -304,9 +305,6 @@ enum crypto_result
 crypto_x25519(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES], const uint8_t *u,
 	      uint8_t out[CRYPTO_X25519_BYTES])
 {
-	/* RFC 7748 4.1. The library has a table for it, and is slower with it than by the general way. */
-	static const uint8_t base[CRYPTO_X25519_BYTES] = { 9 };
-	const uint8_t *point = u != NULL ? u : base;
 	void *exchange;
 	void *ours;
 	void *theirs;
@@ -314,10 +312,14 @@ crypto_x25519(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES], 
 	bool done;
 
 	(void)crypto;
+	if (u == NULL) {
+		x25519_public(scalar, out);
+		return CRYPTO_OK;
+	}
 	greet();
 	exchange = shared.exchange_new(shared.provider_context);
-	ours = make_key(scalar, point);
-	theirs = make_key(NULL, point);
+	ours = make_key(scalar, u);
+	theirs = make_key(NULL, u);
 	done = exchange != NULL && ours != NULL && theirs != NULL &&
 	       shared.exchange_init(exchange, ours, NULL) == 1 &&
 	       shared.exchange_set_peer(exchange, theirs) == 1 &&

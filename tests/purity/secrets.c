@@ -8,6 +8,7 @@
 
 #include "seeded.h"
 #include "tls/crypto_p256.h"
+#include "tls/crypto_x25519.h"
 
 static struct seeded seed = { 7 };
 
@@ -45,6 +46,16 @@ sign(void)
 	show(s, sizeof(s));
 }
 
+static void
+make_public(void)
+{
+	uint8_t key[X25519_BYTES];
+
+	draw(key, sizeof(key));
+	x25519_public(key, key);
+	show(key, sizeof(key));
+}
+
 /* With an argument it does what must be found. */
 int
 main(int argc, char **argv)
@@ -55,6 +66,7 @@ main(int argc, char **argv)
 	if (RUNNING_ON_VALGRIND == 0)
 		return 2;
 	sign();
+	make_public();
 	draw(secret, sizeof(secret));
 	if (argc > 1 && secret[0] > 100)
 		puts("large");
