@@ -28,6 +28,7 @@ struct store_driver {
 	enum err (*run_script)(struct store *store, const char *sql);
 	enum err (*failed)(struct store *store);
 	enum err (*limit)(struct store *store, uint32_t ms);
+	enum err (*scrub)(struct store *store);
 	bool (*changed_elsewhere)(struct store *store);
 	int (*file)(struct store *store);
 

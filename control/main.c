@@ -23,6 +23,7 @@
 #include "keys.h"
 #include "lock.h"
 #include "config/log.h"
+#include "config/secret.h"
 #include "shm/balance.h"
 
 #define SHM_FOLDER "/dev/shm"
@@ -589,6 +590,8 @@ main(int argc, char **argv)
 		handover_free(&found);
 		return 0;
 	}
+	if (!config.dumpable)
+		secret_hide_process();
 	log_set_level((enum log_level)config.log.level);
 	if (found.is_used)
 		LOG_WARN("config_file_not_used", LOG_TEXT("file", options.config_path),

@@ -217,6 +217,12 @@ store_settle(struct store *store)
 }
 
 enum err
+store_scrub(struct store *store)
+{
+	return store->driver->scrub(store);
+}
+
+enum err
 store_limit(struct store *store, uint32_t ms)
 {
 	return store->driver->limit(store, ms);

@@ -137,6 +137,10 @@ enum err store_refuse(struct store *store, enum err verdict, const char *format,
  * with a server now and then for nothing. */
 bool store_changed_elsewhere(struct store *store);
 
+/* After a commit: what it deleted lies in no file of ours any more. ERR_MORE: another process reads, try again
+ * later. A server's files are its own: they keep it until they are cleaned. */
+enum err store_scrub(struct store *store);
+
 /* Readable when somebody else has committed, or -1. Changes with the connection. */
 int store_file(struct store *store);
 

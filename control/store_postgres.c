@@ -610,6 +610,13 @@ pg_open(struct store *store, const char *where)
 	return verdict;
 }
 
+static enum err
+pg_scrub(struct store *store)
+{
+	(void)store;
+	return ERR_OK;
+}
+
 static bool
 pg_changed_elsewhere(struct store *store)
 {
@@ -642,6 +649,7 @@ const struct store_driver store_postgres = {
 	.run_script = pg_run_script,
 	.failed = pg_failed,
 	.limit = pg_limit,
+	.scrub = pg_scrub,
 	.changed_elsewhere = pg_changed_elsewhere,
 	.file = pg_file,
 	.prepare = pg_prepare,

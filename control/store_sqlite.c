@@ -332,8 +332,9 @@ sqlite_open(struct store *store, const char *path)
 	} else {
 		sqlite3_extended_result_codes(sqlite->db, 1);
 		sqlite3_busy_timeout(sqlite->db, BUSY_TIMEOUT_MS);
+		/* secure_delete: what is deleted (keys, secrets of tickets) becomes zeros. */
 		verdict = sqlite_run_script(store, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-						   "PRAGMA foreign_keys = ON;");
+						   "PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;");
 	}
 	if (verdict == ERR_OK)
 		verdict = migrate(store);
@@ -367,6 +368,22 @@ sqlite_limit(struct store *store, uint32_t ms)
 	return ERR_OK;
 }
 
+/* The log has pages as they were; the file has zeros. */
+static enum err
+sqlite_scrub(struct store *store)
+{
+	sqlite3 *db = sqlite_of(store)->db;
+	int code;
+
+	/* The loop waits for nobody's reading. */
+	sqlite3_busy_timeout(db, 0);
+	code = sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	sqlite3_busy_timeout(db, BUSY_TIMEOUT_MS);
+	if ((code & 0xff) == SQLITE_BUSY)
+		return ERR_MORE;
+	return code == SQLITE_OK ? ERR_OK : sqlite_failed(store);
+}
+
 static bool
 sqlite_changed_elsewhere(struct store *store)
 {
@@ -396,6 +413,7 @@ const struct store_driver store_sqlite = {
 	.run_script = sqlite_run_script,
 	.failed = sqlite_failed,
 	.limit = sqlite_limit,
+	.scrub = sqlite_scrub,
 	.changed_elsewhere = sqlite_changed_elsewhere,
 	.file = sqlite_file,
 	.prepare = sqlite_prepare,

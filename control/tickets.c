@@ -151,6 +151,7 @@ provide(struct tickets *tickets, const struct ticket_secrets *found, uint64_t no
 	}
 	verdict = forget(tickets, found, now_s, &forgotten);
 	*more = forgotten > 0;
+	tickets->is_dirty |= forgotten > 0;
 	return verdict;
 }
 
@@ -165,6 +166,18 @@ adopt(struct tickets *tickets, const struct ticket_secrets *found, uint64_t now_
 		 LOG_NUMBER("newest", found->secret[found->count - 1].number),
 		 LOG_NUMBER("seals", ticket_secrets_choose(found, now_s)->number));
 	tickets_tell(tickets);
+}
+
+/* A dead secret opens what was recorded of its time. */
+static void
+scrub(struct tickets *tickets)
+{
+	enum err verdict = tickets->is_dirty ? store_scrub(tickets->store) : ERR_MORE;
+
+	if (verdict == ERR_OK)
+		tickets->is_dirty = false;
+	else if (verdict != ERR_MORE)
+		LOG_ERROR("ticket_secrets_not_scrubbed", LOG_TEXT("problem", tickets->store->problem));
 }
 
 /* The first, the next, and what is too old: three rounds at the most, but for other routers that do the same. */
@@ -183,6 +196,7 @@ look(struct tickets *tickets, uint64_t now_s)
 	if (verdict == ERR_OK && found.count > 0)
 		adopt(tickets, &found, now_s);
 	explicit_bzero(&found, sizeof(found));
+	scrub(tickets);
 	return verdict;
 }
 
@@ -224,6 +238,7 @@ begin_anew(struct tickets *tickets, uint64_t now_s)
 	bool made = true;
 	enum err verdict = run(tickets, "DELETE FROM ticket_secrets", -1, -1, &deleted);
 
+	tickets->is_dirty = true;
 	if (verdict == ERR_OK)
 		verdict = insert(tickets, number, now_s, &made);
 	if (verdict == ERR_OK && !made)
@@ -282,6 +297,7 @@ enum err
 tickets_init(struct tickets *tickets, struct store *store, uint32_t lifetime_s, uint64_t now_s)
 {
 	*tickets = (struct tickets){ .store = store, .lifetime_s = lifetime_s, .listening = -1 };
+	tickets->is_dirty = true; /* who died here may have left something */
 	tickets->arena = arena_new(ARENA_BYTES_MIN);
 	if (tickets->arena == NULL)
 		return store_refuse(store, ERR_STORE_FAILED, "no memory for the tickets' secrets");

@@ -31,6 +31,7 @@ struct tickets {
 	struct store *store;
 	uint32_t lifetime_s; /* 0: no tickets, nothing is made */
 	uint64_t look_at_ns;
+	bool is_dirty; /* the store's files may still have what was deleted */
 	struct arena *arena;
 	struct ticket_secrets *secrets;
 	uint64_t newest; /* number of the newest row, also if it is damaged */

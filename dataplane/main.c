@@ -13,6 +13,7 @@
 
 #include "config/config.h"
 #include "config/log.h"
+#include "config/secret.h"
 #include "dataplane/attach.h"
 #include "dataplane/authority.h"
 #include "dataplane/budget.h"
@@ -358,6 +359,8 @@ main(int argc, char **argv)
 	    ERR_OK)
 		return EXIT_FAILED;
 	free((void *)chosen.ptr);
+	if (!config.dumpable)
+		secret_hide_process();
 	log_set_level((enum log_level)config.log.level);
 	if (found.is_used)
 		LOG_WARN("config_file_not_used", LOG_TEXT("file", options.config),

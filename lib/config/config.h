@@ -125,6 +125,7 @@ struct config {
 	/* both programs */
 	char instance[CONFIG_NAME_BYTES]; /* the shared file is /dev/shm/<instance> */
 	uint32_t workers;
+	bool dumpable; /* core dumps may be left */
 	struct {
 		char path[CONFIG_PATH_BYTES]; /* folder */
 		uint64_t segment_bytes;

@@ -17,6 +17,7 @@ static const struct {
 	{ "admin.", "sluice-control" },
 	{ "instance", "both programs" },
 	{ "spool.path", "both programs" },
+	{ "dumpable", "both programs" },
 	{ "workers", "both programs with a new shared file" },
 	{ "capacity.", "both programs with a new shared file" },
 	{ "tls.authorities", "both programs" },

@@ -539,6 +539,10 @@ static const struct key log_keys[] = {
 const struct key schema_root[] = {
 	VALUE("instance", KEY_TEXT, CONFIG(instance), 1, NAME_MAX_LEN, "sluice", KEY_RESTART,
 	      "Name of this pair of processes; the shared file is /dev/shm/<instance>."),
+	VALUE("dumpable", KEY_BOOL, CONFIG(dumpable), 0, 0, "no", KEY_RESTART,
+	      "Whether a crash may leave a core dump, and others of the same user may trace the processes. TLS "
+	      "keys are left out of dumps in any case; what clients ask and are answered, credentials of backends "
+	      "and what the store has read are not."),
 	VALUE("workers", KEY_COUNT, CONFIG(workers), 1, 64, "1", KEY_RESTART,
 	      "Workers of the dataplane, each on a core of its own."),
 	VALUE("cores", KEY_TEXT, CONFIG(cores), 0, TEXT_MAX, "", KEY_RESTART,

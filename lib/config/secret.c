@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -74,6 +75,12 @@ secret_read(const char *path, struct bytes *text, char *why, size_t room)
 		      len < 0  ? strerror(errno) :
 		      len == 0 ? "is empty" :
 				 "is longer than 256 KiB");
+}
+
+void
+secret_hide_process(void)
+{
+	CHECK(prctl(PR_SET_DUMPABLE, 0) == 0);
 }
 
 void

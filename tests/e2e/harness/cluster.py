@@ -121,6 +121,7 @@ class Cluster:
         self.workers = 1 if layout == 'one-worker' else 2
         self.is_direct = layout == 'direct'
         self.is_tap = layout == 'tap'
+        self.is_portable = 'SLUICE_PORTABLE' in os.environ
         self.host4 = net.TAP_EDGE4 if self.is_tap else net.EDGE4
         self.host6 = None if self.is_tap else net.EDGE6
         self.ca = os.path.join(self.root, 'ca.pem')
@@ -274,7 +275,12 @@ class Cluster:
                                        gateway=gateway, folder=self.root, admin_port=ADMIN_PORT,
                                        certificates=''.join(f'      - {{chain: {self.root}/{file}.pem, key: {self.root}/{file}.key}}\n'
                                                             for file, _, _ in self.certificates()),
-                                       tls=self.authorities(), store=self.store(), **self.timers(), **self.tightness()))
+                                       tls=self.tls_section(), store=self.store(), **self.timers(), **self.tightness()))
+
+    def tls_section(self):
+        portable = '  records: mbedtls\n  primitives: mbedtls\n' if self.is_portable else ''
+        text = portable + self.authorities()
+        return f'tls:\n{text}' if text else ''
 
     def authorities(self):
         """Of backends: the one that makes our certificates, and one that makes none."""
@@ -282,7 +288,7 @@ class Cluster:
             return ''
         run('openssl', 'req', '-x509', '-newkey', *P256, '-nodes', '-days', '7', '-subj', '/CN=Strangers', '-keyout',
             os.path.join(self.root, 'strangers.key'), '-out', os.path.join(self.root, 'strangers.pem'))
-        return (f'tls:\n  authorities:\n    - {{name: ours, file: {self.ca}}}\n'
+        return (f'  authorities:\n    - {{name: ours, file: {self.ca}}}\n'
                 f'    - {{name: strangers, file: {self.root}/strangers.pem}}\n')
 
     def store(self):

@@ -1,6 +1,7 @@
 """Processes that die with us, and waiting for what they do."""
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -59,6 +60,14 @@ class Process:
         """kill -9, as a crash is."""
         self.child.kill()
         self.child.wait()
+
+    def abort(self):
+        """As a failed CHECK ends it; whether the kernel has written a core dump (of at most a megabyte)."""
+        resource.prlimit(self.pid, resource.RLIMIT_CORE, (1 << 20, 1 << 20))
+        os.kill(self.pid, signal.SIGABRT)
+        _, status = os.waitpid(self.pid, 0)
+        self.child.returncode = -os.WTERMSIG(status)
+        return os.WCOREDUMP(status)
 
     def stop(self, seconds=15):
         """SIGTERM; returns the exit code."""

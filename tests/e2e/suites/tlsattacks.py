@@ -9,8 +9,8 @@ import time
 from harness.client import CHAT, Client, chat, sim, tls_context
 from harness.cluster import NAME, PORT
 from harness.h2 import SETTINGS, frame
-from harness.proc import run, wait_for
-from harness.suite import test
+from harness.proc import Process, run, wait_for
+from harness.suite import Skip, test
 from harness.tls import ALERT, ALERTS, DATA, FATAL, HANDSHAKE, SERVER_HELLO, TLS12, TLS13, Raw
 from suites import tls_rows
 from suites.attacks import in_threads, none_of
@@ -191,6 +191,59 @@ def keys_in_memory(cluster):
         open_ones = [place for place in found if not {'lo', 'dd'} <= set(place[1])]
         assert not open_ones, f'{name}: {len(open_ones)} of {len(found)} copies can be swapped or dumped: {open_ones[0]}'
         assert not places_of(cluster.control.pid, needles), f'{name}: control keeps it'
+
+
+@test('tlsattacks.secrets-in-memory', layout='certificates')
+def secrets_in_memory(cluster):
+    """Of open connections: what they need is in no core dump, what was the handshake's is gone, and none is in shared memory."""
+    log = os.path.join(cluster.root, 'secrets.log')
+    clients = []
+    for version in (TLS12, TLS13):
+        context = tls_context(cluster.ca, (version, version))
+        context.keylog_filename = log
+        clients += [cluster.client(context=context) for _ in range(4)]
+    for client in clients:
+        assert client.request('GET', '/healthz').status == 200
+    with open(log, encoding='ascii') as file:
+        lines = [line.split() for line in file if not line.startswith('#')]
+    secrets = collections.defaultdict(list)
+    for label, _, secret in lines:
+        secrets[label].append(bytes.fromhex(secret))
+    needed = secrets.pop('CLIENT_TRAFFIC_SECRET_0') + secrets.pop('SERVER_TRAFFIC_SECRET_0')
+    over = secrets.pop('CLIENT_RANDOM') + secrets.pop('CLIENT_HANDSHAKE_TRAFFIC_SECRET') + \
+        secrets.pop('SERVER_HANDSHAKE_TRAFFIC_SECRET')
+    assert len(needed) == 8 and len(over) == 12
+    found = places_of(cluster.dataplane.pid, needed)
+    assert len(found) >= len(needed), 'the test finds nothing'
+    open_ones = [place for place in found if 'dd' not in place[1]]
+    assert not open_ones, f'{len(open_ones)} of {len(found)} can be dumped: {open_ones[0]}'
+    left = places_of(cluster.dataplane.pid, over)
+    assert not left, f'{len(left)} secrets of handshakes that are over: {left[0]}'
+    shared = {}
+    for name in os.listdir('/dev/shm'):
+        path = os.path.join('/dev/shm', name)
+        if os.path.isfile(path):
+            with open(path, 'rb') as file:
+                shared[name] = file.read()
+    assert any(b'solo' in data for data in shared.values()), 'the test reads nothing'
+    told = [name for name, data in shared.items() if any(secret in data for secret in needed + over)]
+    assert not told, told
+    for client in clients:
+        client.close()
+
+
+@test('tlsattacks.core-dumps', layout='certificates')
+def core_dumps(cluster):
+    """dumpable: no. What is asked and answered, and what the store has read, is in nobody's file after a crash."""
+    if not Process('any', ['sleep', '60'], os.path.join(cluster.root, 'any.log')).start().abort():
+        raise Skip('this machine makes no core dumps')
+    os.unlink('core') if os.path.exists('core') else None
+    try:
+        dumped = [process.name for process in (cluster.control, cluster.dataplane) if process.abort()]
+    finally:
+        cluster.start_control()
+        cluster.start_dataplane()
+    assert not dumped, f'a core dump of {dumped}'
 
 
 @test('tlsattacks.tickets', layout='certificates')

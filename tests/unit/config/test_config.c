@@ -82,6 +82,7 @@ static const struct expected {
 	uint64_t value;
 } defaults[] = {
 	IS(workers, 1),
+	IS(dumpable, false),
 	IS(idle, CONFIG_IDLE_POLL),
 	IS(memory.huge_pages, CONFIG_HUGE_PAGES_AUTO),
 	IS(memory.bytes, 512 * (uint64_t)MIB),

@@ -240,6 +240,88 @@ a_revocation_leaves_nothing_of_what_was(void **state)
 	world_free(w);
 }
 
+/* In the file, or in the log beside it. */
+static bool
+files_have(const struct world *w, const uint8_t *bytes, size_t len)
+{
+	static const char *const ends[] = { "", "-wal" };
+	static uint8_t data[4 * MIB];
+	bool found = false;
+
+	for (size_t i = 0; i < COUNT_OF(ends); i++) {
+		char path[96];
+		FILE *file;
+		size_t got;
+
+		snprintf(path, sizeof(path), "%s%s", w->store_path, ends[i]);
+		file = fopen(path, "rb");
+		assert_non_null(file);
+		got = fread(data, 1, sizeof(data), file);
+		assert_true(got < sizeof(data));
+		fclose(file);
+		found |= memmem(data, got, bytes, len) != NULL;
+	}
+	return found;
+}
+
+static bool
+files_have_any(const struct world *w, const struct ticket_secrets *secrets)
+{
+	bool found = false;
+
+	for (uint64_t i = 0; i < secrets->count; i++)
+		found |= files_have(w, secrets->secret[i].key, TICKET_KEY_BYTES);
+	return found;
+}
+
+static void
+dead_secrets_are_in_no_file_of_the_store(void **state)
+{
+	struct world *w = world_make();
+	struct router a, b;
+	struct ticket_secrets before;
+	struct statement *reading;
+
+	(void)state;
+	if (world_is_postgres()) {
+		world_free(w);
+		skip();
+	}
+	open_router(w, &a, LIFETIME_S, NOW_S);
+	open_router(w, &b, LIFETIME_S, NOW_S);
+	/* More of them than there will be: the new ones do not lie where all the old ones were. */
+	assert_int_equal(tickets_rotate(&a.tickets, NOW_S + 1), ERR_OK);
+	assert_int_equal(tickets_rotate(&a.tickets, NOW_S + 2), ERR_OK);
+	before = *a.tickets.secrets;
+	assert_int_equal(before.count, 4);
+	assert_true(files_have_any(w, &before));
+	assert_int_equal(tickets_revoke(&b.tickets, NOW_S + 7), ERR_OK);
+	assert_false(files_have_any(w, &before));
+	assert_true(files_have_any(w, b.tickets.secrets));
+
+	/* Somebody reads on: nobody waits for him, and it is done when he is through. */
+	before = *b.tickets.secrets;
+	assert_int_equal(store_begin(&a.store), ERR_OK);
+	reading = store_prepare(&a.store, "SELECT number FROM ticket_secrets");
+	assert_int_equal(store_step(reading), STORE_ROW);
+	store_rollback(&a.store);
+	assert_int_equal(tickets_revoke(&b.tickets, NOW_S + 8), ERR_OK);
+	assert_true(files_have_any(w, &before));
+	store_finalize(reading);
+	assert_int_equal(tickets_turn(&b.tickets, false, TICKETS_LOOK_NS, NOW_S + 18), ERR_OK);
+	assert_false(files_have_any(w, &before));
+
+	/* And of those whose time has come. */
+	before = *b.tickets.secrets;
+	assert_int_equal(tickets_turn(&b.tickets, true, 0, NOW_S + 10 * (uint64_t)LIFETIME_S), ERR_OK);
+	assert_int_equal(tickets_turn(&b.tickets, true, 0, NOW_S + 20 * (uint64_t)LIFETIME_S), ERR_OK);
+	assert_false(has(&b, before.secret[0].number));
+	assert_false(files_have(w, before.secret[0].key, TICKET_KEY_BYTES));
+	close_router(&b);
+	close_router(&a);
+	world_free(w);
+}
+
 static void
 without_a_lifetime_there_are_none(void **state)
 {
@@ -377,6 +459,7 @@ main(void)
 		cmocka_unit_test(after_a_long_pause_the_next_one_waits_for_all_to_hear_of_it),
 		cmocka_unit_test(an_operator_rotates_and_old_tickets_stay_good),
 		cmocka_unit_test(a_revocation_leaves_nothing_of_what_was),
+		cmocka_unit_test(dead_secrets_are_in_no_file_of_the_store),
 		cmocka_unit_test(without_a_lifetime_there_are_none),
 		cmocka_unit_test(a_row_that_is_damaged_is_left_out_and_its_number_stays_its_own),
 		cmocka_unit_test(who_asks_is_told_now_and_at_each_change),
