@@ -181,22 +181,6 @@ take_session(struct worker *w, tcp_conn_t conn)
 	return c;
 }
 
-static bool
-begin_tls(struct worker *w, struct client *c, uint32_t listener)
-{
-	bool offers_h2 = w->config.listeners[listener].http2 && w->h2 != NULL;
-
-	/* Before TLS is asked: another one may have to give its place back. */
-	if (!client_line_begin_handshake(w, c))
-		return false;
-	c->tls = tls_accept(w->tls, listener, offers_h2);
-	if (c->tls != NULL)
-		return true;
-	client_line_end_handshake(w, c);
-	worker_count_verdict(w, ERR_TLS_MEMORY);
-	return false;
-}
-
 struct client *
 client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
 {
@@ -208,19 +192,18 @@ client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
 		return NULL;
 	}
 	c->conn = conn;
+	c->listener = (uint8_t)listener_user;
 	c->stream.client = c;
 	c->scan.limits = &w->config.limits.head;
-	if (listener->tls) {
-		if (!begin_tls(w, c, (uint32_t)listener_user)) {
-			tcp_abort(w->tcp, conn);
-			sources_give(&w->sources, c->source);
-			worker_client_put(w, c);
-			return NULL;
-		}
+	if (listener->tls && !client_line_begin_handshake(w, c)) {
+		tcp_abort(w->tcp, conn);
+		sources_give(&w->sources, c->source);
+		worker_client_put(w, c);
+		return NULL;
 	}
 	tcp_set_user(w->tcp, conn, worker_user(USER_CLIENT, client_index(w, c)));
 	worker_count(w, COUNTER_CLIENTS_ACCEPTED);
-	if (c->tls != NULL)
+	if (listener->tls)
 		client_set_state(w, c, CLIENT_HANDSHAKE, w->config.times.handshake_ns);
 	else
 		begin_http(w, c, listener->http2 ? BYTES_LITERAL("h2") : BYTES_NONE);
@@ -586,8 +569,19 @@ client_input_ended(struct worker *w, struct client *c, enum err verdict)
 	return STEP_GONE;
 }
 
+/* With the client's first byte: who says nothing has none of TLS's memory, and what it takes to begin is a part of
+ * the first step. */
+static bool
+begin_tls(struct worker *w, struct client *c)
+{
+	c->tls = tls_accept(w->tls, c->listener, w->config.listeners[c->listener].http2 && w->h2 != NULL);
+	if (c->tls == NULL)
+		worker_count_verdict(w, ERR_TLS_MEMORY);
+	return c->tls != NULL;
+}
+
 static enum client_step
-step_handshake(struct worker *w, struct client *c)
+run_handshake(struct worker *w, struct client *c)
 {
 	struct bytes in = inflow_peek(w, &c->in, c->conn);
 	size_t offered = in.len;
@@ -622,6 +616,21 @@ step_handshake(struct worker *w, struct client *c)
 		client_end(w, c);
 		return STEP_GONE;
 	}
+}
+
+static enum client_step
+step_handshake(struct worker *w, struct client *c)
+{
+	if (c->tls != NULL || inflow_peek(w, &c->in, c->conn).len > 0) {
+		if (c->tls != NULL || begin_tls(w, c))
+			return run_handshake(w, c);
+		client_abort(w, c);
+		return STEP_GONE;
+	}
+	if (!c->eof)
+		return STEP_WAIT;
+	close_now(w, c);
+	return STEP_GONE;
 }
 
 static enum client_step

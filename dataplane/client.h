@@ -45,7 +45,7 @@ struct head_buffer {
 
 struct client {
 	tcp_conn_t conn;
-	struct tls_conn *tls; /* NULL on a clear-text listener */
+	struct tls_conn *tls; /* NULL on a clear-text listener, and before the client's first byte */
 	struct inflow in;
 	struct head_buffer *head;
 	struct stream stream; /* of HTTP/1.1 */
@@ -63,6 +63,7 @@ struct client {
 	bool starved;    /* others have the descriptors that it needs: the timer looks again */
 	bool close_after; /* the answer under way says Connection: close */
 	bool owes_continue; /* the client waits for 100 before it sends its body */
+	uint8_t listener; /* its number */
 	uint8_t minor_version;
 	uint32_t requests;
 	uint32_t turn_bytes; /* read over HTTP/2 in this turn */

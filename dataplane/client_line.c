@@ -53,28 +53,36 @@ oldest_of(const struct client_line *line, uint64_t source)
 	return c;
 }
 
-/* Who leaves so that another one of this network may begin: who has said nothing yet before whom we have answered,
- * and a network that has its share already makes room itself. NULL: nobody. */
+/* Of this network, who leaves so that another one may begin: who has said nothing yet before whom we have
+ * answered. NULL: nobody. */
+static struct client *
+who_of(const struct worker *w, uint64_t source)
+{
+	struct client *silent = oldest_of(&w->handshakes_silent, source);
+
+	return silent != NULL ? silent : oldest_of(&w->handshakes_answered, source);
+}
+
+/* Of all; but a network that has its share already makes room itself. */
 static struct client *
 who_makes_room(struct worker *w, uint64_t source)
 {
-	struct client *silent = w->handshakes_silent.oldest;
-	struct client *answered = w->handshakes_answered.oldest;
-
-	if (*sources_handshakes(&w->sources, source) >= (w->config.limits.handshakes + 7) / 8) {
-		silent = oldest_of(&w->handshakes_silent, source);
-		answered = oldest_of(&w->handshakes_answered, source);
-	}
-	return silent != NULL ? silent : answered;
+	if (*sources_handshakes(&w->sources, source) >= (w->config.limits.handshakes + 7) / 8)
+		return who_of(w, source);
+	return w->handshakes_silent.oldest != NULL ? w->handshakes_silent.oldest : w->handshakes_answered.oldest;
 }
 
 bool
 client_line_begin_handshake(struct worker *w, struct client *c)
 {
-	if (w->handshakes_silent.count + w->handshakes_answered.count >= w->config.limits.handshakes) {
-		struct client *other = who_makes_room(w, c->source);
+	const struct worker_limits *limits = &w->config.limits;
+	uint32_t of_all = w->handshakes_silent.count + w->handshakes_answered.count;
+	bool is_source_full = *sources_handshakes(&w->sources, c->source) >= limits->handshakes_per_source;
 
-		worker_count_verdict(w, ERR_HANDSHAKES_FULL);
+	if (is_source_full || of_all >= limits->handshakes) {
+		struct client *other = is_source_full ? who_of(w, c->source) : who_makes_room(w, c->source);
+
+		worker_count_verdict(w, is_source_full ? ERR_SOURCE_HANDSHAKES_FULL : ERR_HANDSHAKES_FULL);
 		if (other == NULL)
 			return false;
 		client_abort(w, other);

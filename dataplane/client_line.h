@@ -31,8 +31,9 @@ struct client_place {
 	struct client *earlier;
 };
 
-/* When all places are taken, another client is reset: one of the same network, if that has its share; else, or
- * among those, who has said nothing yet before whom we have answered. False: nobody can be. */
+/* When all places are taken, or all that a network may have, another client is reset: one of the same network, if
+ * that has its share; else, or among those, who has said nothing yet before whom we have answered. False: nobody
+ * can be. */
 bool client_line_begin_handshake(struct worker *w, struct client *c);
 /* Something was said to it. */
 void client_line_answer_handshake(struct worker *w, struct client *c);

@@ -52,6 +52,7 @@ limits_of(const struct config *config)
 	return (struct worker_limits){
 		.per_source = (config->limits.per_source + config->workers - 1) / config->workers,
 		.handshakes = config->limits.handshakes,
+		.handshakes_per_source = config->limits.handshakes_per_source,
 		.requests = config->limits.requests,
 		.head = { (uint32_t)config->limits.head_bytes, (uint32_t)config->limits.request_line_bytes,
 			  (uint32_t)config->limits.field_bytes, config->limits.fields },

@@ -64,6 +64,7 @@ struct worker_times {
 struct worker_limits {
 	uint32_t per_source; /* connections of one network here: this worker's share */
 	uint32_t handshakes; /* of them a network that has an eighth pushes nobody else out */
+	uint32_t handshakes_per_source; /* of one network, whoever else there is */
 	uint32_t requests; /* of one connection */
 	struct h1_limits head;
 	uint32_t json_depth;
@@ -164,7 +165,7 @@ struct worker {
 	/* pools */
 	struct client *clients;
 	struct client *client_free;
-	/* in TLS handshakes: who has sent no whole ClientHello yet, and whom we have answered */
+	/* in TLS handshakes: who has sent nothing or no whole ClientHello yet, and whom we have answered */
 	struct client_line handshakes_silent;
 	struct client_line handshakes_answered;
 	/* who has a head buffer: for a head, or for what was sent behind a request that runs */

@@ -161,6 +161,7 @@ struct config {
 		uint64_t proxy_bytes_max; /* of one request of the pass-through */
 		uint32_t per_source; /* connections of one /24 or /48, all workers together */
 		uint32_t handshakes; /* TLS handshakes at once, of each worker */
+		uint32_t handshakes_per_source; /* of one /24 or /48, of each worker */
 		uint32_t requests; /* of one connection */
 		uint64_t request_line_bytes;
 		uint64_t head_bytes; /* request line and fields */

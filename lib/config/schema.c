@@ -215,6 +215,10 @@ static const struct key limits_keys[] = {
 	      "TLS handshakes at once, of each worker, which has 48 KiB of memory for each; beyond it the one "
 	      "ends that began first, of those without a ClientHello if there are any; a network that has an "
 	      "eighth of them ends one of its own."),
+	VALUE("handshakes_per_source", KEY_COUNT, CONFIG(limits.handshakes_per_source), 1, 1000000, "512",
+	      KEY_LIVE,
+	      "TLS handshakes at once of one IPv4 /24 or IPv6 /48, of each worker; beyond it the one of this "
+	      "network ends that began first, however few others there are."),
 	VALUE("requests", KEY_COUNT, CONFIG(limits.requests), 1, 1000000000, "1000", KEY_LIVE,
 	      "Requests of one connection; the last answer says connection: close, over HTTP/2 GOAWAY."),
 	VALUE("request_line", KEY_SIZE, CONFIG(limits.request_line_bytes), 64, CONFIG_LINE_BYTES_MAX, "4KiB",

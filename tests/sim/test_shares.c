@@ -309,6 +309,7 @@ half_heads_make_room_for_whole_ones_and_for_answers(void **state)
 
 #define HANDSHAKES 16u
 #define SHARE 2u /* of a network, when they are used up */
+#define HANDSHAKES_OF_ONE 5u
 
 /* A ClientHello, and nothing behind it. It is on its way. */
 static void
@@ -340,13 +341,21 @@ handshakes(void)
 	return w->handshakes_silent.count + w->handshakes_answered.count;
 }
 
+/* What TLS has for all connections together, those of its pool apart. */
+static size_t
+tls_bytes(void)
+{
+	return tls_context_memory(hand.town->worker->tls).bytes;
+}
+
 static void
-begin_tls(void)
+begin_tls(uint32_t per_source)
 {
 	struct town_plan plan = hand_plan();
 
 	plan.is_tls = true;
 	plan.handshakes = HANDSHAKES;
+	plan.handshakes_per_source = per_source;
 	hand_begin(&plan);
 	/* The town's own client. */
 	hand_flush();
@@ -361,7 +370,7 @@ a_network_with_its_share_pushes_out_its_own(void **state)
 	struct peer flood[2 * HANDSHAKES];
 
 	(void)state;
-	begin_tls();
+	begin_tls(0);
 	for (uint32_t i = 0; i < SHARE; i++)
 		others[i] = connect_from(1);
 	for (uint32_t i = 0; i < 2 * HANDSHAKES; i++) {
@@ -382,6 +391,59 @@ a_network_with_its_share_pushes_out_its_own(void **state)
 	hand_finish();
 }
 
+/* And it has so many, however few others there are: its oldest leave, those first that have said nothing. */
+static void
+a_network_has_so_many_handshakes_and_no_more(void **state)
+{
+	struct peer flood[2 * HANDSHAKES_OF_ONE];
+	struct peer honest;
+
+	(void)state;
+	begin_tls(HANDSHAKES_OF_ONE);
+	honest = connect_from(2);
+	say_hello();
+	for (uint32_t i = 0; i < COUNT_OF(flood); i++)
+		flood[i] = connect_from(2);
+	assert_int_equal(handshakes(), HANDSHAKES_OF_ONE);
+	assert_int_equal(counted(ERR_SOURCE_HANDSHAKES_FULL), HANDSHAKES_OF_ONE + 1);
+	assert_int_equal(counted(ERR_HANDSHAKES_FULL), 0);
+	assert_true(is_there(&honest));
+	for (uint32_t i = 0; i < COUNT_OF(flood); i++)
+		assert_int_equal(is_there(&flood[i]), i >= HANDSHAKES_OF_ONE + 1);
+	/* Others have theirs. */
+	for (uint32_t i = 0; i < HANDSHAKES_OF_ONE; i++)
+		hand_connect(3);
+	assert_int_equal(handshakes(), 2 * HANDSHAKES_OF_ONE);
+	assert_int_equal(counted(ERR_SOURCE_HANDSHAKES_FULL), HANDSHAKES_OF_ONE + 1);
+	hand_finish();
+}
+
+/* Connections are cheap for whoever opens them: until he says something, TLS has nothing for him. */
+static void
+who_says_nothing_has_no_memory_of_tls(void **state)
+{
+	size_t before;
+
+	(void)state;
+	begin_tls(0);
+	before = tls_bytes();
+	for (uint32_t i = 0; i < HANDSHAKES; i++)
+		hand_connect((uint8_t)(1 + i % 6));
+	assert_int_equal(handshakes(), HANDSHAKES);
+	assert_int_equal(tls_bytes(), before);
+	hand_say(BYTES_LITERAL("\x16"));
+	hand_flush();
+	assert_in_range(tls_bytes() - before, 32 * KIB, TLS_HANDSHAKE_BYTES);
+	assert_int_equal(hand.town->worker->handshakes_answered.count, 0);
+	/* Who closes without a word is no fault. */
+	hand_connect(7);
+	hand_leave(false);
+	hand_go(SEC);
+	assert_int_equal(hand.town->worker->counters[ERR_COUNT + COUNTER_HANDSHAKES_FAILED], 0);
+	assert_int_equal(handshakes(), HANDSHAKES - 1);
+	hand_finish();
+}
+
 /* Whoever has sent a ClientHello stays while there are others that have not, however long he has been there. */
 static void
 who_has_said_nothing_leaves_first(void **state)
@@ -390,7 +452,7 @@ who_has_said_nothing_leaves_first(void **state)
 	struct peer silent;
 
 	(void)state;
-	begin_tls();
+	begin_tls(0);
 	honest = connect_from(1);
 	say_hello();
 	silent = connect_from(1);
@@ -457,6 +519,8 @@ static struct {
 	uint64_t steps;
 	uint64_t most; /* of one turn */
 	uint64_t begun_most; /* handshakes that have had a step and have more to do */
+	size_t tls_bytes;
+	size_t grown_most; /* by which what TLS has grew in a turn */
 	uint64_t turns;
 	struct client *established; /* has something to do in each turn; NULL: nobody has */
 	uint64_t served;
@@ -476,6 +540,9 @@ watch_storm(struct town *t)
 
 	if (steps - storm.steps > storm.most)
 		storm.most = steps - storm.steps;
+	if (tls_bytes() > storm.tls_bytes && tls_bytes() - storm.tls_bytes > storm.grown_most)
+		storm.grown_most = tls_bytes() - storm.tls_bytes;
+	storm.tls_bytes = tls_bytes();
 	if (t->worker->ready[READY_BEGUN].count > storm.begun_most)
 		storm.begun_most = t->worker->ready[READY_BEGUN].count;
 	if (storm.established != NULL && steps > storm.steps) {
@@ -502,6 +569,7 @@ begin_storm(uint64_t cost_ns, struct peer peers[STORM])
 	assert_int_equal(handshakes(), STORM);
 	memset(&storm, 0, sizeof(storm));
 	storm.cost_ns = cost_ns;
+	storm.tls_bytes = tls_bytes();
 	storm.steps = hand.town->worker->counters[ERR_COUNT + COUNTER_HANDSHAKE_STEPS];
 	hand.town->worker->config.clock = storm_clock;
 	hand.town->turned = watch_storm;
@@ -556,6 +624,8 @@ a_storm_ends_in_handshakes_that_are_done(void **state)
 	hand_flush();
 	assert_int_equal(hand.town->worker->handshakes_answered.count, STORM);
 	assert_in_range(storm.begun_most, 1, 3);
+	/* To begin one is a part of its first step. */
+	assert_in_range(storm.grown_most, 32 * KIB, TLS_HANDSHAKE_BYTES);
 	hand_finish();
 }
 
@@ -606,6 +676,8 @@ main(void)
 		cmocka_unit_test(an_answer_that_loses_a_part_ends_and_is_billed_so_far),
 		cmocka_unit_test(half_heads_make_room_for_whole_ones_and_for_answers),
 		cmocka_unit_test(a_network_with_its_share_pushes_out_its_own),
+		cmocka_unit_test(a_network_has_so_many_handshakes_and_no_more),
+		cmocka_unit_test(who_says_nothing_has_no_memory_of_tls),
 		cmocka_unit_test(who_has_said_nothing_leaves_first),
 		cmocka_unit_test(a_storm_has_its_share_of_a_turn),
 		cmocka_unit_test(a_storm_ends_in_handshakes_that_are_done),

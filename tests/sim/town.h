@@ -118,6 +118,7 @@ struct town_plan {
 	uint32_t per_source;  /* connections that the clients' network may have; 0: all */
 	uint32_t heads;       /* of the router; 0: as many as anybody needs */
 	uint32_t handshakes;  /* at once, at the router; 0: as many as there are */
+	uint32_t handshakes_per_source; /* 0: all of them */
 	/* routing */
 	enum shm_policy policy;
 	uint32_t pods;        /* at most TOWN_BACKENDS */

@@ -260,6 +260,8 @@ router_open(struct town *t)
 		worker.counts.heads = t->plan.heads;
 	if (t->plan.handshakes > 0)
 		worker.limits.handshakes = t->plan.handshakes;
+	if (t->plan.handshakes_per_source > 0)
+		worker.limits.handshakes_per_source = t->plan.handshakes_per_source;
 	worker.routing.retry_burst = t->plan.retry_burst;
 	worker.routing.eject_percent = t->plan.eject_percent;
 	/* Each move may take a pod away from a request. */

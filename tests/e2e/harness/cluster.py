@@ -62,6 +62,7 @@ ports:
   clients: 2048
   upstreams: 2048
   handshakes: 64
+  handshakes_per_source: 48
 {limits}surfaces:
   ecolink:
     cors: https://console.example http://localhost:3000

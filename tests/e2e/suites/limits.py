@@ -130,15 +130,21 @@ def requests_of_a_connection(cluster):
 
 @test('limits.handshakes')
 def handshakes(cluster):
-    """64 of each worker at once: more push out the oldest, and who has something to say gets in."""
-    before = verdicts(cluster, 'HANDSHAKES_FULL')
-    silent = [cluster.client(connect_tls=False) for _ in range(300)]
+    """Of each worker 48 of one network, and 64 of all: more push out their own oldest, and who has something to say gets in."""
+    before = {name: verdicts(cluster, name) for name in ('SOURCE_HANDSHAKES_FULL', 'HANDSHAKES_FULL')}
+    gone = lambda name: verdicts(cluster, name) - before[name]  # noqa: E731
+    silent = [cluster.client(connect_tls=False) for _ in range(200)]
     try:
-        with cluster.client() as client:
-            assert client.ask(cluster.key, chat()).status == 200
-        wait_for(lambda: verdicts(cluster, 'HANDSHAKES_FULL') - before >= 300 - 64 * cluster.workers, 3,
-                 f'{verdicts(cluster, "HANDSHAKES_FULL") - before} were pushed out')
+        wait_for(lambda: gone('SOURCE_HANDSHAKES_FULL') >= 200 - 48 * cluster.workers, 3, 'a network has more than it may have')
+        assert gone('HANDSHAKES_FULL') == 0, 'there was room for all'
         assert silent[0].is_closed(1), 'the oldest one is still there'
+        others = [cluster.client(cluster.host6, connect_tls=False) for _ in range(200)]
+        silent += others
+        wait_for(lambda: gone('HANDSHAKES_FULL') >= 200 - 16 * cluster.workers, 3, 'there are more than there may be')
+        assert others[0].is_closed(1) and not silent[199].is_closed(0.1), 'a network with its share pushes others out'
+        for host in (cluster.host4, cluster.host6):
+            with cluster.client(host) as client:
+                assert client.ask(cluster.key, chat()).status == 200
     finally:
         for client in silent:
             client.close()

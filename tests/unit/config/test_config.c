@@ -97,6 +97,7 @@ static const struct expected {
 	IS(limits.proxy_bytes_max, 1024 * (uint64_t)MIB),
 	IS(limits.per_source, 10000),
 	IS(limits.handshakes, 1024),
+	IS(limits.handshakes_per_source, 512),
 	IS(limits.requests, 1000),
 	IS(limits.request_line_bytes, 4 * KIB),
 	IS(limits.head_bytes, 32 * KIB),
