@@ -4,112 +4,9 @@
  *
  *   | bytes in per call, 0: all | room per call / 16, 0: plenty | what the client sends |
  *
- * The arena is replaced by malloc, so that the sanitizers see every block, and the
- * generator is seeded anew for every input, so that an input always does the same.
+ * The generator is seeded anew for every input, so that an input always does the same.
  */
-#include <stddef.h>
-#include <stdlib.h>
-
-#include "tls/arena.h"
-
-struct block {
-	struct block *next;
-	struct block **here; /* what points to this block */
-	size_t len;
-	_Alignas(16) uint8_t bytes[];
-};
-
-struct arena {
-	struct arena_use use;
-	struct block *blocks;
-};
-
-struct arena *
-arena_new(size_t bytes)
-{
-	(void)bytes;
-	return calloc(1, sizeof(struct arena));
-}
-
-static void
-unlink_block(struct block *b)
-{
-	*b->here = b->next;
-	if (b->next != NULL)
-		b->next->here = b->here;
-	free(b);
-}
-
-void
-arena_free(struct arena *arena)
-{
-	while (arena->blocks != NULL)
-		unlink_block(arena->blocks);
-	free(arena);
-}
-
-void *
-arena_alloc(struct arena *arena, size_t bytes)
-{
-	struct block *b = calloc(1, sizeof(*b) + bytes);
-
-	b->here = &arena->blocks;
-	b->next = arena->blocks;
-	if (b->next != NULL)
-		b->next->here = &b->next;
-	arena->blocks = b;
-	b->len = bytes;
-	arena->use.blocks++;
-	return b->bytes;
-}
-
-void
-arena_release(struct arena *arena, void *memory)
-{
-	if (memory == NULL)
-		return;
-	arena->use.blocks--;
-	unlink_block((struct block *)((uint8_t *)memory - offsetof(struct block, bytes)));
-}
-
-bool
-arena_has(const struct arena *arena, const void *memory)
-{
-	for (const struct block *b = arena->blocks; b != NULL; b = b->next)
-		if (b->bytes == memory)
-			return true;
-	return false;
-}
-
-size_t
-arena_block_bytes(const void *memory)
-{
-	const void *block = (const uint8_t *)memory - offsetof(struct block, bytes);
-
-	return ((const struct block *)block)->len;
-}
-
-bool
-arena_lock_used(struct arena *arena)
-{
-	(void)arena;
-	return true;
-}
-
-bool
-arena_lock(struct arena *arena)
-{
-	(void)arena;
-	return true;
-}
-
-struct arena_use
-arena_use(const struct arena *arena)
-{
-	return arena->use;
-}
-
-#include "tls/instance.c"
+#include "heap_arena.h"
 
 #include "tls/conn.h"
 #include "tls_duo.h"
@@ -129,7 +26,6 @@ static void
 reset(void)
 {
 	static const char *const names[] = { "edge", "rsa", NULL };
-	struct instance *before;
 
 	if (context == NULL) {
 		struct tls_identity *identity = tls_duo_identity(names);
@@ -138,12 +34,7 @@ reset(void)
 		tls_identity_free(identity);
 		blocks_at_start = tls_context_memory(context).blocks;
 	}
-	before = instance_enter(context->instance);
-	seeded.state = 1;
-	mbedtls_ctr_drbg_free(&context->instance->random);
-	mbedtls_ctr_drbg_init(&context->instance->random);
-	CHECK(start(context->instance));
-	instance_leave(before);
+	reseed(context->instance, &seeded, 1);
 }
 
 /* One call; true while another may follow. */

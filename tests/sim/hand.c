@@ -60,7 +60,7 @@ client_begin(struct town *town, uint32_t index)
 
 	c->client = index;
 	if (town->plan.is_tls)
-		c->tls = conn_tls(town);
+		c->tls.stock = conn_tls(town);
 }
 
 struct town_conn *

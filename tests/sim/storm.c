@@ -81,7 +81,7 @@ join(struct town *t, bool is_stream)
 	c = conn_get(t, conn, false);
 	c->piece_bytes = 16000;
 	c->client = is_stream;
-	c->tls = conn_tls(t);
+	c->tls.stock = conn_tls(t);
 	return c;
 }
 

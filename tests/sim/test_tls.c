@@ -75,12 +75,12 @@ the_alert_is_sent_though_all_has_come_with_the_end(void **state)
 {
 	static uint8_t record[5 + 100] = { 23, 3, 3, 0, 100 };
 	static const uint8_t behind[1400];
-	struct tls_client *client;
+	struct town_tls client;
 
 	(void)state;
 	begin();
 	client = hand.client->tls;
-	hand.client->tls = NULL; /* what comes back is not opened */
+	hand.client->tls = (struct town_tls){ .stock = NULL }; /* what comes back is not opened */
 	say_raw(bytes_make(record, sizeof(record)));
 	for (int i = 0; i < 4; i++)
 		say_raw(bytes_make(behind, sizeof(behind)));
@@ -90,7 +90,7 @@ the_alert_is_sent_though_all_has_come_with_the_end(void **state)
 	assert_in_range(sent.bytes, 5 + 2 + 16, 5 + 2 + 8 + 16);
 	assert_int_equal(sent.ends, 1);
 	assert_int_equal(sent.resets, 0);
-	tls_client_free(client);
+	tls_free(&client);
 	hand_finish();
 }
 

@@ -67,7 +67,7 @@ void
 conn_put(struct town *t, struct town_conn *c)
 {
 	(void)t;
-	tls_client_free(c->tls);
+	tls_free(&c->tls);
 	h2_client_free(c->h2);
 	free(c->out);
 	free(c->in);
@@ -117,26 +117,92 @@ send_raw(struct town *t, struct town_conn *c, struct bytes wire)
 	}
 }
 
-static void
+/* False: the router is not to be reached by it. */
+static bool
 shake_hands(struct town *t, struct town_conn *c, struct bytes *in)
 {
 	static uint8_t flight[32768];
 
 	while (!c->tls_open) {
 		struct tls_out out = { flight, sizeof(flight), 0 };
-		enum err verdict = tls_client_step(c->tls, in, &out);
+		enum err verdict = tls_step(&c->tls, in, &out);
 
 		send_raw(t, c, bytes_make(flight, out.used));
 		c->tls_open = verdict == ERR_OK;
 		if (verdict == ERR_MORE)
-			return;
-		if (verdict != ERR_OK && verdict != ERR_TLS_AGAIN)
-			town_fail(t, "handshake: %s", err_name(verdict));
+			return true;
+		if (verdict == ERR_OK || verdict == ERR_TLS_AGAIN)
+			continue;
+		if (!c->is_backend || t->plan.trust[c->pod] < TRUST_COUNT_GOOD)
+			town_fail(t, "handshake of %s %u: %s", c->is_backend ? "backend" : "client",
+				  c->is_backend ? c->pod : c->client, err_name(verdict));
+		return false;
 	}
+	return true;
+}
+
+/* Its share of the handshakes that are spoilt, and how. */
+static enum town_shake
+shake_of_next(struct town *t)
+{
+	if (t->shakes_done == t->plan.shakes || prng_below(&t->tls_prng, 2) == 0)
+		return SHAKE_WELL;
+	t->shakes_done++;
+	return (enum town_shake)(1 + prng_below(&t->tls_prng, SHAKE_COUNT - 1));
+}
+
+static void
+accept_backend(struct town *t, struct town_conn *c)
+{
+	struct tcp_tuple tuple;
+
+	c->is_connected = true;
+	tcp_tuple_of(t->town_tcp, c->conn, &tuple);
+	c->pod = tuple.local_port - TOWN_BACKEND_PORT;
+	if (!t->plan.is_https)
+		return;
+	c->tls = tls_of_backend(t, c->pod);
+	c->shake = shake_of_next(t);
+}
+
+/* The handshake's first bytes are there. False: the connection is gone. */
+static bool
+spoil(struct town *t, struct town_conn *c, struct bytes *in)
+{
+	static const uint8_t alert[] = { 21, 3, 3, 0, 2, 2, 40 };
+	enum town_shake shake = c->shake;
+
+	if (shake == SHAKE_SILENT)
+		return true;
+	if (shake == SHAKE_ALERT)
+		send_raw(t, c, bytes_make(alert, sizeof(alert)));
+	if (shake == SHAKE_GARBAGE)
+		send_raw(t, c, BYTES_LITERAL("HTTP/1.1 400 This is no TLS\r\n\r\n"));
+	if (shake == SHAKE_RESET_BEHIND || shake == SHAKE_CLOSE_BEHIND)
+		(void)shake_hands(t, c, in);
+	if (shake == SHAKE_RESET || shake == SHAKE_RESET_BEHIND)
+		tcp_abort(t->town_tcp, c->conn);
+	else
+		tcp_close(t->town_tcp, c->conn);
+	conn_put(t, c);
+	return false;
 }
 
 /* Pieces in flight: TCP keeps a range for each, and has 256 of a connection. */
 #define PIECES_UNACKED_MAX 100u
+
+static void
+end_well(struct town *t, struct town_conn *c)
+{
+	uint8_t said[64];
+	struct tls_out out = { said, sizeof(said), 0 };
+
+	if (tls_is_used(&c->tls) && !c->is_mute)
+		tls_say_end(&c->tls, &out);
+	send_raw(t, c, bytes_make(said, out.used));
+	tcp_close(t->town_tcp, c->conn);
+	conn_put(t, c);
+}
 
 /* Sends the next piece if it is time and there is room. */
 void
@@ -145,7 +211,7 @@ conn_pump(struct town *t, struct town_conn *c)
 	static uint8_t record[TLS_RECORD_BYTES_MAX + TLS_CLIENT_OVERHEAD_MAX];
 	uint32_t n = c->out_len - c->out_sent;
 
-	if (!c->is_connected || (c->tls != NULL && !c->tls_open) || t->now_ns < c->send_at_ns)
+	if (!c->is_connected || (tls_is_used(&c->tls) && !c->tls_open) || t->now_ns < c->send_at_ns)
 		return;
 	if (n > c->piece_bytes)
 		n = c->piece_bytes;
@@ -159,13 +225,21 @@ conn_pump(struct town *t, struct town_conn *c)
 			c->send_at_ns = t->now_ns + 5 * NSEC_PER_MSEC;
 			return;
 		}
-		if (c->tls == NULL) {
+		if (!tls_is_used(&c->tls)) {
 			send_raw(t, c, plain);
 		} else {
-			enum err verdict = tls_client_seal(c->tls, &plain, &out);
+			enum err verdict = tls_write(&c->tls, &plain, &out);
 
 			if (verdict != ERR_OK || plain.len > 0)
-				town_fail(t, "a client cannot seal: %s", err_name(verdict));
+				town_fail(t, "%s cannot seal: %s", c->is_backend ? "a backend" : "a client",
+					  err_name(verdict));
+			if (c->reset_after_out && c->out_sent + n == c->out_len) {
+				/* A part of the record has arrived when the reset does. */
+				send_raw(t, c, bytes_make(record, out.used / 2));
+				c->out_sent += n;
+				c->send_at_ns = t->now_ns + 50 * NSEC_PER_MSEC;
+				return;
+			}
 			send_raw(t, c, bytes_make(record, out.used));
 		}
 		c->out_sent += n;
@@ -177,12 +251,14 @@ conn_pump(struct town *t, struct town_conn *c)
 		if (c->reset_after_out) {
 			tcp_abort(t->town_tcp, c->conn);
 			conn_put(t, c);
+		} else if (c->close_after_out) {
+			end_well(t, c);
 		}
 	}
 }
 
-/* What came from TCP, as plaintext behind c->in. */
-static void
+/* What came from TCP, as plaintext behind c->in. False: the connection is gone. */
+static bool
 read_all(struct town *t, struct town_conn *c)
 {
 	struct pkt *p;
@@ -196,17 +272,26 @@ read_all(struct town *t, struct town_conn *c)
 		pkt_copy_out(p, 0, wire, (uint32_t)in.len);
 		pkt_free(p);
 		tcp_consumed(t->town_tcp, c->conn, (uint32_t)in.len);
-		if (c->tls == NULL) {
+		if (!tls_is_used(&c->tls)) {
 			memcpy(plain.ptr, wire, in.len);
 			c->in_len += (uint32_t)in.len;
 			continue;
 		}
-		shake_hands(t, c, &in);
+		if (c->shake == SHAKE_SILENT)
+			continue;
+		if (c->shake != SHAKE_WELL)
+			return spoil(t, c, &in);
+		if (!shake_hands(t, c, &in)) {
+			tcp_close(t->town_tcp, c->conn);
+			conn_put(t, c);
+			return false;
+		}
 		while (c->tls_open && in.len > 0) {
 			uint8_t answer[256];
 			struct tls_out out = { answer, sizeof(answer), 0 };
-			enum err verdict = tls_client_open(c->tls, &in, &plain, &out);
+			enum err verdict = tls_read(&c->tls, &in, &plain, &out);
 
+			send_raw(t, c, bytes_make(answer, out.used));
 			if (verdict != ERR_OK && verdict != ERR_MORE && verdict != ERR_TLS_CLOSED)
 				town_fail(t, "record: %s", err_name(verdict));
 			if (verdict != ERR_OK)
@@ -214,6 +299,7 @@ read_all(struct town *t, struct town_conn *c)
 		}
 		c->in_len += (uint32_t)plain.used;
 	}
+	return true;
 }
 
 /* --- events ----------------------------------------------------------------------------- */
@@ -237,20 +323,21 @@ handle_event(struct town *t, const struct tcp_event *event)
 
 	if (event->bits & TCP_EVENT_ACCEPTED) {
 		c = conn_get(t, event->conn, true);
-		c->is_connected = true;
+		accept_backend(t, c);
 	} else {
 		c = &t->conns[event->user];
 	}
 	if (event->bits & TCP_EVENT_CONNECTED) {
 		c->is_connected = true;
-		if (c->tls != NULL)
-			shake_hands(t, c, &nothing);
+		if (tls_is_used(&c->tls))
+			(void)shake_hands(t, c, &nothing);
 	}
 	if (event->bits & TCP_EVENT_ERROR) {
 		lost(t, c, event);
 		return;
 	}
-	read_all(t, c);
+	if (!read_all(t, c))
+		return;
 	if (c->in_len > 0 || (event->bits & TCP_EVENT_READABLE)) {
 		if (c->is_backend)
 			backend_received(t, c);
@@ -289,7 +376,7 @@ conns_next_at(const struct town *t)
 
 		if (c->is_used && c->wake_at_ns < at_ns)
 			at_ns = c->wake_at_ns;
-		if (c->is_used && c->is_connected && (c->tls == NULL || c->tls_open) &&
+		if (c->is_used && c->is_connected && (!tls_is_used(&c->tls) || c->tls_open) &&
 		    c->send_at_ns < at_ns)
 			at_ns = c->send_at_ns;
 	}
@@ -598,6 +685,7 @@ town_finish(struct town *t)
 	judge_usage(t);
 	town_judge_pools(t);
 	pods_judge_end(t);
+	tls_judge(t);
 	router_close(t);
 }
 
@@ -612,9 +700,10 @@ town_run(uint64_t seed, bool is_verbose)
 	town_open(t);
 	town_finish(t);
 	if (is_verbose)
-		printf("seed %" PRIu64 ": %u clients, %u requests, %s, %s%s, %.3f s\n", seed,
+		printf("seed %" PRIu64 ": %u clients, %u requests, %s, %s%s%s, %.3f s\n", seed,
 		       t->plan.client_count, t->plan.request_count, t->plan.is_v6 ? "IPv6" : "IPv4",
-		       t->plan.is_tls ? "TLS" : "clear", t->plan.has_faults ? ", faulty backends" : "",
+		       t->plan.is_tls ? "TLS" : "clear", t->plan.is_https ? ", TLS to backends" : "",
+		       t->plan.has_faults ? ", faulty backends" : "",
 		       (double)(t->now_ns - t->plan.start_ns) / 1e9);
 	free(t);
 }

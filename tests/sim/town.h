@@ -7,6 +7,7 @@
 #include "dataplane/worker.h"
 #include "link.h"
 #include "tls_client.h"
+#include "town_tls.h"
 
 /*
  * town: the whole worker against clients and backends that know every byte, over a bad wire, from one seed.
@@ -19,6 +20,7 @@
  *   town_client.c   sends requests, checks answers
  *   town_h2.c       the same over HTTP/2, many requests at once
  *   town_backend.c  checks requests, sends answers, misbehaves as told
+ *   town_tls.c      TLS at both, and what backends do wrong with it
  *   town_pods.c     what the operator does with pods, and what routing owes them in every turn
  *   town.c          the clock, and the judgement at the end
  */
@@ -53,6 +55,7 @@ enum town_fault {
 	FAULT_BAD_FRAMING,  /* an answer that breaks HTTP before anything of it can pass */
 	FAULT_SILENT_FIRST, /* a head and nothing behind it: the timer of the first event */
 	FAULT_SILENT_BETWEEN, /* a part of the answer and nothing behind it */
+	FAULT_CLOSE_INSIDE, /* an end in the middle of the answer, over TLS: with and without a word */
 	FAULT_COUNT
 };
 
@@ -76,6 +79,9 @@ struct town_request {
 	uint64_t gap_ns;      /* backend, between pieces */
 	uint32_t piece_bytes; /* backend, of one write */
 	bool chunked;         /* backend's framing of a JSON answer */
+	bool until_close;     /* or none: its end is the connection's; over TLS */
+	bool closes;          /* the backend ends the connection behind the answer; over TLS */
+	bool renews;          /* and says a KeyUpdate in front of it */
 	bool is_aborted;      /* the client leaves, after abort_after_bytes of the answer */
 	uint32_t abort_after_bytes;
 	uint64_t abort_after_ns; /* or when this has passed since it asked; 0: not so */
@@ -105,6 +111,12 @@ struct town_plan {
 	bool is_v6;
 	bool is_tls;
 	bool is_calm;    /* the wire loses nothing */
+	bool is_https;   /* backends speak TLS */
+	enum town_trust trust[TOWN_BACKENDS]; /* the first is good */
+	/* A session of one version is offered with that version alone, so that a backend keeps its own. */
+	bool is_tls12[TOWN_BACKENDS];
+	uint32_t shakes; /* handshakes that backends spoil */
+	bool has_our_clients; /* half of those over TLS are lib/tls */
 	bool is_h2;      /* clients speak HTTP/2, each all its requests on one connection */
 	struct h2_limits h2; /* of the worker; zero: such as no honest client meets */
 	bool has_faults; /* of backends */
@@ -156,21 +168,25 @@ struct town_conn {
 	uint64_t send_at_ns;
 	bool reset_after_out; /* FAULT_RESET_INSIDE */
 	bool close_after_out;
+	bool is_mute; /* no close_notify then */
 	/* bytes received */
 	uint8_t *in;
 	uint32_t in_len;
 	uint32_t request; /* under way; TOWN_REQUESTS_MAX: none */
-	struct tls_client *tls;
+	struct town_tls tls;
 	bool tls_open;
+	enum town_shake shake;
 	struct town_h2 *h2; /* town_h2.c; NULL: HTTP/1.1 */
 	uint64_t wake_at_ns; /* client: next request */
 	uint32_t client;
+	uint32_t pod; /* of a backend */
 	bool is_done;
 };
 
 struct town {
 	struct town_plan plan;
 	struct prng prng;
+	struct prng tls_prng; /* of town_tls.c, so that towns without it are what they were */
 	uint64_t now_ns;
 	bool is_verbose;
 	struct town_request requests[TOWN_REQUESTS_MAX];
@@ -186,7 +202,11 @@ struct town {
 	void *spool_memory;
 	struct tab_header *tab;
 	struct tls_context *tls;
+	struct tls_context *upstream_tls;
+	size_t upstream_blocks; /* of its memory, at the start */
 	/* the town */
+	struct tls_context *town_tls;
+	uint32_t shakes_done;
 	struct pkt_pool town_header, town_bare, town_payload, town_receive;
 	struct net town_net;
 	struct tcp *town_tcp;
@@ -252,7 +272,7 @@ struct ip_addr town_address(const struct town *t, bool of_router);
 /* Appends to what is to be sent (clear text for TLS clients: sealed on the way). */
 void conn_write(struct town *t, struct town_conn *c, const void *bytes, uint32_t n);
 void conn_pump(struct town *t, struct town_conn *c);
-/* TLS for a client's connection, in any version that the router speaks. */
+/* Stock mbedTLS for a client's connection, in any version that the router speaks. */
 struct tls_client *conn_tls(struct town *t);
 
 /* What came for a request, however it was framed. */

@@ -65,7 +65,7 @@ write_answer(struct town *t, struct town_conn *c, const struct town_request *r)
 	static char body[TOWN_TEXT_BYTES_MAX];
 	char line[128];
 	uint32_t len = town_answer_body(t, r, true, body);
-	bool chunked = r->is_stream || r->chunked;
+	bool chunked = r->is_stream || (r->chunked && !r->until_close);
 
 	/* An interim head now and then: it must not reach the client. */
 	if (r->index % 5 == 0)
@@ -74,8 +74,9 @@ write_answer(struct town *t, struct town_conn *c, const struct town_request *r)
 		 r->is_stream ? "text/event-stream" : "application/json");
 	write_text(t, c, line);
 	if (!chunked) {
-		snprintf(line, sizeof(line), "content-length: %u\r\n\r\n", len);
-		write_text(t, c, line);
+		if (!r->until_close)
+			snprintf(line, sizeof(line), "content-length: %u\r\n\r\n", len);
+		write_text(t, c, r->until_close ? "\r\n" : line);
 		conn_write(t, c, body, len);
 		return;
 	}
@@ -154,13 +155,21 @@ serve(struct town *t, struct town_conn *c, struct town_request *r)
 		write_text(t, c, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\nabcd");
 		return;
 	default:
+		/* What is asked for is answered, and would reset a connection that is closed meanwhile. */
+		if (r->renews)
+			tls_renew(&c->tls, !r->closes && prng_below(&t->tls_prng, 2) == 0);
 		write_answer(t, c, r);
 		if (fault == FAULT_SILENT_FIRST || fault == FAULT_SILENT_BETWEEN) {
 			fall_silent(c, before, fault == FAULT_SILENT_FIRST);
 		} else if (fault == FAULT_RESET_INSIDE) {
 			c->out_len = before + (c->out_len - before) * 3 / 4;
 			c->reset_after_out = true;
+		} else if (fault == FAULT_CLOSE_INSIDE) {
+			c->out_len = before + (c->out_len - before) * 3 / 4;
+			c->close_after_out = true;
+			c->is_mute = r->until_close || prng_below(&t->tls_prng, 2) == 0;
 		} else {
+			c->close_after_out = r->closes;
 			r->served++;
 		}
 		return;

@@ -41,7 +41,7 @@ client_begin(struct town *t, uint32_t client)
 	c->request = TOWN_REQUESTS_MAX;
 	c->wake_at_ns = t->now_ns + r->think_ns;
 	if (t->plan.is_tls)
-		c->tls = conn_tls(t);
+		c->tls = tls_of_client(t);
 	if (t->plan.is_h2)
 		c->h2 = h2_client_new(t, c);
 }
@@ -234,7 +234,7 @@ client_check_cut(struct town *t, const struct town_request *r, struct town_answe
 	uint32_t same = 0;
 	static const char comment[] = ": keep-alive\n\n";
 
-	if (r->fault != FAULT_RESET_INSIDE && r->fault != FAULT_SILENT_FIRST &&
+	if (r->fault != FAULT_RESET_INSIDE && r->fault != FAULT_CLOSE_INSIDE && r->fault != FAULT_SILENT_FIRST &&
 	    r->fault != FAULT_SILENT_BETWEEN && ++t->cuts > t->cuts_allowed)
 		town_fail(t, "request %u: cut without a cause (%u bytes, %s)", r->index, a->len,
 			  reason);

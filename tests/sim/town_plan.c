@@ -103,6 +103,48 @@ plan_routing(struct town *t)
 		};
 }
 
+static uint32_t
+below_tls(struct town *t, uint32_t n)
+{
+	return prng_below(&t->tls_prng, n);
+}
+
+static void
+plan_https_request(struct town *t, struct town_request *r)
+{
+	r->until_close = !r->is_stream && below_tls(t, 4) == 0;
+	r->closes = r->until_close || below_tls(t, 6) == 0;
+	r->renews = below_tls(t, 8) == 0;
+	if (r->fault == FAULT_RESET_INSIDE && below_tls(t, 2) == 0)
+		r->fault = FAULT_CLOSE_INSIDE;
+}
+
+/* What TLS there is towards backends, and by whose code. */
+static void
+plan_tls(struct town *t)
+{
+	struct town_plan *plan = &t->plan;
+	uint32_t good = 0;
+
+	prng_init(&t->tls_prng, ~plan->seed);
+	plan->has_our_clients = plan->is_tls && !plan->is_h2 && below_tls(t, 2) == 1;
+	plan->is_https = below_tls(t, 4) == 0;
+	if (!plan->is_https)
+		return;
+	for (uint32_t i = 0; i < plan->pods; i++)
+		plan->trust[i] = (enum town_trust)below_tls(t, i > 0 && below_tls(t, 4) == 0 ? TRUST_COUNT :
+											     TRUST_COUNT_GOOD);
+	for (uint32_t i = 0; i < plan->pods; i++) {
+		plan->is_tls12[i] = below_tls(t, 2) == 0;
+		good += plan->trust[i] < TRUST_COUNT_GOOD;
+	}
+	plan->shakes = plan->has_faults ? below_tls(t, 4) : 0;
+	/* All of them may be met by one request, and its own fault. */
+	plan->may_fail = plan->has_faults && plan->shakes + 1 >= good;
+	for (uint32_t i = 0; i < plan->request_count; i++)
+		plan_https_request(t, &t->requests[i]);
+}
+
 void
 plan_make_town(struct town *t, uint64_t seed)
 {
@@ -127,6 +169,7 @@ plan_make_town(struct town *t, uint64_t seed)
 	for (uint32_t i = 0; i < plan->request_count; i++)
 		plan_request(t, i);
 	plan_routing(t);
+	plan_tls(t);
 	t->now_ns = plan->start_ns;
 }
 

@@ -245,6 +245,9 @@ router_open(struct town *t)
 	net_init(&t->router_net, &net, t->now_ns);
 	if (t->plan.is_tls)
 		open_tls(t);
+	if (t->plan.is_https)
+		t->upstream_tls = tls_upstream_open(t);
+	tls_town_open(t);
 	if (t->plan.is_h2)
 		worker.h2 = t->plan.h2.bytes > 0 ? t->plan.h2 : generous_h2();
 	/* A lossy wire is slow, and slowness is not what is tested here. */
@@ -254,6 +257,7 @@ router_open(struct town *t)
 	worker.times.idle_ns = 300 * NSEC_PER_SEC;
 	worker.times.h2_window_ns = 300 * NSEC_PER_SEC;
 	worker.times.connect_ns = 40 * NSEC_PER_SEC;
+	worker.times.connect_tls_ns = 40 * NSEC_PER_SEC;
 	if (t->plan.per_source > 0)
 		worker.limits.per_source = t->plan.per_source;
 	if (t->plan.heads > 0)
@@ -264,8 +268,8 @@ router_open(struct town *t)
 		worker.limits.handshakes_per_source = t->plan.handshakes_per_source;
 	worker.routing.retry_burst = t->plan.retry_burst;
 	worker.routing.eject_percent = t->plan.eject_percent;
-	/* Each move may take a pod away from a request. */
-	if (t->plan.move_count > 0)
+	/* Each move may take a pod away from a request, and each pod may be one that is not believed. */
+	if (t->plan.move_count > 0 || t->plan.is_https)
 		worker.routing.tries = TRIES_MAX;
 	worker.surfaces[SHM_SURFACE_ECOLINK] = (struct worker_surface){
 		true, true, "/v1", "eco_", "x-ecolink-", 0, 32 * MIB, 26 * MIB, 25 * MIB,
@@ -279,6 +283,8 @@ router_open(struct town *t)
 	worker.net = &t->router_net;
 	worker.tcp = t->router_tcp;
 	worker.tls = t->tls;
+	worker.upstream_tls = t->upstream_tls;
+	worker.authorities = tls_upstream_authorities();
 	worker.spool = &t->spool;
 	worker.tab = t->tab;
 	worker.payload_pool = &t->router_payload;
@@ -304,6 +310,9 @@ void
 router_close(struct town *t)
 {
 	worker_free(t->worker);
+	if (t->upstream_tls != NULL)
+		tls_context_free(t->upstream_tls);
+	tls_town_close(t);
 	if (t->tls != NULL)
 		tls_context_free(t->tls);
 	net_fini(&t->router_net);
