@@ -1,9 +1,11 @@
 /* The calls that all nouns have, and the accounts' own. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "answering.h"
 #include "base/check.h"
+#include "config/value.h"
 
 void
 call_list(struct answering *a)
@@ -40,13 +42,41 @@ call_list(struct answering *a)
 	a->status = 200;
 }
 
+/* A pod's tls_ca is a name of tls.authorities, here; what another router wrote may be one that only it has, and
+ * such a pod is one that ours do not reach (UPSTREAM_NO_TRUST). False: the call is refused. */
+static bool
+knows_authority(struct answering *a)
+{
+	const struct config *config = a->control->reload.running;
+	const char *names[CONFIG_AUTHORITIES_MAX + 1] = { NULL };
+	yyjson_val *member = a->noun == NOUN_POD ? answering_member(a, "tls_ca") : NULL;
+	const char *wanted = yyjson_get_str(member);
+	const char *nearest;
+	char message[256];
+
+	/* What is no text is refused with the other members. */
+	if (wanted == NULL || wanted[0] == '\0' || yyjson_get_len(member) >= CONFIG_AUTHORITY_BYTES)
+		return true;
+	for (uint32_t i = 0; i < config->authority_count; i++) {
+		names[i] = config->authorities[i].name;
+		if (strcmp(names[i], wanted) == 0)
+			return true;
+	}
+	nearest = value_nearest(wanted, names);
+	snprintf(message, sizeof(message), "tls_ca: tls.authorities of this router has no \"%s\"%s%s%s", wanted,
+		 nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",
+		 nearest != NULL ? "\"?" : "");
+	answering_refuse(a, 400, "invalid", message);
+	return false;
+}
+
 static void
 put(struct answering *a, int64_t id, struct bytes name, bool is_new)
 {
 	bool created;
 	enum err verdict;
 
-	if (!answering_has_body(a) || (is_new && !answering_has_room(a)))
+	if (!answering_has_body(a) || (is_new && !answering_has_room(a)) || !knows_authority(a))
 		return;
 	verdict = noun_put(&a->control->store, a->noun, &id, name, a->body, NULL, 0, &created);
 	if (verdict != ERR_OK) {

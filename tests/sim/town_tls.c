@@ -12,7 +12,6 @@
 #include "tls_pairing.h"
 #include "town.h"
 
-#define NOW_S INT64_C(1795500000)
 #define SESSIONS 8
 #define AUTHORITIES 2 /* the same, twice */
 /* What stays behind once: PSA's key slots, and what an RSA key keeps from its first use. */
@@ -32,7 +31,7 @@ static const struct {
 	[TRUST_EXPIRED] = { "old", "ca", NULL, "old.sluice.test", ERR_TLS_PEER_EXPIRED },
 	[TRUST_UNKNOWN] = { "self", "ca", NULL, "self.sluice.test", ERR_TLS_PEER_UNKNOWN },
 	[TRUST_WRONG_PIN] = { "edge", "ca", "self", "api.sluice.test", ERR_TLS_PEER_PIN },
-	[TRUST_NOWHERE] = { "edge", "nobody's", NULL, "api.sluice.test", ERR_UPSTREAM_NO_TRUST },
+	[TRUST_NOWHERE] = { "edge", "nobody's", "edge", "api.sluice.test", ERR_UPSTREAM_NO_TRUST },
 };
 
 /* --- made once for all seeds of the process: parsing is slow ---------------------------------- */
@@ -91,6 +90,19 @@ pinned(enum town_trust trust)
 	return &made[trust];
 }
 
+static int64_t
+now_s(const struct town *t)
+{
+	return (int64_t)((tls_town_epoch_ns(t) + t->now_ns) / NSEC_PER_SEC);
+}
+
+uint64_t
+tls_town_epoch_ns(const struct town *t)
+{
+	/* When old.pem has run out, and the others have not. */
+	return UINT64_C(1000000000) * (t->plan.is_https ? 1893456000 : 1795500000);
+}
+
 /* --- contexts ------------------------------------------------------------------------------------ */
 
 static struct tls_context *
@@ -112,7 +124,7 @@ open_context(const struct town *t, const struct tls_identity *own, uint64_t draw
 	config.primitives = getenv("SLUICE_TLS_PRIMITIVES");
 	context = tls_context_new(&config, own);
 	CHECK(context != NULL);
-	tls_set_time(context, NOW_S);
+	tls_set_time(context, now_s(t));
 	return context;
 }
 
@@ -179,15 +191,17 @@ tls_of_client(struct town *t)
 {
 	struct tls_target target = { .id = 1, .name = "localhost" };
 
+	if (!t->plan.has_our_clients || prng_below(&t->tls_prng, 2) == 0)
+		return (struct town_tls){ .stock = conn_tls(t) };
+	tls_set_time(t->town_tls, now_s(t));
 	target.authority = prng_below(&t->tls_prng, AUTHORITIES);
-	if (t->plan.has_our_clients && prng_below(&t->tls_prng, 2) == 0)
-		return of_ours(tls_connect(t->town_tls, &target));
-	return (struct town_tls){ .stock = conn_tls(t) };
+	return of_ours(tls_connect(t->town_tls, &target));
 }
 
 struct town_tls
 tls_of_backend(struct town *t, uint32_t pod)
 {
+	tls_set_time(t->town_tls, now_s(t));
 	return of_ours(tls_accept(t->town_tls, t->plan.trust[pod], t->plan.is_tls12[pod]));
 }
 
@@ -267,6 +281,10 @@ tls_judge(struct town *t)
 	for (uint32_t i = TRUST_COUNT_GOOD; i < TRUST_COUNT; i++)
 		if (t->worker->counters[trusts[i].verdict] > 0 && !has_trust(t, i))
 			town_fail(t, "%s, and no pod is one", err_name(trusts[i].verdict));
+	for (uint32_t i = 0; i < t->plan.pods; i++)
+		if (t->pods[i].refusals > t->worker->counters[trusts[t->plan.trust[i]].verdict])
+			town_fail(t, "pod %u was refused %u times, and it is not counted why", i,
+				  t->pods[i].refusals);
 	blocks = tls_context_memory(t->upstream_tls).blocks;
 	if (blocks > t->upstream_blocks + SESSIONS + BLOCKS_KEPT_MAX)
 		town_fail(t, "%zu blocks of TLS towards backends, %zu at the start", blocks, t->upstream_blocks);

@@ -67,6 +67,9 @@ void tls_say_end(struct town_tls *tls, struct tls_out *out);
 /* New keys for what we say, and for what is said to us; nothing in TLS 1.2. */
 void tls_renew(struct town_tls *tls, bool asks);
 
+/* Unix time of the town's moment 0. */
+uint64_t tls_town_epoch_ns(const struct town *t);
+
 /* For the router: its side towards backends, and what it knows of a pod. */
 struct tls_context *tls_upstream_open(struct town *t);
 const struct tls_authorities *tls_upstream_authorities(void);

@@ -134,7 +134,6 @@ def not_believed(cluster):
         ('old', {}, 'TLS_PEER_EXPIRED'),
         ('pod', {'tls_pin': pin_of(cluster, 'edge')}, 'TLS_PEER_PIN'),
         ('self', {'tls_ca': '', 'tls_pin': pin_of(cluster, 'edge')}, 'TLS_PEER_PIN'),
-        ('pod', {'tls_ca': 'nobody'}, 'UPSTREAM_NO_TRUST'),
     )
     with Street(cluster) as street:
         for certificate, members, counter in rows:
@@ -163,6 +162,7 @@ def refused_settings(cluster):
     """Nobody is believed without a reason, and what cannot be meant is said so."""
     for members, words in (({'scheme': 'https'}, '--tls-ca, --tls-pin or both'), ({'scheme': 'ftp'}, 'none of http, https'),
                            ({'scheme': 'https', 'tls_pin': 'sha256//abc'}, 'sha256//BASE64'),
+                           ({'scheme': 'https', 'tls_ca': 'our'}, 'has no "our"; did you mean "ours"?'),
                            ({'scheme': 'https', 'tls_ca': 'ours', 'tls_name': '-x-'}, 'neither an IP address nor a host name')):
         try:
             cluster.ctl('pod', 'add', 'refused', '--address', net.HOST4, '--port', 9100,

@@ -745,6 +745,35 @@ count_of(struct world *w, const char *path)
 	return (int64_t)yyjson_arr_size(yyjson_ptr_get(yyjson_doc_get_root(last), "/data"));
 }
 
+/* A typo would be found by the first request that goes there. */
+static void
+a_pods_authority_is_one_that_the_configuration_has(void **state)
+{
+	static const char body[] = "{\"address\":\"10.0.0.1\",\"port\":443,\"scheme\":\"https\","
+				   "\"tls_ca\":\"%s\"}";
+	struct world *w = make_world();
+	char text[256];
+
+	(void)state;
+	snprintf(text, sizeof(text), body, "our");
+	assert_int_equal(call(w, "PUT", "/admin/v1/pods/p", text), 400);
+	assert_string_equal(text_at("/error/message"), "tls_ca: tls.authorities of this router has no \"our\"");
+	w->config.authority_count = 2;
+	snprintf(w->config.authorities[0].name, sizeof(w->config.authorities[0].name), "system");
+	snprintf(w->config.authorities[1].name, sizeof(w->config.authorities[1].name), "ours");
+	assert_int_equal(call(w, "PUT", "/admin/v1/pods/p", text), 400);
+	assert_string_equal(text_at("/error/message"),
+			    "tls_ca: tls.authorities of this router has no \"our\"; did you mean \"ours\"?");
+	snprintf(text, sizeof(text), body, "ours");
+	assert_int_equal(call(w, "PUT", "/admin/v1/pods/p", text), 201);
+	assert_int_equal(call(w, "PUT", "/admin/v1/pods/p", "{\"tls_ca\":\"sistem\"}"), 400);
+	assert_string_equal(text_at("/error/message"),
+			    "tls_ca: tls.authorities of this router has no \"sistem\"; did you mean \"system\"?");
+	assert_int_equal(call(w, "PUT", "/admin/v1/pods/p", "{\"tls_ca\":\"\",\"scheme\":\"http\"}"), 200);
+	assert_int_equal(call(w, "PUT", "/admin/v1/pods/p", "{\"tls_ca\":7}"), 400);
+	end_world(w);
+}
+
 static void
 lists_are_narrowed_by_texts_references_choices_and_flags(void **state)
 {
@@ -1096,6 +1125,7 @@ main(void)
 		cmocka_unit_test(a_name_that_is_taken_is_told_with_who_has_it),
 		cmocka_unit_test(what_is_referred_to_is_not_deleted),
 		cmocka_unit_test(names_are_unique_over_models_and_aliases),
+		cmocka_unit_test(a_pods_authority_is_one_that_the_configuration_has),
 		cmocka_unit_test(lists_are_narrowed_and_paged),
 		cmocka_unit_test(sums_that_take_too_long_are_told_to_be_narrowed),
 		cmocka_unit_test(usage_of_what_is_deleted_keeps_its_name),
