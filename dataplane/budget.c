@@ -202,6 +202,14 @@ add_sessions(struct sum *sum, const struct config *config, const struct worker_c
 		add(sum, "sessions", parts[i].name, parts[i].count, parts[i].each_bytes, parts[i].bytes);
 }
 
+static void
+add_stacks(struct sum *sum, const char *name, uint32_t handshakes)
+{
+	uint32_t count = handshakes < TLS_FIBERS_MAX ? handshakes : TLS_FIBERS_MAX;
+
+	add(sum, "tls", name, count, TLS_FIBER_BYTES, (uint64_t)count * TLS_FIBER_BYTES);
+}
+
 uint64_t
 budget_print(const struct config *config, const struct config_complaints *to)
 {
@@ -218,12 +226,14 @@ budget_print(const struct config *config, const struct config_complaints *to)
 	add_sessions(&sum, config, &counts);
 	add(&sum, "tls", "handshakes", counts.handshakes, TLS_HANDSHAKE_BYTES,
 	    (uint64_t)counts.handshakes * TLS_HANDSHAKE_BYTES);
+	add_stacks(&sum, "stacks", counts.handshakes);
 	add(&sum, "tls", "connections", counts.clients, TLS_CONN_BYTES,
 	    (uint64_t)counts.clients * TLS_CONN_BYTES);
 	add(&sum, "tls", "with backends", counts.upstreams, TLS_CONN_BYTES + TLS_CONNECT_BYTES,
 	    (uint64_t)counts.upstreams * (TLS_CONN_BYTES + TLS_CONNECT_BYTES));
 	add(&sum, "tls", "their handshakes", counts.upstream_handshakes, TLS_HANDSHAKE_BYTES,
 	    (uint64_t)counts.upstream_handshakes * TLS_HANDSHAKE_BYTES);
+	add_stacks(&sum, "their stacks", counts.upstream_handshakes);
 	add(&sum, "tls", "their sessions", UPSTREAM_SESSIONS_MAX, TLS_SESSION_BYTES,
 	    (uint64_t)UPSTREAM_SESSIONS_MAX * TLS_SESSION_BYTES);
 	settings_fill(config, &worker);

@@ -3,6 +3,7 @@
 #include <mbedtls/ssl.h>
 
 #include "tls/connect.h"
+#include "tls/fiber.h"
 #include "tls/hello.h"
 #include "tls/instance.h"
 #include "tls/keys.h"
@@ -54,7 +55,12 @@ struct handshake {
 	uint8_t sni_len;
 	char sni[CONN_SNI_BYTES_MAX];
 
-	/* During one step. */
+	/* During one step, which may take several calls. */
+	struct fiber *fiber; /* NULL: none has begun */
+	int begun_in; /* mbedTLS's state */
+	int failed; /* mbedTLS's error */
+
+	/* During one call. */
 	struct bytes *in;
 	struct tls_out *out;
 	size_t used_before; /* of *out */
@@ -80,6 +86,7 @@ _Static_assert(sizeof(struct tls_conn) <= TLS_CONN_BYTES, "as the budget counts 
 struct tls_context {
 	struct instance *instance;
 	struct keyring *ring;
+	struct fiber_pool *fibers;
 	mbedtls_ssl_config config;
 	mbedtls_ssl_config config_h2; /* the same, but for the protocols */
 	/* What a ticket of a listener's is good for: a digest of all that its configuration says of who may come

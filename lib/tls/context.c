@@ -18,6 +18,8 @@
 #define CONTEXT_ARENA_BYTES (512u * KIB)
 #define PROBE_ARENA_BYTES (256u * KIB)
 
+CHECK_STATIC(FIBER_IS_WATCHED || FIBER_BYTES == TLS_FIBER_BYTES, "as the budget counts it");
+
 #define TICKET_LIFETIME_S_MAX 604800 /* RFC 8446 4.6.1 */
 
 static const char *const protocols[] = { "http/1.1", NULL };
@@ -262,11 +264,13 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 	CHECK(context != NULL);
 	context->instance = instance;
 	context->handshakes_max = handshakes_max;
+	context->fibers = fiber_pool_new(handshakes_max < TLS_FIBERS_MAX ? handshakes_max : TLS_FIBERS_MAX);
 	mbedtls_ssl_config_init(&context->config);
 	mbedtls_ssl_config_init(&context->config_h2);
 	if (keys != NULL)
 		adopt_keys(context, keys);
-	made = (keys != NULL || identity == NULL) && make_keyring(context, config->records) &&
+	made = context->fibers != NULL && (keys != NULL || identity == NULL) &&
+	       make_keyring(context, config->records) &&
 	       configure(context, config, &context->config, protocols, context->policy) &&
 	       configure(context, config, &context->config_h2, protocols_h2, context->policy_h2) &&
 	       connect_setup_init(&context->clients, instance, config) &&
@@ -324,6 +328,7 @@ tls_context_free(struct tls_context *context)
 	mbedtls_ssl_config_free(&context->config_h2);
 	if (context->ring != NULL)
 		keyring_fini(context->ring);
+	fiber_pool_free(context->fibers);
 	instance_leave(before);
 	CHECK(tls_context_sweep(context) == 0);
 	instance_free(instance);

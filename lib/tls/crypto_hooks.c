@@ -1,8 +1,11 @@
 /*
  * What mbedtls-instances.patch makes mbedTLS ask before it computes: its numbers and points as bytes, and back.
  * An answer of INSTANCE_DECLINES, or PSA_ERROR_NOT_SUPPORTED, makes it go on by itself.
+ *
+ * Before whatever is dear, by mbedTLS itself, too, others get their turn (instance_pause()).
  */
 #include <mbedtls/ecp.h>
+#include <mbedtls/error.h>
 #include <mbedtls/md.h>
 #include <mbedtls/platform_util.h>
 #include <mbedtls/rsa.h>
@@ -19,6 +22,7 @@
 
 #define POINT_BYTES_MAX (1 + 2 * CRYPTO_COORDINATE_BYTES_MAX)
 #define UNCOMPRESSED 4 /* the first octet of such a point (SEC1 2.3.3) */
+#define UNWANTED MBEDTLS_ERR_ERROR_GENERIC_ERROR /* its handshake was ended meanwhile */
 #define NONCE_TRIES 8 /* each of them is out of range once in 2^32 */
 
 /* --- curves ---------------------------------------------------------------------------------------------- */
@@ -104,6 +108,8 @@ instance_ecp_mul(mbedtls_ecp_group *group, mbedtls_ecp_point *result, const mbed
 	struct curve curve;
 	int failed;
 
+	if (!instance_pause())
+		return UNWANTED;
 	if (crypto == NULL)
 		return INSTANCE_DECLINES;
 	if (group->id == MBEDTLS_ECP_DP_CURVE25519)
@@ -133,6 +139,8 @@ instance_ecp_muladd(mbedtls_ecp_group *group, mbedtls_ecp_point *result, const m
 	struct curve curve;
 	int failed;
 
+	if (!instance_pause())
+		return UNWANTED;
 	if (crypto == NULL || generator != &group->G || !find_curve(group->id, &curve))
 		return INSTANCE_DECLINES;
 	failed = mbedtls_mpi_write_binary(a, factors[0], curve.bytes);
@@ -238,6 +246,8 @@ instance_ecdsa_sign(mbedtls_ecp_group *group, mbedtls_mpi *r, mbedtls_mpi *s, co
 	if (crypto == NULL || group->id != MBEDTLS_ECP_DP_SECP256R1 || kind != MBEDTLS_MD_SHA256 ||
 	    hash_bytes != P256_BYTES)
 		return INSTANCE_DECLINES;
+	if (!instance_pause())
+		return UNWANTED;
 	failed = mbedtls_mpi_write_binary(d, key_and_hash, P256_BYTES);
 	if (failed == 0 && !p256_scalar_is_key(key_and_hash))
 		failed = MBEDTLS_ERR_ECP_INVALID_KEY;
@@ -253,6 +263,8 @@ instance_ecdsa_sign(mbedtls_ecp_group *group, mbedtls_mpi *r, mbedtls_mpi *s, co
 }
 
 /* --- RSA ------------------------------------------------------------------------------------------------- */
+
+#define SHORT_POWER_BITS 64
 
 bool
 instance_hides_powers(void)
@@ -283,6 +295,9 @@ instance_mpi_exp_mod(mbedtls_mpi *result, const mbedtls_mpi *base, const mbedtls
 				     .modulus = modulus_bytes };
 	int failed = INSTANCE_DECLINES;
 
+	/* What RSA does with its public exponent in between is short, and has half of its state in the key. */
+	if ((is_public || mbedtls_mpi_bitlen(power) > SHORT_POWER_BITS) && !instance_pause())
+		return UNWANTED;
 	if (crypto == NULL || mbedtls_mpi_cmp_int(base, 0) < 0)
 		return INSTANCE_DECLINES;
 	what.base_bytes = write_number(base, base_bytes, sizeof(base_bytes));
@@ -429,6 +444,8 @@ instance_export_public_key(const psa_key_attributes_t *attributes, const uint8_t
 	*len = curve == PSA_CURVE_X25519 ? CRYPTO_X25519_BYTES : 1 + 2 * P256_BYTES;
 	if (room < *len)
 		return PSA_ERROR_BUFFER_TOO_SMALL;
+	if (!instance_pause())
+		return PSA_ERROR_GENERIC_ERROR;
 	if (curve == PSA_CURVE_X25519)
 		return status_of(crypto_x25519(crypto, key, NULL, to));
 	to[0] = UNCOMPRESSED;
@@ -450,6 +467,8 @@ instance_key_agreement(const psa_key_attributes_t *attributes, const uint8_t *ke
 		return PSA_ERROR_NOT_SUPPORTED;
 	if (room < P256_BYTES)
 		return PSA_ERROR_BUFFER_TOO_SMALL;
+	if (!instance_pause())
+		return PSA_ERROR_GENERIC_ERROR;
 	*len = P256_BYTES;
 	if (curve == PSA_CURVE_X25519) {
 		if (peer_bytes != CRYPTO_X25519_BYTES)

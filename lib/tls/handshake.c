@@ -1,8 +1,8 @@
 /*
- * From accept to open: mbedTLS's state machine, one of its states a call. Its record layer reads
- * from the caller's bytes (first one header, then exactly one body, so nothing behind the last
- * handshake record is swallowed) and writes into the caller's memory; what does not fit stays in
- * mbedTLS's own record buffer.
+ * From accept to open: mbedTLS's state machine, one of its states a call, or a part of one: it runs on a
+ * fiber, which pauses before each dear operation (crypto_hooks.c). Its record layer reads from the caller's
+ * bytes (first one header, then exactly one body, so nothing behind the last handshake record is swallowed)
+ * and writes into the caller's memory; what does not fit stays in mbedTLS's own record buffer.
  *
  * When it is over, the keys that mbedTLS exported go to records.h, and all that mbedTLS had of the connection is
  * freed. Nothing here asks which side we are but where the two differ.
@@ -91,17 +91,37 @@ conn_set_state(struct tls_conn *conn, enum conn_state state)
 
 /* --- begin and end -------------------------------------------------------------------------- */
 
+/* With the instance entered: what is paused in the middle of mbedTLS fails there, and gives back what it holds. */
+static void
+cut_step_short(struct handshake *hs)
+{
+	struct instance *instance = hs->conn->context->instance;
+	struct bytes nothing = BYTES_NONE;
+	struct tls_out nowhere = { .room = 0 };
+
+	hs->in = &nothing;
+	hs->out = &nowhere;
+	instance_set_fiber(instance, hs->fiber);
+	fiber_cut_short(hs->fiber);
+	instance_set_fiber(instance, NULL);
+	hs->fiber = NULL;
+}
+
 static void
 end_handshake(struct tls_conn *conn)
 {
 	struct tls_context *context = conn->context;
+	struct handshake *hs = conn->handshake;
 	struct instance *before = instance_enter(context->instance);
 
-	mbedtls_ssl_free(&conn->handshake->ssl);
-	if (conn->handshake->keys != NULL)
-		context_put_keys(context, conn->handshake->keys);
+	if (hs->fiber != NULL)
+		cut_step_short(hs);
+	mbedtls_ssl_free(&hs->ssl);
+	if (hs->keys != NULL)
+		context_put_keys(context, hs->keys);
 	instance_leave(before);
-	arena_release(instance_arena(context->instance), conn->handshake);
+	arena_release(instance_arena(context->instance), hs);
+	fiber_pool_wipe(context->fibers);
 	conn->handshake = NULL;
 	context->handshakes--;
 }
@@ -336,20 +356,58 @@ seal_as_open(struct handshake *hs)
 	memset(ssl->MBEDTLS_PRIVATE(cur_out_ctr), 0, sizeof(ssl->MBEDTLS_PRIVATE(cur_out_ctr)));
 }
 
+/* On a fiber. */
+static void
+take_step(void *owner)
+{
+	struct handshake *hs = owner;
+
+	hs->failed = mbedtls_ssl_handshake_step(&hs->ssl);
+}
+
+/* False: every stack has a step of another handshake's on it. */
+static bool
+begin_step(struct handshake *hs)
+{
+	hs->fiber = fiber_begin(hs->conn->context->fibers, take_step, hs);
+	if (hs->fiber == NULL)
+		return false;
+	hs->begun_in = state_of(hs);
+	/* A resumed handshake never comes by here, in either version and role. */
+	if (hs->begun_in == MBEDTLS_SSL_SERVER_CERTIFICATE)
+		hs->full = true;
+	if (clients_of(hs) != NULL && hs->begun_in == MBEDTLS_SSL_CLIENT_CERTIFICATE)
+		seal_as_open(hs);
+	return true;
+}
+
+/* To the step's end, or to where it becomes dear; false: it is not over. */
+static bool
+go_on(struct handshake *hs)
+{
+	struct instance *instance = hs->conn->context->instance;
+	bool is_over;
+
+	instance_set_fiber(instance, hs->fiber);
+	is_over = fiber_resume(hs->fiber);
+	instance_set_fiber(instance, NULL);
+	if (is_over)
+		hs->fiber = NULL;
+	return is_over;
+}
+
 static enum err
 step(struct tls_conn *conn)
 {
 	struct handshake *hs = conn->handshake;
 	bool asks_client = clients_of(hs) != NULL;
-	int state = state_of(hs);
 	int failed;
 
-	/* A resumed handshake never comes by here, in either version and role. */
-	if (state == MBEDTLS_SSL_SERVER_CERTIFICATE)
-		hs->full = true;
-	if (asks_client && state == MBEDTLS_SSL_CLIENT_CERTIFICATE)
-		seal_as_open(hs);
-	failed = mbedtls_ssl_handshake_step(&hs->ssl);
+	if (hs->fiber == NULL && !begin_step(hs))
+		return ERR_TLS_AGAIN;
+	if (!go_on(hs))
+		return ERR_TLS_AGAIN;
+	failed = hs->failed;
 	if (failed == MBEDTLS_ERR_SSL_WANT_READ)
 		/* mbedTLS also says so after it skipped a record; then there may be more. */
 		return hs->in->len == 0 ? ERR_MORE : ERR_TLS_AGAIN;
@@ -357,7 +415,7 @@ step(struct tls_conn *conn)
 		return ERR_TLS_FULL;
 	if (failed != 0)
 		return conn_fail(hs, failed);
-	if (asks_client && state == MBEDTLS_SSL_CLIENT_CERTIFICATE && !believes_client(hs))
+	if (asks_client && hs->begun_in == MBEDTLS_SSL_CLIENT_CERTIFICATE && !believes_client(hs))
 		return conn_fail(hs, MBEDTLS_ERR_X509_CERT_VERIFY_FAILED);
 	/* Not mbedtls_ssl_is_handshake_over(): in TLS 1.3 that is true before the tickets are
 	 * written. */

@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "tls/crypto.h"
+#include "tls/fiber.h"
 
 /* Either of PSA's two global structs; a mismatch with what mbedTLS asks for stops the process at
  * start. */
@@ -25,6 +26,7 @@ struct instance {
 	void *owner;
 	bool psa_ready;
 	struct crypto *crypto; /* NULL: mbedTLS's own code */
+	struct fiber *fiber;
 	mbedtls_ctr_drbg_context random;
 	_Alignas(16) uint8_t psa[INSTANCE_PSA_PARTS][PSA_STATE_BYTES];
 };
@@ -155,6 +157,18 @@ const char *
 instance_primitives(const struct instance *instance)
 {
 	return instance->crypto != NULL ? "libcrypto" : "mbedtls";
+}
+
+void
+instance_set_fiber(struct instance *instance, struct fiber *fiber)
+{
+	instance->fiber = fiber;
+}
+
+bool
+instance_pause(void)
+{
+	return current == NULL || current->fiber == NULL || fiber_pause(current->fiber);
 }
 
 bool

@@ -18,6 +18,7 @@
  */
 struct instance;
 struct crypto;
+struct fiber;
 
 /* Fills to with len random bytes; 0, or another number when it cannot. */
 typedef int (*instance_entropy)(void *owner, uint8_t *to, size_t len);
@@ -48,9 +49,13 @@ struct arena *instance_arena(struct instance *instance);
 bool instance_use_primitives(struct instance *instance, const char *name);
 const char *instance_primitives(const struct instance *instance);
 
+/* What mbedTLS runs on from now on; NULL: on nothing that could pause. */
+void instance_set_fiber(struct instance *instance, struct fiber *fiber);
+
 /* Of the instance that the thread has entered. */
 bool instance_is_entered(void);
 struct crypto *instance_crypto(void); /* NULL: mbedTLS's own code */
+bool instance_pause(void); /* before what is dear; false: nobody wants it any more, and it must fail */
 bool instance_owns(const void *block);
 void *instance_calloc(size_t count, size_t bytes); /* NULL: its arena has no room */
 void instance_free_block(void *block);

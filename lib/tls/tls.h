@@ -53,6 +53,10 @@ struct tls_context_config {
  * An open connection, all of it. */
 #define TLS_HANDSHAKE_BYTES (48u * 1024)
 #define TLS_CONN_BYTES 304
+/* Of a context's handshakes so many at once may stand before a dear operation, each with a stack for it (fiber.h);
+ * others wait with what they begin. */
+#define TLS_FIBERS_MAX 64
+#define TLS_FIBER_BYTES (36u * 1024)
 /* More of it for one that we opened; and a session of sessions_max. */
 #define TLS_CONNECT_BYTES 576
 #define TLS_SESSION_BYTES 8704
@@ -117,7 +121,8 @@ struct tls_out {
 };
 
 /*
- * One bounded step of the handshake: at most one of mbedTLS's states. Takes ciphertext from the
+ * One bounded step of the handshake: at most one of mbedTLS's states, and of its dear operations (a key, an
+ * agreement, a signature, a half of RSA's) at most one, with which a call begins. Takes ciphertext from the
  * front of *in, writes flights to *out.
  *   ERR_OK         done; tls_open() and tls_seal() may be used
  *   ERR_MORE       needs more of *in (which is empty now)
