@@ -92,7 +92,11 @@ check_authorities_in(struct instance *instance, struct bytes pem, uint32_t count
 
 	mbedtls_x509_crt_init(&cas);
 	if (!authorities_parse(&cas, pem, instance_arena(instance), &skipped) || skipped > 0) {
-		*fault = (struct pair_fault){ "A certificate in it cannot be read: is it PEM, and whole?", 0 };
+		*fault = (struct pair_fault){
+			"A certificate in it cannot be read: is it PEM, and whole, and no RSA key longer than "
+			"4096 bits?",
+			0
+		};
 	} else {
 		verdict = ERR_OK;
 		for (const mbedtls_x509_crt *ca = &cas; ca != NULL && verdict == ERR_OK; ca = ca->next) {

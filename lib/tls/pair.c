@@ -60,6 +60,15 @@ kind_is_accepted(const mbedtls_pk_context *key)
 }
 
 static enum err
+kind_fault(struct pair_fault *fault)
+{
+	return chain_fault(fault,
+			   "The certificate's key must be ECDSA on P-256 or P-384, or RSA of "
+			   "2048 to 4096 bits: make a new key (openssl ecparam -name prime256v1 -genkey).",
+			   0);
+}
+
+static enum err
 parse_chain(struct pair *pair, struct bytes pem, struct arena *arena, struct pair_fault *fault)
 {
 	uint8_t *text = text_copy(arena, pem);
@@ -75,7 +84,13 @@ parse_chain(struct pair *pair, struct bytes pem, struct arena *arena, struct pai
 	failed = mbedtls_x509_crt_parse(&pair->chain, text, pem.len + 1);
 	arena_release(arena, text);
 	if (failed > 0)
-		return chain_fault(fault, "One certificate of the chain cannot be read: is the file whole?", 0);
+		return chain_fault(fault,
+				   "One certificate of the chain cannot be read: is the file whole, and no RSA "
+				   "key longer than 4096 bits?",
+				   0);
+	/* What the patch of mbedTLS says of a long RSA key. */
+	if (failed == MBEDTLS_ERR_X509_FEATURE_UNAVAILABLE)
+		return kind_fault(fault);
 	if (failed != 0)
 		return chain_fault(fault, "The certificate chain cannot be read: is the file whole?", failed);
 	for (const mbedtls_x509_crt *crt = &pair->chain; crt->next != NULL; crt = crt->next)
@@ -85,11 +100,7 @@ parse_chain(struct pair *pair, struct bytes pem, struct arena *arena, struct pai
 					   "followed by that of its issuer, the server's first.",
 					   0);
 	if (!kind_is_accepted(&pair->chain.pk))
-		return chain_fault(
-			fault,
-			"The certificate's key must be ECDSA on P-256 or P-384, or RSA of "
-			"2048 to 4096 bits: make a new key (openssl ecparam -name prime256v1 -genkey).",
-			0);
+		return kind_fault(fault);
 	if (pair_name(pair, 0).len == 0)
 		return chain_fault(fault, "The certificate names no host: it needs a subjectAltName.", 0);
 	return ERR_OK;

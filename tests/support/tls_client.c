@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/units.h"
+#include "cert_forge.h"
 #include "seeded.h"
 #include "tls/instance.h"
 
@@ -129,6 +130,8 @@ parse_own(struct tls_client *client, const struct tls_client_config *config)
 		 mbedtls_ssl_conf_own_cert(&client->config, &client->own, &client->key) == 0;
 	arena_release(arena, cert);
 	arena_release(arena, key);
+	if (parsed && config->said_count > 0)
+		cert_say_instead(&client->own, config->said, config->said_count);
 	return parsed;
 }
 

@@ -19,6 +19,7 @@
  * client.
  */
 struct tls_client;
+struct cert_forged;
 
 struct tls_client_config {
 	uint64_t seed;
@@ -33,6 +34,8 @@ struct tls_client_config {
 	const uint16_t *signatures; /* IANA numbers, ended by 0; NULL: all */
 	struct bytes cert_pem; /* its own, and the key of it; empty: none */
 	struct bytes key_pem;
+	const struct cert_forged *said; /* what it says instead of its own certificate; said_count 0: that */
+	size_t said_count;
 	struct bytes session; /* from tls_client_session() of an earlier client; empty: none */
 };
 

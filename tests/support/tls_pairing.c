@@ -34,10 +34,13 @@ both(struct bytes one, struct bytes other)
 }
 
 static struct tls_authorities *
-authorities_of(const char *name)
+authorities_of(const struct pairing_options *options)
 {
 	struct tls_authorities *authorities = tls_authorities_new();
-	struct bytes pem = strcmp(name, "ca") == 0 ? both(pem_of("ca"), pem_of("backends")) : pem_of(name);
+	const char *name = options->authority;
+	struct bytes pem = options->believed.len > 0  ? options->believed :
+			   strcmp(name, "ca") == 0 ? both(pem_of("ca"), pem_of("backends")) :
+						     pem_of(name);
 	uint32_t skipped;
 	char text[256];
 
@@ -73,7 +76,7 @@ pairing_open(struct pairing *p, const struct pairing_options *options)
 
 	memset(p, 0, offsetof(struct pairing, to_server));
 	p->seed.state = 3;
-	p->authorities = authorities_of(options->authority);
+	p->authorities = authorities_of(options);
 	config.authorities = p->authorities;
 	tls_engine_choose(&config);
 	p->ours = tls_context_new(&config, NULL);

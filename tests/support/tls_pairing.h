@@ -16,6 +16,7 @@
 struct pairing_options {
 	const char *chain;     /* of the server: CHAIN.pem, CHAIN.key */
 	const char *authority; /* that the client trusts: AUTHORITY.pem, and "ca" both authorities */
+	struct bytes believed; /* in place of that file; empty: the file */
 	uint32_t sessions_max;
 	int64_t now_s; /* 0: TLS_PAIRING_NOW_S */
 };

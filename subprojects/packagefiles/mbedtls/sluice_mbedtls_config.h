@@ -86,6 +86,14 @@ void *instance_psa_state(int part, size_t bytes);
 #define MBEDTLS_X509_CRT_PARSE_C
 #define MBEDTLS_X509_RSASSA_PSS_SUPPORT
 #define MBEDTLS_ERROR_C
+/*
+ * What a stranger's certificates may cost: so many in a message, so many between the first and one that is
+ * believed, each with a key of at most so many bits (mbedtls-instances.patch).
+ */
+#define SLUICE_CERTIFICATES_MAX 9
+#define MBEDTLS_X509_MAX_INTERMEDIATE_CA 4
+#define SLUICE_RSA_BITS_MAX 4096
+#define SLUICE_RSA_EXPONENT_BITS_MAX 32
 
 /* TLS. Record buffers keep the full 16 KiB: a client may fill a record, and most do not negotiate less. */
 #define MBEDTLS_SSL_TLS_C
