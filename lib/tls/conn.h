@@ -50,6 +50,8 @@ struct handshake {
 	uint8_t listener;
 	struct tls_keys *keys; /* NULL: a client's */
 	bool is_verified; /* the client has shown a certificate that its listener believes */
+	int64_t chain_ends_at_s; /* the first end of what the other end was verified by; INT64_MAX: of nothing */
+	uint64_t resumed_until_s; /* when the ticket that was shown last is worth nothing any more */
 	uint8_t own_policy[TICKET_POLICY_BYTES]; /* of a listener that believes not everybody */
 	const uint8_t *policy; /* of its listener: the context's */
 	uint8_t sni_len;
@@ -122,6 +124,9 @@ enum err conn_fail(struct handshake *hs, int error);
 
 /* With the instance entered: one user less, and if it was the last one, they are wiped. */
 void context_put_keys(struct tls_context *context, struct tls_keys *keys);
+
+/* A certificate of the chain by which the other end is verified, each of them. */
+void conn_note_end(struct handshake *hs, const mbedtls_x509_crt *crt);
 
 /* mbedTLS's callback: the certificates that fit the name the client asked for. */
 int conn_choose_pairs(mbedtls_ssl_context *ssl);

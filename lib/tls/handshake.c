@@ -141,6 +141,7 @@ begin_handshake(struct tls_conn *conn, const mbedtls_ssl_config *config, const u
 	hs->conn = conn;
 	hs->policy = policy;
 	hs->is_client = policy == NULL;
+	hs->chain_ends_at_s = INT64_MAX;
 	before = instance_enter(context->instance);
 	mbedtls_ssl_init(&hs->ssl);
 	failed = mbedtls_ssl_setup(&hs->ssl, config);
@@ -202,6 +203,25 @@ bind_policy(struct handshake *hs)
 	hs->policy = hs->own_policy;
 }
 
+void
+conn_note_end(struct handshake *hs, const mbedtls_x509_crt *crt)
+{
+	int64_t ends_at_s = pair_unix_s(&crt->valid_to);
+
+	if (ends_at_s < hs->chain_ends_at_s)
+		hs->chain_ends_at_s = ends_at_s;
+}
+
+/* mbedTLS's callback, for each certificate of the chain. */
+static int
+note_client(void *opaque, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
+{
+	(void)depth;
+	(void)flags;
+	conn_note_end(opaque, crt);
+	return 0;
+}
+
 struct tls_conn *
 tls_accept(struct tls_context *context, uint32_t listener, bool offers_h2)
 {
@@ -214,6 +234,7 @@ tls_accept(struct tls_context *context, uint32_t listener, bool offers_h2)
 	conn->handshake->listener = (uint8_t)listener;
 	conn->handshake->keys = keys_get(context->keys);
 	bind_policy(conn->handshake);
+	mbedtls_ssl_set_verify(&conn->handshake->ssl, note_client, conn->handshake);
 	return conn;
 }
 

@@ -270,8 +270,8 @@ days_of(int64_t year, int64_t month, int64_t day)
 	return era * 146097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719468;
 }
 
-static int64_t
-unix_of(const mbedtls_x509_time *time)
+int64_t
+pair_unix_s(const mbedtls_x509_time *time)
 {
 	return days_of(time->year, time->mon, time->day) * 86400 + time->hour * 3600 + time->min * 60 + time->sec;
 }
@@ -283,11 +283,11 @@ pair_facts(const struct pair *pair, struct identity_facts *facts)
 	size_t len = name.len < sizeof(facts->name) ? name.len : sizeof(facts->name) - 1;
 
 	facts->is_rsa = mbedtls_pk_can_do(&pair->chain.pk, MBEDTLS_PK_RSA);
-	facts->not_before_s = unix_of(&pair->chain.valid_from);
-	facts->not_after_s = unix_of(&pair->chain.valid_to);
+	facts->not_before_s = pair_unix_s(&pair->chain.valid_from);
+	facts->not_after_s = pair_unix_s(&pair->chain.valid_to);
 	for (const mbedtls_x509_crt *crt = pair->chain.next; crt != NULL; crt = crt->next)
-		if (unix_of(&crt->valid_to) < facts->not_after_s)
-			facts->not_after_s = unix_of(&crt->valid_to);
+		if (pair_unix_s(&crt->valid_to) < facts->not_after_s)
+			facts->not_after_s = pair_unix_s(&crt->valid_to);
 	CHECK(mbedtls_sha256(pair->chain.raw.p, pair->chain.raw.len, facts->fingerprint, 0) == 0);
 	/* It goes into logs and labels. */
 	for (size_t i = 0; i < len; i++)

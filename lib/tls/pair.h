@@ -43,5 +43,8 @@ enum pair_match pair_match(const struct pair *pair, struct bytes host);
 /* The names of the leaf, one after the other; empty: it has no more. The first one is never empty. */
 struct bytes pair_name(const struct pair *pair, size_t index);
 
+/* Of a certificate's date. */
+int64_t pair_unix_s(const mbedtls_x509_time *time);
+
 /* All of *facts but the listener. */
 void pair_facts(const struct pair *pair, struct identity_facts *facts);

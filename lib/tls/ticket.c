@@ -9,13 +9,14 @@
 
 #define NONCE_BYTES 12
 #define STAMP_BYTES 8
+#define STAMPS_BYTES (2 * STAMP_BYTES)
 #define TAG_BYTES 16
 #define HEAD_BYTES (TICKET_NAME_BYTES + NONCE_BYTES)
-#define OVERHEAD_BYTES (HEAD_BYTES + STAMP_BYTES + TAG_BYTES)
+#define OVERHEAD_BYTES (HEAD_BYTES + STAMPS_BYTES + TAG_BYTES)
 
 /* The associated data; see ticket.h. */
 struct bond {
-	uint8_t bytes[TICKET_NAME_BYTES + 2 + TICKET_POLICY_BYTES + 1 + HELLO_SNI_BYTES_MAX];
+	uint8_t bytes[TICKET_NAME_BYTES + 1 + 2 + TICKET_POLICY_BYTES + 1 + HELLO_SNI_BYTES_MAX];
 	size_t len;
 };
 
@@ -30,6 +31,7 @@ bond_make(struct bond *bond, const struct ticket_keeper *keeper, const struct ti
 	CHECK(sni.len <= HELLO_SNI_BYTES_MAX);
 	memcpy(p, secret->name, TICKET_NAME_BYTES);
 	p += TICKET_NAME_BYTES;
+	*p++ = TICKET_LAYOUT;
 	*p++ = (uint8_t)(version >> 8);
 	*p++ = (uint8_t)version;
 	memcpy(p, hs->policy, TICKET_POLICY_BYTES);
@@ -63,6 +65,20 @@ get_stamp(const uint8_t *from)
 	for (int i = 0; i < STAMP_BYTES; i++)
 		stamp |= (uint64_t)from[i] << (8 * i);
 	return stamp;
+}
+
+/* Of whoever has shown what a full handshake asks for: from then on, as long as its certificates are good. Whoever
+ * is resumed has shown nothing, so that his end stays where it is, however often he comes. */
+static uint64_t
+end_of_belief(const struct ticket_keeper *keeper, const struct handshake *hs)
+{
+	uint64_t until_s = now_s(keeper) + keeper->lifetime_s;
+
+	if (!hs->full)
+		return hs->resumed_until_s;
+	if (hs->is_verified && hs->chain_ends_at_s < (int64_t)until_s)
+		return hs->chain_ends_at_s > 0 ? (uint64_t)hs->chain_ends_at_s : 0;
+	return until_s;
 }
 
 static int
@@ -106,6 +122,7 @@ ticket_write(void *opaque, const mbedtls_ssl_session *session, unsigned char *st
 	const struct ticket_keeper *keeper = opaque;
 	const struct handshake *hs = mbedtls_ssl_get_user_data_p(keeper->ssl);
 	const struct ticket_secret *secret = ticket_secrets_choose(&keeper->secrets, now_s(keeper));
+	uint64_t until_s = end_of_belief(keeper, hs);
 	size_t room = (size_t)(end - start);
 	struct bond bond;
 	size_t saved = 0;
@@ -118,7 +135,7 @@ ticket_write(void *opaque, const mbedtls_ssl_session *session, unsigned char *st
 		room = TICKET_BYTES_MAX;
 	if (room < OVERHEAD_BYTES)
 		return MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL;
-	failed = mbedtls_ssl_session_save(session, start + HEAD_BYTES + STAMP_BYTES,
+	failed = mbedtls_ssl_session_save(session, start + HEAD_BYTES + STAMPS_BYTES,
 					  room - OVERHEAD_BYTES, &saved);
 	if (failed != 0)
 		return failed;
@@ -127,14 +144,16 @@ ticket_write(void *opaque, const mbedtls_ssl_session *session, unsigned char *st
 	failed = instance_random(keeper->instance, start + TICKET_NAME_BYTES, NONCE_BYTES);
 	if (failed == 0) {
 		put_stamp(start + HEAD_BYTES, now_s(keeper));
-		failed = seal(secret, &bond, start, STAMP_BYTES + saved);
+		put_stamp(start + HEAD_BYTES + STAMP_BYTES, until_s);
+		failed = seal(secret, &bond, start, STAMPS_BYTES + saved);
 	}
 	if (failed != 0) {
 		explicit_bzero(start, room);
 		return failed;
 	}
 	*ticket_len = OVERHEAD_BYTES + saved;
-	*lifetime_s = keeper->lifetime_s;
+	/* 0 in the last second: forget it (RFC 8446 4.6.1). */
+	*lifetime_s = until_s > now_s(keeper) ? (uint32_t)(until_s - now_s(keeper)) : 0;
 	return 0;
 }
 
@@ -145,12 +164,14 @@ hello_of(const struct ticket_keeper *keeper)
 	return bytes_make(keeper->ssl->MBEDTLS_PRIVATE(in_msg), keeper->ssl->MBEDTLS_PRIVATE(in_hslen));
 }
 
-/* Issued by a clock that is a little ahead of ours, or within its lifetime. */
+/* Issued by a clock that is a little ahead of ours, or within its lifetime, and still believed. */
 static bool
-is_alive(const struct ticket_keeper *keeper, uint64_t issued_s)
+is_alive(const struct ticket_keeper *keeper, uint64_t issued_s, uint64_t until_s)
 {
 	uint64_t now = now_s(keeper);
 
+	if (now >= until_s)
+		return false;
 	return issued_s > now ? issued_s - now <= TICKET_SKEW_S : now - issued_s < keeper->lifetime_s;
 }
 
@@ -159,6 +180,7 @@ int
 ticket_parse(void *opaque, mbedtls_ssl_session *session, unsigned char *ticket, size_t len)
 {
 	const struct ticket_keeper *keeper = opaque;
+	struct handshake *hs = mbedtls_ssl_get_user_data_p(keeper->ssl);
 	const struct ticket_secret *secret;
 	struct hello hello;
 	struct bond bond;
@@ -173,10 +195,12 @@ ticket_parse(void *opaque, mbedtls_ssl_session *session, unsigned char *ticket, 
 	bond_make(&bond, keeper, secret, hello.sni);
 	if (unseal(secret, &bond, ticket, sealed_bytes) != 0)
 		return MBEDTLS_ERR_SSL_INVALID_MAC;
-	if (!is_alive(keeper, get_stamp(ticket + HEAD_BYTES)))
+	hs->resumed_until_s = get_stamp(ticket + HEAD_BYTES + STAMP_BYTES);
+	if (!is_alive(keeper, get_stamp(ticket + HEAD_BYTES), hs->resumed_until_s))
 		return MBEDTLS_ERR_SSL_SESSION_TICKET_EXPIRED;
 	/* Authentic, but of another build of us, say: not the client's fault. */
-	if (mbedtls_ssl_session_load(session, ticket + HEAD_BYTES + STAMP_BYTES, sealed_bytes - STAMP_BYTES) != 0)
+	if (mbedtls_ssl_session_load(session, ticket + HEAD_BYTES + STAMPS_BYTES,
+				     sealed_bytes - STAMPS_BYTES) != 0)
 		return MBEDTLS_ERR_SSL_INVALID_MAC;
 	/* mbedTLS of TLS 1.3 would end the handshake. */
 	if (!hello_offers(&hello, (uint16_t)mbedtls_ssl_session_get_ciphersuite_id(session)))

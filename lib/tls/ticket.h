@@ -9,20 +9,22 @@
 /*
  * ticket: session tickets that any worker with the same secrets can open. Private to lib/tls.
  *
- *   | name of the secret, 16 | nonce, 12 | sealed: issued at s, 8; session as mbedTLS saves it | tag, 16 |
+ *   | name of the secret, 16 | nonce, 12 | sealed: issued at s, 8; until s, 8; mbedTLS's session | tag, 16 |
  *
  * AES-256-GCM. What a ticket is bound to is associated data: it opens only where that is the same.
  *
- *   | name, 16 | version, 2 | the listener's policy, 32 | length of SNI, 1 | SNI in lower case |
+ *   | name, 16 | layout, 1 | version, 2 | listener's policy, 32 | length of SNI, 1 | SNI in lower case |
  *
- * Besides, the session's suite must be offered again. A ticket that cannot be used is no fault: the handshake is
- * a full one.
+ * until: when what the full handshake has shown is worth nothing any more, a lifetime later or at the first end of
+ * the client's certificates; tickets of resumed connections inherit it. Besides, the session's suite must be
+ * offered again. A ticket that cannot be used is no fault: the handshake is a full one.
  *
  * Owner: a tls_context. Thread: its worker. Time: the instance's.
  */
 /* One with a client's certificate in it (TLS 1.2) may find no room, and is left out. */
 #define TICKET_BYTES_MAX 1024
 #define TICKET_POLICY_BYTES 32
+#define TICKET_LAYOUT 2 /* raised with each change of what is drawn above */
 /* Clocks of routers that share secrets differ; mbedTLS allows less in TLS 1.3 (6 s). */
 #define TICKET_SKEW_S 60
 

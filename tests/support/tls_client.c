@@ -419,3 +419,9 @@ tls_client_session(struct tls_client *client, uint8_t *to, size_t room)
 	end(client, before);
 	return len;
 }
+
+uint32_t
+tls_client_ticket_lifetime_s(const struct tls_client *client)
+{
+	return client->session.MBEDTLS_PRIVATE(ticket_lifetime);
+}

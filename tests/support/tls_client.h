@@ -80,3 +80,6 @@ struct bytes tls_client_server_name(const struct tls_client *client);
  * read by tls_client_open() yet). */
 size_t tls_client_session(struct tls_client *client, uint8_t *to, size_t room);
 #define TLS_CLIENT_SESSION_BYTES_MAX 4096
+
+/* How long the server says that this session's ticket lives. */
+uint32_t tls_client_ticket_lifetime_s(const struct tls_client *client);

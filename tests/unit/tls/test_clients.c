@@ -206,6 +206,78 @@ a_ticket_is_good_where_the_same_authorities_are_believed(void **state)
 	tls_context_free(context);
 }
 
+/* The end of ca.pem, a second before that of chain.pem, which it has signed in the end. */
+#define CA_ENDS_S INT64_C(2584158217)
+
+/* A connection at that time with a session, and a certificate where there is no session: true, if it is open and
+ * resumed as it should be. The next session is in memory. */
+static bool
+comes_again(struct tls_context *context, uint32_t listener, uint16_t version, int64_t now_s, int64_t client_now_s,
+	    struct bytes *session, uint32_t *lifetime_s)
+{
+	static uint8_t memory[TLS_CLIENT_SESSION_BYTES_MAX];
+	struct tls_client_config config = tls_duo_client_config();
+	struct tls_facts facts = { .resumed = false };
+	bool is_first = session->len == 0, open;
+
+	tls_set_time(context, now_s);
+	config.now_s = client_now_s;
+	config.version_min = config.version_max = version;
+	config.session = *session;
+	if (is_first) {
+		config.cert_pem = cert_file("chain.pem");
+		config.key_pem = cert_file("chain.key");
+	}
+	tls_duo_init(&duo, context, &config);
+	tls_conn_free(duo.server);
+	duo.server = tls_accept(context, listener, false);
+	open = tls_duo_shake(&duo, 0) && tls_duo_exchange(&duo);
+	if (open) {
+		tls_facts(duo.server, &facts);
+		*session = bytes_make(memory, tls_client_session(duo.client, memory, sizeof(memory)));
+		*lifetime_s = tls_client_ticket_lifetime_s(duo.client);
+	}
+	tls_duo_fini(&duo);
+	return open && facts.resumed == !is_first;
+}
+
+static void
+no_row_of_tickets_outlives_what_was_shown(void **state)
+{
+	static const struct {
+		uint32_t listener;
+		int64_t begins_at_s;
+		int64_t ends_at_s;
+	} rows[] = {
+		{ MTLS, CA_ENDS_S - 1000, CA_ENDS_S },
+		{ MTLS, TLS_DUO_NOW_S, TLS_DUO_NOW_S + 3600 },
+		{ 0, TLS_DUO_NOW_S, TLS_DUO_NOW_S + 3600 },
+	};
+	struct tls_context *context = context_with(cert_file("ca.pem"));
+
+	(void)state;
+	for (size_t i = 0; i < 2 * COUNT_OF(rows); i++) {
+		uint16_t version = versions[i % 2];
+		uint32_t listener = rows[i / 2].listener, lifetime_s;
+		int64_t now_s = rows[i / 2].begins_at_s, ends_at_s = rows[i / 2].ends_at_s;
+		struct bytes session = BYTES_NONE;
+
+		assert_true(comes_again(context, listener, version, now_s, now_s, &session, &lifetime_s));
+		assert_int_equal(lifetime_s, ends_at_s - now_s);
+		while ((now_s += 300) < ends_at_s) {
+			assert_true(comes_again(context, listener, version, now_s, now_s, &session,
+						&lifetime_s));
+			/* TLS 1.2 goes on with the first one. */
+			assert_true(version == TLS12 || lifetime_s == ends_at_s - now_s);
+		}
+		now_s = ends_at_s - 1;
+		assert_true(comes_again(context, listener, version, now_s, now_s, &session, &lifetime_s));
+		/* By the client's clock it may still be used. */
+		assert_false(comes_again(context, listener, version, ends_at_s, now_s, &session, &lifetime_s));
+	}
+	tls_context_free(context);
+}
+
 static void
 what_is_no_ca_is_refused_with_what_to_do(void **state)
 {
@@ -245,6 +317,7 @@ main(void)
 		cmocka_unit_test(a_certificate_of_a_believed_authority_gets_in),
 		cmocka_unit_test(whoever_has_none_or_another_ones_is_told_so),
 		cmocka_unit_test(a_ticket_is_good_where_the_same_authorities_are_believed),
+		cmocka_unit_test(no_row_of_tickets_outlives_what_was_shown),
 		cmocka_unit_test(what_is_no_ca_is_refused_with_what_to_do),
 	};
 
