@@ -214,6 +214,8 @@ judge(void *opaque, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
 
 	if (target->authority == TLS_NO_AUTHORITY)
 		*flags = 0;
+	else
+		conn_note_end(opaque, crt);
 	if (depth > 0)
 		return 0;
 	if (target->pin_count > 0 && !has_pin(crt, target))

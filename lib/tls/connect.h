@@ -29,6 +29,8 @@ struct connect_setup {
 struct connect_side {
 	struct tls_target target;
 	bool offered; /* a session, to be resumed */
+	/* Until then what the last full handshake has shown is good for resuming; resumed ones do not move it. */
+	int64_t verified_until_s;
 	/* resume.c, for tickets of TLS 1.3; tickets_left 0: none is wanted */
 	uint8_t tickets_left;
 	uint8_t secret_len;

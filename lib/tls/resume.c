@@ -26,8 +26,8 @@ resume_offer(struct handshake *hs)
 {
 	struct tls_context *context = hs->conn->context;
 	struct connect_side *side = hs->conn->client;
-	struct bytes saved =
-		sessions_find(&context->clients.sessions, &side->target, instance_now_s(context->instance));
+	struct bytes saved = sessions_find(&context->clients.sessions, &side->target,
+					   instance_now_s(context->instance), &side->verified_until_s);
 	mbedtls_ssl_session session;
 
 	if (saved.len == 0)
@@ -43,14 +43,15 @@ static void
 keep(struct tls_conn *conn, const mbedtls_ssl_session *session, int64_t life_s)
 {
 	struct sessions *sessions = &conn->context->clients.sessions;
+	int64_t until_s = conn->client->verified_until_s, now_s = instance_now_s(conn->context->instance);
+	struct session_ends ends = { now_s + life_s < until_s ? now_s + life_s : until_s, until_s };
 	uint8_t *to;
 	size_t len = 0;
 
-	if (life_s > SESSIONS_LIFETIME_S_MAX)
-		life_s = SESSIONS_LIFETIME_S_MAX;
+	if (ends.expires_at_s <= now_s)
+		return;
 	(void)mbedtls_ssl_session_save(session, NULL, 0, &len);
-	to = sessions_keep(sessions, &conn->client->target, len,
-			   instance_now_s(conn->context->instance) + life_s);
+	to = sessions_keep(sessions, &conn->client->target, len, &ends);
 	if (to != NULL && mbedtls_ssl_session_save(session, to, len, &len) != 0)
 		sessions_forget(sessions, &conn->client->target);
 }
@@ -77,9 +78,12 @@ resume_opened(struct handshake *hs)
 {
 	struct connect_side *side = hs->conn->client;
 	const mbedtls_ssl_session *session = hs->ssl.MBEDTLS_PRIVATE(session);
+	int64_t until_s = instance_now_s(hs->conn->context->instance) + SESSIONS_LIFETIME_S_MAX;
 
 	if (side->target.id == 0)
 		return;
+	if (hs->full)
+		side->verified_until_s = hs->chain_ends_at_s < until_s ? hs->chain_ends_at_s : until_s;
 	if (hs->conn->version == MBEDTLS_SSL_VERSION_TLS1_2) {
 		keep_12(hs);
 		return;

@@ -85,7 +85,8 @@ oldest(struct session_slot *set)
 }
 
 uint8_t *
-sessions_keep(struct sessions *sessions, const struct tls_target *target, size_t len, int64_t expires_at_s)
+sessions_keep(struct sessions *sessions, const struct tls_target *target, size_t len,
+	      const struct session_ends *ends)
 {
 	struct session_slot *slot = find(sessions, target);
 	struct session_slot *set = set_of(sessions, target);
@@ -100,22 +101,24 @@ sessions_keep(struct sessions *sessions, const struct tls_target *target, size_t
 		return NULL;
 	slot->target = *target;
 	slot->len = len;
-	slot->expires_at_s = expires_at_s;
+	slot->ends = *ends;
 	slot->kept = ++sessions->keepings;
 	return slot->saved;
 }
 
 struct bytes
-sessions_find(struct sessions *sessions, const struct tls_target *target, int64_t now_s)
+sessions_find(struct sessions *sessions, const struct tls_target *target, int64_t now_s,
+	      int64_t *verified_until_s)
 {
 	struct session_slot *slot = find(sessions, target);
 
 	if (slot == NULL)
 		return BYTES_NONE;
-	if (now_s >= slot->expires_at_s || slot->expires_at_s - now_s > SESSIONS_LIFETIME_S_MAX) {
+	if (now_s >= slot->ends.expires_at_s || slot->ends.expires_at_s - now_s > SESSIONS_LIFETIME_S_MAX) {
 		empty(sessions, slot);
 		return BYTES_NONE;
 	}
+	*verified_until_s = slot->ends.verified_until_s;
 	return bytes_make(slot->saved, slot->len);
 }
 

@@ -14,8 +14,8 @@
  * targets meet, the oldest leaves.
  *
  * Owner:  a tls_context.
- * Time:   now_s, Unix seconds; none lives longer than SESSIONS_LIFETIME_S_MAX, so that for so long, and no longer,
- *         an end is believed whose certificate ran out meanwhile.
+ * Time:   now_s, Unix seconds; none lives longer than SESSIONS_LIFETIME_S_MAX behind the full handshake that it
+ *         comes of, however often it was renewed, nor than the certificates that were shown there.
  * Memory: the arena's: slots at sessions_init(), then up to SESSIONS_BYTES_MAX for each; it wipes what is
  *         released.
  */
@@ -23,9 +23,14 @@
 #define SESSIONS_BYTES_MAX 8192 /* of one; what is longer is not kept */
 #define SESSIONS_WAYS 4
 
+struct session_ends {
+	int64_t expires_at_s;
+	int64_t verified_until_s; /* of what is renewed by it, too; not before expires_at_s */
+};
+
 struct session_slot {
 	struct tls_target target; /* id 0: free */
-	int64_t expires_at_s;
+	struct session_ends ends;
 	uint64_t kept; /* number of the keeping */
 	uint8_t *saved;
 	size_t len;
@@ -45,10 +50,11 @@ size_t sessions_bytes(uint32_t slots_max);
 bool sessions_init(struct sessions *sessions, struct arena *arena, uint32_t slots_max);
 void sessions_fini(struct sessions *sessions);
 
-/* Where to write len bytes of a session that ends at expires_at_s; NULL: it is not to be kept. */
+/* Where to write len bytes of a session; NULL: it is not to be kept. */
 uint8_t *sessions_keep(struct sessions *sessions, const struct tls_target *target, size_t len,
-		       int64_t expires_at_s);
+		       const struct session_ends *ends);
 
 /* Empty: there is none, or not any more. Valid until the next call. */
-struct bytes sessions_find(struct sessions *sessions, const struct tls_target *target, int64_t now_s);
+struct bytes sessions_find(struct sessions *sessions, const struct tls_target *target, int64_t now_s,
+			   int64_t *verified_until_s);
 void sessions_forget(struct sessions *sessions, const struct tls_target *target);

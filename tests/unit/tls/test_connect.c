@@ -273,9 +273,46 @@ sessions_end(void **state)
 		assert_false(once(&target));
 		pairing_set_time(&pairing, TLS_PAIRING_NOW_S + 3599);
 		assert_true(once(&target));
-		/* Each resumption brings a ticket; of TLS 1.2 the old one goes on. */
-		pairing_set_time(&pairing, TLS_PAIRING_NOW_S + 3599 + 3600);
+		/* Each resumption of TLS 1.3 brings a ticket, which ends with the first. */
+		pairing_set_time(&pairing, TLS_PAIRING_NOW_S + 3600);
 		assert_false(once(&target));
+		pairing_set_time(&pairing, TLS_PAIRING_NOW_S + 3600 + 3599);
+		assert_true(once(&target));
+		pairing_close(&pairing);
+	}
+}
+
+/* The end of ca.pem, a second before that of chain.pem, which it has signed in the end. */
+#define CA_ENDS_S INT64_C(2584158217)
+
+/* A server whose tickets are good for longer. */
+static void
+a_session_ends_with_the_chain_that_was_shown(void **state)
+{
+	(void)state;
+	for (int v = 0; v < 2; v++) {
+		struct tls_target target = pairing_target("chain.sluice.test");
+		struct pairing_options options = plain_options;
+
+		options.chain = "chain";
+		options.now_s = CA_ENDS_S - 1000;
+		pairing_open(&pairing, &options);
+		pairing.only_12 = v == 1;
+		assert_false(once(&target));
+		for (int64_t left_s = 900; left_s > 0; left_s -= 300) {
+			pairing_set_time(&pairing, CA_ENDS_S - left_s);
+			assert_true(once(&target));
+		}
+		pairing_set_time(&pairing, CA_ENDS_S - 1);
+		assert_true(once(&target));
+		/* Its last second: what is shown is still good, but shown it must be. */
+		pairing_set_time(&pairing, CA_ENDS_S);
+		assert_false(once(&target));
+		pairing_set_time(&pairing, CA_ENDS_S + 1);
+		pairing_connect(&pairing, &target);
+		assert_false(pairing_shake(&pairing, 0));
+		assert_int_equal(pairing.client_verdict, ERR_TLS_PEER_EXPIRED);
+		pairing_part(&pairing);
 		pairing_close(&pairing);
 	}
 }
@@ -469,6 +506,7 @@ main(void)
 		cmocka_unit_test(nothing_to_verify_by_is_no_target),
 		cmocka_unit_test(the_next_connection_to_a_target_is_resumed),
 		cmocka_unit_test(sessions_end),
+		cmocka_unit_test(a_session_ends_with_the_chain_that_was_shown),
 		cmocka_unit_test(without_an_id_or_a_place_nothing_is_kept),
 		cmocka_unit_test(many_targets_share_a_bounded_place),
 		cmocka_unit_test(a_session_that_the_other_end_has_forgotten_costs_a_handshake_in_full),
