@@ -10,6 +10,7 @@ from harness.tls import (ALERT, CHANGE_CIPHER_SPEC, CLIENT_HELLO, DATA, FATAL, F
 
 RANDOM = bytes(range(32))
 SERVER_NAME, GROUPS, ALPN, EARLY_DATA, VERSIONS, KEY_SHARE, PADDING = 0, 10, 16, 42, 43, 51, 21
+TICKET, PSK, PSK_MODES = 35, 41, 45
 ECDSA_AES128, FALLBACK = 0xc02b, 0x5600
 # A request that fills a record.
 FULL = b'GET /healthz HTTP/1.1\r\nHost: a\r\n' + b'X: ' + b'y' * 7000 + b'\r\nX: ' + b'y' * 7000 + b'\r\nX: '
@@ -210,6 +211,34 @@ opened('T32', 'KeyUpdate in TLS 1.2', TLS12, lambda conn: conn.seal(HANDSHAKE, m
        'unexpected_message', 'TLS_BAD_MESSAGE')
 opened('T32', 'KeyUpdate with something behind it', TLS13, lambda conn: conn.seal(HANDSHAKE, message(KEY_UPDATE, b'\0') * 2),
        'unexpected_message', 'TLS_BAD_MESSAGE')
+
+# ---- T33: tickets that are none
+
+NOISE = bytes(number * 37 % 256 for number in range(300))
+
+
+def psks(*identities, binders=None):
+    named = b''.join(struct.pack('!H', len(identity)) + identity + bytes(4) for identity in identities)
+    bound = bytes([32]) * len(identities if binders is None else binders)
+    bound = b''.join(bytes([size]) + NOISE[:size] for size in bound)
+    return struct.pack('!H', len(named)) + named + struct.pack('!H', len(bound)) + bound
+
+
+def offer(body):
+    return edited(lambda h: h.set(PSK_MODES, b'\1\1').set(PSK, body))
+
+
+hello('T33', 'a ticket of noise', edited(lambda h: h.set(TICKET, NOISE)), None, None, TLS12)
+hello('T33', 'a ticket longer than any', edited(lambda h: h.set(TICKET, NOISE * 20)), None, None, TLS12)
+hello('T33', 'a ticket of noise', offer(psks(NOISE)), None, None)
+hello('T33', 'ten of them', offer(psks(*[NOISE] * 10)), None, None)
+hello('T33', 'a ticket longer than any', offer(psks(NOISE * 20)), None, None)
+hello('T33', 'a ticket without a way to use it', edited(lambda h: h.drop(PSK_MODES).set(PSK, psks(NOISE))), 'illegal_parameter', 'TLS_BAD_MESSAGE')
+hello('T33', 'more tickets than binders', offer(psks(NOISE, NOISE, binders=[1])), 'decode_error', 'TLS_BAD_MESSAGE')
+hello('T33', 'a ticket cut off', offer(psks(NOISE)[:200]), 'decode_error', 'TLS_BAD_MESSAGE')
+hello('T33', 'no ticket in the list', offer(psks()), 'decode_error', 'TLS_BAD_MESSAGE')
+hello('T33', 'something behind the ticket', edited(lambda h: h.set(PSK_MODES, b'\1\1').set(PSK, psks(NOISE)).set(PADDING, b'')),
+      'illegal_parameter', 'TLS_BAD_MESSAGE')
 
 # ---- T34: early data
 

@@ -258,3 +258,46 @@ def tickets(cluster):
             with Client(cluster.host4, PORT, ca=cluster.ca, name=name, context=context, session=session) as client:
                 assert client.socket.session_reused == resumes, f'{version.name} {name}: {client.socket.session_reused}'
                 assert client.request('GET', '/healthz').status == 200
+
+
+def storm(host, count, data, **options):
+    """Connections that say data and then nothing; some are pushed out before they have said it."""
+    clients = []
+    for _ in range(count):
+        try:
+            clients.append(Client(host, PORT, **options))
+            clients[-1].send(data)
+        except ConnectionError:
+            pass
+    return clients
+
+
+@test('tlsattacks.storms', layout='certificates')
+def storms(cluster):
+    """T37, T39: ClientHellos without end, halves of them, connections that fall silent behind the handshake, all from one network:
+    what was open goes on, the others get in, and each storm has its counter."""
+    with Raw(cluster, TLS13) as conn:
+        whole = conn.hello()
+    before = verdicts(cluster)
+    grown = lambda name: verdicts(cluster)[name] - before[name]  # noqa: E731
+    clients = []
+    with cluster.client() as old:
+        try:
+            for data in (whole, whole[:len(whole) // 2], b''):
+                known = grown('SOURCE_HANDSHAKES_FULL')
+                clients += storm(cluster.host4, 150, data)
+                wait_for(lambda: grown('SOURCE_HANDSHAKES_FULL') - known >= 150 - 48 * cluster.workers, 5, 'they all fit')  # noqa: B023
+                with cluster.client(cluster.host6) as client:
+                    assert client.request('GET', '/healthz').status == 200
+                assert old.request('GET', '/healthz').status == 200
+            assert grown('HANDSHAKES_FULL') == 0, 'a network takes from another one'
+            # Their places are free when they are done, whether they say more or not.
+            done = storm(cluster.host6, 100, b'', ca=cluster.ca, name=NAME, context=cluster.tls)
+            clients += done
+            assert len(done) == 100, f'{len(done)} of 100 got in'
+            assert grown('HANDSHAKES_FULL') == 0 and grown('CLIENTS_FULL') == 0
+        finally:
+            for client in clients:
+                client.close()
+    assert grown('HANDSHAKE_SLOW') == 0
+    wait_for(lambda: cluster.counter('pool_clients_used') <= 1, 10, 'connections stay')
