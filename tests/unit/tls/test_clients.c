@@ -10,6 +10,7 @@
 
 #include "base/units.h"
 #include "cert_file.h"
+#include "cert_forge.h"
 #include "tls/cert.h"
 #include "tls/conn.h"
 #include "tls_duo.h"
@@ -119,6 +120,30 @@ a_certificate_of_a_believed_authority_gets_in(void **state)
 			assert_true(tls_duo_exchange(&duo));
 			tls_duo_fini(&duo);
 		}
+	tls_context_free(context);
+}
+
+/* On a curve that we do not exchange keys by. */
+static void
+a_certificate_on_p384_gets_in(void **state)
+{
+	static const struct cert_plan root = { .subject = "root", .issuer = "root", .key = "wild",
+					       .signer = "wild", .is_ca = true };
+	static const struct cert_plan leaf = { .subject = "client", .issuer = "root", .key = "p384",
+					       .signer = "wild" };
+	struct cert_forged forged;
+	struct tls_context *context;
+
+	(void)state;
+	cert_forge(&root, &forged);
+	context = context_with(cert_forge_pem(&forged, 1));
+	cert_forge(&leaf, &forged);
+	for (size_t v = 0; v < COUNT_OF(versions); v++) {
+		assert_true(shakes(context, MTLS, versions[v], cert_forge_pem(&forged, 1), cert_file("p384.key"),
+				   BYTES_NONE));
+		assert_true(tls_duo_exchange(&duo));
+		tls_duo_fini(&duo);
+	}
 	tls_context_free(context);
 }
 
@@ -315,6 +340,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_certificate_of_a_believed_authority_gets_in),
+		cmocka_unit_test(a_certificate_on_p384_gets_in),
 		cmocka_unit_test(whoever_has_none_or_another_ones_is_told_so),
 		cmocka_unit_test(a_ticket_is_good_where_the_same_authorities_are_believed),
 		cmocka_unit_test(no_row_of_tickets_outlives_what_was_shown),
