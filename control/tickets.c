@@ -130,6 +130,30 @@ forget(struct tickets *tickets, const struct ticket_secrets *found, uint64_t now
 		   (int64_t)current->number, (int64_t)now_s, forgotten);
 }
 
+/* What would begin later than that begins then. */
+static enum err
+begin_by(struct tickets *tickets, uint64_t begins_at_s, int64_t *moved)
+{
+	return run(tickets, "UPDATE ticket_secrets SET begins_at = ?1, ends_at = ?2 WHERE begins_at > ?1",
+		   (int64_t)begins_at_s, (int64_t)(begins_at_s + use_s(tickets) + tickets->lifetime_s), moved);
+}
+
+/* A clock that was ahead for a moment has made a secret for the time that it told: until then no other would be
+ * made, at any router. */
+static enum err
+set_back(struct tickets *tickets, const struct ticket_secret *newest, uint64_t now_s, bool *more)
+{
+	int64_t moved;
+	enum err verdict = begin_by(tickets, now_s + TICKETS_LEAD_S, &moved);
+
+	*more = moved > 0;
+	if (verdict == ERR_OK && moved > 0)
+		LOG_WARN("ticket_secret_set_back", LOG_NUMBER("number", newest->number),
+			 LOG_NUMBER("ahead_s", newest->begins_at_s - now_s),
+			 LOG_TEXT("fix", "look at the routers' clocks"));
+	return verdict;
+}
+
 /* The first, or one after the newest if that has begun. *more: something was done, look again. */
 static enum err
 provide(struct tickets *tickets, const struct ticket_secrets *found, uint64_t now_s, bool *more)
@@ -149,6 +173,8 @@ provide(struct tickets *tickets, const struct ticket_secrets *found, uint64_t no
 			begins_at_s = now_s + TICKETS_LEAD_S;
 		return insert(tickets, tickets->newest + 1, begins_at_s, &made);
 	}
+	if (newest->begins_at_s > now_s + TICKETS_AHEAD_S_MAX)
+		return set_back(tickets, newest, now_s, more);
 	verdict = forget(tickets, found, now_s, &forgotten);
 	*more = forgotten > 0;
 	tickets->is_dirty |= forgotten > 0;
@@ -217,9 +243,7 @@ begin_next(struct tickets *tickets, uint64_t now_s)
 {
 	uint64_t number = tickets->newest;
 	int64_t moved;
-	enum err verdict = run(tickets,
-			       "UPDATE ticket_secrets SET begins_at = ?1, ends_at = ?2 WHERE begins_at > ?1",
-			       (int64_t)now_s, (int64_t)(now_s + use_s(tickets) + tickets->lifetime_s), &moved);
+	enum err verdict = begin_by(tickets, now_s, &moved);
 	bool made = true;
 
 	if (verdict == ERR_OK && moved == 0)

@@ -24,6 +24,8 @@
  */
 #define TICKETS_USE_S_MAX 86400 /* a day */
 #define TICKETS_LEAD_S 10 /* of one that is late: for the other routers to read it */
+/* The next one begins within a day, by clocks that differ by less than another one. */
+#define TICKETS_AHEAD_S_MAX (2 * TICKETS_USE_S_MAX)
 #define TICKETS_LOOK_NS (10 * NSEC_PER_SEC) /* without being told of a change */
 #define TICKETS_READERS_MAX 4 /* one dataplane, and those that are about to be forgotten */
 

@@ -186,6 +186,42 @@ after_a_long_pause_the_next_one_waits_for_all_to_hear_of_it(void **state)
 }
 
 static void
+a_clock_that_was_ahead_for_a_moment_stops_no_rotation(void **state)
+{
+	static const uint32_t lifetimes[] = { 60, LIFETIME_S, 604800 };
+	const uint64_t years_s = 10 * 365 * UINT64_C(86400), day_s = 86400;
+
+	(void)state;
+	for (size_t l = 0; l < COUNT_OF(lifetimes); l++) {
+		struct world *w = world_make();
+		struct router a, b;
+		uint64_t number;
+
+		open_router(w, &a, lifetimes[l], NOW_S);
+		open_router(w, &b, lifetimes[l], NOW_S);
+		look(&a, NOW_S + years_s);
+		look(&a, NOW_S + years_s + day_s);
+		look(&a, NOW_S);
+		number = seals(&a, NOW_S);
+		/* The next one begins soon, when the other router has heard of it. */
+		look(&b, NOW_S);
+		assert_memory_equal(a.tickets.secrets, b.tickets.secrets, sizeof(*a.tickets.secrets));
+		assert_int_equal(world_number(w, "SELECT count(*) FROM ticket_secrets"
+						 " WHERE begins_at > 1910000000"), 0);
+		for (uint64_t now_s = NOW_S + TICKETS_LEAD_S; now_s <= NOW_S + 2 * day_s; now_s += 1200) {
+			look(&a, now_s);
+			look(&b, now_s);
+		}
+		assert_true(seals(&a, NOW_S + 2 * day_s) > number);
+		assert_in_range(tickets_age_s(&a.tickets, NOW_S + 2 * day_s), 0, day_s + 1200);
+		assert_int_equal(seals(&b, NOW_S + 2 * day_s), seals(&a, NOW_S + 2 * day_s));
+		close_router(&b);
+		close_router(&a);
+		world_free(w);
+	}
+}
+
+static void
 an_operator_rotates_and_old_tickets_stay_good(void **state)
 {
 	struct world *w = world_make();
@@ -457,6 +493,7 @@ main(void)
 		cmocka_unit_test(routers_that_start_together_make_them_once),
 		cmocka_unit_test(they_are_rotated_and_stay_while_their_tickets_live),
 		cmocka_unit_test(after_a_long_pause_the_next_one_waits_for_all_to_hear_of_it),
+		cmocka_unit_test(a_clock_that_was_ahead_for_a_moment_stops_no_rotation),
 		cmocka_unit_test(an_operator_rotates_and_old_tickets_stay_good),
 		cmocka_unit_test(a_revocation_leaves_nothing_of_what_was),
 		cmocka_unit_test(dead_secrets_are_in_no_file_of_the_store),
