@@ -16,13 +16,15 @@
  * Memory: a private heap for the length of the call, so never on the packet path.
  */
 #define CERT_PEM_BYTES_MAX (64u * 1024) /* of a chain, and of a key */
+#define CERT_CHAIN_BYTES_MAX 16000 /* of its DER and 5 for each certificate: a message of one record (16,384), and
+				      what else is in it */
 #define CERT_ANY_TIME INT64_MIN
 #define CERT_TEXT_BYTES 512 /* room that holds every sentence */
 
 /*
  * PEM text of a chain, leaf first, and of its key: ECDSA on P-256 or P-384, or RSA of 2048 to 4096
  * bits.
- *   ERR_TLS_BAD_CERTIFICATE  unreadable, out of order, without a name, or of another kind
+ *   ERR_TLS_BAD_CERTIFICATE  unreadable, out of order, too long, without a name, or of another kind
  *   ERR_TLS_BAD_KEY          unreadable, encrypted, or of another kind
  *   ERR_TLS_KEY_MISMATCH     not the key of the leaf
  *   ERR_TLS_CERTIFICATE_EXPIRED  some certificate of the chain is not valid at now_s

@@ -36,7 +36,7 @@ struct connect_side {
 	uint8_t secret_len;
 	uint16_t suite;
 	uint32_t skip; /* bytes of the next records that belong to a message which was not whole */
-	uint8_t secret[48]; /* the resumption master secret */
+	uint8_t secret[48]; /* the resumption master secret, while tickets are wanted */
 };
 
 size_t connect_bytes(const struct tls_context_config *config);
@@ -57,6 +57,9 @@ void resume_offer(struct handshake *hs);
 
 /* The handshake is over. */
 void resume_opened(struct handshake *hs);
+
+/* No ticket is wanted any more, and what they are made with is wiped. */
+void resume_no_more(struct connect_side *side);
 
 /* What came in a record with tickets: foreign bytes, authentic. */
 void resume_ticket(struct tls_conn *conn, struct bytes messages);

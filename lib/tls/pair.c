@@ -59,6 +59,17 @@ kind_is_accepted(const mbedtls_pk_context *key)
 	return false;
 }
 
+/* As a Certificate message has them, each behind its length, in TLS 1.3 before the length of its extensions. */
+static size_t
+message_bytes(const mbedtls_x509_crt *chain)
+{
+	size_t bytes = 0;
+
+	for (; chain != NULL; chain = chain->next)
+		bytes += chain->raw.len + 5;
+	return bytes;
+}
+
 static enum err
 kind_fault(struct pair_fault *fault)
 {
@@ -99,6 +110,11 @@ parse_chain(struct pair *pair, struct bytes pem, struct arena *arena, struct pai
 					   "The chain is out of order: each certificate must be "
 					   "followed by that of its issuer, the server's first.",
 					   0);
+	if (message_bytes(&pair->chain) > CERT_CHAIN_BYTES_MAX)
+		return chain_fault(fault,
+				   "The chain is longer than 16,000 bytes (without PEM), and no handshake has "
+				   "room for it: leave out what is not between the server's and its root.",
+				   0);
 	if (!kind_is_accepted(&pair->chain.pk))
 		return kind_fault(fault);
 	if (pair_name(pair, 0).len == 0)

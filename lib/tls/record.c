@@ -17,7 +17,7 @@ take_tickets(struct tls_conn *conn, const struct pieces *in, const struct record
 	struct piece_cursor at = pieces_start(in);
 
 	if (record->len > sizeof(messages)) {
-		conn->client->tickets_left = 0;
+		resume_no_more(conn->client);
 		return;
 	}
 	(void)pieces_skip(&at, record->offset);

@@ -96,6 +96,13 @@ resume_opened(struct handshake *hs)
 
 /* --- tickets of TLS 1.3 ----------------------------------------------------------------------- */
 
+void
+resume_no_more(struct connect_side *side)
+{
+	side->tickets_left = 0;
+	explicit_bzero(side->secret, sizeof(side->secret));
+}
+
 static bool
 take_number(struct bytes *from, size_t len, uint32_t *number)
 {
@@ -184,7 +191,8 @@ take_message(struct tls_conn *conn, uint32_t type, struct bytes body)
 	/* A lifetime of 0 asks to forget it at once. */
 	if (type == NEW_SESSION_TICKET && parse(body, &ticket) && ticket.lifetime_s > 0) {
 		keep_13(conn, &ticket);
-		conn->client->tickets_left--;
+		if (--conn->client->tickets_left == 0)
+			resume_no_more(conn->client);
 	}
 }
 
@@ -203,7 +211,7 @@ resume_ticket(struct tls_conn *conn, struct bytes messages)
 		if (messages.len == 0)
 			return;
 		if (!take_number(&messages, 1, &type) || !take_number(&messages, 3, &len)) {
-			side->tickets_left = 0;
+			resume_no_more(side);
 			return;
 		}
 		side->skip = len;

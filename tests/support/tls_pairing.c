@@ -253,15 +253,3 @@ pairing_read(struct pairing *p)
 	tls_duo_taken(&p->to_client, in, 0);
 	return verdict;
 }
-
-enum err
-pairing_close_server(struct pairing *p)
-{
-	struct tls_out out = tls_duo_back(&p->to_client, 0);
-
-	tls_close(p->server);
-	if (tls_answer(p->server, &out) != ERR_OK)
-		return ERR_TLS_REFUSED;
-	tls_duo_put(&p->to_client, out);
-	return pairing_read(p);
-}

@@ -60,6 +60,5 @@ bool pairing_shake(struct pairing *p, size_t piece);
 /* A word each way. */
 bool pairing_exchange(struct pairing *p, size_t piece);
 
-/* What our end says when there is nothing to read, and behind the server's end. */
+/* What our end says of what has come. */
 enum err pairing_read(struct pairing *p);
-enum err pairing_close_server(struct pairing *p);

@@ -92,6 +92,94 @@ a_chain_out_of_order_is_refused(void **state)
 			 ERR_TLS_BAD_CERTIFICATE);
 }
 
+/* In a Certificate message: the DER of a PEM text, and 5. */
+static size_t
+message_bytes(struct bytes pem)
+{
+	const char *at = strstr((const char *)pem.ptr, "-----BEGIN CERTIFICATE-----") + 27;
+	size_t digits = 0;
+
+	for (; *at != '-' && *at != '='; at++)
+		digits += *at != '\n';
+	return digits * 6 / 8 + 5;
+}
+
+/* The leaf, and the CA's certificate behind it as often as bytes have room. */
+static struct bytes
+chain_of(size_t bytes)
+{
+	static uint8_t text[CERT_PEM_BYTES_MAX];
+	struct bytes edge = cert_file("edge.pem");
+	struct bytes ca = cert_file("ca.pem");
+	size_t len = edge.len;
+
+	memcpy(text, edge.ptr, edge.len);
+	for (size_t used = message_bytes(edge); used + message_bytes(ca) <= bytes; used += message_bytes(ca)) {
+		memcpy(text + len, ca.ptr, ca.len);
+		len += ca.len;
+	}
+	return bytes_make(text, len);
+}
+
+static void
+a_chain_that_no_message_has_room_for_is_refused(void **state)
+{
+	static struct tls_duo duo;
+	struct bytes key = cert_file("edge.key");
+	struct bytes longest = chain_of(CERT_CHAIN_BYTES_MAX);
+	struct bytes longer = chain_of(CERT_CHAIN_BYTES_MAX + message_bytes(cert_file("ca.pem")));
+	size_t len = longest.len;
+
+	(void)state;
+	assert_true(longest.ptr == longer.ptr && len < longer.len && longer.len < CERT_PEM_BYTES_MAX);
+	assert_int_equal(check(longer, key, TLS_DUO_NOW_S, "16,000"), ERR_TLS_BAD_CERTIFICATE);
+	assert_int_equal(check(bytes_make(longer.ptr, len), key, TLS_DUO_NOW_S, ""), ERR_OK);
+
+	/* What is accepted can be sent, whatever the client thinks of so many. */
+	for (uint16_t version = 0x0303; version <= 0x0304; version++) {
+		struct tls_client_config config = tls_duo_client_config();
+		struct tls_identity *identity = tls_identity_new();
+		struct seeded seed = { 1 };
+		struct tls_context *context;
+		char text[IDENTITY_TEXT_BYTES];
+
+		assert_int_equal(tls_identity_add(identity, 0, bytes_make(longer.ptr, len), key,
+						  TLS_DUO_NOW_S, text, sizeof(text)),
+				 ERR_OK);
+		context = tls_duo_context(identity, 1, &seed, 0x11);
+		config.version_min = config.version_max = version;
+		tls_duo_init(&duo, context, &config);
+		(void)tls_duo_shake(&duo, 0);
+		assert_int_not_equal(duo.server_verdict, ERR_TLS_REFUSED);
+		tls_duo_fini(&duo);
+		tls_context_free(context);
+		tls_identity_free(identity);
+	}
+}
+
+static void
+what_clients_are_believed_by_is_bounded(void **state)
+{
+	struct bytes ca = cert_file("ca.pem");
+	char text[CERT_TEXT_BYTES] = "untouched";
+	static uint8_t three[16384];
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++)
+		memcpy(three + i * ca.len, ca.ptr, ca.len);
+	assert_int_equal(cert_check_authorities(bytes_make(three, 3 * ca.len), 3, text, sizeof(text)), ERR_OK);
+	assert_string_equal(text, "");
+	assert_int_equal(cert_check_authorities(bytes_make(three, 3 * ca.len), 2, text, sizeof(text)),
+			 ERR_TLS_BAD_CERTIFICATE);
+	assert_non_null(strstr(text, "more than 2 "));
+	assert_int_equal(cert_check_authorities(cert_file("edge.pem"), 2, text, sizeof(text)),
+			 ERR_TLS_BAD_CERTIFICATE);
+	assert_non_null(strstr(text, "no CA's"));
+	assert_int_equal(cert_check_authorities(bytes_make(ca.ptr, ca.len / 2), 2, text, sizeof(text)),
+			 ERR_TLS_BAD_CERTIFICATE);
+	assert_non_null(strstr(text, "cannot be read"));
+}
+
 static void
 text_that_is_no_certificate_or_key_is_refused(void **state)
 {
@@ -255,6 +343,8 @@ main(void)
 		cmocka_unit_test(validity_is_checked_against_the_given_time),
 		cmocka_unit_test(weak_and_encrypted_keys_are_refused),
 		cmocka_unit_test(a_chain_out_of_order_is_refused),
+		cmocka_unit_test(a_chain_that_no_message_has_room_for_is_refused),
+		cmocka_unit_test(what_clients_are_believed_by_is_bounded),
 		cmocka_unit_test(text_that_is_no_certificate_or_key_is_refused),
 		cmocka_unit_test(every_cut_and_many_damages_give_a_verdict),
 		cmocka_unit_test(the_sentence_is_cut_at_the_room_given),

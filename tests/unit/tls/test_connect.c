@@ -476,10 +476,50 @@ missing_memory_ends_the_connection_that_met_it_and_nothing_else(void **state)
 	assert_true(has_failed && has_worked);
 }
 
+static bool
+keeps_secret(const struct tls_conn *conn)
+{
+	static const uint8_t none[sizeof(conn->client->secret)];
+
+	return memcmp(conn->client->secret, none, sizeof(none)) != 0;
+}
+
+/* Of TLS 1.3, with which tickets become sessions. */
+static void
+the_resumption_secret_goes_with_the_last_ticket(void **state)
+{
+	static const uint8_t cut_header[] = { 4, 0 };
+	struct tls_target target = pairing_target("api.sluice.test");
+
+	(void)state;
+	pairing_open(&pairing, &plain_options);
+	pairing_connect(&pairing, &target);
+	assert_true(pairing_shake(&pairing, 0));
+	assert_true(keeps_secret(pairing.client));
+	pairing.client->client->tickets_left = 1; /* the server sends one */
+	assert_true(pairing_exchange(&pairing, 0));
+	assert_int_equal(pairing.client->client->tickets_left, 0);
+	assert_false(keeps_secret(pairing.client));
+	pairing_part(&pairing);
+	assert_true(once(&target)); /* it was made before */
+
+	pairing_connect(&pairing, &target);
+	assert_true(pairing_shake(&pairing, 0));
+	assert_true(pairing_exchange(&pairing, 0));
+	assert_true(keeps_secret(pairing.client)); /* for more of them */
+	resume_ticket(pairing.client, bytes_make(cut_header, sizeof(cut_header)));
+	assert_false(keeps_secret(pairing.client));
+	pairing_part(&pairing);
+	pairing_close(&pairing);
+}
+
+/* Nothing but close_notify is one: who has read all that came, or half a record, waits. */
 static void
 a_truncated_end_is_none(void **state)
 {
 	struct tls_target target = pairing_target("api.sluice.test");
+	uint8_t end[TLS_ANSWER_BYTES_MAX];
+	struct tls_out out = { end, sizeof(end), 0 };
 
 	(void)state;
 	pairing_open(&pairing, &plain_options);
@@ -487,7 +527,17 @@ a_truncated_end_is_none(void **state)
 	assert_true(pairing_shake(&pairing, 0));
 	assert_true(pairing_exchange(&pairing, 0));
 	assert_int_equal(pairing_read(&pairing), ERR_MORE);
-	assert_int_equal(pairing_close_server(&pairing), ERR_TLS_CLOSED);
+	assert_false(tls_was_closed(pairing.client));
+	tls_close(pairing.server);
+	assert_int_equal(tls_answer(pairing.server, &out), ERR_OK);
+	for (size_t i = 0; i < out.used; i++) {
+		struct tls_out byte = tls_duo_back(&pairing.to_client, 1);
+
+		byte.ptr[byte.used++] = end[i];
+		tls_duo_put(&pairing.to_client, byte);
+		assert_int_equal(pairing_read(&pairing), i + 1 < out.used ? ERR_MORE : ERR_TLS_CLOSED);
+		assert_int_equal(tls_was_closed(pairing.client), i + 1 == out.used);
+	}
 	pairing_part(&pairing);
 	pairing_close(&pairing);
 }
@@ -512,6 +562,7 @@ main(void)
 		cmocka_unit_test(a_session_that_the_other_end_has_forgotten_costs_a_handshake_in_full),
 		cmocka_unit_test(bundles_have_names_and_bounds),
 		cmocka_unit_test(missing_memory_ends_the_connection_that_met_it_and_nothing_else),
+		cmocka_unit_test(the_resumption_secret_goes_with_the_last_ticket),
 		cmocka_unit_test(a_truncated_end_is_none),
 	};
 

@@ -12,29 +12,36 @@
 #include <cmocka.h>
 
 #define arena_alloc arena_alloc_behind_the_door
+#define arena_new arena_new_behind_the_door
 #include "tls/arena.c"
 #undef arena_alloc
+#undef arena_new
 
 #include "base/units.h"
+#include "cert_file.h"
+#include "tls/cert.h"
 #include "tls/conn.h"
 #include "tls_duo.h"
 
 void *arena_alloc(struct arena *arena, size_t bytes);
+struct arena *arena_new(size_t bytes);
 
 #define ALLOCATIONS_MAX 16384
 #define SIZES_MAX (32 * KIB)
 
 static struct {
 	struct arena *arena; /* the only one that ever refuses */
+	bool any; /* each one does */
 	uint64_t allocations;
 	size_t sizes[ALLOCATIONS_MAX];
 	uint64_t refuse_at; /* 0: none */
+	bool is_shut; /* no arena can be made */
 } door;
 
 void *
 arena_alloc(struct arena *arena, size_t bytes)
 {
-	if (arena == door.arena) {
+	if (arena == door.arena || door.any) {
 		assert_true(door.allocations < ALLOCATIONS_MAX && bytes < SIZES_MAX);
 		door.sizes[door.allocations++] = bytes;
 		if (door.allocations == door.refuse_at) {
@@ -43,6 +50,12 @@ arena_alloc(struct arena *arena, size_t bytes)
 		}
 	}
 	return arena_alloc_behind_the_door(arena, bytes);
+}
+
+struct arena *
+arena_new(size_t bytes)
+{
+	return door.is_shut ? NULL : arena_new_behind_the_door(bytes);
 }
 
 static const char *const edge_only[] = { "edge", NULL };
@@ -148,10 +161,39 @@ one_handshake_fits_into_its_share_of_the_arena(void **state)
 		print_message("TLS %04x: peak of %zu bytes\n", versions[v],
 			      tls_context_memory(context).bytes_peak - before);
 		assert_in_range(tls_context_memory(context).bytes_peak - before, 33 * KIB,
-				48 * KIB);
+				TLS_HANDSHAKE_BYTES);
 		tls_context_free(context);
 		tls_identity_free(identity);
 	}
+}
+
+/* It is not the file that is wrong. */
+static void
+a_check_of_authorities_without_memory_says_so(void **state)
+{
+	struct bytes pem = cert_file("ca.pem");
+	uint64_t allocations;
+	char text[CERT_TEXT_BYTES];
+
+	(void)state;
+	door.is_shut = true;
+	assert_int_equal(cert_check_authorities(pem, 1, text, sizeof(text)), ERR_TLS_MEMORY);
+	assert_non_null(strstr(text, "memory"));
+	door.is_shut = false;
+	door.any = true;
+	door.allocations = 0;
+	assert_int_equal(cert_check_authorities(pem, 1, text, sizeof(text)), ERR_OK);
+	allocations = door.allocations;
+	assert_true(allocations > 10);
+	/* The first is the instance itself. */
+	for (uint64_t n = 2; n <= allocations; n++) {
+		door.allocations = 0;
+		door.refuse_at = n;
+		assert_int_equal(cert_check_authorities(pem, 1, text, sizeof(text)), ERR_TLS_MEMORY);
+		assert_non_null(strstr(text, "memory"));
+	}
+	door.refuse_at = 0;
+	door.any = false;
 }
 
 /* A full handshake, one that resumes it, in both versions: nothing is left of them, not even an empty block,
@@ -297,6 +339,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(exhaustion_at_any_allocation_ends_cleanly_and_leaks_nothing),
 		cmocka_unit_test(one_handshake_fits_into_its_share_of_the_arena),
+		cmocka_unit_test(a_check_of_authorities_without_memory_says_so),
 		cmocka_unit_test(an_open_connection_has_nothing_in_the_arena),
 		cmocka_unit_test(secrets_are_gone_when_their_use_is),
 		cmocka_unit_test(all_connections_can_be_in_their_handshake_at_once),
