@@ -1,4 +1,4 @@
-// TLS as Node speaks it. Standard input: {host, port, ca, rows: [{version, suite, group, name, body, path, key}]};
+// TLS as Node speaks it. Standard input: {host, port, ca, rows: [{version, suite, groups, name, head, body, cert, key, once}]};
 // standard output: a line of JSON for each row: what was negotiated, what was answered, whether a second connection
 // resumed the first one's session.
 import tls from 'node:tls';
@@ -13,6 +13,7 @@ function connect(row, session) {
 		const socket = tls.connect({
 			host, port, ca: authority, servername: row.name, session, ALPNProtocols: ['http/1.1'],
 			minVersion: row.version, maxVersion: row.version, ciphers: row.suite, ecdhCurve: row.groups,
+			cert: row.cert && readFileSync(row.cert), key: row.key && readFileSync(row.key),
 		}, () => {
 			seen.version = socket.getProtocol();
 			seen.suite = socket.getCipher().standardName;
@@ -35,7 +36,8 @@ for (const row of rows) {
 	let seen;
 	try {
 		seen = await connect(row);
-		seen.resumed = (await connect(row, seen.session)).reused;
+		if (!row.once)
+			seen.resumed = (await connect(row, seen.session)).reused;
 		delete seen.session;
 	} catch (why) {
 		seen = { error: String(why) };

@@ -2,7 +2,7 @@
 
 Layouts: "two-workers" and "one-worker" on AF_PACKET, "many-pods" as the first but with hundreds of pods at once,
 "tap" with two queues of a TAP device, "postgres" with a server of its own as store, "tight" with each limit small enough to be met, "certificates" with one of
-each kind (CERTIFICATES), and "direct", where clients speak to a backend without a router.
+each kind (CERTIFICATES) and a listener that wants one of its clients, and "direct", where clients speak to a backend without a router.
 """
 import json
 import os
@@ -19,6 +19,7 @@ from harness.proc import Process, run, wait_for
 
 NAME = 'edge.sluice.test'
 PORT = 443
+CLIENTS_PORT = 444  # of the layout "certificates": clients show a certificate by our CA
 ADMIN_PORT = 9900
 TOKEN = 'e2e-token-0123456789abcdef0123456789abcdef'
 INPUT_NANO, OUTPUT_NANO = 150000000, 600000000  # per million tokens
@@ -253,13 +254,22 @@ class Cluster:
     def certificates(self):
         return CERTIFICATES if self.layout == 'certificates' else ()
 
-    def make_certificate(self, file, kind, name, others=()):
+    def more_certificates(self):
+        """What follows the first one in the configuration: those of its listener, and a second listener."""
+        line = lambda file: f'      - {{chain: {self.root}/{file}.pem, key: {self.root}/{file}.key}}\n'  # noqa: E731
+        lines = ''.join(line(file) for file, _, _ in self.certificates())
+        if lines:
+            lines += f'  - port: {CLIENTS_PORT}\n    client_ca: {self.ca}\n    certificates:\n{line("edge")}'
+        return lines
+
+    def make_certificate(self, file, kind, name, others=(), by='ca', days=7, extensions=None):
+        """extensions: others than a server's."""
         path = lambda end: os.path.join(self.root, f'{file}.{end}')  # noqa: E731
         run('openssl', 'req', '-newkey', *kind, '-nodes', '-subj', f'/CN={name}', '-keyout', path('key'), '-out', path('csr'))
-        with open(path('ext'), 'w', encoding='ascii') as extensions:
-            extensions.write(f'subjectAltName={",".join([f"DNS:{name}", *others])}\nextendedKeyUsage=serverAuth\n')
-        run('openssl', 'x509', '-req', '-in', path('csr'), '-CA', self.ca, '-CAkey', os.path.join(self.root, 'ca.key'),
-            '-CAcreateserial', '-days', '7', '-extfile', path('ext'), '-out', path('pem'))
+        with open(path('ext'), 'w', encoding='ascii') as text:
+            text.write(extensions or f'subjectAltName={",".join([f"DNS:{name}", *others])}\nextendedKeyUsage=serverAuth\n')
+        run('openssl', 'x509', '-req', '-in', path('csr'), '-CA', os.path.join(self.root, f'{by}.pem'), '-CAkey',
+            os.path.join(self.root, f'{by}.key'), '-CAcreateserial', '-days', str(days), '-extfile', path('ext'), '-out', path('pem'))
 
     def write_config(self):
         if self.is_tap:
@@ -274,8 +284,7 @@ class Cluster:
         with open(self.config, 'w', encoding='ascii') as config:
             config.write(CONFIG.format(workers=self.workers, device=device, addresses=addresses, port=PORT,
                                        gateway=gateway, folder=self.root, admin_port=ADMIN_PORT,
-                                       certificates=''.join(f'      - {{chain: {self.root}/{file}.pem, key: {self.root}/{file}.key}}\n'
-                                                            for file, _, _ in self.certificates()),
+                                       certificates=self.more_certificates(),
                                        tls=self.tls_section(), store=self.store(), **self.timers(), **self.tightness()))
 
     def tls_section(self):

@@ -1,6 +1,8 @@
 """What others make of our TLS: OpenSSL, GnuTLS, curl, Node, Java, sslscan; versions, suites, groups, certificates,
-resumption, names, protocols. Each asks for one thing, gets it, and an answer through it.
+resumption, names, protocols. Each asks for one thing, gets it, and an answer through it. And what they show of themselves
+where clients need a certificate.
 """
+import collections
 import json
 import os
 import re
@@ -8,7 +10,7 @@ import shutil
 import subprocess
 
 from harness.client import CHAT, chat, sim
-from harness.cluster import NAME, PORT
+from harness.cluster import CLIENTS_PORT, NAME, P256, PORT
 from harness.proc import run, wait_for
 from harness.suite import Skip, test
 from suites.attacks import in_threads, none_of
@@ -32,9 +34,9 @@ def need(program):
         raise Skip(f'{program} is not installed')
 
 
-def s_client(cluster, *words, name=NAME, ask=GET, check=True):
+def s_client(cluster, *words, name=NAME, ask=GET, check=True, port=PORT):
     named = ('-servername', name) if name else ('-noservername',)
-    return run('openssl', 's_client', '-connect', f'{cluster.host4}:{PORT}', *named, '-CAfile', cluster.ca, '-ign_eof', *words,
+    return run('openssl', 's_client', '-connect', f'{cluster.host4}:{port}', *named, '-CAfile', cluster.ca, '-ign_eof', *words,
                input=ask, check=check)
 
 
@@ -129,8 +131,8 @@ def gnutls_rows():
         yield (), ('TLS1.3', 'RSA' if name == NAME else kind), name
 
 
-def gnutls(cluster, *words, name=NAME, ask=GET):
-    done = subprocess.run(['gnutls-cli', '--x509cafile', cluster.ca, '--sni-hostname', name, '--verify-hostname', name, '-p', str(PORT),
+def gnutls(cluster, *words, name=NAME, ask=GET, port=PORT):
+    done = subprocess.run(['gnutls-cli', '--x509cafile', cluster.ca, '--sni-hostname', name, '--verify-hostname', name, '-p', str(port),
                            *words, cluster.host4], input=ask, capture_output=True, text=True, timeout=30)
     return done.stdout + done.stderr
 
@@ -198,20 +200,27 @@ def node(cluster):
 
 @test('interop.java', layout='certificates', seconds=90)
 def java(cluster):
-    """Java renews its keys in the middle of what it sends."""
+    """And it renews its keys in the middle of what it sends, behind each 32 KB: more than 16 times at once is a flood."""
     need('javac')
     rows = [('TLSv1.3', suite, NAME) for suite in SUITES13] + [('TLSv1.2', suite, NAME) for suite in SUITES12]
     rows += [('TLSv1.3', SUITES13[0], name) for name in KINDS]
     lines = ['\t'.join((*row, '0', '/healthz')) for row in rows]
+    renewing = [('TLSv1.3', suite, NAME, size) for suite in SUITES13 for size in (200000, 1000000)]
+    lines += ['\t'.join((*row, str(size), CHAT, '', cluster.key, json.dumps(chat(sim('tokens=1'), model='solo')))) for *row, size in renewing]
+    before = verdicts(cluster)['TLS_FLOOD']
     said = run('java', os.path.join(os.path.dirname(__file__), '../Interop.java'), cluster.host4, str(PORT), cluster.ca,
                input='\n'.join(lines))
 
     def wrong():
         seen = [line.split('\t') for line in said.splitlines()]
-        for (version, suite, name), saw in zip(rows, seen, strict=True):
+        for (version, suite, name), saw in zip(rows, seen):
             if saw != [version, suite, f'CN={name}', 'http/1.1', 'true', '200', '3']:
                 yield f'{version} {suite} {name}: {saw}'
+        for (_, suite, _, size), saw in zip(renewing, seen[len(rows):], strict=True):
+            if (saw[5] == '200' if len(saw) == 7 else saw[0] != 'error') != (size < 16 << 15):
+                yield f'{suite}, {size} bytes: {saw}'
     none_of(list(wrong()))
+    wait_for(lambda: verdicts(cluster)['TLS_FLOOD'] == before + len(SUITES13), 2, 'the floods are not counted')
 
 
 @test('interop.sslscan', layout='certificates', seconds=90)
@@ -229,3 +238,154 @@ def sslscan(cluster):
     groups = set(re.findall(r'^TLSv1\.\d +\d+ bits +(\w+)(?: \(NIST.*)?$', said, re.M))
     assert {group.lower() for group in groups} == {'x25519', 'secp256r1'}, groups
     assert 'Session renegotiation not supported' in said and 'Compression enabled' not in said, said
+
+
+# ---- client authentication
+
+# What a client has to show, and what it is told; in gnutls-cli's words the number of the alert.
+ALERTS = {116: 'certificate required', 40: 'handshake failure', 48: 'unknown ca', 45: 'certificate expired',
+          43: 'unsupported certificate'}
+NONE = {'1.2': 'handshake failure', '1.3': 'certificate required'}
+NOTHING = ''
+SHOWN = {'good': None, NOTHING: NONE, 'stranger': 'unknown ca', 'old': 'certificate expired'}
+VERDICTS = {'certificate required': 'TLS_PEER_WITHOUT', 'handshake failure': 'TLS_PEER_WITHOUT', 'unknown ca': 'TLS_PEER_UNKNOWN',
+            'certificate expired': 'TLS_PEER_EXPIRED', 'unsupported certificate': 'TLS_PEER_UNFIT'}
+OF_CLIENTS = 'extendedKeyUsage=clientAuth\n'
+IS_CA = 'basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n'
+
+
+def at(cluster, file):
+    return os.path.join(cluster.root, file)
+
+
+def make_clients(cluster):
+    """Once for a cluster; all of it also as PKCS 12, which is what Java reads."""
+    if os.path.exists(at(cluster, 'good.p12')):
+        return
+    run('openssl', 'req', '-x509', '-newkey', *P256, '-nodes', '-days', '7', '-subj', '/CN=strangers', '-keyout', at(cluster, 'strangers.key'),
+        '-out', at(cluster, 'strangers.pem'), '-addext', 'keyUsage=critical,keyCertSign')
+    make = lambda file, kind=P256, **more: cluster.make_certificate(file, kind, f'{file}.client', extensions=OF_CLIENTS, **more)  # noqa: E731
+    make('stranger', by='strangers')
+    make('old', days=-1)
+    make('good-rsa', ('rsa:2048',))
+    make('good-p384', ('ec', '-pkeyopt', 'ec_paramgen_curve:P-384'))
+    cluster.make_certificate('middle', P256, 'middle', extensions=IS_CA)
+    make('good-chain', by='middle')
+    with open(at(cluster, 'good-chain.pem'), 'a', encoding='ascii') as chain, open(at(cluster, 'middle.pem'), encoding='ascii') as middle:
+        chain.write(middle.read())
+    cluster.make_certificate('server', P256, 'server')
+    make('good')
+    for file in SHOWN:
+        if file:
+            run('openssl', 'pkcs12', '-export', '-in', at(cluster, f'{file}.pem'), '-inkey', at(cluster, f'{file}.key'), '-passout', 'pass:client',
+                '-out', at(cluster, f'{file}.p12'))
+
+
+def outcome(said):
+    """None where it was answered, else the alert that it was told."""
+    if 'HTTP/1.1 200' in said or '\nok\n' in said:
+        return None
+    number = re.search(r'Received alert \[(\d+)\]', said)
+    words = re.sub('[_ ]+', ' ', said.lower())
+    found = [ALERTS.get(int(number.group(1)), number.group(1))] if number else [name for name in ALERTS.values() if name in words]
+    return found[0] if found else said[-300:]
+
+
+def verdicts(cluster):
+    return {labels['verdict']: int(value) for name, labels, value in cluster.admin.metrics()
+            if name == 'sluice_dataplane_verdicts_total'}
+
+
+def each(ask):
+    """Of a client that is a process for each row."""
+    def ask_all(rows):
+        said = {}
+        none_of(in_threads(lambda row: said.update({row: ask(*row)}), rows))
+        return [said[row] for row in rows]
+    return ask_all
+
+
+def show_all(cluster, ask_all, shown, asks_first=False):
+    """ask_all(rows of version and file) is what was said to each: an answer, or why there is none, which is counted.
+    asks_first: the client shows only what the server asked for; in TLS 1.2, where ours names its CA, a stranger has nothing."""
+    make_clients(cluster)
+    before = verdicts(cluster)
+    rows = {(version, file): alert for file, wanted in shown.items()
+            for version, alert in (wanted if isinstance(wanted, dict) else dict.fromkeys(NONE, wanted)).items()}
+    if asks_first:
+        rows['1.2', 'stranger'] = NONE['1.2']
+    told = dict(zip(rows, map(outcome, ask_all(list(rows))), strict=True))
+    none_of([f'{row}: {told[row]!r}, not {wanted}' for row, wanted in rows.items() if told[row] != wanted])
+    wanted = collections.Counter(VERDICTS[alert] for alert in rows.values() if alert)
+
+    def counted():
+        now = verdicts(cluster)
+        return {name: now[name] - before[name] for name in set(VERDICTS.values()) if now[name] != before[name]}
+    try:
+        wait_for(lambda: counted() == wanted, 5)
+    except AssertionError:
+        raise AssertionError(f'counted: {counted()}, not {dict(wanted)}') from None
+
+
+@test('interop.clients-openssl', layout='certificates')
+def clients_openssl(cluster):
+    """Certificates of each kind, by a CA below ours, for servers; and what is resumed needs none, but for the same listener."""
+    def ask(version, file, *words, port=CLIENTS_PORT):
+        shown = ('-cert', at(cluster, f'{file}.pem'), '-key', at(cluster, f'{file}.key'), '-cert_chain', at(cluster, f'{file}.pem')) if file else ()
+        done = subprocess.run(['openssl', 's_client', '-connect', f'{cluster.host4}:{port}', '-servername', NAME, '-CAfile', cluster.ca,
+                               '-ign_eof', f'-tls{version.replace(".", "_")}', *shown, *words], input=GET, capture_output=True, text=True,
+                              timeout=20, check=False)
+        return done.stdout + done.stderr
+    show_all(cluster, each(ask), {**SHOWN, 'good-rsa': None, 'good-p384': {'1.3': None}, 'good-chain': None, 'server': 'unsupported certificate'})
+    for version in NONE:
+        session = at(cluster, f'session-{version}')
+        for port, file, name in ((CLIENTS_PORT, 'good', 'mine'), (PORT, None, 'anybodys')):
+            assert outcome(ask(version, file, '-sess_out', f'{session}-{name}', port=port)) is None, f'{version} {name}'
+        said = ask(version, None, '-sess_in', f'{session}-mine')
+        assert outcome(said) is None and '\nReused, ' in said, f'{version}: {said[-500:]}'
+        said = ask(version, None, '-sess_in', f'{session}-anybodys')
+        assert outcome(said) == NONE[version], f'{version}: {said[-500:]}'
+
+
+@test('interop.clients-gnutls', layout='certificates')
+def clients_gnutls(cluster):
+    need('gnutls-cli')
+
+    def ask(version, file):
+        shown = ('--x509certfile', at(cluster, f'{file}.pem'), '--x509keyfile', at(cluster, f'{file}.key')) if file else ()
+        return gnutls(cluster, '--priority', f'NORMAL:-VERS-ALL:+VERS-TLS{version}', *shown, port=CLIENTS_PORT)
+    show_all(cluster, each(ask), SHOWN)
+
+
+@test('interop.clients-curl', layout='certificates')
+def clients_curl(cluster):
+    def ask(version, file):
+        shown = ('--cert', at(cluster, f'{file}.pem'), '--key', at(cluster, f'{file}.key')) if file else ()
+        return run('curl', '-sSv', '--max-time', '10', '--cacert', cluster.ca, '--resolve', f'{NAME}:{CLIENTS_PORT}:{cluster.host4}',
+                   '--stderr', '-', f'--tlsv{version}', '--tls-max', version, *shown, f'https://{NAME}:{CLIENTS_PORT}/healthz', check=False)
+    show_all(cluster, each(ask), SHOWN)
+
+
+@test('interop.clients-node', layout='certificates')
+def clients_node(cluster):
+    need('node')
+
+    def ask_all(rows):
+        rows = [{'version': f'TLSv{version}', 'name': NAME, 'head': GET, 'body': '', 'once': True,
+                 **({'cert': at(cluster, f'{file}.pem'), 'key': at(cluster, f'{file}.key')} if file else {})} for version, file in rows]
+        return run('node', os.path.join(os.path.dirname(__file__), '../interop.mjs'),
+                   input=json.dumps({'host': cluster.host4, 'port': CLIENTS_PORT, 'ca': cluster.ca, 'rows': rows})).splitlines()
+    show_all(cluster, ask_all, SHOWN)
+
+
+@test('interop.clients-java', layout='certificates', seconds=90)
+def clients_java(cluster):
+    need('javac')
+
+    def ask_all(rows):
+        lines = ['\t'.join((f'TLSv{version}', (SUITES13 if version == '1.3' else tuple(SUITES12))[0], NAME, '0', '/healthz',
+                            at(cluster, f'{file}.p12') if file else '')) for version, file in rows]
+        said = run('java', os.path.join(os.path.dirname(__file__), '../Interop.java'), cluster.host4, str(CLIENTS_PORT), cluster.ca,
+                   input='\n'.join(lines)).splitlines()
+        return [line.replace('\t200\t', 'HTTP/1.1 200') for line in said]
+    show_all(cluster, ask_all, SHOWN, asks_first=True)
