@@ -65,6 +65,16 @@ struct crypto_power {
 };
 enum crypto_result crypto_power(struct crypto *crypto, const struct crypto_power *what, uint8_t *out);
 
+/* first times second, modulo an odd modulus that everybody may know; little-endian, each of so many bytes, at most
+ * CRYPTO_POWER_BYTES_MAX. What is ready of the modulus is kept for the next call. */
+struct crypto_product {
+	const uint8_t *first;
+	const uint8_t *second;
+	const uint8_t *modulus;
+	size_t bytes;
+};
+enum crypto_result crypto_product(struct crypto *crypto, const struct crypto_product *what, uint8_t *out);
+
 /* Whole blocks of 64 and 128 bytes into the state of SHA-256 and SHA-512. Needs no instance; cannot fail.
  * False: declined. */
 bool crypto_sha256(uint32_t state[8], const uint8_t *blocks, size_t count);

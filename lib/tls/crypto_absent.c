@@ -64,6 +64,15 @@ crypto_power(struct crypto *crypto, const struct crypto_power *what, uint8_t *ou
 	return CRYPTO_DECLINED;
 }
 
+enum crypto_result
+crypto_product(struct crypto *crypto, const struct crypto_product *what, uint8_t *out)
+{
+	(void)crypto;
+	(void)what;
+	(void)out;
+	return CRYPTO_DECLINED;
+}
+
 bool
 crypto_sha256(uint32_t state[8], const uint8_t *blocks, size_t count)
 {

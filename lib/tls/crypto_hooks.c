@@ -318,6 +318,35 @@ instance_mpi_exp_mod(mbedtls_mpi *result, const mbedtls_mpi *base, const mbedtls
 	return failed;
 }
 
+int
+instance_mpi_mul_mod(mbedtls_mpi *result, const mbedtls_mpi *first, const mbedtls_mpi *second,
+		     const mbedtls_mpi *modulus)
+{
+	struct crypto *crypto = instance_crypto();
+	uint8_t factors[2][CRYPTO_POWER_BYTES_MAX];
+	uint8_t modulus_bytes[CRYPTO_POWER_BYTES_MAX];
+	uint8_t out[CRYPTO_POWER_BYTES_MAX];
+	struct crypto_product what = { factors[0], factors[1], modulus_bytes, mbedtls_mpi_size(modulus) };
+	int failed = INSTANCE_DECLINES;
+
+	if (crypto == NULL || what.bytes > CRYPTO_POWER_BYTES_MAX || mbedtls_mpi_get_bit(modulus, 0) == 0 ||
+	    mbedtls_mpi_cmp_int(first, 0) < 0 || mbedtls_mpi_cmp_int(second, 0) < 0)
+		return INSTANCE_DECLINES;
+	if (mbedtls_mpi_write_binary_le(first, factors[0], what.bytes) == 0 &&
+	    mbedtls_mpi_write_binary_le(second, factors[1], what.bytes) == 0 &&
+	    mbedtls_mpi_write_binary_le(modulus, modulus_bytes, what.bytes) == 0) {
+		enum crypto_result got = crypto_product(crypto, &what, out);
+
+		if (got == CRYPTO_OK)
+			failed = mbedtls_mpi_read_binary_le(result, out, what.bytes);
+		else if (got == CRYPTO_FAILED)
+			failed = MBEDTLS_ERR_MPI_ALLOC_FAILED;
+	}
+	explicit_bzero(factors, sizeof(factors));
+	explicit_bzero(out, sizeof(out));
+	return failed;
+}
+
 /* --- hashes ---------------------------------------------------------------------------------------------- */
 
 /* Outside of an instance (a key's hash) nobody has chosen. */

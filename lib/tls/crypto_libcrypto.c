@@ -47,6 +47,10 @@ struct curve {
 
 struct crypto {
 	struct curve curves[CRYPTO_CURVES];
+	/* Of the public modulus that was used last: an RSA key's, as a rule. */
+	BN_MONT_CTX *reducer;
+	uint8_t modulus[CRYPTO_POWER_BYTES_MAX];
+	size_t modulus_bytes; /* 0: none */
 };
 
 /* The numbers of one call; all of them are zeroed behind it. */
@@ -253,7 +257,8 @@ crypto_open(void)
 	crypto = instance_calloc(1, sizeof(*crypto));
 	if (crypto == NULL)
 		return NULL;
-	if (!open_all(crypto)) {
+	crypto->reducer = BN_MONT_CTX_new();
+	if (crypto->reducer == NULL || !open_all(crypto)) {
 		crypto_close(crypto);
 		(void)forget();
 		return NULL;
@@ -271,6 +276,7 @@ crypto_close(struct crypto *crypto)
 		EC_POINT_free(crypto->curves[i].result);
 		EC_GROUP_free(crypto->curves[i].group);
 	}
+	BN_MONT_CTX_free(crypto->reducer);
 	instance_free_block(crypto);
 }
 
@@ -426,10 +432,28 @@ crypto_ec_combine(struct crypto *crypto, enum crypto_curve name, const uint8_t *
 	return done ? CRYPTO_OK : forget();
 }
 
-/* --- powers ---------------------------------------------------------------------------------------------- */
+/* --- powers and products --------------------------------------------------------------------------------- */
+
+/* NULL: no memory. */
+static BN_MONT_CTX *
+reducer_of(struct crypto *crypto, struct numbers *n, const uint8_t *modulus, size_t bytes)
+{
+	BIGNUM *number;
+
+	if (bytes == crypto->modulus_bytes && memcmp(modulus, crypto->modulus, bytes) == 0)
+		return crypto->reducer;
+	crypto->modulus_bytes = 0;
+	number = BN_CTX_get(n->scratch);
+	if (number == NULL || BN_lebin2bn(modulus, (int)bytes, number) == NULL ||
+	    BN_MONT_CTX_set(crypto->reducer, number, n->scratch) != 1)
+		return NULL;
+	memcpy(crypto->modulus, modulus, bytes);
+	crypto->modulus_bytes = bytes;
+	return crypto->reducer;
+}
 
 static bool
-raise_to_power(struct numbers *n, const struct crypto_power *what)
+raise_to_power(struct crypto *crypto, struct numbers *n, const struct crypto_power *what)
 {
 	BIGNUM *power = what->is_public ? n->open : n->secret;
 	BIGNUM *modulus = BN_CTX_get(n->scratch);
@@ -438,8 +462,11 @@ raise_to_power(struct numbers *n, const struct crypto_power *what)
 	    BN_lebin2bn(what->power, (int)what->power_bytes, power) == NULL ||
 	    BN_lebin2bn(what->modulus, (int)what->modulus_bytes, modulus) == NULL)
 		return false;
-	if (what->is_public)
-		return BN_mod_exp_mont(n->y, n->x, power, modulus, n->scratch, NULL) == 1;
+	if (what->is_public) {
+		BN_MONT_CTX *reducer = reducer_of(crypto, n, what->modulus, what->modulus_bytes);
+
+		return reducer != NULL && BN_mod_exp_mont(n->y, n->x, power, modulus, n->scratch, reducer) == 1;
+	}
 	/* The factors of an RSA modulus are as secret as the powers. */
 	BN_set_flags(modulus, BN_FLG_CONSTTIME);
 	return BN_mod_exp_mont_consttime(n->y, n->x, power, modulus, n->scratch, NULL) == 1;
@@ -451,12 +478,37 @@ crypto_power(struct crypto *crypto, const struct crypto_power *what, uint8_t *ou
 	struct numbers n;
 	bool done;
 
-	(void)crypto;
 	CHECK(what->base_bytes <= 2 * CRYPTO_POWER_BYTES_MAX && what->power_bytes <= CRYPTO_POWER_BYTES_MAX &&
 	      what->modulus_bytes <= CRYPTO_POWER_BYTES_MAX);
 	greet();
-	done = numbers_init(&n) && raise_to_power(&n, what) &&
+	done = numbers_init(&n) && raise_to_power(crypto, &n, what) &&
 	       BN_bn2lebinpad(n.y, out, (int)what->modulus_bytes) == (int)what->modulus_bytes;
+	numbers_fini(&n);
+	return done ? CRYPTO_OK : forget();
+}
+
+/* Montgomery's: a product divided by R, one of whose factors was multiplied by R. */
+static bool
+multiply_modulo(struct crypto *crypto, struct numbers *n, const struct crypto_product *what)
+{
+	BN_MONT_CTX *reducer = reducer_of(crypto, n, what->modulus, what->bytes);
+
+	return reducer != NULL && BN_lebin2bn(what->first, (int)what->bytes, n->x) != NULL &&
+	       BN_lebin2bn(what->second, (int)what->bytes, n->secret) != NULL &&
+	       BN_to_montgomery(n->y, n->x, reducer, n->scratch) == 1 &&
+	       BN_mod_mul_montgomery(n->y, n->y, n->secret, reducer, n->scratch) == 1;
+}
+
+enum crypto_result
+crypto_product(struct crypto *crypto, const struct crypto_product *what, uint8_t *out)
+{
+	struct numbers n;
+	bool done;
+
+	CHECK(what->bytes <= CRYPTO_POWER_BYTES_MAX);
+	greet();
+	done = numbers_init(&n) && multiply_modulo(crypto, &n, what) &&
+	       BN_bn2lebinpad(n.y, out, (int)what->bytes) == (int)what->bytes;
 	numbers_fini(&n);
 	return done ? CRYPTO_OK : forget();
 }

@@ -28,6 +28,9 @@ bool instance_hides_powers(void);
 int instance_mpi_exp_mod(mbedtls_mpi *result, const mbedtls_mpi *base, const mbedtls_mpi *power,
 			 bool is_public, const mbedtls_mpi *modulus);
 
+int instance_mpi_mul_mod(mbedtls_mpi *result, const mbedtls_mpi *first, const mbedtls_mpi *second,
+			 const mbedtls_mpi *modulus);
+
 /* True: done. */
 bool instance_sha256(uint32_t state[8], const unsigned char *blocks, size_t count);
 bool instance_sha512(uint64_t state[8], const unsigned char *blocks, size_t count);

@@ -225,6 +225,159 @@ signatures_are_the_same(void **state)
 		}
 }
 
+/* A key's blinding is made once and squared from then on, and what is ready of its modulus is kept. */
+static void
+sign_often(const char *set, uint8_t signatures[4][256])
+{
+	struct instance *instance = instance_of(set);
+	struct instance *before = instance_enter(instance);
+	struct bytes pem = cert_file("rsa.key");
+	uint8_t text[8192] = { 0 };
+	uint8_t hash[32] = { 0 };
+	mbedtls_pk_context key;
+	size_t len;
+
+	mbedtls_pk_init(&key);
+	memcpy(text, pem.ptr, pem.len);
+	assert_int_equal(mbedtls_pk_parse_key(&key, text, pem.len + 1, NULL, 0, instance_random, instance), 0);
+	for (int i = 0; i < 4; i++) {
+		hash[0]++;
+		assert_int_equal(mbedtls_pk_sign(&key, MBEDTLS_MD_SHA256, hash, sizeof(hash), signatures[i],
+						 256, &len, instance_random, instance),
+				 0);
+		assert_int_equal(len, 256);
+		assert_int_equal(mbedtls_pk_verify(&key, MBEDTLS_MD_SHA256, hash, sizeof(hash), signatures[i],
+						   len),
+				 0);
+	}
+	mbedtls_pk_free(&key);
+	instance_leave(before);
+	instance_free(instance);
+}
+
+static void
+an_rsa_key_signs_again_and_again(void **state)
+{
+	uint8_t signatures[2][4][256];
+
+	(void)state;
+	need_library();
+	for (size_t s = 0; s < COUNT_OF(sets); s++)
+		sign_often(sets[s], signatures[s]);
+	assert_memory_equal(signatures[0], signatures[1], sizeof(signatures[0]));
+}
+
+static void
+multiply_by_mbedtls(const uint8_t *first, const uint8_t *second, const uint8_t *modulus, size_t bytes,
+		    uint8_t *out)
+{
+	mbedtls_mpi numbers[3];
+
+	for (int i = 0; i < 3; i++)
+		mbedtls_mpi_init(&numbers[i]);
+	assert_int_equal(mbedtls_mpi_read_binary_le(&numbers[0], first, bytes), 0);
+	assert_int_equal(mbedtls_mpi_read_binary_le(&numbers[1], second, bytes), 0);
+	assert_int_equal(mbedtls_mpi_read_binary_le(&numbers[2], modulus, bytes), 0);
+	assert_int_equal(mbedtls_mpi_mul_mpi(&numbers[0], &numbers[0], &numbers[1]), 0);
+	assert_int_equal(mbedtls_mpi_mod_mpi(&numbers[0], &numbers[0], &numbers[2]), 0);
+	assert_int_equal(mbedtls_mpi_write_binary_le(&numbers[0], out, bytes), 0);
+	for (int i = 0; i < 3; i++)
+		mbedtls_mpi_free(&numbers[i]);
+}
+
+/* Moduli of all lengths in turns, so that none is kept for long, each used three times; 0, 1 and what is as long
+ * as the modulus and above it among the factors. Then without memory, and with it again. */
+static void
+products_are_those_of_mbedtls(void **state)
+{
+	static const size_t lengths[] = { 1, 128, 129, 256, 256, 512, 8 };
+	uint8_t modulus[CRYPTO_POWER_BYTES_MAX];
+	uint8_t factors[2][CRYPTO_POWER_BYTES_MAX];
+	uint8_t expected[CRYPTO_POWER_BYTES_MAX];
+	uint8_t out[CRYPTO_POWER_BYTES_MAX];
+	struct instance *instance;
+	struct instance *before;
+
+	(void)state;
+	need_library();
+	instance = instance_of("libcrypto");
+	before = instance_enter(instance);
+	for (size_t i = 0; i < 3 * COUNT_OF(lengths) * ROUNDS; i++) {
+		struct crypto_product what = { factors[0], factors[1], modulus,
+					       lengths[i / 3 % COUNT_OF(lengths)] };
+
+		if (i % 3 == 0) {
+			assert_int_equal(seeded_entropy(&seed, modulus, what.bytes), 0);
+			modulus[0] |= 3;
+			modulus[what.bytes - 1] |= 1;
+		}
+		assert_int_equal(seeded_entropy(&seed, factors[0], sizeof(factors)), 0);
+		if (i % 5 == 0)
+			memset(factors[0], 0, what.bytes);
+		if (i % 10 == 0)
+			factors[0][0] = 1;
+		if (i % 7 == 0)
+			memset(factors[1], 0xff, what.bytes);
+		multiply_by_mbedtls(factors[0], factors[1], modulus, what.bytes, expected);
+		assert_int_equal(crypto_product(instance_crypto(), &what, out), CRYPTO_OK);
+		assert_memory_equal(out, expected, what.bytes);
+	}
+	instance_leave(before);
+	instance_free(instance);
+}
+
+/* Of every size that is left in the arena, until it is enough. */
+static void
+a_product_without_memory_fails_and_leaves_nothing(void **state)
+{
+	uint8_t modulus[CRYPTO_POWER_BYTES_MAX];
+	struct crypto_product what = { modulus, modulus, modulus, sizeof(modulus) };
+	uint8_t out[CRYPTO_POWER_BYTES_MAX];
+	struct instance *instance;
+	struct instance *before;
+	unsigned int failures = 0;
+	enum crypto_result result;
+	size_t blocks;
+	void *rest;
+
+	(void)state;
+	need_library();
+	instance = instance_of("libcrypto");
+	before = instance_enter(instance);
+	memset(modulus, 0xff, sizeof(modulus));
+	for (size_t left = 64; failures < 1000; left += 64) {
+		struct arena *arena = instance_arena(instance);
+		size_t taken = arena_use(arena).blocks;
+		void *fillers[64];
+		size_t count = 0;
+
+		/* All of it, but for one block of the size. */
+		rest = arena_alloc(arena, left);
+		assert_non_null(rest);
+		for (size_t bytes = 1 * MIB; bytes >= 16; bytes /= 2)
+			while ((fillers[count] = arena_alloc(arena, bytes)) != NULL)
+				assert_true(++count < COUNT_OF(fillers));
+		arena_release(arena, rest);
+		result = crypto_product(instance_crypto(), &what, out);
+		while (count > 0)
+			arena_release(arena, fillers[--count]);
+		if (result == CRYPTO_OK)
+			break;
+		assert_int_equal(result, CRYPTO_FAILED);
+		failures++;
+		blocks = arena_use(arena).blocks;
+		/* What was kept of the modulus may have grown. */
+		assert_in_range(blocks, taken, taken + 3);
+	}
+	assert_in_range(failures, 5, 999);
+	memset(out, 0xff, sizeof(out));
+	assert_int_equal(crypto_product(instance_crypto(), &what, out), CRYPTO_OK);
+	for (size_t i = 0; i < sizeof(out); i++)
+		assert_int_equal(out[i], 0);
+	instance_leave(before);
+	instance_free(instance);
+}
+
 /* mbedTLS's own way through PSA, with what it knows of nobody's library. */
 static void
 hash_all(const char *set, uint8_t sums[2][64])
@@ -469,6 +622,9 @@ main(void)
 		cmocka_unit_test(points_are_the_same_on_each_curve),
 		cmocka_unit_test(x25519_gives_the_value_of_rfc_7748),
 		cmocka_unit_test(signatures_are_the_same),
+		cmocka_unit_test(an_rsa_key_signs_again_and_again),
+		cmocka_unit_test(products_are_those_of_mbedtls),
+		cmocka_unit_test(a_product_without_memory_fails_and_leaves_nothing),
 		cmocka_unit_test(hashes_are_the_same),
 		cmocka_unit_test(p256_scalars_are_read_below_the_order),
 		cmocka_unit_test(bad_points_are_refused_and_leave_nothing),

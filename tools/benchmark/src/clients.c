@@ -2,23 +2,18 @@
  * requests on connections drawn from all, K at a time. One line of JSON for each; the end of standard input ends
  * it. */
 #include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/check.h"
 #include "base/prng.h"
 #include "base/units.h"
+#include "dial.h"
 #include "duo.h"
 
-#define SERVER_PORT 443
 #define ON_WAY_MAX 256u
 #define ASKED_AT_ONCE_MAX 64u
 #define SILENCE_MS 10000
@@ -28,50 +23,21 @@ struct clients {
 	int epoll;
 	int *fds;
 	uint32_t count;
-	uint32_t addresses;
-	struct in_addr first;
-	struct in_addr server;
+	struct dial dial;
 	uint32_t opened;
 	uint32_t connected;
 	uint32_t failed;
 	struct prng prng;
 };
 
-static uint64_t
-clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
-static void
-fail(const char *what)
-{
-	fprintf(stderr, "bench-clients: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
 static void
 open_one(struct clients *c)
 {
-	struct sockaddr_in from = { .sin_family = AF_INET };
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(SERVER_PORT), .sin_addr = c->server };
 	struct epoll_event event = { .events = EPOLLOUT | EPOLLONESHOT, .data.u32 = c->opened };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int yes = 1;
+	int fd = dial_begin(&c->dial, c->opened);
 
-	if (fd < 0)
-		fail("socket");
-	from.sin_addr.s_addr = htonl(ntohl(c->first.s_addr) + c->opened % c->addresses);
-	if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof(yes)) != 0 ||
-	    bind(fd, (const struct sockaddr *)&from, sizeof(from)) != 0)
-		fail("bind");
-	if (connect(fd, (const struct sockaddr *)&to, sizeof(to)) != 0 && errno != EINPROGRESS)
-		fail("connect");
 	if (epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
-		fail("epoll");
+		dial_fail("epoll");
 	c->fds[c->opened++] = fd;
 }
 
@@ -79,7 +45,7 @@ static void
 open_all(struct clients *c)
 {
 	struct epoll_event events[64];
-	uint64_t from_ns = clock_ns();
+	uint64_t from_ns = dial_clock_ns();
 
 	while (c->connected + c->failed < c->count) {
 		int n;
@@ -100,7 +66,8 @@ open_all(struct clients *c)
 				c->failed++;
 		}
 	}
-	printf("{\"connected\": %u, \"seconds\": %.3f}\n", c->connected, (double)(clock_ns() - from_ns) / 1e9);
+	printf("{\"connected\": %u, \"seconds\": %.3f}\n", c->connected,
+	       (double)(dial_clock_ns() - from_ns) / 1e9);
 	fflush(stdout);
 }
 
@@ -115,11 +82,11 @@ ask(struct clients *c, uint64_t *asked_ns)
 	do
 		i = prng_below(&c->prng, c->count);
 	while (asked_ns[i] != 0);
-	asked_ns[i] = clock_ns();
+	asked_ns[i] = dial_clock_ns();
 	event.data.u32 = i;
 	if (send(c->fds[i], request, sizeof(request), MSG_NOSIGNAL) != (ssize_t)sizeof(request) ||
 	    epoll_ctl(c->epoll, EPOLL_CTL_MOD, c->fds[i], &event) != 0)
-		fail("request");
+		dial_fail("request");
 }
 
 static int
@@ -137,7 +104,7 @@ ask_all(struct clients *c, uint32_t count, uint32_t at_once)
 	uint64_t *asked_ns = calloc(c->count, sizeof(*asked_ns));
 	uint32_t *waited_us = calloc(count, sizeof(*waited_us));
 	struct epoll_event events[64];
-	uint64_t from_ns = clock_ns();
+	uint64_t from_ns = dial_clock_ns();
 	uint32_t answered = 0;
 	uint32_t asked = 0;
 
@@ -157,15 +124,15 @@ ask_all(struct clients *c, uint32_t count, uint32_t at_once)
 			char answer[MESSAGE_BYTES];
 
 			if (recv(c->fds[at], answer, sizeof(answer), MSG_WAITALL) != (ssize_t)sizeof(answer))
-				fail("answer");
-			waited_us[answered++] = (uint32_t)((clock_ns() - asked_ns[at]) / NSEC_PER_USEC);
+				dial_fail("answer");
+			waited_us[answered++] = (uint32_t)((dial_clock_ns() - asked_ns[at]) / NSEC_PER_USEC);
 			asked_ns[at] = 0;
 		}
 	}
 	qsort(waited_us, answered, sizeof(*waited_us), compare);
 	printf("{\"asked\": %u, \"answered\": %u, \"seconds\": %.3f, \"p50_us\": %u, \"p99_us\": %u}\n", asked,
 	       answered,
-	       (double)(clock_ns() - from_ns) / 1e9, answered == 0 ? 0 : waited_us[answered / 2],
+	       (double)(dial_clock_ns() - from_ns) / 1e9, answered == 0 ? 0 : waited_us[answered / 2],
 	       answered == 0 ? 0 : waited_us[answered - 1 - answered / 100]);
 	fflush(stdout);
 	free(asked_ns);
@@ -179,19 +146,19 @@ main(int argc, char **argv)
 	struct rlimit files;
 	char line[64];
 
-	if (argc != 6 || inet_pton(AF_INET, argv[1], &c.server) != 1 ||
-	    inet_pton(AF_INET, argv[2], &c.first) != 1) {
+	if (argc != 6 || inet_pton(AF_INET, argv[1], &c.dial.server) != 1 ||
+	    inet_pton(AF_INET, argv[2], &c.dial.first) != 1) {
 		fprintf(stderr, "Usage: bench-clients SERVER FIRST_ADDRESS ADDRESSES CONNECTIONS SEED\n");
 		return 2;
 	}
-	c.addresses = duo_number(argv[3], 1, 250);
+	c.dial.addresses = duo_number(argv[3], 1, 250);
 	c.count = duo_number(argv[4], ASKED_AT_ONCE_MAX + 1, 1000000);
 	prng_init(&c.prng, duo_number(argv[5], 0, UINT32_MAX));
 	if (getrlimit(RLIMIT_NOFILE, &files) != 0)
-		fail("number of open files");
+		dial_fail("number of open files");
 	files.rlim_cur = files.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &files) != 0)
-		fail("number of open files");
+		dial_fail("number of open files");
 	c.fds = calloc(c.count, sizeof(*c.fds));
 	c.epoll = epoll_create1(EPOLL_CLOEXEC);
 	CHECK(c.fds != NULL && c.epoll >= 0);

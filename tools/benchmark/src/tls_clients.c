@@ -20,13 +20,11 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
-#include "base/units.h"
+#include "dial.h"
 
-#define SERVER_PORT 443
 #define AT_ONCE_MAX 1024u
 #define SILENCE_MS 10000
 #define EVENTS 64
@@ -45,9 +43,7 @@ struct conn {
 struct clients {
 	SSL_CTX *context;
 	struct conn conns[AT_ONCE_MAX];
-	struct in_addr server;
-	struct in_addr first;
-	uint32_t addresses;
+	struct dial dial;
 	uint32_t at_once;
 	int epoll;
 	bool holds;
@@ -59,51 +55,26 @@ struct clients {
 	uint64_t until_ns;
 };
 
-static uint64_t
-clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
-static void
-fail(const char *what)
-{
-	fprintf(stderr, "bench-tls-clients: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
 static void
 watch(struct clients *c, struct conn *conn, uint32_t what, int how)
 {
 	struct epoll_event event = { .events = what, .data.ptr = conn };
 
 	if (epoll_ctl(c->epoll, how, conn->fd, &event) != 0)
-		fail("epoll");
+		dial_fail("epoll");
 }
 
 /* False: no more are wanted. */
 static bool
 begin(struct clients *c, struct conn *conn)
 {
-	struct sockaddr_in from = { .sin_family = AF_INET };
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(SERVER_PORT), .sin_addr = c->server };
 	int yes = 1;
 
-	if (c->begun == c->begun_max || clock_ns() >= c->until_ns)
+	if (c->begun == c->begun_max || dial_clock_ns() >= c->until_ns)
 		return false;
-	conn->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (conn->fd < 0)
-		fail("socket");
-	from.sin_addr.s_addr = htonl(ntohl(c->first.s_addr) + (uint32_t)(c->begun % c->addresses));
-	if (setsockopt(conn->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof(yes)) != 0 ||
-	    setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)) != 0 ||
-	    bind(conn->fd, (const struct sockaddr *)&from, sizeof(from)) != 0)
-		fail("bind");
-	if (connect(conn->fd, (const struct sockaddr *)&to, sizeof(to)) != 0 && errno != EINPROGRESS)
-		fail("connect");
+	conn->fd = dial_begin(&c->dial, c->begun);
+	if (setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)) != 0)
+		dial_fail("nodelay");
 	conn->ssl = SSL_new(c->context);
 	CHECK(conn->ssl != NULL && SSL_set_fd(conn->ssl, conn->fd) == 1);
 	SSL_set_connect_state(conn->ssl);
@@ -223,16 +194,16 @@ main(int argc, char **argv)
 {
 	static struct clients c = { .begun_max = UINT64_MAX, .until_ns = UINT64_MAX };
 	char line[64];
-	uint64_t from_ns = clock_ns();
+	uint64_t from_ns = dial_clock_ns();
 
-	if (argc != 7 || inet_aton(argv[2], &c.server) == 0 || inet_aton(argv[3], &c.first) == 0) {
+	if (argc != 7 || inet_aton(argv[2], &c.dial.server) == 0 || inet_aton(argv[3], &c.dial.first) == 0) {
 		fprintf(stderr, "usage: bench-tls-clients load|hold SERVER FIRST-ADDRESS ADDRESSES SECONDS|COUNT"
 				" AT-ONCE\n");
 		return 2;
 	}
-	c.addresses = (uint32_t)strtoul(argv[4], NULL, 10);
+	c.dial.addresses = (uint32_t)strtoul(argv[4], NULL, 10);
 	c.at_once = (uint32_t)strtoul(argv[6], NULL, 10);
-	CHECK(c.addresses > 0 && c.at_once > 0 && c.at_once <= AT_ONCE_MAX);
+	CHECK(c.dial.addresses > 0 && c.at_once > 0 && c.at_once <= AT_ONCE_MAX);
 	c.holds = strcmp(argv[1], "hold") == 0;
 	if (c.holds)
 		c.begun_max = strtoull(argv[5], NULL, 10);
@@ -243,7 +214,7 @@ main(int argc, char **argv)
 	c.epoll = epoll_create1(EPOLL_CLOEXEC);
 	run(&c);
 	printf("{\"done\": %llu, \"failed\": %llu, \"seconds\": %.3f}\n", (unsigned long long)c.done,
-	       (unsigned long long)(c.begun - c.done), (double)(clock_ns() - from_ns) / 1e9);
+	       (unsigned long long)(c.begun - c.done), (double)(dial_clock_ns() - from_ns) / 1e9);
 	fflush(stdout);
 	while (c.holds && fgets(line, sizeof(line), stdin) != NULL) {
 		printf("{\"alive\": %llu}\n", (unsigned long long)alive(&c));

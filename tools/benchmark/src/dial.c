@@ -1,0 +1,50 @@
+#include "dial.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "base/units.h"
+
+#define SERVER_PORT 443
+
+int
+dial_begin(const struct dial *dial, uint64_t nth)
+{
+	struct sockaddr_in from = { .sin_family = AF_INET };
+	struct sockaddr_in to = { .sin_family = AF_INET,
+				  .sin_port = htons(SERVER_PORT),
+				  .sin_addr = dial->server };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int yes = 1;
+
+	if (fd < 0)
+		dial_fail("socket");
+	from.sin_addr.s_addr = htonl(ntohl(dial->first.s_addr) + (uint32_t)(nth % dial->addresses));
+	if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof(yes)) != 0 ||
+	    bind(fd, (const struct sockaddr *)&from, sizeof(from)) != 0)
+		dial_fail("bind");
+	if (connect(fd, (const struct sockaddr *)&to, sizeof(to)) != 0 && errno != EINPROGRESS)
+		dial_fail("connect");
+	return fd;
+}
+
+void
+dial_fail(const char *what)
+{
+	fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, strerror(errno));
+	exit(1);
+}
+
+uint64_t
+dial_clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
