@@ -14,8 +14,8 @@ CHECK_STATIC(TLS_WIRE_BYTES_MAX <= TCP_NEED_BYTES, "a record can be waited for")
 #define NEIGHBOURS_BYTES_MIN 1024
 CHECK_STATIC(TLS_WIRE_BYTES_MAX / NEIGHBOURS_BYTES_MIN * 2 + 4 <= INFLOW_PIECES_MAX, "a record's packets");
 
-void
-inflow_take_back(struct worker *w)
+static void
+take_back(struct worker *w)
 {
 	struct pkt *p;
 
@@ -23,9 +23,53 @@ inflow_take_back(struct worker *w)
 		pkt_free(p);
 }
 
+static void
+note_taken(struct worker *w, struct inflow *in, tcp_conn_t conn)
+{
+	if (in->has_taken)
+		return;
+	in->has_taken = true;
+	in->conn = conn;
+	in->next = w->inflows;
+	if (in->next != NULL)
+		in->next->previous = in;
+	w->inflows = in;
+}
+
+static void
+forget_taken(struct worker *w, struct inflow *in)
+{
+	if (!in->has_taken)
+		return;
+	in->has_taken = false;
+	if (in->previous != NULL)
+		in->previous->next = in->next;
+	else
+		w->inflows = in->next;
+	if (in->next != NULL)
+		in->next->previous = in->previous;
+	in->next = NULL;
+	in->previous = NULL;
+}
+
+void
+inflow_end_turn(struct worker *w)
+{
+	struct inflow *in;
+
+	take_back(w);
+	while ((in = w->inflows) != NULL) {
+		forget_taken(w, in);
+		if (in->received != NULL)
+			tcp_untake(w->tcp, in->conn, in->received);
+		in->received = NULL;
+	}
+}
+
 void
 inflow_end(struct worker *w, struct inflow *in)
 {
+	forget_taken(w, in);
 	if (in->received != NULL)
 		pkt_queue_put(&w->lent, in->received);
 	*in = (struct inflow){ 0 };
@@ -73,7 +117,7 @@ add_segment(struct worker *w, struct inflow *in, struct pkt *p)
 		pkt_free(p);
 		return;
 	}
-	if (pkt_refs(p) != 1 || len + pkt_tailroom(p) < NEIGHBOURS_BYTES_MIN)
+	if (pkt_refs(p) != 1 || (in->received != NULL && len + pkt_tailroom(p) < NEIGHBOURS_BYTES_MIN))
 		p = own(w, p);
 	if (p == NULL)
 		in->has_lost = true;
@@ -104,6 +148,7 @@ gather(struct worker *w, struct inflow *in, tcp_conn_t conn, uint32_t bytes)
 {
 	if (tcp_unconsumed(w->tcp, conn) < bytes)
 		return ERR_MORE;
+	note_taken(w, in, conn);
 	while (!in->has_lost && (in->received == NULL || pkt_total(in->received) < bytes)) {
 		struct pkt *p = tcp_take(w->tcp, conn);
 
@@ -224,13 +269,17 @@ enum err
 inflow_peek_plain(struct worker *w, struct inflow *in, tcp_conn_t conn, struct tls_conn *tls,
 		  struct bytes *piece)
 {
+	enum err verdict;
+
 	/* A peer has few records in a row that say nothing (RECORDS_USELESS_MAX). */
 	while (in->plain_left == 0) {
-		enum err verdict = open_record(w, in, conn, tls);
-
+		verdict = open_record(w, in, conn, tls);
 		if (verdict != ERR_OK)
 			return verdict;
 	}
+	verdict = in->received != NULL ? ERR_OK : gather(w, in, conn, 1);
+	if (verdict != ERR_OK)
+		return verdict;
 	*piece = front(in, in->plain_left);
 	return ERR_OK;
 }
@@ -252,7 +301,7 @@ inflow_plain(struct worker *w, struct inflow *in, tcp_conn_t conn, struct tls_co
 {
 	enum err verdict;
 
-	inflow_take_back(w);
+	take_back(w);
 	if (tls != NULL) {
 		verdict = inflow_peek_plain(w, in, conn, tls, piece);
 		if (verdict == ERR_OK)

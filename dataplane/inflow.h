@@ -11,8 +11,9 @@
  * inflow: what a connection has received and nobody has used yet, in the packets that it came in. A TLS record is
  * opened where it lies, and handed on piece by piece.
  *
- * A record stays with TCP until all of it is there: what it pins is seen and squeezed there, and who never sends
- * the rest is ended by TCP's memory pressure like all who go nowhere.
+ * A record stays with TCP until all of it is there, and what was taken and not used goes back at the end of the
+ * turn: what it pins is seen and squeezed there, and who never sends the rest, or whose bytes nobody reads, is
+ * ended by TCP's memory pressure like all who go nowhere.
  *
  * Owner:  a session. Thread: its worker.
  * Memory: the packets of one record at most, and what came behind it in the last of them. What was lent is valid
@@ -21,10 +22,14 @@
 #define INFLOW_PIECES_MAX 64 /* packets of a record: two neighbours have more than 1 KiB together */
 
 struct inflow {
-	struct pkt *received; /* all unconsumed at TCP */
+	struct pkt *received; /* taken from TCP, all of it unconsumed there */
+	struct inflow *next;  /* of those that have taken something in this turn */
+	struct inflow *previous;
+	tcp_conn_t conn;      /* it was taken from */
 	uint32_t wanted;      /* bytes of the record that is coming in; 0: nothing is known of it */
 	uint32_t plain_left;  /* of the record that was opened, at the front */
 	uint32_t behind;      /* bytes of it that follow them */
+	bool has_taken;       /* it is one of them */
 	bool has_lost;        /* there was no memory for bytes that were not ours to write into */
 };
 
@@ -56,5 +61,5 @@ void inflow_use_plain(struct worker *w, struct inflow *in, tcp_conn_t conn, uint
 /* The connection is over. */
 void inflow_end(struct worker *w, struct inflow *in);
 
-/* Nothing that was lent is looked at any more. */
-void inflow_take_back(struct worker *w);
+/* Nothing that was lent is looked at any more, and TCP has the rest. */
+void inflow_end_turn(struct worker *w);

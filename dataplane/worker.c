@@ -329,7 +329,7 @@ worker_disconnect(struct worker *w)
 	for (uint32_t i = 0; i < w->config.counts.upstreams; i++)
 		if (w->upstreams[i].state != UPSTREAM_FREE)
 			upstream_abort(w, &w->upstreams[i]);
-	inflow_take_back(w);
+	inflow_end_turn(w);
 }
 
 /* --- the turn ------------------------------------------------------------------ */
@@ -460,6 +460,7 @@ worker_shake(struct worker *w)
 	}
 	worker_count_by(w, COUNTER_HANDSHAKE_STEPS, steps);
 	worker_count_by(w, COUNTER_HANDSHAKE_NS, now_ns - began_ns);
+	inflow_end_turn(w);
 	tcp_output_ready(w->tcp, w->now_ns);
 	net_output(w->config.net, w->now_ns);
 	return true;
@@ -478,7 +479,7 @@ worker_turn(struct worker *w, uint64_t now_ns)
 	/* Behind what has come, so that a worker that got no turn for a while blames nobody for it. */
 	run_timers(w);
 	upstream_sweep(w);
-	inflow_take_back(w);
+	inflow_end_turn(w);
 	tcp_output_ready(w->tcp, now_ns);
 	net_output(w->config.net, now_ns);
 	worker_count(w, COUNTER_LOOPS);

@@ -208,6 +208,7 @@ struct worker {
 	/* scratch of one step */
 	struct stage stage;
 	struct pkt_queue lent; /* inflow.h */
+	struct inflow *inflows;
 	struct piece pieces[INFLOW_PIECES_MAX];
 	struct h1_request request;
 	struct h1_response response;

@@ -144,6 +144,16 @@ pkt_queue_put(struct pkt_queue *q, struct pkt *p)
 	q->count++;
 }
 
+static inline void
+pkt_queue_put_front(struct pkt_queue *q, struct pkt *p)
+{
+	pkt_meta(p)->queue_next = q->head;
+	q->head = p;
+	if (q->tail == NULL)
+		q->tail = p;
+	q->count++;
+}
+
 /* NULL when empty. */
 static inline struct pkt *
 pkt_queue_get(struct pkt_queue *q)

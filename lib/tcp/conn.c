@@ -263,7 +263,7 @@ tcp_is_quiet(const struct tcp *t, tcp_conn_t conn)
 {
 	const struct tcp_conn *c = conn_of(t, conn);
 
-	return c->state == TCP_ESTABLISHED && c->rcvq.head == NULL;
+	return c->state == TCP_ESTABLISHED && c->rcv_unconsumed == 0;
 }
 
 void
@@ -305,6 +305,16 @@ tcp_take(struct tcp *t, tcp_conn_t conn)
 	if (p != NULL)
 		tcp_conn_unpin(t, c, pkt_truesize(p));
 	return p;
+}
+
+void
+tcp_untake(struct tcp *t, tcp_conn_t conn, struct pkt *p)
+{
+	struct tcp_conn *c = conn_of(t, conn);
+
+	tcp_conn_pin(t, c, pkt_truesize(p));
+	pkt_queue_put_front(&c->rcvq, p);
+	CHECK_HOT(pkt_total(p) <= c->rcv_unconsumed);
 }
 
 void

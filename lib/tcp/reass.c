@@ -92,16 +92,6 @@ queue_join(struct pkt_queue *to, struct pkt_queue *from)
 	*from = (struct pkt_queue){ 0 };
 }
 
-static void
-queue_put_front(struct pkt_queue *q, struct pkt *p)
-{
-	pkt_meta(p)->queue_next = q->head;
-	q->head = p;
-	if (q->tail == NULL)
-		q->tail = p;
-	q->count++;
-}
-
 /* --- runs ----------------------------------------------------------------------------- */
 
 static struct pkt_queue
@@ -177,7 +167,7 @@ run_put_front(struct tcp *t, struct tcp_conn *c, struct tcp_run *run, struct pkt
 	struct pkt_queue q = queue_of(run);
 
 	tcp_conn_pin(t, c, pkt_truesize(p));
-	queue_put_front(&q, p);
+	pkt_queue_put_front(&q, p);
 	set_queue(run, &q);
 }
 

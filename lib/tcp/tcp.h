@@ -238,6 +238,10 @@ void tcp_set_user(struct tcp *t, tcp_conn_t conn, uint64_t user);
  * only. The window opens by tcp_consumed(), not by this. */
 struct pkt *tcp_take(struct tcp *t, tcp_conn_t conn);
 
+/* What was taken last and has not been consumed, or its rest, is given back in front of what is there: memory
+ * pressure sees it again, and may end the connection for it. Takes p. */
+void tcp_untake(struct tcp *t, tcp_conn_t conn, struct pkt *p);
+
 /* n bytes taken earlier have been used; the window may open by as much. */
 void tcp_consumed(struct tcp *t, tcp_conn_t conn, uint32_t n);
 
@@ -285,8 +289,8 @@ void tcp_abort(struct tcp *t, tcp_conn_t conn);
 /* False for a dead or stale handle; never a CHECK. */
 bool tcp_is_live(const struct tcp *t, tcp_conn_t conn);
 
-/* Open both ways, and nothing came that its owner has not taken. Who keeps connections for later asks before using
- * one: the event that says it is of no use may still be behind the one that is handled now. */
+/* Open both ways, and nothing came that its owner has not consumed. Who keeps connections for later asks before
+ * using one: the event that says it is of no use may still be behind the one that is handled now. */
 bool tcp_is_quiet(const struct tcp *t, tcp_conn_t conn);
 
 /* The addresses and ports of a connection, also of one that has ended. */

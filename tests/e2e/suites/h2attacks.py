@@ -204,7 +204,9 @@ def floods(cluster):
         with H2Client(cluster) as client:
             client.send(frame(HEADERS, END_HEADERS, 1, open_request(client, client.key)))
             goaway, seconds = flood(client, data * 50000)
-            assert goaway and goaway[1] == ENHANCE_YOUR_CALM and seconds < 10, f'{name}: {goaway} {seconds:.1f} s'
+            # Of a segment's worth that comes first, one acknowledgment too many may be seen before their number.
+            codes = (ENHANCE_YOUR_CALM, PROTOCOL_ERROR) if name == 'acknowledged SETTINGS' else (ENHANCE_YOUR_CALM,)
+            assert goaway and goaway[1] in codes and seconds < 10, f'{name}: {goaway} {seconds:.1f} s'
         at_rest(cluster)
     others_are_served(cluster)
 

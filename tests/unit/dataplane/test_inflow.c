@@ -43,7 +43,7 @@ static void
 end(void)
 {
 	inflow_end(&worker, &in);
-	inflow_take_back(&worker);
+	inflow_end_turn(&worker);
 	tls_duo_fini(&duo);
 	tls_context_free(context);
 	tls_identity_free(identity);
@@ -228,6 +228,45 @@ without_memory_for_that_the_connection_ends(void **state)
 	end();
 }
 
+/* Half a record, the beginning of one behind another, plaintext that nobody wants yet: all of it is TCP's to
+ * squeeze and to end the connection for, whenever nobody reads. */
+static void
+nothing_is_hidden_from_memory_pressure_between_turns(void **state)
+{
+	static const size_t sizes[] = { 5000, 100, TLS_RECORD_BYTES_MAX };
+	struct bytes wire, piece;
+	size_t len = 0, sent = 0;
+
+	(void)state;
+	begin(0x0304);
+	for (size_t i = 0; i < COUNT_OF(sizes); i++)
+		wire = seal(sizes[i]);
+	while (len < 5000 + 100 + TLS_RECORD_BYTES_MAX) {
+		size_t n = wire.len - sent < 1448 ? wire.len - sent : 1448;
+
+		if (n > 0)
+			send(bytes_make(wire.ptr + sent, n), n);
+		sent += n;
+		if (inflow_peek_plain(&worker, &in, pair.b.conn, duo.server, &piece) == ERR_OK) {
+			uint32_t used = (uint32_t)piece.len / 2 + 1;
+
+			memcpy(got + len, piece.ptr, used);
+			inflow_use_plain(&worker, &in, pair.b.conn, used);
+			len += used;
+		}
+		inflow_end_turn(&worker);
+		assert_null(in.received);
+		assert_int_equal(conn_at(&pair.b)->rcv_truesize > 0,
+				 tcp_unconsumed(pair.b.tcp, pair.b.conn) > 0);
+		tcp_check(pair.b.tcp);
+	}
+	assert_memory_equal(got, text, 5000);
+	assert_memory_equal(got + 5000, text, 100);
+	assert_memory_equal(got + 5100, text, TLS_RECORD_BYTES_MAX);
+	assert_int_equal(tcp_unconsumed(pair.b.tcp, pair.b.conn), 0);
+	end();
+}
+
 /* A session that ends while somebody reads what it was lent. */
 static void
 what_was_lent_outlives_the_session(void **state)
@@ -252,6 +291,7 @@ main(void)
 		cmocka_unit_test(single_bytes_become_few_packets),
 		cmocka_unit_test(bytes_of_others_are_copied_first),
 		cmocka_unit_test(without_memory_for_that_the_connection_ends),
+		cmocka_unit_test(nothing_is_hidden_from_memory_pressure_between_turns),
 		cmocka_unit_test(what_was_lent_outlives_the_session),
 	};
 

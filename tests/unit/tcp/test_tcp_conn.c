@@ -450,6 +450,8 @@ room_and_queues_are_told_as_they_are(void **state)
 static void
 a_kept_connection_is_quiet_until_the_peer_says_something(void **state)
 {
+	struct pkt *p;
+
 	(void)state;
 	pair_init(NULL);
 	assert_int_equal(tcp_listen(pair.b.tcp, &pair.b.address, SERVER_PORT, 0), ERR_OK);
@@ -460,6 +462,11 @@ a_kept_connection_is_quiet_until_the_peer_says_something(void **state)
 	write_stream(&pair.b, 10, 10);
 	pair.a.reading = false;
 	settle();
+	assert_false(tcp_is_quiet(pair.a.tcp, pair.a.conn));
+	/* What was taken and leads nowhere yet counts, given back or not. */
+	p = tcp_take(pair.a.tcp, pair.a.conn);
+	assert_false(tcp_is_quiet(pair.a.tcp, pair.a.conn));
+	tcp_untake(pair.a.tcp, pair.a.conn, p);
 	assert_false(tcp_is_quiet(pair.a.tcp, pair.a.conn));
 	take_all(&pair.a, pair.a.conn);
 	assert_true(tcp_is_quiet(pair.a.tcp, pair.a.conn));
@@ -476,6 +483,39 @@ a_kept_connection_is_quiet_until_the_peer_says_something(void **state)
 	tcp_abort(pair.b.tcp, pair.b.conn);
 	carry(&pair.b, &pair.a);
 	assert_false(tcp_is_quiet(pair.a.tcp, pair.a.conn));
+	pair_fini();
+}
+
+/* What is given back lies in front of what came behind it, pins what it pinned, and comes again. */
+static void
+what_was_taken_can_be_given_back(void **state)
+{
+	uint32_t pinned;
+	struct pkt *p;
+
+	(void)state;
+	pair_init(NULL);
+	establish();
+	pair.b.reading = false;
+	write_stream(&pair.a, 3000, 1000);
+	settle();
+	pinned = conn_at(&pair.b)->rcv_truesize;
+	p = tcp_take(pair.b.tcp, pair.b.conn);
+	assert_true(conn_at(&pair.b)->rcv_truesize < pinned);
+	tcp_untake(pair.b.tcp, pair.b.conn, p);
+	assert_int_equal(conn_at(&pair.b)->rcv_truesize, pinned);
+	assert_int_equal(tcp_stats(pair.b.tcp)->recv_truesize, pinned);
+	tcp_check(pair.b.tcp);
+	/* The only one. */
+	take_all(&pair.b, pair.b.conn);
+	write_stream(&pair.a, 100, 100);
+	settle();
+	tcp_untake(pair.b.tcp, pair.b.conn, tcp_take(pair.b.tcp, pair.b.conn));
+	write_stream(&pair.a, 1000, 1000);
+	settle();
+	take_all(&pair.b, pair.b.conn);
+	assert_int_equal(pair.b.received, 4100);
+	assert_int_equal(tcp_stats(pair.b.tcp)->recv_truesize, 0);
 	pair_fini();
 }
 
@@ -556,6 +596,7 @@ main(void)
 		cmocka_unit_test(a_full_table_of_connections_refuses_and_recovers),
 		cmocka_unit_test(room_and_queues_are_told_as_they_are),
 		cmocka_unit_test(a_kept_connection_is_quiet_until_the_peer_says_something),
+		cmocka_unit_test(what_was_taken_can_be_given_back),
 		cmocka_unit_test(data_may_be_queued_before_the_connection_is_open),
 		cmocka_unit_test(keep_alive_finds_a_dead_peer_and_spares_a_silent_one),
 		cmocka_unit_test(without_keep_alive_silence_is_golden),
