@@ -18,8 +18,8 @@
  * Over HTTP/1.1 one request is worked on at a time; what a client pipelines behind it waits in the head buffer (at
  * most one TLS record) and in TCP's receive window.
  *
- * Owner: the worker. Memory: a fixed pool; a head buffer is held only while a head or pipelined bytes
- * wait in it.
+ * Owner: the worker. Thread: its own. Time: the turn's.
+ * Memory: a fixed pool; a head buffer is held only while a head or pipelined bytes wait in it.
  */
 enum client_state {
 	CLIENT_FREE,

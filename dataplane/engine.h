@@ -9,7 +9,8 @@
 /*
  * engine: tls.records and tls.primitives of the configuration as what lib/tls takes.
  *
- * Thread: the main thread, at the start.
+ * Owner: none, no state; names are static. Thread: the main thread, at the start. Memory: a heap to try in, freed
+ * at once.
  */
 void engine_fill(const struct config *config, struct tls_context_config *tls);
 

@@ -309,7 +309,7 @@ exchange_finished(struct worker *w, struct exchange *x)
 
 /* --- tries ------------------------------------------------------------------------------------ */
 
-/* Whether what has happened leaves the request free to go to another pod (api.md section 8). */
+/* Whether what has happened leaves the request free to go to another pod. */
 static bool
 may_resend(const struct exchange *x)
 {

@@ -1,4 +1,4 @@
-/* What nghttp2 and streams take, out of one arena, counted for each connection (reliability.md T67). */
+/* What nghttp2 and streams take, out of one arena, counted for each connection (tests/README.md T67). */
 #include "base/check.h"
 #include "dataplane/h2_session.h"
 #include "dataplane/worker.h"

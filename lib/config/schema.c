@@ -356,7 +356,7 @@ static const struct key tcp_keys[] = {
 
 static const struct key timeouts_keys[] = {
 	VALUE("handshake", KEY_DURATION, CONFIG(timeouts.handshake_ns), SEC / 10, HOUR, "5s",
-	      KEY_LIVE, "From the client's SYN to the end of its TLS handshake."),
+	      KEY_LIVE, "From the end of the client's TCP handshake to the end of its TLS handshake."),
 	VALUE("head", KEY_DURATION, CONFIG(timeouts.head_ns), SEC / 10, HOUR, "10s", KEY_LIVE,
 	      "From the first byte of a request to the end of its header block."),
 	VALUE("body", KEY_DURATION, CONFIG(timeouts.body_ns), SEC / 10, HOUR, "30s", KEY_LIVE,

@@ -9,7 +9,7 @@
 
 /*
  * h2_guard: what one HTTP/2 connection may ask of us, counted frame by frame before anything else sees them
- * (reliability.md T64-T69).
+ * (tests/README.md T64-T69).
  *
  * Only frame headers are read, and a DATA frame's padding; what they mean is nghttp2's affair. Budgets are of the
  * kind that no honest client meets: the connection that does is told ENHANCE_YOUR_CALM and closed.

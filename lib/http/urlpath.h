@@ -7,7 +7,7 @@
 #include "base/err.h"
 
 /*
- * urlpath: request paths that are passed on as they are (reliability.md T54).
+ * urlpath: request paths that are passed on as they are (tests/README.md T54).
  *
  * Nothing is decoded or merged, so nothing may stand in a path that one server reads as another path: no
  * dot segments, empty segments or encoded dots, slashes, backslashes, controls and per cents, no octets

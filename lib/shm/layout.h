@@ -190,7 +190,7 @@ struct shm_plan {
 /* Which pod of a deployment gets a request (lib/spread). */
 enum shm_policy { SHM_POLICY_ROUND_ROBIN, SHM_POLICY_LEAST_LOADED, SHM_POLICY_PREFIX, SHM_POLICY_COUNT };
 
-/* When a failed try may be followed by another one (api.md section 8). */
+/* When a failed try may be followed by another one. */
 enum shm_resend {
 	SHM_RESEND_UNTIL_FIRST_BYTE, /* until the client has a byte of the answer */
 	SHM_RESEND_NEVER_SENT,       /* only if no byte of the request went to a backend */

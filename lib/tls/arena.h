@@ -5,13 +5,14 @@
 #include <stdint.h>
 
 /*
- * arena: a bounded heap for one worker's TLS library, in memory taken once at start.
+ * arena: a bounded heap in memory that is taken once, for what must not grow or must be wiped.
  *
  * Two-level segregated fit: allocate and free in constant time, neighbours merge at once. Free
  * memory is always zero, so that a secret does not outlive its block and nothing has to be cleared
  * on allocation.
  *
- * Owner:  one instance (instance.h). Thread: its own.
+ * Owner:  whoever made it: an instance (instance.h), an identity, authorities, HTTP/2, secrets of tickets.
+ * Thread: one at a time.
  * Memory: mapped when made, left out of core dumps, unmapped when freed; never grows.
  * Limits: ARENA_BYTES_MAX. Exhaustion is NULL and a count; the handshake that met it fails.
  */

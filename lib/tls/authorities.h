@@ -5,7 +5,12 @@
 #include "tls/arena.h"
 #include "tls/target.h"
 
-/* What a context takes from tls_authorities. Private to lib/tls. */
+/*
+ * authorities: what a context takes from tls_authorities (target.h). Private to lib/tls.
+ *
+ * Owner:  the tls_authorities of whoever loaded them. Thread: any, one at a time; the texts do not change.
+ * Memory: what is parsed lies in the instance that was entered.
+ */
 uint32_t authorities_count(const struct tls_authorities *authorities);
 struct bytes authorities_pem(const struct tls_authorities *authorities, uint32_t index);
 

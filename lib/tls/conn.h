@@ -17,6 +17,8 @@
  * A connection is small and stays; a handshake is large (mbedTLS's buffers and state), and is gone as soon as the
  * connection is open or has failed.
  *
+ * Owner:  the context, which owns itself. Thread: the worker that made it; wiped and keys_count alone are met by
+ *         whoever calls tls_context_sweep(), too.
  * Memory: all of it, the context included, lies in the instance's arena, which wipes what is given back.
  */
 #define CONN_SNI_BYTES_MAX HELLO_SNI_BYTES_MAX

@@ -14,6 +14,8 @@ struct tls_context_config;
 /*
  * connect: the client's side of a context and its connections. Private to lib/tls.
  *
+ * Owner:  the context, of its setup, and each connection of its side. Thread: the context's worker.
+ * Time:   the instance's, for what is kept of a session.
  * Memory: the instance's arena, which is entered for every call but connect_bytes() and resume_ticket().
  */
 

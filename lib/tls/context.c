@@ -153,7 +153,7 @@ make_pool(struct tls_context *context, uint32_t conns_max)
 	return true;
 }
 
-/* What is offered is all that listeners differ in. */
+/* What is offered; handshake.c adds whom a listener believes of its clients. */
 static void
 digest_policy(const char *const *offered, uint8_t policy[TICKET_POLICY_BYTES])
 {

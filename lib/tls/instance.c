@@ -1,7 +1,6 @@
 /*
  * The functions that sluice_mbedtls_config.h and mbedtls-instances.patch make mbedTLS call. The
- * thread-local pointer is the only mutable global of lib/: it stands for the parameter that mbedTLS
- * does not have.
+ * thread-local pointer stands for the parameter that mbedTLS does not have.
  */
 #include "tls/instance.h"
 

@@ -13,7 +13,7 @@
  * thread has entered. Whoever calls mbedTLS enters the instance before and leaves it after, so that
  * workers share nothing, and several may live in one thread (the simulator).
  *
- * Owner:  a tls_context, an identity while it is checked, or a test's client.
+ * Owner:  a tls_context, tls_keys, a certificate or an authority while it is checked, or a test's client.
  * Thread: one at a time. Time: instance_set_time(). Memory: everything comes out of the arena.
  */
 struct instance;

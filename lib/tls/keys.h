@@ -2,6 +2,7 @@
 
 #include <stdatomic.h>
 
+#include "base/check.h"
 #include "tls/identity.h"
 #include "tls/instance.h"
 #include "tls/pair.h"
@@ -30,6 +31,8 @@ struct tls_keys {
 		uint8_t digest[32];
 	} clients[IDENTITY_LISTENERS_MAX];
 };
+
+CHECK_STATIC(TLS_KEYS_MAX <= INSTANCE_LENT_MAX, "each is lent to its context's instance");
 
 /* On the worker, with the context's instance entered: one user more, one less. */
 struct tls_keys *keys_get(struct tls_keys *keys);

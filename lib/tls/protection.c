@@ -1,9 +1,10 @@
 /*
- * One record: header, nonce, additional data, and the walk of the cipher over the pieces.
+ * One record: header, nonce, additional data, and the walk of the cipher over the pieces. Additional data are the
+ * header in TLS 1.3; in TLS 1.2 the sequence number, type, version, and the length of the content.
  *
- *   TLS 1.3            | 23 03 03 length | content, type | tag |        additional data: the header
- *   TLS 1.2 GCM        | type 03 03 length | explicit nonce | content | tag |   sequence, type, version,
- * content length TLS 1.2 ChaCha20   | type 03 03 length | content | tag |                    the same
+ *   TLS 1.3             | 23 03 03 length   | content, type            | tag |
+ *   TLS 1.2, GCM        | type 03 03 length | explicit nonce | content | tag |
+ *   TLS 1.2, ChaCha20   | type 03 03 length | content                  | tag |
  */
 #include "tls/protection.h"
 

@@ -5,6 +5,9 @@
 /*
  * protection: one record's bytes, and what records.c and protection.c know of each other. Private to the two
  * and to records_open.c.
+ *
+ * Owner:  the connection whose records they are. Thread: its worker. Memory: the caller's; expanded keys are the
+ *         keyring's.
  */
 enum protection_type {
 	PROTECTION_CHANGE_CIPHER_SPEC = 20,

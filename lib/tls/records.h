@@ -135,7 +135,8 @@ size_t records_size(const struct records *r, size_t queued, size_t segment_bytes
 
 /*
  * Seals what plain has (1 to RECORDS_DATA_BYTES_MAX bytes) as one record, where it lies. head, which goes in
- * front, gets records_head_bytes(), tail, which goes behind, records_tail_bytes(). ERR_OK        done
+ * front, gets records_head_bytes(), tail, which goes behind, records_tail_bytes().
+ *   ERR_OK        done
  *   ERR_TLS_WORN  TLS 1.2: the key may seal no more, the connection should be closed; nothing was done
  *   others        the connection is over; nothing was done
  * Not after records_close(). Afterwards a KeyUpdate may be owed.

@@ -13,6 +13,8 @@
  * The other end must show a chain that leads to a certificate of the authority and bears the name, or a key that
  * is one of the pins, or both where both are given. Nothing else is accepted, and there is no way to ask for less.
  * With pins alone the key is all that counts: neither the chain nor its names nor its dates are looked at.
+ *
+ * Owner: the caller, by value. Thread: any. Memory: the struct.
  */
 #define TLS_NAME_BYTES 256
 #define TLS_PIN_BYTES 32
@@ -30,7 +32,7 @@ struct tls_target {
 /*
  * authorities: bundles of CA certificates, by name.
  *
- * Owner:  the main thread, which loads them before contexts are made; every context parses its own copy.
+ * Owner:  whoever loads them, before contexts are made; every context parses its own copy. Thread: one at a time.
  * Memory: an arena of its own; nothing in it is secret.
  */
 #define TLS_AUTHORITIES_MAX 16

@@ -351,7 +351,7 @@ compare_fields(struct dispute *d, const struct json_result *ours)
 
 #define IS(type) (1u << JSON_##type)
 
-/* api.md section 3, once more. */
+/* What each field of a request may be, once more. */
 static const struct {
 	enum json_field field;
 	uint32_t types;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the programs that users run are built with (reliability.md T99), read from their bytes with readelf.
+"""What the programs that users run are built with (tests/README.md T99), read from their bytes with readelf.
 
 test_hardened.py [--fortified] PROGRAM...
 

@@ -1,4 +1,4 @@
-"""Attacks on HTTP/1.1 (reliability.md T45-T63) as rows: bytes in, statuses out.
+"""Attacks on HTTP/1.1 (tests/README.md T45-T63) as rows: bytes in, statuses out.
 
 A row is what a client sends. Behind it goes SECOND, a whole request that would reach a backend. Where the
 row is refused, the connection ends and SECOND is nobody's; where it is answered, SECOND is answered, too:

@@ -1,5 +1,5 @@
 """Everything that a backend can do wrong, as a table: what the client sees, how often and where it was
-tried, and what is billed (api.md sections 5, 7 and 8).
+tried, and what is billed.
 
 Each fault is asked for as a whole answer and as a stream, of a model that has one region and of one whose second
 region is well; the words of a fault are for the backend of the first region only. Every row has pods of its

@@ -1,4 +1,4 @@
-"""Attacks with HTTP/2's own means (reliability.md T64 to T75), as bytes over TLS: what they cost us has a bound,
+"""Attacks with HTTP/2's own means (tests/README.md T64 to T75), as bytes over TLS: what they cost us has a bound,
 no backend hears of what was not accepted, and others notice nothing.
 """
 import json

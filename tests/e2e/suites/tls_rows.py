@@ -1,4 +1,5 @@
-"""Attacks on TLS (reliability.md T28-T35, T40, T43) as rows: what a client does, and the alert and the verdict that end it.
+"""Attacks on TLS (tests/README.md T28-T35, T40, T43) as rows: what a client does, and the alert and the verdict that
+end it.
 
 A row begins where OpenSSL's client is, with what it would send next, and sends something else: instead of its ClientHello,
 instead of the flight behind the server's, or, once all is open, records of its own.

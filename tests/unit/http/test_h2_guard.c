@@ -1,4 +1,4 @@
-/* How much of each frame a connection may send (reliability.md T64-T69), whole and cut at every byte. */
+/* How much of each frame a connection may send (tests/README.md T64-T69), whole and cut at every byte. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* Two workers at once, one identity: they share nothing else, and each opens the
- * other's tickets. */
+/* Two workers at once: they share nothing that changes, but an identity that is read and the secrets of tickets,
+ * so that each opens the other's. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
