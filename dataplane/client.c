@@ -58,6 +58,7 @@ set_state(struct worker *w, struct client *c, enum client_state state)
 	if (c->state == CLIENT_HANDSHAKE)
 		client_line_end_handshake(w, c);
 	c->state = state;
+	c->head_begun = false;
 	client_line_follow_state(w, c);
 }
 
@@ -459,6 +460,8 @@ void
 client_end(struct worker *w, struct client *c)
 {
 	if (c->tls != NULL) {
+		if (tls_is_worn(c->tls))
+			worker_count_verdict(w, ERR_TLS_WORN);
 		tls_close(c->tls);
 		send_owed(w, c);
 	}
@@ -473,6 +476,12 @@ client_end(struct worker *w, struct client *c)
 	client_line_put_head(w, c);
 	client_set_state(w, c, CLIENT_LINGER, LINGER_NS);
 	client_make_ready(w, c);
+}
+
+bool
+client_is_worn(const struct client *c)
+{
+	return c->tls != NULL && tls_is_worn(c->tls);
 }
 
 /* What the client takes counts from here. */
@@ -498,7 +507,7 @@ client_answered(struct worker *w, struct client *c)
 	if (c->broken)
 		return;
 	c->requests++;
-	if (c->close_after || w->draining || c->requests >= w->config.limits.requests) {
+	if (c->close_after || w->draining || c->requests >= w->config.limits.requests || client_is_worn(c)) {
 		client_end(w, c);
 		return;
 	}
@@ -881,7 +890,7 @@ client_timer_expired(struct worker *w, struct client *c)
 		client_abort(w, c);
 		return;
 	case CLIENT_HEAD:
-		if (c->head != NULL)
+		if (c->head_begun)
 			worker_count_verdict(w, ERR_CLIENT_SLOW);
 		client_end(w, c);
 		return;

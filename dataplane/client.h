@@ -68,6 +68,7 @@ struct client {
 	uint32_t requests;
 	uint32_t turn_bytes; /* read over HTTP/2 in this turn */
 	uint64_t drain_bytes;
+	bool head_begun;      /* its time runs, in CLIENT_HEAD */
 	uint64_t sent_bytes;  /* given to TCP since the connection began */
 	uint64_t acked_bytes; /* as the stall check saw it last */
 	uint64_t progress_at_ns;
@@ -136,6 +137,9 @@ void client_fail(struct worker *w, struct client *c, enum err verdict);
 
 /* client_read_plain() said other than ERR_OK where nothing of ours is under way. */
 enum client_step client_input_ended(struct worker *w, struct client *c, enum err verdict);
+
+/* tls_is_worn() of its connection, which ends behind what is under way. */
+bool client_is_worn(const struct client *c);
 
 /* Our side is done: says so, then waits a little for the peer's end, so that no reset overtakes what was
  * sent (RFC 9112 section 9.6). */

@@ -52,7 +52,8 @@ head_complete(struct worker *w, struct client *c)
 	struct h1_request *request = &w->request;
 
 	c->minor_version = request->head.minor_version;
-	c->close_after = !request->head.keep_alive || c->requests + 1 >= w->config.limits.requests;
+	c->close_after = !request->head.keep_alive || c->requests + 1 >= w->config.limits.requests ||
+			 client_is_worn(c);
 	h1_body_init(&c->body_in, &request->head);
 	c->owes_continue = request->expect_continue && !c->body_in.done;
 	if (!stream_request(w, &c->stream, request))
@@ -62,6 +63,16 @@ head_complete(struct worker *w, struct client *c)
 		send_continue(w, c);
 	c->owes_continue = false;
 	client_set_state(w, c, CLIENT_BODY, w->config.times.body_ns);
+}
+
+/* A head's time begins with its first byte, be that in a record which is not whole. */
+static void
+note_begun(struct worker *w, struct client *c)
+{
+	if (c->head_begun)
+		return;
+	c->head_begun = true;
+	client_set_timer(w, c, w->config.times.header_ns);
 }
 
 enum client_step
@@ -86,15 +97,14 @@ h1_server_head(struct worker *w, struct client *c)
 		return STEP_GONE;
 	}
 	verdict = client_read_plain(w, c, &piece);
+	if (verdict == ERR_OK || c->head != NULL || tcp_unconsumed(w->tcp, c->conn) > 0)
+		note_begun(w, c);
 	if (verdict != ERR_OK)
 		return client_input_ended(w, c, verdict);
-	if (c->head == NULL) {
-		if (!client_line_take_head(w, c)) {
-			worker_count_verdict(w, ERR_HEADS_FULL);
-			client_abort(w, c);
-			return STEP_GONE;
-		}
-		client_set_timer(w, c, w->config.times.header_ns);
+	if (c->head == NULL && !client_line_take_head(w, c)) {
+		worker_count_verdict(w, ERR_HEADS_FULL);
+		client_abort(w, c);
+		return STEP_GONE;
 	}
 	CHECK(c->head->len + piece.len <= HEAD_BUFFER_BYTES);
 	memcpy(c->head->bytes + c->head->len, piece.ptr, piece.len);

@@ -250,7 +250,8 @@ upstream_put(struct worker *w, struct upstream *u)
 	u->exchange = NULL;
 	for (struct upstream *other = w->pod_idle[u->pod_entry]; other != NULL; other = other->pod_next)
 		idle_of_pod++;
-	if (!u->reusable || u->retiring || u->eof || idle_of_pod >= UPSTREAMS_IDLE_PER_POD_MAX) {
+	if (!u->reusable || u->retiring || u->eof || idle_of_pod >= UPSTREAMS_IDLE_PER_POD_MAX ||
+	    (u->tls != NULL && tls_is_worn(u->tls))) {
 		close_gently(w, u);
 		return;
 	}

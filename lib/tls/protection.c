@@ -152,7 +152,7 @@ enum err
 records_seal(struct records *r, struct keyring *ring, const struct pieces *plain, uint8_t *head,
 	     uint8_t *tail, uint64_t now_ns)
 {
-	uint64_t bound = r->is_13 ? protection_max(r) : protection_renew(r);
+	uint64_t bound = r->is_13 ? protection_max(r) : protection_max(r) - RECORDS_LAST_MAX;
 
 	CHECK(!r->close_sent || r->verdict != ERR_OK);
 	if (r->verdict != ERR_OK)
@@ -168,6 +168,12 @@ records_seal(struct records *r, struct keyring *ring, const struct pieces *plain
 	if (r->send.sequence == protection_renew(r))
 		records_renew(r, false);
 	return ERR_OK;
+}
+
+bool
+records_is_worn(const struct records *r)
+{
+	return !r->is_13 && r->send.sequence >= protection_renew(r);
 }
 
 size_t

@@ -78,6 +78,12 @@ tls_record_size(const struct tls_conn *conn, size_t queued, size_t segment_bytes
 	return records_size(&conn->records, queued, segment_bytes, now_ns);
 }
 
+bool
+tls_is_worn(const struct tls_conn *conn)
+{
+	return conn->state == CONN_OPEN && records_is_worn(&conn->records);
+}
+
 void
 tls_close(struct tls_conn *conn)
 {

@@ -63,7 +63,9 @@ _Static_assert(sizeof(struct records) <= RECORDS_BYTES_MAX, "all that an idle co
 #define RECORDS_UPDATES_NS UINT64_C(10000000000)
 #define RECORDS_MESSAGE_BYTES_MAX 65536 /* a handshake message after the handshake: a ticket */
 /* RFC 8446 5.5: AES-GCM keys are good for 2^24.5 full records. At the first bound a new key is made (TLS 1.3)
- * or asked for, and TLS 1.2, which cannot, seals no more data; at the second the key is not used any more. */
+ * or asked for, and the owner of TLS 1.2, which cannot, should end the connection behind what it is about to say; at
+ * the second the key is not used any more, but for the last words of TLS 1.2. */
+#define RECORDS_LAST_MAX 2
 #define RECORDS_GCM_RENEW (UINT64_C(1) << 24)
 #define RECORDS_GCM_MAX UINT64_C(23726566)
 /* ChaCha20-Poly1305 has no such limit, so these are there for the sequence number never to wrap. */
@@ -137,7 +139,7 @@ size_t records_size(const struct records *r, size_t queued, size_t segment_bytes
  * Seals what plain has (1 to RECORDS_DATA_BYTES_MAX bytes) as one record, where it lies. head, which goes in
  * front, gets records_head_bytes(), tail, which goes behind, records_tail_bytes().
  *   ERR_OK        done
- *   ERR_TLS_WORN  TLS 1.2: the key may seal no more, the connection should be closed; nothing was done
+ *   ERR_TLS_WORN  the key may seal no more data, the connection should be closed; nothing was done
  *   others        the connection is over; nothing was done
  * Not after records_close(). Afterwards a KeyUpdate may be owed.
  */
@@ -147,6 +149,9 @@ size_t records_head_bytes(const struct records *r);
 size_t records_tail_bytes(const struct records *r);
 enum err records_seal(struct records *r, struct keyring *ring, const struct pieces *plain, uint8_t *head,
 		      uint8_t *tail, uint64_t now_ns);
+
+/* TLS 1.2: the first bound is reached. */
+bool records_is_worn(const struct records *r);
 
 /* TLS 1.3: owes a KeyUpdate; asks: the peer is to make new keys, too. Nothing in TLS 1.2. */
 void records_renew(struct records *r, bool asks);

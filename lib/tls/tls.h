@@ -153,7 +153,7 @@ enum err tls_open(struct tls_conn *conn, const struct pieces *in, uint64_t now_n
 /*
  * Seals what plain has (1 to TLS_RECORD_BYTES_MAX bytes) as one record, where it lies; head, which goes in front,
  * gets tls_head_bytes(), tail, which goes behind, tls_tail_bytes(). What is owed goes first (tls_answer()).
- * ERR_TLS_WORN: in TLS 1.2 the key may seal no more, and the connection should be closed. Not after tls_close().
+ * ERR_TLS_WORN: the key may seal no more, and the connection should be closed. Not after tls_close().
  */
 #define TLS_RECORD_BYTES_MAX 16384
 #define TLS_HEAD_BYTES_MAX 13
@@ -166,6 +166,10 @@ enum err tls_seal(struct tls_conn *conn, const struct pieces *plain, uint8_t *he
 /* How much of `queued` bytes the next record should have: what one segment takes while the connection's first
  * bytes go out, so that the peer can open each as it arrives, then whole records. */
 size_t tls_record_size(const struct tls_conn *conn, size_t queued, size_t segment_bytes, uint64_t now_ns);
+
+/* TLS 1.2: our key has protected as many records as it should. There will be no other, so the connection should end
+ * behind what is under way, for which it may still be used. */
+bool tls_is_worn(const struct tls_conn *conn);
 
 /* Owes close_notify, if the connection is open. */
 void tls_close(struct tls_conn *conn);

@@ -110,6 +110,7 @@ struct town_plan {
 	uint64_t seed;
 	bool is_v6;
 	bool is_tls;
+	uint16_t tls_version; /* the newest that clients speak; 0: any */
 	bool is_calm;    /* the wire loses nothing */
 	bool is_https;   /* backends speak TLS */
 	enum town_trust trust[TOWN_BACKENDS]; /* the first is good */
