@@ -211,13 +211,6 @@ client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
 	return c;
 }
 
-static void
-drop_stage(struct worker *w)
-{
-	pkt_free(w->stage.packets);
-	w->stage.packets = NULL;
-}
-
 /* Everything but the TCP connection, which the caller has ended. */
 static void
 release(struct worker *w, struct client *c)
@@ -226,10 +219,7 @@ release(struct worker *w, struct client *c)
 	client_line_leave_strangers(c);
 	if (c->h2 != NULL)
 		h2_close(w, c);
-	if (w->stage.owner == c) {
-		drop_stage(w);
-		w->stage.owner = NULL;
-	}
+	stage_leave(w, c);
 	timer_cancel(&w->timers, &c->timer);
 	tls_conn_free(c->tls);
 	c->tls = NULL;
@@ -258,170 +248,19 @@ close_now(struct worker *w, struct client *c)
 
 /* --- output ------------------------------------------------------------------------------ */
 
-static void
-lose_output(struct worker *w, struct client *c, enum err verdict)
+void
+client_lose_output(struct worker *w, struct client *c, enum err verdict)
 {
 	c->broken = true;
 	client_make_ready(w, c);
 	worker_count_verdict(w, verdict);
 }
 
-static void
-send_packet(struct worker *w, struct client *c, struct pkt *p, bool more)
-{
-	uint32_t n = pkt_total(p);
-
-	if (tcp_send(w->tcp, c->conn, p, more) == ERR_OK) {
-		c->sent_bytes += n;
-		return;
-	}
-	pkt_free(p);
-	lose_output(w, c, ERR_CLIENT_OUTPUT_LOST);
-}
-
-static struct pkt *
-packet_for(struct worker *w, struct client *c)
-{
-	struct pkt *p = pkt_alloc(w->config.payload_pool);
-
-	if (p == NULL)
-		lose_output(w, c, ERR_CLIENT_OUTPUT_LOST);
-	return p;
-}
-
-/* Bytes that are ciphertext already, or clear text on a clear-text listener. */
-static void
-send_wire(struct worker *w, struct client *c, struct bytes wire)
-{
-	while (wire.len > 0 && !c->broken) {
-		struct pkt *p = packet_for(w, c);
-		uint32_t n;
-
-		if (p == NULL)
-			return;
-		n = pkt_tailroom(p) < wire.len ? pkt_tailroom(p) : (uint32_t)wire.len;
-		memcpy(pkt_append(p, n), wire.ptr, n);
-		bytes_advance(&wire, n);
-		send_packet(w, c, p, wire.len > 0);
-	}
-}
-
-/* What TLS has to say by itself; the stage's plaintext follows it. */
-static void
-send_owed(struct worker *w, struct client *c)
-{
-	uint8_t text[TLS_ANSWER_BYTES_MAX];
-	struct tls_out out = { .ptr = text, .room = sizeof(text) };
-
-	if (c->tls == NULL || !tls_owes(c->tls))
-		return;
-	CHECK(tls_answer(c->tls, &out) == ERR_OK);
-	send_wire(w, c, bytes_make(text, out.used));
-}
-
-/* A full stage, its last packet not quite. */
-#define STAGE_PIECES_MAX (TLS_RECORD_BYTES_MAX / PACKET_PLAIN_BYTES + 1)
-
-/* Header and tail go where packets have room in front and behind. */
-static enum err
-seal_stage(struct worker *w, struct client *c)
-{
-	struct pkt *p = w->stage.packets;
-	struct piece piece[STAGE_PIECES_MAX];
-	struct pieces plain = { piece, 0 };
-	uint8_t *head;
-	uint8_t *tail;
-
-	for (const struct pkt *at = p; at != NULL; at = pkt_next(at)) {
-		CHECK(plain.count < STAGE_PIECES_MAX);
-		piece[plain.count++] = (struct piece){ pkt_data(at), pkt_len(at) };
-	}
-	tail = pkt_append(p, (uint32_t)tls_tail_bytes(c->tls));
-	head = pkt_prepend(p, (uint32_t)tls_head_bytes(c->tls));
-	CHECK(head != NULL && tail != NULL);
-	return tls_seal(c->tls, &plain, head, tail, w->now_ns);
-}
-
-static void
-send_stage(struct worker *w, struct client *c, bool more)
-{
-	enum err verdict = ERR_OK;
-
-	worker_count_by(w, COUNTER_BYTES_TO_CLIENTS, pkt_total(w->stage.packets));
-	send_owed(w, c);
-	if (c->broken)
-		return;
-	if (c->tls != NULL)
-		verdict = seal_stage(w, c);
-	if (verdict != ERR_OK) {
-		lose_output(w, c, verdict);
-		return;
-	}
-	send_packet(w, c, w->stage.packets, more);
-	w->stage.packets = NULL;
-}
-
-/* A packet more for what is staged; false: the client is broken. */
-static bool
-stage_packet(struct worker *w, struct client *c)
-{
-	struct pkt *p = packet_for(w, c);
-
-	if (p == NULL)
-		return false;
-	if (w->stage.packets != NULL) {
-		pkt_chain(w->stage.packets, p);
-		return true;
-	}
-	w->stage.packets = p;
-	w->stage.len_max = TLS_RECORD_BYTES_MAX;
-	if (c->tls != NULL)
-		w->stage.len_max = (uint32_t)tls_record_size(c->tls, TLS_RECORD_BYTES_MAX,
-							     RECORD_SEGMENT_BYTES, w->now_ns);
-	return true;
-}
-
-static uint32_t
-least(uint32_t a, uint32_t b)
-{
-	return a < b ? a : b;
-}
-
 void
-client_put(struct worker *w, struct client *c, struct bytes plain)
+client_send_owed(struct worker *w, struct client *c)
 {
-	struct stage *stage = &w->stage;
-
-	CHECK(stage->owner == NULL || stage->owner == c);
-	stage->owner = c;
-	while (plain.len > 0 && !c->broken) {
-		uint32_t len = stage->packets != NULL ? pkt_total(stage->packets) : 0;
-		uint32_t n;
-
-		if (len > 0 && len == stage->len_max) {
-			send_stage(w, c, true);
-			continue;
-		}
-		if (len % PACKET_PLAIN_BYTES == 0 && !stage_packet(w, c))
-			break;
-		n = least(stage->len_max - len, PACKET_PLAIN_BYTES - len % PACKET_PLAIN_BYTES);
-		n = least(n, plain.len < UINT32_MAX ? (uint32_t)plain.len : UINT32_MAX);
-		memcpy(pkt_append(stage->packets, n), plain.ptr, n);
-		bytes_advance(&plain, n);
-	}
-	if (c->broken)
-		drop_stage(w);
-}
-
-void
-client_flush(struct worker *w, struct client *c)
-{
-	if (w->stage.owner != c)
-		return;
-	if (w->stage.packets != NULL)
-		send_stage(w, c, false);
-	drop_stage(w);
-	w->stage.owner = NULL;
+	if (c->tls != NULL && !c->broken && !outflow_owed(w, &c->out, c->conn, c->tls))
+		client_lose_output(w, c, ERR_CLIENT_OUTPUT_LOST);
 }
 
 /* What is missing is not c's to give back. */
@@ -463,7 +302,7 @@ client_end(struct worker *w, struct client *c)
 		if (tls_is_worn(c->tls))
 			worker_count_verdict(w, ERR_TLS_WORN);
 		tls_close(c->tls);
-		send_owed(w, c);
+		client_send_owed(w, c);
 	}
 	if (c->eof) {
 		/* With bytes that nobody took TCP would reset (RFC 9293 SHLD-3), and the last answer be lost. */
@@ -489,7 +328,7 @@ static void
 note_progress(const struct worker *w, struct client *c)
 {
 	c->progress_at_ns = w->now_ns;
-	c->acked_bytes = c->sent_bytes - tcp_unacked(w->tcp, c->conn);
+	c->acked_bytes = c->out.bytes - tcp_unacked(w->tcp, c->conn);
 }
 
 void
@@ -530,7 +369,7 @@ client_cut(struct worker *w, struct client *c)
 		return;
 	}
 	tcp_notify_below(w->tcp, c->conn, 0);
-	c->acked_bytes = c->sent_bytes - tcp_unacked(w->tcp, c->conn);
+	c->acked_bytes = c->out.bytes - tcp_unacked(w->tcp, c->conn);
 	client_line_put_head(w, c);
 	client_set_state(w, c, CLIENT_ABORTING, ABORTING_NS);
 }
@@ -542,7 +381,7 @@ client_read_plain(struct worker *w, struct client *c, struct bytes *piece)
 {
 	enum err verdict = inflow_plain(w, &c->in, c->conn, c->tls, piece);
 
-	send_owed(w, c);
+	client_send_owed(w, c);
 	if (verdict == ERR_OK)
 		worker_count_by(w, COUNTER_BYTES_FROM_CLIENTS, piece->len);
 	/* What was said before may have been cut by others than the client. */
@@ -600,7 +439,8 @@ run_handshake(struct worker *w, struct client *c)
 
 	c->has_stepped = true;
 	inflow_use(w, &c->in, c->conn, offered - in.len);
-	send_wire(w, c, bytes_make(out.ptr, out.used));
+	if (!outflow_bytes(w, &c->out, c->conn, bytes_make(out.ptr, out.used), false))
+		client_lose_output(w, c, ERR_CLIENT_OUTPUT_LOST);
 	if (out.used > 0)
 		client_line_answer_handshake(w, c);
 	switch (verdict) {
@@ -658,7 +498,7 @@ static bool
 is_stalled(struct worker *w, struct client *c)
 {
 	uint32_t unacked = tcp_unacked(w->tcp, c->conn);
-	uint64_t acked_bytes = c->sent_bytes - unacked;
+	uint64_t acked_bytes = c->out.bytes - unacked;
 
 	if (unacked == 0 || acked_bytes != c->acked_bytes) {
 		c->acked_bytes = acked_bytes;
@@ -841,7 +681,7 @@ look_for_stall(struct worker *w, struct client *c)
 static void
 look_for_last_bytes(struct worker *w, struct client *c)
 {
-	uint64_t acked_bytes = c->sent_bytes - tcp_unacked(w->tcp, c->conn);
+	uint64_t acked_bytes = c->out.bytes - tcp_unacked(w->tcp, c->conn);
 
 	if (acked_bytes == c->acked_bytes) {
 		client_abort(w, c);

@@ -7,6 +7,7 @@
 #include "base/timer.h"
 #include "dataplane/client_line.h"
 #include "dataplane/inflow.h"
+#include "dataplane/outflow.h"
 #include "dataplane/stream.h"
 #include "http/h1.h"
 #include "tcp/tcp.h"
@@ -69,7 +70,7 @@ struct client {
 	uint32_t turn_bytes; /* read over HTTP/2 in this turn */
 	uint64_t drain_bytes;
 	bool head_begun;      /* its time runs, in CLIENT_HEAD */
-	uint64_t sent_bytes;  /* given to TCP since the connection began */
+	struct outflow out;
 	uint64_t acked_bytes; /* as the stall check saw it last */
 	uint64_t progress_at_ns;
 	struct h1_scan scan;
@@ -91,10 +92,11 @@ void client_leave_ready(struct client *c);
 
 /* --- output, for the stream ---------------------------------------------------------- */
 
-/* Collects plaintext in the packets of the worker's stage; records leave as they fill. client_flush() sends the
- * rest. A client whose output was lost is marked broken and reset when it runs next, never inside these calls. */
-void client_put(struct worker *w, struct client *c, struct bytes plain);
-void client_flush(struct worker *w, struct client *c);
+/* It was lost: counted; the client is broken, and reset when it runs next. */
+void client_lose_output(struct worker *w, struct client *c, enum err verdict);
+
+/* What TLS has to say by itself, if anything. */
+void client_send_owed(struct worker *w, struct client *c);
 
 /* Nothing is read from now on; the timer watches whether the client takes what it is sent. */
 void client_wait(struct worker *w, struct client *c);

@@ -41,8 +41,8 @@ static void
 send_continue(struct worker *w, struct client *c)
 {
 	c->owes_continue = false;
-	client_put(w, c, BYTES_LITERAL("HTTP/1.1 100 Continue\r\n\r\n"));
-	client_flush(w, c);
+	stage_put(w, c, BYTES_LITERAL("HTTP/1.1 100 Continue\r\n\r\n"));
+	stage_flush(w, c);
 }
 
 /* A complete head: answered, or an exchange collects its body. */

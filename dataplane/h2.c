@@ -601,10 +601,10 @@ h2_output(struct worker *w, struct h2 *h)
 			h->failed = true;
 		if (len <= 0)
 			break;
-		client_put(w, c, bytes_make(frames, (size_t)len));
+		stage_put(w, c, bytes_make(frames, (size_t)len));
 	}
 	h->sending = false;
-	client_flush(w, c);
+	stage_flush(w, c);
 	/* The end of the connection is client.c's, in the next turn. */
 	if (h->failed || (h->leaving && h->streams == 0))
 		client_make_ready(w, c);

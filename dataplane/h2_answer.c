@@ -194,12 +194,12 @@ h2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *fram
 
 	(void)session;
 	(void)frame;
-	client_put(w, h->client, bytes_make(frame_head, H2_FRAME_HEAD_BYTES));
+	stage_put(w, h->client, bytes_make(frame_head, H2_FRAME_HEAD_BYTES));
 	while (bytes > 0) {
 		struct bytes run = take_waiting(w, s, bytes);
 
 		CHECK(run.len > 0);
-		client_put(w, h->client, run);
+		stage_put(w, h->client, run);
 		bytes -= run.len;
 		s->taken_bytes += run.len;
 	}

@@ -87,71 +87,23 @@ secure_wake(struct worker *w, struct upstream *u)
 
 /* --- bytes ------------------------------------------------------------------------------------ */
 
-static bool
-send_packet(struct worker *w, struct upstream *u, struct pkt *p, bool more)
-{
-	if (tcp_send(w->tcp, u->conn, p, more) == ERR_OK)
-		return true;
-	pkt_free(p);
-	return false;
-}
-
-/* A flight of the handshake, an answer of the record layer. */
-static bool
-send_wire(struct worker *w, struct upstream *u, struct bytes wire)
-{
-	while (wire.len > 0) {
-		struct pkt *p = pkt_alloc(w->config.payload_pool);
-		uint32_t n;
-
-		if (p == NULL)
-			return false;
-		n = pkt_tailroom(p) < wire.len ? pkt_tailroom(p) : (uint32_t)wire.len;
-		memcpy(pkt_append(p, n), wire.ptr, n);
-		bytes_advance(&wire, n);
-		if (!send_packet(w, u, p, wire.len > 0))
-			return false;
-	}
-	return true;
-}
-
-/* What TLS has to say by itself. */
-static bool
-send_owed(struct worker *w, struct upstream *u)
-{
-	uint8_t text[TLS_ANSWER_BYTES_MAX];
-	struct tls_out out = { .ptr = text, .room = sizeof(text) };
-
-	if (!tls_owes(u->tls))
-		return true;
-	CHECK(tls_answer(u->tls, &out) == ERR_OK);
-	return send_wire(w, u, bytes_make(text, out.used));
-}
-
 /* A record that fits a packet, sealed in it. */
 static bool
 send_record(struct worker *w, struct upstream *u, struct bytes plain, bool more)
 {
 	struct pkt *p;
-	struct piece piece = { .len = plain.len };
-	struct pieces pieces = { &piece, 1 };
-	uint8_t *head;
-	uint8_t *tail;
 
-	if (!send_owed(w, u))
+	if (!outflow_owed(w, &u->out, u->conn, u->tls))
 		return false;
 	p = pkt_alloc(w->config.payload_pool);
 	if (p == NULL)
 		return false;
-	piece.ptr = pkt_append(p, (uint32_t)plain.len);
-	memcpy(piece.ptr, plain.ptr, plain.len);
-	tail = pkt_append(p, (uint32_t)tls_tail_bytes(u->tls));
-	head = pkt_prepend(p, (uint32_t)tls_head_bytes(u->tls));
-	if (tls_seal(u->tls, &pieces, head, tail, w->now_ns) != ERR_OK) {
+	memcpy(pkt_append(p, (uint32_t)plain.len), plain.ptr, plain.len);
+	if (outflow_seal(w, u->tls, p) != ERR_OK) {
 		pkt_free(p);
 		return false;
 	}
-	return send_packet(w, u, p, more);
+	return outflow_packets(w, &u->out, u->conn, p, more);
 }
 
 bool
@@ -187,7 +139,7 @@ secure_peek(struct worker *w, struct upstream *u)
 	if (u->is_over && u->in.plain_left == 0)
 		return BYTES_NONE;
 	verdict = inflow_peek_plain(w, &u->in, u->conn, u->tls, &piece);
-	if (!send_owed(w, u))
+	if (!outflow_owed(w, &u->out, u->conn, u->tls))
 		verdict = ERR_CLIENT_OUTPUT_LOST;
 	if (verdict != ERR_OK && verdict != ERR_MORE && !u->is_over)
 		note_end(w, u, verdict);
@@ -206,7 +158,7 @@ void
 secure_close(struct worker *w, struct upstream *u)
 {
 	tls_close(u->tls);
-	(void)send_owed(w, u);
+	(void)outflow_owed(w, &u->out, u->conn, u->tls);
 }
 
 /* --- the handshake ----------------------------------------------------------------------------- */
@@ -240,7 +192,7 @@ step(struct worker *w, struct upstream *u)
 	enum err verdict = tls_handshake(u->tls, &in, &out);
 
 	inflow_use(w, &u->in, u->conn, offered - in.len);
-	if (!send_wire(w, u, bytes_make(out.ptr, out.used))) {
+	if (!outflow_bytes(w, &u->out, u->conn, bytes_make(out.ptr, out.used), false)) {
 		exchange_try_failed(w, u->exchange, TRY_LOCAL);
 		return;
 	}

@@ -10,7 +10,7 @@
  * secure: TLS on a connection to a backend, between upstream.c and lib/tls.
  *
  * A handshake is part of the connecting: until it is over no byte of a request has been sent, and whatever goes
- * wrong is a try that got no connection. Its steps wait in a line, of which a few are made in a turn.
+ * wrong is a try that got no connection. Its steps wait in a line, SECURE_STEPS_PER_TURN of a turn.
  *
  * Owner: the upstream. Memory: the context's (upstream_tls).
  */

@@ -102,7 +102,7 @@ stream_head_end(struct worker *w, struct stream *s, struct h1_writer *writer, ui
 	h1_emit_end(writer);
 	/* A head of at most H1_HEAD_BYTES_MAX came in, a part of it goes out. */
 	CHECK(!writer->overflow);
-	client_put(w, c, bytes_make(writer->ptr, writer->len));
+	stage_put(w, c, bytes_make(writer->ptr, writer->len));
 }
 
 void
@@ -111,7 +111,7 @@ stream_piece_begin(struct worker *w, struct stream *s, uint64_t bytes)
 	uint8_t chunk_head[H1_CHUNK_HEAD_BYTES_MAX];
 
 	if (s->chunked && !s->payload_unwanted)
-		client_put(w, s->client,
+		stage_put(w, s->client,
 			   bytes_make(chunk_head, h1_emit_chunk_head(chunk_head, bytes)));
 }
 
@@ -123,14 +123,14 @@ stream_put(struct worker *w, struct stream *s, struct bytes run)
 	if (s->client->h2 != NULL)
 		h2_put(w, s, run);
 	else
-		client_put(w, s->client, run);
+		stage_put(w, s->client, run);
 }
 
 void
 stream_piece_end(struct worker *w, struct stream *s)
 {
 	if (s->chunked && !s->payload_unwanted)
-		client_put(w, s->client, BYTES_LITERAL("\r\n"));
+		stage_put(w, s->client, BYTES_LITERAL("\r\n"));
 }
 
 void
@@ -150,7 +150,7 @@ stream_flush(struct worker *w, struct stream *s)
 	if (s->client->h2 != NULL)
 		h2_flush(w, s);
 	else
-		client_flush(w, s->client);
+		stage_flush(w, s->client);
 }
 
 bool
@@ -212,8 +212,8 @@ stream_end(struct worker *w, struct stream *s)
 		return;
 	}
 	if (s->chunked && !s->payload_unwanted)
-		client_put(w, c, BYTES_LITERAL("0\r\n\r\n"));
-	client_flush(w, c);
+		stage_put(w, c, BYTES_LITERAL("0\r\n\r\n"));
+	stage_flush(w, c);
 	forget_answer(s);
 	client_answered(w, c);
 }
@@ -228,7 +228,7 @@ stream_cut(struct worker *w, struct stream *s)
 		h2_cut(w, s);
 		return;
 	}
-	client_flush(w, c);
+	stage_flush(w, c);
 	forget_answer(s);
 	client_cut(w, c);
 }

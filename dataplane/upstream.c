@@ -270,21 +270,7 @@ upstream_send(struct worker *w, struct upstream *u, struct bytes plain, bool mor
 {
 	if (u->tls != NULL)
 		return secure_send(w, u, plain, more);
-	while (plain.len > 0) {
-		struct pkt *p = pkt_alloc(w->config.payload_pool);
-		uint32_t n;
-
-		if (p == NULL)
-			return false;
-		n = pkt_tailroom(p) < plain.len ? pkt_tailroom(p) : (uint32_t)plain.len;
-		memcpy(pkt_append(p, n), plain.ptr, n);
-		bytes_advance(&plain, n);
-		if (tcp_send(w->tcp, u->conn, p, more || plain.len > 0) != ERR_OK) {
-			pkt_free(p);
-			return false;
-		}
-	}
-	return true;
+	return outflow_bytes(w, &u->out, u->conn, plain, more);
 }
 
 bool

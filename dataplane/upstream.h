@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/timer.h"
 #include "dataplane/inflow.h"
+#include "dataplane/outflow.h"
 #include "http/h1.h"
 #include "shm/layout.h"
 #include "tcp/tcp.h"
@@ -38,6 +39,7 @@ struct upstream {
 	struct exchange *exchange;
 	struct head_buffer *head; /* of the answer, until it is complete */
 	struct inflow in;
+	struct outflow out;
 	struct tls_conn *tls;     /* secure.h; NULL: in clear text */
 	uint64_t manner;          /* secure_manner() of its pod */
 	uint32_t pod_entry;

@@ -12,6 +12,7 @@
 #include "dataplane/net.h"
 #include "dataplane/route.h"
 #include "dataplane/settle.h"
+#include "dataplane/stage.h"
 #include "dataplane/upstream.h"
 #include "limit/retry.h"
 #include "limit/sources.h"
@@ -130,13 +131,6 @@ struct worker_config {
 	uint64_t proxy_bytes_max; /* bodies of the verbatim pass-through */
 	uint8_t id_key[16];            /* request ids; random per worker and start */
 	int64_t unix_minus_monotonic_ns;
-};
-
-/* Plaintext on its way to one client, within one step: the next record, or what is as long as one. */
-struct stage {
-	struct client *owner;
-	struct pkt *packets; /* NULL: empty */
-	uint32_t len_max;    /* of this record */
 };
 
 /* Clients that have something to do of which no event will remind, in the order in which they came. */
