@@ -63,8 +63,8 @@ _Static_assert(sizeof(struct records) <= RECORDS_BYTES_MAX, "all that an idle co
 #define RECORDS_UPDATES_NS UINT64_C(10000000000)
 #define RECORDS_MESSAGE_BYTES_MAX 65536 /* a handshake message after the handshake: a ticket */
 /* RFC 8446 5.5: AES-GCM keys are good for 2^24.5 full records. At the first bound a new key is made (TLS 1.3)
- * or asked for, and the owner of TLS 1.2, which cannot, should end the connection behind what it is about to say; at
- * the second the key is not used any more, but for the last words of TLS 1.2. */
+ * or asked for, and the owner of TLS 1.2, which cannot, should end the connection behind what is under way; at the
+ * second the key is not used any more, but for the last words of TLS 1.2. */
 #define RECORDS_LAST_MAX 2
 #define RECORDS_GCM_RENEW (UINT64_C(1) << 24)
 #define RECORDS_GCM_MAX UINT64_C(23726566)

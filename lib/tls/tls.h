@@ -167,8 +167,8 @@ enum err tls_seal(struct tls_conn *conn, const struct pieces *plain, uint8_t *he
  * bytes go out, so that the peer can open each as it arrives, then whole records. */
 size_t tls_record_size(const struct tls_conn *conn, size_t queued, size_t segment_bytes, uint64_t now_ns);
 
-/* TLS 1.2: our key has protected as many records as it should. There will be no other, so the connection should end
- * behind what is under way, for which it may still be used. */
+/* TLS 1.2: our key has protected as many records as it should. There will be no other, so the connection should
+ * end behind what is under way, for which it may still be used. */
 bool tls_is_worn(const struct tls_conn *conn);
 
 /* Owes close_notify, if the connection is open. */

@@ -93,7 +93,6 @@ conn_tls(struct town *t)
 					    .host = "localhost",
 					    .alpn = t->plan.is_h2 ? h2 : NULL,
 					    .version_max = prng_below(&t->prng, 2) ? 0x0303 : 0 };
-
 	struct tls_client *client;
 
 	if (t->plan.tls_version != 0)
