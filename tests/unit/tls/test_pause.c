@@ -23,8 +23,8 @@ static const char *const rsa_only[] = { "rsa", NULL };
 static const char *const p384_only[] = { "p384", NULL };
 static const uint16_t p256[] = { MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1, MBEDTLS_SSL_IANA_TLS_GROUP_NONE };
 
-/* What a handshake stops for: a key, an agreement, a signature; of RSA's two halves, and a check of the whole
- * if it is of PKCS #1 1.5. */
+/* What a handshake stops for: a key, an agreement, a signature; of RSA's two halves and the check of their result,
+ * and another check if it is of PKCS #1 1.5. */
 static const struct kind {
 	const char *const *names;
 	uint16_t version;
@@ -32,7 +32,7 @@ static const struct kind {
 	uint32_t pauses;
 } kinds[] = {
 	{ edge_only, TLS13, NULL, 3 }, { edge_only, TLS12, NULL, 3 }, { edge_only, TLS13, p256, 3 },
-	{ edge_only, TLS12, p256, 3 }, { rsa_only, TLS13, NULL, 4 },  { rsa_only, TLS12, NULL, 5 },
+	{ edge_only, TLS12, p256, 3 }, { rsa_only, TLS13, NULL, 5 },  { rsa_only, TLS12, NULL, 6 },
 	{ p384_only, TLS13, NULL, 3 },
 };
 
