@@ -437,6 +437,13 @@ collect(struct town *t, struct net *from, struct link *to)
 	}
 }
 
+/* Those that came behind the backend's last word. */
+static uint64_t
+events_untold(const struct exchange *x)
+{
+	return x->admission.completes && x->events > x->events_told ? x->events - x->events_told : 0;
+}
+
 /* If the router died now: what a backend may have of a request is in the spool or on the tab, and not in both. */
 static void
 judge_tab(struct town *t)
@@ -463,9 +470,9 @@ judge_tab(struct town *t)
 			town_fail(t, "line %u of the tab has %" PRIu64 " of %" PRIu64 " events", i,
 				  record.completion_tokens, x->events);
 		if (x->is_events && x->usage.present && x->usage.has_completion && !x->usage.odd_completion &&
-		    record.completion_tokens != x->usage.completion_tokens)
-			town_fail(t, "line %u of the tab has %" PRIu64 " tokens of %" PRIu64, i,
-				  record.completion_tokens, x->usage.completion_tokens);
+		    record.completion_tokens != x->usage.completion_tokens + events_untold(x))
+			town_fail(t, "line %u of the tab has %" PRIu64 " tokens of %" PRIu64 " and %" PRIu64, i,
+				  record.completion_tokens, x->usage.completion_tokens, events_untold(x));
 		if (x->answered && !x->is_events && record.response_bytes != x->payload_bytes)
 			town_fail(t, "line %u of the tab has %" PRIu64 " octets of %" PRIu64, i,
 				  record.response_bytes, x->payload_bytes);
