@@ -169,7 +169,7 @@ def dataplane(cluster):
 def dataplane_with_streams(cluster):
     """What runs when the dataplane dies has one record each, of what was served, and is paid. The backends hang behind
     so many events: what was sent and what its client has are the same."""
-    streams, names = 8, []
+    streams, names, began = 8, [], int(time.time()) - 1
     account = cluster.account('main')
     clients = [cluster.client(timeout=20) for _ in range(streams)]
     runs, seen = [], []
@@ -204,7 +204,8 @@ def dataplane_with_streams(cluster):
         assert row['outcome'] == 4 and row['source'] in (1, 2) and row['status'] == 200 and row['stream'] == 1, row
         # The role that comes before the first word is an event, too.
         assert got - 1 <= row['completion_tokens'] <= got, (got, row)
-    shown = [row for row in cluster.ctl('usage', '--by', 'request', '--account', 'main', '--limit', 10000)['data']
+    shown = [row for row in cluster.ctl('usage', '--by', 'request', '--account', 'main', '--since', began,
+                                        '--limit', 10000)['data']
              if row['outcome'] == 'crashed']
     assert {row['request_id'] for row in shown} >= set(names), 'sluicectl usage does not show them'
     paid = sum(row['cost_nano'] for row in rows)
