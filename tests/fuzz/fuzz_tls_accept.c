@@ -10,15 +10,13 @@
 
 #include "base/units.h"
 #include "cert_file.h"
-#include "meddler.h"
+#include "hearer.h"
 #include "tls/cert.h"
 #include "tls/conn.h"
 #include "tls_duo.h"
-#include "tls_stream.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define CALLS_MAX 100000
 #define TLS12 1 /* of how */
 #define RETRY 8
 #define ASKS 16
@@ -47,20 +45,9 @@ static size_t blocks_at_start;
 static struct meddler meddler;
 static struct meddler_secrets secrets;
 
-static struct {
-	struct tls_client *client;
-	struct tls_conn *server;
-	struct tls_stream at_server;
-	enum err client_verdict;
-	enum err server_verdict;
-	size_t piece;
-	size_t room;
-	size_t to_client_len;
-	uint8_t to_client[65536];
-	size_t got_len;
-	uint8_t got[65536];
-	int calls;
-} both;
+static struct hearer server;
+static struct tls_client *client;
+static enum err client_verdict;
 
 static void
 start_server(void)
@@ -91,103 +78,30 @@ begin(uint8_t how, struct bytes session, struct bytes edits)
 		config.cert_pem = cert_file((how & BY_RSA) != 0 ? "rsa.pem" : "chain.pem");
 		config.key_pem = cert_file((how & BY_RSA) != 0 ? "rsa.key" : "chain.key");
 	}
-	memset(&both.at_server, 0, sizeof(both.at_server));
-	both.to_client_len = both.got_len = 0;
-	both.calls = 0;
-	both.client = tls_client_new(&config);
-	both.server = tls_accept(context, (how & ASKS) != 0, false);
-	CHECK(both.client != NULL && both.server != NULL);
-	both.client_verdict = both.server_verdict = ERR_TLS_AGAIN;
+	client = tls_client_new(&config);
+	client_verdict = ERR_TLS_AGAIN;
+	hearer_begin(&server, tls_accept(context, (how & ASKS) != 0, false), &meddler);
+	CHECK(client != NULL && server.conn != NULL);
 	meddler_begin(&meddler, edits, &secrets, cipher, (how & TLS12) == 0, true);
 }
 
 static void
 end(void)
 {
-	tls_client_free(both.client);
-	tls_conn_free(both.server);
-}
-
-static bool
-is_final(enum err verdict)
-{
-	return verdict != ERR_OK && verdict != ERR_MORE && verdict != ERR_TLS_AGAIN && verdict != ERR_TLS_FULL;
-}
-
-/* --- what the server makes of it ------------------------------------------------------------------ */
-
-static void
-shake(struct bytes *in)
-{
-	struct tls_out out = { both.to_client + both.to_client_len, both.room, 0 };
-
-	CHECK(both.to_client_len + both.room <= sizeof(both.to_client));
-	both.server_verdict = tls_handshake(both.server, in, &out);
-	CHECK(out.used <= out.room);
-	both.to_client_len += out.used;
-	if (both.server_verdict == ERR_OK)
-		CHECK(!meddler.has_tampered);
-}
-
-static void
-open_data(struct bytes *in)
-{
-	uint8_t said[64];
-	struct tls_out out = { said, sizeof(said), 0 };
-	struct tls_out plain = { both.got + both.got_len, sizeof(both.got) - both.got_len, 0 };
-
-	if (plain.room > both.room)
-		plain.room = both.room;
-	both.server_verdict = tls_stream_open(&both.at_server, both.server, in, &plain, &out);
-	CHECK(out.used <= out.room && plain.used <= plain.room);
-	both.got_len += plain.used;
-	CHECK(both.got_len <= meddler.said && memcmp(both.got, meddler.data, both.got_len) == 0);
-}
-
-/* In pieces; what is not taken is lost with the connection. */
-static void
-hear(struct bytes bytes)
-{
-	do {
-		size_t offered = bytes.len < both.piece ? bytes.len : both.piece;
-		struct bytes in = bytes_make(bytes.ptr, offered);
-
-		CHECK(both.calls++ < CALLS_MAX);
-		if (both.got_len == sizeof(both.got))
-			return;
-		if (tls_is_open(both.server))
-			open_data(&in);
-		else
-			shake(&in);
-		CHECK(in.len <= offered);
-		CHECK(both.server_verdict != ERR_MORE || in.len == 0);
-		bytes_advance(&bytes, offered - in.len);
-		if (is_final(both.server_verdict))
-			return;
-	} while (bytes.len > 0 || both.server_verdict != ERR_MORE);
+	tls_client_free(client);
+	tls_conn_free(server.conn);
 }
 
 /* --- the client, and what becomes of its records ------------------------------------------------------ */
 
 static void
-carry(struct bytes flight)
+tell_secrets(void)
 {
-	static uint8_t changed[MEDDLER_BYTES_MAX];
-	const struct tls_client_secrets *all = tls_client_secrets(both.client);
+	const struct tls_client_secrets *all = tls_client_secrets(client);
 
 	secrets.master = all->master;
 	memcpy(secrets.handshake, all->client_handshake, sizeof(secrets.handshake));
 	memcpy(secrets.application, all->client_application, sizeof(secrets.application));
-	while (flight.len > 0 && !is_final(both.server_verdict)) {
-		size_t len = 5 + ((size_t)flight.ptr[3] << 8 | flight.ptr[4]);
-		size_t written;
-
-		CHECK(len <= flight.len);
-		written = meddler_pass(&meddler, bytes_make(flight.ptr, len), changed);
-		bytes_advance(&flight, len);
-		if (written > 0)
-			hear(bytes_make(changed, written));
-	}
 }
 
 /* True: it said something. */
@@ -195,40 +109,30 @@ static bool
 speak(void)
 {
 	static uint8_t flight[65536];
-	static uint8_t heard[65536];
-	struct bytes in = bytes_make(heard, both.to_client_len);
+	struct bytes in = bytes_make(server.said, server.said_len);
 	struct tls_out out = { flight, sizeof(flight), 0 };
 	uint8_t dropped[4096];
 	struct tls_out plain = { dropped, sizeof(dropped), 0 };
 
-	memcpy(heard, both.to_client, both.to_client_len);
-	both.to_client_len = 0;
-	while (!is_final(both.client_verdict)) {
-		CHECK(both.calls++ < CALLS_MAX);
-		both.client_verdict = tls_client_is_open(both.client) ?
-					      tls_client_open(both.client, &in, &plain, &out) :
-					      tls_client_step(both.client, &in, &out);
-		if (both.client_verdict == ERR_MORE)
+	while (!hearer_is_final(client_verdict)) {
+		CHECK(server.calls++ < HEARER_CALLS_MAX);
+		client_verdict = tls_client_is_open(client) ? tls_client_open(client, &in, &plain, &out) :
+							      tls_client_step(client, &in, &out);
+		if (client_verdict == ERR_MORE)
 			break;
 	}
-	carry(bytes_make(flight, out.used));
-	return out.used > 0 || both.to_client_len > 0;
+	server.said_len = 0;
+	tell_secrets();
+	hearer_carry(&server, bytes_make(flight, out.used));
+	return out.used > 0 || server.said_len > 0;
 }
 
 static void
 talk(void)
 {
-	static uint8_t added[MEDDLER_BYTES_MAX];
-	size_t written;
-
-	while (!is_final(both.client_verdict) && speak())
+	while (!hearer_is_final(client_verdict) && speak())
 		;
-	if (tls_is_open(both.server))
-		meddler_enter(&meddler, MEDDLER_APPLICATION);
-	while (!is_final(both.server_verdict) && (written = meddler_add(&meddler, added)) > 0)
-		hear(bytes_make(added, written));
-	if (tls_is_open(both.server) && !is_final(both.server_verdict) && !meddler.has_broken)
-		CHECK(both.got_len == meddler.said || both.got_len == sizeof(both.got));
+	hearer_finish(&server);
 }
 
 /* What an honest client keeps of its connection. */
@@ -238,11 +142,9 @@ meet(uint8_t how, uint8_t *session)
 	size_t len;
 
 	begin(how, BYTES_NONE, BYTES_LITERAL(""));
-	both.piece = SIZE_MAX;
-	both.room = 16384;
 	talk();
-	CHECK(tls_is_open(both.server) || (how & (ASKS | WITHOUT)) == (ASKS | WITHOUT));
-	len = tls_client_session(both.client, session, TLS_CLIENT_SESSION_BYTES_MAX);
+	CHECK(tls_is_open(server.conn) || (how & (ASKS | WITHOUT)) == (ASKS | WITHOUT));
+	len = tls_client_session(client, session, TLS_CLIENT_SESSION_BYTES_MAX);
 	end();
 	return len;
 }
@@ -261,12 +163,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if ((data[0] & RESUMED) != 0)
 		session_len = meet(data[0], session);
 	begin(data[0], bytes_make(session, session_len), bytes_make(data + 3, size - 3));
-	both.piece = data[1] == 0 ? SIZE_MAX : data[1];
-	both.room = data[2] == 0 ? 16384 : data[2] * 16u;
+	if (data[1] != 0)
+		server.piece = data[1];
+	if (data[2] != 0)
+		server.room = data[2] * 16u;
 	talk();
 	/* Nobody is let in without a certificate where one is asked for. */
 	if ((data[0] & (ASKS | WITHOUT)) == (ASKS | WITHOUT))
-		CHECK(!tls_is_open(both.server));
+		CHECK(!tls_is_open(server.conn));
 	end();
 	CHECK(tls_context_memory(context).blocks <= blocks_at_start + BLOCKS_KEPT_MAX);
 	return 0;

@@ -12,16 +12,14 @@
 
 #include "base/units.h"
 #include "cert_file.h"
-#include "meddler.h"
+#include "hearer.h"
 #include "tls/cert.h"
 #include "tls/conn.h"
 #include "tls_duo.h"
 #include "tls_pairing.h"
-#include "tls_stream.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define CALLS_MAX 100000
 #define LISTENERS 4
 #define TLS12 1 /* of how */
 #define RETRY 8
@@ -62,24 +60,10 @@ static struct meddler meddler;
 static struct meddler_secrets secrets;
 static mbedtls_ssl_export_keys_t *keep_keys;
 
-/* One connection. */
-struct both {
-	struct tls_conn *client;
-	struct tls_conn *server;
-	enum err client_verdict;
-	enum err server_verdict;
-	size_t piece;
-	size_t room;
-	size_t to_server_len;
-	uint8_t to_server[65536];
-	size_t got_len;
-	uint8_t got[65536];
-	int calls;
-	struct tls_stream at_client;
-	struct tls_stream at_server;
-};
-
-static struct both both;
+static struct hearer client;
+static struct tls_conn *server;
+static struct tls_stream at_server;
+static enum err server_verdict;
 
 /* --- the two ends ------------------------------------------------------------------------------ */
 
@@ -155,146 +139,55 @@ begin(uint8_t how, const struct tls_target *target, struct bytes edits)
 									      MBEDTLS_SSL_VERSION_TLS1_3);
 	mbedtls_ssl_conf_ciphersuites(&theirs->config, suites[cipher]);
 	mbedtls_ssl_conf_groups(&theirs->config, (how & RETRY) != 0 ? p256 : any_group);
-	memset(&both, 0, offsetof(struct both, to_server));
-	both.got_len = 0;
-	both.calls = 0;
-	memset(&both.at_client, 0, sizeof(both.at_client));
-	memset(&both.at_server, 0, sizeof(both.at_server));
-	both.server = tls_accept(theirs, how >> 4 & 3, false);
-	both.client = tls_connect(ours, target);
-	CHECK(both.server != NULL && both.client != NULL);
-	both.client_verdict = both.server_verdict = ERR_TLS_AGAIN;
-	ssl = &both.server->handshake->ssl;
+	server = tls_accept(theirs, how >> 4 & 3, false);
+	server_verdict = ERR_TLS_AGAIN;
+	memset(&at_server, 0, sizeof(at_server));
+	hearer_begin(&client, tls_connect(ours, target), &meddler);
+	CHECK(server != NULL && client.conn != NULL);
+	ssl = &server->handshake->ssl;
 	keep_keys = ssl->MBEDTLS_PRIVATE(f_export_keys);
-	mbedtls_ssl_set_export_keys_cb(ssl, overhear, both.server->handshake);
+	mbedtls_ssl_set_export_keys_cb(ssl, overhear, server->handshake);
 	meddler_begin(&meddler, edits, &secrets, cipher, (how & TLS12) == 0, false);
 }
 
 static void
 end(void)
 {
-	tls_conn_free(both.client);
-	tls_conn_free(both.server);
-}
-
-/* --- what the client makes of it ------------------------------------------------------------------ */
-
-static bool
-is_final(enum err verdict)
-{
-	return verdict != ERR_OK && verdict != ERR_MORE && verdict != ERR_TLS_AGAIN && verdict != ERR_TLS_FULL;
-}
-
-static void
-shake(struct bytes *in)
-{
-	struct tls_out out = { both.to_server + both.to_server_len, both.room, 0 };
-
-	CHECK(both.to_server_len + both.room <= sizeof(both.to_server));
-	both.client_verdict = tls_handshake(both.client, in, &out);
-	CHECK(out.used <= out.room);
-	both.to_server_len += out.used;
-	if (both.client_verdict == ERR_OK)
-		CHECK(!meddler.has_tampered);
-}
-
-static void
-open_data(struct bytes *in)
-{
-	uint8_t said[64];
-	struct tls_out out = { said, sizeof(said), 0 };
-	struct tls_out plain = { both.got + both.got_len, sizeof(both.got) - both.got_len, 0 };
-
-	if (plain.room > both.room)
-		plain.room = both.room;
-	CHECK(plain.room > 0);
-	both.client_verdict = tls_stream_open(&both.at_client, both.client, in, &plain, &out);
-	CHECK(out.used <= out.room && plain.used <= plain.room);
-	both.got_len += plain.used;
-	CHECK(both.got_len <= meddler.said && memcmp(both.got, meddler.data, both.got_len) == 0);
-}
-
-/* In pieces; what is not taken is lost with the connection. */
-static void
-hear(struct bytes bytes)
-{
-	do {
-		size_t offered = bytes.len < both.piece ? bytes.len : both.piece;
-		struct bytes in = bytes_make(bytes.ptr, offered);
-		bool was_open = tls_is_open(both.client);
-
-		CHECK(both.calls++ < CALLS_MAX);
-		if (was_open && both.got_len == sizeof(both.got))
-			return;
-		if (was_open)
-			open_data(&in);
-		else
-			shake(&in);
-		CHECK(in.len <= offered);
-		CHECK(both.client_verdict != ERR_MORE || in.len == 0);
-		bytes_advance(&bytes, offered - in.len);
-		if (is_final(both.client_verdict))
-			return;
-	} while (bytes.len > 0 || both.client_verdict != ERR_MORE);
+	tls_conn_free(client.conn);
+	tls_conn_free(server);
 }
 
 /* --- the server, and what becomes of its records ------------------------------------------------------ */
-
-static void
-carry(struct bytes flight)
-{
-	static uint8_t changed[MEDDLER_BYTES_MAX];
-
-	while (flight.len > 0 && !is_final(both.client_verdict)) {
-		size_t len = 5 + ((size_t)flight.ptr[3] << 8 | flight.ptr[4]);
-		size_t written;
-
-		CHECK(len <= flight.len);
-		written = meddler_pass(&meddler, bytes_make(flight.ptr, len), changed);
-		bytes_advance(&flight, len);
-		if (written > 0)
-			hear(bytes_make(changed, written));
-	}
-}
 
 /* True: it said something. */
 static bool
 serve(void)
 {
 	static uint8_t flight[65536];
-	struct bytes in = bytes_make(both.to_server, both.to_server_len);
+	struct bytes in = bytes_make(client.said, client.said_len);
 	struct tls_out out = { flight, sizeof(flight), 0 };
 	uint8_t dropped[4096];
 	struct tls_out plain = { dropped, sizeof(dropped), 0 };
 
-	while (!is_final(both.server_verdict)) {
-		CHECK(both.calls++ < CALLS_MAX);
-		both.server_verdict = tls_is_open(both.server) ?
-					      tls_stream_open(&both.at_server, both.server, &in, &plain, &out) :
-					      tls_handshake(both.server, &in, &out);
-		if (both.server_verdict == ERR_MORE)
+	while (!hearer_is_final(server_verdict)) {
+		CHECK(client.calls++ < HEARER_CALLS_MAX);
+		server_verdict = tls_is_open(server) ? tls_stream_open(&at_server, server, &in, &plain, &out) :
+						       tls_handshake(server, &in, &out);
+		if (server_verdict == ERR_MORE)
 			break;
 	}
-	both.to_server_len = 0;
-	carry(bytes_make(flight, out.used));
+	client.said_len = 0;
+	hearer_carry(&client, bytes_make(flight, out.used));
 	return out.used > 0;
 }
 
 static void
 talk(void)
 {
-	static uint8_t added[MEDDLER_BYTES_MAX];
-	size_t written;
-
-	hear(BYTES_LITERAL(""));
+	hearer_hear(&client, BYTES_LITERAL(""));
 	while (serve())
 		;
-	if (tls_is_open(both.client))
-		meddler_enter(&meddler, MEDDLER_APPLICATION);
-	while (!is_final(both.client_verdict) && (written = meddler_add(&meddler, added)) > 0)
-		hear(bytes_make(added, written));
-	if (tls_is_open(both.client) && !is_final(both.client_verdict) && !meddler.has_broken)
-		CHECK(both.got_len == meddler.said || both.got_len == sizeof(both.got));
+	hearer_finish(&client);
 }
 
 /* An honest server; true: both are open. */
@@ -304,10 +197,8 @@ is_reached(uint8_t how, const struct tls_target *target)
 	bool opened;
 
 	begin(how, target, BYTES_LITERAL(""));
-	both.piece = SIZE_MAX;
-	both.room = 16384;
 	talk();
-	opened = tls_is_open(both.client) && tls_is_open(both.server);
+	opened = tls_is_open(client.conn) && tls_is_open(server);
 	end();
 	return opened;
 }
@@ -348,8 +239,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if ((data[0] & RESUMED) != 0)
 		CHECK(is_reached(data[0], target) || asks_client);
 	begin(data[0], target, bytes_make(data + 3, size - 3));
-	both.piece = data[1] == 0 ? SIZE_MAX : data[1];
-	both.room = data[2] == 0 ? 16384 : data[2] * 16u;
+	if (data[1] != 0)
+		client.piece = data[1];
+	if (data[2] != 0)
+		client.room = data[2] * 16u;
 	talk();
 	end();
 	/* A session that the server had no part in may cost one connection. */
