@@ -7,7 +7,7 @@
  *
  * A file that a dead process left is replaced; one where somebody still answers, or that is no socket, stays.
  */
-#define UNIX_SOCKET_PATH_MAX 107 /* sun_path with its NUL */
+#define UNIX_SOCKET_PATH_MAX 107 /* sun_path without its NUL */
 
 /* type is SOCK_STREAM or SOCK_SEQPACKET. -1: why is logged. The path's owner removes it when it closes the
  * socket. */
