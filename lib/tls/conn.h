@@ -129,6 +129,3 @@ void context_put_keys(struct tls_context *context, struct tls_keys *keys);
 
 /* A certificate of the chain by which the other end is verified, each of them. */
 void conn_note_end(struct handshake *hs, const mbedtls_x509_crt *crt);
-
-/* mbedTLS's callback: the certificates that fit the name the client asked for. */
-int conn_choose_pairs(mbedtls_ssl_context *ssl);

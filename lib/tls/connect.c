@@ -4,12 +4,14 @@
  */
 #include "tls/connect.h"
 
+#include <arpa/inet.h>
 #include <mbedtls/sha256.h>
 
 #include "base/check.h"
 #include "base/units.h"
 #include "tls/authorities.h"
 #include "tls/conn.h"
+#include "tls/terms.h"
 
 /* With the arena's header of a block, and rounding. */
 CHECK_STATIC(sizeof(struct connect_side) + 32 <= TLS_CONNECT_BYTES &&
@@ -19,17 +21,6 @@ CHECK_STATIC(sizeof(struct connect_side) + 32 <= TLS_CONNECT_BYTES &&
 #define SAN_ADDRESS 7 /* iPAddress of GeneralName, RFC 5280 4.2.1.6 */
 
 static const char *const protocols[] = { "http/1.1", NULL };
-
-static const uint16_t groups[] = { MBEDTLS_SSL_IANA_TLS_GROUP_X25519, MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1,
-				   MBEDTLS_SSL_IANA_TLS_GROUP_SECP384R1, MBEDTLS_SSL_IANA_TLS_GROUP_NONE };
-
-static const uint16_t signature_algorithms[] = {
-	MBEDTLS_TLS1_3_SIG_ECDSA_SECP256R1_SHA256, MBEDTLS_TLS1_3_SIG_ECDSA_SECP384R1_SHA384,
-	MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA256,    MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA384,
-	MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA512,    MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA256,
-	MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA384,       MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA512,
-	MBEDTLS_TLS1_3_SIG_NONE,
-};
 
 /* --- of a context ------------------------------------------------------------------------- */
 
@@ -43,24 +34,14 @@ connect_bytes(const struct tls_context_config *config)
 static bool
 configure(mbedtls_ssl_config *ssl, struct instance *instance, mbedtls_x509_crt *cas)
 {
-	if (mbedtls_ssl_config_defaults(ssl, MBEDTLS_SSL_IS_CLIENT, MBEDTLS_SSL_TRANSPORT_STREAM,
-					MBEDTLS_SSL_PRESET_DEFAULT) != 0)
+	if (!terms_set(ssl, instance, MBEDTLS_SSL_IS_CLIENT, protocols))
 		return false;
-	mbedtls_ssl_conf_min_tls_version(ssl, MBEDTLS_SSL_VERSION_TLS1_2);
-	mbedtls_ssl_conf_max_tls_version(ssl, MBEDTLS_SSL_VERSION_TLS1_3);
-	mbedtls_ssl_conf_rng(ssl, instance_random, instance);
 	mbedtls_ssl_conf_authmode(ssl, MBEDTLS_SSL_VERIFY_REQUIRED);
 	mbedtls_ssl_conf_ca_chain(ssl, cas, NULL);
-	mbedtls_ssl_conf_groups(ssl, groups);
-	mbedtls_ssl_conf_sig_algs(ssl, signature_algorithms);
 	mbedtls_ssl_conf_session_tickets(ssl, MBEDTLS_SSL_SESSION_TICKETS_ENABLED);
 	mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
 		ssl, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
-	mbedtls_ssl_conf_tls13_key_exchange_modes(
-		ssl, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL |
-			     MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_PSK_EPHEMERAL);
-	/* mbedTLS lost the inner const; it does not write. */
-	return mbedtls_ssl_conf_alpn_protocols(ssl, (const char **)(uintptr_t)protocols) == 0;
+	return true;
 }
 
 bool
@@ -106,78 +87,11 @@ connect_setup_fini(struct connect_setup *setup, struct instance *instance)
 
 /* --- whom to believe ------------------------------------------------------------------------- */
 
-static bool
-digits_of(const char **at, uint32_t base, uint32_t max, uint32_t *value)
-{
-	const char *begin = *at;
-
-	*value = 0;
-	for (; *at - begin < 4; (*at)++) {
-		int digit = bytes_hex_digit((uint8_t)**at);
-
-		if (digit < 0 || (uint32_t)digit >= base)
-			break;
-		*value = *value * base + (uint32_t)digit;
-	}
-	return *at > begin && *value <= max;
-}
-
-static size_t
-parse_ip4(const char *text, uint8_t address[4])
-{
-	for (int i = 0; i < 4; i++) {
-		uint32_t value;
-
-		if ((i > 0 && *text++ != '.') || !digits_of(&text, 10, 255, &value))
-			return 0;
-		address[i] = (uint8_t)value;
-	}
-	return *text == '\0' ? 4 : 0;
-}
-
-/* Without an IPv4 tail or a zone: whoever makes a target writes addresses out of their bytes. */
-static size_t
-parse_ip6(const char *text, uint8_t address[16])
-{
-	size_t len = 0, gap = SIZE_MAX;
-
-	memset(address, 0, 16);
-	if (text[0] == ':' && text[1] == ':') {
-		gap = 0;
-		text += 2;
-	}
-	while (*text != '\0') {
-		uint32_t value;
-
-		if (len == 16 || !digits_of(&text, 16, 0xffff, &value))
-			return 0;
-		address[len++] = (uint8_t)(value >> 8);
-		address[len++] = (uint8_t)value;
-		if (*text == '\0')
-			break;
-		if (*text++ != ':')
-			return 0;
-		if (*text == ':' && gap == SIZE_MAX) {
-			gap = len;
-			text++;
-		} else if (*text == '\0') {
-			return 0;
-		}
-	}
-	if (gap == SIZE_MAX)
-		return len == 16 ? 16 : 0;
-	memmove(address + 16 - (len - gap), address + gap, len - gap);
-	memset(address + gap, 0, 16 - len);
-	return len < 16 ? 16 : 0;
-}
-
 /* 0: the name is no address. */
 static size_t
 address_of(const char *name, uint8_t address[16])
 {
-	size_t len = parse_ip4(name, address);
-
-	return len > 0 ? len : parse_ip6(name, address);
+	return inet_pton(AF_INET, name, address) == 1 ? 4 : inet_pton(AF_INET6, name, address) == 1 ? 16 : 0;
 }
 
 static bool

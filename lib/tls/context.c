@@ -1,9 +1,4 @@
-/*
- * What a worker's connections have in common: certificates, tickets, what may be negotiated, and
- * the pool. Refused by leaving it out of the configuration header: renegotiation, compression, CBC,
- * RSA key exchange, 0-RTT. Refused here: TLS before 1.2, SHA-1, curves and algorithms that are not
- * listed.
- */
+/* What a worker's connections have in common: certificates, tickets, and the pool. */
 #include "tls/conn.h"
 
 #include <mbedtls/sha256.h>
@@ -13,6 +8,7 @@
 #include "base/units.h"
 #include "tls/crypto.h"
 #include "tls/identity.h"
+#include "tls/terms.h"
 
 /* What keys get while they sign, PSA's slots, the context, the keyring. */
 #define CONTEXT_ARENA_BYTES (512u * KIB)
@@ -25,70 +21,14 @@ CHECK_STATIC(FIBER_IS_WATCHED || FIBER_BYTES == TLS_FIBER_BYTES, "as the budget 
 static const char *const protocols[] = { "http/1.1", NULL };
 static const char *const protocols_h2[] = { "h2", "http/1.1", NULL };
 
-/* X25519 first: one scalar multiplication less to validate, and what nearly every client sends. */
-static const uint16_t groups[] = { MBEDTLS_SSL_IANA_TLS_GROUP_X25519,
-				   MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1,
-				   MBEDTLS_SSL_IANA_TLS_GROUP_NONE };
-
-static const uint16_t signature_algorithms[] = {
-	MBEDTLS_TLS1_3_SIG_ECDSA_SECP256R1_SHA256,
-	MBEDTLS_TLS1_3_SIG_ECDSA_SECP384R1_SHA384,
-	MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA256,
-	MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA384,
-	MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA512,
-	MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA256,
-	MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA384,
-	MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA512,
-	MBEDTLS_TLS1_3_SIG_NONE,
-};
-
-/* Exact names before wildcards; an unknown or absent name gets the first certificate, and those of
- * another algorithm for the same name. mbedTLS then takes the first whose algorithm the client
- * accepts, so EC keys, which are faster, come first. */
-static bool
-serves(const struct pair *pair, const struct pair *first, struct bytes host, enum pair_match wanted)
-{
-	if (wanted == PAIR_MATCH_NONE)
-		return pair == first || pair_match(pair, pair_name(first, 0)) == PAIR_MATCH_EXACT;
-	return pair_match(pair, host) == wanted;
-}
-
+/* mbedTLS's callback: what the client's listener shows for the name that is asked for, and whom it believes. */
 static int
-add_pairs(struct handshake *hs, struct bytes host, enum pair_match wanted, mbedtls_pk_type_t kind,
-	  bool *any)
+choose_pairs(mbedtls_ssl_context *ssl)
 {
-	const struct pair *first = NULL;
-
-	for (size_t i = 0; i < hs->keys->pair_count; i++) {
-		struct pair *pair = &hs->keys->pairs[i];
-		int failed;
-
-		if (pair->listener != hs->listener)
-			continue;
-		if (first == NULL)
-			first = pair;
-		if (!mbedtls_pk_can_do(&pair->key, kind) || !serves(pair, first, host, wanted))
-			continue;
-		failed = mbedtls_ssl_set_hs_own_cert(&hs->ssl, &pair->chain, &pair->key);
-		if (failed != 0)
-			return failed;
-		*any = true;
-	}
-	return 0;
-}
-
-int
-conn_choose_pairs(mbedtls_ssl_context *ssl)
-{
-	static const enum pair_match order[] = { PAIR_MATCH_EXACT, PAIR_MATCH_WILDCARD,
-						 PAIR_MATCH_NONE };
 	struct handshake *hs = mbedtls_ssl_get_user_data_p(ssl);
+	struct keys_clients *clients = &hs->keys->clients[hs->listener];
 	size_t len = 0;
 	const unsigned char *name = mbedtls_ssl_get_hs_sni(ssl, &len);
-	bool any = false;
-	struct keys_clients *clients = &hs->keys->clients[hs->listener];
-	/* The second ClientHello after a retry chooses anew. */
-	int failed = mbedtls_ssl_set_hs_own_cert(ssl, NULL, NULL);
 
 	hs->sni_len = 0;
 	if (name != NULL && len <= CONN_SNI_BYTES_MAX) {
@@ -100,14 +40,7 @@ conn_choose_pairs(mbedtls_ssl_context *ssl)
 		/* step() is stricter. */
 		mbedtls_ssl_set_hs_authmode(ssl, MBEDTLS_SSL_VERIFY_OPTIONAL);
 	}
-	for (size_t i = 0; failed == 0 && !any && i < COUNT_OF(order); i++) {
-		struct bytes host = bytes_make(hs->sni, hs->sni_len);
-
-		failed = add_pairs(hs, host, order[i], MBEDTLS_PK_ECDSA, &any);
-		if (failed == 0)
-			failed = add_pairs(hs, host, order[i], MBEDTLS_PK_RSA, &any);
-	}
-	return failed;
+	return keys_choose(hs->keys, hs->listener, bytes_make(hs->sni, hs->sni_len), ssl);
 }
 
 void
@@ -173,19 +106,10 @@ static bool
 configure(struct tls_context *context, const struct tls_context_config *config, mbedtls_ssl_config *ssl,
 	  const char *const *offered, uint8_t policy[TICKET_POLICY_BYTES])
 {
-	if (mbedtls_ssl_config_defaults(ssl, MBEDTLS_SSL_IS_SERVER, MBEDTLS_SSL_TRANSPORT_STREAM,
-					MBEDTLS_SSL_PRESET_DEFAULT) != 0)
+	if (!terms_set(ssl, context->instance, MBEDTLS_SSL_IS_SERVER, offered))
 		return false;
-	mbedtls_ssl_conf_min_tls_version(ssl, MBEDTLS_SSL_VERSION_TLS1_2);
-	mbedtls_ssl_conf_max_tls_version(ssl, MBEDTLS_SSL_VERSION_TLS1_3);
-	mbedtls_ssl_conf_rng(ssl, instance_random, context->instance);
 	mbedtls_ssl_conf_authmode(ssl, MBEDTLS_SSL_VERIFY_NONE);
-	mbedtls_ssl_conf_groups(ssl, groups);
-	mbedtls_ssl_conf_sig_algs(ssl, signature_algorithms);
-	mbedtls_ssl_conf_cert_cb(ssl, conn_choose_pairs);
-	/* mbedTLS lost the inner const; it does not write. */
-	if (mbedtls_ssl_conf_alpn_protocols(ssl, (const char **)(uintptr_t)offered) != 0)
-		return false;
+	mbedtls_ssl_conf_cert_cb(ssl, choose_pairs);
 	digest_policy(offered, policy);
 	if (config->ticket_lifetime_s == 0)
 		return true;
@@ -194,9 +118,6 @@ configure(struct tls_context *context, const struct tls_context_config *config, 
 	context->tickets.lifetime_s = config->ticket_lifetime_s;
 	tls_set_tickets(context, config->tickets);
 	mbedtls_ssl_conf_session_tickets_cb(ssl, ticket_write, ticket_parse, &context->tickets);
-	mbedtls_ssl_conf_tls13_key_exchange_modes(
-		ssl, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL |
-			     MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_PSK_EPHEMERAL);
 	mbedtls_ssl_conf_new_session_tickets(ssl, 1);
 	return true;
 }

@@ -126,3 +126,62 @@ keys_put(struct tls_keys *keys)
 			mbedtls_x509_crt_free(keys->clients[i].cas);
 	return true;
 }
+
+/* --- which pairs ----------------------------------------------------------------------------- */
+
+/* Exact names before wildcards; an unknown or absent name gets the first certificate, and those of
+ * another algorithm for the same name. mbedTLS then takes the first whose algorithm the client
+ * accepts, so EC keys, which are faster, come first. */
+static bool
+serves(const struct pair *pair, const struct pair *first, struct bytes host, enum pair_match wanted)
+{
+	if (wanted == PAIR_MATCH_NONE)
+		return pair == first || pair_match(pair, pair_name(first, 0)) == PAIR_MATCH_EXACT;
+	return pair_match(pair, host) == wanted;
+}
+
+struct choice {
+	uint32_t listener;
+	struct bytes host;
+	mbedtls_ssl_context *ssl;
+	bool any;
+};
+
+static int
+add_pairs(struct tls_keys *keys, struct choice *choice, enum pair_match wanted, mbedtls_pk_type_t kind)
+{
+	const struct pair *first = NULL;
+
+	for (size_t i = 0; i < keys->pair_count; i++) {
+		struct pair *pair = &keys->pairs[i];
+		int failed;
+
+		if (pair->listener != choice->listener)
+			continue;
+		if (first == NULL)
+			first = pair;
+		if (!mbedtls_pk_can_do(&pair->key, kind) || !serves(pair, first, choice->host, wanted))
+			continue;
+		failed = mbedtls_ssl_set_hs_own_cert(choice->ssl, &pair->chain, &pair->key);
+		if (failed != 0)
+			return failed;
+		choice->any = true;
+	}
+	return 0;
+}
+
+int
+keys_choose(struct tls_keys *keys, uint32_t listener, struct bytes host, mbedtls_ssl_context *ssl)
+{
+	static const enum pair_match order[] = { PAIR_MATCH_EXACT, PAIR_MATCH_WILDCARD, PAIR_MATCH_NONE };
+	struct choice choice = { .listener = listener, .host = host, .ssl = ssl };
+	/* The second ClientHello after a retry chooses anew. */
+	int failed = mbedtls_ssl_set_hs_own_cert(ssl, NULL, NULL);
+
+	for (size_t i = 0; failed == 0 && !choice.any && i < COUNT_OF(order); i++) {
+		failed = add_pairs(keys, &choice, order[i], MBEDTLS_PK_ECDSA);
+		if (failed == 0)
+			failed = add_pairs(keys, &choice, order[i], MBEDTLS_PK_RSA);
+	}
+	return failed;
+}

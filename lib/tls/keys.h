@@ -1,5 +1,6 @@
 #pragma once
 
+#include <mbedtls/ssl.h>
 #include <stdatomic.h>
 
 #include "base/check.h"
@@ -39,3 +40,7 @@ struct tls_keys *keys_get(struct tls_keys *keys);
 
 /* True: it was the last one, and they are wiped. */
 bool keys_put(struct tls_keys *keys);
+
+/* Offers the handshake all that the listener shows for that name (empty: none was asked for). Else than 0:
+ * mbedTLS's error. */
+int keys_choose(struct tls_keys *keys, uint32_t listener, struct bytes host, mbedtls_ssl_context *ssl);
