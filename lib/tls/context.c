@@ -1,7 +1,6 @@
 /* What a worker's connections have in common: certificates, tickets, and the pool. */
 #include "tls/conn.h"
 
-#include <mbedtls/sha256.h>
 #include <psa/crypto.h>
 
 #include "base/check.h"
@@ -18,6 +17,7 @@ CHECK_STATIC(FIBER_IS_WATCHED || FIBER_BYTES == TLS_FIBER_BYTES, "as the budget 
 
 #define TICKET_LIFETIME_S_MAX 604800 /* RFC 8446 4.6.1 */
 
+#define OFFERS_MAX 2
 static const char *const protocols[] = { "http/1.1", NULL };
 static const char *const protocols_h2[] = { "h2", "http/1.1", NULL };
 
@@ -90,16 +90,15 @@ make_pool(struct tls_context *context, uint32_t conns_max)
 static void
 digest_policy(const char *const *offered, uint8_t policy[TICKET_POLICY_BYTES])
 {
-	mbedtls_sha256_context sha;
+	struct bytes names[OFFERS_MAX];
+	size_t count = 0;
 
-	mbedtls_sha256_init(&sha);
-	/* With the built-in SHA-256 these cannot fail. */
-	CHECK(mbedtls_sha256_starts(&sha, 0) == 0);
 	/* With the byte behind each, so that no two lists are one text. */
-	for (; *offered != NULL; offered++)
-		CHECK(mbedtls_sha256_update(&sha, (const uint8_t *)*offered, strlen(*offered) + 1) == 0);
-	CHECK(mbedtls_sha256_finish(&sha, policy) == 0);
-	mbedtls_sha256_free(&sha);
+	for (; offered[count] != NULL; count++) {
+		CHECK(count < OFFERS_MAX);
+		names[count] = bytes_make(offered[count], strlen(offered[count]) + 1);
+	}
+	derive_digest(DERIVE_SHA256, names, count, policy);
 }
 
 static bool

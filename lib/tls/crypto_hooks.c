@@ -382,22 +382,16 @@ instance_hmac(psa_algorithm_t hash, const unsigned char *key, size_t key_bytes, 
 	return true;
 }
 
-/* HKDF-Expand (RFC 5869 2.3) of at most one block, all that TLS 1.3 asks for: T(1) = HMAC(secret, info | 1). */
 bool
 instance_hkdf_expand(psa_algorithm_t hash, const unsigned char *secret, size_t secret_bytes,
 		     const unsigned char *info, size_t info_bytes, unsigned char *to, size_t bytes)
 {
-	static const uint8_t first[1] = { 1 };
 	enum derive_hash kind = hash == PSA_ALG_SHA_256 ? DERIVE_SHA256 : DERIVE_SHA384;
-	uint8_t block[DERIVE_HASH_BYTES_MAX];
 
 	if (instance_crypto() == NULL || (hash != PSA_ALG_SHA_256 && hash != PSA_ALG_SHA_384) ||
 	    secret_bytes > derive_hash_bytes(kind) || bytes > derive_hash_bytes(kind))
 		return false;
-	derive_hmac(kind, bytes_make(secret, secret_bytes), bytes_make(info, info_bytes),
-		    bytes_make(first, sizeof(first)), block);
-	memcpy(to, block, bytes);
-	explicit_bzero(block, sizeof(block));
+	derive_expand(kind, bytes_make(secret, secret_bytes), bytes_make(info, info_bytes), to, bytes);
 	return true;
 }
 

@@ -9,11 +9,7 @@
 #define BLOCK_BYTES_MAX 128 /* of SHA-384; SHA-256 has 64 */
 #define KEY_BYTES_MAX 64
 #define LABEL_BYTES_MAX 12
-
-union sha {
-	mbedtls_sha256_context sha256;
-	mbedtls_sha512_context sha384;
-};
+#define CONTEXT_BYTES_MAX 255
 
 size_t
 derive_hash_bytes(enum derive_hash hash)
@@ -21,58 +17,52 @@ derive_hash_bytes(enum derive_hash hash)
 	return hash == DERIVE_SHA256 ? 32 : 48;
 }
 
-/* The built-in hashes cannot fail. */
+/* The built-in hashes cannot fail; freeing is wiping. */
 static void
-sha_start(enum derive_hash hash, union sha *sha)
+digest_256(const struct bytes *parts, size_t count, uint8_t *to)
 {
-	if (hash == DERIVE_SHA256) {
-		mbedtls_sha256_init(&sha->sha256);
-		CHECK(mbedtls_sha256_starts(&sha->sha256, 0) == 0);
-	} else {
-		mbedtls_sha512_init(&sha->sha384);
-		CHECK(mbedtls_sha512_starts(&sha->sha384, 1) == 0);
-	}
+	mbedtls_sha256_context sha;
+
+	mbedtls_sha256_init(&sha);
+	CHECK(mbedtls_sha256_starts(&sha, 0) == 0);
+	for (size_t i = 0; i < count; i++)
+		CHECK(mbedtls_sha256_update(&sha, parts[i].ptr, parts[i].len) == 0);
+	CHECK(mbedtls_sha256_finish(&sha, to) == 0);
+	mbedtls_sha256_free(&sha);
 }
 
 static void
-sha_add(enum derive_hash hash, union sha *sha, struct bytes text)
+digest_384(const struct bytes *parts, size_t count, uint8_t *to)
 {
-	if (text.len == 0)
-		return;
+	mbedtls_sha512_context sha;
+
+	mbedtls_sha512_init(&sha);
+	CHECK(mbedtls_sha512_starts(&sha, 1) == 0);
+	for (size_t i = 0; i < count; i++)
+		CHECK(mbedtls_sha512_update(&sha, parts[i].ptr, parts[i].len) == 0);
+	CHECK(mbedtls_sha512_finish(&sha, to) == 0);
+	mbedtls_sha512_free(&sha);
+}
+
+void
+derive_digest(enum derive_hash hash, const struct bytes *parts, size_t count, uint8_t *to)
+{
 	if (hash == DERIVE_SHA256)
-		CHECK(mbedtls_sha256_update(&sha->sha256, text.ptr, text.len) == 0);
+		digest_256(parts, count, to);
 	else
-		CHECK(mbedtls_sha512_update(&sha->sha384, text.ptr, text.len) == 0);
-}
-
-static void
-sha_finish(enum derive_hash hash, union sha *sha, uint8_t *to)
-{
-	/* Freeing is wiping. */
-	if (hash == DERIVE_SHA256) {
-		CHECK(mbedtls_sha256_finish(&sha->sha256, to) == 0);
-		mbedtls_sha256_free(&sha->sha256);
-	} else {
-		CHECK(mbedtls_sha512_finish(&sha->sha384, to) == 0);
-		mbedtls_sha512_free(&sha->sha384);
-	}
+		digest_384(parts, count, to);
 }
 
 static void
 half(enum derive_hash hash, struct bytes key, uint8_t pad, struct bytes text, struct bytes more, uint8_t *to)
 {
-	size_t block_bytes = hash == DERIVE_SHA256 ? 64 : 128;
 	uint8_t block[BLOCK_BYTES_MAX];
-	union sha sha;
+	const struct bytes parts[] = { bytes_make(block, hash == DERIVE_SHA256 ? 64 : 128), text, more };
 
 	memset(block, pad, sizeof(block));
 	for (size_t i = 0; i < key.len; i++)
 		block[i] ^= key.ptr[i];
-	sha_start(hash, &sha);
-	sha_add(hash, &sha, bytes_make(block, block_bytes));
-	sha_add(hash, &sha, text);
-	sha_add(hash, &sha, more);
-	sha_finish(hash, &sha, to);
+	derive_digest(hash, parts, 3, to);
 	explicit_bzero(block, sizeof(block));
 }
 
@@ -87,26 +77,36 @@ derive_hmac(enum derive_hash hash, struct bytes key, struct bytes text, struct b
 	explicit_bzero(inner, sizeof(inner));
 }
 
-/* HKDF-Expand (RFC 5869 2.3) of at most one block: T(1) = HMAC(secret, HkdfLabel | 1). */
+/* T(1) = HMAC(secret, info | 1). */
 void
-derive_expand_label(enum derive_hash hash, const uint8_t *secret, const char *label, uint8_t *to, size_t len)
+derive_expand(enum derive_hash hash, struct bytes secret, struct bytes info, uint8_t *to, size_t len)
 {
-	size_t label_len = strlen(label);
-	uint8_t info[2 + 1 + 6 + LABEL_BYTES_MAX + 1 + 1] = { 0,   (uint8_t)len, (uint8_t)(6 + label_len),
-							      't', 'l',		 's',
-							      '1', '3',		 ' ' };
 	uint8_t block[DERIVE_HASH_BYTES_MAX];
-	size_t used = 9;
 
-	CHECK(label_len <= LABEL_BYTES_MAX && len <= derive_hash_bytes(hash));
-	memcpy(info + used, label, label_len);
-	used += label_len;
-	info[used++] = 0; /* no context */
-	info[used++] = 1; /* the counter */
-	derive_hmac(hash, bytes_make(secret, derive_hash_bytes(hash)), bytes_make(info, used), BYTES_NONE,
-		    block);
+	CHECK(len <= derive_hash_bytes(hash));
+	derive_hmac(hash, secret, info, BYTES_LITERAL("\x01"), block);
 	memcpy(to, block, len);
 	explicit_bzero(block, sizeof(block));
+}
+
+void
+derive_expand_label(enum derive_hash hash, const uint8_t *secret, const char *label, struct bytes context,
+		    uint8_t *to, size_t len)
+{
+	size_t label_len = strlen(label);
+	uint8_t info[2 + 1 + 6 + LABEL_BYTES_MAX + 1 + CONTEXT_BYTES_MAX] = { 0,   (uint8_t)len,
+									      (uint8_t)(6 + label_len),
+									      't', 'l', 's', '1', '3', ' ' };
+	size_t used = 9;
+
+	CHECK(label_len <= LABEL_BYTES_MAX && context.len <= CONTEXT_BYTES_MAX);
+	memcpy(info + used, label, label_len);
+	used += label_len;
+	info[used++] = (uint8_t)context.len;
+	if (context.len > 0)
+		memcpy(info + used, context.ptr, context.len);
+	derive_expand(hash, bytes_make(secret, derive_hash_bytes(hash)),
+		      bytes_make(info, used + context.len), to, len);
 }
 
 /* P_hash: A(i) = HMAC(secret, A(i-1)), A(0) = label | seed; the output is HMAC(secret, A(i) | label | seed) …

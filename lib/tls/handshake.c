@@ -7,7 +7,6 @@
  * When it is over, the keys that mbedTLS exported go to records.h, and all that mbedTLS had of the connection is
  * freed. Nothing here asks which side we are but where the two differ.
  */
-#include <mbedtls/sha256.h>
 
 #include "base/check.h"
 #include "tls/conn.h"
@@ -189,17 +188,13 @@ static void
 bind_policy(struct handshake *hs)
 {
 	const struct keys_clients *clients = clients_of(hs);
-	mbedtls_sha256_context sha;
 
 	if (clients == NULL)
 		return;
-	mbedtls_sha256_init(&sha);
-	/* With the built-in SHA-256 these cannot fail. */
-	CHECK(mbedtls_sha256_starts(&sha, 0) == 0);
-	CHECK(mbedtls_sha256_update(&sha, hs->policy, TICKET_POLICY_BYTES) == 0);
-	CHECK(mbedtls_sha256_update(&sha, clients->digest, sizeof(clients->digest)) == 0);
-	CHECK(mbedtls_sha256_finish(&sha, hs->own_policy) == 0);
-	mbedtls_sha256_free(&sha);
+	derive_digest(DERIVE_SHA256,
+		      (const struct bytes[]){ bytes_make(hs->policy, TICKET_POLICY_BYTES),
+					      bytes_make(clients->digest, sizeof(clients->digest)) },
+		      2, hs->own_policy);
 	hs->policy = hs->own_policy;
 }
 

@@ -23,8 +23,8 @@ static void
 make_keys(const struct records *r, struct records_way *way)
 {
 	memset(way->key, 0, sizeof(way->key));
-	derive_expand_label(hash_of(r), way->secret, "key", way->key, aead_key_bytes(r->cipher));
-	derive_expand_label(hash_of(r), way->secret, "iv", way->iv, sizeof(way->iv));
+	derive_expand_label(hash_of(r), way->secret, "key", BYTES_NONE, way->key, aead_key_bytes(r->cipher));
+	derive_expand_label(hash_of(r), way->secret, "iv", BYTES_NONE, way->iv, sizeof(way->iv));
 }
 
 void
@@ -91,7 +91,7 @@ next_generation(struct records *r, struct keyring *ring, struct records_way *way
 	size_t len = derive_hash_bytes(hash_of(r));
 
 	keyring_forget(ring, way->key);
-	derive_expand_label(hash_of(r), way->secret, "traffic upd", secret, len);
+	derive_expand_label(hash_of(r), way->secret, "traffic upd", BYTES_NONE, secret, len);
 	memcpy(way->secret, secret, len);
 	explicit_bzero(secret, sizeof(secret));
 	make_keys(r, way);

@@ -12,7 +12,6 @@
 #define TICKETS_KEPT_MAX 4
 
 #define NEW_SESSION_TICKET 4
-#define LABEL "tls13 resumption"
 
 struct ticket {
 	uint32_t lifetime_s;
@@ -139,26 +138,6 @@ parse(struct bytes body, struct ticket *ticket)
 	       take_vector(&body, 2, &extensions) && body.len == 0 && ticket->ticket.len > 0;
 }
 
-/* HKDF-Expand-Label(resumption_master_secret, "resumption", nonce, Hash.length): one block of HMAC. */
-static void
-derive_psk(const struct connect_side *side, struct bytes nonce, uint8_t psk[48])
-{
-	static const uint8_t block = 1;
-	uint8_t info[2 + 1 + sizeof(LABEL) - 1 + 1 + 255];
-	size_t at = 0;
-
-	info[at++] = 0;
-	info[at++] = side->secret_len;
-	info[at++] = sizeof(LABEL) - 1;
-	memcpy(info + at, LABEL, sizeof(LABEL) - 1);
-	at += sizeof(LABEL) - 1;
-	info[at++] = (uint8_t)nonce.len;
-	memcpy(info + at, nonce.ptr, nonce.len);
-	derive_hmac(side->secret_len == 48 ? DERIVE_SHA384 : DERIVE_SHA256,
-		    bytes_make(side->secret, side->secret_len), bytes_make(info, at + nonce.len),
-		    bytes_make(&block, 1), psk);
-}
-
 /* The texts are the caller's, and are taken out again before mbedTLS would free them. */
 static void
 keep_13(struct tls_conn *conn, const struct ticket *ticket)
@@ -178,7 +157,8 @@ keep_13(struct tls_conn *conn, const struct ticket *ticket)
 	session.MBEDTLS_PRIVATE(ticket_len) = ticket->ticket.len;
 	session.MBEDTLS_PRIVATE(hostname) = connect_is_host(&side->target) ? side->target.name : NULL;
 	session.MBEDTLS_PRIVATE(resumption_key_len) = side->secret_len;
-	derive_psk(side, ticket->nonce, session.MBEDTLS_PRIVATE(resumption_key));
+	derive_expand_label(side->secret_len == 48 ? DERIVE_SHA384 : DERIVE_SHA256, side->secret, "resumption",
+			    ticket->nonce, session.MBEDTLS_PRIVATE(resumption_key), side->secret_len);
 	keep(conn, &session, ticket->lifetime_s);
 	explicit_bzero(&session, sizeof(session));
 }

@@ -18,10 +18,10 @@ tls_forge_renew(struct tls_forge *forge)
 	enum derive_hash hash = forge->cipher == AEAD_AES_256_GCM ? DERIVE_SHA384 : DERIVE_SHA256;
 	uint8_t next[DERIVE_HASH_BYTES_MAX];
 
-	derive_expand_label(hash, forge->way.secret, "traffic upd", next, derive_hash_bytes(hash));
+	derive_expand_label(hash, forge->way.secret, "traffic upd", BYTES_NONE, next, derive_hash_bytes(hash));
 	memcpy(forge->way.secret, next, derive_hash_bytes(hash));
-	derive_expand_label(hash, next, "key", forge->way.key, aead_key_bytes(forge->cipher));
-	derive_expand_label(hash, next, "iv", forge->way.iv, sizeof(forge->way.iv));
+	derive_expand_label(hash, next, "key", BYTES_NONE, forge->way.key, aead_key_bytes(forge->cipher));
+	derive_expand_label(hash, next, "iv", BYTES_NONE, forge->way.iv, sizeof(forge->way.iv));
 	forge->way.sequence = 0;
 }
 

@@ -34,6 +34,24 @@ tear_down(void **state)
 }
 
 static void
+a_digest_is_that_of_all_parts_in_their_order(void **state)
+{
+	static const mbedtls_md_type_t kinds[] = { MBEDTLS_MD_SHA256, MBEDTLS_MD_SHA384 };
+	static const struct bytes parts[] = { BYTES_LITERAL("ab"), { NULL, 0 }, BYTES_LITERAL("c") };
+	uint8_t ours[48];
+	uint8_t theirs[48];
+
+	(void)state;
+	for (unsigned int hash = DERIVE_SHA256; hash <= DERIVE_SHA384; hash++) {
+		derive_digest(hash, parts, COUNT_OF(parts), ours);
+		assert_int_equal(mbedtls_md(mbedtls_md_info_from_type(kinds[hash]), (const uint8_t *)"abc", 3,
+					    theirs),
+				 0);
+		assert_memory_equal(ours, theirs, derive_hash_bytes(hash));
+	}
+}
+
+static void
 hmac_is_mbedtls_hmac(void **state)
 {
 	static const mbedtls_md_type_t kinds[] = { MBEDTLS_MD_SHA256, MBEDTLS_MD_SHA384 };
@@ -68,6 +86,7 @@ labels_expand_as_hkdf_does(void **state)
 {
 	static const uint8_t key_info[] = "\x00\x20\x09tls13 key";
 	static const uint8_t update_info[] = "\x00\x30\x11tls13 traffic upd";
+	static const uint8_t ticket_info[] = "\x00\x30\x10tls13 resumption\x02\x00\x07";
 	struct instance *before = instance_enter(instance);
 	struct seeded seed = { 2 };
 	uint8_t secret[48];
@@ -76,14 +95,19 @@ labels_expand_as_hkdf_does(void **state)
 
 	(void)state;
 	(void)seeded_entropy(&seed, secret, sizeof(secret));
-	derive_expand_label(DERIVE_SHA256, secret, "key", ours, 32);
+	derive_expand_label(DERIVE_SHA256, secret, "key", BYTES_NONE, ours, 32);
 	assert_int_equal(mbedtls_hkdf_expand(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), secret, 32,
 					     key_info, sizeof(key_info), theirs, 32),
 			 0);
 	assert_memory_equal(ours, theirs, 32);
-	derive_expand_label(DERIVE_SHA384, secret, "traffic upd", ours, 48);
+	derive_expand_label(DERIVE_SHA384, secret, "traffic upd", BYTES_NONE, ours, 48);
 	assert_int_equal(mbedtls_hkdf_expand(mbedtls_md_info_from_type(MBEDTLS_MD_SHA384), secret, 48,
 					     update_info, sizeof(update_info), theirs, 48),
+			 0);
+	assert_memory_equal(ours, theirs, 48);
+	derive_expand_label(DERIVE_SHA384, secret, "resumption", BYTES_LITERAL("\x00\x07"), ours, 48);
+	assert_int_equal(mbedtls_hkdf_expand(mbedtls_md_info_from_type(MBEDTLS_MD_SHA384), secret, 48,
+					     ticket_info, sizeof(ticket_info) - 1, theirs, 48),
 			 0);
 	assert_memory_equal(ours, theirs, 48);
 	instance_leave(before);
@@ -128,6 +152,7 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_digest_is_that_of_all_parts_in_their_order),
 		cmocka_unit_test(hmac_is_mbedtls_hmac),
 		cmocka_unit_test(labels_expand_as_hkdf_does),
 		cmocka_unit_test(the_prf_gives_the_published_bytes),

@@ -255,7 +255,7 @@ occurrences(struct tls_context *context, const uint8_t *secret)
 static void
 the_keys_of_13(const uint8_t *secret, uint8_t key[16])
 {
-	derive_expand_label(DERIVE_SHA256, secret, "key", key, 16);
+	derive_expand_label(DERIVE_SHA256, secret, "key", BYTES_NONE, key, 16);
 }
 
 static void
