@@ -126,8 +126,10 @@ note_end(struct worker *w, struct upstream *u, enum err verdict)
 	u->eof = true;
 	u->is_over = true;
 	u->ended_well = verdict == ERR_TLS_CLOSED;
-	if (!u->ended_well)
-		worker_count_verdict(w, verdict);
+	if (u->ended_well)
+		return;
+	worker_count_verdict(w, verdict);
+	u->ends_gently = true;
 }
 
 struct bytes

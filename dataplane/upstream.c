@@ -126,6 +126,9 @@ void
 upstream_abort(struct worker *w, struct upstream *u)
 {
 	if (u->ends_gently) {
+		/* With bytes that nobody took TCP would reset (RFC 9293 SHLD-3), and the alert be lost. */
+		while (inflow_discard(w, &u->in, u->conn))
+			;
 		close_gently(w, u);
 		return;
 	}

@@ -120,6 +120,9 @@ void conn_set_state(struct tls_conn *conn, enum conn_state state);
  * memory is exhausted. */
 struct tls_conn *conn_begin(struct tls_context *context, const mbedtls_ssl_config *config, const uint8_t *policy);
 
+/* The step that is under way is one of TLS 1.3's in which this end writes nothing but, at most, its alert. */
+bool conn_only_hears(const struct handshake *hs);
+
 /* During a step of the handshake: ends the connection for mbedTLS's error: its verdict, and an alert into *out if
  * mbedTLS wrote none. */
 enum err conn_fail(struct handshake *hs, int error);

@@ -168,7 +168,7 @@ connect_fault(struct handshake *hs, int error, enum err otherwise)
 	if (error == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED || error == MBEDTLS_ERR_SSL_BAD_CERTIFICATE)
 		return verdict_of(mbedtls_ssl_get_verify_result(&hs->ssl));
 	/* A certificate that cannot even be read. */
-	if (hs->ssl.MBEDTLS_PRIVATE(state) == MBEDTLS_SSL_SERVER_CERTIFICATE && otherwise == ERR_TLS_REFUSED)
+	if (hs->begun_in == MBEDTLS_SSL_SERVER_CERTIFICATE && otherwise == ERR_TLS_REFUSED)
 		return ERR_TLS_PEER_UNFIT;
 	return otherwise;
 }

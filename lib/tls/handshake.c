@@ -327,11 +327,8 @@ open_records(struct tls_conn *conn)
 
 	/* What is left of a flight would be taken for the first record of data. */
 	CHECK(hs->ssl.MBEDTLS_PRIVATE(out_left) == 0);
-	if (has_rest(hs)) {
-		(void)mbedtls_ssl_send_alert_message(&hs->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
-						     MBEDTLS_SSL_ALERT_MSG_UNEXPECTED_MESSAGE);
+	if (has_rest(hs))
 		return conn_fail(hs, MBEDTLS_ERR_SSL_UNEXPECTED_MESSAGE);
-	}
 	keep_facts(conn);
 	if (hs->is_client)
 		resume_opened(hs);
@@ -358,17 +355,42 @@ believes_client(struct handshake *hs)
 	return hs->is_verified;
 }
 
-/* RFC 8446 4.4.4: behind its Finished a server seals with the application's keys, an alert about the client's
- * certificate, too; mbedTLS would take those of the handshake until all is over, when it sets these. */
+bool
+conn_only_hears(const struct handshake *hs)
+{
+	if (mbedtls_ssl_get_version_number(&hs->ssl) != MBEDTLS_SSL_VERSION_TLS1_3)
+		return false;
+	switch (hs->begun_in) {
+	case MBEDTLS_SSL_ENCRYPTED_EXTENSIONS:
+	case MBEDTLS_SSL_CERTIFICATE_REQUEST:
+	case MBEDTLS_SSL_SERVER_CERTIFICATE:
+	case MBEDTLS_SSL_CERTIFICATE_VERIFY:
+	case MBEDTLS_SSL_SERVER_FINISHED:
+		return hs->is_client;
+	case MBEDTLS_SSL_CLIENT_CERTIFICATE:
+	case MBEDTLS_SSL_CLIENT_CERTIFICATE_VERIFY:
+	case MBEDTLS_SSL_CLIENT_FINISHED:
+		return !hs->is_client;
+	default:
+		return false;
+	}
+}
+
+/* RFC 8446 A.1, A.2, 4.4.4: an alert about what a server says under protection is sealed, too, and behind its
+ * Finished a server seals with the application's keys. mbedTLS would write the one in the clear and take those of
+ * the handshake for the other, and neither can be read by everybody. It sets the keys itself when it goes on; but
+ * its ChangeCipherSpec must be in the clear. */
 static void
-seal_as_open(struct handshake *hs)
+choose_keys_of_alert(struct handshake *hs)
 {
 	mbedtls_ssl_context *ssl = &hs->ssl;
 
-	if (ssl->MBEDTLS_PRIVATE(transform_application) == NULL ||
-	    ssl->MBEDTLS_PRIVATE(transform_out) == ssl->MBEDTLS_PRIVATE(transform_application))
+	if (hs->is_client && hs->begun_in == MBEDTLS_SSL_CLIENT_CCS_AFTER_SERVER_FINISHED)
+		ssl->MBEDTLS_PRIVATE(transform_out) = NULL;
+	if (!conn_only_hears(hs))
 		return;
-	ssl->MBEDTLS_PRIVATE(transform_out) = ssl->MBEDTLS_PRIVATE(transform_application);
+	ssl->MBEDTLS_PRIVATE(transform_out) = hs->is_client ? ssl->MBEDTLS_PRIVATE(transform_in) :
+							      ssl->MBEDTLS_PRIVATE(transform_application);
 	memset(ssl->MBEDTLS_PRIVATE(cur_out_ctr), 0, sizeof(ssl->MBEDTLS_PRIVATE(cur_out_ctr)));
 }
 
@@ -392,8 +414,7 @@ begin_step(struct handshake *hs)
 	/* A resumed handshake never comes by here, in either version and role. */
 	if (hs->begun_in == MBEDTLS_SSL_SERVER_CERTIFICATE)
 		hs->full = true;
-	if (clients_of(hs) != NULL && hs->begun_in == MBEDTLS_SSL_CLIENT_CERTIFICATE)
-		seal_as_open(hs);
+	choose_keys_of_alert(hs);
 	return true;
 }
 

@@ -54,6 +54,12 @@ has_written(const struct handshake *hs)
 	return hs->out->used > hs->used_before || hs->ssl.MBEDTLS_PRIVATE(out_left) > 0;
 }
 
+static bool
+is_13(const struct handshake *hs)
+{
+	return mbedtls_ssl_get_version_number(&hs->ssl) == MBEDTLS_SSL_VERSION_TLS1_3;
+}
+
 /* The first reason counts. Alerts: RFC 8446 6.2; RFC 5246 7.4.6 for a client without a certificate. */
 static const struct reason *
 reason_of_client(const struct handshake *hs)
@@ -66,12 +72,22 @@ reason_of_client(const struct handshake *hs)
 	uint32_t flags = hs->ssl.MBEDTLS_PRIVATE(session_negotiate)->MBEDTLS_PRIVATE(verify_result);
 
 	if (flags & MBEDTLS_X509_BADCERT_MISSING || flags == 0)
-		return mbedtls_ssl_get_version_number(&hs->ssl) == MBEDTLS_SSL_VERSION_TLS1_3 ? &none13 : &none12;
+		return is_13(hs) ? &none13 : &none12;
 	if (flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED)
 		return &unknown;
 	if (flags & (MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE))
 		return &expired;
 	return &unfit;
+}
+
+/* In the step that began there the other end's signature is looked at. */
+static bool
+proves_key(const struct handshake *hs)
+{
+	int of_server = is_13(hs) ? MBEDTLS_SSL_CERTIFICATE_VERIFY : MBEDTLS_SSL_SERVER_KEY_EXCHANGE;
+	int of_client = is_13(hs) ? MBEDTLS_SSL_CLIENT_CERTIFICATE_VERIFY : MBEDTLS_SSL_CERTIFICATE_VERIFY;
+
+	return hs->begun_in == (hs->is_client ? of_server : of_client);
 }
 
 static const struct reason *
@@ -82,7 +98,7 @@ reason_of(const struct handshake *hs, int error)
 	static const struct reason unreadable = { 0, ERR_TLS_PEER_UNFIT, MBEDTLS_SSL_ALERT_MSG_BAD_CERT };
 	static const struct reason forged = { 0, ERR_TLS_PEER_UNFIT, MBEDTLS_SSL_ALERT_MSG_DECRYPT_ERROR };
 	static const struct reason finished = { 0, ERR_TLS_BAD_MESSAGE, MBEDTLS_SSL_ALERT_MSG_DECRYPT_ERROR };
-	int state = hs->ssl.MBEDTLS_PRIVATE(state);
+	int state = hs->begun_in; /* where mbedTLS stands now may be the next one */
 
 	/* mbedTLS has a number for this per module, loses some on the way, and sometimes goes on until
 	 * something else fails. */
@@ -99,12 +115,13 @@ reason_of(const struct handshake *hs, int error)
 		return &share;
 	if (!hs->is_client && error == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED)
 		return reason_of_client(hs);
-	if (!hs->is_client && reason_for(error)->verdict == ERR_TLS_REFUSED) {
-		if (state == MBEDTLS_SSL_CLIENT_CERTIFICATE)
-			return &unreadable;
-		if (state == MBEDTLS_SSL_CERTIFICATE_VERIFY || state == MBEDTLS_SSL_CLIENT_CERTIFICATE_VERIFY)
-			return &forged;
-	}
+	/* Of TLS 1.3's, its number for "nothing in common", once more. */
+	if (proves_key(hs) && ((is_13(hs) && error == MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE) ||
+			       reason_for(error)->verdict == ERR_TLS_REFUSED))
+		return &forged;
+	if (!hs->is_client && state == MBEDTLS_SSL_CLIENT_CERTIFICATE &&
+	    reason_for(error)->verdict == ERR_TLS_REFUSED)
+		return &unreadable;
 	return reason_for(error);
 }
 
@@ -112,7 +129,9 @@ reason_of(const struct handshake *hs, int error)
 static void
 tell(struct handshake *hs, uint8_t alert)
 {
-	if (has_written(hs) && hs->ssl.MBEDTLS_PRIVATE(out_msgtype) == MBEDTLS_SSL_MSG_ALERT)
+	/* What is sealed in TLS 1.3 has no type any more. */
+	if (has_written(hs) &&
+	    (conn_only_hears(hs) || hs->ssl.MBEDTLS_PRIVATE(out_msgtype) == MBEDTLS_SSL_MSG_ALERT))
 		return;
 	/* What is left of a flight that the same step began is all that a call writes. */
 	if (hs->ssl.MBEDTLS_PRIVATE(out_left) > 0)

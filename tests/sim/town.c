@@ -162,7 +162,7 @@ accept_backend(struct town *t, struct town_conn *c)
 	c->is_connected = true;
 	tcp_tuple_of(t->town_tcp, c->conn, &tuple);
 	c->pod = tuple.local_port - TOWN_BACKEND_PORT;
-	if (!t->plan.is_https)
+	if (!t->plan.is_https || t->plan.is_pods_tls_by_hand)
 		return;
 	c->tls = tls_of_backend(t, c->pod);
 	c->shake = shake_of_next(t);
