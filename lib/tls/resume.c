@@ -5,8 +5,8 @@
  */
 #include <mbedtls/ssl_ciphersuites.h>
 
-#include "base/check.h"
 #include "tls/conn.h"
+#include "tls/cursor.h"
 
 /* Of one connection: an end that sends more is served all the same. */
 #define TICKETS_KEPT_MAX 4
@@ -102,40 +102,15 @@ resume_no_more(struct connect_side *side)
 	explicit_bzero(side->secret, sizeof(side->secret));
 }
 
-static bool
-take_number(struct bytes *from, size_t len, uint32_t *number)
-{
-	if (from->len < len)
-		return false;
-	*number = 0;
-	for (size_t i = 0; i < len; i++)
-		*number = *number << 8 | from->ptr[i];
-	bytes_advance(from, len);
-	return true;
-}
-
-/* A length of that many bytes, and what it counts. */
-static bool
-take_vector(struct bytes *from, size_t length_bytes, struct bytes *vector)
-{
-	uint32_t len;
-
-	if (!take_number(from, length_bytes, &len) || from->len < len)
-		return false;
-	*vector = bytes_make(from->ptr, len);
-	bytes_advance(from, len);
-	return true;
-}
-
 /* Extensions are passed over: the only one that there is lets early data in, which we never send. */
 static bool
 parse(struct bytes body, struct ticket *ticket)
 {
 	struct bytes extensions;
 
-	return take_number(&body, 4, &ticket->lifetime_s) && take_number(&body, 4, &ticket->age_add) &&
-	       take_vector(&body, 1, &ticket->nonce) && take_vector(&body, 2, &ticket->ticket) &&
-	       take_vector(&body, 2, &extensions) && body.len == 0 && ticket->ticket.len > 0;
+	return cursor_number(&body, 4, &ticket->lifetime_s) && cursor_number(&body, 4, &ticket->age_add) &&
+	       cursor_vector(&body, 1, &ticket->nonce) && cursor_vector(&body, 2, &ticket->ticket) &&
+	       cursor_vector(&body, 2, &extensions) && body.len == 0 && ticket->ticket.len > 0;
 }
 
 /* The texts are the caller's, and are taken out again before mbedTLS would free them. */
@@ -190,7 +165,7 @@ resume_ticket(struct tls_conn *conn, struct bytes messages)
 		side->skip -= (uint32_t)skip;
 		if (messages.len == 0)
 			return;
-		if (!take_number(&messages, 1, &type) || !take_number(&messages, 3, &len)) {
+		if (!cursor_number(&messages, 1, &type) || !cursor_number(&messages, 3, &len)) {
 			resume_no_more(side);
 			return;
 		}
