@@ -255,7 +255,6 @@ open_worker(struct fleet *fleet, uint32_t index, const struct secrets *secrets, 
 	worker.tcp = open_tcp(fleet, index, &worker.counts, secrets);
 	worker.tls = open_tls(fleet, &worker.counts);
 	worker.upstream_tls = open_upstream_tls(fleet, &worker.counts);
-	worker.authorities = fleet->authorities;
 	if (worker.tcp == NULL || worker.tls == NULL || worker.upstream_tls == NULL) {
 		snprintf(text, room,
 			 "no memory for the connections of worker %u; lower limits.clients or "
@@ -496,7 +495,7 @@ static bool
 make_keys(struct fleet *fleet, const struct tls_identity *identity)
 {
 	for (uint32_t i = 0; i < fleet->count; i++) {
-		struct tls_keys *keys = tls_keys_new(identity);
+		struct tls_keys *keys = tls_keys_new(identity, NULL);
 
 		if (keys == NULL) {
 			drop_keys(fleet);

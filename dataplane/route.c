@@ -410,7 +410,7 @@ is_where_asked(const struct worker *w, const struct exchange *x)
 	struct shm_pod pod;
 
 	return shm_read_pod(&w->shm, x->pod_entry, &pod) == ERR_OK && pod.pod_id == x->pod_id &&
-	       (x->upstream == NULL || upstream_leads_to(x->upstream, &pod));
+	       (x->upstream == NULL || upstream_leads_to(w, x->upstream, &pod));
 }
 
 void

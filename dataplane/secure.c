@@ -11,12 +11,21 @@
 
 CHECK_STATIC(SHM_POD_PINS_MAX <= TLS_PINS_MAX && SHM_NAME_BYTES <= TLS_NAME_BYTES, "a pod's target fits");
 
+static uint64_t
+find_authority(const struct worker *w, const struct shm_pod *pod)
+{
+	if (w->config.upstream_tls == NULL || pod->tls.authority.len == 0)
+		return TLS_NO_AUTHORITY;
+	return tls_find_authority(w->config.upstream_tls,
+				  bytes_make(pod->tls.authority.text, pod->tls.authority.len));
+}
+
 uint64_t
-secure_manner(const struct shm_pod *pod)
+secure_manner(const struct worker *w, const struct shm_pod *pod)
 {
 	static const struct siphash_key key; /* nobody gains by two that are equal: pods are the operator's */
 
-	return pod->is_tls ? siphash_2_4(&key, &pod->tls, sizeof(pod->tls)) | 1 : 0;
+	return pod->is_tls ? (siphash_2_4(&key, &pod->tls, sizeof(pod->tls)) ^ find_authority(w, pod)) | 1 : 0;
 }
 
 /* --- begin and end ------------------------------------------------------------------------- */
@@ -24,12 +33,8 @@ secure_manner(const struct shm_pod *pod)
 static bool
 make_target(const struct worker *w, const struct shm_pod *pod, struct tls_target *target)
 {
-	struct bytes authority = bytes_make(pod->tls.authority.text, pod->tls.authority.len);
-
-	*target = (struct tls_target){ .id = pod->pod_id, .authority = TLS_NO_AUTHORITY };
-	if (authority.len > 0)
-		target->authority = tls_authorities_find(w->config.authorities, authority);
-	if (authority.len > 0 && target->authority == TLS_NO_AUTHORITY)
+	*target = (struct tls_target){ .id = pod->pod_id, .authority = find_authority(w, pod) };
+	if (pod->tls.authority.len > 0 && target->authority == TLS_NO_AUTHORITY)
 		return false;
 	target->pin_count = pod->tls.pin_count < SHM_POD_PINS_MAX ? pod->tls.pin_count : SHM_POD_PINS_MAX;
 	memcpy(target->pins, pod->tls.pins, sizeof(pod->tls.pins));
@@ -83,6 +88,14 @@ secure_wake(struct worker *w, struct upstream *u)
 	else
 		w->securing_first = u;
 	w->securing_last = u;
+}
+
+void
+secure_believe(struct worker *w, struct tls_keys *keys)
+{
+	tls_context_replace(w->config.upstream_tls, keys);
+	/* Connections that were made under others are found by their manner. */
+	upstream_sweep_again(w);
 }
 
 /* --- bytes ------------------------------------------------------------------------------------ */

@@ -14,16 +14,21 @@
  *
  * Owner: the upstream. Memory: the context's (upstream_tls).
  */
+struct tls_keys;
 struct upstream;
 struct worker;
 
-/* What of a pod says how it is spoken to and whom it must be: 0 in clear text. Connections for another number are
- * not for this pod. */
-uint64_t secure_manner(const struct shm_pod *pod);
+/* What of a pod, and of its authority's certificates, says how it is spoken to and whom it must be: 0 in clear
+ * text. Connections for another number are not for this pod. */
+uint64_t secure_manner(const struct worker *w, const struct shm_pod *pod);
 
 /* For a new connection to a pod that is spoken to over TLS. False: there is no memory, or the pod's authority is
  * not in the configuration (counted). */
 bool secure_begin(struct worker *w, struct upstream *u, const struct shm_pod *pod);
+
+/* Other authorities (tls_keys_new()): handshakes that begin now are judged by them, and connections that were made
+ * under a bundle which has changed serve nobody after whom they serve now. */
+void secure_believe(struct worker *w, struct tls_keys *keys);
 
 /* Gives all back. */
 void secure_end(struct worker *w, struct upstream *u);

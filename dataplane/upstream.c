@@ -163,9 +163,9 @@ is_v4(const uint8_t address[16])
 }
 
 bool
-upstream_leads_to(const struct upstream *u, const struct shm_pod *pod)
+upstream_leads_to(const struct worker *w, const struct upstream *u, const struct shm_pod *pod)
 {
-	return u->pod_id == pod->pod_id && u->port == pod->port && u->manner == secure_manner(pod) &&
+	return u->pod_id == pod->pod_id && u->port == pod->port && u->manner == secure_manner(w, pod) &&
 	       memcmp(u->address, pod->address, sizeof(u->address)) == 0;
 }
 
@@ -207,7 +207,7 @@ connect_new(struct worker *w, uint32_t pod_entry, const struct shm_pod *pod)
 	u->pod_id = pod->pod_id;
 	memcpy(u->address, pod->address, sizeof(u->address));
 	u->port = pod->port;
-	u->manner = secure_manner(pod);
+	u->manner = secure_manner(w, pod);
 	worker_count(w, COUNTER_UPSTREAM_CONNECTS);
 	return u;
 }
@@ -221,7 +221,7 @@ upstream_get(struct worker *w, struct exchange *x, uint32_t pod_entry, const str
 	/* An entry of the table may have been given to another pod, and a pod another address, since the
 	 * connection was made. And the backend may have closed it, or spoken out of turn, in this very burst: that
 	 * event is still to come. */
-	while (u != NULL && (!upstream_leads_to(u, pod) || !tcp_is_quiet(w->tcp, u->conn))) {
+	while (u != NULL && (!upstream_leads_to(w, u, pod) || !tcp_is_quiet(w->tcp, u->conn))) {
 		close_gently(w, u);
 		u = w->pod_idle[pod_entry];
 	}
@@ -396,7 +396,7 @@ look_at_pod(struct worker *w, struct upstream *u)
 	if (u->state == UPSTREAM_FREE)
 		return;
 	is_there = shm_read_pod(&w->shm, u->pod_entry, &pod) == ERR_OK && pod.pod_id == u->pod_id;
-	u->retiring = !is_there || pod.state != SHM_POD_READY || !upstream_leads_to(u, &pod);
+	u->retiring = !is_there || pod.state != SHM_POD_READY || !upstream_leads_to(w, u, &pod);
 	if (u->state == UPSTREAM_IDLE && u->retiring) {
 		worker_count(w, COUNTER_POD_REMOVALS);
 		close_gently(w, u);
@@ -404,6 +404,12 @@ look_at_pod(struct worker *w, struct upstream *u)
 		worker_count(w, COUNTER_POD_REMOVALS);
 		exchange_try_failed(w, u->exchange, TRY_MAINT);
 	}
+}
+
+void
+upstream_sweep_again(struct worker *w)
+{
+	w->swept_upstreams = 0;
 }
 
 void

@@ -67,7 +67,7 @@ struct upstream {
 };
 
 /* Whether this is the place where the pod is now. */
-bool upstream_leads_to(const struct upstream *u, const struct shm_pod *pod);
+bool upstream_leads_to(const struct worker *w, const struct upstream *u, const struct shm_pod *pod);
 
 /* A connection to the pod for this exchange: a kept one (unless fresh_only), or a new one that is being
  * opened. NULL: none could be had; the pod is not to blame. */
@@ -92,6 +92,9 @@ void upstream_timer_expired(struct worker *w, struct upstream *u);
 /* After the tables have changed, a few connections per turn: those to pods that drain, are in maintenance, have
  * gone or have another address now are not kept; a request at a pod in maintenance ends here. */
 void upstream_sweep(struct worker *w);
+
+/* The same for what has changed beside the tables. */
+void upstream_sweep_again(struct worker *w);
 
 /* Copies bytes into TCP. False: no packet or no room; the connection is of no use any more. */
 bool upstream_send(struct worker *w, struct upstream *u, struct bytes plain, bool more);

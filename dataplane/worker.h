@@ -121,7 +121,6 @@ struct worker_config {
 	struct tcp *tcp;             /* its user words are the worker's */
 	struct tls_context *tls;     /* NULL: no TLS listener */
 	struct tls_context *upstream_tls; /* NULL: backends in clear text only */
-	const struct tls_authorities *authorities; /* of upstream_tls */
 	struct spool_writer *spool;
 	struct tab_header *tab; /* of counts.exchanges lines */
 	struct pkt_pool *payload_pool; /* packets for what is sent */

@@ -8,19 +8,13 @@
 #include "base/units.h"
 #include "tls/instance.h"
 
-/* The texts, their DER and what is parsed from it, of one bundle and of all. */
-#define PARSED_PER_PEM_BYTE 8
+/* Of all texts. */
 #define ARENA_BYTES (4 * MIB)
-
-struct bundle {
-	char name[TLS_AUTHORITY_NAME_BYTES];
-	struct bytes pem;
-};
 
 struct tls_authorities {
 	struct arena *arena;
 	uint32_t count;
-	struct bundle bundles[TLS_AUTHORITIES_MAX];
+	struct authority bundles[TLS_AUTHORITIES_MAX];
 };
 
 struct tls_authorities *
@@ -68,7 +62,7 @@ authorities_parse(mbedtls_x509_crt *cas, struct bytes pem, struct arena *arena, 
 static bool
 can_be_parsed(struct bytes pem, uint32_t *skipped)
 {
-	struct instance *instance = instance_new(MIB + pem.len * PARSED_PER_PEM_BYTE, NULL, NULL);
+	struct instance *instance = instance_new(MIB + pem.len * AUTHORITIES_BYTES_PER_TEXT_BYTE, NULL, NULL);
 	struct instance *before;
 	mbedtls_x509_crt cas;
 	bool parsed;
@@ -88,12 +82,12 @@ enum err
 tls_authorities_add(struct tls_authorities *authorities, const char *name, struct bytes pem, uint32_t *skipped,
 		    char *text, size_t room)
 {
-	struct bundle *bundle = &authorities->bundles[authorities->count];
+	struct authority *bundle = &authorities->bundles[authorities->count];
 	uint8_t *copy;
 
 	*skipped = 0;
 	if (authorities->count == TLS_AUTHORITIES_MAX || strlen(name) >= sizeof(bundle->name) ||
-	    tls_authorities_find(authorities, bytes_from_text(name)) != TLS_NO_AUTHORITY) {
+	    tls_authorities_pem(authorities, bytes_from_text(name)).len > 0) {
 		snprintf(text, room, "There is no room for another authority (at most %d, each of another name).",
 			 TLS_AUTHORITIES_MAX);
 		return ERR_POOL_EMPTY;
@@ -115,13 +109,13 @@ tls_authorities_add(struct tls_authorities *authorities, const char *name, struc
 	return ERR_OK;
 }
 
-uint32_t
-tls_authorities_find(const struct tls_authorities *authorities, struct bytes name)
+struct bytes
+tls_authorities_pem(const struct tls_authorities *authorities, struct bytes name)
 {
-	for (uint32_t i = 0; authorities != NULL && i < authorities->count; i++)
+	for (uint32_t i = 0; i < authorities_count(authorities); i++)
 		if (bytes_equal(bytes_from_text(authorities->bundles[i].name), name))
-			return i;
-	return TLS_NO_AUTHORITY;
+			return authorities->bundles[i].pem;
+	return BYTES_NONE;
 }
 
 uint32_t
@@ -130,19 +124,9 @@ authorities_count(const struct tls_authorities *authorities)
 	return authorities != NULL ? authorities->count : 0;
 }
 
-struct bytes
-authorities_pem(const struct tls_authorities *authorities, uint32_t index)
+const struct authority *
+authorities_at(const struct tls_authorities *authorities, uint32_t index)
 {
 	CHECK(index < authorities->count);
-	return authorities->bundles[index].pem;
-}
-
-size_t
-authorities_bytes(const struct tls_authorities *authorities)
-{
-	size_t bytes = 0;
-
-	for (uint32_t i = 0; i < authorities_count(authorities); i++)
-		bytes += authorities->bundles[i].pem.len * PARSED_PER_PEM_BYTE;
-	return bytes;
+	return &authorities->bundles[index];
 }

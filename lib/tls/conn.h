@@ -50,7 +50,7 @@ struct handshake {
 	bool starved; /* an allocation found no room, now or earlier */
 	uint16_t records_in;
 	uint8_t listener;
-	struct tls_keys *keys; /* NULL: a client's */
+	struct tls_keys *keys; /* those that it began with */
 	bool is_verified; /* the client has shown a certificate that its listener believes */
 	int64_t chain_ends_at_s; /* the first end of what the other end was verified by; INT64_MAX: of nothing */
 	uint64_t resumed_until_s; /* when the ticket that was shown last is worth nothing any more */

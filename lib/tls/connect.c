@@ -9,7 +9,6 @@
 
 #include "base/check.h"
 #include "base/units.h"
-#include "tls/authorities.h"
 #include "tls/conn.h"
 #include "tls/terms.h"
 
@@ -27,62 +26,63 @@ static const char *const protocols[] = { "http/1.1", NULL };
 size_t
 connect_bytes(const struct tls_context_config *config)
 {
-	return authorities_bytes(config->authorities) + sessions_bytes(config->sessions_max) +
-	       (size_t)config->connects_max * TLS_CONNECT_BYTES;
-}
-
-static bool
-configure(mbedtls_ssl_config *ssl, struct instance *instance, mbedtls_x509_crt *cas)
-{
-	if (!terms_set(ssl, instance, MBEDTLS_SSL_IS_CLIENT, protocols))
-		return false;
-	mbedtls_ssl_conf_authmode(ssl, MBEDTLS_SSL_VERIFY_REQUIRED);
-	mbedtls_ssl_conf_ca_chain(ssl, cas, NULL);
-	mbedtls_ssl_conf_session_tickets(ssl, MBEDTLS_SSL_SESSION_TICKETS_ENABLED);
-	mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
-		ssl, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
-	return true;
+	return sessions_bytes(config->sessions_max) + (size_t)config->connects_max * TLS_CONNECT_BYTES;
 }
 
 bool
 connect_setup_init(struct connect_setup *setup, struct instance *instance,
 		   const struct tls_context_config *config)
 {
-	struct arena *arena = instance_arena(instance);
-	uint32_t count = authorities_count(config->authorities);
-	uint32_t skipped;
+	mbedtls_ssl_config *ssl = &setup->config;
 
-	setup->cas = arena_alloc(arena, (count + 1) * sizeof(*setup->cas));
-	setup->configs = arena_alloc(arena, (count + 1) * sizeof(*setup->configs));
-	if (setup->cas == NULL || setup->configs == NULL)
+	mbedtls_ssl_config_init(ssl);
+	mbedtls_x509_crt_init(&setup->nobody);
+	if (!terms_set(ssl, instance, MBEDTLS_SSL_IS_CLIENT, protocols))
 		return false;
-	setup->authority_count = count;
-	for (uint32_t i = 0; i <= count; i++) {
-		mbedtls_x509_crt_init(&setup->cas[i]);
-		mbedtls_ssl_config_init(&setup->configs[i]);
-	}
-	/* The last one's list has a certificate without content, which nothing is issued by: mbedTLS wants one. */
-	for (uint32_t i = 0; i <= count; i++) {
-		if (i < count &&
-		    !authorities_parse(&setup->cas[i], authorities_pem(config->authorities, i), arena, &skipped))
-			return false;
-		if (!configure(&setup->configs[i], instance, &setup->cas[i]))
-			return false;
-	}
-	return sessions_init(&setup->sessions, arena, config->sessions_max);
+	mbedtls_ssl_conf_authmode(ssl, MBEDTLS_SSL_VERIFY_REQUIRED);
+	/* begin() says whom else. */
+	mbedtls_ssl_conf_ca_chain(ssl, &setup->nobody, NULL);
+	mbedtls_ssl_conf_session_tickets(ssl, MBEDTLS_SSL_SESSION_TICKETS_ENABLED);
+	mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
+		ssl, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
+	return sessions_init(&setup->sessions, instance_arena(instance), config->sessions_max);
 }
 
 void
-connect_setup_fini(struct connect_setup *setup, struct instance *instance)
+connect_setup_fini(struct connect_setup *setup)
 {
-	for (uint32_t i = 0; setup->configs != NULL && i <= setup->authority_count; i++) {
-		mbedtls_x509_crt_free(&setup->cas[i]);
-		mbedtls_ssl_config_free(&setup->configs[i]);
-	}
+	mbedtls_ssl_config_free(&setup->config);
+	mbedtls_x509_crt_free(&setup->nobody);
 	sessions_fini(&setup->sessions);
-	arena_release(instance_arena(instance), setup->cas);
-	arena_release(instance_arena(instance), setup->configs);
-	*setup = (struct connect_setup){ .authority_count = 0 };
+}
+
+bool
+connect_believes(const struct tls_context *context, const struct tls_target *target)
+{
+	return target->authority == TLS_NO_AUTHORITY || keys_authority(context->keys, target->authority) != NULL;
+}
+
+static bool
+is_wanted(const void *owner, const struct tls_target *target)
+{
+	return connect_believes(owner, target);
+}
+
+void
+connect_renew(struct tls_context *context)
+{
+	sessions_sift(&context->clients.sessions, is_wanted, context);
+}
+
+uint64_t
+tls_find_authority(const struct tls_context *context, struct bytes name)
+{
+	const struct tls_keys *keys = context->keys;
+
+	for (uint32_t i = 0; i < keys->authority_count; i++)
+		if (bytes_equal(bytes_from_text(keys->authorities[i].name), name))
+			return keys->authorities[i].mark;
+	return TLS_NO_AUTHORITY;
 }
 
 /* --- whom to believe ------------------------------------------------------------------------- */
@@ -182,7 +182,7 @@ tls_can_reach(const struct tls_context *context, const struct tls_target *target
 		return false;
 	if (target->authority == TLS_NO_AUTHORITY)
 		return target->pin_count > 0;
-	return target->authority < context->clients.authority_count && target->name[0] != '\0';
+	return connect_believes(context, target) && target->name[0] != '\0';
 }
 
 bool
@@ -197,11 +197,16 @@ static bool
 begin(struct tls_conn *conn, const struct tls_target *target)
 {
 	struct handshake *hs = conn->handshake;
+	struct keys_authority *authority;
 
 	conn->client = arena_alloc(instance_arena(conn->context->instance), sizeof(*conn->client));
 	if (conn->client == NULL)
 		return false;
 	conn->client->target = *target;
+	hs->keys = keys_get(conn->context->keys);
+	authority = keys_authority(hs->keys, target->authority);
+	if (authority != NULL)
+		mbedtls_ssl_set_hs_ca_chain(&hs->ssl, &authority->cas, NULL);
 	mbedtls_ssl_set_verify(&hs->ssl, judge, hs);
 	/* Called with NULL, too: addresses are not sent (RFC 6066 3), and judge() looks at them. */
 	if (mbedtls_ssl_set_hostname(&hs->ssl, connect_is_host(target) ? target->name : NULL) != 0)
@@ -213,14 +218,12 @@ begin(struct tls_conn *conn, const struct tls_target *target)
 struct tls_conn *
 tls_connect(struct tls_context *context, const struct tls_target *target)
 {
-	uint32_t config = target->authority == TLS_NO_AUTHORITY ? context->clients.authority_count :
-								  target->authority;
 	struct instance *before;
 	struct tls_conn *conn;
 	bool begun;
 
 	CHECK(tls_can_reach(context, target));
-	conn = conn_begin(context, &context->clients.configs[config], NULL);
+	conn = conn_begin(context, &context->clients.config, NULL);
 	if (conn == NULL)
 		return NULL;
 	before = instance_enter(context->instance);

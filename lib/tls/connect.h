@@ -9,6 +9,7 @@
 
 struct handshake;
 struct tls_conn;
+struct tls_context;
 struct tls_context_config;
 
 /*
@@ -19,11 +20,10 @@ struct tls_context_config;
  * Memory: the instance's arena, which is entered for every call but connect_bytes() and resume_ticket().
  */
 
-/* Of a context: one configuration for each authority, and a last one for pins alone. */
 struct connect_setup {
-	uint32_t authority_count;
-	mbedtls_x509_crt *cas;
-	mbedtls_ssl_config *configs;
+	mbedtls_ssl_config config;
+	/* Without content, so that nothing is issued by it: mbedTLS wants one, also where pins alone count. */
+	mbedtls_x509_crt nobody;
 	struct sessions sessions;
 };
 
@@ -46,7 +46,13 @@ size_t connect_bytes(const struct tls_context_config *config);
 /* False: no memory. */
 bool connect_setup_init(struct connect_setup *setup, struct instance *instance,
 			const struct tls_context_config *config);
-void connect_setup_fini(struct connect_setup *setup, struct instance *instance);
+void connect_setup_fini(struct connect_setup *setup);
+
+/* The context has other keys: sessions are forgotten whose authority is not among them. */
+void connect_renew(struct tls_context *context);
+
+/* What is kept of the target now would be looked for later. */
+bool connect_believes(const struct tls_context *context, const struct tls_target *target);
 
 /* The handshake failed with mbedTLS's error, which means otherwise: what it means here. */
 enum err connect_fault(struct handshake *hs, int error, enum err otherwise);

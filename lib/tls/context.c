@@ -178,7 +178,7 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 		instance_free(instance);
 		return NULL;
 	}
-	keys = identity != NULL ? tls_keys_new(identity) : NULL;
+	keys = tls_keys_new(identity, config->authorities);
 	before = instance_enter(instance);
 	context = arena_alloc(instance_arena(instance), sizeof(*context));
 	CHECK(context != NULL);
@@ -189,7 +189,7 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 	mbedtls_ssl_config_init(&context->config_h2);
 	if (keys != NULL)
 		adopt_keys(context, keys);
-	made = context->fibers != NULL && (keys != NULL || identity == NULL) &&
+	made = context->fibers != NULL && keys != NULL &&
 	       make_keyring(context, config->records) &&
 	       configure(context, config, &context->config, protocols, context->policy) &&
 	       configure(context, config, &context->config_h2, protocols_h2, context->policy_h2) &&
@@ -211,6 +211,7 @@ tls_context_replace(struct tls_context *context, struct tls_keys *keys)
 
 	adopt_keys(context, keys);
 	context_put_keys(context, old);
+	connect_renew(context);
 	instance_leave(before);
 }
 
@@ -243,7 +244,7 @@ tls_context_free(struct tls_context *context)
 		CHECK(context->conns[i].state == CONN_FREE);
 	if (context->keys != NULL)
 		context_put_keys(context, context->keys);
-	connect_setup_fini(&context->clients, instance);
+	connect_setup_fini(&context->clients);
 	mbedtls_ssl_config_free(&context->config);
 	mbedtls_ssl_config_free(&context->config_h2);
 	if (context->ring != NULL)

@@ -176,7 +176,7 @@ clients_of(const struct handshake *hs)
 {
 	const struct keys_clients *clients;
 
-	if (hs->keys == NULL)
+	if (hs->is_client)
 		return NULL;
 	clients = &hs->keys->clients[hs->listener];
 	return clients->cas != NULL ? clients : NULL;
@@ -223,7 +223,7 @@ tls_accept(struct tls_context *context, uint32_t listener, bool offers_h2)
 	struct tls_conn *conn = conn_begin(context, offers_h2 ? &context->config_h2 : &context->config,
 				      offers_h2 ? context->policy_h2 : context->policy);
 
-	CHECK(context->keys != NULL && listener < IDENTITY_LISTENERS_MAX);
+	CHECK(context->keys->pair_count > 0 && listener < IDENTITY_LISTENERS_MAX);
 	if (conn == NULL)
 		return NULL;
 	conn->handshake->listener = (uint8_t)listener;

@@ -8,25 +8,33 @@
 #include "tls/authorities.h"
 #include "tls/blinding.h"
 
-/* What parsing takes of the length of the texts, at its peak: a copy, DER, and parsed fields with their headers,
- * of which a certificate with many short names has most; and the instance itself. */
-#define BYTES_PER_TEXT_BYTE 12
+/* The instance itself, and what does not count by the length of a text. */
 #define BYTES_MIN (192u * KIB)
 
 static size_t
-bytes_of(const struct tls_identity *identity)
+text_bytes(const struct tls_identity *identity, const struct tls_authorities *authorities)
 {
 	size_t text = 0;
 
-	for (size_t i = 0; i < tls_identity_count(identity); i++)
+	for (size_t i = 0; identity != NULL && i < tls_identity_count(identity); i++)
 		text += identity_chain_pem(identity, i).len + identity_key_pem(identity, i).len;
-	for (uint32_t i = 0; i < IDENTITY_LISTENERS_MAX; i++)
+	for (uint32_t i = 0; identity != NULL && i < IDENTITY_LISTENERS_MAX; i++)
 		text += identity_client_ca_pem(identity, i).len;
-	return BYTES_MIN + tls_identity_count(identity) * sizeof(struct pair) + text * BYTES_PER_TEXT_BYTE;
+	for (uint32_t i = 0; i < authorities_count(authorities); i++)
+		text += authorities_at(authorities, i)->pem.len;
+	return text;
+}
+
+static size_t
+bytes_of(const struct tls_identity *identity, const struct tls_authorities *authorities)
+{
+	return BYTES_MIN + (identity != NULL ? tls_identity_count(identity) * sizeof(struct pair) : 0) +
+	       authorities_count(authorities) * sizeof(struct keys_authority) +
+	       text_bytes(identity, authorities) * AUTHORITIES_BYTES_PER_TEXT_BYTE;
 }
 
 static bool
-parse(struct tls_keys *keys, const struct tls_identity *identity)
+parse_pairs(struct tls_keys *keys, const struct tls_identity *identity)
 {
 	size_t count = tls_identity_count(identity);
 
@@ -69,11 +77,55 @@ parse_clients(struct tls_keys *keys, const struct tls_identity *identity)
 	return true;
 }
 
-struct tls_keys *
-tls_keys_new(const struct tls_identity *identity)
+/* Of the text, not of what is read in it: one more byte is another bundle. */
+static uint64_t
+mark_of(struct bytes pem)
 {
-	struct blinding blinding = { .key = identity_key_pem(identity, 0) };
-	struct instance *instance = instance_new(bytes_of(identity), blinding_fill, &blinding);
+	uint8_t digest[32];
+	uint64_t mark;
+
+	CHECK(mbedtls_sha256(pem.ptr, pem.len, digest, 0) == 0);
+	memcpy(&mark, digest, sizeof(mark));
+	return mark != TLS_NO_AUTHORITY ? mark : 1;
+}
+
+static bool
+parse_authorities(struct tls_keys *keys, const struct tls_authorities *authorities)
+{
+	struct arena *arena = instance_arena(keys->instance);
+	uint32_t count = authorities_count(authorities), skipped;
+
+	if (count == 0)
+		return true;
+	keys->authorities = arena_alloc(arena, count * sizeof(*keys->authorities));
+	if (keys->authorities == NULL)
+		return false;
+	for (; keys->authority_count < count; keys->authority_count++) {
+		const struct authority *from = authorities_at(authorities, keys->authority_count);
+		struct keys_authority *to = &keys->authorities[keys->authority_count];
+
+		to->mark = mark_of(from->pem);
+		memcpy(to->name, from->name, sizeof(to->name));
+		mbedtls_x509_crt_init(&to->cas);
+		if (!authorities_parse(&to->cas, from->pem, arena, &skipped))
+			return false;
+	}
+	return true;
+}
+
+/* mbedTLS passes over a certificate of a bundle that it has no memory for. */
+static bool
+has_all(const struct tls_keys *keys)
+{
+	return arena_use(instance_arena(keys->instance)).refusals == 0;
+}
+
+struct tls_keys *
+tls_keys_new(const struct tls_identity *identity, const struct tls_authorities *authorities)
+{
+	struct blinding blinding = { .key = identity != NULL ? identity_key_pem(identity, 0) : BYTES_NONE };
+	struct instance *instance = instance_new(bytes_of(identity, authorities),
+						 identity != NULL ? blinding_fill : NULL, &blinding);
 	struct tls_keys *keys = NULL;
 	struct instance *before;
 	bool parsed;
@@ -81,13 +133,15 @@ tls_keys_new(const struct tls_identity *identity)
 	if (instance == NULL)
 		return NULL;
 	/* Where that is forbidden, so it is for the identity, and the program says so once. */
-	(void)arena_lock(instance_arena(instance));
+	if (identity != NULL)
+		(void)arena_lock(instance_arena(instance));
 	before = instance_enter(instance);
 	keys = arena_alloc(instance_arena(instance), sizeof(*keys));
 	CHECK(keys != NULL);
 	keys->instance = instance;
 	keys->users = 1;
-	parsed = parse(keys, identity) && parse_clients(keys, identity);
+	parsed = (identity == NULL || (parse_pairs(keys, identity) && parse_clients(keys, identity))) &&
+		 parse_authorities(keys, authorities) && has_all(keys);
 	instance_leave(before);
 	if (parsed)
 		return keys;
@@ -124,7 +178,18 @@ keys_put(struct tls_keys *keys)
 	for (uint32_t i = 0; i < IDENTITY_LISTENERS_MAX; i++)
 		if (keys->clients[i].cas != NULL)
 			mbedtls_x509_crt_free(keys->clients[i].cas);
+	while (keys->authority_count > 0)
+		mbedtls_x509_crt_free(&keys->authorities[--keys->authority_count].cas);
 	return true;
+}
+
+struct keys_authority *
+keys_authority(const struct tls_keys *keys, uint64_t mark)
+{
+	for (uint32_t i = 0; i < keys->authority_count; i++)
+		if (keys->authorities[i].mark == mark)
+			return &keys->authorities[i];
+	return NULL;
 }
 
 /* --- which pairs ----------------------------------------------------------------------------- */

@@ -47,7 +47,8 @@ keep(struct tls_conn *conn, const mbedtls_ssl_session *session, int64_t life_s)
 	uint8_t *to;
 	size_t len = 0;
 
-	if (ends.expires_at_s <= now_s)
+	/* A ticket may come when its authority is one of before. */
+	if (ends.expires_at_s <= now_s || !connect_believes(conn->context, &conn->client->target))
 		return;
 	(void)mbedtls_ssl_session_save(session, NULL, 0, &len);
 	to = sessions_keep(sessions, &conn->client->target, len, &ends);

@@ -130,3 +130,14 @@ sessions_forget(struct sessions *sessions, const struct tls_target *target)
 	if (slot != NULL)
 		empty(sessions, slot);
 }
+
+void
+sessions_sift(struct sessions *sessions, sessions_wish is_wanted, const void *owner)
+{
+	for (uint32_t i = 0; i < sessions->slot_count; i++) {
+		struct session_slot *slot = &sessions->slots[i];
+
+		if (slot->target.id != 0 && !is_wanted(owner, &slot->target))
+			empty(sessions, slot);
+	}
+}

@@ -58,3 +58,7 @@ uint8_t *sessions_keep(struct sessions *sessions, const struct tls_target *targe
 struct bytes sessions_find(struct sessions *sessions, const struct tls_target *target, int64_t now_s,
 			   int64_t *verified_until_s);
 void sessions_forget(struct sessions *sessions, const struct tls_target *target);
+
+/* Forgets what is of a target that is not wanted any more. */
+typedef bool (*sessions_wish)(const void *owner, const struct tls_target *target);
+void sessions_sift(struct sessions *sessions, sessions_wish is_wanted, const void *owner);

@@ -19,11 +19,11 @@
 #define TLS_NAME_BYTES 256
 #define TLS_PIN_BYTES 32
 #define TLS_PINS_MAX 4
-#define TLS_NO_AUTHORITY UINT32_MAX
+#define TLS_NO_AUTHORITY 0
 
 struct tls_target {
 	uint64_t id;        /* equal targets share what may be resumed; 0: nothing is kept */
-	uint32_t authority; /* tls_authorities_find(), or TLS_NO_AUTHORITY: pins alone */
+	uint64_t authority; /* tls_find_authority(), or TLS_NO_AUTHORITY: pins alone */
 	uint32_t pin_count;
 	uint8_t pins[TLS_PINS_MAX][TLS_PIN_BYTES]; /* SHA-256 of the leaf's SubjectPublicKeyInfo (RFC 7469 2.4) */
 	char name[TLS_NAME_BYTES]; /* DNS name, which is sent as SNI, or address; empty only with pins alone */
@@ -32,7 +32,7 @@ struct tls_target {
 /*
  * authorities: bundles of CA certificates, by name.
  *
- * Owner:  whoever loads them, before contexts are made; every context parses its own copy. Thread: one at a time.
+ * Owner:  whoever loads them; every context has its own copy, parsed (tls_keys_new()). Thread: one at a time.
  * Memory: an arena of its own; nothing in it is secret.
  */
 #define TLS_AUTHORITIES_MAX 16
@@ -49,5 +49,6 @@ void tls_authorities_free(struct tls_authorities *authorities);
 enum err tls_authorities_add(struct tls_authorities *authorities, const char *name, struct bytes pem,
 			     uint32_t *skipped, char *text, size_t room);
 
-/* TLS_NO_AUTHORITY: there is none. */
-uint32_t tls_authorities_find(const struct tls_authorities *authorities, struct bytes name);
+/* The text that was added under that name, as long as they are there; empty: there is none. authorities may be
+ * NULL. */
+struct bytes tls_authorities_pem(const struct tls_authorities *authorities, struct bytes name);

@@ -28,7 +28,7 @@ struct tls_conn;
 struct tls_authorities;
 struct tls_target;
 
-struct tls_keys;    /* an identity (identity.h) as one worker uses it */
+struct tls_keys;    /* an identity (identity.h) and authorities (target.h) as one worker uses them */
 
 struct tls_context_config {
 	uint32_t conns_max;
@@ -75,14 +75,15 @@ struct tls_context *tls_context_new(const struct tls_context_config *config,
 				    const struct tls_identity *identity);
 
 /*
- * Other certificates and keys while connections are open. tls_keys_new() is for another thread, and takes
- * milliseconds; NULL: no memory. tls_context_replace() is the worker's: handshakes that begin from now on have
- * these keys, those under way end with what they began with, and open connections need none. Old keys are wiped by
- * the worker with the last handshake of theirs; tls_context_sweep(), of any one thread, gives back the memory of
- * wiped ones, and says how many there still are: TLS_KEYS_MAX, and nothing must be replaced yet.
+ * Other certificates, keys and authorities while connections are open. tls_keys_new() is for another thread, and
+ * takes milliseconds; either may be NULL: none. NULL: no memory. tls_context_replace() is the worker's: handshakes
+ * that begin from now on have these keys, those under way end with what they began with, and open connections need
+ * none; sessions of authorities that are not among them are forgotten. Old keys are wiped by the worker with the
+ * last handshake of theirs; tls_context_sweep(), of any one thread, gives back the memory of wiped ones, and says
+ * how many there still are: TLS_KEYS_MAX, and nothing must be replaced yet.
  */
 #define TLS_KEYS_MAX 4
-struct tls_keys *tls_keys_new(const struct tls_identity *identity);
+struct tls_keys *tls_keys_new(const struct tls_identity *identity, const struct tls_authorities *authorities);
 void tls_keys_free(struct tls_keys *keys); /* of those that no context has */
 void tls_context_replace(struct tls_context *context, struct tls_keys *keys);
 unsigned int tls_context_sweep(struct tls_context *context);
@@ -111,6 +112,9 @@ struct tls_conn *tls_accept(struct tls_context *context, uint32_t listener, bool
  * ERR_TLS_PEER_UNKNOWN, _EXPIRED, _NAME, _PIN or _UNFIT. */
 struct tls_conn *tls_connect(struct tls_context *context, const struct tls_target *target);
 bool tls_can_reach(const struct tls_context *context, const struct tls_target *target);
+/* Stands for the certificates that the context has now under that name, and for no others: a bundle that changes
+ * has another number. TLS_NO_AUTHORITY: there is none. */
+uint64_t tls_find_authority(const struct tls_context *context, struct bytes name);
 void tls_conn_free(struct tls_conn *conn);
 
 /* Caller's memory to write into; used counts up. */

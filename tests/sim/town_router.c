@@ -284,7 +284,6 @@ router_open(struct town *t)
 	worker.tcp = t->router_tcp;
 	worker.tls = t->tls;
 	worker.upstream_tls = t->upstream_tls;
-	worker.authorities = tls_upstream_authorities();
 	worker.spool = &t->spool;
 	worker.tab = t->tab;
 	worker.payload_pool = &t->router_payload;

@@ -13,7 +13,8 @@
 #include "town.h"
 
 #define SESSIONS 8
-#define AUTHORITIES 2 /* the same, twice */
+/* The same certificates, twice: of another bundle, so that sessions of one are not for the other. */
+static const char *const authorities[] = { "ca", "again" };
 /* What stays behind once: PSA's key slots, and what an RSA key keeps from its first use. */
 #define BLOCKS_KEPT_MAX 24
 
@@ -40,21 +41,23 @@ const struct tls_authorities *
 tls_upstream_authorities(void)
 {
 	static struct tls_authorities *made;
-	static uint8_t text[16384];
+	static char text[16384];
 	struct bytes ca = cert_file("ca.pem"), backends = cert_file("backends.pem");
 	uint32_t skipped;
 	char why[256];
 
 	if (made != NULL)
 		return made;
-	CHECK(ca.len + backends.len <= sizeof(text));
-	memcpy(text, ca.ptr, ca.len);
-	memcpy(text + ca.len, backends.ptr, backends.len);
 	made = tls_authorities_new();
 	CHECK(made != NULL);
-	for (int i = 0; i < AUTHORITIES; i++)
-		CHECK(tls_authorities_add(made, i == 0 ? "ca" : "again", bytes_make(text, ca.len + backends.len),
+	for (size_t i = 0; i < COUNT_OF(authorities); i++) {
+		int len = snprintf(text, sizeof(text), "%.*s%.*s%s", (int)ca.len, (const char *)ca.ptr,
+				   (int)backends.len, (const char *)backends.ptr, authorities[i]);
+
+		CHECK(len < (int)sizeof(text));
+		CHECK(tls_authorities_add(made, authorities[i], bytes_make((const uint8_t *)text, (size_t)len),
 					  &skipped, why, sizeof(why)) == ERR_OK);
+	}
 	return made;
 }
 
@@ -103,6 +106,9 @@ tls_town_epoch_ns(const struct town *t)
 	return UINT64_C(1000000000) * (t->plan.is_https ? 1893456000 : 1795500000);
 }
 
+/* Of the town's own clients that speak TLS 1.2 alone. */
+static mbedtls_ssl_config only_12;
+
 /* --- contexts ------------------------------------------------------------------------------------ */
 
 static struct tls_context *
@@ -136,7 +142,8 @@ tls_town_open(struct town *t)
 	t->town_tls = open_context(t, identity(), 1000);
 	/* A configuration is of many connections at once: the other one of each side has TLS 1.2 alone. */
 	mbedtls_ssl_conf_max_tls_version(&t->town_tls->config_h2, MBEDTLS_SSL_VERSION_TLS1_2);
-	mbedtls_ssl_conf_max_tls_version(&t->town_tls->clients.configs[1], MBEDTLS_SSL_VERSION_TLS1_2);
+	only_12 = t->town_tls->clients.config;
+	mbedtls_ssl_conf_max_tls_version(&only_12, MBEDTLS_SSL_VERSION_TLS1_2);
 }
 
 void
@@ -190,12 +197,20 @@ struct town_tls
 tls_of_client(struct town *t)
 {
 	struct tls_target target = { .id = 1, .name = "localhost" };
+	struct town_tls tls;
+	uint64_t drawn;
 
 	if (!t->plan.has_our_clients || prng_below(&t->tls_prng, 2) == 0)
 		return (struct town_tls){ .stock = conn_tls(t) };
 	tls_set_time(t->town_tls, now_s(t));
-	target.authority = prng_below(&t->tls_prng, AUTHORITIES);
-	return of_ours(tls_connect(t->town_tls, &target));
+	drawn = prng_below(&t->tls_prng, COUNT_OF(authorities));
+	target.authority = tls_find_authority(t->town_tls, bytes_from_text(authorities[drawn]));
+	tls = of_ours(tls_connect(t->town_tls, &target));
+	if (drawn == 1) {
+		tls.ours->handshake->ssl.MBEDTLS_PRIVATE(conf) = &only_12;
+		tls.ours->handshake->ssl.MBEDTLS_PRIVATE(tls_version) = MBEDTLS_SSL_VERSION_TLS1_2;
+	}
+	return tls;
 }
 
 struct town_tls

@@ -33,12 +33,10 @@ both(struct bytes one, struct bytes other)
 	return bytes_make(text, one.len + other.len);
 }
 
-static struct tls_authorities *
-authorities_of(const struct pairing_options *options)
+static void
+add_authority(struct tls_authorities *authorities, const char *name, struct bytes believed)
 {
-	struct tls_authorities *authorities = tls_authorities_new();
-	const char *name = options->authority;
-	struct bytes pem = options->believed.len > 0  ? options->believed :
+	struct bytes pem = believed.len > 0	   ? believed :
 			   strcmp(name, "ca") == 0 ? both(pem_of("ca"), pem_of("backends")) :
 						     pem_of(name);
 	uint32_t skipped;
@@ -46,7 +44,20 @@ authorities_of(const struct pairing_options *options)
 
 	CHECK(authorities != NULL);
 	CHECK(tls_authorities_add(authorities, name, pem, &skipped, text, sizeof(text)) == ERR_OK);
-	return authorities;
+}
+
+void
+pairing_believe(struct pairing *p, const char *const *names)
+{
+	struct tls_keys *keys;
+
+	tls_authorities_free(p->authorities);
+	p->authorities = tls_authorities_new();
+	for (; *names != NULL; names++)
+		add_authority(p->authorities, *names, BYTES_NONE);
+	keys = tls_keys_new(NULL, p->authorities);
+	CHECK(keys != NULL);
+	tls_context_replace(p->ours, keys);
 }
 
 static void
@@ -76,7 +87,9 @@ pairing_open(struct pairing *p, const struct pairing_options *options)
 
 	memset(p, 0, offsetof(struct pairing, to_server));
 	p->seed.state = 3;
-	p->authorities = authorities_of(options);
+	p->authorities = tls_authorities_new();
+	p->authority = options->authority;
+	add_authority(p->authorities, p->authority, options->believed);
 	config.authorities = p->authorities;
 	tls_engine_choose(&config);
 	p->ours = tls_context_new(&config, NULL);
@@ -110,7 +123,7 @@ pairing_restart_server(struct pairing *p, const char *chain, uint8_t ticket_secr
 struct tls_target
 pairing_target(const char *name)
 {
-	struct tls_target target = { .id = 7, .authority = 0 };
+	struct tls_target target = { .id = 7, .authority = PAIRING_AUTHORITY };
 
 	snprintf(target.name, sizeof(target.name), "%s", name);
 	return target;
@@ -152,12 +165,16 @@ pairing_pinned(const char *name)
 void
 pairing_connect(struct pairing *p, const struct tls_target *target)
 {
+	struct tls_target named = *target;
+
 	if (p->only_12)
 		mbedtls_ssl_conf_max_tls_version(&p->theirs->config, MBEDTLS_SSL_VERSION_TLS1_2);
 	p->to_server.from = p->to_server.to = 0;
 	p->to_client.from = p->to_client.to = 0;
 	p->at_server = p->at_client = (struct tls_stream){ .len = 0 };
-	p->client = tls_connect(p->ours, target);
+	if (named.authority == PAIRING_AUTHORITY)
+		named.authority = tls_find_authority(p->ours, bytes_from_text(p->authority));
+	p->client = tls_connect(p->ours, &named);
 	p->server = tls_accept(p->theirs, 0, false);
 	CHECK(p->server != NULL);
 	p->client_verdict = p->client != NULL ? ERR_TLS_AGAIN : ERR_TLS_MEMORY;
@@ -195,12 +212,19 @@ step(struct tls_conn *conn, enum err *verdict, struct tls_duo_wire *from, struct
 }
 
 bool
+pairing_turn(struct pairing *p, size_t piece)
+{
+	bool moved = step(p->client, &p->client_verdict, &p->to_client, &p->to_server, piece);
+
+	return step(p->server, &p->server_verdict, &p->to_server, &p->to_client, piece) || moved;
+}
+
+bool
 pairing_shake(struct pairing *p, size_t piece)
 {
 	for (int turn = 0;; turn++) {
-		bool moved = step(p->client, &p->client_verdict, &p->to_client, &p->to_server, piece);
+		bool moved = pairing_turn(p, piece);
 
-		moved = step(p->server, &p->server_verdict, &p->to_server, &p->to_client, piece) || moved;
 		CHECK(turn < TURNS_MAX); /* it goes round in circles */
 		if (p->client_verdict == ERR_OK && p->server_verdict == ERR_OK)
 			return true;

@@ -24,6 +24,7 @@ struct pairing_options {
 struct pairing {
 	struct seeded seed;
 	struct tls_authorities *authorities;
+	const char *authority;
 	struct tls_identity *identity;
 	struct tls_context *ours;   /* connects */
 	struct tls_context *theirs; /* accepts */
@@ -46,7 +47,11 @@ void pairing_set_time(struct pairing *p, int64_t now_s);
 /* The server forgets all; it has another certificate and other keys of tickets. */
 void pairing_restart_server(struct pairing *p, const char *chain, uint8_t ticket_secret);
 
-/* By the one authority, id 7; by the key of NAME.pem alone. */
+/* Our end believes these bundles from now on, each under its name: as pairing_options.authority. */
+void pairing_believe(struct pairing *p, const char *const *names);
+
+/* By the authority that the pairing was opened with, id 7; by the key of NAME.pem alone. */
+#define PAIRING_AUTHORITY 1 /* stands for it in a target until pairing_connect() */
 struct tls_target pairing_target(const char *name);
 struct tls_target pairing_pinned(const char *name);
 
@@ -54,7 +59,10 @@ struct tls_target pairing_pinned(const char *name);
 void pairing_connect(struct pairing *p, const struct tls_target *target);
 void pairing_part(struct pairing *p);
 
-/* At most piece bytes in and out of each call (0: any), until nothing moves any more. True: both are open. */
+/* A step of each end, at most piece bytes in and out of each call (0: any). False: nothing has moved. */
+bool pairing_turn(struct pairing *p, size_t piece);
+
+/* Until nothing moves any more. True: both are open. */
 bool pairing_shake(struct pairing *p, size_t piece);
 
 /* A word each way. */

@@ -218,12 +218,12 @@ a_ticket_is_good_where_the_same_authorities_are_believed(void **state)
 		assert_false(gets_in_by(context, 0, versions[v], verified)); /* a full handshake */
 		/* Other authorities: those of before are not asked any more. */
 		identity = identity_with(middle());
-		tls_context_replace(context, tls_keys_new(identity));
+		tls_context_replace(context, tls_keys_new(identity, NULL));
 		tls_identity_free(identity);
 		assert_false(gets_in_by(context, MTLS, versions[v], verified));
 		assert_true(gets_in_by(context, 0, versions[v], anybody));
 		identity = identity_with(cert_file("ca.pem"));
-		tls_context_replace(context, tls_keys_new(identity));
+		tls_context_replace(context, tls_keys_new(identity, NULL));
 		tls_identity_free(identity);
 		assert_true(gets_in_by(context, MTLS, versions[v], verified));
 		assert_int_equal(tls_context_sweep(context), 1);

@@ -25,7 +25,7 @@ static void
 replace(struct tls_context *context, const char *const *names)
 {
 	struct tls_identity *identity = tls_duo_identity(names);
-	struct tls_keys *keys = tls_keys_new(identity);
+	struct tls_keys *keys = tls_keys_new(identity, NULL);
 
 	tls_identity_free(identity);
 	assert_non_null(keys);
@@ -358,7 +358,7 @@ nothing_of_a_key_is_left_when_it_is_gone(void **state)
 	tls_duo_fini(&duo);
 	/* And as a whole: those that were in use to the end. */
 	identity = edge_from_file();
-	tls_context_replace(context, tls_keys_new(identity));
+	tls_context_replace(context, tls_keys_new(identity, NULL));
 	tls_identity_free(identity);
 	assert_int_equal(left(&traces), 1);
 	tls_context_free(context);
@@ -400,7 +400,7 @@ keys_are_locked_and_in_no_core_dump(void **state)
 	if (!memory_is_plain())
 		skip();
 	identity = edge_from_file();
-	keys = tls_keys_new(identity);
+	keys = tls_keys_new(identity, NULL);
 	flags = memory_flags(identity_key_pem(identity, 0).ptr);
 	assert_true(flags.is_undumped);
 	assert_int_equal(flags.is_locked, tls_identity_is_locked(identity));
