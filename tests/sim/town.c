@@ -479,57 +479,6 @@ judge_tab(struct town *t)
 	}
 }
 
-/* What was sent has left before handshakes have their share. */
-static void
-metered_turn(struct town *t)
-{
-	uint64_t began_ns = t->meter();
-
-	worker_turn(t->worker, t->now_ns);
-	t->now_ns += t->meter() - began_ns;
-	collect(t, &t->router_net, t->link[1]);
-	began_ns = t->meter();
-	worker_shake(t->worker);
-	t->now_ns += t->meter() - began_ns;
-}
-
-static void
-turn(struct town *t)
-{
-	struct tcp_event event;
-
-	t->turns++;
-	deliver(t, t->link[0], &t->router_net);
-	pods_turn(t);
-	if (t->meter != NULL) {
-		metered_turn(t);
-	} else {
-		worker_turn(t->worker, t->now_ns);
-		worker_shake(t->worker);
-	}
-	if (t->turned != NULL)
-		t->turned(t);
-	if (t->meter == NULL) {
-		pods_judge(t);
-		judge_tab(t);
-		if (t->turns % TCP_CHECK_TURNS == 0) {
-			tcp_check(t->router_tcp);
-			tcp_check(t->town_tcp);
-		}
-	}
-	collect(t, &t->router_net, t->link[1]);
-
-	deliver(t, t->link[1], &t->town_net);
-	tcp_advance(t->town_tcp, t->now_ns);
-	while (tcp_event_next(t->town_tcp, &event))
-		handle_event(t, &event);
-	run_conns(t);
-	clients_turn(t);
-	tcp_output_ready(t->town_tcp, t->now_ns);
-	net_output(&t->town_net, t->now_ns);
-	collect(t, &t->town_net, t->link[0]);
-}
-
 static uint64_t
 earlier(uint64_t a_ns, uint64_t b_ns)
 {
@@ -542,18 +491,102 @@ later(uint64_t a_ns, uint64_t b_ns)
 	return a_ns > b_ns ? a_ns : b_ns;
 }
 
+/* When the router's clients and backends have something to do. */
+static uint64_t
+town_next_at(const struct town *t)
+{
+	uint64_t at_ns = link_next_at(t->link[1]);
+
+	at_ns = earlier(at_ns, tcp_next_at(t->town_tcp));
+	at_ns = earlier(at_ns, net_next_at(&t->town_net));
+	at_ns = earlier(at_ns, clients_next_at(t));
+	return earlier(at_ns, conns_next_at(t));
+}
+
+static void
+town_turn(struct town *t)
+{
+	struct tcp_event event;
+
+	deliver(t, t->link[1], &t->town_net);
+	tcp_advance(t->town_tcp, t->now_ns);
+	while (tcp_event_next(t->town_tcp, &event))
+		handle_event(t, &event);
+	run_conns(t);
+	clients_turn(t);
+	tcp_output_ready(t->town_tcp, t->now_ns);
+	net_output(&t->town_net, t->now_ns);
+	collect(t, &t->town_net, t->link[0]);
+}
+
+static void
+receive_and_turn(struct town *t)
+{
+	deliver(t, t->link[0], &t->router_net);
+	worker_turn(t->worker, t->now_ns);
+}
+
+static void
+shake(struct town *t)
+{
+	worker_shake(t->worker);
+}
+
+/* A part of the router's turn that takes time: what clients and backends do meanwhile happens when it does, not
+ * behind it. */
+static void
+work(struct town *t, void (*part)(struct town *t))
+{
+	uint64_t at_ns = t->now_ns;
+	uint64_t ended_ns = at_ns + t->work(t, part);
+
+	while ((at_ns = later(at_ns, town_next_at(t))) < ended_ns) {
+		t->now_ns = at_ns;
+		town_turn(t);
+	}
+	t->now_ns = ended_ns;
+	collect(t, &t->router_net, t->link[1]);
+}
+
+static void
+judge_turn(struct town *t)
+{
+	pods_judge(t);
+	judge_tab(t);
+	if (t->turns % TCP_CHECK_TURNS == 0) {
+		tcp_check(t->router_tcp);
+		tcp_check(t->town_tcp);
+	}
+}
+
+static void
+turn(struct town *t)
+{
+	t->turns++;
+	if (t->work != NULL) {
+		/* What was sent has left before handshakes have their share. */
+		work(t, receive_and_turn);
+		work(t, shake);
+	} else {
+		deliver(t, t->link[0], &t->router_net);
+		pods_turn(t);
+		worker_turn(t->worker, t->now_ns);
+		worker_shake(t->worker);
+	}
+	if (t->turned != NULL)
+		t->turned(t);
+	if (t->work == NULL)
+		judge_turn(t);
+	collect(t, &t->router_net, t->link[1]);
+	town_turn(t);
+}
+
 static uint64_t
 next_at(const struct town *t)
 {
-	uint64_t at_ns = worker_next_at(t->worker);
+	uint64_t at_ns = earlier(worker_next_at(t->worker), link_next_at(t->link[0]));
 
-	at_ns = earlier(at_ns, link_next_at(t->link[0]));
-	at_ns = earlier(at_ns, link_next_at(t->link[1]));
-	at_ns = earlier(at_ns, tcp_next_at(t->town_tcp));
-	at_ns = earlier(at_ns, net_next_at(&t->town_net));
-	at_ns = earlier(at_ns, pods_next_at(t));
-	at_ns = earlier(at_ns, clients_next_at(t));
-	return earlier(at_ns, conns_next_at(t));
+	return earlier(earlier(at_ns, pods_next_at(t)), town_next_at(t));
 }
 
 void

@@ -226,9 +226,9 @@ struct town {
 	uint64_t turns;       /* that the router had */
 	/* Is shown each frame that the router gets, before its turn, and that it sent, behind it; or NULL. */
 	void (*saw)(struct town *t, bool from_router, const struct pkt *frame);
-	/* Time that this thread has worked: if set, what the router does takes as long as it takes here, and
-	 * nothing that the town does takes any. */
-	uint64_t (*meter)(void);
+	/* If set, does a part of the router's turn and returns how long it took, in ns; nothing that the town does
+	 * takes any time. */
+	uint64_t (*work)(struct town *t, void (*part)(struct town *t));
 	void (*turned)(struct town *t); /* called behind each of them; or NULL */
 };
 
