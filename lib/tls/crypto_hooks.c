@@ -73,6 +73,7 @@ bytes_of_point(const mbedtls_ecp_point *point, uint8_t *bytes, size_t len)
 	return failed != 0 ? failed : mbedtls_mpi_write_binary(&point->MBEDTLS_PRIVATE(Y), bytes + len, len);
 }
 
+/* Of the generator, if point is NULL. */
 static int
 multiply_x25519(struct crypto *crypto, mbedtls_ecp_point *result, const mbedtls_mpi *scalar,
 		const mbedtls_ecp_point *point)
@@ -82,10 +83,10 @@ multiply_x25519(struct crypto *crypto, mbedtls_ecp_point *result, const mbedtls_
 	uint8_t out[CRYPTO_X25519_BYTES];
 	int failed = mbedtls_mpi_write_binary_le(scalar, k, sizeof(k));
 
-	if (failed == 0)
+	if (failed == 0 && point != NULL)
 		failed = mbedtls_mpi_write_binary_le(&point->MBEDTLS_PRIVATE(X), u, sizeof(u));
 	if (failed == 0)
-		failed = error_of(crypto_x25519(crypto, k, u, out));
+		failed = error_of(crypto_x25519(crypto, k, point != NULL ? u : NULL, out));
 	if (failed == 0)
 		failed = mbedtls_mpi_read_binary_le(&result->MBEDTLS_PRIVATE(X), out, sizeof(out));
 	if (failed == 0)
@@ -113,7 +114,7 @@ instance_ecp_mul(mbedtls_ecp_group *group, mbedtls_ecp_point *result, const mbed
 	if (crypto == NULL)
 		return INSTANCE_DECLINES;
 	if (group->id == MBEDTLS_ECP_DP_CURVE25519)
-		return multiply_x25519(crypto, result, scalar, point);
+		return multiply_x25519(crypto, result, scalar, is_generator ? NULL : point);
 	if (!find_curve(group->id, &curve))
 		return INSTANCE_DECLINES;
 	failed = mbedtls_mpi_write_binary(scalar, k, curve.bytes);
