@@ -32,9 +32,11 @@ resume_offer(struct handshake *hs)
 	if (saved.len == 0)
 		return;
 	mbedtls_ssl_session_init(&session);
-	/* Without memory it is a full handshake. */
 	side->offered = mbedtls_ssl_session_load(&session, saved.ptr, saved.len) == 0 &&
 			mbedtls_ssl_set_session(&hs->ssl, &session) == 0;
+	/* Without memory it is a full handshake, and half a session must not be in its hello. */
+	if (!side->offered)
+		mbedtls_ssl_session_free(hs->ssl.MBEDTLS_PRIVATE(session_negotiate));
 	mbedtls_ssl_session_free(&session);
 }
 
