@@ -368,7 +368,7 @@ believe_certificates_only(void)
 	assert_int_equal(tls_identity_add(identity, 0, cert_file("edge.pem"), cert_file("edge.key"), CERT_ANY_TIME,
 					  text, sizeof(text)), ERR_OK);
 	assert_int_equal(tls_identity_add_client_ca(identity, 0, both_authorities(), text, sizeof(text)), ERR_OK);
-	tls_context_replace(hand.town->tls, tls_keys_new(identity));
+	tls_context_replace(hand.town->tls, tls_keys_new(identity, NULL));
 	tls_identity_free(identity);
 	(void)tls_context_sweep(hand.town->tls);
 }
