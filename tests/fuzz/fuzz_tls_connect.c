@@ -207,13 +207,14 @@ static struct tls_target
 target_of(uint8_t how)
 {
 	unsigned int listener = how >> 4 & 3;
-	struct tls_target target = pairing_target(listeners[listener].name);
+	/* The one that asks for a certificate is known by its address, where others are by a pin. */
+	const char *name = (how & BY_PIN) != 0 ? "127.0.0.1" : listeners[listener].name;
+	struct tls_target target = pairing_target(name);
 
-	if ((how & BY_PIN) == 0)
-		return target;
-	/* The one that asks for a certificate is known by its address instead. */
-	return listener == LISTENERS - 1 ? pairing_target("127.0.0.1") :
-					   pairing_pinned(listeners[listener].pair);
+	if ((how & BY_PIN) != 0 && listener < LISTENERS - 1)
+		return pairing_pinned(listeners[listener].pair);
+	target.authority = tls_find_authority(ours, BYTES_LITERAL("ca"));
+	return target;
 }
 
 int

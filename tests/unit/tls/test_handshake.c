@@ -9,6 +9,7 @@
 
 #include "base/units.h"
 #include "tls_duo.h"
+#include "tls_engine.h"
 
 #define TLS12 0x0303
 #define TLS13 0x0304
@@ -377,11 +378,13 @@ without_a_lifetime_there_are_no_tickets(void **state)
 	struct tls_context_config config = { .conns_max = 1,
 					     .entropy = seeded_entropy,
 					     .owner = &seed };
-	struct tls_context *context = tls_context_new(&config, identity);
 	struct tls_client_config client = client_of_version(TLS13);
 	uint8_t memory[TLS_CLIENT_SESSION_BYTES_MAX];
+	struct tls_context *context;
 
 	(void)state;
+	tls_engine_choose(&config);
+	context = tls_context_new(&config, identity);
 	tls_set_time(context, TLS_DUO_NOW_S);
 	tls_duo_init(&duo, context, &client);
 	assert_true(tls_duo_shake(&duo, 0));
@@ -586,11 +589,13 @@ open_connections_leave_their_places_to_other_handshakes(void **state)
 	struct tls_context_config config = {
 		.conns_max = 4, .handshakes_max = 1, .entropy = seeded_entropy, .owner = &seed
 	};
-	struct tls_context *context = tls_context_new(&config, identity);
 	struct tls_client_config client = tls_duo_client_config();
+	struct tls_context *context;
 	struct tls_conn *last;
 
 	(void)state;
+	tls_engine_choose(&config);
+	context = tls_context_new(&config, identity);
 	tls_set_time(context, TLS_DUO_NOW_S);
 	for (size_t i = 0; i < COUNT_OF(many); i++) {
 		tls_duo_init(&many[i], context, &client);
@@ -676,11 +681,13 @@ a_full_arena_refuses_new_connections_and_spares_the_old(void **state)
 	struct tls_context_config config = {
 		.conns_max = 64, .arena_bytes = 64 * KIB, .entropy = seeded_entropy, .owner = &seed
 	};
-	struct tls_context *context = tls_context_new(&config, identity);
 	struct tls_client_config client = tls_duo_client_config();
+	struct tls_context *context;
 	size_t count = 0;
 
 	(void)state;
+	tls_engine_choose(&config);
+	context = tls_context_new(&config, identity);
 	tls_set_time(context, TLS_DUO_NOW_S);
 	tls_duo_init(&duo, context, &client);
 	assert_true(tls_duo_shake(&duo, 0));

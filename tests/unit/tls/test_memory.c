@@ -246,6 +246,7 @@ begin(enum shape shape)
 	if (connects()) {
 		pairing_open(&pairing, &options);
 		act.context = pairing.ours;
+		act.target.authority = tls_find_authority(pairing.ours, BYTES_LITERAL("ca"));
 		return;
 	}
 	seed.state = 1;
