@@ -7,6 +7,7 @@
 #include "tls/hello.h"
 #include "tls/instance.h"
 #include "tls/keys.h"
+#include "tls/lanes.h"
 #include "tls/records.h"
 #include "tls/ticket.h"
 #include "tls/tls.h"
@@ -61,6 +62,7 @@ struct handshake {
 
 	/* During one step, which may take several calls. */
 	struct fiber *fiber; /* NULL: none has begun */
+	struct lanes_seat seat;
 	int begun_in; /* mbedTLS's state */
 	int failed; /* mbedTLS's error */
 

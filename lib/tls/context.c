@@ -13,6 +13,8 @@
 #define CONTEXT_ARENA_BYTES (512u * KIB)
 #define PROBE_ARENA_BYTES (256u * KIB)
 
+/* So that there is always a full one, or a fiber left. */
+CHECK_STATIC(LANES_KINDS * (LANES - 1) < TLS_FIBERS_MAX, "of lanes that are not full a fiber is left");
 CHECK_STATIC(FIBER_IS_WATCHED || FIBER_BYTES == TLS_FIBER_BYTES, "as the budget counts it");
 
 #define TICKET_LIFETIME_S_MAX 604800 /* RFC 8446 4.6.1 */
@@ -156,6 +158,14 @@ tls_has_records(const char *name)
 	return true;
 }
 
+static bool
+choose_primitives(struct instance *instance, const struct tls_context_config *config)
+{
+	if (config->lanes == NULL)
+		return instance_use_primitives(instance, config->primitives);
+	return instance_use_primitives(instance, "libcrypto") && instance_use_lanes(instance, config->lanes);
+}
+
 struct tls_context *
 tls_context_new(const struct tls_context_config *config, const struct tls_identity *identity)
 {
@@ -174,7 +184,7 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 	CHECK(identity == NULL || tls_identity_count(identity) > 0);
 	if (instance == NULL)
 		return NULL;
-	if (!instance_use_primitives(instance, config->primitives)) {
+	if (!choose_primitives(instance, config)) {
 		instance_free(instance);
 		return NULL;
 	}
@@ -268,6 +278,38 @@ tls_set_tickets(struct tls_context *context, const struct ticket_secrets *secret
 		return;
 	CHECK(secrets != NULL && ticket_secrets_are_whole(secrets, sizeof(*secrets)));
 	context->tickets.secrets = *secrets;
+}
+
+uint32_t
+tls_lanes_run(struct tls_context *context, uint64_t now_ns)
+{
+	struct lanes *lanes = instance_lanes(context->instance);
+	struct instance *before;
+	uint32_t used;
+
+	if (lanes == NULL)
+		return 0;
+	before = instance_enter(context->instance);
+	used = lanes_run(lanes, now_ns);
+	instance_leave(before);
+	return used;
+}
+
+uint64_t
+tls_lanes_next_at(const struct tls_context *context)
+{
+	const struct lanes *lanes = instance_lanes(context->instance);
+
+	return lanes != NULL ? lanes_next_at(lanes) : UINT64_MAX;
+}
+
+void *
+tls_lanes_done(struct tls_context *context)
+{
+	struct lanes *lanes = instance_lanes(context->instance);
+	struct lanes_seat *seat = lanes != NULL ? lanes_next_done(lanes) : NULL;
+
+	return seat != NULL ? seat->owner : NULL;
 }
 
 const char *

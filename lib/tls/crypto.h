@@ -28,6 +28,7 @@ enum crypto_result {
 	CRYPTO_OK,
 	CRYPTO_DECLINED, /* not in this library, or slower there than in mbedTLS */
 	CRYPTO_FAILED, /* not a point of the curve, a result that may not be, or no memory */
+	CRYPTO_UNWANTED, /* its handshake was ended meanwhile (instance.h) */
 };
 
 /* The process's share, once, by the first caller and before any other use of the library in the process:

@@ -19,6 +19,7 @@
 #include "tls/crypto_p256.h"
 #include "tls/derive.h"
 #include "tls/instance.h"
+#include "tls/lanes.h"
 
 #define POINT_BYTES_MAX (1 + 2 * CRYPTO_COORDINATE_BYTES_MAX)
 #define UNCOMPRESSED 4 /* the first octet of such a point (SEC1 2.3.3) */
@@ -49,6 +50,8 @@ error_of(enum crypto_result result)
 {
 	if (result == CRYPTO_DECLINED)
 		return INSTANCE_DECLINES;
+	if (result == CRYPTO_UNWANTED)
+		return UNWANTED;
 	return result == CRYPTO_OK ? 0 : MBEDTLS_ERR_ECP_INVALID_KEY;
 }
 
@@ -73,6 +76,55 @@ bytes_of_point(const mbedtls_ecp_point *point, uint8_t *bytes, size_t len)
 	return failed != 0 ? failed : mbedtls_mpi_write_binary(&point->MBEDTLS_PRIVATE(Y), bytes + len, len);
 }
 
+/* --- what is dear: in lanes, or alone behind a pause --------------------------------------------------- */
+
+static enum crypto_result
+x25519(struct crypto *crypto, const uint8_t *scalar, const uint8_t *u, uint8_t *out)
+{
+	struct lanes_work work = { u != NULL ? LANES_X25519_SHARED : LANES_X25519_PUBLIC, { scalar, u }, { out } };
+	enum crypto_result got = instance_compute(&work);
+
+	if (got != CRYPTO_DECLINED)
+		return got;
+	return instance_pause() ? crypto_x25519(crypto, scalar, u, out) : CRYPTO_UNWANTED;
+}
+
+/* On P-256 the generator's products can be had in lanes. */
+static enum crypto_result
+ec_multiply(struct crypto *crypto, enum crypto_curve curve, const uint8_t *scalar, const uint8_t *point,
+	    uint8_t *out)
+{
+	struct lanes_work work = { LANES_P256_PUBLIC, { scalar }, { out, out + P256_BYTES } };
+	enum crypto_result got = CRYPTO_DECLINED;
+
+	if (curve == CRYPTO_P256 && point == NULL)
+		got = instance_compute(&work);
+	if (got != CRYPTO_DECLINED)
+		return got;
+	return instance_pause() ? crypto_ec_multiply(crypto, curve, scalar, point, out) : CRYPTO_UNWANTED;
+}
+
+/* The secret alone. */
+static enum crypto_result
+agree_p256(struct crypto *crypto, const uint8_t *scalar, const uint8_t *peer, uint8_t *secret)
+{
+	struct lanes_work work = { LANES_P256_SHARED, { scalar, peer, peer + P256_BYTES }, { secret } };
+	enum crypto_result got = instance_compute(&work);
+	uint8_t point[2 * P256_BYTES];
+
+	if (got != CRYPTO_DECLINED)
+		return got;
+	if (!instance_pause())
+		return CRYPTO_UNWANTED;
+	got = crypto_ec_multiply(crypto, CRYPTO_P256, scalar, peer, point);
+	if (got == CRYPTO_OK)
+		memcpy(secret, point, P256_BYTES);
+	explicit_bzero(point, sizeof(point));
+	return got;
+}
+
+/* --- curves, as mbedTLS asks --------------------------------------------------------------------------- */
+
 /* Of the generator, if point is NULL. */
 static int
 multiply_x25519(struct crypto *crypto, mbedtls_ecp_point *result, const mbedtls_mpi *scalar,
@@ -86,7 +138,7 @@ multiply_x25519(struct crypto *crypto, mbedtls_ecp_point *result, const mbedtls_
 	if (failed == 0 && point != NULL)
 		failed = mbedtls_mpi_write_binary_le(&point->MBEDTLS_PRIVATE(X), u, sizeof(u));
 	if (failed == 0)
-		failed = error_of(crypto_x25519(crypto, k, point != NULL ? u : NULL, out));
+		failed = error_of(x25519(crypto, k, point != NULL ? u : NULL, out));
 	if (failed == 0)
 		failed = mbedtls_mpi_read_binary_le(&result->MBEDTLS_PRIVATE(X), out, sizeof(out));
 	if (failed == 0)
@@ -109,19 +161,15 @@ instance_ecp_mul(mbedtls_ecp_group *group, mbedtls_ecp_point *result, const mbed
 	struct curve curve;
 	int failed;
 
-	if (!instance_pause())
-		return UNWANTED;
-	if (crypto == NULL)
-		return INSTANCE_DECLINES;
-	if (group->id == MBEDTLS_ECP_DP_CURVE25519)
+	if (crypto != NULL && group->id == MBEDTLS_ECP_DP_CURVE25519)
 		return multiply_x25519(crypto, result, scalar, is_generator ? NULL : point);
-	if (!find_curve(group->id, &curve))
-		return INSTANCE_DECLINES;
+	if (crypto == NULL || !find_curve(group->id, &curve))
+		return instance_pause() ? INSTANCE_DECLINES : UNWANTED;
 	failed = mbedtls_mpi_write_binary(scalar, k, curve.bytes);
 	if (failed == 0 && !is_generator)
 		failed = bytes_of_point(point, given, curve.bytes);
 	if (failed == 0)
-		failed = error_of(crypto_ec_multiply(crypto, curve.name, k, is_generator ? NULL : given, out));
+		failed = error_of(ec_multiply(crypto, curve.name, k, is_generator ? NULL : given, out));
 	if (failed == 0)
 		failed = point_of_bytes(result, out, curve.bytes);
 	explicit_bzero(k, sizeof(k));
@@ -202,36 +250,54 @@ nonces_next(struct nonces *n)
 	return false;
 }
 
+static enum crypto_result
+sign_alone(struct crypto *crypto, const struct lanes_work *work)
+{
+	uint8_t point[2 * P256_BYTES];
+	enum crypto_result got = ec_multiply(crypto, CRYPTO_P256, work->in[0], NULL, point);
+	struct p256_scalar k, d, r;
+
+	if (got != CRYPTO_OK)
+		return got;
+	k = p256_scalar_read(work->in[0]);
+	d = p256_scalar_read(work->in[1]);
+	r = p256_scalar_read(point);
+	p256_scalar_write(r, work->out[0]);
+	p256_scalar_write(p256_scalar_sign(p256_scalar_read(work->in[2]), r, d, k), work->out[1]);
+	explicit_bzero(&k, sizeof(k));
+	explicit_bzero(&d, sizeof(d));
+	return CRYPTO_OK;
+}
+
+static bool
+is_zero(const uint8_t number[P256_BYTES])
+{
+	return p256_scalar_is_zero(p256_scalar_read(number));
+}
+
 /* key: the private one and, behind it, the hash below the order. */
 static int
-sign(struct crypto *crypto, const uint8_t key_and_hash[2 * P256_BYTES], uint8_t r_bytes[P256_BYTES],
-     uint8_t s_bytes[P256_BYTES])
+sign(struct crypto *crypto, const uint8_t key_and_hash[2 * P256_BYTES], uint8_t r[P256_BYTES],
+     uint8_t s[P256_BYTES])
 {
 	struct nonces nonces;
-	struct p256_scalar d = p256_scalar_read(key_and_hash);
-	struct p256_scalar k;
-	struct p256_scalar r;
-	struct p256_scalar s;
-	uint8_t point[2 * P256_BYTES];
-	int failed = INSTANCE_DECLINES;
+	struct lanes_work work = { LANES_P256_SIGN,
+				   { nonces.value, key_and_hash, key_and_hash + P256_BYTES },
+				   { r, s } };
+	enum crypto_result got = CRYPTO_DECLINED;
 
 	nonces_init(&nonces, key_and_hash);
-	if (nonces_next(&nonces))
-		failed = error_of(crypto_ec_multiply(crypto, CRYPTO_P256, nonces.value, NULL, point));
-	if (failed == 0) {
-		k = p256_scalar_read(nonces.value);
-		r = p256_scalar_read(point);
-		s = p256_scalar_sign(p256_scalar_read(key_and_hash + P256_BYTES), r, d, k);
-		p256_scalar_write(r, r_bytes);
-		p256_scalar_write(s, s_bytes);
-		/* Another nonce would be due; mbedTLS's own code knows the way. */
-		if (p256_scalar_is_zero(r) || p256_scalar_is_zero(s))
-			failed = INSTANCE_DECLINES;
-		explicit_bzero(&k, sizeof(k));
+	if (nonces_next(&nonces)) {
+		got = instance_compute(&work);
+		/* Nothing that goes in is another's, so what lanes refuse is theirs. */
+		if (got == CRYPTO_DECLINED || got == CRYPTO_FAILED)
+			got = sign_alone(crypto, &work);
 	}
-	explicit_bzero(&d, sizeof(d));
 	explicit_bzero(&nonces, sizeof(nonces));
-	return failed;
+	/* Another nonce would be due; mbedTLS's own code knows the way. */
+	if (got == CRYPTO_OK && (is_zero(r) || is_zero(s)))
+		got = CRYPTO_DECLINED;
+	return error_of(got);
 }
 
 int
@@ -247,8 +313,6 @@ instance_ecdsa_sign(mbedtls_ecp_group *group, mbedtls_mpi *r, mbedtls_mpi *s, co
 	if (crypto == NULL || group->id != MBEDTLS_ECP_DP_SECP256R1 || kind != MBEDTLS_MD_SHA256 ||
 	    hash_bytes != P256_BYTES)
 		return INSTANCE_DECLINES;
-	if (!instance_pause())
-		return UNWANTED;
 	failed = mbedtls_mpi_write_binary(d, key_and_hash, P256_BYTES);
 	if (failed == 0 && !p256_scalar_is_key(key_and_hash))
 		failed = MBEDTLS_ERR_ECP_INVALID_KEY;
@@ -418,6 +482,8 @@ status_of(enum crypto_result result)
 {
 	if (result == CRYPTO_DECLINED)
 		return PSA_ERROR_NOT_SUPPORTED;
+	if (result == CRYPTO_UNWANTED)
+		return PSA_ERROR_GENERIC_ERROR;
 	return result == CRYPTO_OK ? PSA_SUCCESS : PSA_ERROR_INVALID_ARGUMENT;
 }
 
@@ -468,12 +534,10 @@ instance_export_public_key(const psa_key_attributes_t *attributes, const uint8_t
 	*len = curve == PSA_CURVE_X25519 ? CRYPTO_X25519_BYTES : 1 + 2 * P256_BYTES;
 	if (room < *len)
 		return PSA_ERROR_BUFFER_TOO_SMALL;
-	if (!instance_pause())
-		return PSA_ERROR_GENERIC_ERROR;
 	if (curve == PSA_CURVE_X25519)
-		return status_of(crypto_x25519(crypto, key, NULL, to));
+		return status_of(x25519(crypto, key, NULL, to));
 	to[0] = UNCOMPRESSED;
-	return status_of(crypto_ec_multiply(crypto, CRYPTO_P256, key, NULL, to + 1));
+	return status_of(ec_multiply(crypto, CRYPTO_P256, key, NULL, to + 1));
 }
 
 psa_status_t
@@ -483,27 +547,19 @@ instance_key_agreement(const psa_key_attributes_t *attributes, const uint8_t *ke
 {
 	struct crypto *crypto = instance_crypto();
 	enum psa_curve curve = curve_of(attributes);
-	uint8_t point[2 * P256_BYTES];
-	psa_status_t status;
 
 	if (crypto == NULL || curve == PSA_CURVE_OTHER || key_bytes != P256_BYTES ||
 	    !PSA_ALG_IS_ECDH(algorithm))
 		return PSA_ERROR_NOT_SUPPORTED;
 	if (room < P256_BYTES)
 		return PSA_ERROR_BUFFER_TOO_SMALL;
-	if (!instance_pause())
-		return PSA_ERROR_GENERIC_ERROR;
 	*len = P256_BYTES;
 	if (curve == PSA_CURVE_X25519) {
 		if (peer_bytes != CRYPTO_X25519_BYTES)
 			return PSA_ERROR_INVALID_ARGUMENT;
-		return status_of(crypto_x25519(crypto, key, peer, to));
+		return status_of(x25519(crypto, key, peer, to));
 	}
-	if (peer_bytes != 1 + sizeof(point) || peer[0] != UNCOMPRESSED)
+	if (peer_bytes != 1 + 2 * P256_BYTES || peer[0] != UNCOMPRESSED)
 		return PSA_ERROR_INVALID_ARGUMENT;
-	status = status_of(crypto_ec_multiply(crypto, CRYPTO_P256, key, peer + 1, point));
-	if (status == PSA_SUCCESS)
-		memcpy(to, point, P256_BYTES);
-	explicit_bzero(point, sizeof(point));
-	return status;
+	return status_of(agree_p256(crypto, key, peer + 1, to));
 }

@@ -100,9 +100,9 @@ cut_step_short(struct handshake *hs)
 
 	hs->in = &nothing;
 	hs->out = &nowhere;
-	instance_set_fiber(instance, hs->fiber);
+	instance_set_fiber(instance, hs->fiber, &hs->seat);
 	fiber_cut_short(hs->fiber);
-	instance_set_fiber(instance, NULL);
+	instance_set_fiber(instance, NULL, NULL);
 	hs->fiber = NULL;
 }
 
@@ -418,6 +418,15 @@ begin_step(struct handshake *hs)
 	return true;
 }
 
+/* For others of its kind. */
+static bool
+is_waiting(const struct handshake *hs)
+{
+	const struct lanes *lanes = instance_lanes(hs->conn->context->instance);
+
+	return lanes != NULL && lanes_is_waiting(lanes, &hs->seat);
+}
+
 /* To the step's end, or to where it becomes dear; false: it is not over. */
 static bool
 go_on(struct handshake *hs)
@@ -425,9 +434,9 @@ go_on(struct handshake *hs)
 	struct instance *instance = hs->conn->context->instance;
 	bool is_over;
 
-	instance_set_fiber(instance, hs->fiber);
+	instance_set_fiber(instance, hs->fiber, &hs->seat);
 	is_over = fiber_resume(hs->fiber);
-	instance_set_fiber(instance, NULL);
+	instance_set_fiber(instance, NULL, NULL);
 	if (is_over)
 		hs->fiber = NULL;
 	return is_over;
@@ -440,10 +449,12 @@ step(struct tls_conn *conn)
 	bool asks_client = clients_of(hs) != NULL;
 	int failed;
 
+	if (is_waiting(hs))
+		return ERR_TLS_WAITS;
 	if (hs->fiber == NULL && !begin_step(hs))
 		return ERR_TLS_AGAIN;
 	if (!go_on(hs))
-		return ERR_TLS_AGAIN;
+		return is_waiting(hs) ? ERR_TLS_WAITS : ERR_TLS_AGAIN;
 	failed = hs->failed;
 	if (failed == MBEDTLS_ERR_SSL_WANT_READ)
 		/* mbedTLS also says so after it skipped a record; then there may be more. */
@@ -489,6 +500,13 @@ tls_handshake(struct tls_conn *conn, struct bytes *in, struct tls_out *out)
 	if (conn->state != CONN_HANDSHAKE)
 		end_handshake(conn);
 	return verdict;
+}
+
+void
+tls_set_owner(struct tls_conn *conn, void *owner)
+{
+	CHECK(conn->state == CONN_HANDSHAKE);
+	conn->handshake->seat.owner = owner;
 }
 
 bool

@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "tls/crypto.h"
 #include "tls/fiber.h"
+#include "tls/lanes.h"
 
 /* Either of PSA's two global structs; a mismatch with what mbedTLS asks for stops the process at
  * start. */
@@ -25,7 +26,9 @@ struct instance {
 	void *owner;
 	bool psa_ready;
 	struct crypto *crypto; /* NULL: mbedTLS's own code */
+	struct lanes *lanes;   /* NULL: each handshake computes for itself */
 	struct fiber *fiber;
+	struct lanes_seat *seat; /* of whom the fiber is */
 	mbedtls_ctr_drbg_context random;
 	_Alignas(16) uint8_t psa[INSTANCE_PSA_PARTS][PSA_STATE_BYTES];
 };
@@ -140,34 +143,78 @@ instance_take_back(struct instance *instance, struct arena *arena)
 bool
 instance_use_primitives(struct instance *instance, const char *name)
 {
+	bool in_lanes = name != NULL && strcmp(name, "crypto_mb") == 0;
 	struct instance *before;
 
 	if (name != NULL && strcmp(name, "mbedtls") == 0)
 		return true;
-	if (name != NULL && strcmp(name, "libcrypto") != 0)
+	if (name != NULL && strcmp(name, "libcrypto") != 0 && !in_lanes)
+		return false;
+	if (in_lanes && lanes_crypto_mb() == NULL)
 		return false;
 	before = instance_enter(instance);
 	instance->crypto = crypto_open();
 	instance_leave(before);
+	if (in_lanes)
+		return instance->crypto != NULL && instance_use_lanes(instance, lanes_crypto_mb());
 	return instance->crypto != NULL || name == NULL;
+}
+
+bool
+instance_use_lanes(struct instance *instance, const struct lanes_engine *engine)
+{
+	CHECK(instance->crypto != NULL && instance->lanes == NULL);
+	instance->lanes = arena_alloc(instance->arena, sizeof(*instance->lanes));
+	if (instance->lanes == NULL)
+		return false;
+	lanes_init(instance->lanes, engine);
+	return true;
+}
+
+struct lanes *
+instance_lanes(struct instance *instance)
+{
+	return instance->lanes;
 }
 
 const char *
 instance_primitives(const struct instance *instance)
 {
+	if (instance->lanes != NULL)
+		return instance->lanes->engine->name;
 	return instance->crypto != NULL ? "libcrypto" : "mbedtls";
 }
 
 void
-instance_set_fiber(struct instance *instance, struct fiber *fiber)
+instance_set_fiber(struct instance *instance, struct fiber *fiber, struct lanes_seat *seat)
 {
 	instance->fiber = fiber;
+	instance->seat = seat;
 }
 
 bool
 instance_pause(void)
 {
 	return current == NULL || current->fiber == NULL || fiber_pause(current->fiber);
+}
+
+enum crypto_result
+instance_compute(const struct lanes_work *work)
+{
+	struct lanes_seat *seat;
+	bool is_wanted;
+
+	if (current == NULL || current->fiber == NULL || current->lanes == NULL ||
+	    !lanes_has(current->lanes, work->kind))
+		return CRYPTO_DECLINED;
+	seat = current->seat;
+	lanes_join(current->lanes, seat, work);
+	is_wanted = fiber_pause(current->fiber);
+	CHECK(!is_wanted || !lanes_is_waiting(current->lanes, seat));
+	lanes_leave(seat);
+	if (!is_wanted)
+		return CRYPTO_UNWANTED;
+	return seat->is_good ? CRYPTO_OK : CRYPTO_FAILED;
 }
 
 bool

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "tls/arena.h"
+#include "tls/crypto.h"
 
 /*
  * instance: what mbedTLS takes for its process: memory, clock, random numbers, PSA's key store.
@@ -17,8 +18,11 @@
  * Thread: one at a time. Time: instance_set_time(). Memory: everything comes out of the arena.
  */
 struct instance;
-struct crypto;
 struct fiber;
+struct lanes;
+struct lanes_engine;
+struct lanes_seat;
+struct lanes_work;
 
 /* Fills to with len random bytes; 0, or another number when it cannot. */
 typedef int (*instance_entropy)(void *owner, uint8_t *to, size_t len);
@@ -43,19 +47,26 @@ void instance_set_time(struct instance *instance, int64_t now_s);
 int64_t instance_now_s(const struct instance *instance);
 struct arena *instance_arena(struct instance *instance);
 
-/* Under mbedTLS from now on: "libcrypto" (crypto.h), "mbedtls" for nothing but its own code, which every
- * instance starts with; NULL: the best that is here. False: this build or this machine does not have it, or
- * there is no memory. */
+/* Under mbedTLS from now on: "libcrypto" (crypto.h), "crypto_mb", which is libcrypto and lanes, "mbedtls" for
+ * nothing but its own code, which every instance starts with; NULL: the best that needs no lanes. False: this
+ * build or this machine does not have it, or there is no memory. */
 bool instance_use_primitives(struct instance *instance, const char *name);
 const char *instance_primitives(const struct instance *instance);
 
-/* What mbedTLS runs on from now on; NULL: on nothing that could pause. */
-void instance_set_fiber(struct instance *instance, struct fiber *fiber);
+/* With libcrypto in force: what the engine has is computed by it, for several handshakes at once (lanes.h).
+ * False: there is no memory. */
+bool instance_use_lanes(struct instance *instance, const struct lanes_engine *engine);
+struct lanes *instance_lanes(struct instance *instance); /* NULL: each for itself */
+
+/* What mbedTLS runs on from now on, and the seat it may take in the lanes; NULL: on nothing that could pause. */
+void instance_set_fiber(struct instance *instance, struct fiber *fiber, struct lanes_seat *seat);
 
 /* Of the instance that the thread has entered. */
 bool instance_is_entered(void);
 struct crypto *instance_crypto(void); /* NULL: mbedTLS's own code */
 bool instance_pause(void); /* before what is dear; false: nobody wants it any more, and it must fail */
+/* In place of that and of computing it: with others of its kind. CRYPTO_DECLINED, at once, where it cannot. */
+enum crypto_result instance_compute(const struct lanes_work *work);
 bool instance_owns(const void *block);
 void *instance_calloc(size_t count, size_t bytes); /* NULL: its arena has no room */
 void instance_free_block(void *block);

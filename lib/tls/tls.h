@@ -27,6 +27,7 @@ struct tls_context; /* per worker: certificates, ticket secrets, random generato
 struct tls_conn;
 struct tls_authorities;
 struct tls_target;
+struct lanes_engine;
 
 struct tls_keys;    /* an identity (identity.h) and authorities (target.h) as one worker uses them */
 
@@ -43,8 +44,12 @@ struct tls_context_config {
 	const struct tls_authorities *authorities; /* copied; NULL: none */
 	uint32_t connects_max; /* connections of its, of conns_max */
 	uint32_t sessions_max; /* ends that a session is kept of, to be resumed; 0: none */
-	/* What computes under mbedTLS: "libcrypto", "mbedtls" for its own code alone; NULL: the best here. */
+	/* What computes under mbedTLS: "crypto_mb", for eight handshakes at a time (tls_lanes_run()), and what it
+	 * does not have by libcrypto; "libcrypto"; "mbedtls" for its own code alone; NULL: the best here of the
+	 * latter two. */
 	const char *primitives;
+	/* A test's, in place of crypto_mb's; NULL: none. */
+	const struct lanes_engine *lanes;
 	/* What seals and opens records: "ipsec-mb", "mbedtls"; NULL: the fastest here. */
 	const char *records;
 };
@@ -131,11 +136,25 @@ struct tls_out {
  *   ERR_OK         done; tls_open() and tls_seal() may be used
  *   ERR_MORE       needs more of *in (which is empty now)
  *   ERR_TLS_AGAIN  a step is done; call again soon
+ *   ERR_TLS_WAITS  what comes next is computed by tls_lanes_run(), and tls_lanes_done() says when it was; a call
+ *                  before does nothing
  *   ERR_TLS_FULL   *out has no room; call again with room
  *   others         dead; *out may hold the alert, which should be sent before closing
  */
 enum err tls_handshake(struct tls_conn *conn, struct bytes *in, struct tls_out *out);
 bool tls_is_open(const struct tls_conn *conn);
+
+/*
+ * Handshakes of one context compute together where that is in force ("crypto_mb"): who wants a key, an
+ * agreement or a signature waits until eight want the same, 50 us at most. Whoever has such a context calls
+ * tls_lanes_run() before the steps of each turn, and when tls_lanes_next_at() says so: it computes one batch, if
+ * one is due, which takes as long as a dear operation or two, and returns how many handshakes were in it (0:
+ * none). Those may go on: tls_lanes_done() hands out their owners one by one, until NULL.
+ */
+void tls_set_owner(struct tls_conn *conn, void *owner); /* of one in its handshake */
+uint32_t tls_lanes_run(struct tls_context *context, uint64_t now_ns);
+uint64_t tls_lanes_next_at(const struct tls_context *context); /* UINT64_MAX: nobody waits */
+void *tls_lanes_done(struct tls_context *context);
 
 /*
  * The record at the front of in, decrypted where it lies.

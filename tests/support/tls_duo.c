@@ -128,7 +128,8 @@ tls_duo_put(struct tls_duo_wire *wire, struct tls_out written)
 static bool
 is_final(enum err verdict)
 {
-	return verdict != ERR_MORE && verdict != ERR_TLS_AGAIN && verdict != ERR_TLS_FULL;
+	return verdict != ERR_MORE && verdict != ERR_TLS_AGAIN && verdict != ERR_TLS_FULL &&
+	       verdict != ERR_TLS_WAITS;
 }
 
 /* True: something moved. */
@@ -141,12 +142,14 @@ step_server(struct tls_duo *duo, size_t piece)
 
 	if (is_final(duo->server_verdict))
 		return false;
-	duo->server_verdict = tls_handshake(duo->server, &in, &out);
+	duo->server_verdict = duo->is_patient ? tls_handshake(duo->server, &in, &out) :
+						tls_engine_handshake(duo->server, &in, &out);
 	duo->steps++;
 	tls_duo_put(&duo->to_client, out);
 	if (in.len != offered)
 		tls_duo_taken(&duo->to_server, in, piece);
-	return in.len != offered || out.used > 0 || duo->server_verdict != ERR_MORE;
+	return in.len != offered || out.used > 0 ||
+	       (duo->server_verdict != ERR_MORE && duo->server_verdict != ERR_TLS_WAITS);
 }
 
 static bool

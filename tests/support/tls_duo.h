@@ -40,6 +40,7 @@ struct tls_duo {
 	enum err server_verdict; /* of the last step */
 	enum err client_verdict;
 	size_t steps; /* of the server */
+	bool is_patient; /* who waits in lanes waits until the test runs them; else they are run at once */
 	struct tls_duo_wire to_server;
 	struct tls_duo_wire to_client;
 	uint8_t got[TLS_DUO_WIRE_BYTES]; /* what the last send was opened to */

@@ -204,7 +204,7 @@ step(struct tls_conn *conn, enum err *verdict, struct tls_duo_wire *from, struct
 
 	if (is_final(*verdict))
 		return false;
-	*verdict = tls_handshake(conn, &in, &out);
+	*verdict = tls_engine_handshake(conn, &in, &out);
 	tls_duo_put(to, out);
 	if (in.len != offered)
 		tls_duo_taken(from, in, piece);

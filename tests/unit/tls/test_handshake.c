@@ -450,7 +450,7 @@ answer_to(struct tls_context *context, struct bytes in)
 
 	assert_non_null(conn);
 	while (answer.verdict == ERR_TLS_AGAIN)
-		answer.verdict = tls_handshake(conn, &in, &out);
+		answer.verdict = tls_engine_handshake(conn, &in, &out);
 	/* Dead stays dead, of the same. */
 	assert_int_equal(tls_handshake(conn, &in, &out), answer.verdict);
 	answer.len = out.used;

@@ -13,6 +13,7 @@
 #include "tls/cert.h"
 #include "tls/conn.h"
 #include "tls_duo.h"
+#include "tls_engine.h"
 
 static const char *const edge_only[] = { "edge", NULL };
 static const char *const rsa_only[] = { "rsa", NULL };
@@ -129,7 +130,7 @@ a_handshake_that_fails_or_is_given_up_holds_no_keys(void **state)
 	(void)state;
 	tls_identity_free(identity);
 	while (verdict == ERR_TLS_AGAIN)
-		verdict = tls_handshake(broken, &in, &out);
+		verdict = tls_engine_handshake(broken, &in, &out);
 	assert_int_equal(verdict, ERR_TLS_BAD_RECORD);
 	replace(context, rsa_only);
 	assert_int_equal(tls_context_sweep(context), 2);

@@ -63,7 +63,7 @@ run_server(void)
 		struct bytes in = tls_duo_front(&duo.to_server, 0);
 		struct tls_out out = tls_duo_back(&duo.to_client, 0);
 
-		duo.server_verdict = tls_handshake(duo.server, &in, &out);
+		duo.server_verdict = tls_engine_handshake(duo.server, &in, &out);
 		tls_duo_taken(&duo.to_server, in, 0);
 		tls_duo_put(&duo.to_client, out);
 	} while (duo.server_verdict == ERR_TLS_AGAIN);
