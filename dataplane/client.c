@@ -425,6 +425,8 @@ begin_tls(struct worker *w, struct client *c)
 	c->tls = tls_accept(w->tls, c->listener, w->config.listeners[c->listener].http2 && w->h2 != NULL);
 	if (c->tls == NULL)
 		worker_count_verdict(w, ERR_TLS_MEMORY);
+	else
+		tls_set_owner(c->tls, c);
 	return c->tls != NULL;
 }
 
@@ -459,6 +461,8 @@ run_handshake(struct worker *w, struct client *c)
 		return STEP_WAIT;
 	case ERR_TLS_AGAIN:
 		return STEP_YIELD;
+	case ERR_TLS_WAITS: /* for worker_shake() */
+		return STEP_WAIT;
 	default:
 		worker_count(w, COUNTER_HANDSHAKES_FAILED);
 		worker_count_verdict(w, verdict);

@@ -54,6 +54,8 @@ secure_begin(struct worker *w, struct upstream *u, const struct shm_pod *pod)
 	u->tls = tls_connect(w->config.upstream_tls, &target);
 	if (u->tls == NULL)
 		worker_count_verdict(w, ERR_UPSTREAMS_FULL);
+	else
+		tls_set_owner(u->tls, u);
 	return u->tls != NULL;
 }
 
@@ -225,10 +227,38 @@ step(struct worker *w, struct upstream *u)
 	case ERR_TLS_FULL:
 		secure_wake(w, u);
 		return;
+	case ERR_TLS_WAITS: /* for run_lanes() */
+		return;
 	default:
 		failed(w, u, verdict);
 		return;
 	}
+}
+
+/* What waits for others, if it is due. */
+static bool
+run_lanes(struct worker *w)
+{
+	struct tls_context *tls = w->config.upstream_tls;
+	struct upstream *u;
+
+	if (tls == NULL || !worker_run_lanes(w, tls, w->now_ns))
+		return false;
+	while ((u = tls_lanes_done(tls)) != NULL)
+		secure_wake(w, u);
+	return true;
+}
+
+static bool
+step_first(struct worker *w)
+{
+	struct upstream *u = w->securing_first;
+
+	if (u == NULL)
+		return false;
+	leave_line(w, u);
+	step(w, u);
+	return true;
 }
 
 uint32_t
@@ -236,12 +266,7 @@ secure_run(struct worker *w)
 {
 	uint32_t steps = 0;
 
-	while (w->securing_first != NULL && steps < SECURE_STEPS_PER_TURN) {
-		struct upstream *u = w->securing_first;
-
-		leave_line(w, u);
-		step(w, u);
+	while (steps < SECURE_STEPS_PER_TURN && (run_lanes(w) || step_first(w)))
 		steps++;
-	}
 	return steps;
 }

@@ -39,7 +39,8 @@ void secure_close(struct worker *w, struct upstream *u);
 /* The handshake may go on. */
 void secure_wake(struct worker *w, struct upstream *u);
 
-/* Steps of handshakes, SECURE_STEPS_PER_TURN at most. Returns how many. */
+/* Steps of handshakes, SECURE_STEPS_PER_TURN at most; what several of them compute at once is one. Returns how
+ * many. */
 uint32_t secure_run(struct worker *w);
 
 /* As upstream_send() and upstream_peek(). Behind the end, as behind a record that is not

@@ -445,16 +445,48 @@ step_handshake(struct worker *w)
 }
 
 bool
+worker_run_lanes(struct worker *w, struct tls_context *tls, uint64_t now_ns)
+{
+	uint32_t filled = tls_lanes_run(tls, now_ns);
+
+	if (filled == 0)
+		return false;
+	worker_count(w, COUNTER_TLS_LANE_BATCHES);
+	worker_count_by(w, COUNTER_TLS_LANES_FILLED, filled);
+	return true;
+}
+
+static bool
+run_lanes(struct worker *w, uint64_t now_ns)
+{
+	struct client *c;
+
+	if (w->tls == NULL || !worker_run_lanes(w, w->tls, now_ns))
+		return false;
+	while ((c = tls_lanes_done(w->tls)) != NULL)
+		client_make_ready(w, c);
+	return true;
+}
+
+static uint64_t
+lanes_next_at(const struct tls_context *tls)
+{
+	return tls != NULL ? tls_lanes_next_at(tls) : UINT64_MAX;
+}
+
+bool
 worker_shake(struct worker *w)
 {
 	uint64_t (*clock)(void) = w->config.clock;
 	uint32_t most = clock != NULL ? HANDSHAKE_STEPS_PER_TURN_MAX : 1, steps = 0;
 	uint64_t began_ns, now_ns;
 
-	if (w->ready[READY_BEGUN].first == NULL && w->ready[READY_NEW].first == NULL)
+	if (w->ready[READY_BEGUN].first == NULL && w->ready[READY_NEW].first == NULL &&
+	    lanes_next_at(w->tls) > w->now_ns)
 		return false;
 	began_ns = now_ns = clock != NULL ? clock() : 0;
-	while (steps < most && now_ns - began_ns < HANDSHAKE_TURN_NS && step_handshake(w)) {
+	while (steps < most && now_ns - began_ns < HANDSHAKE_TURN_NS &&
+	       (run_lanes(w, w->now_ns + (now_ns - began_ns)) || step_handshake(w))) {
 		steps++;
 		now_ns = clock != NULL ? clock() : 0;
 	}
@@ -497,6 +529,10 @@ worker_next_at(const struct worker *w)
 			return w->now_ns;
 	if (w->securing_first != NULL)
 		return w->now_ns;
+	if (lanes_next_at(w->tls) < timers_at_ns)
+		timers_at_ns = lanes_next_at(w->tls);
+	if (lanes_next_at(w->config.upstream_tls) < timers_at_ns)
+		timers_at_ns = lanes_next_at(w->config.upstream_tls);
 	if (net_next_at(w->config.net) < tcp_at_ns)
 		tcp_at_ns = net_next_at(w->config.net);
 	return timers_at_ns < tcp_at_ns ? timers_at_ns : tcp_at_ns;

@@ -283,7 +283,8 @@ bool worker_turn(struct worker *w, uint64_t now_ns);
 /*
  * Handshakes' share of the turn, when what worker_turn() had to send is on its way: HANDSHAKE_TURN_NS, and what
  * the step takes that is under way then. Those that are begun go first, so that a storm ends in connections and
- * not in a thousand that are half done. Returns true if there was a step; then frames may wait again.
+ * not in a thousand that are half done; before them what several compute at once, which is one step. Returns true
+ * if there was a step; then frames may wait again.
  */
 bool worker_shake(struct worker *w);
 
@@ -331,6 +332,9 @@ worker_user(uint64_t kind, uint64_t index)
 {
 	return kind << 32 | index;
 }
+
+/* One batch of a context's lanes, if one is due (tls.h); false: none is. */
+bool worker_run_lanes(struct worker *w, struct tls_context *tls, uint64_t now_ns);
 
 struct head_buffer *worker_head_get(struct worker *w);
 void worker_head_put(struct worker *w, struct head_buffer *head);

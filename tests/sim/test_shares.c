@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "hand.h"
+#include "lanes_twin.h"
 
 #define BODY_START "{\"model\":\"town-model\",\"messages\":[{\"role\":\"user\",\"content\":\""
 #define BODY_END "\"}]}"
@@ -556,11 +557,12 @@ watch_storm(struct town *t)
 
 /* As many hellos at once; who came is in peers. */
 static void
-begin_storm(uint64_t cost_ns, struct peer peers[STORM])
+begin_storm(uint64_t cost_ns, bool has_lanes, struct peer peers[STORM])
 {
 	struct town_plan plan = hand_plan();
 
 	plan.is_tls = true;
+	plan.has_lanes = has_lanes;
 	plan.handshakes = STORM;
 	hand_begin(&plan);
 	hand_flush();
@@ -600,7 +602,7 @@ a_storm_has_its_share_of_a_turn(void **state)
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		uint64_t before;
 
-		begin_storm(rows[i].cost_ns, peers);
+		begin_storm(rows[i].cost_ns, false, peers);
 		before = storm.steps;
 		hand_flush();
 		assert_int_equal(storm.most, rows[i].most);
@@ -620,12 +622,125 @@ a_storm_ends_in_handshakes_that_are_done(void **state)
 	struct peer peers[STORM];
 
 	(void)state;
-	begin_storm(HANDSHAKE_TURN_NS, peers);
+	begin_storm(HANDSHAKE_TURN_NS, false, peers);
 	hand_flush();
 	assert_int_equal(hand.town->worker->handshakes_answered.count, STORM);
 	assert_in_range(storm.begun_most, 1, 3);
 	/* To begin one is a part of its first step. */
 	assert_in_range(storm.grown_most, 32 * KIB, TLS_HANDSHAKE_BYTES);
+	hand_finish();
+}
+
+static uint64_t
+count_of(enum counter counter)
+{
+	return hand.town->worker->counters[ERR_COUNT + (unsigned int)counter];
+}
+
+/* What several compute at once is a step of the turn's as any other; and it is eight, as a rule, in a storm. */
+static void
+a_storm_computes_together_in_its_share_of_a_turn(void **state)
+{
+	static const struct {
+		uint64_t cost_ns, most;
+	} rows[] = { { 1, HANDSHAKE_STEPS_PER_TURN_MAX }, { HANDSHAKE_TURN_NS - 1, 2 }, { HANDSHAKE_TURN_NS, 1 } };
+	struct peer peers[STORM];
+
+	(void)state;
+	if (!lanes_twin_is_here())
+		skip();
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		uint64_t batches, filled;
+
+		begin_storm(rows[i].cost_ns, true, peers);
+		batches = count_of(COUNTER_TLS_LANE_BATCHES);
+		filled = count_of(COUNTER_TLS_LANES_FILLED);
+		hand_flush();
+		assert_int_equal(hand.town->worker->handshakes_answered.count, STORM);
+		assert_int_equal(storm.most, rows[i].most);
+		batches = count_of(COUNTER_TLS_LANE_BATCHES) - batches;
+		filled = count_of(COUNTER_TLS_LANES_FILLED) - filled;
+		/* A key, a signature, and in TLS 1.3 an agreement of each. */
+		assert_in_range(filled, 2 * STORM, 3 * STORM);
+		assert_in_range(batches, filled / LANES, filled / LANES + LANES_KINDS);
+		hand_finish();
+	}
+}
+
+static struct {
+	uint64_t since_ns;
+	uint64_t until_ns; /* 0: nobody waits */
+	uint64_t longest_ns;
+	uint64_t waits;
+	uint64_t turns; /* while somebody did */
+} wait;
+
+static void
+watch_wait(struct town *t)
+{
+	uint64_t at_ns = tls_lanes_next_at(t->worker->tls);
+
+	if (wait.until_ns != 0 && at_ns != wait.until_ns) {
+		if (t->now_ns - wait.since_ns > wait.longest_ns)
+			wait.longest_ns = t->now_ns - wait.since_ns;
+		wait.until_ns = 0;
+		wait.waits++;
+	}
+	if (at_ns == UINT64_MAX)
+		return;
+	wait.turns++;
+	if (wait.until_ns == 0)
+		wait.since_ns = t->now_ns;
+	wait.until_ns = at_ns;
+	assert_true(worker_next_at(t->worker) <= at_ns);
+}
+
+/* Who is alone waits for others, by the worker's own clock, and without turns that do nothing. */
+static void
+a_handshake_that_is_alone_waits_so_long_and_no_longer(void **state)
+{
+	struct town_plan plan = hand_plan();
+
+	(void)state;
+	if (!lanes_twin_is_here())
+		skip();
+	plan.is_tls = true;
+	plan.has_lanes = true;
+	plan.tls_version = 0x0304;
+	hand_begin(&plan);
+	hand_connect(1);
+	memset(&wait, 0, sizeof(wait));
+	hand.town->turned = watch_wait;
+	say_hello();
+	assert_int_equal(hand.town->worker->handshakes_answered.count, 1);
+	assert_int_equal(wait.waits, 3);
+	assert_int_equal(wait.longest_ns, LANES_WAIT_US * NSEC_PER_USEC);
+	assert_in_range(wait.turns, 3, 12);
+	hand.town->turned = NULL;
+	hand_finish();
+}
+
+/* While it waits, and beside others who do. */
+static void
+who_leaves_while_it_waits_takes_nobody_along(void **state)
+{
+	struct peer peers[STORM];
+	size_t before;
+
+	(void)state;
+	if (!lanes_twin_is_here())
+		skip();
+	begin_storm(HANDSHAKE_TURN_NS, true, peers);
+	before = hand.town->worker->tls != NULL ? tls_bytes() : 0;
+	while (tls_lanes_next_at(hand.town->worker->tls) == UINT64_MAX)
+		town_go(hand.town, hand.town->now_ns + 1, false);
+	for (uint32_t i = 0; i < hand.town->worker->config.counts.clients; i += 2)
+		if (hand.town->worker->clients[i].state == CLIENT_HANDSHAKE)
+			client_abort(hand.town->worker, &hand.town->worker->clients[i]);
+	hand_flush();
+	assert_true(tls_bytes() > before);
+	assert_int_equal(hand.town->worker->handshakes_silent.count, 0);
+	assert_in_range(hand.town->worker->handshakes_answered.count, STORM / 2 - 1, STORM / 2 + 1);
 	hand_finish();
 }
 
@@ -637,7 +752,7 @@ who_is_connected_goes_on_in_every_turn(void **state)
 	struct peer peers[STORM];
 
 	(void)state;
-	begin_storm(HANDSHAKE_TURN_NS, peers);
+	begin_storm(HANDSHAKE_TURN_NS, false, peers);
 	w = hand.town->worker;
 	for (uint32_t i = 0; i < w->config.counts.clients; i++)
 		if (w->clients[i].state != CLIENT_FREE && w->clients[i].state != CLIENT_HANDSHAKE)
@@ -655,7 +770,7 @@ a_handshake_that_does_not_end_is_ended(void **state)
 	struct peer peers[STORM];
 
 	(void)state;
-	begin_storm(0, peers);
+	begin_storm(0, false, peers);
 	hand_flush();
 	hand_go(4 * SEC);
 	assert_int_equal(handshakes(), STORM);
@@ -681,6 +796,9 @@ main(void)
 		cmocka_unit_test(who_has_said_nothing_leaves_first),
 		cmocka_unit_test(a_storm_has_its_share_of_a_turn),
 		cmocka_unit_test(a_storm_ends_in_handshakes_that_are_done),
+		cmocka_unit_test(a_storm_computes_together_in_its_share_of_a_turn),
+		cmocka_unit_test(a_handshake_that_is_alone_waits_so_long_and_no_longer),
+		cmocka_unit_test(who_leaves_while_it_waits_takes_nobody_along),
 		cmocka_unit_test(who_is_connected_goes_on_in_every_turn),
 		cmocka_unit_test(a_handshake_that_does_not_end_is_ended),
 		cmocka_unit_test(strangers_make_room_for_each_other_and_never_those_with_a_key),

@@ -114,6 +114,7 @@ struct town_plan {
 	bool is_calm;    /* the wire loses nothing */
 	bool is_https;   /* backends speak TLS */
 	bool is_pods_tls_by_hand; /* but the town leaves that to the test */
+	bool has_lanes;  /* the router computes handshakes together (lanes_twin.h), where libcrypto is */
 	enum town_trust trust[TOWN_BACKENDS]; /* the first is good */
 	/* A session of one version is offered with that version alone, so that a backend keeps its own. */
 	bool is_tls12[TOWN_BACKENDS];

@@ -155,6 +155,7 @@ plan_make_town(struct town *t, uint64_t seed)
 	plan->is_v6 = one_in(t, 2);
 	plan->is_tls = one_in(t, 4);
 	plan->is_h2 = seed % 4 == 3;
+	plan->has_lanes = seed % 3 == 1;
 	plan->has_faults = one_in(t, 2);
 	plan->start_ns = NSEC_PER_SEC + prng_next(&t->prng) % (NSEC_PER_SEC * 10000);
 	plan->is_calm = one_in(t, 8);

@@ -151,6 +151,8 @@ open_tls(struct town *t)
 
 	entropy.state = t->plan.seed;
 	tls_engine_choose(&config);
+	if (t->plan.has_lanes)
+		tls_engine_use_lanes(&config);
 	t->tls = tls_context_new(&config, identity());
 	CHECK(t->tls != NULL);
 	tls_set_time(t->tls, INT64_C(1795500000));

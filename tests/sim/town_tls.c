@@ -9,6 +9,7 @@
 #include "tls/cert.h"
 #include "tls/conn.h"
 #include "tls/target.h"
+#include "tls_engine.h"
 #include "tls_pairing.h"
 #include "town.h"
 
@@ -112,7 +113,7 @@ static mbedtls_ssl_config only_12;
 /* --- contexts ------------------------------------------------------------------------------------ */
 
 static struct tls_context *
-open_context(const struct town *t, const struct tls_identity *own, uint64_t draws)
+open_context(const struct town *t, const struct tls_identity *own, uint64_t draws, bool has_lanes)
 {
 	static struct seeded entropy;
 	static const struct ticket_secrets tickets = { .layout = TICKET_SECRETS_LAYOUT, .count = 1 };
@@ -127,7 +128,9 @@ open_context(const struct town *t, const struct tls_identity *own, uint64_t draw
 	struct tls_context *context;
 
 	entropy.state = t->plan.seed + draws;
-	config.primitives = getenv("SLUICE_TLS_PRIMITIVES");
+	config.primitives = tls_engine_primitives();
+	if (has_lanes)
+		tls_engine_use_lanes(&config);
 	context = tls_context_new(&config, own);
 	CHECK(context != NULL);
 	tls_set_time(context, now_s(t));
@@ -139,7 +142,7 @@ tls_town_open(struct town *t)
 {
 	if (!t->plan.is_https && !t->plan.has_our_clients)
 		return;
-	t->town_tls = open_context(t, identity(), 1000);
+	t->town_tls = open_context(t, identity(), 1000, false);
 	/* A configuration is of many connections at once: the other one of each side has TLS 1.2 alone. */
 	mbedtls_ssl_conf_max_tls_version(&t->town_tls->config_h2, MBEDTLS_SSL_VERSION_TLS1_2);
 	only_12 = t->town_tls->clients.config;
@@ -156,7 +159,7 @@ tls_town_close(struct town *t)
 struct tls_context *
 tls_upstream_open(struct town *t)
 {
-	struct tls_context *context = open_context(t, NULL, 2000);
+	struct tls_context *context = open_context(t, NULL, 2000, t->plan.has_lanes);
 
 	t->upstream_blocks = tls_context_memory(context).blocks;
 	return context;
