@@ -4,18 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/check.h"
 #include "clock.h"
-#include "config/certificates.h"
-#include "tls/identity.h"
+#include "credentials/credentials.h"
 
 #define DAY_S (24 * 3600)
-
-struct checking {
-	struct tls_identity *identity;
-	struct identity_prints served;
-	int64_t now_s;
-};
 
 static int64_t
 unix_s(void)
@@ -23,38 +15,21 @@ unix_s(void)
 	return (int64_t)(clock_unix_ns() / NSEC_PER_SEC);
 }
 
-static enum err
-judge_pair(void *owner, uint32_t listener, struct bytes chain, struct bytes key, char *text)
-{
-	struct checking *c = owner;
-
-	return tls_identity_renew(c->identity, &c->served, listener, chain, key, c->now_s, text,
-				  CERTIFICATES_TEXT_BYTES);
-}
-
-static enum err
-judge_client_ca(void *owner, uint32_t listener, struct bytes pem, char *text)
-{
-	struct checking *c = owner;
-
-	return tls_identity_add_client_ca(c->identity, listener, pem, text, CERTIFICATES_TEXT_BYTES);
-}
-
 enum err
 certs_check(const struct config *config, const char *path, const struct served *served,
 	    const struct config_complaints *complaints)
 {
-	struct checking c = { .identity = tls_identity_new(), .now_s = unix_s() };
-	const struct certificates_judge judge = { judge_pair, judge_client_ca, &c };
-	enum err verdict;
+	static struct identity_prints prints;
+	struct credentials *credentials;
 
-	CHECK(c.identity != NULL);
-	for (; c.served.count < served->count; c.served.count++)
-		memcpy(c.served.print[c.served.count], served->certificate[c.served.count].fingerprint,
-		       sizeof(c.served.print[0]));
-	verdict = certificates_read(config, path, &judge, complaints);
-	tls_identity_free(c.identity);
-	return verdict;
+	for (prints.count = 0; prints.count < served->count; prints.count++)
+		memcpy(prints.print[prints.count], served->certificate[prints.count].fingerprint,
+		       sizeof(prints.print[0]));
+	credentials = credentials_load(config, path, &prints, unix_s(), complaints);
+	if (credentials == NULL)
+		return ERR_CONFIG_INVALID;
+	credentials_free(credentials);
+	return ERR_OK;
 }
 
 yyjson_mut_val *

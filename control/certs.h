@@ -6,9 +6,9 @@
 #include "config/served.h"
 
 /*
- * certs: the certificates and keys that sluice.yaml names, judged as the dataplane will judge them, so that a
- * reload with one that cannot be used is refused before anybody takes it. What is read is wiped at once: control
- * needs none.
+ * certs: the certificates, keys and authorities that sluice.yaml names, judged as the dataplane will judge them,
+ * so that a reload with one that cannot be used is refused before anybody takes it. What is read is wiped at once:
+ * control needs none.
  *
  * Owner: control's loop. Memory: for the length of a call.
  */

@@ -528,7 +528,7 @@ static bool
 serve(struct control *control, struct config *config, const char *path, struct bytes text,
       const struct handover *found)
 {
-	const struct probe_defaults probes = probe_defaults_of(config);
+	const struct probe_defaults probes = probe_defaults_of(config, clock_now_ns());
 	static struct admin admin;
 	int signals = block_signals();
 	bool is_fine;

@@ -8,7 +8,10 @@
 
 #include "base/check.h"
 #include "base/units.h"
+#include "clock.h"
 #include "config/log.h"
+
+#define FILES_KEPT_S_MAX (24 * 3600)
 
 static size_t
 take_body(char *ptr, size_t size, size_t count, void *owner)
@@ -47,7 +50,7 @@ probe_init(struct probe *p, struct store *store, struct publish *publish,
 }
 
 struct probe_defaults
-probe_defaults_of(const struct config *config)
+probe_defaults_of(const struct config *config, uint64_t now_ns)
 {
 	return (struct probe_defaults){
 		.path = config->probes.path,
@@ -57,6 +60,7 @@ probe_defaults_of(const struct config *config)
 		.rise = config->probes.rise,
 		.fall = config->probes.fall,
 		.config = config,
+		.authorities_at_ns = now_ns,
 	};
 }
 
@@ -225,6 +229,16 @@ authority_file(const struct probe *p, struct bytes name)
 	return ""; /* no such file: the probe fails, as requests do */
 }
 
+/* libcurl takes what it has read of a file for good for so many seconds; what it read before the reload is not. */
+static void
+forget_files(const struct probe *p, struct probe_flight *flight)
+{
+	uint64_t age_s = (clock_now_ns() - p->defaults.authorities_at_ns) / NSEC_PER_SEC;
+
+	curl_easy_setopt(flight->easy, CURLOPT_CA_CACHE_TIMEOUT,
+			 (long)(age_s < FILES_KEPT_S_MAX ? age_s : FILES_KEPT_S_MAX));
+}
+
 /* The URL has the name that the certificate must have; what is connected to is the address. */
 static void
 ask_for_trust(struct probe *p, struct probe_flight *flight, const struct shm_pod *where, const char *place)
@@ -236,12 +250,15 @@ ask_for_trust(struct probe *p, struct probe_flight *flight, const struct shm_pod
 	snprintf(to, sizeof(to), "::%s", place);
 	flight->place = curl_slist_append(NULL, to);
 	curl_easy_setopt(flight->easy, CURLOPT_CONNECT_TO, flight->place);
+	/* What is resumed is not looked at: neither by other authorities nor by other pins. */
+	curl_easy_setopt(flight->easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);
 	/* The system's own are nobody's here. */
 	curl_easy_setopt(flight->easy, CURLOPT_CAPATH, NULL);
 	if (where->tls.authority.len > 0) {
 		struct bytes name = bytes_make(where->tls.authority.text, where->tls.authority.len);
 
 		curl_easy_setopt(flight->easy, CURLOPT_CAINFO, authority_file(p, name));
+		forget_files(p, flight);
 	} else {
 		/* The pin is all that counts, as lib/tls/target.h says. */
 		curl_easy_setopt(flight->easy, CURLOPT_SSL_VERIFYPEER, 0L);

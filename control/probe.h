@@ -22,7 +22,7 @@
  * It counts until PROBE_GAUGES_LIVES intervals have passed without news.
  *
  * An https pod is asked over TLS, and believed for the same reasons as by the workers: its authority's file, its
- * name, its pins.
+ * name, its pins. libcurl reads the file, the first time behind a reload.
  *
  * A pod is asked where the shared tables have it; one whose name was never resolved is not asked. After a
  * change of address it is asked at once (probe_again()), and an answer of the old one says nothing.
@@ -50,7 +50,8 @@ struct probe_defaults {
 	uint64_t timeout_ns;
 	uint32_t rise;
 	uint32_t fall;
-	const struct config *config; /* its tls.authorities */
+	const struct config *config; /* its tls.authorities: */
+	uint64_t authorities_at_ns;  /* what was read of their files before then is of another configuration */
 };
 
 struct probe_flight {
@@ -116,7 +117,7 @@ struct probe {
 enum err probe_init(struct probe *p, struct store *store, struct publish *publish,
 		    const struct probe_defaults *defaults);
 /* The path stays where the configuration is. */
-struct probe_defaults probe_defaults_of(const struct config *config);
+struct probe_defaults probe_defaults_of(const struct config *config, uint64_t now_ns);
 
 /* Other ones from now on, for probes that begin. */
 void probe_set_defaults(struct probe *p, const struct probe_defaults *defaults);

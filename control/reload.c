@@ -79,7 +79,7 @@ hand_over(struct control *control, struct handover *next)
 static void
 tell_parts(struct control *control)
 {
-	const struct probe_defaults probes = probe_defaults_of(control->reload.running);
+	const struct probe_defaults probes = probe_defaults_of(control->reload.running, clock_now_ns());
 
 	log_set_level((enum log_level)control->reload.running->log.level);
 	probe_set_defaults(&control->probe, &probes);

@@ -8,7 +8,6 @@
 
 #include "base/check.h"
 #include "config/log.h"
-#include "dataplane/authority.h"
 #include "dataplane/budget.h"
 #include "dataplane/clock.h"
 #include "dataplane/eal.h"
@@ -160,7 +159,7 @@ open_tls(const struct fleet *fleet, const struct worker_counts *counts)
 	struct tls_context *context;
 
 	engine_fill(fleet->config, &tls);
-	context = tls_context_new(&tls, fleet->identity);
+	context = tls_context_new(&tls, fleet->credentials->identity);
 	if (context != NULL)
 		tls_set_time(context, (int64_t)(clock_unix_ns() / NSEC_PER_SEC));
 	return context;
@@ -173,7 +172,7 @@ open_upstream_tls(const struct fleet *fleet, const struct worker_counts *counts)
 	struct tls_context_config tls = {
 		.conns_max = counts->upstreams,
 		.handshakes_max = counts->upstream_handshakes,
-		.authorities = fleet->authorities,
+		.authorities = fleet->credentials->authorities,
 		.connects_max = counts->upstreams,
 		.sessions_max = UPSTREAM_SESSIONS_MAX,
 		.entropy = entropy,
@@ -395,7 +394,7 @@ open_tickets(struct fleet *fleet, const struct ticket_secrets *tickets)
 
 bool
 fleet_open(struct fleet *fleet, const struct config *config, const struct shm *shm,
-	   const struct tls_identity *identity, const struct ticket_secrets *tickets,
+	   const struct credentials *credentials, const struct ticket_secrets *tickets,
 	   char *text, size_t room)
 {
 	struct secrets secrets;
@@ -404,10 +403,7 @@ fleet_open(struct fleet *fleet, const struct config *config, const struct shm *s
 	memset(fleet, 0, sizeof(*fleet));
 	fleet->config = config;
 	fleet->shm = *shm;
-	fleet->identity = identity;
-	fleet->authorities = authority_load(config, text, room);
-	if (fleet->authorities == NULL)
-		return false;
+	fleet->credentials = credentials;
 	fleet->count = config->workers;
 	budget_pools(config, &fleet->pools_plan);
 	if (!random_bytes(&secrets, sizeof(secrets)) ||
@@ -486,28 +482,32 @@ fleet_tend(struct fleet *fleet, uint64_t now_ns)
 static void
 drop_keys(struct fleet *fleet)
 {
-	for (uint32_t i = 0; i < fleet->count; i++)
+	for (uint32_t i = 0; i < fleet->count; i++) {
 		tls_keys_free(atomic_exchange(&fleet->lcores[i].keys, NULL));
+		tls_keys_free(atomic_exchange(&fleet->lcores[i].upstream_keys, NULL));
+	}
 }
 
 /* Of all workers or of none. */
 static bool
-make_keys(struct fleet *fleet, const struct tls_identity *identity)
+make_keys(struct fleet *fleet, const struct credentials *credentials)
 {
 	for (uint32_t i = 0; i < fleet->count; i++) {
-		struct tls_keys *keys = tls_keys_new(identity, NULL);
+		struct tls_keys *keys = tls_keys_new(credentials->identity, NULL);
+		struct tls_keys *upstream_keys = tls_keys_new(NULL, credentials->authorities);
 
-		if (keys == NULL) {
+		atomic_store_explicit(&fleet->lcores[i].keys, keys, memory_order_release);
+		atomic_store_explicit(&fleet->lcores[i].upstream_keys, upstream_keys, memory_order_release);
+		if (keys == NULL || upstream_keys == NULL) {
 			drop_keys(fleet);
 			return false;
 		}
-		atomic_store_explicit(&fleet->lcores[i].keys, keys, memory_order_release);
 	}
 	return true;
 }
 
 const char *
-fleet_reload(struct fleet *fleet, const struct config *config, const struct tls_identity *identity)
+fleet_reload(struct fleet *fleet, const struct config *config, const struct credentials *credentials)
 {
 	struct lcore_settings *next =
 		fleet->newest == &fleet->settings[0] ? &fleet->settings[1] : &fleet->settings[0];
@@ -517,8 +517,8 @@ fleet_reload(struct fleet *fleet, const struct config *config, const struct tls_
 	settings_fill(config, &next->worker);
 	if (!settings_keep(&fleet->texts, &next->worker))
 		return "the texts of surfaces have changed too often; sluice-dataplane must start again";
-	if (!make_keys(fleet, identity))
-		return "there is no memory for the keys of all workers";
+	if (!make_keys(fleet, credentials))
+		return "there is no memory for the keys and authorities of all workers";
 	next->may_sleep = config->idle == CONFIG_IDLE_SLEEP;
 	fleet->newest = next;
 	for (uint32_t i = 0; i < fleet->count; i++)
@@ -540,9 +540,13 @@ fleet_may_reload(struct fleet *fleet)
 {
 	bool has_room = true;
 
-	for (uint32_t i = 0; i < fleet->count; i++)
-		if (tls_context_sweep(fleet->lcores[i].worker->tls) == TLS_KEYS_MAX)
+	for (uint32_t i = 0; i < fleet->count; i++) {
+		const struct worker *w = fleet->lcores[i].worker;
+
+		if (tls_context_sweep(w->tls) == TLS_KEYS_MAX ||
+		    tls_context_sweep(w->config.upstream_tls) == TLS_KEYS_MAX)
 			has_room = false;
+	}
 	return has_room && fleet_has_reloaded(fleet);
 }
 
@@ -634,7 +638,6 @@ fleet_close(struct fleet *fleet)
 	if (fleet->is_syncing)
 		spool_sync_stop(&fleet->sync);
 	spool_files_close(&fleet->spool);
-	tls_authorities_free(fleet->authorities);
 	free(fleet->rings);
 	free(fleet->lcores);
 	eal_stop();

@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "config/config.h"
+#include "credentials/credentials.h"
 #include "dataplane/lcore.h"
 #include "dataplane/settings.h"
 #include "dataplane/spool_files.h"
@@ -23,8 +24,7 @@ struct fleet {
 	struct spool_files spool;
 	struct spool_sync sync;
 	bool is_syncing;
-	const struct tls_identity *identity; /* during fleet_open() */
-	struct tls_authorities *authorities; /* of backends */
+	const struct credentials *credentials; /* during fleet_open() */
 	uint32_t port_count;
 	struct port ports[CONFIG_PORTS_MAX];
 	bool is_down[CONFIG_PORTS_MAX]; /* the port's link, when it was looked at last */
@@ -46,7 +46,7 @@ struct fleet {
 
 /* config and shm must outlive it; tickets are copied. False: text says what failed and what to do. */
 bool fleet_open(struct fleet *fleet, const struct config *config, const struct shm *shm,
-		const struct tls_identity *identity, const struct ticket_secrets *tickets, char *text,
+		const struct credentials *credentials, const struct ticket_secrets *tickets, char *text,
 		size_t room);
 
 bool fleet_start(struct fleet *fleet);
@@ -54,9 +54,11 @@ bool fleet_start(struct fleet *fleet);
 /* Looks at the links and the wall clock now and then, and tells the workers of what came up or was set. */
 void fleet_tend(struct fleet *fleet, uint64_t now_ns);
 
-/* Other settings for all workers: what has class live or drain; and keys for new handshakes. Both are read now.
+/* Other settings for all workers: what has class live or drain; and keys and authorities for new handshakes. They
+ * are read now.
  * Only when fleet_may_reload(). Else than NULL: why nothing happened. */
-const char *fleet_reload(struct fleet *fleet, const struct config *config, const struct tls_identity *identity);
+const char *fleet_reload(struct fleet *fleet, const struct config *config,
+			 const struct credentials *credentials);
 
 /* All workers have the last ones. */
 bool fleet_has_reloaded(const struct fleet *fleet);

@@ -10,23 +10,11 @@
 #include "config/log.h"
 #include "config/served.h"
 #include "dataplane/clock.h"
-#include "tls/cert.h"
 
 #define DAY_S (24 * 3600)
 
-CHECK_STATIC(CERTIFICATES_TEXT_BYTES >= IDENTITY_TEXT_BYTES && CERTIFICATES_TEXT_BYTES >= CERT_TEXT_BYTES,
-	     "a sentence has room");
 CHECK_STATIC(SERVED_CERTIFICATES_MAX >= IDENTITY_PAIRS_MAX && SERVED_NAME_BYTES >= IDENTITY_NAME_BYTES,
 	     "control is told all of it");
-CHECK_STATIC(CONFIG_LISTENERS_MAX <= IDENTITY_LISTENERS_MAX &&
-		     CONFIG_LISTENERS_MAX * CONFIG_CERTIFICATES_MAX <= IDENTITY_PAIRS_MAX,
-	     "what a file may say has room");
-
-struct loading {
-	struct tls_identity *identity;
-	struct identity_prints served;
-	int64_t now_s;
-};
 
 static int64_t
 unix_s(void)
@@ -34,39 +22,17 @@ unix_s(void)
 	return (int64_t)(clock_unix_ns() / NSEC_PER_SEC);
 }
 
-static enum err
-judge_pair(void *owner, uint32_t listener, struct bytes chain, struct bytes key, char *text)
-{
-	struct loading *l = owner;
-
-	return tls_identity_renew(l->identity, &l->served, listener, chain, key, l->now_s, text,
-				  CERTIFICATES_TEXT_BYTES);
-}
-
-static enum err
-judge_client_ca(void *owner, uint32_t listener, struct bytes pem, char *text)
-{
-	struct loading *l = owner;
-
-	return tls_identity_add_client_ca(l->identity, listener, pem, text, CERTIFICATES_TEXT_BYTES);
-}
-
-struct tls_identity *
+struct credentials *
 identity_load(const struct config *config, const char *name, const struct tls_identity *served,
 	      const struct config_complaints *complaints)
 {
-	struct loading l = { .identity = tls_identity_new(), .now_s = CERT_ANY_TIME };
-	const struct certificates_judge judge = { judge_pair, judge_client_ca, &l };
+	static struct identity_prints prints;
 
-	CHECK(l.identity != NULL);
-	if (served != NULL) {
-		tls_identity_prints(served, &l.served);
-		l.now_s = unix_s();
-	}
-	if (certificates_read(config, name, &judge, complaints) == ERR_OK)
-		return l.identity;
-	tls_identity_free(l.identity);
-	return NULL;
+	prints.count = 0;
+	if (served == NULL)
+		return credentials_load(config, name, &prints, CREDENTIALS_ANY_TIME, complaints);
+	tls_identity_prints(served, &prints);
+	return credentials_load(config, name, &prints, unix_s(), complaints);
 }
 
 static void

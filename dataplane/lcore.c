@@ -2,6 +2,7 @@
 #include "dataplane/lcore.h"
 
 #include "dataplane/clock.h"
+#include "dataplane/secure.h"
 
 #define PUBLISH_EVERY_NS (2 * NSEC_PER_MSEC)
 /* With idle = "sleep": turns without work before the first sleep, and how long one may be. Frames that arrive
@@ -24,6 +25,9 @@ look_at_settings(struct lcore *l)
 	keys = atomic_exchange_explicit(&l->keys, NULL, memory_order_acquire);
 	if (keys != NULL)
 		tls_context_replace(l->worker->tls, keys);
+	keys = atomic_exchange_explicit(&l->upstream_keys, NULL, memory_order_acquire);
+	if (keys != NULL)
+		secure_believe(l->worker, keys);
 	l->may_sleep = newest->may_sleep;
 	atomic_store_explicit(&l->settings_taken, newest, memory_order_release);
 }

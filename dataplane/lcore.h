@@ -14,8 +14,8 @@
  * lcore: the loop around one worker: ports in, worker's turn, ports out, and what it tells the main thread.
  *
  * Thread: lcore_run() is a core's whole life. The main thread writes `drain`, `cut`, `stop`, `links_up`,
- *         `unix_minus_monotonic_ns`, `keys`, `settings` and `tickets`, and reads `in_flight`, `settings_taken` and
- *         `tickets_taken`; the rest is the core's own.
+ *         `unix_minus_monotonic_ns`, `keys`, `upstream_keys`, `settings` and `tickets`, and reads `in_flight`,
+ *         `settings_taken` and `tickets_taken`; the rest is the core's own.
  */
 /* What a core takes over at the top of a turn. */
 struct lcore_settings {
@@ -37,6 +37,7 @@ struct lcore {
 	const struct lcore_settings *_Atomic settings;
 	const struct lcore_settings *_Atomic settings_taken;
 	struct tls_keys *_Atomic keys; /* to be taken with them; NULL: those that it has */
+	struct tls_keys *_Atomic upstream_keys; /* the same, of connections to backends */
 	/* Secrets of session tickets, in the same way. */
 	const struct ticket_secrets *_Atomic tickets;
 	const struct ticket_secrets *_Atomic tickets_taken;

@@ -15,7 +15,6 @@
 #include "config/log.h"
 #include "config/secret.h"
 #include "dataplane/attach.h"
-#include "dataplane/authority.h"
 #include "dataplane/budget.h"
 #include "dataplane/clock.h"
 #include "dataplane/eal.h"
@@ -300,7 +299,7 @@ wait_for_secrets(struct tickets *tickets, const struct config *config, const str
 }
 
 static int
-run(struct config *config, struct tls_identity *identity, const struct options *options, struct handover *found)
+run(struct config *config, struct credentials *credentials, const struct options *options, struct handover *found)
 {
 	static struct fleet fleet;
 	static struct reload reload;
@@ -318,7 +317,7 @@ run(struct config *config, struct tls_identity *identity, const struct options *
 	tickets_init(&tickets, HANDOVER_FOLDER, config->instance);
 	if (!wait_for_secrets(&tickets, config, &shm, &secrets))
 		return fail("start_failed", "no random numbers");
-	if (!fleet_open(&fleet, config, &shm, identity, &secrets, text, sizeof(text)))
+	if (!fleet_open(&fleet, config, &shm, credentials, &secrets, text, sizeof(text)))
 		return fail("start_failed", text);
 	explicit_bzero(&secrets, sizeof(secrets));
 	LOG_INFO("eal", LOG_TEXT("arguments", eal_line()));
@@ -328,7 +327,7 @@ run(struct config *config, struct tls_identity *identity, const struct options *
 		say_port(&fleet.ports[p], &config->ports[p]);
 	LOG_INFO("serving", LOG_NUMBER("workers", fleet.count),
 		 LOG_NUMBER("listeners", config->listener_count));
-	reload_init(&reload, options->config, config, &fleet, found, identity);
+	reload_init(&reload, options->config, config, &fleet, found, credentials);
 	serve(&fleet, &reload, &tickets);
 	fleet_stop(&fleet);
 	reload_fini(&reload);
@@ -345,8 +344,7 @@ main(int argc, char **argv)
 	struct sigaction heard = { .sa_handler = on_signal };
 	struct handover found;
 	struct bytes chosen;
-	struct tls_identity *identity;
-	struct tls_authorities *authorities;
+	struct credentials *credentials;
 	struct options options;
 	char text[TEXT_BYTES];
 	int code = parse_options(argc, argv, &options);
@@ -365,14 +363,10 @@ main(int argc, char **argv)
 	if (found.is_used)
 		LOG_WARN("config_file_not_used", LOG_TEXT("file", options.config),
 			 LOG_TEXT("reason", handover_reason(&found, clock_ns())));
-	identity = identity_load(&config, options.config, NULL, &complaints);
-	if (identity == NULL)
+	credentials = identity_load(&config, options.config, NULL, &complaints);
+	if (credentials == NULL)
 		return EXIT_FAILED;
 	if (options.check_only) {
-		authorities = authority_load(&config, text, sizeof(text));
-		if (authorities == NULL)
-			return fail("authority_refused", text);
-		tls_authorities_free(authorities);
 		printf("%s: fine\n", options.config);
 		/* It may be another machine's file, so these are no errors here. */
 		if (!fits_machine(budget_print(&config, &(struct config_complaints){ print_line, NULL }), text,
@@ -380,15 +374,15 @@ main(int argc, char **argv)
 			fprintf(stderr, "%s: warning: %s\n", options.config, text);
 		if (!engine_is_here(&config, text, sizeof(text)))
 			fprintf(stderr, "%s: warning: %s\n", options.config, text);
-		tls_identity_free(identity);
+		credentials_free(credentials);
 		handover_free(&found);
 		return EXIT_FINE;
 	}
-	if (!tls_identity_is_locked(identity))
+	if (!tls_identity_is_locked(credentials->identity))
 		LOG_WARN("keys_can_be_swapped", LOG_TEXT("fix", "raise RLIMIT_MEMLOCK"));
 	sigaction(SIGTERM, &heard, NULL);
 	sigaction(SIGINT, &heard, NULL);
 	sigaction(SIGHUP, &heard, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	return run(&config, identity, &options, &found);
+	return run(&config, credentials, &options, &found);
 }

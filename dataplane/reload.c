@@ -44,7 +44,7 @@ say_changes(const struct config *before, const struct config *fresh)
 	free(items);
 }
 
-/* Which certificates come with a text. */
+/* Which certificates, keys and authorities come with a text. */
 enum source {
 	FROM_FILES,
 	AS_BEFORE, /* the trial */
@@ -52,35 +52,35 @@ enum source {
 };
 
 /* NULL: refused. Not ours to free, but for FROM_FILES. */
-static struct tls_identity *
-find_identity(struct reload *r, const struct config *config, enum source source)
+static struct credentials *
+find_credentials(struct reload *r, const struct config *config, enum source source)
 {
 	const struct config_complaints complaints = { complain, r };
 
 	if (source == AS_THEY_ARE)
-		return r->identity;
+		return r->credentials;
 	if (source == AS_BEFORE && r->before != NULL)
 		return r->before;
-	return identity_load(config, r->path, r->identity, &complaints);
+	return identity_load(config, r->path, r->credentials->identity, &complaints);
 }
 
-/* What the workers have is r->identity from now on. */
+/* What the workers have is r->credentials from now on. */
 static void
-keep_identity(struct reload *r, struct tls_identity *taken)
+keep_credentials(struct reload *r, struct credentials *taken)
 {
-	struct tls_identity *old = r->identity;
+	struct credentials *old = r->credentials;
 
-	r->identity = taken;
+	r->credentials = taken;
 	if (r->found.stage == HANDOVER_TRIAL && r->before == NULL) {
 		r->before = old;
 		return;
 	}
 	if (old != taken && old != r->before)
-		tls_identity_free(old);
+		credentials_free(old);
 	if (r->found.stage == HANDOVER_TRIAL)
 		return;
 	if (r->before != taken)
-		tls_identity_free(r->before);
+		credentials_free(r->before);
 	r->before = NULL;
 }
 
@@ -90,7 +90,7 @@ take(struct reload *r, struct bytes text, enum source source)
 {
 	const struct config_complaints complaints = { complain, r };
 	static struct config fresh, running;
-	struct tls_identity *identity;
+	struct credentials *credentials;
 	const char *why;
 
 	r->reason[0] = '\0';
@@ -98,21 +98,21 @@ take(struct reload *r, struct bytes text, enum source source)
 	if (config_parse(&fresh, r->path, text, &complaints) != ERR_OK ||
 	    items_take_over(&running, &fresh, r->path, &complaints) != ERR_OK)
 		return false;
-	identity = find_identity(r, &running, source);
-	if (identity == NULL)
+	credentials = find_credentials(r, &running, source);
+	if (credentials == NULL)
 		return false;
-	why = fleet_reload(r->fleet, &running, identity);
+	why = fleet_reload(r->fleet, &running, credentials);
 	if (why != NULL) {
 		complain(r, why);
-		if (identity != r->identity && identity != r->before)
-			tls_identity_free(identity);
+		if (credentials != r->credentials && credentials != r->before)
+			credentials_free(credentials);
 		return false;
 	}
-	keep_identity(r, identity);
+	keep_credentials(r, credentials);
 	say_changes(r->running, &fresh);
 	*r->running = running;
 	log_set_level((enum log_level)running.log.level);
-	identity_tell(r->identity, running.instance, 0, "");
+	identity_tell(r->credentials->identity, running.instance, 0, "");
 	return true;
 }
 
@@ -120,12 +120,12 @@ take(struct reload *r, struct bytes text, enum source source)
 static void
 tell_refusal(struct reload *r)
 {
-	identity_tell(r->identity, r->running->instance, r->found.sequence, r->reason);
+	identity_tell(r->credentials->identity, r->running->instance, r->found.sequence, r->reason);
 }
 
 void
 reload_init(struct reload *r, const char *path, struct config *running, struct fleet *fleet,
-	    const struct handover *found, struct tls_identity *identity)
+	    const struct handover *found, struct credentials *credentials)
 {
 	*r = (struct reload){ .path = path,
 			      .running = running,
@@ -133,19 +133,19 @@ reload_init(struct reload *r, const char *path, struct config *running, struct f
 			      .seen = found->sequence,
 			      .sequence = found->sequence,
 			      .found = *found,
-			      .identity = identity };
+			      .credentials = credentials };
 	/* What was undone before the start was chosen by it. */
 	if (handover_is_over(&r->found, clock_ns()))
 		r->found.stage = HANDOVER_UNDONE;
-	identity_tell(identity, running->instance, 0, "");
+	identity_tell(credentials->identity, running->instance, 0, "");
 }
 
 void
 reload_fini(struct reload *r)
 {
-	if (r->before != r->identity)
-		tls_identity_free(r->before);
-	tls_identity_free(r->identity);
+	if (r->before != r->credentials)
+		credentials_free(r->before);
+	credentials_free(r->credentials);
 	handover_free(&r->found);
 }
 
@@ -178,7 +178,7 @@ source_of(const struct reload *r, const struct handover *h)
 	if (r->found.stage != HANDOVER_TRIAL)
 		return FROM_FILES;
 	/* One that was refused has not changed what there is. */
-	return r->before == r->identity ? FROM_FILES : AS_THEY_ARE;
+	return r->before == r->credentials ? FROM_FILES : AS_THEY_ARE;
 }
 
 static void
@@ -197,7 +197,7 @@ read_handover(struct reload *r)
 	r->found = h;
 	if (!take(r, h.text, source)) {
 		if (r->found.stage == HANDOVER_TRIAL && r->before == NULL)
-			r->before = r->identity;
+			r->before = r->credentials;
 		tell_refusal(r);
 		return;
 	}

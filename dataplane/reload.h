@@ -9,9 +9,9 @@
 
 /*
  * reload: the main thread's part in a changed configuration: what control hands over, or SIGHUP asks for, is
- * parsed here, the certificates that it names are read, and both are given to the workers; a trial that nobody
- * confirms is undone here, whether control lives or not. What is undone has the certificates that it had,
- * whatever has become of their files.
+ * parsed here, the certificates and authorities that it names are read, and all is given to the workers; a trial
+ * that nobody confirms is undone here, whether control lives or not. What is undone has the certificates and
+ * authorities that it had, whatever has become of their files.
  *
  * Thread: the main thread, between two looks at the spool. Owner: main.c.
  */
@@ -23,15 +23,15 @@ struct reload {
 	uint64_t sequence;      /* of what runs */
 	bool is_told;           /* that the workers have it */
 	struct handover found;  /* its trial ends here, too */
-	struct tls_identity *identity; /* what the workers have, with its files as they were */
-	struct tls_identity *before;   /* in a trial, what they had (the same, if it was refused); NULL: unknown */
+	struct credentials *credentials; /* what the workers have, with its files as they were */
+	struct credentials *before; /* in a trial, what they had (the same, if it was refused); NULL: unknown */
 	/* what the last attempt complained about */
 	char reason[SERVED_REASON_BYTES];
 };
 
-/* What has been running since the start. The identity becomes r's. */
+/* What has been running since the start. The credentials become r's. */
 void reload_init(struct reload *r, const char *path, struct config *running, struct fleet *fleet,
-		 const struct handover *found, struct tls_identity *identity);
+		 const struct handover *found, struct credentials *credentials);
 void reload_fini(struct reload *r);
 
 /* hup: somebody asked for sluice.yaml to be read again. */

@@ -11,7 +11,8 @@ struct reading {
 	const char *name; /* of the configuration file */
 	const struct certificates_judge *judge;
 	const struct config_complaints *complaints;
-	uint32_t listener;
+	const char *list; /* of the element that is looked at */
+	uint32_t element;
 	bool is_fine;
 };
 
@@ -20,7 +21,7 @@ complain(struct reading *r, const char *key, const char *text)
 {
 	char line[LINE_BYTES];
 
-	snprintf(line, sizeof(line), "%s: error: listeners[%u].%s: %s", r->name, r->listener, key, text);
+	snprintf(line, sizeof(line), "%s: error: %s[%u].%s: %s", r->name, r->list, r->element, key, text);
 	r->complaints->line(r->complaints->owner, line);
 	r->is_fine = false;
 }
@@ -45,7 +46,7 @@ read_pair(struct reading *r, uint32_t index, const struct config_certificate *fi
 
 	snprintf(place, sizeof(place), "certificates[%u]", index);
 	if (read_file(r, place, files->chain, &chain) && read_file(r, place, files->key, &key) &&
-	    r->judge->pair(r->judge->owner, r->listener, chain, key, text) != ERR_OK) {
+	    r->judge->pair(r->judge->owner, r->element, chain, key, text) != ERR_OK) {
 		snprintf(said, sizeof(said), "%s with %s: %s", files->chain, files->key, text);
 		complain(r, place, said);
 	}
@@ -54,16 +55,35 @@ read_pair(struct reading *r, uint32_t index, const struct config_certificate *fi
 }
 
 static void
+complain_of(struct reading *r, const char *key, const char *path, const char *text)
+{
+	char said[CONFIG_PATH_BYTES + CERTIFICATES_TEXT_BYTES + 4];
+
+	snprintf(said, sizeof(said), "%s: %s", path, text);
+	complain(r, key, said);
+}
+
+static void
 read_client_ca(struct reading *r, const char *path)
 {
-	char text[CERTIFICATES_TEXT_BYTES], said[CONFIG_PATH_BYTES + CERTIFICATES_TEXT_BYTES + 4];
+	char text[CERTIFICATES_TEXT_BYTES];
 	struct bytes pem = BYTES_NONE;
 
 	if (read_file(r, "client_ca", path, &pem) &&
-	    r->judge->client_ca(r->judge->owner, r->listener, pem, text) != ERR_OK) {
-		snprintf(said, sizeof(said), "%s: %s", path, text);
-		complain(r, "client_ca", said);
-	}
+	    r->judge->client_ca(r->judge->owner, r->element, pem, text) != ERR_OK)
+		complain_of(r, "client_ca", path, text);
+	secret_free(pem);
+}
+
+static void
+read_authority(struct reading *r, const struct config_authority *authority)
+{
+	char text[CERTIFICATES_TEXT_BYTES];
+	struct bytes pem = BYTES_NONE;
+
+	if (read_file(r, "file", authority->file, &pem) &&
+	    r->judge->authority(r->judge->owner, authority->name, pem, text) != ERR_OK)
+		complain_of(r, "file", authority->file, text);
 	secret_free(pem);
 }
 
@@ -73,13 +93,17 @@ certificates_read(const struct config *config, const char *name, const struct ce
 {
 	struct reading r = { .name = name, .judge = judge, .complaints = complaints, .is_fine = true };
 
-	for (r.listener = 0; r.listener < config->listener_count; r.listener++) {
-		const struct config_listener *listener = &config->listeners[r.listener];
+	r.list = "listeners";
+	for (r.element = 0; r.element < config->listener_count; r.element++) {
+		const struct config_listener *listener = &config->listeners[r.element];
 
 		for (uint32_t i = 0; i < listener->certificate_count; i++)
 			read_pair(&r, i, &listener->certificates[i]);
 		if (listener->client_ca[0] != '\0')
 			read_client_ca(&r, listener->client_ca);
 	}
+	r.list = "tls.authorities";
+	for (r.element = 0; r.element < config->authority_count; r.element++)
+		read_authority(&r, &config->authorities[r.element]);
 	return r.is_fine ? ERR_OK : ERR_CONFIG_INVALID;
 }

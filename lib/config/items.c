@@ -20,7 +20,6 @@ static const struct {
 	{ "dumpable", "both programs" },
 	{ "workers", "both programs with a new shared file" },
 	{ "capacity.", "both programs with a new shared file" },
-	{ "tls.authorities", "both programs" },
 	{ "", "sluice-dataplane" },
 };
 
@@ -128,14 +127,25 @@ items_compare(const struct config_items *before, const struct config_items *afte
 	return count;
 }
 
-/* No list at the top is live (test_items); what may change inside of one is take_listeners()'s. */
+static void
+take_list(const struct key *key, uint8_t *to, const uint8_t *from)
+{
+	memcpy(to + key->offset, from + key->offset, key->max * key->bytes);
+	memcpy(to + key->count_offset, from + key->count_offset, sizeof(uint32_t));
+}
+
+/* A list is taken as a whole or not at all; what may change inside of one is take_listeners()'s. */
 static void
 take_table(const struct key *table, uint8_t *to, const uint8_t *from)
 {
 	for (const struct key *key = table; key->name != NULL; key++) {
 		if (key->type == KEY_SECTION)
 			take_table(key->inside, to, from);
-		else if (key->type != KEY_LIST && key->class != KEY_RESTART)
+		else if (key->class == KEY_RESTART)
+			continue;
+		else if (key->type == KEY_LIST)
+			take_list(key, to, from);
+		else
 			memcpy(to + key->offset, from + key->offset, key->bytes);
 	}
 }

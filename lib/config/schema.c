@@ -162,9 +162,10 @@ static const struct key listener_element =
 
 static const struct key authority_keys[] = {
 	VALUE("name", KEY_TEXT, FIELD(struct config_authority, name), 1, CONFIG_AUTHORITY_BYTES - 1, NULL,
-	      KEY_RESTART, "What pods call it in tls_ca."),
-	VALUE("file", KEY_PATH, FIELD(struct config_authority, file), 1, PATH_MAX_LEN, NULL, KEY_RESTART,
-	      "PEM file of CA certificates, at most 512 KiB; /etc/ssl/certs/ca-certificates.crt is the system's."),
+	      KEY_LIVE, "What pods call it in tls_ca."),
+	VALUE("file", KEY_PATH, FIELD(struct config_authority, file), 1, PATH_MAX_LEN, NULL, KEY_LIVE,
+	      "PEM file of CA certificates, at most 512 KiB; /etc/ssl/certs/ca-certificates.crt is the system's. "
+	      "Each reload reads it again, also if only its contents have changed; no file is watched."),
 	END,
 };
 static const struct key authority_element =
@@ -172,8 +173,9 @@ static const struct key authority_element =
 
 static const struct key tls_keys[] = {
 	LIST("authorities", struct config, authorities, authority_count, &authority_element, 0,
-	     CONFIG_AUTHORITIES_MAX, KEY_RESTART,
-	     "Whom certificates of https pods may come from; each pod names one of them, or pins its key."),
+	     CONFIG_AUTHORITIES_MAX, KEY_LIVE,
+	     "Whom certificates of https pods may come from; each pod names one of them, or pins its key. After a "
+	     "change of a bundle, connections that were made under it serve nobody after whom they serve now."),
 	VALUE("ticket_lifetime", KEY_DURATION, CONFIG(ticket_lifetime_ns), 0, 7 * DAY, "2h",
 	      KEY_RESTART, "How long a client may resume a session, at any router of the same store; 0s: no "
 			   "tickets."),

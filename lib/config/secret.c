@@ -13,6 +13,9 @@
 
 #include "base/check.h"
 
+/* One byte more than is allowed shows that there is too much. */
+#define MAPPED_BYTES (SECRET_BYTES_MAX + 1)
+
 static enum err
 refuse(char *why, size_t room, const char *path, const char *reason)
 {
@@ -28,7 +31,7 @@ is_regular(int file)
 	return fstat(file, &status) == 0 && S_ISREG(status.st_mode);
 }
 
-/* What there is of it, at most SECRET_BYTES_MAX; -1: errno. */
+/* What there is of it, at most MAPPED_BYTES; -1: errno. */
 static ssize_t
 read_all(int file, uint8_t *to)
 {
@@ -36,11 +39,11 @@ read_all(int file, uint8_t *to)
 	ssize_t got;
 
 	do {
-		got = read(file, to + len, SECRET_BYTES_MAX - len);
+		got = read(file, to + len, MAPPED_BYTES - len);
 		if (got < 0 && errno != EINTR)
 			return -1;
 		len += got > 0 ? (size_t)got : 0;
-	} while (got != 0 && len < SECRET_BYTES_MAX);
+	} while (got != 0 && len < MAPPED_BYTES);
 	return (ssize_t)len;
 }
 
@@ -59,22 +62,22 @@ secret_read(const char *path, struct bytes *text, char *why, size_t room)
 		close(file);
 		return refuse(why, room, path, "is not a file");
 	}
-	memory = mmap(NULL, SECRET_BYTES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memory = mmap(NULL, MAPPED_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(memory != MAP_FAILED);
 	/* Both are best efforts for a moment; keys that stay are in an arena of lib/tls, whose owner tells. */
-	(void)madvise(memory, SECRET_BYTES_MAX, MADV_DONTDUMP);
-	(void)mlock(memory, SECRET_BYTES_MAX);
+	(void)madvise(memory, MAPPED_BYTES, MADV_DONTDUMP);
+	(void)mlock(memory, MAPPED_BYTES);
 	len = read_all(file, memory);
 	close(file);
 	*text = bytes_make(memory, len > 0 ? (size_t)len : 0);
-	if (len > 0 && len < SECRET_BYTES_MAX)
+	if (len > 0 && len <= SECRET_BYTES_MAX)
 		return ERR_OK;
 	secret_free(*text);
 	*text = BYTES_NONE;
 	return refuse(why, room, path,
 		      len < 0  ? strerror(errno) :
 		      len == 0 ? "is empty" :
-				 "is longer than 256 KiB");
+				 "is longer than 512 KiB");
 }
 
 void
@@ -88,6 +91,6 @@ secret_free(struct bytes text)
 {
 	if (text.ptr == NULL)
 		return;
-	explicit_bzero((void *)(uintptr_t)text.ptr, SECRET_BYTES_MAX);
-	munmap((void *)(uintptr_t)text.ptr, SECRET_BYTES_MAX);
+	explicit_bzero((void *)(uintptr_t)text.ptr, MAPPED_BYTES);
+	munmap((void *)(uintptr_t)text.ptr, MAPPED_BYTES);
 }

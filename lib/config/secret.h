@@ -11,7 +11,7 @@
  *
  * Thread: any; main threads in practice. Memory: a mapping for each file, as long as it is kept.
  */
-#define SECRET_BYTES_MAX (256 * 1024)
+#define SECRET_BYTES_MAX (512 * 1024) /* a bundle of CA certificates, which is read in the same way */
 
 /* ERR_CONFIG_UNREADABLE: why says why, of at most room bytes. Else *text is to be given to secret_free(). */
 enum err secret_read(const char *path, struct bytes *text, char *why, size_t room);

@@ -93,7 +93,9 @@ tls_authorities_add(struct tls_authorities *authorities, const char *name, struc
 		return ERR_POOL_EMPTY;
 	}
 	if (pem.len > TLS_AUTHORITY_PEM_BYTES_MAX || !can_be_parsed(pem, skipped)) {
-		snprintf(text, room, "There is no PEM certificate that can be read in at most %u KiB.",
+		snprintf(text, room,
+			 "There is no certificate in it that can be read: it must be the PEM text of CA "
+			 "certificates, of at most %u KiB.",
 			 TLS_AUTHORITY_PEM_BYTES_MAX / 1024);
 		return ERR_TLS_BAD_CERTIFICATE;
 	}

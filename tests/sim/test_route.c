@@ -576,6 +576,45 @@ who_cannot_be_saved_does_not_probe_for_ten_seconds(void **state)
 	finish();
 }
 
+/* --- whom pods are believed by --------------------------------------------------------------------- */
+
+/* Requests a second apart, and each time something else is believed between two of them. */
+static void
+a_connection_serves_nobody_else_when_its_authority_changes(void **state)
+{
+	(void)state;
+	plan(1, 6, 1, 1);
+	t->plan.is_https = true;
+	town_open(t);
+	go(1500 * MS);
+	assert_served_by(0, 0);
+	assert_int_equal(counted(COUNTER_UPSTREAM_HANDSHAKES_FULL), 1);
+	/* The same once more: nothing has changed. */
+	tls_upstream_believe(t, "ca");
+	go(1 * SEC);
+	assert_served_by(1, 0);
+	assert_int_equal(counted(COUNTER_UPSTREAM_CONNECTS), 1);
+	/* Another one, which believes the pod, too: its connection is closed at once, its session is forgotten. */
+	tls_upstream_believe(t, "another");
+	go(10 * MS);
+	assert_int_equal(t->worker->upstreams_used, 0);
+	go(1 * SEC);
+	assert_served_by(2, 0);
+	assert_int_equal(counted(COUNTER_UPSTREAM_CONNECTS), 2);
+	assert_int_equal(counted(COUNTER_UPSTREAM_HANDSHAKES_FULL), 2);
+	/* None: nothing is sent to whom nobody believes any more. */
+	tls_upstream_believe(t, NULL);
+	go(1 * SEC);
+	assert_int_equal(t->requests[3].status, 503);
+	assert_int_equal(counted(COUNTER_UPSTREAM_CONNECTS), 2);
+	assert_in_range(t->worker->counters[ERR_UPSTREAM_NO_TRUST], 1, 10);
+	t->worker->counters[ERR_UPSTREAM_NO_TRUST] = 0; /* no pod of the plan is one */
+	tls_upstream_believe(t, "ca");
+	go(5 * SEC);
+	assert_served_by(5, 0);
+	finish();
+}
+
 int
 main(void)
 {
@@ -598,6 +637,7 @@ main(void)
 		cmocka_unit_test(a_client_that_leaves_gives_the_slot_back),
 		cmocka_unit_test(every_end_of_a_probe_gives_the_slot_back),
 		cmocka_unit_test(who_cannot_be_saved_does_not_probe_for_ten_seconds),
+		cmocka_unit_test(a_connection_serves_nobody_else_when_its_authority_changes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

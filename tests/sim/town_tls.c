@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "cert_file.h"
+#include "dataplane/secure.h"
 #include "seeded.h"
 #include "tls/cert.h"
 #include "tls/conn.h"
@@ -38,28 +39,46 @@ static const struct {
 
 /* --- made once for all seeds of the process: parsing is slow ---------------------------------- */
 
-const struct tls_authorities *
-tls_upstream_authorities(void)
+static void
+add_authority(struct tls_authorities *to, const char *name, const char *behind)
 {
-	static struct tls_authorities *made;
 	static char text[16384];
 	struct bytes ca = cert_file("ca.pem"), backends = cert_file("backends.pem");
 	uint32_t skipped;
 	char why[256];
+	int len = snprintf(text, sizeof(text), "%.*s%.*s%s", (int)ca.len, (const char *)ca.ptr, (int)backends.len,
+			   (const char *)backends.ptr, behind);
+
+	CHECK(len < (int)sizeof(text));
+	CHECK(tls_authorities_add(to, name, bytes_make((const uint8_t *)text, (size_t)len), &skipped, why,
+				  sizeof(why)) == ERR_OK);
+}
+
+const struct tls_authorities *
+tls_upstream_authorities(void)
+{
+	static struct tls_authorities *made;
 
 	if (made != NULL)
 		return made;
 	made = tls_authorities_new();
 	CHECK(made != NULL);
-	for (size_t i = 0; i < COUNT_OF(authorities); i++) {
-		int len = snprintf(text, sizeof(text), "%.*s%.*s%s", (int)ca.len, (const char *)ca.ptr,
-				   (int)backends.len, (const char *)backends.ptr, authorities[i]);
-
-		CHECK(len < (int)sizeof(text));
-		CHECK(tls_authorities_add(made, authorities[i], bytes_make((const uint8_t *)text, (size_t)len),
-					  &skipped, why, sizeof(why)) == ERR_OK);
-	}
+	for (size_t i = 0; i < COUNT_OF(authorities); i++)
+		add_authority(made, authorities[i], authorities[i]);
 	return made;
+}
+
+void
+tls_upstream_believe(struct town *t, const char *behind)
+{
+	struct tls_authorities *others = tls_authorities_new();
+
+	CHECK(others != NULL);
+	if (behind != NULL)
+		add_authority(others, "ca", behind);
+	(void)tls_context_sweep(t->upstream_tls);
+	secure_believe(t->worker, tls_keys_new(NULL, others));
+	tls_authorities_free(others);
 }
 
 /* A listener for each kind of trust. */

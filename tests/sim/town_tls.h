@@ -73,6 +73,8 @@ uint64_t tls_town_epoch_ns(const struct town *t);
 /* For the router: its side towards backends, and what it knows of a pod. */
 struct tls_context *tls_upstream_open(struct town *t);
 const struct tls_authorities *tls_upstream_authorities(void);
+/* The bundle that pods of TRUST_CHAIN are believed by, as it is, or with more behind its end; NULL: no bundle. */
+void tls_upstream_believe(struct town *t, const char *behind);
 void tls_describe_pod(const struct town *t, uint32_t pod, struct shm_pod *body);
 
 /* At the end: what was not believed is counted for what it was, and nothing is left. */

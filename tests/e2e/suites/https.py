@@ -2,6 +2,8 @@
 import base64
 import hashlib
 import os
+import shutil
+import signal
 import ssl
 import subprocess
 import time
@@ -13,6 +15,7 @@ from harness.cluster import P256
 from harness.front import Front
 from harness.proc import run, wait_for
 from harness.suite import test
+from suites.reload import configured, sluicectl, wait_for_dataplane
 
 NAME = 'pod.sluice.test'
 FIRST_PORT = 9100
@@ -249,3 +252,95 @@ def status(cluster):
         assert pods[f'{model}-0']['scheme'] == 'https' and pods['solo']['scheme'] == 'http'
         row = cluster.ctl('pod', 'show', f'{model}-0')
         assert row['scheme'] == 'https' and row['tls_ca'] == 'ours' and row['tls_name'] == NAME
+
+
+class Turned:
+    """An authority called `turned`, which comes and goes by reloads, as its file's contents do."""
+
+    def __init__(self, cluster, write):
+        self.cluster, self.file = cluster, path(cluster, 'turned.pem')
+        self.put('strangers')
+        line = f'    - {{name: strangers, file: {path(cluster, "strangers.pem")}}}\n'
+        write((line, f'{line}    - {{name: turned, file: {self.file}}}\n'))
+        self.said = self.reload()
+
+    def put(self, name):
+        """The certificates of that one, in a bundle that is no other authority's to the byte."""
+        shutil.copy(path(self.cluster, f'{name}.pem'), self.file)
+        with open(self.file, 'a', encoding='ascii') as file:
+            file.write('turned\n')
+
+    def reload(self):
+        code, said, complaints = sluicectl(self.cluster, 'reload')
+        assert code == 0, complaints
+        wait_for_dataplane(self.cluster)
+        return said
+
+    def refused(self):
+        """By both, each with its place, its file and the reason."""
+        code, _, complaints = sluicectl(self.cluster, 'reload')
+        assert code == 1 and 'Nothing has changed' in complaints, complaints
+        said = len(self.cluster.dataplane.log_text())
+        os.kill(self.cluster.dataplane.pid, signal.SIGHUP)
+        wait_for(lambda: 'config_refused' in self.cluster.dataplane.log_text()[said:], 10, 'the dataplane refuses nothing')
+        for text in (complaints, self.cluster.dataplane.log_text()[said:]):
+            assert 'tls.authorities[2].file' in text and self.file in text, text
+        return complaints
+
+
+def probe(cluster, model):
+    """Of the model's only pod, what its probes say."""
+    return next(pod['probe'] for pod in cluster.ctl('status')['pods'] if pod['name'] == f'{model}-0')
+
+
+@test('https.authorities-turn', layout='https', seconds=120)
+def authorities_turn(cluster):
+    """Bundles come, change and go by reloads: what runs goes on, the next request is judged by the new ones, and so are probes."""
+    with Street(cluster) as street, configured(cluster) as write:
+        turned = Turned(cluster, write)
+        assert 'tls.authorities[2].name' in turned.said and '(live)' in turned.said and 'restart' not in turned.said, turned.said
+        probed = street.model(street.front(), tls_ca='turned')
+        assert ask(cluster, probed).status == 503
+        wait_for(lambda: probe(cluster, probed) == 'down', 5, 'its probes are good')
+        turned.put('ca')
+        turned.reload()
+        wait_for(lambda: cluster.pod_is_up(f'{probed}-0'), 10, 'its probes do not know of the reload')
+        front = street.front()
+        model = street.model(front, tls_ca='turned', probe_interval_ms=3600000)
+        assert ask(cluster, probed).status == ask(cluster, model).status == 200
+        for spoil, reason in ((lambda: os.truncate(turned.file, 200), 'certificate'), (lambda: os.truncate(turned.file, 0), 'is empty'),
+                              (lambda: os.remove(turned.file), 'No such file')):
+            spoil()
+            assert reason in turned.refused()
+            assert ask(cluster, model).status == 200
+        turned.put('ca')
+        # Nothing has changed, so that kept connections and sessions are good.
+        for _ in range(6):
+            assert ask(cluster, model).status == 200
+        full = front.full
+        turned.reload()
+        for _ in range(6):
+            assert ask(cluster, model).status == 200
+        assert front.full - full <= 1, 'a reload that changes nothing costs handshakes'  # a worker may not have met it yet
+        # A stream that runs is the last of its connection, and whole.
+        body = chat(sim('tokens=150 tps=100'), model=model, stream=True)
+        with cluster.client() as client:
+            response = client.begin(cluster.key, body)
+            turned.put('strangers')
+            turned.reload()
+            assert sum(1 for _ in client.read_events(response)) > 150, response
+        before = verdicts(cluster, 'TLS_PEER_UNKNOWN')
+        for _ in range(4):
+            assert ask(cluster, model).status == 503
+        wait_for(lambda: verdicts(cluster, 'TLS_PEER_UNKNOWN') > before, 5, 'TLS_PEER_UNKNOWN')
+        wait_for(lambda: probe(cluster, probed) == 'down', 5, 'its probes are good')
+        turned.put('ca')
+        resumed = front.resumed
+        turned.reload()
+        wait_for(lambda: probe(cluster, probed) == 'up', 10, 'its probes do not know of the reload')
+        wait_for(lambda: ask(cluster, model).status == 200, 10, 'it is not served again')
+        assert front.resumed == resumed, 'a session of before was resumed'
+        write()
+        turned.reload()
+        assert ask(cluster, model).status == 503
+        wait_for(lambda: verdicts(cluster, 'UPSTREAM_NO_TRUST') > 0, 5, 'UPSTREAM_NO_TRUST')

@@ -84,14 +84,14 @@ expect_unreadable(const char *path, const char *word)
 static void
 what_is_no_readable_file_is_refused_by_name(void **state)
 {
-	static char long_text[SECRET_BYTES_MAX];
+	static char long_text[SECRET_BYTES_MAX + 1];
 	char fifo[CONFIG_PATH_BYTES];
 
 	(void)state;
 	expect_unreadable("/nowhere/key", "No such file");
 	expect_unreadable(folder, "is not a file");
 	expect_unreadable(write_file("empty", "", 0), "is empty");
-	expect_unreadable(write_file("long", long_text, sizeof(long_text)), "256 KiB");
+	expect_unreadable(write_file("long", long_text, sizeof(long_text)), "512 KiB");
 	snprintf(fifo, sizeof(fifo), "%s/fifo", folder);
 	assert_int_equal(mkfifo(fifo, 0600), 0);
 	expect_unreadable(fifo, "is not a file"); /* and nobody waits for its other end */
@@ -136,21 +136,35 @@ judge_client_ca(void *owner, uint32_t listener, struct bytes pem, char *text)
 	return judge(owner, listener, pem, BYTES_LITERAL("CA"), text);
 }
 
+static enum err
+judge_authority(void *owner, const char *authority, struct bytes pem, char *text)
+{
+	return judge(owner, 99, pem, bytes_from_text(authority), text);
+}
+
 static void
-parse(struct config *config, const char *listeners)
+parse_with(struct config *config, const char *listeners, const char *authorities)
 {
 	char text[2048], name[CONFIG_PATH_BYTES];
 
-	snprintf(text, sizeof(text), "ports: [{device: net_tap0, addresses: [192.0.2.1/24]}]\nlisteners: [%s]\n",
-		 listeners);
+	snprintf(text, sizeof(text),
+		 "ports: [{device: net_tap0, addresses: [192.0.2.1/24]}]\nlisteners: [%s]\n"
+		 "tls: {authorities: [%s]}\n",
+		 listeners, authorities);
 	snprintf(name, sizeof(name), "%s/sluice.yaml", folder);
 	assert_int_equal(config_parse(config, name, bytes_from_text(text), &complaints), ERR_OK);
 }
 
 static void
+parse(struct config *config, const char *listeners)
+{
+	parse_with(config, listeners, "");
+}
+
+static void
 each_file_is_judged_for_its_listener_and_each_fault_is_told(void **state)
 {
-	static const struct certificates_judge by = { judge, judge_client_ca, NULL };
+	static const struct certificates_judge by = { judge, judge_client_ca, judge_authority, NULL };
 	static struct config config;
 
 	(void)state;
@@ -177,6 +191,17 @@ each_file_is_judged_for_its_listener_and_each_fault_is_told(void **state)
 	assert_non_null(strstr(heard.line[0], "listeners[0].client_ca: /tmp/"));
 	parse(&config, "{certificates: [{chain: c1, key: k1}]}");
 	assert_int_equal(certificates_read(&config, "sluice.yaml", &by, &complaints), ERR_OK);
+	parse_with(&config, "{certificates: [{chain: c1, key: k1}]}",
+		   "{name: good, file: c1}, {name: bad, file: c2}, {name: gone, file: c9}");
+	heard.count = 0;
+	judged[0] = '\0';
+	assert_int_equal(certificates_read(&config, "sluice.yaml", &by, &complaints), ERR_CONFIG_INVALID);
+	assert_string_equal(judged, "0:C1+K1 99:C1+good 99:!C2+bad ");
+	assert_int_equal(heard.count, 2);
+	assert_non_null(strstr(heard.line[0], "sluice.yaml: error: tls.authorities[1].file: /tmp/"));
+	assert_non_null(strstr(heard.line[0], "/c2: It is bad: make it good."));
+	assert_non_null(strstr(heard.line[1], "tls.authorities[2].file: "));
+	assert_non_null(strstr(heard.line[1], "/c9: No such file"));
 }
 
 static const char *

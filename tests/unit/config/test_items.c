@@ -113,14 +113,41 @@ what_is_printed_reads_the_same(void **state)
 	setting_each(read_back, &config);
 }
 
-/* A list is compared by its elements, but taken over by nobody: what is in it sizes memory. */
+/* A list is compared by its elements. Those at the top are taken over by nobody: what is in them sizes memory. */
 static void
-no_list_changes_while_we_run(void **state)
+no_list_at_the_top_changes_while_we_run(void **state)
 {
 	(void)state;
 	for (const struct key *key = schema_root; key->name != NULL; key++)
 		if (key->type == KEY_LIST)
 			assert_int_equal(key->class, KEY_RESTART);
+}
+
+static void
+authorities_are_taken_over_as_a_whole(void **state)
+{
+	static const char *const lists[] = {
+		"tls: {authorities: [{name: a, file: a.pem}, {name: b, file: b.pem}], ticket_lifetime: 3h}\n",
+		"tls: {authorities: [{name: b, file: c.pem}], ticket_lifetime: 3h}\n",
+		"tls: {authorities: [], ticket_lifetime: 3h}\n",
+		"tls: {authorities: [{name: a, file: a.pem}], ticket_lifetime: 3h}\n",
+	};
+	static struct config running, fresh;
+	char text[512];
+
+	(void)state;
+	snprintf(text, sizeof(text), "%s%s", LEAST, lists[0]);
+	parse(&running, text);
+	for (size_t i = 1; i < COUNT_OF(lists); i++) {
+		snprintf(text, sizeof(text), "%s%s", LEAST, lists[i]);
+		parse(&fresh, text);
+		assert_true(compare(&running, &fresh) > 0);
+		assert_string_equal(changes[0].before != NULL ? changes[0].before->class : changes[0].after->class,
+				    "live");
+		assert_int_equal(items_take_over(&running, &fresh, "etc/sluice.yaml", &complaints), ERR_OK);
+		assert_int_equal(compare(&running, &fresh), 0);
+		assert_int_equal(running.authority_count, fresh.authority_count);
+	}
 }
 
 static uint32_t
@@ -383,7 +410,8 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_key_is_taken_over_by_its_class),
 		cmocka_unit_test(what_is_printed_reads_the_same),
-		cmocka_unit_test(no_list_changes_while_we_run),
+		cmocka_unit_test(no_list_at_the_top_changes_while_we_run),
+		cmocka_unit_test(authorities_are_taken_over_as_a_whole),
 		cmocka_unit_test(the_fullest_file_fits_a_list),
 		cmocka_unit_test(elements_come_and_go),
 		cmocka_unit_test(a_restart_is_of_who_reads_the_key),
