@@ -2,8 +2,8 @@
 #include "tls/hello.h"
 
 #include "tls/cursor.h"
+#include "tls/records.h"
 
-#define CLIENT_HELLO 1
 #define VERSION_AND_RANDOM_BYTES 34
 #define EXTENSION_SERVER_NAME 0
 #define NAME_IS_HOST 0
@@ -50,9 +50,10 @@ hello_parse(struct bytes message, struct hello *hello)
 	struct bytes body, skipped, extensions;
 	uint32_t type;
 
-	if (!cursor_number(&message, 1, &type) || type != CLIENT_HELLO || !cursor_vector(&message, 3, &body) ||
-	    !cursor_take(&body, VERSION_AND_RANDOM_BYTES, &skipped) || !cursor_vector(&body, 1, &skipped) ||
-	    !cursor_vector(&body, 2, &found.suites) || !cursor_vector(&body, 1, &skipped))
+	if (!cursor_number(&message, 1, &type) || type != MESSAGE_CLIENT_HELLO ||
+	    !cursor_vector(&message, 3, &body) || !cursor_take(&body, VERSION_AND_RANDOM_BYTES, &skipped) ||
+	    !cursor_vector(&body, 1, &skipped) || !cursor_vector(&body, 2, &found.suites) ||
+	    !cursor_vector(&body, 1, &skipped))
 		return ERR_TLS_BAD_MESSAGE;
 	/* A hello of TLS 1.2 may end here. */
 	if (body.len > 0 && (!cursor_vector(&body, 2, &extensions) || !walk_extensions(extensions, &found)))

@@ -3,8 +3,7 @@
 #include "tls/records.h"
 
 /*
- * protection: one record's bytes, and what records.c and protection.c know of each other. Private to the two
- * and to records_open.c.
+ * protection: one record's bytes. Private to the files of records.
  *
  * Owner:  the connection whose records they are. Thread: its worker. Memory: the caller's; expanded keys are the
  *         keyring's.
@@ -14,14 +13,6 @@ enum protection_type {
 	PROTECTION_ALERT = 21,
 	PROTECTION_HANDSHAKE = 22,
 	PROTECTION_DATA = 23,
-};
-
-/* Handshake messages (RFC 8446 section 4, RFC 5246 7.4). */
-enum protection_message {
-	PROTECTION_HELLO_REQUEST = 0,
-	PROTECTION_CLIENT_HELLO = 1,
-	PROTECTION_NEW_SESSION_TICKET = 4,
-	PROTECTION_KEY_UPDATE = 24,
 };
 
 #define PROTECTION_HEADER_BYTES 5
@@ -43,15 +34,3 @@ size_t protection_overhead_bytes(const struct records *r);
 /* Decrypts in place a record that is whole and has at least the overhead; false: it is not authentic, and
  * what had been decrypted of it is wiped. header is the record's. */
 bool protection_open(struct records *r, struct keyring *ring, const struct pieces *in, const uint8_t *header);
-
-/* Of records.c. Ends the connection with this alert; the verdict comes back. */
-enum err records_fail(struct records *r, enum err verdict, enum records_alert alert);
-
-/* Another one in a row; ERR_OK or, beyond the bound, the end. */
-enum err records_useless(struct records *r);
-
-/* A KeyUpdate came. */
-enum err records_updated(struct records *r, struct keyring *ring, bool asks, uint64_t now_ns);
-
-/* Renegotiation is asked for. */
-void records_refuse(struct records *r);

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "tls/protection.h"
+#include "tls/records_internal.h"
 
 #define OWES_RENEW 1u /* KeyUpdate */
 #define OWES_ASK 2u /* with update_requested */
@@ -188,7 +189,7 @@ say_alert(struct records *r, struct keyring *ring, uint8_t *to, uint8_t level, u
 static size_t
 say_update(struct records *r, struct keyring *ring, uint8_t *to)
 {
-	const uint8_t text[5] = { PROTECTION_KEY_UPDATE, 0, 0, 1, (r->owes & OWES_ASK) != 0 };
+	const uint8_t text[5] = { MESSAGE_KEY_UPDATE, 0, 0, 1, (r->owes & OWES_ASK) != 0 };
 	size_t written = say(r, ring, PROTECTION_HANDSHAKE, to, text, sizeof(text));
 
 	if (written > 0)

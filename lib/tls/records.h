@@ -89,6 +89,14 @@ enum records_alert {
 	ALERT_NO_RENEGOTIATION = 100,
 };
 
+/* Handshake messages that we know (RFC 8446 section 4, RFC 5246 7.4). */
+enum records_message {
+	MESSAGE_HELLO_REQUEST = 0,
+	MESSAGE_CLIENT_HELLO = 1,
+	MESSAGE_NEW_SESSION_TICKET = 4,
+	MESSAGE_KEY_UPDATE = 24,
+};
+
 /* TLS 1.3: the application traffic secrets, derive_hash_bytes() each; sent counts the records that were
  * sealed with the first key before (tickets). */
 void records_begin_13(struct records *r, enum aead_cipher cipher, const uint8_t *send_secret,

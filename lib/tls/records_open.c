@@ -1,6 +1,7 @@
 /* What comes in: one record's rules, then what is in it. */
 #include "base/check.h"
 #include "tls/protection.h"
+#include "tls/records_internal.h"
 
 #define UPDATE_NOT_REQUESTED 0
 #define UPDATE_REQUESTED 1
@@ -104,13 +105,13 @@ begin_message(struct records *r)
 	uint8_t type = (uint8_t)(r->message >> 24);
 
 	r->message_left = r->message & 0xffffff;
-	if (r->is_13 && type == PROTECTION_KEY_UPDATE) {
+	if (r->is_13 && type == MESSAGE_KEY_UPDATE) {
 		if (r->message_left != 1)
 			return records_fail(r, ERR_TLS_BAD_MESSAGE, ALERT_DECODE_ERROR);
 		return ERR_OK;
 	}
-	if (r->is_13 ? !r->is_client || type != PROTECTION_NEW_SESSION_TICKET :
-		       type != (r->is_client ? PROTECTION_HELLO_REQUEST : PROTECTION_CLIENT_HELLO))
+	if (r->is_13 ? !r->is_client || type != MESSAGE_NEW_SESSION_TICKET :
+		       type != (r->is_client ? MESSAGE_HELLO_REQUEST : MESSAGE_CLIENT_HELLO))
 		return records_fail(r, ERR_TLS_BAD_MESSAGE, ALERT_UNEXPECTED_MESSAGE);
 	if (r->message_left > RECORDS_MESSAGE_BYTES_MAX)
 		return records_fail(r, ERR_TLS_BAD_MESSAGE, ALERT_ILLEGAL_PARAMETER);
@@ -135,7 +136,7 @@ static bool
 is_update(const struct records *r)
 {
 	/* As soon as the first byte of the header is there. */
-	return r->is_13 && r->message >> 8 * (r->message_got - 1) == PROTECTION_KEY_UPDATE;
+	return r->is_13 && r->message >> 8 * (r->message_got - 1) == MESSAGE_KEY_UPDATE;
 }
 
 /* Handshake messages, whole or in parts, several or one over several records. */

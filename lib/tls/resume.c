@@ -11,8 +11,6 @@
 /* Of one connection: an end that sends more is served all the same. */
 #define TICKETS_KEPT_MAX 4
 
-#define NEW_SESSION_TICKET 4
-
 struct ticket {
 	uint32_t lifetime_s;
 	uint32_t age_add;
@@ -147,7 +145,7 @@ take_message(struct tls_conn *conn, uint32_t type, struct bytes body)
 	struct ticket ticket;
 
 	/* A lifetime of 0 asks to forget it at once. */
-	if (type == NEW_SESSION_TICKET && parse(body, &ticket) && ticket.lifetime_s > 0) {
+	if (type == MESSAGE_NEW_SESSION_TICKET && parse(body, &ticket) && ticket.lifetime_s > 0) {
 		keep_13(conn, &ticket);
 		if (--conn->client->tickets_left == 0)
 			resume_no_more(conn->client);
