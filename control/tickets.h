@@ -6,6 +6,7 @@
 
 #include "store.h"
 #include "tls/ticket_secrets.h"
+#include "unix_socket.h"
 
 /*
  * tickets: the secrets that TLS session tickets are sealed with: one row each in the store, so that all routers of
@@ -39,7 +40,7 @@ struct tickets {
 	uint64_t newest; /* number of the newest row, also if it is damaged */
 	uint64_t ends_at_s[TICKET_SECRETS_MAX]; /* of each, when the last of its tickets is dead */
 	/* the socket */
-	char path[108]; /* empty: not listening */
+	char path[UNIX_SOCKET_PATH_MAX + 1]; /* empty: not listening */
 	int listening;
 	int readers[TICKETS_READERS_MAX]; /* the oldest first */
 	uint32_t reader_count;

@@ -2,6 +2,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/un.h>
 
 #include "base/units.h"
 #include "tls/ticket_secrets.h"
@@ -20,8 +21,8 @@
 #define TICKETS_AGAIN_NS (100 * NSEC_PER_MSEC)
 
 struct tickets {
-	char path[108]; /* of control's socket */
-	int file;       /* -1: not connected */
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; /* of control's socket */
+	int file; /* -1: not connected */
 	uint64_t again_at_ns;
 };
 

@@ -225,7 +225,7 @@ look_up(unsigned int i, int64_t digit)
 
 /* The scalar is the sum of digit 16^i; all are from -8 to 7, the last one from 4 to 8. */
 static void
-cut(const uint8_t scalar[X25519_BYTES], int64_t digits[DIGITS])
+cut(const uint8_t scalar[CRYPTO_X25519_BYTES], int64_t digits[DIGITS])
 {
 	int64_t over = 0;
 
@@ -263,7 +263,7 @@ multiply_base(const int64_t digits[DIGITS])
 }
 
 void
-x25519_public(const uint8_t scalar[X25519_BYTES], uint8_t out[X25519_BYTES])
+x25519_public(const uint8_t scalar[CRYPTO_X25519_BYTES], uint8_t out[CRYPTO_X25519_BYTES])
 {
 	int64_t digits[DIGITS];
 	uint64_t limbs[INVERSE_LIMBS];
@@ -276,7 +276,7 @@ x25519_public(const uint8_t scalar[X25519_BYTES], uint8_t out[X25519_BYTES])
 	pack(subtract(point.z, point.y), limbs);
 	inverse_of(&prime, limbs, limbs);
 	pack(multiply(add(point.z, point.y), unpack(limbs)), limbs);
-	for (int i = 0; i < X25519_BYTES; i++)
+	for (int i = 0; i < CRYPTO_X25519_BYTES; i++)
 		out[i] = (uint8_t)(limbs[i / 8] >> (i % 8 * 8));
 	explicit_bzero(digits, sizeof(digits));
 	explicit_bzero(&point, sizeof(point));

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <stdint.h>
+#include "tls/crypto.h"
 
 /*
  * crypto_x25519: a public key of X25519 (RFC 7748), a third of the time that libcrypto takes: its table goes by
@@ -9,7 +9,5 @@
  * Pure; no allocation; any thread. Time: the same for all scalars. Each entry of the table that may be meant is
  * read and all but one are masked away; tests/purity/secrets.c has valgrind look at what the compiler made of it.
  */
-#define X25519_BYTES 32
-
 /* scalar times the base point; whatever its bits are, those of RFC 7748 5 are set and cleared. */
-void x25519_public(const uint8_t scalar[X25519_BYTES], uint8_t out[X25519_BYTES]);
+void x25519_public(const uint8_t scalar[CRYPTO_X25519_BYTES], uint8_t out[CRYPTO_X25519_BYTES]);

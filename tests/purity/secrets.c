@@ -49,7 +49,7 @@ sign(void)
 static void
 make_public(void)
 {
-	uint8_t key[X25519_BYTES];
+	uint8_t key[CRYPTO_X25519_BYTES];
 
 	draw(key, sizeof(key));
 	x25519_public(key, key);

@@ -2,6 +2,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/un.h>
 #include <yyjson.h>
 
 #include "words.h"
@@ -15,8 +16,8 @@ struct client {
 	void *curl;
 	void *headers;
 	char url[256]; /* without a slash at its end */
-	char socket_path[108]; /* "": over TCP */
-	long timeout_s;        /* of a call */
+	char socket_path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; /* "": over TCP */
+	long timeout_s; /* of a call */
 	const struct word_noun *noun; /* in whose words a refusal is told; NULL: as it came */
 };
 

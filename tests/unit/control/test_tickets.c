@@ -428,7 +428,7 @@ who_asks_is_told_now_and_at_each_change(void **state)
 	struct world *w = world_make();
 	struct router a;
 	struct stat facts;
-	char path[108];
+	char path[sizeof(a.tickets.path)];
 	int reader;
 
 	(void)state;

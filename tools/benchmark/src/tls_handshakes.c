@@ -360,7 +360,7 @@ measure_round(struct server *server, long handshakes)
 static double
 measure_loop(long handshakes)
 {
-	uint8_t key[X25519_BYTES] = { 9 };
+	uint8_t key[CRYPTO_X25519_BYTES] = { 9 };
 	uint64_t start = thread_ns();
 
 	for (long i = 0; i < handshakes * LOOP_TURNS; i++)
