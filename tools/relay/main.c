@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../clock.h"
 #include "base/units.h"
 #include "datagram.h"
 #include "end.h"
@@ -68,15 +69,6 @@ end_it(int signal_number)
 {
 	(void)signal_number;
 	is_over = 1;
-}
-
-static uint64_t
-clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
 }
 
 static bool

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../clock.h"
 #include "base/units.h"
 #include "shm/balance.h"
 #include "shm/table.h"
@@ -227,20 +228,11 @@ static const struct {
 	{ "regions", SHM_REGIONS, dump_region },
 };
 
-static uint64_t
-now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 /* Of a process that beats each turn; -1: it has not yet. */
 static int64_t
 ms_ago(_Atomic uint64_t *beat_at_ns)
 {
-	uint64_t at_ns = atomic_load(beat_at_ns), until_ns = now_ns();
+	uint64_t at_ns = atomic_load(beat_at_ns), until_ns = clock_ns();
 
 	if (at_ns == 0)
 		return -1;
@@ -299,13 +291,13 @@ has_text(const struct shm *shm, const char *table, const char *text)
 static int
 await(const struct shm *shm, const char *table, const char *text)
 {
-	uint64_t began_ns = now_ns();
+	uint64_t began_ns = clock_ns();
 
-	while (now_ns() - began_ns < AWAIT_NS) {
+	while (clock_ns() - began_ns < AWAIT_NS) {
 		static const struct timespec pause = { .tv_nsec = PAUSE_NS };
 
 		if (has_text(shm, table, text)) {
-			printf("%.1f\n", (double)(now_ns() - began_ns) / NSEC_PER_MSEC);
+			printf("%.1f\n", (double)(clock_ns() - began_ns) / NSEC_PER_MSEC);
 			return 0;
 		}
 		nanosleep(&pause, NULL);

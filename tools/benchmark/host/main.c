@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <time.h>
 
+#include "../../clock.h"
 #include "base/units.h"
 #include "sock.h"
 #include "stream.h"
@@ -79,15 +79,6 @@ static struct host host = {
 	.config = { .window_bytes = 16 * MIB, .send_bytes = 32 * MIB, .window_shift = 9, .mtu_bytes = 1500 },
 	.give_up_ns = 120 * NSEC_PER_SEC,
 };
-
-static uint64_t
-clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
 
 /* --- arguments ------------------------------------------------------------------------------- */
 

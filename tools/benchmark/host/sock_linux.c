@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../clock.h"
 #include "base/check.h"
 #include "base/units.h"
 
@@ -26,15 +27,6 @@ struct sock {
 	bool is_over;
 	struct tcp_info info; /* as it was last */
 };
-
-static uint64_t
-clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
 
 static void
 fail(struct sock *s, int number)

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../clock.h"
 #include "base/check.h"
 #include "base/units.h"
 #include "ip/ip.h"
@@ -50,15 +51,6 @@ struct sock {
 	uint64_t frames_out;
 	uint64_t send_failed;
 };
-
-static uint64_t
-clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
 
 static bool
 read_address(const char *text, struct ip_addr *address)

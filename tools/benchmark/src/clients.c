@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "../../clock.h"
 #include "base/check.h"
 #include "base/prng.h"
 #include "base/units.h"
@@ -45,7 +46,7 @@ static void
 open_all(struct clients *c)
 {
 	struct epoll_event events[64];
-	uint64_t from_ns = dial_clock_ns();
+	uint64_t from_ns = clock_ns();
 
 	while (c->connected + c->failed < c->count) {
 		int n;
@@ -67,7 +68,7 @@ open_all(struct clients *c)
 		}
 	}
 	printf("{\"connected\": %u, \"seconds\": %.3f}\n", c->connected,
-	       (double)(dial_clock_ns() - from_ns) / 1e9);
+	       (double)(clock_ns() - from_ns) / 1e9);
 	fflush(stdout);
 }
 
@@ -82,7 +83,7 @@ ask(struct clients *c, uint64_t *asked_ns)
 	do
 		i = prng_below(&c->prng, c->count);
 	while (asked_ns[i] != 0);
-	asked_ns[i] = dial_clock_ns();
+	asked_ns[i] = clock_ns();
 	event.data.u32 = i;
 	if (send(c->fds[i], request, sizeof(request), MSG_NOSIGNAL) != (ssize_t)sizeof(request) ||
 	    epoll_ctl(c->epoll, EPOLL_CTL_MOD, c->fds[i], &event) != 0)
@@ -104,7 +105,7 @@ ask_all(struct clients *c, uint32_t count, uint32_t at_once)
 	uint64_t *asked_ns = calloc(c->count, sizeof(*asked_ns));
 	uint32_t *waited_us = calloc(count, sizeof(*waited_us));
 	struct epoll_event events[64];
-	uint64_t from_ns = dial_clock_ns();
+	uint64_t from_ns = clock_ns();
 	uint32_t answered = 0;
 	uint32_t asked = 0;
 
@@ -125,14 +126,14 @@ ask_all(struct clients *c, uint32_t count, uint32_t at_once)
 
 			if (recv(c->fds[at], answer, sizeof(answer), MSG_WAITALL) != (ssize_t)sizeof(answer))
 				dial_fail("answer");
-			waited_us[answered++] = (uint32_t)((dial_clock_ns() - asked_ns[at]) / NSEC_PER_USEC);
+			waited_us[answered++] = (uint32_t)((clock_ns() - asked_ns[at]) / NSEC_PER_USEC);
 			asked_ns[at] = 0;
 		}
 	}
 	qsort(waited_us, answered, sizeof(*waited_us), compare);
 	printf("{\"asked\": %u, \"answered\": %u, \"seconds\": %.3f, \"p50_us\": %u, \"p99_us\": %u}\n", asked,
 	       answered,
-	       (double)(dial_clock_ns() - from_ns) / 1e9, answered == 0 ? 0 : waited_us[answered / 2],
+	       (double)(clock_ns() - from_ns) / 1e9, answered == 0 ? 0 : waited_us[answered / 2],
 	       answered == 0 ? 0 : waited_us[answered - 1 - answered / 100]);
 	fflush(stdout);
 	free(asked_ns);

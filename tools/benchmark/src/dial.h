@@ -15,5 +15,3 @@ struct dial {
 int dial_begin(const struct dial *dial, uint64_t nth);
 
 _Noreturn void dial_fail(const char *what);
-
-uint64_t dial_clock_ns(void);

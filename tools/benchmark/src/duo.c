@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "../../clock.h"
 #include "base/check.h"
 #include "base/prng.h"
 
@@ -127,32 +127,23 @@ duo_resident_bytes(void)
 	return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-static uint64_t
-wall_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 uint64_t
 duo_cycles(void)
 {
 #if defined(__x86_64__)
 	return __builtin_ia32_rdtsc();
 #else
-	return wall_ns();
+	return clock_ns();
 #endif
 }
 
 double
 duo_cycles_per_ns(void)
 {
-	uint64_t from_ns = wall_ns();
+	uint64_t from_ns = clock_ns();
 	uint64_t from = duo_cycles();
 
-	while (wall_ns() - from_ns < 20 * NSEC_PER_MSEC)
+	while (clock_ns() - from_ns < 20 * NSEC_PER_MSEC)
 		;
-	return (double)(duo_cycles() - from) / (double)(wall_ns() - from_ns);
+	return (double)(duo_cycles() - from) / (double)(clock_ns() - from_ns);
 }

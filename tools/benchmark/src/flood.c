@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "../../clock.h"
 #include "base/check.h"
 #include "base/prng.h"
 #include "duo.h"
@@ -73,15 +74,6 @@ struct result {
 	uint64_t resets_allowed;
 	double sack_ns;
 };
-
-static uint64_t
-clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
 
 /* --- the wire ---------------------------------------------------------------------------- */
 

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../clock.h"
 #include "base/check.h"
 #include "duo.h"
 #include "ip/ip.h"
@@ -44,15 +45,6 @@ struct server {
 	uint32_t *turn_ns;
 	uint64_t send_failed;
 };
-
-static uint64_t
-clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
 
 static void
 fail(const char *what)

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../clock.h"
 #include "base/prng.h"
 #include "shm/table.h"
 
@@ -26,15 +27,6 @@
 #define FEW 1000 /* keys that the caches hold */
 #define BATCH 8
 #define ZIPF 0.99
-
-static uint64_t
-now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
-}
 
 /* Of this thread alone: what else the machine does is not the tables' time. */
 static uint64_t
@@ -321,7 +313,7 @@ static void
 say_when(bool seen)
 {
 	if (seen)
-		printf("{\"at_ns\":%" PRIu64 "}\n", now_ns());
+		printf("{\"at_ns\":%" PRIu64 "}\n", clock_ns());
 	else
 		puts("{\"at_ns\":0}");
 }
@@ -329,7 +321,7 @@ say_when(bool seen)
 static void
 watch_key(const struct shm *shm, uint64_t key_id)
 {
-	uint64_t until_ns = now_ns() + WATCH_NS;
+	uint64_t until_ns = clock_ns() + WATCH_NS;
 	struct shm_key key = { 0 };
 	uint32_t entry = 0;
 
@@ -337,7 +329,7 @@ watch_key(const struct shm *shm, uint64_t key_id)
 	       (shm_read_key(shm, entry, &key) != ERR_OK || key.key_id != key_id))
 		entry++;
 	puts("{\"watching\":true}");
-	while (now_ns() < until_ns && (shm_read_key(shm, entry, &key) != ERR_OK || key.revoked == 0))
+	while (clock_ns() < until_ns && (shm_read_key(shm, entry, &key) != ERR_OK || key.revoked == 0))
 		usleep(100);
 	say_when(key.key_id == key_id && key.revoked != 0);
 }
@@ -345,13 +337,13 @@ watch_key(const struct shm *shm, uint64_t key_id)
 static void
 watch_model(const struct shm *shm, const char *name)
 {
-	uint64_t until_ns = now_ns() + WATCH_NS;
+	uint64_t until_ns = clock_ns() + WATCH_NS;
 	struct shm_model model;
 	uint32_t entry;
 
 	puts("{\"watching\":true}");
 	while (shm_find_model(shm, bytes_from_text(name), &model, &entry) != ERR_OK) {
-		if (now_ns() > until_ns) {
+		if (clock_ns() > until_ns) {
 			say_when(false);
 			return;
 		}

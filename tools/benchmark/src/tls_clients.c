@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../../clock.h"
 #include "base/check.h"
 #include "dial.h"
 
@@ -70,7 +71,7 @@ begin(struct clients *c, struct conn *conn)
 {
 	int yes = 1;
 
-	if (c->begun == c->begun_max || dial_clock_ns() >= c->until_ns)
+	if (c->begun == c->begun_max || clock_ns() >= c->until_ns)
 		return false;
 	conn->fd = dial_begin(&c->dial, c->begun);
 	if (setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)) != 0)
@@ -194,7 +195,7 @@ main(int argc, char **argv)
 {
 	static struct clients c = { .begun_max = UINT64_MAX, .until_ns = UINT64_MAX };
 	char line[64];
-	uint64_t from_ns = dial_clock_ns();
+	uint64_t from_ns = clock_ns();
 
 	if (argc != 7 || inet_aton(argv[2], &c.dial.server) == 0 || inet_aton(argv[3], &c.dial.first) == 0) {
 		fprintf(stderr, "usage: bench-tls-clients load|hold SERVER FIRST-ADDRESS ADDRESSES SECONDS|COUNT"
@@ -214,7 +215,7 @@ main(int argc, char **argv)
 	c.epoll = epoll_create1(EPOLL_CLOEXEC);
 	run(&c);
 	printf("{\"done\": %llu, \"failed\": %llu, \"seconds\": %.3f}\n", (unsigned long long)c.done,
-	       (unsigned long long)(c.begun - c.done), (double)(dial_clock_ns() - from_ns) / 1e9);
+	       (unsigned long long)(c.begun - c.done), (double)(clock_ns() - from_ns) / 1e9);
 	fflush(stdout);
 	while (c.holds && fgets(line, sizeof(line), stdin) != NULL) {
 		printf("{\"alive\": %llu}\n", (unsigned long long)alive(&c));

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "../../clock.h"
 #include "base/check.h"
 #include "base/units.h"
 #include "cert_file.h"
