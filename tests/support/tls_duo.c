@@ -73,6 +73,15 @@ tls_duo_client_config(void)
 	};
 }
 
+struct tls_client_config
+tls_duo_client_of(uint16_t version)
+{
+	struct tls_client_config config = tls_duo_client_config();
+
+	config.version_min = config.version_max = version;
+	return config;
+}
+
 void
 tls_duo_init(struct tls_duo *duo, struct tls_context *context,
 	     const struct tls_client_config *config)

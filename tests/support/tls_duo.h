@@ -28,6 +28,9 @@ struct tls_context *tls_duo_context(const struct tls_identity *identity, uint32_
 /* For host "api.sluice.test", trusting ca.pem, with ALPN "http/1.1"; to be changed by the test. */
 struct tls_client_config tls_duo_client_config(void);
 
+/* The same, of one version: 0x0303, 0x0304. */
+struct tls_client_config tls_duo_client_of(uint16_t version);
+
 struct tls_duo_wire {
 	uint8_t bytes[TLS_DUO_WIRE_BYTES];
 	size_t from;

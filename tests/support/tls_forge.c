@@ -6,6 +6,19 @@
 
 #include "base/check.h"
 
+void
+tls_forge_records(struct records *r, bool is_13, enum aead_cipher cipher, bool is_client)
+{
+	static const struct records_master master = { "a master secret", "client random", "server random" };
+	static const uint8_t ours[48] = "our application traffic secret, longer for 384";
+	static const uint8_t theirs[48] = "their application traffic secret, longer too..";
+
+	if (is_13)
+		records_begin_13(r, cipher, ours, theirs, 0, is_client);
+	else
+		records_begin_12(r, cipher, &master, is_client);
+}
+
 struct tls_forge
 tls_forge_make(const struct records *r, const struct records_way *way)
 {

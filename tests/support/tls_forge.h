@@ -14,6 +14,9 @@ struct tls_forge {
 	bool is_13;
 };
 
+/* A connection's records, of secrets that no handshake has made. */
+void tls_forge_records(struct records *r, bool is_13, enum aead_cipher cipher, bool is_client);
+
 /* With the keys of r->receive (to make what r opens) or r->send (to read what r seals), as they are now. */
 struct tls_forge tls_forge_make(const struct records *r, const struct records_way *way);
 

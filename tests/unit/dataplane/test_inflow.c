@@ -19,7 +19,7 @@ static uint8_t got[sizeof(text)];
 static void
 begin(uint16_t version)
 {
-	struct tls_client_config config = tls_duo_client_config();
+	struct tls_client_config config = tls_duo_client_of(version);
 
 	pair_init(NULL);
 	establish();
@@ -32,7 +32,6 @@ begin(uint16_t version)
 	seed.state = 1;
 	identity = tls_duo_identity(edge_only);
 	context = tls_duo_context(identity, 1, &seed, 0x11);
-	config.version_min = config.version_max = version;
 	tls_duo_init(&duo, context, &config);
 	assert_true(tls_duo_shake(&duo, 0));
 	for (size_t i = 0; i < sizeof(text); i++)

@@ -201,9 +201,8 @@ context_that_believes_root(void)
 static void
 come_in(struct tls_context *context, uint16_t version, size_t count)
 {
-	struct tls_client_config config = tls_duo_client_config();
+	struct tls_client_config config = tls_duo_client_of(version);
 
-	config.version_min = config.version_max = version;
 	config.cert_pem = cert_file("edge.pem");
 	config.key_pem = cert_file("edge.key");
 	config.said = said;

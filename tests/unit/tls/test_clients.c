@@ -66,9 +66,8 @@ static bool
 shakes(struct tls_context *context, uint32_t listener, uint16_t version, struct bytes pem, struct bytes key,
        struct bytes session)
 {
-	struct tls_client_config config = tls_duo_client_config();
+	struct tls_client_config config = tls_duo_client_of(version);
 
-	config.version_min = config.version_max = version;
 	config.cert_pem = pem;
 	config.key_pem = key;
 	config.session = session;
@@ -241,13 +240,12 @@ comes_again(struct tls_context *context, uint32_t listener, uint16_t version, in
 	    struct bytes *session, uint32_t *lifetime_s)
 {
 	static uint8_t memory[TLS_CLIENT_SESSION_BYTES_MAX];
-	struct tls_client_config config = tls_duo_client_config();
+	struct tls_client_config config = tls_duo_client_of(version);
 	struct tls_facts facts = { .resumed = false };
 	bool is_first = session->len == 0, open;
 
 	tls_set_time(context, now_s);
 	config.now_s = client_now_s;
-	config.version_min = config.version_max = version;
 	config.session = *session;
 	if (is_first) {
 		config.cert_pem = cert_file("chain.pem");

@@ -43,15 +43,6 @@ expect_certificate(const struct tls_duo *of, const char *name)
 	assert_memory_equal(got.ptr, name, got.len);
 }
 
-static struct tls_client_config
-client_of(uint16_t version)
-{
-	struct tls_client_config config = tls_duo_client_config();
-
-	config.version_min = config.version_max = version;
-	return config;
-}
-
 static void
 new_handshakes_get_new_certificates_and_open_connections_do_not_notice(void **state)
 {
@@ -62,7 +53,7 @@ new_handshakes_get_new_certificates_and_open_connections_do_not_notice(void **st
 	(void)state;
 	tls_identity_free(identity);
 	for (size_t v = 0; v < COUNT_OF(versions); v++) {
-		struct tls_client_config config = client_of(versions[v]);
+		struct tls_client_config config = tls_duo_client_of(versions[v]);
 
 		replace(context, edge_only);
 		tls_duo_init(&duo, context, &config);
@@ -93,7 +84,7 @@ a_handshake_ends_with_the_keys_that_it_began_with(void **state)
 	(void)state;
 	tls_identity_free(identity);
 	for (size_t v = 0; v < COUNT_OF(versions); v++) {
-		struct tls_client_config config = client_of(versions[v]);
+		struct tls_client_config config = tls_duo_client_of(versions[v]);
 		bool reached_the_end = false;
 
 		for (int at = 0; !reached_the_end; at++) {
@@ -146,7 +137,7 @@ keys_give_back_what_signing_took_of_the_workers_memory(void **state)
 	struct seeded seed = { 1 };
 	struct tls_identity *identity = tls_duo_identity(rsa_only);
 	struct tls_context *context = tls_duo_context(identity, 2, &seed, 0x11);
-	struct tls_client_config config = client_of(0x0304);
+	struct tls_client_config config = tls_duo_client_of(0x0304);
 	size_t blocks = 0;
 
 	(void)state;
@@ -333,7 +324,7 @@ static void
 nothing_of_a_key_is_left_when_it_is_gone(void **state)
 {
 	struct seeded seed = { 1 };
-	struct tls_client_config config = client_of(0x0304);
+	struct tls_client_config config = tls_duo_client_of(0x0304);
 	struct tls_identity *identity;
 	struct tls_context *context;
 	struct traces traces;

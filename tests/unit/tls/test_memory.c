@@ -68,10 +68,9 @@ static struct tls_duo duo;
 static enum err
 handshake(struct tls_context *context, uint16_t version)
 {
-	struct tls_client_config config = tls_duo_client_config();
+	struct tls_client_config config = tls_duo_client_of(version);
 	enum err verdict;
 
-	config.version_min = config.version_max = version;
 	tls_duo_init(&duo, context, &config);
 	if (tls_duo_shake(&duo, 0))
 		assert_true(tls_duo_exchange(&duo));
@@ -139,11 +138,10 @@ accept_or_not(void)
 static enum err
 accept_one(bool has_certificate, struct bytes session)
 {
-	struct tls_client_config config = tls_duo_client_config();
+	struct tls_client_config config = tls_duo_client_of(act.version);
 	struct tls_facts facts;
 	enum err verdict;
 
-	config.version_min = config.version_max = act.version;
 	config.session = session;
 	if (has_certificate) {
 		config.cert_pem = cert_file("wild.pem");
@@ -418,10 +416,9 @@ an_open_connection_has_nothing_in_the_arena(void **state)
 	assert_int_equal(handshake(context, 0x0304), ERR_OK); /* PSA's slots stay */
 	for (size_t v = 0; v < COUNT_OF(versions); v++) {
 		uint8_t session[TLS_CLIENT_SESSION_BYTES_MAX];
-		struct tls_client_config config = tls_duo_client_config();
+		struct tls_client_config config = tls_duo_client_of(versions[v]);
 		struct arena_use before = tls_context_memory(context);
 
-		config.version_min = config.version_max = versions[v];
 		for (int round = 0; round < 2; round++) {
 			struct tls_facts facts;
 
@@ -473,12 +470,11 @@ secrets_are_gone_when_their_use_is(void **state)
 	struct seeded seed = { 1 };
 	struct tls_identity *identity = tls_duo_identity(edge_only);
 	struct tls_context *context = tls_duo_context(identity, 1, &seed, 0x11);
-	struct tls_client_config config = tls_duo_client_config();
+	struct tls_client_config config = tls_duo_client_of(0x0304);
 	struct tls_client_secrets secrets;
 	uint8_t keys[2][16];
 
 	(void)state;
-	config.version_min = config.version_max = 0x0304;
 	tls_duo_init(&duo, context, &config);
 	assert_true(tls_duo_shake(&duo, 0));
 	assert_true(tls_duo_exchange(&duo));

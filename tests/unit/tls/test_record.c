@@ -42,9 +42,8 @@ tear_down(void **state)
 static void
 open_duo(uint16_t version)
 {
-	struct tls_client_config config = tls_duo_client_config();
+	struct tls_client_config config = tls_duo_client_of(version);
 
-	config.version_min = config.version_max = version;
 	tls_duo_init(&duo, context, &config);
 	assert_true(tls_duo_shake(&duo, 0));
 }

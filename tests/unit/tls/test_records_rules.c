@@ -27,14 +27,7 @@ static uint64_t now_ns;
 static void
 begin(bool is_13, enum aead_cipher cipher, bool is_client)
 {
-	static const struct records_master master = { "a master secret", "client random", "server random" };
-	static const uint8_t ours[48] = "our application traffic secret, longer for 384";
-	static const uint8_t theirs[48] = "their application traffic secret, longer too..";
-
-	if (is_13)
-		records_begin_13(&r, cipher, ours, theirs, 0, is_client);
-	else
-		records_begin_12(&r, cipher, &master, is_client);
+	tls_forge_records(&r, is_13, cipher, is_client);
 	in = tls_forge_make(&r, &r.receive);
 	out = tls_forge_make(&r, &r.send);
 	now_ns = 100 * NSEC_PER_SEC;

@@ -73,9 +73,8 @@ run_server(void)
 static void
 shake_to_the_last_flight(uint16_t version)
 {
-	struct tls_client_config config = tls_duo_client_config();
+	struct tls_client_config config = tls_duo_client_of(version);
 
-	config.version_min = config.version_max = version;
 	tls_duo_init(&duo, context, &config);
 	run_client();
 	run_server();
@@ -207,9 +206,8 @@ tickets_count_among_the_records_that_were_sent(void **state)
 	each[1] = without;
 	tls_set_time(without, TLS_DUO_NOW_S);
 	for (size_t i = 0; i < COUNT_OF(each); i++) {
-		struct tls_client_config client = tls_duo_client_config();
+		struct tls_client_config client = tls_duo_client_of(TLS13);
 
-		client.version_min = client.version_max = TLS13;
 		tls_duo_init(&duo, each[i], &client);
 		assert_true(tls_duo_shake(&duo, 0));
 		assert_true(tls_duo_exchange(&duo));

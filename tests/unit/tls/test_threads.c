@@ -32,15 +32,14 @@ struct worker {
 static void
 one_connection(struct worker *worker, struct tls_context *context, struct tls_duo *duo, int round)
 {
-	struct tls_client_config config = tls_duo_client_config();
 	size_t v = (size_t)round % COUNT_OF(versions);
+	struct tls_client_config config = tls_duo_client_of(versions[v]);
 	/* The RSA key too: mbedTLS writes into it while it signs. */
 	static const int rsa_suites[] = { 0x1301, 0xc02f, 0 };
 	static const uint16_t rsa_signatures[] = { 0x0804, 0x0401, 0 };
 	struct tls_facts facts;
 
 	config.seed = worker->seed.state + (uint64_t)round;
-	config.version_min = config.version_max = versions[v];
 	if (round % 3 == 0)
 		config.session = worker->sessions[v];
 	if (round % 3 == 1) {
@@ -79,10 +78,9 @@ session_of(const struct tls_identity *identity, uint16_t version, uint8_t *memor
 	static struct tls_duo duo;
 	struct seeded seed = { 5 };
 	struct tls_context *context = tls_duo_context(identity, 1, &seed, 0x11);
-	struct tls_client_config config = tls_duo_client_config();
+	struct tls_client_config config = tls_duo_client_of(version);
 	size_t len;
 
-	config.version_min = config.version_max = version;
 	tls_duo_init(&duo, context, &config);
 	assert_true(tls_duo_shake(&duo, 0));
 	assert_true(tls_duo_exchange(&duo));

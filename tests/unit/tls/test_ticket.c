@@ -57,15 +57,6 @@ two_secrets(uint8_t older, uint8_t newer, uint64_t begins_at_s)
 	return secrets;
 }
 
-static struct tls_client_config
-client_of(uint16_t version)
-{
-	struct tls_client_config config = tls_duo_client_config();
-
-	config.version_min = config.version_max = version;
-	return config;
-}
-
 /* True: resumed. The client's ticket for the next time is in session, of *len bytes. */
 static bool
 connect_with(const struct world *w, const struct tls_client_config *config, bool offers_h2, uint8_t *session,
@@ -118,7 +109,7 @@ the_newest_that_has_begun_seals_and_older_ones_still_open(void **state)
 	(void)state;
 	for (size_t v = 0; v < COUNT_OF(versions); v++) {
 		struct world w = world_of(0x11);
-		struct tls_client_config config = client_of(versions[v]);
+		struct tls_client_config config = tls_duo_client_of(versions[v]);
 
 		collect(&w, &config);
 		tls_set_tickets(w.context, &both);
@@ -146,7 +137,7 @@ one_that_is_to_come_opens_but_does_not_seal(void **state)
 
 	(void)state;
 	for (size_t v = 0; v < COUNT_OF(versions); v++) {
-		struct tls_client_config config = client_of(versions[v]);
+		struct tls_client_config config = tls_duo_client_of(versions[v]);
 
 		tls_set_time(w.context, TLS_DUO_NOW_S + 9);
 		tls_set_tickets(w.context, &both);
@@ -192,7 +183,7 @@ a_ticket_is_of_the_name_that_was_asked_for(void **state)
 
 	(void)state;
 	for (size_t v = 0; v < COUNT_OF(versions); v++) {
-		struct tls_client_config config = client_of(versions[v]);
+		struct tls_client_config config = tls_duo_client_of(versions[v]);
 
 		collect(&w, &config);
 		ask_for(&config, "API.Sluice.Test");
@@ -215,7 +206,7 @@ a_ticket_is_of_the_listeners_that_offer_the_same(void **state)
 
 	(void)state;
 	for (size_t v = 0; v < COUNT_OF(versions); v++) {
-		struct tls_client_config config = client_of(versions[v]);
+		struct tls_client_config config = tls_duo_client_of(versions[v]);
 
 		collect(&w, &config);
 		assert_false(connect_with(&w, &config, true, NULL, NULL));
@@ -232,7 +223,7 @@ a_session_keeps_its_suite_or_is_not_resumed(void **state)
 
 	(void)state;
 	for (size_t v = 0; v < COUNT_OF(versions); v++) {
-		struct tls_client_config config = client_of(versions[v]);
+		struct tls_client_config config = tls_duo_client_of(versions[v]);
 
 		config.suites = strong;
 		collect(&w, &config);
@@ -250,7 +241,7 @@ static void
 clocks_of_routers_may_differ_by_a_minute(void **state)
 {
 	struct world w = world_of(0x11);
-	struct tls_client_config config = client_of(TLS12);
+	struct tls_client_config config = tls_duo_client_of(TLS12);
 
 	(void)state;
 	collect(&w, &config);
@@ -351,7 +342,7 @@ static void
 the_name_may_come_behind_the_ticket(void **state)
 {
 	struct world w = world_of(0x11);
-	struct tls_client_config config = client_of(TLS12);
+	struct tls_client_config config = tls_duo_client_of(TLS12);
 	struct bytes ticket;
 
 	(void)state;
@@ -367,7 +358,7 @@ static void
 a_ticket_of_one_version_is_nothing_to_the_other(void **state)
 {
 	struct world w = world_of(0x11);
-	struct tls_client_config config = client_of(TLS13);
+	struct tls_client_config config = tls_duo_client_of(TLS13);
 
 	(void)state;
 	config.suites = (const int[]){ AES_128_13, 0 };
