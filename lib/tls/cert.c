@@ -69,19 +69,12 @@ cert_look(struct bytes chain_pem, struct bytes key_pem, int64_t now_s, cert_visi
 	if (verdict != ERR_OK) {
 		describe(&fault, text, room);
 	} else {
-		if (visit != NULL)
-			verdict = visit(owner, &pair);
+		verdict = visit(owner, &pair);
 		pair_free(&pair);
 	}
 	instance_leave(before);
 	instance_free(instance);
 	return verdict;
-}
-
-enum err
-cert_check(struct bytes chain_pem, struct bytes key_pem, int64_t now_s, char *text, size_t room)
-{
-	return cert_look(chain_pem, key_pem, now_s, NULL, NULL, text, room);
 }
 
 /* NULL: nothing. */

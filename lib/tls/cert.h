@@ -30,17 +30,12 @@
  *   ERR_TLS_CERTIFICATE_EXPIRED  some certificate of the chain is not valid at now_s
  *   ERR_TLS_MEMORY           the kernel gave none
  * text gets a sentence that says what is wrong and what to do, cut at room and ended by NUL; an empty one for
- * ERR_OK.
+ * ERR_OK. A pair (pair.h) that is fine is shown to visit, whose verdict is returned.
  */
-enum err cert_check(struct bytes chain_pem, struct bytes key_pem, int64_t now_s, char *text,
-		    size_t room);
-
-/* Of CA certificates, at most so many, of any time. ERR_TLS_BAD_CERTIFICATE, ERR_TLS_MEMORY; text as above. */
-enum err cert_check_authorities(struct bytes pem, uint32_t count_max, char *text, size_t room);
-
-/* The same as cert_check(), and a look at the pair (pair.h) that is fine; what visit returns is the verdict. For
- * lib/tls. */
 struct pair;
 typedef enum err (*cert_visit)(void *owner, const struct pair *pair);
 enum err cert_look(struct bytes chain_pem, struct bytes key_pem, int64_t now_s, cert_visit visit, void *owner,
 		   char *text, size_t room);
+
+/* Of CA certificates, at most so many, of any time. ERR_TLS_BAD_CERTIFICATE, ERR_TLS_MEMORY; text as above. */
+enum err cert_check_authorities(struct bytes pem, uint32_t count_max, char *text, size_t room);

@@ -27,7 +27,7 @@ struct tls_identity *tls_identity_new(void);
 void tls_identity_free(struct tls_identity *identity);
 
 /*
- * PEM text of a chain and its key for a listener, copied. Refused as cert_check() (tls/cert.h) refuses at now_s
+ * PEM text of a chain and its key for a listener, copied. Refused as cert_look() (tls/cert.h) refuses at now_s
  * (CERT_ANY_TIME: at no time), with ERR_TLS_DUPLICATE if a certificate of the same algorithm covers one of its
  * names on this listener already, and with ERR_POOL_EMPTY; text gets a sentence that says what is wrong and what
  * to do.

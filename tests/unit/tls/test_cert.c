@@ -13,12 +13,20 @@
 #include "tls/tls.h"
 #include "tls_duo.h"
 
+static enum err
+fine(void *owner, const struct pair *pair)
+{
+	(void)owner;
+	(void)pair;
+	return ERR_OK;
+}
+
 /* The verdict, after a look at the sentence. */
 static enum err
 check(struct bytes chain, struct bytes key, int64_t now_s, const char *word)
 {
 	char text[CERT_TEXT_BYTES] = "untouched";
-	enum err verdict = cert_check(chain, key, now_s, text, sizeof(text));
+	enum err verdict = cert_look(chain, key, now_s, fine, NULL, text, sizeof(text));
 
 	if (verdict == ERR_OK)
 		assert_string_equal(text, "");
@@ -217,8 +225,8 @@ every_cut_and_many_damages_give_a_verdict(void **state)
 		memcpy(damaged, edge.ptr, edge.len);
 		damaged[at] = damaged[at] == 'A' ? 'B' : 'A';
 		/* The signature is the issuer's word and is not checked here, so some pass. */
-		(void)cert_check(bytes_make(damaged, edge.len), cert_file("edge.key"),
-				 TLS_DUO_NOW_S, text, sizeof(text));
+		(void)cert_look(bytes_make(damaged, edge.len), cert_file("edge.key"),
+				 TLS_DUO_NOW_S, fine, NULL, text, sizeof(text));
 	}
 }
 
@@ -228,11 +236,11 @@ the_sentence_is_cut_at_the_room_given(void **state)
 	char text[8] = "xxxxxxx";
 
 	(void)state;
-	assert_int_equal(cert_check(BYTES_NONE, BYTES_NONE, TLS_DUO_NOW_S, text, 5),
+	assert_int_equal(cert_look(BYTES_NONE, BYTES_NONE, TLS_DUO_NOW_S, fine, NULL, text, 5),
 			 ERR_TLS_BAD_CERTIFICATE);
 	assert_string_equal(text, "Ther");
 	assert_int_equal(text[5], 'x');
-	assert_int_equal(cert_check(BYTES_NONE, BYTES_NONE, TLS_DUO_NOW_S, NULL, 0),
+	assert_int_equal(cert_look(BYTES_NONE, BYTES_NONE, TLS_DUO_NOW_S, fine, NULL, NULL, 0),
 			 ERR_TLS_BAD_CERTIFICATE);
 }
 
