@@ -48,6 +48,7 @@ enum special {
 	CUT,          /* the peer ends TCP, and has not ended TLS */
 	SMTP,         /* the client offers a protocol that we do not speak, */
 	P384,         /* a group alone that is not ours */
+	HONEST,       /* none yet: the test says the rest */
 	BY_TRUST,     /* the pod's certificate is not to be believed: trust */
 };
 
@@ -507,7 +508,10 @@ attack_as_pod(const struct row *row, uint16_t version)
 	talk();
 	if (row->special == WORN)
 		edge_to_pod()->records.receive.sequence = RECORDS_GCM_MAX;
-	finish_talk(row);
+	if (row->special == HONEST)
+		meddler_enter(&peer.meddler, MEDDLER_APPLICATION);
+	else
+		finish_talk(row);
 }
 
 /* --- its alert ------------------------------------------------------------------------------------------- */
@@ -742,21 +746,33 @@ static const struct row of_handshakes[] = {
 };
 
 static void
-attack(const struct row *row, bool is_client, uint16_t version)
+begin_attack(void)
 {
 	memset(&peer, 0, offsetof(__typeof__(peer), edits));
 	peer.changed_len = 0;
 	peer.pod = NULL;
 	peer.verdict = ERR_TLS_AGAIN;
+}
+
+static void
+end_attack(bool is_client)
+{
+	empty(is_client ? hand.town->tls : hand.town->upstream_tls);
+	tls_client_free(peer.client);
+	tls_conn_free(peer.server);
+	hand_finish();
+}
+
+static void
+attack(const struct row *row, bool is_client, uint16_t version)
+{
+	begin_attack();
 	if (is_client)
 		attack_as_client(row, version);
 	else
 		attack_as_pod(row, version);
 	judge(row, is_client, version);
-	empty(is_client ? hand.town->tls : hand.town->upstream_tls);
-	tls_client_free(peer.client);
-	tls_conn_free(peer.server);
-	hand_finish();
+	end_attack(is_client);
 }
 
 static void
@@ -781,6 +797,46 @@ handshakes_that_break_a_rule_end_the_connection(void **state)
 {
 	(void)state;
 	attack_with_each(of_handshakes, COUNT_OF(of_handshakes));
+}
+
+/* --- what is no fault by itself ----------------------------------------------------------------------------- */
+
+static uint64_t
+connects(void)
+{
+	return router()->counters[ERR_COUNT + COUNTER_UPSTREAM_CONNECTS];
+}
+
+/* Behind a whole answer there may be nothing, not even a part of a record, which is no plaintext yet: what it
+ * belongs to is nobody's answer, and would be the next one's. */
+static void
+half_a_record_behind_an_answer_ends_its_connection(void **state)
+{
+	static const struct row honest = { .how = "nothing", .special = HONEST };
+	static const uint8_t half[] = { 23, 3, 3, 0, 100, 1, 2, 3 };
+
+	(void)state;
+	for (uint16_t version = TLS12; version <= TLS13; version++)
+		for (int has_half = 0; has_half < 2; has_half++) {
+			begin_attack();
+			attack_as_pod(&honest, version);
+			peer.changed_len = tls_forge_seal(&peer.meddler.writes, 23,
+							  BYTES_LITERAL("HTTP/1.1 200 OK\r\n"
+									"content-length: 2\r\n\r\n{}"),
+							  0, peer.changed);
+			if (has_half) {
+				memcpy(peer.changed + peer.changed_len, half, sizeof(half));
+				peer.changed_len += sizeof(half);
+			}
+			send_changed();
+			hand_go(100 * MS);
+			assert_memory_equal(hand.client->in, "HTTP/1.1 200", 12);
+			assert_int_equal(connects(), 1);
+			ask_for_a_backend();
+			hand_go(20 * MS);
+			assert_int_equal(connects(), 1 + has_half);
+			end_attack(false);
+		}
 }
 
 /* --- what there must be rows of ------------------------------------------------------------------------------ */
@@ -936,6 +992,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(records_that_break_a_rule_end_the_connection),
 		cmocka_unit_test(handshakes_that_break_a_rule_end_the_connection),
+		cmocka_unit_test(half_a_record_behind_an_answer_ends_its_connection),
 		cmocka_unit_test(each_verdict_that_ends_a_connection_has_a_row),
 		cmocka_unit_test(the_tables_of_the_readme_are_these),
 	};

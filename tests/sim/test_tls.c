@@ -308,6 +308,75 @@ a_worn_key_of_tls_12_ends_the_connection_behind_the_answer(void **state)
 	finish();
 }
 
+/* A frame as its bytes. */
+static void
+put_frame(struct bytes *to, uint8_t type, uint8_t flags, uint32_t stream, struct bytes payload)
+{
+	uint8_t *at = (uint8_t *)(uintptr_t)to->ptr + to->len;
+
+	h2frame_make_head(at, type, flags, stream, payload.len);
+	if (payload.len > 0)
+		memcpy(at + H2FRAME_HEAD_BYTES, payload.ptr, payload.len);
+	to->len += H2FRAME_HEAD_BYTES + payload.len;
+}
+
+/* Whether such a frame is among what was heard. */
+static bool
+heard_frame(uint8_t type, uint32_t stream)
+{
+	for (uint32_t at = 0; at + H2FRAME_HEAD_BYTES <= heard_bytes;
+	     at += H2FRAME_HEAD_BYTES + h2frame_len(heard + at))
+		if (heard[at + 3] == type && h2frame_stream(heard + at) == stream)
+			return true;
+	return false;
+}
+
+/* Over HTTP/2 it is said that no more will be answered; what is asked already is. */
+static void
+a_worn_key_of_tls_12_ends_http2_by_goaway(void **state)
+{
+	static uint8_t memory[1024];
+	static const char head[] = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n";
+	struct bytes text = bytes_make(memory, 0);
+	const struct h2frame_block *block;
+
+	(void)state;
+	begin(true, 0x0303);
+	memcpy(memory, H2FRAME_PREFACE, sizeof(H2FRAME_PREFACE) - 1);
+	text.len = sizeof(H2FRAME_PREFACE) - 1;
+	put_frame(&text, H2FRAME_SETTINGS, 0, 0, BYTES_NONE);
+	block = hand_block("POST", "/v1/chat/completions", HAND_KEY);
+	put_frame(&text, H2FRAME_HEADERS, H2FRAME_END_HEADERS, 1, bytes_make(block->bytes, block->len));
+	put_frame(&text, H2FRAME_DATA, H2FRAME_END_STREAM, 1, BYTES_LITERAL(HAND_CHAT));
+	say(text);
+	hand_backends_say(BYTES_LITERAL(head));
+	hand_go(50 * MS);
+	assert_int_equal(hear(), ERR_MORE);
+	assert_true(heard_frame(H2FRAME_HEADERS, 1));
+	assert_false(heard_frame(H2FRAME_GOAWAY, 0));
+	edge()->send.sequence = mine.receive.sequence = RECORDS_GCM_RENEW;
+	heard_bytes = 0;
+	text.len = 0;
+	put_frame(&text, H2FRAME_PING, 0, 0, BYTES_LITERAL("12345678"));
+	say(text);
+	assert_int_equal(hear(), ERR_MORE);
+	assert_true(heard_frame(H2FRAME_GOAWAY, 0));
+	assert_non_null(hand.client);
+	assert_int_equal(sent.ends, 0);
+	hand_backends_say(BYTES_LITERAL("{"));
+	hand_go(50 * MS);
+	assert_int_equal(hear(), ERR_MORE);
+	assert_true(heard_frame(H2FRAME_DATA, 1));
+	assert_int_equal(counted(ERR_TLS_WORN), 0);
+	hand_backends_say(BYTES_LITERAL("}"));
+	hand_go(50 * MS);
+	assert_null(hand.client);
+	assert_int_equal(counted(ERR_TLS_WORN), 1);
+	assert_int_equal(sent.ends, 1);
+	assert_int_equal(sent.resets, 0);
+	finish();
+}
+
 /* --- ends --------------------------------------------------------------------------------------- */
 
 /* With bytes behind it that nobody reads, TCP's reset would take it back (RFC 9293 SHLD-3). */
@@ -397,6 +466,7 @@ main(void)
 		cmocka_unit_test(keys_are_renewed_before_they_are_worn),
 		cmocka_unit_test(a_client_with_a_worn_key_is_left),
 		cmocka_unit_test(a_worn_key_of_tls_12_ends_the_connection_behind_the_answer),
+		cmocka_unit_test(a_worn_key_of_tls_12_ends_http2_by_goaway),
 		cmocka_unit_test(the_alert_is_sent_though_all_has_come_with_the_end),
 		cmocka_unit_test(an_end_without_close_notify_is_a_cut),
 		cmocka_unit_test(half_a_record_of_a_head_has_the_time_of_a_head),

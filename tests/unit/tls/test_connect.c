@@ -12,6 +12,7 @@
 #include "seeded.h"
 #include "tls/target.h"
 #include "tls/conn.h"
+#include "tls_forge.h"
 #include "tls_pairing.h"
 
 static const struct pairing_options plain_options = { .chain = "edge", .authority = "ca", .sessions_max = 8 };
@@ -516,6 +517,36 @@ the_resumption_secret_goes_with_the_last_ticket(void **state)
 	pairing_close(&pairing);
 }
 
+/* A record of tickets that is longer than any is looked at: what makes sessions of tickets goes with it, since
+ * nobody knows where the next one begins. */
+static void
+the_resumption_secret_goes_with_a_record_of_tickets_that_is_too_long(void **state)
+{
+	static uint8_t ticket[5000] = { 4, 0, (sizeof(ticket) - 4) >> 8, (sizeof(ticket) - 4) & 0xff };
+	struct tls_target target = pairing_target("api.sluice.test");
+
+	(void)state;
+	for (size_t len = 4096; len <= 4097; len++) {
+		struct tls_forge server;
+		struct tls_out out;
+
+		pairing_open(&pairing, &plain_options);
+		pairing_connect(&pairing, &target);
+		assert_true(pairing_shake(&pairing, 0));
+		assert_int_equal(pairing_read(&pairing), ERR_OK); /* its own ticket */
+		assert_true(keeps_secret(pairing.client));
+		server = tls_forge_make(&pairing.client->records, &pairing.client->records.receive);
+		out = tls_duo_back(&pairing.to_client, 0);
+		out.used = tls_forge_seal(&server, 22, bytes_make(ticket, len), 0, out.ptr);
+		tls_duo_put(&pairing.to_client, out);
+		assert_int_equal(pairing_read(&pairing), ERR_OK);
+		assert_int_equal(keeps_secret(pairing.client), len == 4096);
+		assert_true(tls_is_open(pairing.client));
+		pairing_part(&pairing);
+		pairing_close(&pairing);
+	}
+}
+
 /* Nothing but close_notify is one: who has read all that came, or half a record, waits. */
 static void
 a_truncated_end_is_none(void **state)
@@ -566,6 +597,7 @@ main(void)
 		cmocka_unit_test(bundles_have_names_and_bounds),
 		cmocka_unit_test(missing_memory_ends_the_connection_that_met_it_and_nothing_else),
 		cmocka_unit_test(the_resumption_secret_goes_with_the_last_ticket),
+		cmocka_unit_test(the_resumption_secret_goes_with_a_record_of_tickets_that_is_too_long),
 		cmocka_unit_test(a_truncated_end_is_none),
 	};
 
