@@ -22,6 +22,7 @@ enum crypto_curve { CRYPTO_P256, CRYPTO_P384, CRYPTO_CURVES };
 
 #define CRYPTO_COORDINATE_BYTES_MAX 48
 #define CRYPTO_X25519_BYTES 32
+#define CRYPTO_UNCOMPRESSED 4 /* the first octet of such a point (SEC1 2.3.3) */
 #define CRYPTO_POWER_BYTES_MAX 512 /* RSA of 4096 bits */
 
 enum crypto_result {

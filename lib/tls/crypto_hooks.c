@@ -16,15 +16,12 @@
 
 #include "base/check.h"
 #include "tls/crypto.h"
-#include "tls/crypto_p256.h"
+#include "tls/crypto_nonces.h"
 #include "tls/derive.h"
 #include "tls/instance.h"
 #include "tls/lanes.h"
 
-#define POINT_BYTES_MAX (1 + 2 * CRYPTO_COORDINATE_BYTES_MAX)
-#define UNCOMPRESSED 4 /* the first octet of such a point (SEC1 2.3.3) */
 #define UNWANTED MBEDTLS_ERR_ERROR_GENERIC_ERROR /* its handshake was ended meanwhile */
-#define NONCE_TRIES 8 /* each of them is out of range once in 2^32 */
 
 /* --- curves ---------------------------------------------------------------------------------------------- */
 
@@ -204,51 +201,6 @@ instance_ecp_muladd(mbedtls_ecp_group *group, mbedtls_ecp_point *result, const m
 }
 
 /* --- ECDSA on P-256 with SHA-256 -------------------------------------------------------------------- */
-
-/* RFC 6979 3.2: the generator that gives the same nonce for the same key and hash. */
-struct nonces {
-	uint8_t key[DERIVE_HASH_BYTES_MAX];
-	uint8_t value[DERIVE_HASH_BYTES_MAX];
-};
-
-#define NONCE_BYTES 32
-
-static void
-nonces_stir(struct nonces *n, uint8_t step, const uint8_t *seed, size_t seed_bytes)
-{
-	uint8_t head[NONCE_BYTES + 1];
-
-	memcpy(head, n->value, NONCE_BYTES);
-	head[NONCE_BYTES] = step;
-	derive_hmac(DERIVE_SHA256, bytes_make(n->key, NONCE_BYTES), bytes_make(head, sizeof(head)),
-		    bytes_make(seed, seed_bytes), n->key);
-	derive_hmac(DERIVE_SHA256, bytes_make(n->key, NONCE_BYTES), bytes_make(n->value, NONCE_BYTES),
-		    BYTES_NONE, n->value);
-	explicit_bzero(head, sizeof(head));
-}
-
-static void
-nonces_init(struct nonces *n, const uint8_t seed[2 * P256_BYTES])
-{
-	memset(n->key, 0, sizeof(n->key));
-	memset(n->value, 1, sizeof(n->value));
-	nonces_stir(n, 0, seed, 2 * P256_BYTES);
-	nonces_stir(n, 1, seed, 2 * P256_BYTES);
-}
-
-/* False: too often out of range, which does not happen. */
-static bool
-nonces_next(struct nonces *n)
-{
-	for (int tries = 0; tries < NONCE_TRIES; tries++) {
-		derive_hmac(DERIVE_SHA256, bytes_make(n->key, NONCE_BYTES), bytes_make(n->value, NONCE_BYTES),
-			    BYTES_NONE, n->value);
-		if (p256_scalar_is_key(n->value))
-			return true;
-		nonces_stir(n, 0, NULL, 0);
-	}
-	return false;
-}
 
 static enum crypto_result
 sign_alone(struct crypto *crypto, const struct lanes_work *work)
@@ -513,7 +465,7 @@ instance_generate_key(const psa_key_attributes_t *attributes, uint8_t *key, size
 		key[31] = (uint8_t)((key[31] & 127) | 64);
 	} else {
 		for (int tries = 0;
-		     status == PSA_SUCCESS && !p256_scalar_is_key(key) && tries < NONCE_TRIES; tries++)
+		     status == PSA_SUCCESS && !p256_scalar_is_key(key) && tries < P256_TRIES_MAX; tries++)
 			status = draw(key, P256_BYTES);
 		if (status == PSA_SUCCESS && !p256_scalar_is_key(key))
 			status = PSA_ERROR_INSUFFICIENT_ENTROPY;
@@ -536,7 +488,7 @@ instance_export_public_key(const psa_key_attributes_t *attributes, const uint8_t
 		return PSA_ERROR_BUFFER_TOO_SMALL;
 	if (curve == PSA_CURVE_X25519)
 		return status_of(x25519(crypto, key, NULL, to));
-	to[0] = UNCOMPRESSED;
+	to[0] = CRYPTO_UNCOMPRESSED;
 	return status_of(ec_multiply(crypto, CRYPTO_P256, key, NULL, to + 1));
 }
 
@@ -559,7 +511,7 @@ instance_key_agreement(const psa_key_attributes_t *attributes, const uint8_t *ke
 			return PSA_ERROR_INVALID_ARGUMENT;
 		return status_of(x25519(crypto, key, peer, to));
 	}
-	if (peer_bytes != 1 + 2 * P256_BYTES || peer[0] != UNCOMPRESSED)
+	if (peer_bytes != 1 + 2 * P256_BYTES || peer[0] != CRYPTO_UNCOMPRESSED)
 		return PSA_ERROR_INVALID_ARGUMENT;
 	return status_of(agree_p256(crypto, key, peer + 1, to));
 }

@@ -33,7 +33,6 @@
 #include "tls/instance.h"
 
 #define POINT_BYTES_MAX (1 + 2 * CRYPTO_COORDINATE_BYTES_MAX)
-#define UNCOMPRESSED 4 /* the first octet of such a point (SEC1 2.3.3) */
 
 /* Since 3.2 P-384 has arithmetic of its own; before, mbedTLS's is faster. */
 #define VERSION_OF_FAST_P384 0x30200000ul
@@ -371,7 +370,7 @@ numbers_fini(struct numbers *numbers)
 static bool
 read_point(struct numbers *n, struct curve *curve, const uint8_t *point)
 {
-	uint8_t octets[POINT_BYTES_MAX] = { UNCOMPRESSED };
+	uint8_t octets[POINT_BYTES_MAX] = { CRYPTO_UNCOMPRESSED };
 
 	memcpy(octets + 1, point, 2 * curve->bytes);
 	return EC_POINT_oct2point(curve->group, curve->given, octets, 1 + 2 * curve->bytes, n->scratch) == 1;
