@@ -34,7 +34,8 @@ aead_choose(struct aead *aead, const char *name)
 void
 aead_fini(struct aead *aead)
 {
-	if (aead->kind == AEAD_IPSEC_MB)
+	/* Without a name none was to be had. */
+	if (aead->kind == AEAD_IPSEC_MB && aead->name != NULL)
 		aead_ipsec_fini(aead);
 	*aead = (struct aead){ .name = NULL };
 }
