@@ -141,24 +141,30 @@ is_final(enum err verdict)
 	       verdict != ERR_TLS_WAITS;
 }
 
-/* True: something moved. */
+bool
+tls_duo_step(struct tls_conn *conn, bool is_patient, enum err *verdict, struct tls_duo_wire *from,
+	     struct tls_duo_wire *to, size_t piece)
+{
+	struct bytes in = tls_duo_front(from, piece);
+	struct tls_out out = tls_duo_back(to, piece);
+	size_t offered = in.len;
+
+	if (is_final(*verdict))
+		return false;
+	*verdict = is_patient ? tls_handshake(conn, &in, &out) : tls_engine_handshake(conn, &in, &out);
+	tls_duo_put(to, out);
+	if (in.len != offered)
+		tls_duo_taken(from, in, piece);
+	return in.len != offered || out.used > 0 || (*verdict != ERR_MORE && *verdict != ERR_TLS_WAITS);
+}
+
 static bool
 step_server(struct tls_duo *duo, size_t piece)
 {
-	struct bytes in = tls_duo_front(&duo->to_server, piece);
-	struct tls_out out = tls_duo_back(&duo->to_client, piece);
-	size_t offered = in.len;
-
-	if (is_final(duo->server_verdict))
-		return false;
-	duo->server_verdict = duo->is_patient ? tls_handshake(duo->server, &in, &out) :
-						tls_engine_handshake(duo->server, &in, &out);
-	duo->steps++;
-	tls_duo_put(&duo->to_client, out);
-	if (in.len != offered)
-		tls_duo_taken(&duo->to_server, in, piece);
-	return in.len != offered || out.used > 0 ||
-	       (duo->server_verdict != ERR_MORE && duo->server_verdict != ERR_TLS_WAITS);
+	if (!is_final(duo->server_verdict))
+		duo->steps++;
+	return tls_duo_step(duo->server, duo->is_patient, &duo->server_verdict, &duo->to_server,
+			    &duo->to_client, piece);
 }
 
 static bool

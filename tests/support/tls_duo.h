@@ -62,6 +62,10 @@ bool tls_duo_shake(struct tls_duo *duo, size_t piece);
 /* One step of each. False: neither moved. */
 bool tls_duo_turn(struct tls_duo *duo, size_t piece);
 
+/* One step of ours, if it is not at its end; is_patient as above. False: nothing moved. */
+bool tls_duo_step(struct tls_conn *conn, bool is_patient, enum err *verdict, struct tls_duo_wire *from,
+		  struct tls_duo_wire *to, size_t piece);
+
 /* After that: seals text at one end and opens it at the other, piece by piece. True: it arrived. */
 bool tls_duo_send_to_server(struct tls_duo *duo, struct bytes text, size_t piece);
 bool tls_duo_send_to_client(struct tls_duo *duo, struct bytes text, size_t piece);

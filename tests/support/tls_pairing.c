@@ -188,35 +188,12 @@ pairing_part(struct pairing *p)
 	tls_conn_free(p->server);
 }
 
-static bool
-is_final(enum err verdict)
-{
-	return verdict != ERR_MORE && verdict != ERR_TLS_AGAIN && verdict != ERR_TLS_FULL;
-}
-
-/* True: something moved. */
-static bool
-step(struct tls_conn *conn, enum err *verdict, struct tls_duo_wire *from, struct tls_duo_wire *to, size_t piece)
-{
-	struct bytes in = tls_duo_front(from, piece);
-	struct tls_out out = tls_duo_back(to, piece);
-	size_t offered = in.len;
-
-	if (is_final(*verdict))
-		return false;
-	*verdict = tls_engine_handshake(conn, &in, &out);
-	tls_duo_put(to, out);
-	if (in.len != offered)
-		tls_duo_taken(from, in, piece);
-	return in.len != offered || out.used > 0 || *verdict != ERR_MORE;
-}
-
 bool
 pairing_turn(struct pairing *p, size_t piece)
 {
-	bool moved = step(p->client, &p->client_verdict, &p->to_client, &p->to_server, piece);
+	bool moved = tls_duo_step(p->client, false, &p->client_verdict, &p->to_client, &p->to_server, piece);
 
-	return step(p->server, &p->server_verdict, &p->to_server, &p->to_client, piece) || moved;
+	return tls_duo_step(p->server, false, &p->server_verdict, &p->to_server, &p->to_client, piece) || moved;
 }
 
 bool
