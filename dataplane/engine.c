@@ -10,7 +10,7 @@ static const char *const records[] = {
 };
 
 static const char *const primitives[] = {
-	[CONFIG_PRIMITIVES_AUTO] = NULL,
+	[CONFIG_PRIMITIVES_CRYPTO_MB] = "crypto_mb",
 	[CONFIG_PRIMITIVES_LIBCRYPTO] = "libcrypto",
 	[CONFIG_PRIMITIVES_MBEDTLS] = "mbedtls",
 };
@@ -20,6 +20,9 @@ engine_fill(const struct config *config, struct tls_context_config *tls)
 {
 	tls->records = records[config->records];
 	tls->primitives = primitives[config->primitives];
+	/* Left to itself a context takes nothing that has to be driven; workers do that. */
+	if (config->primitives == CONFIG_PRIMITIVES_AUTO)
+		tls->primitives = tls_has_primitives("crypto_mb") ? "crypto_mb" : NULL;
 }
 
 static bool

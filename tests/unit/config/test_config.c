@@ -644,6 +644,8 @@ what_computes_tls_can_be_forced(void **state)
 	assert_int_equal(parse(PORTS LISTENERS "tls: {records: ipsec-mb, primitives: libcrypto}\n"), ERR_OK);
 	assert_int_equal(config.records, CONFIG_RECORDS_IPSEC_MB);
 	assert_int_equal(config.primitives, CONFIG_PRIMITIVES_LIBCRYPTO);
+	assert_int_equal(parse(PORTS LISTENERS "tls: {primitives: crypto_mb}\n"), ERR_OK);
+	assert_int_equal(config.primitives, CONFIG_PRIMITIVES_CRYPTO_MB);
 	assert_int_equal(parse(PORTS LISTENERS "tls: {records: mbedtls, primitives: mbedtls}\n"), ERR_OK);
 	assert_int_equal(config.records, CONFIG_RECORDS_MBEDTLS);
 	assert_int_equal(config.primitives, CONFIG_PRIMITIVES_MBEDTLS);

@@ -2,6 +2,7 @@
 #include "api.h"
 #include "clock.h"
 #include "keys.h"
+#include "shm/counters.h"
 #include "shm/balance.h"
 #include "shm/key.h"
 #include "tls/keyhash.h"
@@ -594,7 +595,11 @@ what_computes_for_tls_is_told(void **state)
 	snprintf(line->tls_primitives, sizeof(line->tls_primitives), "libcrypto");
 	/* As long as there is room, and no end. */
 	memset(line->tls_ciphers, 'x', sizeof(line->tls_ciphers));
+	atomic_store(&line->counters[(int)ERR_COUNT + (int)COUNTER_TLS_LANE_BATCHES], 3);
+	atomic_store(&line->counters[(int)ERR_COUNT + (int)COUNTER_TLS_LANES_FILLED], 17);
 	assert_int_equal(call(w, "GET", "/admin/v1/status", ""), 200);
+	assert_int_equal(number_at("/dataplane/workers/0/tls_lane_batches"), 3);
+	assert_int_equal(number_at("/dataplane/workers/0/tls_lanes_filled"), 17);
 	assert_string_equal(text_at("/dataplane/workers/0/tls_primitives"), "libcrypto");
 	assert_int_equal(strlen(text_at("/dataplane/workers/0/tls_ciphers")), sizeof(line->tls_ciphers));
 	end_world(w);

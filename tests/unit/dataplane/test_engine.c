@@ -26,7 +26,11 @@ each_choice_has_its_name(void **state)
 {
 	(void)state;
 	assert_null(filled(CONFIG_RECORDS_AUTO, CONFIG_PRIMITIVES_AUTO).records);
-	assert_null(filled(CONFIG_RECORDS_AUTO, CONFIG_PRIMITIVES_AUTO).primitives);
+	if (tls_has_primitives("crypto_mb"))
+		assert_string_equal(filled(CONFIG_RECORDS_AUTO, CONFIG_PRIMITIVES_AUTO).primitives, "crypto_mb");
+	else
+		assert_null(filled(CONFIG_RECORDS_AUTO, CONFIG_PRIMITIVES_AUTO).primitives);
+	assert_string_equal(filled(CONFIG_RECORDS_AUTO, CONFIG_PRIMITIVES_CRYPTO_MB).primitives, "crypto_mb");
 	assert_string_equal(filled(CONFIG_RECORDS_IPSEC_MB, CONFIG_PRIMITIVES_AUTO).records, "ipsec-mb");
 	assert_string_equal(filled(CONFIG_RECORDS_MBEDTLS, CONFIG_PRIMITIVES_AUTO).records, "mbedtls");
 	assert_string_equal(filled(CONFIG_RECORDS_AUTO, CONFIG_PRIMITIVES_LIBCRYPTO).primitives, "libcrypto");
@@ -51,6 +55,21 @@ what_a_machine_lacks_is_named(void **state)
 }
 
 static void
+lanes_that_a_machine_lacks_are_named(void **state)
+{
+	struct config config = { .primitives = CONFIG_PRIMITIVES_CRYPTO_MB };
+
+	(void)state;
+	assert_int_equal(engine_is_here(&config, text, sizeof(text)), tls_has_primitives("crypto_mb"));
+	if (!tls_has_primitives("crypto_mb"))
+		assert_string_equal(text, "tls.primitives is crypto_mb, which this build or this processor does "
+					  "not have; auto takes what is there");
+	/* What it does not have itself it takes from libcrypto. */
+	if (tls_has_primitives("crypto_mb"))
+		assert_true(tls_has_primitives("libcrypto"));
+}
+
+static void
 portable_code_is_always_there(void **state)
 {
 	struct config config = { .records = CONFIG_RECORDS_MBEDTLS, .primitives = CONFIG_PRIMITIVES_MBEDTLS };
@@ -67,6 +86,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_choice_has_its_name),
 		cmocka_unit_test(what_a_machine_lacks_is_named),
+		cmocka_unit_test(lanes_that_a_machine_lacks_are_named),
 		cmocka_unit_test(portable_code_is_always_there),
 	};
 

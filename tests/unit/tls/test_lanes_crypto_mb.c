@@ -1,0 +1,204 @@
+/*
+ * crypto_mb computes in eight lanes what libcrypto computes in one, and refuses what that refuses. Where the build
+ * or the processor does not have it this is skipped (77); a plain program, so that it can be carried to a machine,
+ * or into an emulator, that has.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lanes_twin.h"
+#include "seeded.h"
+#include "tls/crypto_p256.h"
+
+#define SKIPPED 77
+#define ROUNDS 20 /* without an argument */
+
+static struct seeded seed = { 5 };
+static uint32_t checks;
+
+/* What goes into one lane, and what comes out by both. */
+struct lane {
+	uint8_t in[LANES_INPUTS_MAX][LANES_BYTES];
+	uint8_t out[2][LANES_OUTPUTS_MAX][LANES_BYTES];
+};
+
+static struct lane lanes[LANES];
+
+static const struct kind {
+	const char *name;
+	enum lanes_kind kind;
+	int inputs;
+	int outputs;
+} kinds[] = {
+	{ "X25519 key", LANES_X25519_PUBLIC, 1, 1 },
+	{ "X25519 agreement", LANES_X25519_SHARED, 2, 1 },
+	{ "P-256 key", LANES_P256_PUBLIC, 1, 2 },
+	{ "P-256 agreement", LANES_P256_SHARED, 3, 1 },
+	{ "P-256 signature", LANES_P256_SIGN, 3, 2 },
+};
+
+/* By both: the same lanes are good, and say the same. */
+static void
+compare(const struct kind *kind, uint32_t expected)
+{
+	const struct lanes_engine *engines[2] = { lanes_crypto_mb(), &lanes_twin };
+	uint32_t good[2];
+
+	for (int e = 0; e < 2; e++) {
+		struct lanes_batch batch = { 0 };
+
+		for (int lane = 0; lane < LANES; lane++) {
+			for (int i = 0; i < kind->inputs; i++)
+				batch.in[i][lane] = lanes[lane].in[i];
+			for (int i = 0; i < kind->outputs; i++)
+				batch.out[i][lane] = lanes[lane].out[e][i];
+		}
+		good[e] = engines[e]->compute[kind->kind](&batch);
+	}
+	checks++;
+	if (good[0] != good[1] || good[1] != expected) {
+		printf("%s: good are %02x by crypto_mb, %02x by libcrypto, and should be %02x\n", kind->name,
+		       good[0], good[1], expected);
+		exit(1);
+	}
+	for (int lane = 0; lane < LANES; lane++) {
+		for (int i = 0; i < kind->outputs && (expected >> lane & 1) != 0; i++) {
+			if (memcmp(lanes[lane].out[0][i], lanes[lane].out[1][i], LANES_BYTES) == 0)
+				continue;
+			printf("%s: lane %d differs in what it says as its output %d\n", kind->name, lane, i);
+			exit(1);
+		}
+	}
+}
+
+static void
+draw(uint8_t *to)
+{
+	(void)seeded_entropy(&seed, to, LANES_BYTES);
+}
+
+static void
+draw_key(uint8_t *to)
+{
+	do
+		draw(to);
+	while (!p256_scalar_is_key(to));
+}
+
+/* Of as many keys: into the inputs that an agreement has of its peer. */
+static void
+draw_peers(const struct kind *public, int into)
+{
+	struct lanes_batch batch = { 0 };
+	uint8_t keys[LANES][LANES_BYTES];
+
+	for (int lane = 0; lane < LANES; lane++) {
+		draw_key(keys[lane]);
+		batch.in[0][lane] = keys[lane];
+		for (int i = 0; i < public->outputs; i++)
+			batch.out[i][lane] = lanes[lane].in[into + i];
+	}
+	(void)lanes_twin.compute[public->kind](&batch);
+}
+
+/* Scalars at the ends of what there is. */
+static void
+set_odd_scalars(void)
+{
+	static const uint8_t order[LANES_BYTES] = {
+		0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+		0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+	};
+
+	for (uint8_t lane = 0; lane < 3; lane++) {
+		memset(lanes[lane].in[0], 0, LANES_BYTES);
+		lanes[lane].in[0][LANES_BYTES - 1] = (uint8_t)(lane + 1);
+		memcpy(lanes[lane + 3].in[0], order, LANES_BYTES);
+		lanes[lane + 3].in[0][LANES_BYTES - 1] -= (uint8_t)(lane + 1);
+	}
+}
+
+static void
+compare_random(long rounds)
+{
+	for (long round = 0; round < rounds; round++) {
+		for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+			bool is_x25519 = kinds[k].kind <= LANES_X25519_SHARED;
+
+			for (int lane = 0; lane < LANES; lane++) {
+				for (int i = 0; i < kinds[k].inputs; i++)
+					draw_key(lanes[lane].in[i]);
+				/* RFC 7748 5. */
+				if (is_x25519) {
+					lanes[lane].in[0][0] &= 248;
+					lanes[lane].in[0][31] = (uint8_t)((lanes[lane].in[0][31] & 127) | 64);
+				}
+			}
+			if (kinds[k].kind == LANES_P256_SHARED)
+				draw_peers(&kinds[2], 1);
+			if (!is_x25519 && round == 1)
+				set_odd_scalars();
+			compare(&kinds[k], 0xff);
+		}
+	}
+}
+
+/* Points of small order, and u that are no remainders: RFC 7748 5 takes them as such, without the highest bit. */
+static void
+compare_odd_u(void)
+{
+	static const uint8_t eight[] = { 0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3,
+					 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32,
+					 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00 };
+
+	for (int lane = 0; lane < LANES; lane++) {
+		draw(lanes[lane].in[0]);
+		lanes[lane].in[0][0] &= 248;
+		lanes[lane].in[0][31] = (uint8_t)((lanes[lane].in[0][31] & 127) | 64);
+	}
+	draw(lanes[0].in[1]);
+	memset(lanes[1].in[1], 0, LANES_BYTES);
+	memset(lanes[2].in[1], 0, LANES_BYTES);
+	lanes[2].in[1][0] = 1;
+	memcpy(lanes[3].in[1], eight, LANES_BYTES);
+	for (int lane = 4; lane < LANES; lane++)
+		memset(lanes[lane].in[1], 0xff, LANES_BYTES);
+	lanes[4].in[1][31] = 0x7f;
+	lanes[4].in[1][0] = 0xed; /* the prime: zero */
+	lanes[5].in[1][31] = 0x7f;
+	lanes[5].in[1][0] = 0xf0; /* three beyond it */
+	draw(lanes[7].in[1]);
+	lanes[7].in[1][31] |= 0x80;
+	compare(&kinds[1], 0xff & ~(1u << 1 | 1u << 2 | 1u << 3 | 1u << 4));
+}
+
+/* Beside points of the curve: not one, its negative with a coordinate beyond the prime, zeros. */
+static void
+compare_odd_points(void)
+{
+	for (int lane = 0; lane < LANES; lane++)
+		draw_key(lanes[lane].in[0]);
+	draw_peers(&kinds[2], 1);
+	lanes[1].in[1][31] ^= 1;
+	lanes[2].in[2][0] ^= 0x80;
+	memset(lanes[3].in[1], 0xff, LANES_BYTES);
+	memset(lanes[4].in[2], 0xff, LANES_BYTES);
+	memset(lanes[5].in[1], 0, LANES_BYTES);
+	memset(lanes[5].in[2], 0, LANES_BYTES);
+	compare(&kinds[3], 1u << 0 | 1u << 6 | 1u << 7);
+}
+
+int
+main(int argc, char **argv)
+{
+	if (lanes_crypto_mb() == NULL || !lanes_twin_is_here()) {
+		puts("this build or this processor does not have crypto_mb");
+		return SKIPPED;
+	}
+	compare_random(argc > 1 ? strtol(argv[1], NULL, 10) : ROUNDS);
+	compare_odd_u();
+	compare_odd_points();
+	printf("%u batches are the same by crypto_mb and by libcrypto\n", checks);
+	return 0;
+}
