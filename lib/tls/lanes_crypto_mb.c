@@ -3,8 +3,9 @@
  * operations at a time with AVX-512 IFMA. It allocates nothing, shares nothing, and wipes its own copies of
  * secrets.
  *
- * It would take a coordinate beyond the field's prime for its remainder, which libcrypto refuses, so that is
- * refused here; that a point lies on the curve is checked there.
+ * It would take a coordinate beyond the field's prime for its remainder, which libcrypto refuses, and makes of one
+ * X25519 point of small order (u = -1) a number that is not zero; so these are refused here. That a point lies on
+ * the curve is checked there.
  */
 #define BN_OPENSSL_DISABLE /* its calls with numbers of OpenSSL's, and their headers */
 #include <crypto_mb/cpu_features.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/units.h"
 #include "tls/lanes.h"
 
 #define WORDS (LANES_BYTES / sizeof(int64u))
@@ -91,10 +93,50 @@ x25519_public(const struct lanes_batch *batch)
 	return good_of(mbx_x25519_public_key_mb8(batch->out[0], batch->in[0]));
 }
 
+/* 0, 1, -1 and their aliases at the prime, without the highest bit, which is not looked at (RFC 7748 5). */
+static bool
+is_near_zero(const uint8_t *u)
+{
+	bool at_prime = u[0] >= 0xec && u[0] <= 0xee && (u[LANES_BYTES - 1] | 0x80) == 0xff;
+	bool at_zero = u[0] <= 1 && (u[LANES_BYTES - 1] & 0x7f) == 0;
+
+	for (int i = 1; i < LANES_BYTES - 1; i++) {
+		at_prime = at_prime && u[i] == 0xff;
+		at_zero = at_zero && u[i] == 0;
+	}
+	return at_prime || at_zero;
+}
+
+/* The points of order 1, 2, 4 and 8 give zero, whatever the scalar, and are public. */
+static uint32_t
+of_large_order(const uint8_t *const u[LANES])
+{
+	static const uint8_t of_eight[][LANES_BYTES] = {
+		{ 0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1,
+		  0x9f, 0xc4, 0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62,
+		  0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00 },
+		{ 0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c,
+		  0x83, 0xef, 0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22,
+		  0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57 },
+	};
+	uint32_t good = 0;
+
+	for (int lane = 0; lane < LANES; lane++) {
+		bool is_small = is_near_zero(u[lane]);
+
+		for (size_t i = 0; i < COUNT_OF(of_eight); i++)
+			is_small |= memcmp(u[lane], of_eight[i], LANES_BYTES - 1) == 0 &&
+				    (u[lane][LANES_BYTES - 1] & 0x7f) == of_eight[i][LANES_BYTES - 1];
+		if (!is_small)
+			good |= 1u << lane;
+	}
+	return good;
+}
+
 static uint32_t
 x25519_shared(const struct lanes_batch *batch)
 {
-	return good_of(mbx_x25519_mb8(batch->out[0], batch->in[0], batch->in[1]));
+	return good_of(mbx_x25519_mb8(batch->out[0], batch->in[0], batch->in[1])) & of_large_order(batch->in[1]);
 }
 
 static uint32_t

@@ -173,6 +173,39 @@ compare_odd_u(void)
 	compare(&kinds[1], 0xff & ~(1u << 1 | 1u << 2 | 1u << 3 | 1u << 4));
 }
 
+/* All of small order, by each of their names; the last one is none of them. */
+static void
+compare_small_orders(void)
+{
+	static const uint8_t of_eight[2][LANES_BYTES] = {
+		{ 0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1,
+		  0x9f, 0xc4, 0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62,
+		  0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00 },
+		{ 0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c,
+		  0x83, 0xef, 0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22,
+		  0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57 },
+	};
+
+	for (int top = 0; top < 2; top++) {
+		for (int lane = 0; lane < LANES; lane++) {
+			draw(lanes[lane].in[0]);
+			lanes[lane].in[0][0] &= 248;
+			lanes[lane].in[0][31] = (uint8_t)((lanes[lane].in[0][31] & 127) | 64);
+			memset(lanes[lane].in[1], lane < 3 ? 0xff : 0, LANES_BYTES);
+			lanes[lane].in[1][31] = lane < 3 ? 0x7f : 0;
+		}
+		for (uint8_t lane = 0; lane < 3; lane++)
+			lanes[lane].in[1][0] = (uint8_t)(0xec + lane); /* around the prime */
+		lanes[4].in[1][0] = 1;
+		memcpy(lanes[5].in[1], of_eight[0], LANES_BYTES);
+		memcpy(lanes[6].in[1], of_eight[1], LANES_BYTES);
+		lanes[7].in[1][0] = 2;
+		for (int lane = 0; top == 1 && lane < LANES; lane++)
+			lanes[lane].in[1][31] |= 0x80;
+		compare(&kinds[1], 1u << 7);
+	}
+}
+
 /* Beside points of the curve: not one, its negative with a coordinate beyond the prime, zeros. */
 static void
 compare_odd_points(void)
@@ -198,6 +231,7 @@ main(int argc, char **argv)
 	}
 	compare_random(argc > 1 ? strtol(argv[1], NULL, 10) : ROUNDS);
 	compare_odd_u();
+	compare_small_orders();
 	compare_odd_points();
 	printf("%u batches are the same by crypto_mb and by libcrypto\n", checks);
 	return 0;
