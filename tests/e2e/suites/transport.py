@@ -1,13 +1,17 @@
 """From Ethernet to HTTP/1.1: ping, TLS versions, resumption, keep-alive, pipelining."""
+import fcntl
 import json
 import os
 import socket
 import ssl
+import struct
 
 from harness.client import CHAT, Client, chat, elapsed, sim, tls_context
 from harness.cluster import NAME, PORT
 from harness.proc import run, wait_for
 from harness.suite import test
+
+SIOCOUTQNSD = 0x894b
 
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
@@ -186,11 +190,18 @@ def strangers(cluster):
         assert client.request('GET', '/healthz').status == 200
 
 
+def unsent(sock):
+    """Bytes that were written and have not left yet."""
+    return struct.unpack('i', fcntl.ioctl(sock, SIOCOUTQNSD, bytes(4)))[0]
+
+
 @test('transport.tls-in-pieces')
 def tls_in_pieces(cluster):
-    """The bytes of TLS itself in segments of one, two or seven bytes, in both directions of the handshake."""
-    body = json.dumps(chat(sim('tokens=3'))).encode()
+    """The bytes of TLS itself in segments of one, two or seven bytes, a record of 16 KB among them; what is answered is
+    read by OpenSSL as many bytes at a time."""
+    body = json.dumps(chat(sim('tokens=3', 'x' * 20000))).encode()
     for version, size in ((TLS12, 1), (TLS13, 1), (TLS12, 7), (TLS13, 2)):
+        frames = cluster.counter('frames_in')
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         context = tls_context(cluster.ca, (version, version))
         tls = context.wrap_bio(incoming, outgoing, server_hostname=NAME)
@@ -204,11 +215,18 @@ def tls_in_pieces(cluster):
                         data = outgoing.read()
                         for start in range(0, len(data), size):
                             plain.send(data[start:start + size])
-                        incoming.write(plain.receive(1000))
+                            while unsent(plain.socket) > 0:  # the kernel would put the next one to it
+                                pass
+                        if not received:
+                            received.extend(plain.receive(1000))
+                        incoming.write(received[:size])
+                        del received[:size]
 
+            received = bytearray()
             until(tls.do_handshake)
             tls.write(plain.head('POST', CHAT, cluster.key, length=len(body)) + body)
             answer = b''
             while b'total_tokens' not in answer:
                 answer += until(lambda: tls.read(1000))
             assert answer.startswith(b'HTTP/1.1 200'), answer[:200]
+        wait_for(lambda: cluster.counter('frames_in') - frames > len(body) / size, 5, f'{size} came together')
