@@ -186,6 +186,10 @@ a_pin_beside_an_authority_is_asked_for_in_addition(void **state)
 	target.pin_count = 1;
 	memcpy(target.pins[0], pairing_pinned("edge").pins[0], TLS_PIN_BYTES);
 	assert_int_equal(reach(&options, &target), ERR_OK);
+	/* Of the leaf: who is signed by a key that is pinned is not who has it. */
+	memcpy(target.pins[0], pairing_pinned("ca").pins[0], TLS_PIN_BYTES);
+	assert_int_equal(reach(&options, &target), ERR_TLS_PEER_PIN);
+	memcpy(target.pins[0], pairing_pinned("edge").pins[0], TLS_PIN_BYTES);
 	options.authority = "self";
 	assert_int_equal(reach(&options, &target), ERR_TLS_PEER_UNKNOWN);
 	options.authority = "ca";
@@ -263,6 +267,45 @@ the_next_connection_to_a_target_is_resumed(void **state)
 		assert_true(once(&target));
 		pairing_close(&pairing);
 	}
+}
+
+static bool
+is_kept(const struct tls_target *target)
+{
+	int64_t until_s;
+
+	return sessions_find(&pairing.ours->clients.sessions, target, TLS_PAIRING_NOW_S, &until_s).len > 0;
+}
+
+static void
+a_session_is_of_one_target_member_by_member(void **state)
+{
+	struct tls_target target = pairing_target("api.sluice.test"), other;
+
+	(void)state;
+	pairing_open(&pairing, &plain_options);
+	target.authority = tls_find_authority(pairing.ours, BYTES_LITERAL("ca"));
+	target.pin_count = 2;
+	memcpy(target.pins[1], pairing_pinned("edge").pins[0], TLS_PIN_BYTES);
+	assert_false(once(&target));
+	assert_true(is_kept(&target));
+	other = target;
+	other.id += 8; /* of the same set */
+	assert_false(is_kept(&other));
+	other = target;
+	other.authority++;
+	assert_false(is_kept(&other));
+	other = target;
+	other.pin_count--;
+	assert_false(is_kept(&other));
+	other = target;
+	other.pins[1][TLS_PIN_BYTES - 1] ^= 1;
+	assert_false(is_kept(&other));
+	other = target;
+	other.name[14] ^= 1;
+	assert_false(is_kept(&other));
+	assert_true(is_kept(&target));
+	pairing_close(&pairing);
 }
 
 static void
@@ -589,6 +632,7 @@ main(void)
 		cmocka_unit_test(a_pin_beside_an_authority_is_asked_for_in_addition),
 		cmocka_unit_test(nothing_to_verify_by_is_no_target),
 		cmocka_unit_test(the_next_connection_to_a_target_is_resumed),
+		cmocka_unit_test(a_session_is_of_one_target_member_by_member),
 		cmocka_unit_test(sessions_end),
 		cmocka_unit_test(a_session_ends_with_the_chain_that_was_shown),
 		cmocka_unit_test(without_an_id_or_a_place_nothing_is_kept),
