@@ -85,7 +85,12 @@ resume_opened(struct handshake *hs)
 	if (hs->full)
 		side->verified_until_s = hs->chain_ends_at_s < until_s ? hs->chain_ends_at_s : until_s;
 	if (hs->conn->version == MBEDTLS_SSL_VERSION_TLS1_2) {
-		keep_12(hs);
+		/* With a session of TLS 1.2 mbedTLS offers no other version. Where it was not taken, the next
+		 * handshake asks again what the other end speaks by now. */
+		if (hs->full && side->offered)
+			sessions_forget(&hs->conn->context->clients.sessions, &side->target);
+		else
+			keep_12(hs);
 		return;
 	}
 	side->tickets_left = TICKETS_KEPT_MAX;

@@ -354,6 +354,61 @@ exhaustion_at_any_allocation_ends_cleanly_and_leaks_nothing(void **state)
 		}
 }
 
+static const char *const rsa_only[] = { "rsa", NULL };
+
+static void
+begin_rsa(uint16_t version)
+{
+	static struct seeded seed;
+	struct tls_identity *identity = tls_duo_identity(rsa_only);
+
+	seed.state = 1;
+	act.shape = ACCEPTS;
+	act.version = version;
+	act.context = tls_duo_context(identity, 1, &seed, 0x11);
+	tls_identity_free(identity);
+}
+
+/* A handshake that finds no room at the nth allocation, and one behind it that must not notice. */
+static void
+refuse_once(uint64_t n)
+{
+	door.arena = instance_arena(act.context->instance);
+	door.allocations = 0;
+	door.refuse_at = n;
+	(void)perform();
+	door.refuse_at = 0;
+	if (perform() != ERR_OK)
+		fail_msg("TLS %04x: the key is of no use behind allocation %llu", act.version, (unsigned long long)n);
+}
+
+/* The pair of numbers by which it is blinded is made with its first signature, and another one of it with each. */
+static void
+a_key_of_rsa_outlives_what_finds_no_memory(void **state)
+{
+	(void)state;
+	for (size_t v = 0; v < COUNT_OF(versions); v++) {
+		uint64_t first, second;
+
+		begin_rsa(versions[v]);
+		door.arena = instance_arena(act.context->instance);
+		door.allocations = 0;
+		assert_int_equal(perform(), ERR_OK);
+		first = door.allocations;
+		door.allocations = 0;
+		assert_int_equal(perform(), ERR_OK);
+		second = door.allocations;
+		for (uint64_t n = 1; n <= second; n += 1 + n / 48)
+			refuse_once(n);
+		end();
+		for (uint64_t n = 1; n <= first; n += 1 + n / 8) {
+			begin_rsa(versions[v]);
+			refuse_once(n);
+			end();
+		}
+	}
+}
+
 static void
 one_handshake_fits_into_its_share_of_the_arena(void **state)
 {
@@ -543,6 +598,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(exhaustion_at_any_allocation_ends_cleanly_and_leaks_nothing),
+		cmocka_unit_test(a_key_of_rsa_outlives_what_finds_no_memory),
 		cmocka_unit_test(one_handshake_fits_into_its_share_of_the_arena),
 		cmocka_unit_test(a_check_of_authorities_without_memory_says_so),
 		cmocka_unit_test(an_open_connection_has_nothing_in_the_arena),
