@@ -18,6 +18,7 @@
 #include "dataplane/relay.h"
 #include "dataplane/request.h"
 #include "dataplane/route.h"
+#include "dataplane/secure.h"
 #include "dataplane/settle.h"
 #include "dataplane/stream.h"
 #include "dataplane/upstream.h"
@@ -532,13 +533,13 @@ exchange_push(struct worker *w, struct exchange *x, bool complete, struct refusa
 	return true;
 }
 
-/* A kept connection that its backend had closed when the request came: nobody's fault. A backend that takes its
- * time and then dies is another matter. */
+/* A kept connection that its backend had closed when the request came, or a kept session that it does not want any
+ * more: nobody's fault. A backend that takes its time and then dies is another matter. */
 static bool
 is_race(const struct worker *w, const struct exchange *x, enum try_end how)
 {
-	return how == TRY_RESET && !x->upstream->fresh && !x->answered &&
-	       w->now_ns - x->try_sent_at_ns < STALE_RESET_NS_MAX;
+	return how == TRY_SESSION || (how == TRY_RESET && !x->upstream->fresh && !x->answered &&
+				      w->now_ns - x->try_sent_at_ns < STALE_RESET_NS_MAX);
 }
 
 static enum route_outcome
@@ -627,15 +628,16 @@ note_end(struct worker *w, struct exchange *x, enum try_end how, bool was_race)
 }
 
 /* What the next try may be. A race is no try of the pod, and free: each kept connection stands for a good answer,
- * so that there are no more of these than of those. */
+ * each kept session, which is forgotten now, for a good handshake, so that there are no more of these than of
+ * those. */
 static void
-note_try(struct worker *w, struct exchange *x, bool was_race)
+note_try(struct worker *w, struct exchange *x, enum try_end how, bool was_race)
 {
 	if (!was_race) {
 		x->tried[x->tried_count++] = x->pod_entry;
 		return;
 	}
-	worker_count(w, COUNTER_UPSTREAM_STALE);
+	worker_count(w, how == TRY_SESSION ? COUNTER_UPSTREAM_SESSIONS_STALE : COUNTER_UPSTREAM_STALE);
 	x->tries--;
 	x->next_is_paid = true;
 	x->last_resort_used = false;
@@ -647,6 +649,11 @@ exchange_try_failed(struct worker *w, struct exchange *x, enum try_end how)
 	bool was_race;
 
 	CHECK(x->upstream != NULL);
+	if (how == TRY_SESSION || how == TRY_TIMED_OUT)
+		secure_forget(x->upstream);
+	if (how == TRY_SESSION && x->session_tried)
+		how = TRY_REFUSED;
+	x->session_tried |= how == TRY_SESSION;
 	was_race = is_race(w, x, how);
 	note_end(w, x, how, was_race);
 	drop_upstream(w, x);
@@ -657,7 +664,7 @@ exchange_try_failed(struct worker *w, struct exchange *x, enum try_end how)
 		relay_cut(w, x);
 		return;
 	}
-	note_try(w, x, was_race);
+	note_try(w, x, how, was_race);
 	if (x->admission.never_resend && x->any_sent) {
 		/* Whatever it did with the request, it was asked once. */
 		x->backend_spoke = true;
@@ -725,6 +732,8 @@ exchange_upstream_lost(struct worker *w, struct exchange *x, enum err reason)
 	worker_count_verdict(w, reason);
 	if (reason == ERR_TCP_SHED)
 		exchange_try_failed(w, x, TRY_LOCAL);
+	else if (secure_was_resuming(x->upstream))
+		exchange_try_failed(w, x, TRY_SESSION);
 	else
 		exchange_try_failed(w, x, x->state == EXCHANGE_CONNECT ? TRY_REFUSED : TRY_RESET);
 }

@@ -79,6 +79,7 @@ struct exchange {
 
 	/* tries */
 	uint32_t tries;
+	bool session_tried;         /* a handshake with a kept session failed, which is nobody's fault once */
 	bool next_is_paid;          /* it stands in for one whose kept connection was gone */
 	uint64_t deadline_ns;       /* of the whole request */
 	uint32_t tried[TRIES_MAX];  /* pod entries that failed, or no connection could be had to */
@@ -184,6 +185,7 @@ void exchange_upstream_lost(struct worker *w, struct exchange *x, enum err reaso
 /* The try failed. Tries another pod, or answers, or cuts. The upstream is gone after it. */
 enum try_end {
 	TRY_REFUSED,    /* no connection */
+	TRY_SESSION,    /* no connection by a TLS session that was kept */
 	TRY_RESET,      /* lost after it */
 	TRY_TIMED_OUT,  /* one of the target's timers */
 	TRY_BUSY,       /* the pod said so; x->pause_ns: for how long */

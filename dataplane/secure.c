@@ -190,6 +190,27 @@ secured(struct worker *w, struct upstream *u)
 	upstream_secured(w, u);
 }
 
+/* The session was not taken up, so that it is not to blame. */
+static bool
+is_of_certificate(enum err verdict)
+{
+	return verdict == ERR_TLS_PEER_UNKNOWN || verdict == ERR_TLS_PEER_EXPIRED ||
+	       verdict == ERR_TLS_PEER_NAME || verdict == ERR_TLS_PEER_PIN || verdict == ERR_TLS_PEER_UNFIT;
+}
+
+bool
+secure_was_resuming(const struct upstream *u)
+{
+	return u->state == UPSTREAM_SECURING && u->tls != NULL && tls_offered_session(u->tls);
+}
+
+void
+secure_forget(struct upstream *u)
+{
+	if (secure_was_resuming(u))
+		tls_forget_session(u->tls);
+}
+
 /* The alert goes out before the connection does. u is gone after it. */
 static void
 failed(struct worker *w, struct upstream *u, enum err verdict)
@@ -197,7 +218,10 @@ failed(struct worker *w, struct upstream *u, enum err verdict)
 	worker_count(w, COUNTER_UPSTREAM_HANDSHAKES_FAILED);
 	worker_count_verdict(w, verdict);
 	u->ends_gently = true;
-	exchange_try_failed(w, u->exchange, verdict == ERR_TLS_MEMORY ? TRY_LOCAL : TRY_REFUSED);
+	exchange_try_failed(w, u->exchange,
+			    verdict == ERR_TLS_MEMORY				   ? TRY_LOCAL :
+			    secure_was_resuming(u) && !is_of_certificate(verdict) ? TRY_SESSION :
+										     TRY_REFUSED);
 }
 
 static void

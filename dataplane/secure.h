@@ -33,6 +33,13 @@ void secure_believe(struct worker *w, struct tls_keys *keys);
 /* Gives all back. */
 void secure_end(struct worker *w, struct upstream *u);
 
+/* Its handshake, which is not over, is one with a session: a pod that speaks another version since, or another
+ * language, may have ended it for that alone. */
+bool secure_was_resuming(const struct upstream *u);
+
+/* In such a handshake: the next one with this pod is in full. */
+void secure_forget(struct upstream *u);
+
 /* Says close_notify, if there is room. */
 void secure_close(struct worker *w, struct upstream *u);
 

@@ -155,16 +155,27 @@ verdict_of(uint32_t flags)
 	return ERR_TLS_PEER_UNFIT;
 }
 
+void
+tls_forget_session(struct tls_conn *conn)
+{
+	sessions_forget(&conn->context->clients.sessions, &conn->client->target);
+}
+
+bool
+tls_offered_session(const struct tls_conn *conn)
+{
+	return conn->client != NULL && conn->client->offered && conn->state != CONN_OPEN;
+}
+
 enum err
 connect_fault(struct handshake *hs, int error, enum err otherwise)
 {
 	struct connect_side *side = hs->conn->client;
 
-	/* It may be what the session was that the other end did not like. */
-	if (side->offered)
-		sessions_forget(&hs->conn->context->clients.sessions, &side->target);
 	if (otherwise == ERR_TLS_MEMORY)
 		return otherwise;
+	if (side->offered)
+		tls_forget_session(hs->conn);
 	if (error == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED || error == MBEDTLS_ERR_SSL_BAD_CERTIFICATE)
 		return verdict_of(mbedtls_ssl_get_verify_result(&hs->ssl));
 	/* A certificate that cannot even be read. */

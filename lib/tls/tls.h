@@ -120,6 +120,11 @@ bool tls_can_reach(const struct tls_context *context, const struct tls_target *t
 /* Stands for the certificates that the context has now under that name, and for no others: a bundle that changes
  * has another number. TLS_NO_AUTHORITY: there is none. */
 uint64_t tls_find_authority(const struct tls_context *context, struct bytes name);
+/* A handshake of ours that is not over, or has failed, with a session that was kept: what went wrong may be that.
+ * An error forgets it, so that the next one is in full; where the other end hangs up or says nothing, the owner
+ * does. */
+bool tls_offered_session(const struct tls_conn *conn);
+void tls_forget_session(struct tls_conn *conn); /* of one that tls_connect() made */
 void tls_conn_free(struct tls_conn *conn);
 
 /* Caller's memory to write into; used counts up. */

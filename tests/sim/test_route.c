@@ -615,6 +615,33 @@ a_connection_serves_nobody_else_when_its_authority_changes(void **state)
 	finish();
 }
 
+/* The pod speaks TLS 1.2 alone since the session was kept, as an older release of its front would. */
+static void
+a_session_of_another_version_costs_nobody_a_try(void **state)
+{
+	(void)state;
+	plan(1, 4, 1, 1);
+	t->plan.is_https = true;
+	town_open(t);
+	t->worker->config.times.upstream_idle_ns = 100 * MS;
+	go(1500 * MS);
+	go(1 * SEC);
+	assert_int_equal(counted(COUNTER_UPSTREAM_HANDSHAKES_RESUMED), 1);
+	t->plan.is_tls12[0] = true;
+	t->plan.shake_fault = ERR_TLS_NO_OVERLAP;
+	go(1 * SEC);
+	assert_served_by(2, 0);
+	assert_int_equal(counted(COUNTER_UPSTREAM_SESSIONS_STALE), 1);
+	assert_int_equal(counted(COUNTER_UPSTREAM_HANDSHAKES_FAILED), 1);
+	assert_int_equal(counted(COUNTER_UPSTREAM_RETRIES), 0);
+	assert_int_equal(health(0)->eject_errors, 0);
+	go(1 * SEC);
+	assert_served_by(3, 0);
+	assert_int_equal(counted(COUNTER_UPSTREAM_SESSIONS_STALE), 1);
+	assert_int_equal(counted(COUNTER_UPSTREAM_HANDSHAKES_RESUMED), 2);
+	finish();
+}
+
 int
 main(void)
 {
@@ -638,6 +665,7 @@ main(void)
 		cmocka_unit_test(every_end_of_a_probe_gives_the_slot_back),
 		cmocka_unit_test(who_cannot_be_saved_does_not_probe_for_ten_seconds),
 		cmocka_unit_test(a_connection_serves_nobody_else_when_its_authority_changes),
+		cmocka_unit_test(a_session_of_another_version_costs_nobody_a_try),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,6 +118,7 @@ struct town_plan {
 	enum town_trust trust[TOWN_BACKENDS]; /* the first is good */
 	/* A session of one version is offered with that version alone, so that a backend keeps its own. */
 	bool is_tls12[TOWN_BACKENDS];
+	enum err shake_fault; /* that good pods may find in a handshake of the router's */
 	uint32_t shakes; /* handshakes that backends spoil */
 	bool has_our_clients; /* half of those over TLS are lib/tls */
 	bool is_h2;      /* clients speak HTTP/2, each all its requests on one connection */

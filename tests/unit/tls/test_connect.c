@@ -421,7 +421,7 @@ a_session_that_the_other_end_has_forgotten_costs_a_handshake_in_full(void **stat
 		assert_false(once(&target));
 		pairing_restart_server(&pairing, "edge", 0x22);
 		assert_false(once(&target));
-		/* With one of TLS 1.2 nothing else was offered: what the other end speaks by now is asked first. */
+		/* With one of TLS 1.2 nothing else was offered: the next one asks what is spoken by now. */
 		assert_int_equal(once(&target), v == 0);
 		assert_true(once(&target));
 		/* Another one there, who is nobody to us: what was kept does not help. */
@@ -429,6 +429,39 @@ a_session_that_the_other_end_has_forgotten_costs_a_handshake_in_full(void **stat
 		pairing_connect(&pairing, &target);
 		assert_false(pairing_shake(&pairing, 0));
 		assert_int_equal(pairing.client_verdict, ERR_TLS_PEER_UNKNOWN);
+		pairing_part(&pairing);
+		pairing_close(&pairing);
+	}
+}
+
+/* Whoever hangs up instead of an alert would do so the next time, too: the owner sees that. */
+static void
+a_session_is_kept_until_it_is_told_to_be_forgotten(void **state)
+{
+	(void)state;
+	for (int v = 0; v < 2; v++) {
+		struct tls_target target = pairing_target("api.sluice.test");
+
+		pairing_open(&pairing, &plain_options);
+		pairing.only_12 = v == 1;
+		assert_false(once(&target));
+		pairing_connect(&pairing, &target);
+		assert_true(tls_offered_session(pairing.client));
+		assert_true(pairing_turn(&pairing, 0));
+		/* One that is merely not wanted any more says nothing about it. */
+		pairing_part(&pairing);
+		pairing_connect(&pairing, &target);
+		assert_true(tls_offered_session(pairing.client));
+		tls_forget_session(pairing.client);
+		pairing_part(&pairing);
+		pairing_connect(&pairing, &target);
+		assert_false(tls_offered_session(pairing.client));
+		assert_true(pairing_shake(&pairing, 0));
+		assert_true(pairing_exchange(&pairing, 0));
+		pairing_part(&pairing);
+		pairing_connect(&pairing, &target);
+		assert_true(pairing_shake(&pairing, 0));
+		assert_false(tls_offered_session(pairing.client)); /* it was good */
 		pairing_part(&pairing);
 		pairing_close(&pairing);
 	}
@@ -645,6 +678,7 @@ main(void)
 		cmocka_unit_test(the_resumption_secret_goes_with_the_last_ticket),
 		cmocka_unit_test(the_resumption_secret_goes_with_a_record_of_tickets_that_is_too_long),
 		cmocka_unit_test(a_truncated_end_is_none),
+		cmocka_unit_test(a_session_is_kept_until_it_is_told_to_be_forgotten),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -379,7 +379,8 @@ refuse_once(uint64_t n)
 	(void)perform();
 	door.refuse_at = 0;
 	if (perform() != ERR_OK)
-		fail_msg("TLS %04x: the key is of no use behind allocation %llu", act.version, (unsigned long long)n);
+		fail_msg("TLS %04x: the key is of no use behind allocation %llu", act.version,
+			 (unsigned long long)n);
 }
 
 /* The pair of numbers by which it is blinded is made with its first signature, and another one of it with each. */
