@@ -102,7 +102,31 @@ secure_believe(struct worker *w, struct tls_keys *keys)
 
 /* --- bytes ------------------------------------------------------------------------------------ */
 
-/* A record that fits a packet, sealed in it. */
+/* NULL: there is no memory. */
+static struct pkt *
+packets_of(struct worker *w, struct bytes plain)
+{
+	struct pkt *first = NULL;
+
+	while (plain.len > 0) {
+		size_t n = plain.len < PACKET_PLAIN_BYTES ? plain.len : PACKET_PLAIN_BYTES;
+		struct pkt *p = pkt_alloc(w->config.payload_pool);
+
+		if (p == NULL) {
+			pkt_free(first);
+			return NULL;
+		}
+		memcpy(pkt_append(p, (uint32_t)n), plain.ptr, n);
+		bytes_advance(&plain, n);
+		if (first != NULL)
+			pkt_chain(first, p);
+		else
+			first = p;
+	}
+	return first;
+}
+
+/* One record, sealed where it lies in packets. */
 static bool
 send_record(struct worker *w, struct upstream *u, struct bytes plain, bool more)
 {
@@ -110,10 +134,9 @@ send_record(struct worker *w, struct upstream *u, struct bytes plain, bool more)
 
 	if (!outflow_owed(w, &u->out, u->conn, u->tls))
 		return false;
-	p = pkt_alloc(w->config.payload_pool);
+	p = packets_of(w, plain);
 	if (p == NULL)
 		return false;
-	memcpy(pkt_append(p, (uint32_t)plain.len), plain.ptr, plain.len);
 	if (outflow_seal(w, u->tls, p) != ERR_OK) {
 		pkt_free(p);
 		return false;
@@ -125,7 +148,7 @@ bool
 secure_send(struct worker *w, struct upstream *u, struct bytes plain, bool more)
 {
 	while (plain.len > 0) {
-		size_t n = plain.len < PACKET_PLAIN_BYTES ? plain.len : PACKET_PLAIN_BYTES;
+		size_t n = tls_record_size(u->tls, plain.len, RECORD_SEGMENT_BYTES, w->now_ns);
 
 		if (!send_record(w, u, bytes_make(plain.ptr, n), more || n < plain.len))
 			return false;

@@ -7,7 +7,10 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "dataplane/bounds.h"
+#include "dataplane/upstream.h"
 #include "spread/spread.h"
+#include "tls/conn.h"
 #include "town.h"
 
 #define MS NSEC_PER_MSEC
@@ -642,6 +645,31 @@ a_session_of_another_version_costs_nobody_a_try(void **state)
 	finish();
 }
 
+/* As much as would take 50 records if each packet were one. */
+static void
+an_upload_goes_in_records_of_a_segment_and_then_in_whole_ones(void **state)
+{
+	enum { BODY_BYTES = 100000, RUN_BYTES = BODY_BLOCK_BYTES };
+	const struct upstream *u = NULL;
+	uint64_t small = RECORDS_SMALL_BYTES / (RECORD_SEGMENT_BYTES - TLS_HEAD_BYTES_MAX - TLS_TAIL_BYTES_MAX) +
+			 1;
+
+	(void)state;
+	plan(1, 1, 1, 1);
+	t->plan.is_https = true;
+	t->requests[0].prompt_bytes = BODY_BYTES;
+	town_open(t);
+	go(5 * SEC);
+	assert_served_by(0, 0);
+	for (uint32_t i = 0; i < t->worker->config.counts.upstreams; i++)
+		if (t->worker->upstreams[i].tls != NULL)
+			u = &t->worker->upstreams[i];
+	assert_non_null(u);
+	assert_in_range(u->tls->records.send.sequence, small + BODY_BYTES / RUN_BYTES,
+			small + 2 * (BODY_BYTES / RUN_BYTES) + 4);
+	finish();
+}
+
 int
 main(void)
 {
@@ -666,6 +694,7 @@ main(void)
 		cmocka_unit_test(who_cannot_be_saved_does_not_probe_for_ten_seconds),
 		cmocka_unit_test(a_connection_serves_nobody_else_when_its_authority_changes),
 		cmocka_unit_test(a_session_of_another_version_costs_nobody_a_try),
+		cmocka_unit_test(an_upload_goes_in_records_of_a_segment_and_then_in_whole_ones),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
