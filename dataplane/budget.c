@@ -210,8 +210,36 @@ add_stacks(struct sum *sum, const char *name, uint32_t handshakes)
 	add(sum, "tls", name, count, TLS_FIBER_BYTES, (uint64_t)count * TLS_FIBER_BYTES);
 }
 
+static void
+add_keys(struct sum *sum, const char *name, size_t each_bytes)
+{
+	add(sum, "tls", name, TLS_KEYS_MAX, each_bytes, (uint64_t)TLS_KEYS_MAX * each_bytes);
+}
+
+/* Towards clients, and towards backends. */
+static void
+add_tls(struct sum *sum, const struct worker_counts *counts, const struct credentials *credentials)
+{
+	add(sum, "tls", "contexts", 2, TLS_CONTEXT_BYTES, 2 * TLS_CONTEXT_BYTES);
+	add_keys(sum, "keys", tls_keys_bytes(credentials->identity, NULL));
+	add(sum, "tls", "handshakes", counts->handshakes, TLS_HANDSHAKE_BYTES,
+	    (uint64_t)counts->handshakes * TLS_HANDSHAKE_BYTES);
+	add_stacks(sum, "stacks", counts->handshakes);
+	add(sum, "tls", "connections", counts->clients, TLS_CONN_BYTES,
+	    (uint64_t)counts->clients * TLS_CONN_BYTES);
+	add(sum, "tls", "with backends", counts->upstreams, TLS_CONN_BYTES + TLS_CONNECT_BYTES,
+	    (uint64_t)counts->upstreams * (TLS_CONN_BYTES + TLS_CONNECT_BYTES));
+	add_keys(sum, "their authorities", tls_keys_bytes(NULL, credentials->authorities));
+	add(sum, "tls", "their handshakes", counts->upstream_handshakes, TLS_HANDSHAKE_BYTES,
+	    (uint64_t)counts->upstream_handshakes * TLS_HANDSHAKE_BYTES);
+	add_stacks(sum, "their stacks", counts->upstream_handshakes);
+	add(sum, "tls", "their sessions", UPSTREAM_SESSIONS_MAX, TLS_SESSION_BYTES,
+	    (uint64_t)UPSTREAM_SESSIONS_MAX * TLS_SESSION_BYTES);
+}
+
 uint64_t
-budget_print(const struct config *config, const struct config_complaints *to)
+budget_print(const struct config *config, const struct credentials *credentials,
+	     const struct config_complaints *to)
 {
 	struct sum sum = { .to = to };
 	struct worker_counts counts;
@@ -224,18 +252,7 @@ budget_print(const struct config *config, const struct config_complaints *to)
 	add_packets(&sum, config);
 	add_tcp(&sum, config, &counts);
 	add_sessions(&sum, config, &counts);
-	add(&sum, "tls", "handshakes", counts.handshakes, TLS_HANDSHAKE_BYTES,
-	    (uint64_t)counts.handshakes * TLS_HANDSHAKE_BYTES);
-	add_stacks(&sum, "stacks", counts.handshakes);
-	add(&sum, "tls", "connections", counts.clients, TLS_CONN_BYTES,
-	    (uint64_t)counts.clients * TLS_CONN_BYTES);
-	add(&sum, "tls", "with backends", counts.upstreams, TLS_CONN_BYTES + TLS_CONNECT_BYTES,
-	    (uint64_t)counts.upstreams * (TLS_CONN_BYTES + TLS_CONNECT_BYTES));
-	add(&sum, "tls", "their handshakes", counts.upstream_handshakes, TLS_HANDSHAKE_BYTES,
-	    (uint64_t)counts.upstream_handshakes * TLS_HANDSHAKE_BYTES);
-	add_stacks(&sum, "their stacks", counts.upstream_handshakes);
-	add(&sum, "tls", "their sessions", UPSTREAM_SESSIONS_MAX, TLS_SESSION_BYTES,
-	    (uint64_t)UPSTREAM_SESSIONS_MAX * TLS_SESSION_BYTES);
+	add_tls(&sum, &counts, credentials);
 	settings_fill(config, &worker);
 	add(&sum, "http2", "arena", worker.h2.bytes > 0, worker.h2.bytes, worker.h2.bytes);
 	add(&sum, "core", "neighbours, paths", 1, sizeof(struct lcore), sizeof(struct lcore));

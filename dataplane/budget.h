@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "config/config.h"
+#include "credentials/credentials.h"
 #include "dataplane/pools.h"
 #include "dataplane/worker.h"
 #include "tcp/tcp.h"
@@ -22,4 +23,5 @@ void budget_tcp(const struct config *config, const struct worker_counts *counts,
 void budget_pools(const struct config *config, struct pools_plan *plan);
 
 /* One line per term, and the totals. Returns the bytes of all workers. */
-uint64_t budget_print(const struct config *config, const struct config_complaints *to);
+uint64_t budget_print(const struct config *config, const struct credentials *credentials,
+		      const struct config_complaints *to);

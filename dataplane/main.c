@@ -305,10 +305,11 @@ run(struct config *config, struct credentials *credentials, const struct options
 	static struct reload reload;
 	struct ticket_secrets secrets;
 	struct tickets tickets;
+	const struct config_complaints sum = { log_sum, NULL };
 	char text[TEXT_BYTES];
 	struct shm shm;
 
-	if (!fits_machine(budget_print(config, &(struct config_complaints){ log_sum, NULL }), text, sizeof(text)))
+	if (!fits_machine(budget_print(config, credentials, &sum), text, sizeof(text)))
 		return fail("start_failed", text);
 	if (!engine_is_here(config, text, sizeof(text)))
 		return fail("start_failed", text);
@@ -341,6 +342,7 @@ main(int argc, char **argv)
 {
 	static struct config config;
 	struct config_complaints complaints = { complain, NULL };
+	const struct config_complaints sum = { print_line, NULL };
 	struct sigaction heard = { .sa_handler = on_signal };
 	struct handover found;
 	struct bytes chosen;
@@ -369,8 +371,7 @@ main(int argc, char **argv)
 	if (options.check_only) {
 		printf("%s: fine\n", options.config);
 		/* It may be another machine's file, so these are no errors here. */
-		if (!fits_machine(budget_print(&config, &(struct config_complaints){ print_line, NULL }), text,
-				  sizeof(text)))
+		if (!fits_machine(budget_print(&config, credentials, &sum), text, sizeof(text)))
 			fprintf(stderr, "%s: warning: %s\n", options.config, text);
 		if (!engine_is_here(&config, text, sizeof(text)))
 			fprintf(stderr, "%s: warning: %s\n", options.config, text);

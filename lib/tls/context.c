@@ -9,8 +9,6 @@
 #include "tls/identity.h"
 #include "tls/terms.h"
 
-/* What keys get while they sign, PSA's slots, the context, the keyring. */
-#define CONTEXT_ARENA_BYTES (512u * KIB)
 #define PROBE_ARENA_BYTES (256u * KIB)
 
 /* So that there is always a full one, or a fiber left. */
@@ -172,7 +170,7 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 	uint32_t handshakes_max = config->handshakes_max != 0 ? config->handshakes_max : config->conns_max;
 	size_t for_handshakes = config->arena_bytes != 0 ? config->arena_bytes :
 							   (size_t)handshakes_max * TLS_HANDSHAKE_BYTES;
-	struct instance *instance = instance_new(CONTEXT_ARENA_BYTES + for_handshakes +
+	struct instance *instance = instance_new(TLS_CONTEXT_BYTES + for_handshakes +
 							 (size_t)config->conns_max * sizeof(struct tls_conn) +
 							 connect_bytes(config),
 						 config->entropy, config->owner);

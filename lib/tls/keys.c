@@ -25,8 +25,8 @@ text_bytes(const struct tls_identity *identity, const struct tls_authorities *au
 	return text;
 }
 
-static size_t
-bytes_of(const struct tls_identity *identity, const struct tls_authorities *authorities)
+size_t
+tls_keys_bytes(const struct tls_identity *identity, const struct tls_authorities *authorities)
 {
 	return BYTES_MIN + (identity != NULL ? tls_identity_count(identity) * sizeof(struct pair) : 0) +
 	       authorities_count(authorities) * sizeof(struct keys_authority) +
@@ -124,7 +124,7 @@ struct tls_keys *
 tls_keys_new(const struct tls_identity *identity, const struct tls_authorities *authorities)
 {
 	struct blinding blinding = { .key = identity != NULL ? identity_key_pem(identity, 0) : BYTES_NONE };
-	struct instance *instance = instance_new(bytes_of(identity, authorities),
+	struct instance *instance = instance_new(tls_keys_bytes(identity, authorities),
 						 identity != NULL ? blinding_fill : NULL, &blinding);
 	struct tls_keys *keys = NULL;
 	struct instance *before;

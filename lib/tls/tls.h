@@ -57,6 +57,8 @@ struct tls_context_config {
 /* A handshake at its peak: mbedTLS's two record buffers (33 KiB), its state and keys, and some slack for rounding.
  * An open connection, all of it. */
 #define TLS_HANDSHAKE_BYTES (48u * 1024)
+/* Of a context beside all these: what keys get while they sign, PSA's slots, the context itself, the keyring. */
+#define TLS_CONTEXT_BYTES (512u * 1024)
 #define TLS_CONN_BYTES 304
 /* Of a context's handshakes so many at once may stand before a dear operation, each with a stack for it (fiber.h);
  * others wait with what they begin. */
@@ -88,6 +90,7 @@ struct tls_context *tls_context_new(const struct tls_context_config *config,
  * how many there still are: TLS_KEYS_MAX, and nothing must be replaced yet.
  */
 #define TLS_KEYS_MAX 4
+size_t tls_keys_bytes(const struct tls_identity *identity, const struct tls_authorities *authorities);
 struct tls_keys *tls_keys_new(const struct tls_identity *identity, const struct tls_authorities *authorities);
 void tls_keys_free(struct tls_keys *keys); /* of those that no context has */
 void tls_context_replace(struct tls_context *context, struct tls_keys *keys);
