@@ -195,7 +195,7 @@ def unsent(sock):
     return struct.unpack('i', fcntl.ioctl(sock, SIOCOUTQNSD, bytes(4)))[0]
 
 
-@test('transport.tls-in-pieces')
+@test('transport.tls-in-pieces', seconds=240)
 def tls_in_pieces(cluster):
     """The bytes of TLS itself in segments of one, two or seven bytes, a record of 16 KB among them; what is answered is
     read by OpenSSL as many bytes at a time."""
@@ -216,7 +216,7 @@ def tls_in_pieces(cluster):
                         for start in range(0, len(data), size):
                             plain.send(data[start:start + size])
                             while unsent(plain.socket) > 0:  # the kernel would put the next one to it
-                                pass
+                                os.sched_yield()
                         if not received:
                             received.extend(plain.receive(1000))
                         incoming.write(received[:size])
