@@ -645,6 +645,57 @@ a_session_of_another_version_costs_nobody_a_try(void **state)
 	finish();
 }
 
+/* All pods at once: the next one is not free, or a request could go on like this as long as there are pods. */
+static void
+one_session_of_another_version_is_free_for_a_request(void **state)
+{
+	(void)state;
+	plan(1, 3, 2, 2);
+	t->plan.is_https = true;
+	town_open(t);
+	t->worker->config.times.upstream_idle_ns = 100 * MS;
+	go(2500 * MS);
+	assert_int_equal(counted(COUNTER_UPSTREAM_HANDSHAKES_FULL), 2);
+	t->plan.is_tls12[0] = t->plan.is_tls12[1] = true;
+	t->plan.shake_fault = ERR_TLS_NO_OVERLAP;
+	go(2 * SEC);
+	assert_int_equal(t->requests[2].status, 200);
+	assert_int_equal(counted(COUNTER_UPSTREAM_HANDSHAKES_FAILED), 2);
+	assert_int_equal(counted(COUNTER_UPSTREAM_SESSIONS_STALE), 1);
+	assert_int_equal(counted(COUNTER_UPSTREAM_RETRIES), 1);
+	finish();
+}
+
+/* Nobody listens any more where a session was kept: it was never offered, and stays for when somebody does. */
+static void
+a_refused_connection_says_nothing_of_a_session(void **state)
+{
+	struct shm_pod pod;
+	bool changed;
+
+	(void)state;
+	plan(1, 4, 1, 1);
+	t->plan.is_https = true;
+	town_open(t);
+	t->worker->config.times.upstream_idle_ns = 100 * MS;
+	go(1500 * MS);
+	assert_int_equal(counted(COUNTER_UPSTREAM_HANDSHAKES_FULL), 1);
+	assert_int_equal(shm_read_pod(&t->shm, 0, &pod), ERR_OK);
+	pod.port += 1000;
+	assert_int_equal(shm_put_pod(&t->shm, 0, &pod, &changed), ERR_OK);
+	go(1 * SEC);
+	assert_int_equal(t->requests[1].status, 503);
+	assert_int_equal(counted(COUNTER_UPSTREAM_SESSIONS_STALE), 0);
+	assert_in_range(atomic_load(&health(0)->eject_errors), 1, 10);
+	pod.port -= 1000;
+	assert_int_equal(shm_put_pod(&t->shm, 0, &pod, &changed), ERR_OK);
+	go(1 * SEC);
+	assert_served_by(2, 0);
+	assert_int_equal(counted(COUNTER_UPSTREAM_HANDSHAKES_FULL), 1);
+	assert_int_equal(counted(COUNTER_UPSTREAM_HANDSHAKES_RESUMED), 1);
+	finish();
+}
+
 /* As much as would take 50 records if each packet were one. */
 static void
 an_upload_goes_in_records_of_a_segment_and_then_in_whole_ones(void **state)
@@ -694,6 +745,8 @@ main(void)
 		cmocka_unit_test(who_cannot_be_saved_does_not_probe_for_ten_seconds),
 		cmocka_unit_test(a_connection_serves_nobody_else_when_its_authority_changes),
 		cmocka_unit_test(a_session_of_another_version_costs_nobody_a_try),
+		cmocka_unit_test(one_session_of_another_version_is_free_for_a_request),
+		cmocka_unit_test(a_refused_connection_says_nothing_of_a_session),
 		cmocka_unit_test(an_upload_goes_in_records_of_a_segment_and_then_in_whole_ones),
 	};
 
