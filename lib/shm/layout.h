@@ -52,11 +52,12 @@
  * Probing is linear over at most SHM_PROBES_MAX slots. Slots are at least twice the entries.
  *
  * Offsets, never pointers. All integers are host order: both processes run on one machine. Sizes are
- * asserted; a change of any of them changes SHM_LAYOUT_VERSION.
+ * asserted; a change of any of them changes SHM_LAYOUT_VERSION, and so does one of err.def or counters.def, by
+ * whose order counters lie there: each process would tell them under the other's names.
  */
 
 #define SHM_MAGIC UINT64_C(0x0000454349554c53) /* "SLUICE" little-endian */
-#define SHM_LAYOUT_VERSION 13
+#define SHM_LAYOUT_VERSION 14
 #define SHM_READ_TRIES_MAX 8
 #define SHM_WORKERS_MAX 64
 #define SHM_NONE UINT32_MAX /* no entry */
