@@ -544,27 +544,32 @@ unseal(struct bytes record, bool is_13, uint8_t *type, uint8_t *to, int *len)
 	return false;
 }
 
+struct alert {
+	int number;
+	bool is_sealed;
+};
+
 /* The only one among its records, behind all others; NO_ALERT: there is none. */
-static int
+static struct alert
 alert_on_the_wire(bool is_13)
 {
 	static uint8_t text[65536];
-	int alert = NO_ALERT;
+	struct alert alert = { NO_ALERT, false };
 
 	for (size_t at = 0; at < heard.len;) {
 		struct bytes record = bytes_make(heard.bytes + at, 5 + two_octets(heard.bytes + at + 3));
 		uint8_t type = record.ptr[0];
 		int len = (int)record.len - 5;
+		bool is_sealed = type == 23 || (type == 21 && len != 2);
 
 		CHECK(at + record.len <= heard.len);
 		at += record.len;
 		memcpy(text, record.ptr + 5, record.len - 5);
-		if (type == 23 || len != 2)
-			assert_true(!(type == 23 || type == 21) || unseal(record, is_13, &type, text, &len));
-		assert_int_equal(alert, NO_ALERT);
+		assert_true(!is_sealed || unseal(record, is_13, &type, text, &len));
+		assert_int_equal(alert.number, NO_ALERT);
 		if (type == 21) {
 			assert_int_equal(len, 2);
-			alert = text[1];
+			alert = (struct alert){ text[1], is_sealed };
 		}
 	}
 	return alert;
@@ -608,12 +613,23 @@ requests(void)
 	return router()->counters[ERR_COUNT + COUNTER_REQUESTS];
 }
 
-static void
-say_what_is_there(const struct row *row, bool is_client, uint16_t version, const uint64_t *counted, int alert)
+/* What the row's fault came under, so does the alert: in TLS 1.3 the peer's records from the third on, and its
+ * certificates, are protected, in TLS 1.2 what comes when all is open. */
+static bool
+is_about_protected(const struct row *row, uint16_t version)
 {
-	print_message("%s, as a %s of %04x: alert %d on the wire, %u ends, %u resets, %llu requests\n", row->how,
-		      is_client ? "client" : "pod", version, alert, heard.ends, heard.resets,
-		      (unsigned long long)requests());
+	if (row->len > 0)
+		return (uint8_t)row->edits[0] >= (version == TLS13 ? 2 : 0xff);
+	return version == TLS13 && (row->shows != NULL || row->special == BY_TRUST);
+}
+
+static void
+say_what_is_there(const struct row *row, bool is_client, uint16_t version, const uint64_t *counted,
+		  struct alert alert)
+{
+	print_message("%s, as a %s of %04x: alert %d%s on the wire, %u ends, %u resets, %llu requests\n", row->how,
+		      is_client ? "client" : "pod", version, alert.number, alert.is_sealed ? ", sealed," : "",
+		      heard.ends, heard.resets, (unsigned long long)requests());
 	for (unsigned int e = ERR_MORE + 1; e < ERR_COUNT; e++)
 		if (counted[e] > 0)
 			print_message("\t%s %llu\n", err_name((enum err)e), (unsigned long long)counted[e]);
@@ -625,13 +641,16 @@ judge(const struct row *row, bool is_client, uint16_t version)
 	bool is_reset = row->special == NO_ROOM_AT_ALL; /* nothing of TLS is there to say it with */
 	uint64_t counted[ERR_COUNT];
 	uint64_t sum = count_all(counted);
-	int alert = alert_on_the_wire(version == TLS13);
+	struct alert alert = alert_on_the_wire(version == TLS13);
+	bool is_sealed = row->alert != NO_ALERT && is_about_protected(row, version);
 
-	if (counted[row->verdict] != 1 || sum != 1 || alert != row->alert || heard.ends != !is_reset)
+	if (counted[row->verdict] != 1 || sum != 1 || alert.number != row->alert || alert.is_sealed != is_sealed ||
+	    heard.ends != !is_reset)
 		say_what_is_there(row, is_client, version, counted, alert);
 	assert_int_equal(counted[row->verdict], 1);
 	assert_int_equal(sum, 1);
-	assert_int_equal(alert, row->alert);
+	assert_int_equal(alert.number, row->alert);
+	assert_int_equal(alert.is_sealed, is_sealed);
 	assert_int_equal(heard.ends, !is_reset);
 	assert_int_equal(heard.resets, is_reset);
 	if (is_client) {
