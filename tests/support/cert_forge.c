@@ -224,7 +224,7 @@ sign(const struct cert_plan *plan, mbedtls_pk_context *signer, struct bytes text
 
 /* basicConstraints with cA, critical. */
 static void
-put_extensions(struct der *der)
+put_constraints(struct der *der)
 {
 	size_t since = length(der);
 
@@ -234,6 +234,33 @@ put_extensions(struct der *der)
 	CHECK(mbedtls_asn1_write_bool(&der->from, der->bytes, 1) > 0);
 	PUT_OID(der, MBEDTLS_OID_BASIC_CONSTRAINTS);
 	wrap(der, since, SEQUENCE);
+}
+
+/* subjectAltName of one dNSName. */
+static void
+put_alternative(struct der *der, const char *dns)
+{
+	size_t since = length(der);
+
+	put(der, dns, strlen(dns));
+	wrap(der, since, MBEDTLS_ASN1_CONTEXT_SPECIFIC | 2);
+	wrap(der, since, SEQUENCE);
+	wrap(der, since, MBEDTLS_ASN1_OCTET_STRING);
+	PUT_OID(der, MBEDTLS_OID_SUBJECT_ALT_NAME);
+	wrap(der, since, SEQUENCE);
+}
+
+static void
+put_extensions(struct der *der, const struct cert_plan *plan)
+{
+	size_t since = length(der);
+
+	if (plan->is_ca)
+		put_constraints(der);
+	if (plan->dns != NULL)
+		put_alternative(der, plan->dns);
+	if (length(der) == since)
+		return;
 	wrap(der, since, SEQUENCE);
 	wrap(der, since, CONTEXT(3));
 }
@@ -243,8 +270,7 @@ put_text(struct der *der, const struct cert_plan *plan, const mbedtls_pk_context
 {
 	size_t since = length(der), version;
 
-	if (plan->is_ca)
-		put_extensions(der);
+	put_extensions(der, plan);
 	if (plan->key != NULL)
 		put_ec_key(der, plan->key);
 	else

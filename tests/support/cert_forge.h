@@ -23,6 +23,7 @@ struct cert_plan {
 	const char *signer; /* of NAME.key (EC); NULL: signed by nobody, with as many bits as rsa_bits says */
 	bool is_forged; /* what the signer has signed was something else */
 	bool is_ca;
+	const char *dns; /* the only name among its subjectAltNames; NULL: it has none of these */
 	bool is_expired; /* at TLS_DUO_NOW_S, as all are on 2049-12-31 */
 };
 

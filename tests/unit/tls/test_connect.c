@@ -9,6 +9,7 @@
 
 #include "base/units.h"
 #include "cert_file.h"
+#include "cert_forge.h"
 #include "seeded.h"
 #include "tls/target.h"
 #include "tls/conn.h"
@@ -137,6 +138,58 @@ the_name_must_be_in_the_certificate(void **state)
 		if (verdict != rows[i].verdict)
 			fail_msg("%s as %s: %s", rows[i].chain, rows[i].name, err_name(verdict));
 	}
+}
+
+/* The verdict of our end, which believes that root, about whoever says this leaf. */
+static enum err
+reach_forged(const struct cert_plan *leaf, const char *name)
+{
+	static const struct cert_plan root = {
+		.subject = "root", .issuer = "root", .key = "wild", .signer = "wild", .is_ca = true
+	};
+	struct pairing_options options = plain_options;
+	struct tls_target target = pairing_target(name);
+	struct cert_forged forged;
+	struct instance *before;
+
+	cert_forge(&root, &forged);
+	options.believed = cert_forge_pem(&forged, 1);
+	pairing_open(&pairing, &options);
+	cert_forge(leaf, &forged);
+	before = instance_enter(pairing.theirs->instance);
+	cert_say_instead(&pairing.theirs->keys->pairs[0].chain, &forged, 1);
+	instance_leave(before);
+	pairing_connect(&pairing, &target);
+	pairing_shake(&pairing, 0);
+	pairing_part(&pairing);
+	pairing_close(&pairing);
+	return pairing.client_verdict;
+}
+
+/* Four octets, or sixteen, of a name are its text, whatever address they would be. */
+static void
+an_address_is_no_name_of_the_same_octets(void **state)
+{
+	struct cert_plan leaf = { .subject = "x", .issuer = "root", .key = "edge", .signer = "wild" };
+
+	(void)state;
+	leaf.dns = "1.b2";
+	assert_int_equal(reach_forged(&leaf, "1.b2"), ERR_OK);
+	assert_int_equal(reach_forged(&leaf, "49.46.98.50"), ERR_TLS_PEER_NAME);
+	leaf.dns = "1.bcdefghijklm.b";
+	assert_int_equal(reach_forged(&leaf, "1.bcdefghijklm.b"), ERR_OK);
+	assert_int_equal(reach_forged(&leaf, "312e:6263:6465:6667:6869:6a6b:6c6d:2e62"), ERR_TLS_PEER_NAME);
+}
+
+/* Signed by whom we believe, in force and of the right name. */
+static void
+a_key_that_is_too_weak_is_nobodys(void **state)
+{
+	struct cert_plan leaf = { .subject = "x", .issuer = "root", .signer = "wild", .dns = "x",
+				  .rsa_bits = 1024, .exponent_bits = 17 };
+
+	(void)state;
+	assert_int_equal(reach_forged(&leaf, "x"), ERR_TLS_PEER_UNFIT);
 }
 
 static void
@@ -324,6 +377,24 @@ sessions_end(void **state)
 		pairing_set_time(&pairing, TLS_PAIRING_NOW_S + 3600);
 		assert_false(once(&target));
 		pairing_set_time(&pairing, TLS_PAIRING_NOW_S + 3600 + 3599);
+		assert_true(once(&target));
+		pairing_close(&pairing);
+	}
+}
+
+/* Our clock was set back: whoever believed it would keep a session for longer than any may live. */
+static void
+a_session_from_the_future_is_none(void **state)
+{
+	(void)state;
+	for (int v = 0; v < 2; v++) {
+		struct tls_target target = pairing_target("api.sluice.test");
+
+		pairing_open(&pairing, &plain_options);
+		pairing.only_12 = v == 1;
+		assert_false(once(&target));
+		pairing_set_time(&pairing, TLS_PAIRING_NOW_S - 1);
+		assert_false(once(&target));
 		assert_true(once(&target));
 		pairing_close(&pairing);
 	}
@@ -662,6 +733,8 @@ main(void)
 		cmocka_unit_test(a_name_is_sent_and_an_address_is_not),
 		cmocka_unit_test(the_chain_must_lead_to_the_authority),
 		cmocka_unit_test(the_name_must_be_in_the_certificate),
+		cmocka_unit_test(an_address_is_no_name_of_the_same_octets),
+		cmocka_unit_test(a_key_that_is_too_weak_is_nobodys),
 		cmocka_unit_test(dates_count),
 		cmocka_unit_test(a_pin_alone_is_enough_and_must_fit),
 		cmocka_unit_test(a_pin_beside_an_authority_is_asked_for_in_addition),
@@ -669,6 +742,7 @@ main(void)
 		cmocka_unit_test(the_next_connection_to_a_target_is_resumed),
 		cmocka_unit_test(a_session_is_of_one_target_member_by_member),
 		cmocka_unit_test(sessions_end),
+		cmocka_unit_test(a_session_from_the_future_is_none),
 		cmocka_unit_test(a_session_ends_with_the_chain_that_was_shown),
 		cmocka_unit_test(without_an_id_or_a_place_nothing_is_kept),
 		cmocka_unit_test(many_targets_share_a_bounded_place),

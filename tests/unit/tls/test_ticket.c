@@ -5,8 +5,10 @@
 #include <stdint.h>
 #include <string.h>
 #include <cmocka.h>
+#include <mbedtls/gcm.h>
 
 #include "base/units.h"
+#include "tls/conn.h"
 #include "tls_duo.h"
 #include "tls_engine.h"
 
@@ -367,6 +369,46 @@ a_ticket_of_one_version_is_nothing_to_the_other(void **state)
 	world_end(&w);
 }
 
+/* Octet by octet: routers of two releases share secrets, and what one has drawn otherwise must not open. */
+static void
+a_ticket_is_sealed_as_its_header_draws_it(void **state)
+{
+	static const char host[] = "api.sluice.test";
+	struct ticket_secrets secrets = tls_duo_tickets(0x11);
+	const uint8_t *key = secrets.secret[0].key;
+	struct world w = world_of(0x11);
+
+	(void)state;
+	for (size_t v = 0; v < COUNT_OF(versions); v++) {
+		struct tls_client_config config = tls_duo_client_of(versions[v]);
+		uint8_t bound[128], text[TICKET_BYTES_MAX], *p = bound;
+		mbedtls_gcm_context gcm;
+		struct instance *before;
+		struct bytes ticket;
+
+		collect(&w, &config);
+		ticket = ticket_of(config.session, 0x11);
+		p = put_bytes(p, ticket.ptr, 16);
+		p = put(p, 2, 1);
+		p = put(p, versions[v], 2);
+		p = put_bytes(p, w.context->policy, 32);
+		p = put(p, strlen(host), 1);
+		p = put_bytes(p, host, strlen(host));
+		before = instance_enter(w.context->instance);
+		mbedtls_gcm_init(&gcm);
+		assert_int_equal(mbedtls_gcm_setkey(&gcm, MBEDTLS_CIPHER_ID_AES, key, 256), 0);
+		assert_int_equal(mbedtls_gcm_auth_decrypt(&gcm, ticket.len - 44, ticket.ptr + 16, 12, bound,
+							  (size_t)(p - bound), ticket.ptr + ticket.len - 16, 16,
+							  ticket.ptr + 28, text),
+				 0);
+		mbedtls_gcm_free(&gcm);
+		instance_leave(before);
+		assert_memory_equal(text, (&(uint64_t){ TLS_DUO_NOW_S }), 8);
+		assert_memory_equal(text + 8, (&(uint64_t){ TLS_DUO_NOW_S + 3600 }), 8);
+	}
+	world_end(&w);
+}
+
 /* --- the secrets as a message ---------------------------------------------------------------- */
 
 static void
@@ -404,6 +446,7 @@ main(void)
 		cmocka_unit_test(clocks_of_routers_may_differ_by_a_minute),
 		cmocka_unit_test(the_name_may_come_behind_the_ticket),
 		cmocka_unit_test(a_ticket_of_one_version_is_nothing_to_the_other),
+		cmocka_unit_test(a_ticket_is_sealed_as_its_header_draws_it),
 		cmocka_unit_test(a_message_is_whole_or_refused),
 	};
 
