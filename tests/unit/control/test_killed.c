@@ -301,7 +301,7 @@ compare_with_store(struct publish *p, struct store *store)
 
 	assert_non_null(row);
 	while (store_step(row) == STORE_ROW) {
-		struct shm_account account;
+		struct shm_account account = { 0 };
 
 		assert_int_equal(shm_find_key(&p->shm, store_column_blob(row, 1).ptr, &key, &entry), ERR_OK);
 		assert_int_equal(key.key_id, store_column_int64(row, 0));
