@@ -17,13 +17,13 @@ def programs():
 
 
 class Postgres:
-    """It refuses to be root's: root of the tests' namespace is somebody else in one of the server's own."""
+    """It refuses to be root's and wants a name: root of the tests' namespace is nobody in one of the server's own."""
 
     def __init__(self, listen=''):
         self.listen = listen
         self.bin = programs()
         self.folder = tempfile.mkdtemp(prefix='sluice-pg-', dir='/tmp')
-        self.words = ['unshare', '--user', '--map-user=1000', '--map-group=1000'] if os.getuid() == 0 else []
+        self.words = ['unshare', '--user', '--map-user=nobody', '--map-group=nogroup'] if os.getuid() == 0 else []
         self.child = None
         self.do('initdb', '-D', f'{self.folder}/data', '-U', 'sluice', '-A', 'trust', '--no-sync', '-E', 'UTF8')
 
