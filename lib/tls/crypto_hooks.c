@@ -366,23 +366,16 @@ instance_mpi_mul_mod(mbedtls_mpi *result, const mbedtls_mpi *first, const mbedtl
 
 /* --- hashes ---------------------------------------------------------------------------------------------- */
 
-/* Outside of an instance (a key's hash) nobody has chosen. */
-static bool
-hashes_here(void)
-{
-	return !instance_is_entered() || instance_crypto() != NULL;
-}
-
 bool
 instance_sha256(uint32_t state[8], const unsigned char *blocks, size_t count)
 {
-	return hashes_here() && crypto_sha256(state, blocks, count);
+	return instance_hashes() && crypto_sha256(state, blocks, count);
 }
 
 bool
 instance_sha512(uint64_t state[8], const unsigned char *blocks, size_t count)
 {
-	return hashes_here() && crypto_sha512(state, blocks, count);
+	return instance_hashes() && crypto_sha512(state, blocks, count);
 }
 
 /* PSA does the same with three operations, a key in a slot and a dozen allocations. */

@@ -1,12 +1,23 @@
 /* HMAC and what TLS builds from it. */
 #include "tls/derive.h"
 
+#include <endian.h>
 #include <mbedtls/sha256.h>
 #include <mbedtls/sha512.h>
+#include <string.h>
 
 #include "base/check.h"
+#include "base/units.h"
+#include "tls/crypto.h"
+#include "tls/instance.h"
 
-#define BLOCK_BYTES_MAX 128 /* of SHA-384; SHA-256 has 64 */
+#define BLOCK_BYTES_MAX 128 /* of SHA-384 */
+#define BLOCK_BYTES_256 64
+#define DIGEST_BYTES_256 32
+#define TAIL_BYTES_256 9 /* of padding, at least: a bit and the length */
+#define SHORT_BLOCKS_MAX 4 /* HMAC's first one, and any label of TLS 1.3 with a hash behind it */
+#define PAD_INNER UINT64_C(0x3636363636363636)
+#define PAD_OUTER UINT64_C(0x5c5c5c5c5c5c5c5c)
 #define KEY_BYTES_MAX 64
 #define LABEL_BYTES_MAX 12
 #define CONTEXT_BYTES_MAX 255
@@ -57,7 +68,8 @@ static void
 half(enum derive_hash hash, struct bytes key, uint8_t pad, struct bytes text, struct bytes more, uint8_t *to)
 {
 	uint8_t block[BLOCK_BYTES_MAX];
-	const struct bytes parts[] = { bytes_make(block, hash == DERIVE_SHA256 ? 64 : 128), text, more };
+	size_t len = hash == DERIVE_SHA256 ? BLOCK_BYTES_256 : BLOCK_BYTES_MAX;
+	const struct bytes parts[] = { bytes_make(block, len), text, more };
 
 	memset(block, pad, sizeof(block));
 	for (size_t i = 0; i < key.len; i++)
@@ -66,14 +78,85 @@ half(enum derive_hash hash, struct bytes key, uint8_t pad, struct bytes text, st
 	explicit_bzero(block, sizeof(block));
 }
 
+static size_t
+put(uint8_t *to, struct bytes from)
+{
+	if (from.len > 0)
+		memcpy(to, from.ptr, from.len);
+	return from.len;
+}
+
+/* A few blocks of a message, written as words: what was written byte by byte cannot be read as vectors, as hashes
+ * do, before it is in the cache. */
+union short_message {
+	uint64_t words[SHORT_BLOCKS_MAX * BLOCK_BYTES_256 / sizeof(uint64_t)];
+	uint8_t bytes[SHORT_BLOCKS_MAX * BLOCK_BYTES_256];
+};
+
+/* The digest of the first so many bytes; behind them it is padded (FIPS 180-4 5.1.1). False: not by libcrypto. */
+static bool
+digest_message(union short_message *message, size_t used, uint8_t to[DIGEST_BYTES_256])
+{
+	uint32_t state[] = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+			     0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 };
+	size_t blocks = (used + TAIL_BYTES_256 + BLOCK_BYTES_256 - 1) / BLOCK_BYTES_256;
+	size_t words = blocks * BLOCK_BYTES_256 / sizeof(uint64_t);
+
+	memset(message->bytes + used, 0, blocks * BLOCK_BYTES_256 - used);
+	message->bytes[used] = 0x80;
+	message->words[words - 1] = htobe64(8 * used);
+	if (!crypto_sha256(state, message->bytes, blocks))
+		return false;
+	for (size_t i = 0; i < COUNT_OF(state); i++)
+		state[i] = htobe32(state[i]);
+	memcpy(to, state, DIGEST_BYTES_256);
+	explicit_bzero(state, sizeof(state));
+	return true;
+}
+
+static void
+turn_block(union short_message *message, uint64_t pad)
+{
+	for (size_t i = 0; i < BLOCK_BYTES_256 / sizeof(uint64_t); i++)
+		message->words[i] ^= pad;
+}
+
+/* In whole blocks, without a context, which costs as much as what is hashed in it. False: it is too long, or
+ * only mbedTLS hashes here. */
+static bool
+hmac_short_256(struct bytes key, struct bytes text, struct bytes more, uint8_t to[DIGEST_BYTES_256])
+{
+	size_t used = BLOCK_BYTES_256;
+	union short_message message;
+	bool done;
+
+	if (!instance_hashes() || text.len + more.len > sizeof(message) - BLOCK_BYTES_256 - TAIL_BYTES_256)
+		return false;
+	memset(message.bytes, 0, BLOCK_BYTES_256);
+	put(message.bytes, key);
+	turn_block(&message, PAD_INNER);
+	used += put(message.bytes + used, text);
+	used += put(message.bytes + used, more);
+	done = digest_message(&message, used, to);
+	if (done) {
+		turn_block(&message, PAD_INNER ^ PAD_OUTER);
+		put(message.bytes + BLOCK_BYTES_256, bytes_make(to, DIGEST_BYTES_256));
+		done = digest_message(&message, BLOCK_BYTES_256 + DIGEST_BYTES_256, to);
+	}
+	explicit_bzero(&message, sizeof(message));
+	return done;
+}
+
 void
 derive_hmac(enum derive_hash hash, struct bytes key, struct bytes text, struct bytes more, uint8_t *to)
 {
 	uint8_t inner[DERIVE_HASH_BYTES_MAX];
 
 	CHECK(key.len <= KEY_BYTES_MAX);
-	half(hash, key, 0x36, text, more, inner);
-	half(hash, key, 0x5c, bytes_make(inner, derive_hash_bytes(hash)), BYTES_NONE, to);
+	if (hash == DERIVE_SHA256 && hmac_short_256(key, text, more, to))
+		return;
+	half(hash, key, (uint8_t)PAD_INNER, text, more, inner);
+	half(hash, key, (uint8_t)PAD_OUTER, bytes_make(inner, derive_hash_bytes(hash)), BYTES_NONE, to);
 	explicit_bzero(inner, sizeof(inner));
 }
 

@@ -229,6 +229,12 @@ instance_crypto(void)
 	return current != NULL ? current->crypto : NULL;
 }
 
+bool
+instance_hashes(void)
+{
+	return current == NULL || current->crypto != NULL;
+}
+
 void
 instance_set_time(struct instance *instance, int64_t now_s)
 {

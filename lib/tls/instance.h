@@ -64,6 +64,7 @@ void instance_set_fiber(struct instance *instance, struct fiber *fiber, struct l
 /* Of the instance that the thread has entered. */
 bool instance_is_entered(void);
 struct crypto *instance_crypto(void); /* NULL: mbedTLS's own code */
+bool instance_hashes(void); /* whether libcrypto does: outside of an instance (a key's hash) nobody has chosen */
 bool instance_pause(void); /* before what is dear; false: nobody wants it any more, and it must fail */
 /* In place of that and of computing it: with others of its kind. CRYPTO_DECLINED, at once, where it cannot. */
 enum crypto_result instance_compute(const struct lanes_work *work);

@@ -51,6 +51,7 @@ a_digest_is_that_of_all_parts_in_their_order(void **state)
 	}
 }
 
+/* In the instance mbedTLS hashes; outside of it libcrypto does, and what is short goes another way. */
 static void
 hmac_is_mbedtls_hmac(void **state)
 {
@@ -74,6 +75,11 @@ hmac_is_mbedtls_hmac(void **state)
 			assert_int_equal(mbedtls_md_hmac(mbedtls_md_info_from_type(kinds[hash]), key, key_len,
 							 text, len, theirs),
 					 0);
+			assert_memory_equal(ours, theirs, derive_hash_bytes(hash));
+			instance_leave(before);
+			derive_hmac(hash, bytes_make(key, key_len), bytes_make(text, len / 2),
+				    bytes_make(text + len / 2, len - len / 2), ours);
+			before = instance_enter(instance);
 			assert_memory_equal(ours, theirs, derive_hash_bytes(hash));
 		}
 	}
