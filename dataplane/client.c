@@ -318,9 +318,35 @@ client_end(struct worker *w, struct client *c)
 }
 
 bool
-client_is_worn(const struct client *c)
+client_is_leaving(const struct client *c)
 {
-	return c->tls != NULL && tls_is_worn(c->tls);
+	return c->is_retired || (c->tls != NULL && tls_is_worn(c->tls));
+}
+
+/* Nothing of a request has come, or all that an answer had to wait for. */
+static bool
+is_owed_nothing(const struct worker *w, const struct client *c)
+{
+	return c->state == CLIENT_DRAIN ||
+	       (c->state == CLIENT_HEAD && c->head == NULL && tcp_unconsumed(w->tcp, c->conn) == 0);
+}
+
+void
+client_adopt_keys(struct worker *w, struct tls_keys *keys)
+{
+	uint32_t listeners = tls_context_replace(w->tls, keys);
+
+	for (uint32_t i = 0; listeners != 0 && i < w->config.counts.clients; i++) {
+		struct client *c = &w->clients[i];
+
+		if (c->state == CLIENT_FREE || c->tls == NULL || (listeners >> c->listener & 1) == 0)
+			continue;
+		c->is_retired = true;
+		if (is_owed_nothing(w, c))
+			client_end(w, c);
+		else if (c->state == CLIENT_H2)
+			client_make_ready(w, c);
+	}
 }
 
 /* What the client takes counts from here. */
@@ -346,7 +372,8 @@ client_answered(struct worker *w, struct client *c)
 	if (c->broken)
 		return;
 	c->requests++;
-	if (c->close_after || w->draining || c->requests >= w->config.limits.requests || client_is_worn(c)) {
+	if (c->close_after || w->draining || c->requests >= w->config.limits.requests ||
+	    client_is_leaving(c)) {
 		client_end(w, c);
 		return;
 	}
@@ -449,6 +476,10 @@ run_handshake(struct worker *w, struct client *c)
 	case ERR_OK:
 		tls_facts(c->tls, &facts);
 		worker_count(w, facts.resumed ? COUNTER_HANDSHAKES_RESUMED : COUNTER_HANDSHAKES_FULL);
+		if (c->is_retired) {
+			client_end(w, c);
+			return STEP_GONE;
+		}
 		begin_http(w, c, facts.alpn);
 		return c->broken ? STEP_YIELD : STEP_AGAIN;
 	case ERR_MORE:

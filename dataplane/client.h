@@ -59,6 +59,7 @@ struct client {
 	enum client_state state;
 	bool has_stepped; /* its handshake */
 	bool eof;        /* the peer sent FIN or close_notify */
+	bool is_retired; /* its listener believes clients by others since: what is under way is the last */
 	bool broken;     /* output was lost for want of a packet: reset at the end of this turn */
 	bool is_known;   /* some request of it had a valid key */
 	bool starved;    /* others have the descriptors that it needs: the timer looks again */
@@ -114,6 +115,11 @@ void client_cut(struct worker *w, struct client *c);
 /* Resets the connection now; cancels the exchange; frees all that is held. */
 void client_abort(struct worker *w, struct client *c);
 
+/* Between turns: the certificates that listeners show from now on, and by which they believe clients. Of clients
+ * whose listener believes others since those who wait for nothing are told the end, and the others behind what is
+ * under way. */
+void client_adopt_keys(struct worker *w, struct tls_keys *keys);
+
 /* A request of it had a valid key. */
 void client_note_key(struct client *c);
 
@@ -140,8 +146,8 @@ void client_fail(struct worker *w, struct client *c, enum err verdict);
 /* client_read_plain() said other than ERR_OK where nothing of ours is under way. */
 enum client_step client_input_ended(struct worker *w, struct client *c, enum err verdict);
 
-/* tls_is_worn() of its connection, which ends behind what is under way. */
-bool client_is_worn(const struct client *c);
+/* Its connection ends behind what is under way: it is retired, or tls_is_worn(). */
+bool client_is_leaving(const struct client *c);
 
 /* Our side is done: says so, then waits a little for the peer's end, so that no reset overtakes what was
  * sent (RFC 9112 section 9.6). */

@@ -5,9 +5,9 @@
  * cancelled at once; what closes while bytes are sent (our own reset) is cancelled by the next h2_turn(), since
  * whoever sends may be the one that holds it.
  *
- * GOAWAY is said after the last request that a connection may make, when the worker drains, when the key of TLS is
- * worn, when most streams are reset, and to those who broke a rule or a budget; then nghttp2 ends the session when
- * the last stream has.
+ * GOAWAY is said after the last request that a connection may make, when the worker drains, when the client is
+ * retired or its key of TLS worn, when most streams are reset, and to those who broke a rule or a budget; then
+ * nghttp2 ends the session when the last stream has.
  */
 #include "dataplane/h2.h"
 
@@ -659,7 +659,7 @@ h2_turn(struct worker *w, struct client *c)
 {
 	struct h2 *h = c->h2;
 
-	if ((w->draining || h2_guard_is_wasteful(&h->guard) || client_is_worn(c)) && !h->leaving)
+	if ((w->draining || h2_guard_is_wasteful(&h->guard) || client_is_leaving(c)) && !h->leaving)
 		leave(h);
 	cancel_closed(w, h);
 	wake_all(h);

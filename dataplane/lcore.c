@@ -24,7 +24,7 @@ look_at_settings(struct lcore *l)
 	worker_adopt(l->worker, &newest->worker);
 	keys = atomic_exchange_explicit(&l->keys, NULL, memory_order_acquire);
 	if (keys != NULL)
-		tls_context_replace(l->worker->tls, keys);
+		client_adopt_keys(l->worker, keys);
 	keys = atomic_exchange_explicit(&l->upstream_keys, NULL, memory_order_acquire);
 	if (keys != NULL)
 		secure_believe(l->worker, keys);

@@ -93,9 +93,9 @@ stream_head_end(struct worker *w, struct stream *s, struct h1_writer *writer, ui
 	}
 	/* A request body that is longer than what would be drained is not waited for; and whether it will follow
 	 * an unmet 100-continue is the client's choice. */
-	if (w->draining || (!c->body_in.done &&
-			    (c->owes_continue || c->body_in.framing != H1_BODY_LENGTH ||
-			     c->body_in.left_bytes > DRAIN_BYTES_MAX)))
+	if (w->draining || client_is_leaving(c) ||
+	    (!c->body_in.done && (c->owes_continue || c->body_in.framing != H1_BODY_LENGTH ||
+				  c->body_in.left_bytes > DRAIN_BYTES_MAX)))
 		c->close_after = true;
 	emit_framing(s, writer, payload_bytes);
 	emit_connection(c, writer);

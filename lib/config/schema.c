@@ -149,7 +149,8 @@ static const struct key listener_keys[] = {
 	VALUE("client_ca", KEY_PATH, FIELD(struct config_listener, client_ca), 0, PATH_MAX_LEN, "", KEY_DRAIN,
 	      "PEM file with the CA certificates by which clients must show a certificate (mTLS), at most 64 of "
 	      "them and 64 KiB; their API keys they need as well. Empty: clients need none. Each reload reads it "
-	      "again; tickets of before are not good under other CAs. Revocation lists are not looked at."),
+	      "again; under other CAs tickets of before are not good, and clients who are connected are told the "
+	      "end behind the request that is under way. Revocation lists are not looked at."),
 	LIST("certificates", struct config_listener, certificates, certificate_count,
 	     &certificate_element, 1, CONFIG_CERTIFICATES_MAX, KEY_DRAIN,
 	     "Key pairs of this listener. The name that the client asks for chooses: one that has it, else one "

@@ -211,16 +211,35 @@ tls_context_new(const struct tls_context_config *config, const struct tls_identi
 	return context;
 }
 
-void
+CHECK_STATIC(IDENTITY_LISTENERS_MAX <= 32, "a bit for each listener");
+
+static uint32_t
+listeners_that_ask_anew(const struct tls_keys *old, const struct tls_keys *keys)
+{
+	uint32_t listeners = 0;
+
+	for (uint32_t i = 0; i < IDENTITY_LISTENERS_MAX; i++) {
+		const struct keys_clients *was = &old->clients[i], *is = &keys->clients[i];
+
+		if (is->cas != NULL &&
+		    (was->cas == NULL || memcmp(was->digest, is->digest, sizeof(is->digest)) != 0))
+			listeners |= UINT32_C(1) << i;
+	}
+	return listeners;
+}
+
+uint32_t
 tls_context_replace(struct tls_context *context, struct tls_keys *keys)
 {
 	struct instance *before = instance_enter(context->instance);
 	struct tls_keys *old = context->keys;
+	uint32_t listeners = listeners_that_ask_anew(old, keys);
 
 	adopt_keys(context, keys);
 	context_put_keys(context, old);
 	connect_renew(context);
 	instance_leave(before);
+	return listeners;
 }
 
 unsigned int

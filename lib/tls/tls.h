@@ -85,15 +85,17 @@ struct tls_context *tls_context_new(const struct tls_context_config *config,
  * Other certificates, keys and authorities while connections are open. tls_keys_new() is for another thread, and
  * takes milliseconds; either may be NULL: none. NULL: no memory. tls_context_replace() is the worker's: handshakes
  * that begin from now on have these keys, those under way end with what they began with, and open connections need
- * none; sessions of authorities that are not among them are forgotten. Old keys are wiped by the worker with the
- * last handshake of theirs; tls_context_sweep(), of any one thread, gives back the memory of wiped ones, and says
- * how many there still are: TLS_KEYS_MAX, and nothing must be replaced yet.
+ * none; sessions of authorities that are not among them are forgotten. It returns, a bit for each, the listeners
+ * that ask clients for certificates of other authorities than before, or for the first time: who came in there has
+ * not shown one. Old keys are wiped by the worker with the last handshake of theirs; tls_context_sweep(), of any
+ * one thread, gives back the memory of wiped ones, and says how many there still are: TLS_KEYS_MAX, and nothing
+ * must be replaced yet.
  */
 #define TLS_KEYS_MAX 4
 size_t tls_keys_bytes(const struct tls_identity *identity, const struct tls_authorities *authorities);
 struct tls_keys *tls_keys_new(const struct tls_identity *identity, const struct tls_authorities *authorities);
 void tls_keys_free(struct tls_keys *keys); /* of those that no context has */
-void tls_context_replace(struct tls_context *context, struct tls_keys *keys);
+uint32_t tls_context_replace(struct tls_context *context, struct tls_keys *keys);
 unsigned int tls_context_sweep(struct tls_context *context);
 
 /* All its connections must have been freed. */

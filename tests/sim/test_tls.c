@@ -9,9 +9,12 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "cert_file.h"
 #include "hand.h"
 #include "segment.h"
+#include "tls/cert.h"
 #include "tls/conn.h"
+#include "tls_duo.h"
 
 #define EDGE_PORT 443
 #define IP_BYTES 20
@@ -331,17 +334,16 @@ heard_frame(uint8_t type, uint32_t stream)
 	return false;
 }
 
-/* Over HTTP/2 it is said that no more will be answered; what is asked already is. */
+/* A request that is answered with two octets of payload, of which the head has come. */
 static void
-a_worn_key_of_tls_12_ends_http2_by_goaway(void **state)
+begin_answer_of_h2(uint16_t version)
 {
 	static uint8_t memory[1024];
 	static const char head[] = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n";
 	struct bytes text = bytes_make(memory, 0);
 	const struct h2frame_block *block;
 
-	(void)state;
-	begin(true, 0x0303);
+	begin(true, version);
 	memcpy(memory, H2FRAME_PREFACE, sizeof(H2FRAME_PREFACE) - 1);
 	text.len = sizeof(H2FRAME_PREFACE) - 1;
 	put_frame(&text, H2FRAME_SETTINGS, 0, 0, BYTES_NONE);
@@ -354,11 +356,13 @@ a_worn_key_of_tls_12_ends_http2_by_goaway(void **state)
 	assert_int_equal(hear(), ERR_MORE);
 	assert_true(heard_frame(H2FRAME_HEADERS, 1));
 	assert_false(heard_frame(H2FRAME_GOAWAY, 0));
-	edge()->send.sequence = mine.receive.sequence = RECORDS_GCM_RENEW;
 	heard_bytes = 0;
-	text.len = 0;
-	put_frame(&text, H2FRAME_PING, 0, 0, BYTES_LITERAL("12345678"));
-	say(text);
+}
+
+/* GOAWAY has been said; the answer goes on to its end, and the connection ends behind it. */
+static void
+end_answer_of_h2(void)
+{
 	assert_int_equal(hear(), ERR_MORE);
 	assert_true(heard_frame(H2FRAME_GOAWAY, 0));
 	assert_non_null(hand.client);
@@ -367,13 +371,178 @@ a_worn_key_of_tls_12_ends_http2_by_goaway(void **state)
 	hand_go(50 * MS);
 	assert_int_equal(hear(), ERR_MORE);
 	assert_true(heard_frame(H2FRAME_DATA, 1));
-	assert_int_equal(counted(ERR_TLS_WORN), 0);
 	hand_backends_say(BYTES_LITERAL("}"));
 	hand_go(50 * MS);
 	assert_null(hand.client);
-	assert_int_equal(counted(ERR_TLS_WORN), 1);
 	assert_int_equal(sent.ends, 1);
 	assert_int_equal(sent.resets, 0);
+}
+
+/* Over HTTP/2 it is said that no more will be answered; what is asked already is. */
+static void
+a_worn_key_of_tls_12_ends_http2_by_goaway(void **state)
+{
+	static uint8_t memory[64];
+	struct bytes text = bytes_make(memory, 0);
+
+	(void)state;
+	begin_answer_of_h2(0x0303);
+	edge()->send.sequence = mine.receive.sequence = RECORDS_GCM_RENEW;
+	put_frame(&text, H2FRAME_PING, 0, 0, BYTES_LITERAL("12345678"));
+	say(text);
+	assert_int_equal(counted(ERR_TLS_WORN), 0);
+	end_answer_of_h2();
+	assert_int_equal(counted(ERR_TLS_WORN), 1);
+	finish();
+}
+
+/* --- a listener that believes its clients by others ---------------------------------------------------- */
+
+/* From now on clients of that listener need a certificate, which ours has not shown. */
+static void
+believe_others(uint32_t listener)
+{
+	struct tls_identity *identity = tls_identity_new();
+	char text[IDENTITY_TEXT_BYTES];
+
+	assert_int_equal(tls_identity_add(identity, 0, cert_file("edge.pem"), cert_file("edge.key"), CERT_ANY_TIME,
+					  text, sizeof(text)), ERR_OK);
+	assert_int_equal(tls_identity_add_client_ca(identity, listener, cert_file("ca.pem"), text,
+						    sizeof(text)), ERR_OK);
+	client_adopt_keys(hand.town->worker, tls_keys_new(identity, NULL));
+	tls_identity_free(identity);
+	(void)tls_context_sweep(hand.town->tls);
+	hand_go(50 * MS);
+}
+
+#define CLOSE_BYTES_13 (5 + 2 + 1 + 16) /* close_notify */
+
+static void
+assert_left(void)
+{
+	assert_null(hand.client);
+	assert_int_equal(sent.ends, 1);
+	assert_int_equal(sent.resets, 0);
+}
+
+static void
+idle_clients_are_retired_at_once(void **state)
+{
+	(void)state;
+	begin(false, 0x0304);
+	believe_others(1);
+	assert_goes_on();
+	memset(&sent, 0, sizeof(sent));
+	believe_others(0);
+	assert_int_equal(sent.bytes, CLOSE_BYTES_13);
+	assert_left();
+	finish();
+}
+
+/* Its answer is there, and what is still to come of its body is nobody's. */
+static void
+clients_of_whom_nothing_is_wanted_are_retired_at_once(void **state)
+{
+	(void)state;
+	begin(false, 0x0304);
+	say(BYTES_LITERAL("POST /v1/chat/completions HTTP/1.1\r\nhost: edge\r\ncontent-length: 100\r\n\r\n{"));
+	assert_int_equal(hear(), ERR_MORE);
+	assert_memory_equal(heard, "HTTP/1.1 401", 12);
+	memset(&sent, 0, sizeof(sent));
+	believe_others(0);
+	assert_int_equal(sent.bytes, CLOSE_BYTES_13);
+	assert_left();
+	finish();
+}
+
+/* From the first octet of the head to the last of the answer; as soon as its head is made the client is told. */
+static void
+the_request_of_a_retired_client_is_its_last(void **state)
+{
+	static const char head[] = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n";
+	char request[512];
+
+	(void)state;
+	for (int where = 0; where < 4; where++) {
+		size_t len = (size_t)snprintf(request, sizeof(request),
+					      "POST /v1/chat/completions HTTP/1.1\r\nhost: edge\r\n"
+					      "authorization: " HAND_KEY "\r\ncontent-length: %zu\r\n\r\n%s",
+					      strlen(HAND_CHAT), HAND_CHAT);
+		size_t before = where == 0 ? 1 : where == 1 ? len - 1 : len;
+
+		begin(false, 0x0304);
+		say(bytes_make((const uint8_t *)request, before));
+		if (where == 3)
+			hand_backends_say(BYTES_LITERAL(head));
+		hand_go(50 * MS);
+		believe_others(0);
+		assert_int_equal(sent.ends, 0);
+		if (before < len)
+			say(bytes_make((const uint8_t *)request + before, len - before));
+		if (where < 3)
+			hand_backends_say(BYTES_LITERAL(head));
+		hand_backends_say(BYTES_LITERAL("{"));
+		hand_go(50 * MS);
+		assert_int_equal(hear(), ERR_MORE);
+		assert_memory_equal(heard, "HTTP/1.1 200", 12);
+		assert_int_equal(memmem(heard, heard_bytes, "connection: close", 17) != NULL, where < 3);
+		assert_int_equal(sent.ends, 0);
+		memset(&sent, 0, sizeof(sent));
+		hand_backends_say(BYTES_LITERAL("}"));
+		hand_go(50 * MS);
+		assert_int_equal(sent.bytes, 5 + 1 + 1 + 16 + CLOSE_BYTES_13);
+		assert_left();
+		finish();
+	}
+}
+
+/* With one octet it has begun, and believes whom it began with. */
+static void
+who_is_retired_in_his_handshake_gets_no_further(void **state)
+{
+	static uint8_t said[16 * 1024];
+
+	(void)state;
+	for (uint16_t version = 0x0303; version <= 0x0304; version++) {
+		struct tls_client_config config = tls_duo_client_of(version);
+		struct tls_client *late = tls_client_new(&config);
+		struct tls_out out = { said, sizeof(said), 0 };
+		struct bytes in = BYTES_NONE;
+		enum err verdict = ERR_TLS_AGAIN;
+
+		begin(false, version);
+		hand_connect(1);
+		while (verdict == ERR_TLS_AGAIN)
+			verdict = tls_client_step(late, &in, &out);
+		say_raw(bytes_make(said, 1));
+		hand_go(20 * MS);
+		believe_others(0);
+		memset(&sent, 0, sizeof(sent));
+		for (size_t from = 1; hand.client != NULL && from < out.used;) {
+			say_raw(bytes_make(said + from, out.used - from));
+			hand_go(20 * MS);
+			from = out.used;
+			for (verdict = ERR_TLS_AGAIN; hand.client != NULL && verdict == ERR_TLS_AGAIN;) {
+				in = bytes_make(hand.client->in, hand.client->in_len);
+				verdict = tls_client_step(late, &in, &out);
+				hand.client->in_len = (uint32_t)in.len;
+				memmove(hand.client->in, in.ptr, in.len);
+			}
+		}
+		assert_int_equal(hand.town->worker->counters[ERR_COUNT + COUNTER_HANDSHAKES_FULL], 2);
+		assert_left();
+		tls_client_free(late);
+		finish();
+	}
+}
+
+static void
+retired_clients_of_http2_are_told_at_once(void **state)
+{
+	(void)state;
+	begin_answer_of_h2(0x0304);
+	believe_others(0);
+	end_answer_of_h2();
 	finish();
 }
 
@@ -467,6 +636,11 @@ main(void)
 		cmocka_unit_test(a_client_with_a_worn_key_is_left),
 		cmocka_unit_test(a_worn_key_of_tls_12_ends_the_connection_behind_the_answer),
 		cmocka_unit_test(a_worn_key_of_tls_12_ends_http2_by_goaway),
+		cmocka_unit_test(idle_clients_are_retired_at_once),
+		cmocka_unit_test(clients_of_whom_nothing_is_wanted_are_retired_at_once),
+		cmocka_unit_test(the_request_of_a_retired_client_is_its_last),
+		cmocka_unit_test(who_is_retired_in_his_handshake_gets_no_further),
+		cmocka_unit_test(retired_clients_of_http2_are_told_at_once),
 		cmocka_unit_test(the_alert_is_sent_though_all_has_come_with_the_end),
 		cmocka_unit_test(an_end_without_close_notify_is_a_cut),
 		cmocka_unit_test(half_a_record_of_a_head_has_the_time_of_a_head),

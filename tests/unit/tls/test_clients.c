@@ -34,6 +34,7 @@ middle(void)
 	return bytes_after(chain, (size_t)(end + 26 - (const char *)chain.ptr));
 }
 
+/* client_ca empty: clients need no certificate. */
 static struct tls_identity *
 identity_with(struct bytes client_ca)
 {
@@ -44,7 +45,9 @@ identity_with(struct bytes client_ca)
 		assert_int_equal(tls_identity_add(identity, listener, cert_file("edge.pem"), cert_file("edge.key"),
 						  CERT_ANY_TIME, text, sizeof(text)),
 				 ERR_OK);
-	assert_int_equal(tls_identity_add_client_ca(identity, MTLS, client_ca, text, sizeof(text)), ERR_OK);
+	if (client_ca.len > 0)
+		assert_int_equal(tls_identity_add_client_ca(identity, MTLS, client_ca, text, sizeof(text)),
+				 ERR_OK);
 	return identity;
 }
 
@@ -230,6 +233,25 @@ a_ticket_is_good_where_the_same_authorities_are_believed(void **state)
 	tls_context_free(context);
 }
 
+/* As a listener's first ones, others in their place, the same once more, and none. */
+static void
+listeners_that_believe_others_are_named(void **state)
+{
+	struct tls_context *context = context_with(cert_file("ca.pem"));
+	const struct bytes believed[] = { cert_file("ca.pem"), middle(), middle(), BYTES_NONE, middle() };
+	static const uint32_t named[] = { 0, 1u << MTLS, 0, 0, 1u << MTLS };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(believed); i++) {
+		struct tls_identity *identity = identity_with(believed[i]);
+
+		assert_int_equal(tls_context_replace(context, tls_keys_new(identity, NULL)), named[i]);
+		assert_int_equal(tls_context_sweep(context), 1);
+		tls_identity_free(identity);
+	}
+	tls_context_free(context);
+}
+
 /* The end of ca.pem, a second before that of chain.pem, which it has signed in the end. */
 #define CA_ENDS_S INT64_C(2584158217)
 
@@ -340,6 +362,7 @@ main(void)
 		cmocka_unit_test(a_certificate_of_a_believed_authority_gets_in),
 		cmocka_unit_test(a_certificate_on_p384_gets_in),
 		cmocka_unit_test(whoever_has_none_or_another_ones_is_told_so),
+		cmocka_unit_test(listeners_that_believe_others_are_named),
 		cmocka_unit_test(a_ticket_is_good_where_the_same_authorities_are_believed),
 		cmocka_unit_test(no_row_of_tickets_outlives_what_was_shown),
 		cmocka_unit_test(what_is_no_ca_is_refused_with_what_to_do),
