@@ -56,8 +56,9 @@ CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors s
 #define INTERIM_HEADS_MAX 8  /* 1xx of one answer: a backend that sends more is no backend */
 #define EVENTS_PER_TURN_MAX 256   /* TCP events handled per loop turn */
 /* Handshakes' share of a turn, behind what was sent for everybody else: who comes meanwhile waits for the rest of
- * it and for one step, of which the longest (a key agreement, a signature) is some tens of microseconds. A worker
- * without other work has nothing but such turns. */
+ * it and for one step, of which the longest (a key agreement, a signature) is some tens of microseconds; longer
+ * where a certificate or a backend makes it so: half of an RSA signature, P-384 (numbers: lib/tls/README.md). A
+ * worker without other work has nothing but such turns. */
 #define HANDSHAKE_TURN_NS (10 * NSEC_PER_USEC)
 #define HANDSHAKE_STEPS_PER_TURN_MAX 64
 /* One step in so many begins a handshake while others that are begun could go on: fewer than a handshake has, or

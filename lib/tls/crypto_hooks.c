@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "tls/crypto.h"
 #include "tls/crypto_nonces.h"
+#include "tls/crypto_p256.h"
 #include "tls/derive.h"
 #include "tls/instance.h"
 #include "tls/lanes.h"
@@ -25,22 +26,24 @@
 
 /* --- curves ---------------------------------------------------------------------------------------------- */
 
-struct curve {
-	enum crypto_curve name;
-	size_t bytes;
-};
-
 static bool
-find_curve(mbedtls_ecp_group_id id, struct curve *curve)
+find_curve(mbedtls_ecp_group_id id, enum crypto_curve *curve)
 {
-	if (id == MBEDTLS_ECP_DP_SECP256R1)
-		*curve = (struct curve){ CRYPTO_P256, 32 };
-	else if (id == MBEDTLS_ECP_DP_SECP384R1)
-		*curve = (struct curve){ CRYPTO_P384, 48 };
-	else
+	if (id != MBEDTLS_ECP_DP_SECP256R1 && id != MBEDTLS_ECP_DP_SECP384R1)
 		return false;
+	*curve = id == MBEDTLS_ECP_DP_SECP256R1 ? CRYPTO_P256 : CRYPTO_P384;
 	return true;
 }
+
+/* What lanes have of a curve. */
+static const struct curve_lanes {
+	enum lanes_kind public;
+	enum lanes_kind shared;
+	enum lanes_kind sign;
+} lanes_of[CRYPTO_CURVES] = {
+	[CRYPTO_P256] = { LANES_P256_PUBLIC, LANES_P256_SHARED, LANES_P256_SIGN },
+	[CRYPTO_P384] = { LANES_P384_PUBLIC, LANES_P384_SHARED, LANES_P384_SIGN },
+};
 
 static int
 error_of(enum crypto_result result)
@@ -86,30 +89,32 @@ x25519(struct crypto *crypto, const uint8_t *scalar, const uint8_t *u, uint8_t *
 	return instance_pause() ? crypto_x25519(crypto, scalar, u, out) : CRYPTO_UNWANTED;
 }
 
-/* On P-256 the generator's products can be had in lanes. */
+/* The generator's products can be had in lanes. */
 static enum crypto_result
 ec_multiply(struct crypto *crypto, enum crypto_curve curve, const uint8_t *scalar, const uint8_t *point,
 	    uint8_t *out)
 {
-	struct lanes_work work = { LANES_P256_PUBLIC, { scalar }, { out, out + P256_BYTES } };
+	struct lanes_work work = { lanes_of[curve].public, { scalar }, { out, out + order_bytes(curve) } };
 	enum crypto_result got = CRYPTO_DECLINED;
 
-	if (curve == CRYPTO_P256 && point == NULL)
+	if (point == NULL)
 		got = instance_compute(&work);
 	if (got != CRYPTO_DECLINED)
 		return got;
 	return instance_pause() ? crypto_ec_multiply(crypto, curve, scalar, point, out) : CRYPTO_UNWANTED;
 }
 
-/* The secret alone. */
+/* The secret alone. On P-384 mbedTLS goes on where lanes decline, and asks for the product. */
 static enum crypto_result
-agree_p256(struct crypto *crypto, const uint8_t *scalar, const uint8_t *peer, uint8_t *secret)
+agree(struct crypto *crypto, enum crypto_curve curve, const uint8_t *scalar, const uint8_t *peer, uint8_t *secret)
 {
-	struct lanes_work work = { LANES_P256_SHARED, { scalar, peer, peer + P256_BYTES }, { secret } };
+	struct lanes_work work = { lanes_of[curve].shared,
+				   { scalar, peer, peer + order_bytes(curve) },
+				   { secret } };
 	enum crypto_result got = instance_compute(&work);
 	uint8_t point[2 * P256_BYTES];
 
-	if (got != CRYPTO_DECLINED)
+	if (got != CRYPTO_DECLINED || curve != CRYPTO_P256)
 		return got;
 	if (!instance_pause())
 		return CRYPTO_UNWANTED;
@@ -155,20 +160,22 @@ instance_ecp_mul(mbedtls_ecp_group *group, mbedtls_ecp_point *result, const mbed
 	uint8_t given[2 * CRYPTO_COORDINATE_BYTES_MAX];
 	uint8_t out[2 * CRYPTO_COORDINATE_BYTES_MAX];
 	bool is_generator = point == &group->G;
-	struct curve curve;
+	enum crypto_curve curve;
+	size_t bytes;
 	int failed;
 
 	if (crypto != NULL && group->id == MBEDTLS_ECP_DP_CURVE25519)
 		return multiply_x25519(crypto, result, scalar, is_generator ? NULL : point);
 	if (crypto == NULL || !find_curve(group->id, &curve))
 		return instance_pause() ? INSTANCE_DECLINES : UNWANTED;
-	failed = mbedtls_mpi_write_binary(scalar, k, curve.bytes);
+	bytes = order_bytes(curve);
+	failed = mbedtls_mpi_write_binary(scalar, k, bytes);
 	if (failed == 0 && !is_generator)
-		failed = bytes_of_point(point, given, curve.bytes);
+		failed = bytes_of_point(point, given, bytes);
 	if (failed == 0)
-		failed = error_of(ec_multiply(crypto, curve.name, k, is_generator ? NULL : given, out));
+		failed = error_of(ec_multiply(crypto, curve, k, is_generator ? NULL : given, out));
 	if (failed == 0)
-		failed = point_of_bytes(result, out, curve.bytes);
+		failed = point_of_bytes(result, out, bytes);
 	explicit_bzero(k, sizeof(k));
 	explicit_bzero(out, sizeof(out));
 	return failed;
@@ -182,28 +189,29 @@ instance_ecp_muladd(mbedtls_ecp_group *group, mbedtls_ecp_point *result, const m
 	uint8_t factors[2][CRYPTO_COORDINATE_BYTES_MAX];
 	uint8_t given[2 * CRYPTO_COORDINATE_BYTES_MAX];
 	uint8_t out[2 * CRYPTO_COORDINATE_BYTES_MAX];
-	struct curve curve;
+	enum crypto_curve curve;
+	size_t bytes;
 	int failed;
 
 	if (!instance_pause())
 		return UNWANTED;
 	if (crypto == NULL || generator != &group->G || !find_curve(group->id, &curve))
 		return INSTANCE_DECLINES;
-	failed = mbedtls_mpi_write_binary(a, factors[0], curve.bytes);
+	bytes = order_bytes(curve);
+	failed = mbedtls_mpi_write_binary(a, factors[0], bytes);
 	if (failed == 0)
-		failed = mbedtls_mpi_write_binary(b, factors[1], curve.bytes);
+		failed = mbedtls_mpi_write_binary(b, factors[1], bytes);
 	if (failed == 0)
-		failed = bytes_of_point(point, given, curve.bytes);
+		failed = bytes_of_point(point, given, bytes);
 	if (failed == 0)
-		failed = error_of(
-			crypto_ec_combine(crypto, curve.name, factors[0], factors[1], given, out));
-	return failed == 0 ? point_of_bytes(result, out, curve.bytes) : failed;
+		failed = error_of(crypto_ec_combine(crypto, curve, factors[0], factors[1], given, out));
+	return failed == 0 ? point_of_bytes(result, out, bytes) : failed;
 }
 
-/* --- ECDSA on P-256 with SHA-256 -------------------------------------------------------------------- */
+/* --- ECDSA on P-256 with SHA-256, in lanes on P-384 with SHA-384 --------------------------------------- */
 
 static enum crypto_result
-sign_alone(struct crypto *crypto, const struct lanes_work *work)
+sign_alone_p256(struct crypto *crypto, const struct lanes_work *work)
 {
 	uint8_t point[2 * P256_BYTES];
 	enum crypto_result got = ec_multiply(crypto, CRYPTO_P256, work->in[0], NULL, point);
@@ -222,34 +230,49 @@ sign_alone(struct crypto *crypto, const struct lanes_work *work)
 }
 
 static bool
-is_zero(const uint8_t number[P256_BYTES])
+is_zero(const uint8_t *number, size_t bytes)
 {
-	return p256_scalar_is_zero(p256_scalar_read(number));
+	uint8_t any = 0;
+
+	for (size_t i = 0; i < bytes; i++)
+		any |= number[i];
+	return any == 0;
 }
 
-/* key: the private one and, behind it, the hash below the order. */
+/* The private key and, behind it, the hash below the order. */
 static int
-sign(struct crypto *crypto, const uint8_t key_and_hash[2 * P256_BYTES], uint8_t r[P256_BYTES],
-     uint8_t s[P256_BYTES])
+sign(struct crypto *crypto, enum crypto_curve curve, const uint8_t *key_and_hash, uint8_t *r, uint8_t *s)
 {
+	size_t bytes = order_bytes(curve);
 	struct nonces nonces;
-	struct lanes_work work = { LANES_P256_SIGN,
-				   { nonces.value, key_and_hash, key_and_hash + P256_BYTES },
+	struct lanes_work work = { lanes_of[curve].sign,
+				   { nonces.value, key_and_hash, key_and_hash + bytes },
 				   { r, s } };
 	enum crypto_result got = CRYPTO_DECLINED;
 
-	nonces_init(&nonces, key_and_hash);
+	nonces_init(&nonces, curve, key_and_hash);
 	if (nonces_next(&nonces)) {
 		got = instance_compute(&work);
 		/* Nothing that goes in is another's, so what lanes refuse is theirs. */
-		if (got == CRYPTO_DECLINED || got == CRYPTO_FAILED)
-			got = sign_alone(crypto, &work);
+		if (got == CRYPTO_FAILED)
+			got = CRYPTO_DECLINED;
+		if (got == CRYPTO_DECLINED && curve == CRYPTO_P256)
+			got = sign_alone_p256(crypto, &work);
 	}
 	explicit_bzero(&nonces, sizeof(nonces));
 	/* Another nonce would be due; mbedTLS's own code knows the way. */
-	if (got == CRYPTO_OK && (is_zero(r) || is_zero(s)))
+	if (got == CRYPTO_OK && (is_zero(r, bytes) || is_zero(s, bytes)))
 		got = CRYPTO_DECLINED;
 	return error_of(got);
+}
+
+/* The curve's own hash, and whether anybody here has it. */
+static bool
+signs_here(enum crypto_curve curve, mbedtls_md_type_t kind)
+{
+	if (curve == CRYPTO_P256)
+		return kind == MBEDTLS_MD_SHA256;
+	return kind == MBEDTLS_MD_SHA384 && instance_has_lanes(LANES_P384_SIGN);
 }
 
 int
@@ -257,25 +280,28 @@ instance_ecdsa_sign(mbedtls_ecp_group *group, mbedtls_mpi *r, mbedtls_mpi *s, co
 		    const unsigned char *hash, size_t hash_bytes, mbedtls_md_type_t kind)
 {
 	struct crypto *crypto = instance_crypto();
-	uint8_t key_and_hash[2 * P256_BYTES];
-	uint8_t r_bytes[P256_BYTES];
-	uint8_t s_bytes[P256_BYTES];
+	uint8_t key_and_hash[2 * CRYPTO_COORDINATE_BYTES_MAX];
+	uint8_t r_bytes[CRYPTO_COORDINATE_BYTES_MAX];
+	uint8_t s_bytes[CRYPTO_COORDINATE_BYTES_MAX];
+	enum crypto_curve curve;
+	size_t bytes;
 	int failed;
 
-	if (crypto == NULL || group->id != MBEDTLS_ECP_DP_SECP256R1 || kind != MBEDTLS_MD_SHA256 ||
-	    hash_bytes != P256_BYTES)
+	if (crypto == NULL || !find_curve(group->id, &curve) || !signs_here(curve, kind) ||
+	    hash_bytes != order_bytes(curve))
 		return INSTANCE_DECLINES;
-	failed = mbedtls_mpi_write_binary(d, key_and_hash, P256_BYTES);
-	if (failed == 0 && !p256_scalar_is_key(key_and_hash))
+	bytes = order_bytes(curve);
+	failed = mbedtls_mpi_write_binary(d, key_and_hash, bytes);
+	if (failed == 0 && !order_is_key(curve, key_and_hash))
 		failed = MBEDTLS_ERR_ECP_INVALID_KEY;
-	p256_scalar_write(p256_scalar_read(hash), key_and_hash + P256_BYTES);
+	order_reduce(curve, hash, key_and_hash + bytes);
 	if (failed == 0)
-		failed = sign(crypto, key_and_hash, r_bytes, s_bytes);
+		failed = sign(crypto, curve, key_and_hash, r_bytes, s_bytes);
 	explicit_bzero(key_and_hash, sizeof(key_and_hash));
 	if (failed == 0)
-		failed = mbedtls_mpi_read_binary(r, r_bytes, sizeof(r_bytes));
+		failed = mbedtls_mpi_read_binary(r, r_bytes, bytes);
 	if (failed == 0)
-		failed = mbedtls_mpi_read_binary(s, s_bytes, sizeof(s_bytes));
+		failed = mbedtls_mpi_read_binary(s, s_bytes, bytes);
 	return failed;
 }
 
@@ -407,19 +433,27 @@ instance_hkdf_expand(psa_algorithm_t hash, const unsigned char *secret, size_t s
 
 /* --- PSA's transparent driver ---------------------------------------------------------------------------- */
 
-enum psa_curve { PSA_CURVE_X25519, PSA_CURVE_P256, PSA_CURVE_OTHER };
+/* X25519, or a curve of crypto.h. */
+struct psa_curve {
+	bool is_x25519;
+	enum crypto_curve name; /* of others */
+	size_t bytes;
+};
 
-static enum psa_curve
-curve_of(const psa_key_attributes_t *attributes)
+static bool
+find_psa_curve(const psa_key_attributes_t *attributes, struct psa_curve *curve)
 {
 	psa_key_type_t type = psa_get_key_type(attributes);
 	size_t bits = psa_get_key_bits(attributes);
 
-	if (type == PSA_KEY_TYPE_ECC_KEY_PAIR(PSA_ECC_FAMILY_MONTGOMERY) && bits == 255)
-		return PSA_CURVE_X25519;
-	if (type == PSA_KEY_TYPE_ECC_KEY_PAIR(PSA_ECC_FAMILY_SECP_R1) && bits == 256)
-		return PSA_CURVE_P256;
-	return PSA_CURVE_OTHER;
+	*curve = (struct psa_curve){ .bytes = bits / 8 };
+	if (type == PSA_KEY_TYPE_ECC_KEY_PAIR(PSA_ECC_FAMILY_MONTGOMERY) && bits == 255) {
+		curve->is_x25519 = true;
+		curve->bytes = CRYPTO_X25519_BYTES;
+		return true;
+	}
+	curve->name = bits == 256 ? CRYPTO_P256 : CRYPTO_P384;
+	return type == PSA_KEY_TYPE_ECC_KEY_PAIR(PSA_ECC_FAMILY_SECP_R1) && (bits == 256 || bits == 384);
 }
 
 static psa_status_t
@@ -443,27 +477,26 @@ draw(uint8_t *to, size_t bytes)
 psa_status_t
 instance_generate_key(const psa_key_attributes_t *attributes, uint8_t *key, size_t room, size_t *len)
 {
-	enum psa_curve curve = curve_of(attributes);
+	struct psa_curve curve;
 	psa_status_t status;
 
-	if (instance_crypto() == NULL || curve == PSA_CURVE_OTHER)
+	if (instance_crypto() == NULL || !find_psa_curve(attributes, &curve))
 		return PSA_ERROR_NOT_SUPPORTED;
-	CHECK_STATIC(CRYPTO_X25519_BYTES == P256_BYTES, "keys of both curves have one length");
-	if (room < P256_BYTES)
+	if (room < curve.bytes)
 		return PSA_ERROR_BUFFER_TOO_SMALL;
-	status = draw(key, P256_BYTES);
-	if (curve == PSA_CURVE_X25519) {
+	status = draw(key, curve.bytes);
+	if (curve.is_x25519) {
 		/* RFC 7748 5. */
 		key[0] &= 248;
 		key[31] = (uint8_t)((key[31] & 127) | 64);
 	} else {
 		for (int tries = 0;
-		     status == PSA_SUCCESS && !p256_scalar_is_key(key) && tries < P256_TRIES_MAX; tries++)
-			status = draw(key, P256_BYTES);
-		if (status == PSA_SUCCESS && !p256_scalar_is_key(key))
+		     status == PSA_SUCCESS && !order_is_key(curve.name, key) && tries < ORDER_TRIES_MAX; tries++)
+			status = draw(key, curve.bytes);
+		if (status == PSA_SUCCESS && !order_is_key(curve.name, key))
 			status = PSA_ERROR_INSUFFICIENT_ENTROPY;
 	}
-	*len = P256_BYTES;
+	*len = curve.bytes;
 	return status;
 }
 
@@ -472,14 +505,16 @@ instance_export_public_key(const psa_key_attributes_t *attributes, const uint8_t
 			   uint8_t *to, size_t room, size_t *len)
 {
 	struct crypto *crypto = instance_crypto();
-	enum psa_curve curve = curve_of(attributes);
+	struct psa_curve curve;
 
-	if (crypto == NULL || curve == PSA_CURVE_OTHER || key_bytes != P256_BYTES)
+	/* On P-384 mbedTLS asks for the product. */
+	if (crypto == NULL || !find_psa_curve(attributes, &curve) || curve.bytes != P256_BYTES ||
+	    key_bytes != curve.bytes)
 		return PSA_ERROR_NOT_SUPPORTED;
-	*len = curve == PSA_CURVE_X25519 ? CRYPTO_X25519_BYTES : 1 + 2 * P256_BYTES;
+	*len = curve.is_x25519 ? CRYPTO_X25519_BYTES : 1 + 2 * P256_BYTES;
 	if (room < *len)
 		return PSA_ERROR_BUFFER_TOO_SMALL;
-	if (curve == PSA_CURVE_X25519)
+	if (curve.is_x25519)
 		return status_of(x25519(crypto, key, NULL, to));
 	to[0] = CRYPTO_UNCOMPRESSED;
 	return status_of(ec_multiply(crypto, CRYPTO_P256, key, NULL, to + 1));
@@ -491,20 +526,20 @@ instance_key_agreement(const psa_key_attributes_t *attributes, const uint8_t *ke
 		       size_t room, size_t *len)
 {
 	struct crypto *crypto = instance_crypto();
-	enum psa_curve curve = curve_of(attributes);
+	struct psa_curve curve;
 
-	if (crypto == NULL || curve == PSA_CURVE_OTHER || key_bytes != P256_BYTES ||
+	if (crypto == NULL || !find_psa_curve(attributes, &curve) || key_bytes != curve.bytes ||
 	    !PSA_ALG_IS_ECDH(algorithm))
 		return PSA_ERROR_NOT_SUPPORTED;
-	if (room < P256_BYTES)
+	if (room < curve.bytes)
 		return PSA_ERROR_BUFFER_TOO_SMALL;
-	*len = P256_BYTES;
-	if (curve == PSA_CURVE_X25519) {
+	*len = curve.bytes;
+	if (curve.is_x25519) {
 		if (peer_bytes != CRYPTO_X25519_BYTES)
 			return PSA_ERROR_INVALID_ARGUMENT;
 		return status_of(x25519(crypto, key, peer, to));
 	}
-	if (peer_bytes != 1 + 2 * P256_BYTES || peer[0] != CRYPTO_UNCOMPRESSED)
+	if (peer_bytes != 1 + 2 * curve.bytes || peer[0] != CRYPTO_UNCOMPRESSED)
 		return PSA_ERROR_INVALID_ARGUMENT;
-	return status_of(agree_p256(crypto, key, peer + 1, to));
+	return status_of(agree(crypto, curve.name, key, peer + 1, to));
 }

@@ -123,28 +123,6 @@ p256_scalar_write(struct p256_scalar scalar, uint8_t bytes[P256_BYTES])
 		bytes[i] = (uint8_t)(scalar.limbs[LIMBS - 1 - i / 8] >> (56 - 8 * (i % 8)));
 }
 
-bool
-p256_scalar_is_zero(struct p256_scalar scalar)
-{
-	return (scalar.limbs[0] | scalar.limbs[1] | scalar.limbs[2] | scalar.limbs[3]) == 0;
-}
-
-bool
-p256_scalar_is_key(const uint8_t bytes[P256_BYTES])
-{
-	struct p256_scalar reduced = p256_scalar_read(bytes);
-	uint8_t again[P256_BYTES];
-	uint8_t differs = 0;
-	bool is_zero = p256_scalar_is_zero(reduced);
-
-	p256_scalar_write(reduced, again);
-	for (int i = 0; i < P256_BYTES; i++)
-		differs |= again[i] ^ bytes[i];
-	explicit_bzero(again, sizeof(again));
-	explicit_bzero(&reduced, sizeof(reduced));
-	return differs == 0 && !is_zero;
-}
-
 struct p256_scalar
 p256_scalar_sign(struct p256_scalar e, struct p256_scalar r, struct p256_scalar d, struct p256_scalar k)
 {

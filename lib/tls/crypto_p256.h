@@ -1,6 +1,5 @@
 #pragma once
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -19,10 +18,6 @@ struct p256_scalar {
 struct p256_scalar p256_scalar_read(const uint8_t bytes[P256_BYTES]);
 void p256_scalar_write(struct p256_scalar scalar, uint8_t bytes[P256_BYTES]);
 
-/* Whether the bytes are a private key: 1 to n - 1. */
-#define P256_TRIES_MAX 8 /* of who draws one: each is none once in 2^32 */
-bool p256_scalar_is_key(const uint8_t bytes[P256_BYTES]);
-bool p256_scalar_is_zero(struct p256_scalar scalar);
 
 /* s = (e + r * d) / k. k is not zero. */
 struct p256_scalar p256_scalar_sign(struct p256_scalar e, struct p256_scalar r, struct p256_scalar d,

@@ -198,14 +198,20 @@ instance_pause(void)
 	return current == NULL || current->fiber == NULL || fiber_pause(current->fiber);
 }
 
+bool
+instance_has_lanes(enum lanes_kind kind)
+{
+	return current != NULL && current->fiber != NULL && current->lanes != NULL &&
+	       lanes_has(current->lanes, kind);
+}
+
 enum crypto_result
 instance_compute(const struct lanes_work *work)
 {
 	struct lanes_seat *seat;
 	bool is_wanted;
 
-	if (current == NULL || current->fiber == NULL || current->lanes == NULL ||
-	    !lanes_has(current->lanes, work->kind))
+	if (!instance_has_lanes(work->kind))
 		return CRYPTO_DECLINED;
 	seat = current->seat;
 	lanes_join(current->lanes, seat, work);

@@ -6,6 +6,7 @@
 
 #include "tls/arena.h"
 #include "tls/crypto.h"
+#include "tls/lanes.h"
 
 /*
  * instance: what mbedTLS takes for its process: memory, clock, random numbers, PSA's key store.
@@ -19,10 +20,6 @@
  */
 struct instance;
 struct fiber;
-struct lanes;
-struct lanes_engine;
-struct lanes_seat;
-struct lanes_work;
 
 /* Fills to with len random bytes; 0, or another number when it cannot. */
 typedef int (*instance_entropy)(void *owner, uint8_t *to, size_t len);
@@ -66,6 +63,7 @@ bool instance_is_entered(void);
 struct crypto *instance_crypto(void); /* NULL: mbedTLS's own code */
 bool instance_hashes(void); /* whether libcrypto does: outside of an instance (a key's hash) nobody has chosen */
 bool instance_pause(void); /* before what is dear; false: nobody wants it any more, and it must fail */
+bool instance_has_lanes(enum lanes_kind kind); /* whether instance_compute() has it, here and now */
 /* In place of that and of computing it: with others of its kind. CRYPTO_DECLINED, at once, where it cannot. */
 enum crypto_result instance_compute(const struct lanes_work *work);
 bool instance_owns(const void *block);

@@ -11,10 +11,19 @@
 static const struct shape {
 	uint8_t inputs;
 	uint8_t outputs;
+	uint8_t bytes; /* of each */
 } shapes[LANES_KINDS] = {
-	[LANES_X25519_PUBLIC] = { 1, 1 }, [LANES_X25519_SHARED] = { 2, 1 }, [LANES_P256_PUBLIC] = { 1, 2 },
-	[LANES_P256_SHARED] = { 3, 1 },	  [LANES_P256_SIGN] = { 3, 2 },
+	[LANES_X25519_PUBLIC] = { 1, 1, 32 }, [LANES_X25519_SHARED] = { 2, 1, 32 },
+	[LANES_P256_PUBLIC] = { 1, 2, 32 },   [LANES_P256_SHARED] = { 3, 1, 32 },
+	[LANES_P256_SIGN] = { 3, 2, 32 },     [LANES_P384_PUBLIC] = { 1, 2, 48 },
+	[LANES_P384_SHARED] = { 3, 1, 48 },   [LANES_P384_SIGN] = { 3, 2, 48 },
 };
+
+size_t
+lanes_bytes(enum lanes_kind kind)
+{
+	return shapes[kind].bytes;
+}
 
 /* --- lines ---------------------------------------------------------------------------------- */
 
@@ -134,7 +143,7 @@ is_all_zero(const uint8_t *bytes)
 {
 	uint8_t any = 0;
 
-	for (size_t i = 0; i < LANES_BYTES; i++)
+	for (size_t i = 0; i < shapes[LANES_X25519_SHARED].bytes; i++)
 		any |= bytes[i];
 	return any == 0;
 }
@@ -142,7 +151,7 @@ is_all_zero(const uint8_t *bytes)
 uint32_t
 lanes_run(struct lanes *lanes, uint64_t now_ns)
 {
-	uint8_t spare[LANES_OUTPUTS_MAX][LANES][LANES_BYTES];
+	uint8_t spare[LANES_OUTPUTS_MAX][LANES][LANES_BYTES_MAX];
 	struct lanes_batch batch = { 0 };
 	struct lanes_line *line;
 	struct lanes_seat *seat;

@@ -24,17 +24,22 @@
  * handshake: less than the packets of one that is across a street. */
 #define LANES_WAIT_US 50
 
-/* What goes in, what comes out; each of LANES_BYTES, big-endian on P-256 and little-endian on X25519. */
+/* What goes in, what comes out; each of lanes_bytes(), little-endian on X25519 and big-endian elsewhere. */
 enum lanes_kind {
 	LANES_X25519_PUBLIC, /* scalar; u */
 	LANES_X25519_SHARED, /* scalar, u; u. All zero is bad, whatever the engine says of it. */
 	LANES_P256_PUBLIC,   /* scalar; x, y */
 	LANES_P256_SHARED,   /* scalar, x, y; x. What is no point of the curve is bad. */
 	LANES_P256_SIGN,     /* nonce, key, hash; r, s: ECDSA. The hash is below the order; r or s may be zero. */
+	LANES_P384_PUBLIC,
+	LANES_P384_SHARED,
+	LANES_P384_SIGN,
 	LANES_KINDS
 };
 
-#define LANES_BYTES 32
+size_t lanes_bytes(enum lanes_kind kind);
+
+#define LANES_BYTES_MAX 48
 #define LANES_INPUTS_MAX 3
 #define LANES_OUTPUTS_MAX 2
 

@@ -7,6 +7,7 @@
 #include <valgrind/memcheck.h>
 
 #include "seeded.h"
+#include "tls/crypto_order.h"
 #include "tls/crypto_p256.h"
 #include "tls/crypto_x25519.h"
 
@@ -56,6 +57,19 @@ make_public(void)
 	show(key, sizeof(key));
 }
 
+static void
+reduce(enum crypto_curve curve)
+{
+	uint8_t number[CRYPTO_COORDINATE_BYTES_MAX];
+	bool is_key;
+
+	draw(number, order_bytes(curve));
+	is_key = order_is_key(curve, number);
+	show(&is_key, sizeof(is_key));
+	order_reduce(curve, number, number);
+	show(number, order_bytes(curve));
+}
+
 /* With an argument it does what must be found. */
 int
 main(int argc, char **argv)
@@ -67,6 +81,8 @@ main(int argc, char **argv)
 		return 2;
 	sign();
 	make_public();
+	reduce(CRYPTO_P256);
+	reduce(CRYPTO_P384);
 	draw(secret, sizeof(secret));
 	if (argc > 1 && secret[0] > 100)
 		puts("large");

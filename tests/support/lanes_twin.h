@@ -7,8 +7,8 @@
 #include "tls/tls.h"
 
 /*
- * lanes_twin: lanes (tls/lanes.h) that are computed one by one by libcrypto, so that whoever waits for lanes is
- * tested on every machine that has it.
+ * lanes_twin: lanes (tls/lanes.h) that are computed one by one by libcrypto (on P-384 by mbedTLS), so that whoever
+ * waits for lanes is tested on every machine that has it.
  *
  * Owner: the process, one thread of it; a test that asks for damages takes them back.
  */

@@ -18,6 +18,7 @@
 #include "cert_file.h"
 #include "seeded.h"
 #include "tls/crypto.h"
+#include "tls/crypto_order.h"
 #include "tls/crypto_p256.h"
 #include "tls/instance.h"
 
@@ -417,34 +418,77 @@ hashes_are_the_same(void **state)
 	assert_memory_equal(sums[0], sums[1], sizeof(sums[0]));
 }
 
+/* The order, and each number around it: less it where it is not below it, and a key where it is, but for zero. */
+static void
+numbers_are_read_below_the_order(void **state)
+{
+	static const struct {
+		enum crypto_curve curve;
+		mbedtls_ecp_group_id id;
+	} curves[] = { { CRYPTO_P256, MBEDTLS_ECP_DP_SECP256R1 }, { CRYPTO_P384, MBEDTLS_ECP_DP_SECP384R1 } };
+	static const uint8_t zero[CRYPTO_COORDINATE_BYTES_MAX];
+	struct instance *instance = instance_of("mbedtls");
+	struct instance *before = instance_enter(instance);
+
+	(void)state;
+	for (size_t c = 0; c < COUNT_OF(curves); c++) {
+		enum crypto_curve curve = curves[c].curve;
+		size_t bytes = order_bytes(curve), last = bytes - 1;
+		uint8_t number[CRYPTO_COORDINATE_BYTES_MAX];
+		uint8_t order[CRYPTO_COORDINATE_BYTES_MAX];
+		uint8_t read[CRYPTO_COORDINATE_BYTES_MAX];
+		mbedtls_ecp_group group;
+
+		mbedtls_ecp_group_init(&group);
+		assert_int_equal(mbedtls_ecp_group_load(&group, curves[c].id), 0);
+		assert_int_equal(mbedtls_mpi_write_binary(&group.N, order, bytes), 0);
+		mbedtls_ecp_group_free(&group);
+		assert_false(order_is_key(curve, order));
+		order_reduce(curve, order, read);
+		assert_memory_equal(read, zero, bytes);
+		memcpy(number, order, bytes);
+		number[last]--;
+		assert_true(order_is_key(curve, number));
+		order_reduce(curve, number, read);
+		assert_memory_equal(read, number, bytes);
+		number[last] += 2;
+		assert_false(order_is_key(curve, number));
+		order_reduce(curve, number, number);
+		assert_int_equal(number[last], 1);
+		assert_memory_equal(number, zero, last);
+		assert_true(order_is_key(curve, number));
+		memset(number, 0, bytes);
+		assert_false(order_is_key(curve, number));
+		memset(number, 0xff, bytes);
+		assert_false(order_is_key(curve, number));
+		order_reduce(curve, number, number);
+		assert_int_equal((uint8_t)(number[last] + order[last]), 0xff);
+		/* A borrow that goes through to the first octet. */
+		memcpy(number, order, bytes);
+		number[0] = 1;
+		assert_true(order_is_key(curve, number));
+	}
+	instance_leave(before);
+	instance_free(instance);
+}
+
 static void
 p256_scalars_are_read_below_the_order(void **state)
 {
-	static const uint8_t order[P256_BYTES] = { 0xff, 0xff, 0xff, 0xff, 0,	 0,    0,    0,
-						   0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-						   0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84,
-						   0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51 };
-	uint8_t bytes[P256_BYTES];
+	uint8_t number[P256_BYTES];
+	uint8_t below[P256_BYTES];
 	uint8_t read[P256_BYTES];
 
 	(void)state;
-	assert_false(p256_scalar_is_key(order));
-	assert_true(p256_scalar_is_zero(p256_scalar_read(order)));
-	memcpy(bytes, order, sizeof(bytes));
-	bytes[31]--;
-	assert_true(p256_scalar_is_key(bytes));
-	p256_scalar_write(p256_scalar_read(bytes), read);
-	assert_memory_equal(read, bytes, sizeof(read));
-	bytes[31] += 2;
-	assert_false(p256_scalar_is_key(bytes));
-	p256_scalar_write(p256_scalar_read(bytes), read);
-	assert_int_equal(read[31], 1);
-	memset(bytes, 0, sizeof(bytes));
-	assert_false(p256_scalar_is_key(bytes));
-	bytes[31] = 1;
-	assert_true(p256_scalar_is_key(bytes));
-	memset(bytes, 0xff, sizeof(bytes));
-	assert_false(p256_scalar_is_key(bytes));
+	for (int i = 0; i < 256; i++) {
+		assert_int_equal(seeded_entropy(&seed, number, sizeof(number)), 0);
+		/* The order begins with four of these and four zeros. */
+		memset(number, 0xff, i % 2 * 4);
+		memset(number + 4, 0, i % 2 * 4);
+		order_reduce(CRYPTO_P256, number, below);
+		p256_scalar_write(p256_scalar_read(number), read);
+		assert_memory_equal(read, below, sizeof(read));
+	}
 }
 
 static const struct {
@@ -626,6 +670,7 @@ main(void)
 		cmocka_unit_test(products_are_those_of_mbedtls),
 		cmocka_unit_test(a_product_without_memory_fails_and_leaves_nothing),
 		cmocka_unit_test(hashes_are_the_same),
+		cmocka_unit_test(numbers_are_read_below_the_order),
 		cmocka_unit_test(p256_scalars_are_read_below_the_order),
 		cmocka_unit_test(bad_points_are_refused_and_leave_nothing),
 		cmocka_unit_test(keys_agree_with_those_of_mbedtls),

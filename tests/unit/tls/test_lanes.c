@@ -15,6 +15,7 @@
 #include "lanes_twin.h"
 #include "tls/conn.h"
 #include "tls_duo.h"
+#include "tls_pairing.h"
 
 #define US NSEC_PER_USEC
 #define TLS12 0x0303
@@ -36,7 +37,7 @@ look(const struct lanes_batch *batch)
 	runs++;
 	for (uint32_t lane = 0; lane < LANES; lane++)
 		for (uint32_t i = 0; i < LANES_OUTPUTS_MAX && batch->out[i][lane] != NULL; i++)
-			for (uint32_t k = 0; k < LANES_BYTES; k++)
+			for (uint32_t k = 0; k < LANES_BYTES_MAX; k++)
 				batch->out[i][lane][k] = (uint8_t)(batch->in[0][lane][k] + i);
 	return good;
 }
@@ -49,8 +50,8 @@ static const struct lanes_engine looking = {
 struct sitter {
 	struct lanes_seat seat;
 	struct lanes_work work;
-	uint8_t in[LANES_BYTES];
-	uint8_t out[LANES_OUTPUTS_MAX][LANES_BYTES];
+	uint8_t in[LANES_BYTES_MAX];
+	uint8_t out[LANES_OUTPUTS_MAX][LANES_BYTES_MAX];
 };
 
 static struct lanes lanes;
@@ -198,13 +199,13 @@ what_is_bad_is_one_lanes_own(void **state)
 	good = 0xfd;
 	for (uint32_t i = 0; i < 3; i++)
 		sit(i, LANES_X25519_SHARED);
-	memset(sitters[2].in, 0, LANES_BYTES); /* so is its output */
+	memset(sitters[2].in, 0, LANES_BYTES_MAX); /* so is its output */
 	assert_int_equal(lanes_run(&lanes, 1000 * US), 3);
 	assert_true(sitters[0].seat.is_good);
 	assert_false(sitters[1].seat.is_good);
 	assert_false(sitters[2].seat.is_good);
 	sit(3, LANES_X25519_PUBLIC);
-	memset(sitters[3].in, 0, LANES_BYTES);
+	memset(sitters[3].in, 0, LANES_BYTES_MAX);
 	assert_int_equal(lanes_run(&lanes, 2000 * US), 1);
 	assert_true(sitters[3].seat.is_good);
 }
@@ -212,20 +213,25 @@ what_is_bad_is_one_lanes_own(void **state)
 /* --- handshakes --------------------------------------------------------------------------------------- */
 
 static const char *const edge_only[] = { "edge", NULL };
+static const char *const p384_only[] = { "p384", NULL };
 static const uint16_t x25519[] = { MBEDTLS_SSL_IANA_TLS_GROUP_X25519, MBEDTLS_SSL_IANA_TLS_GROUP_NONE };
 static const uint16_t p256[] = { MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1, MBEDTLS_SSL_IANA_TLS_GROUP_NONE };
 
-/* What each waits for, in its order. An agreement of TLS 1.2 on P-256 is not in lanes: mbedTLS wants a point. */
+/* What each waits for, in its order. An agreement of TLS 1.2 on P-256 is not in lanes: mbedTLS wants a point. Nor
+ * is a signature on P-384 of the SHA-256 that clients of TLS 1.2 prefer, but its product. */
 static const struct scene {
+	const char *const *names;
 	uint16_t version;
 	const uint16_t *groups;
 	uint32_t waits;
 	enum lanes_kind kinds[3];
 } scenes[] = {
-	{ TLS13, x25519, 3, { LANES_X25519_PUBLIC, LANES_X25519_SHARED, LANES_P256_SIGN } },
-	{ TLS13, p256, 3, { LANES_P256_PUBLIC, LANES_P256_SHARED, LANES_P256_SIGN } },
-	{ TLS12, NULL, 3, { LANES_X25519_PUBLIC, LANES_P256_SIGN, LANES_X25519_SHARED } },
-	{ TLS12, p256, 2, { LANES_P256_PUBLIC, LANES_P256_SIGN } },
+	{ edge_only, TLS13, x25519, 3, { LANES_X25519_PUBLIC, LANES_X25519_SHARED, LANES_P256_SIGN } },
+	{ edge_only, TLS13, p256, 3, { LANES_P256_PUBLIC, LANES_P256_SHARED, LANES_P256_SIGN } },
+	{ edge_only, TLS12, NULL, 3, { LANES_X25519_PUBLIC, LANES_P256_SIGN, LANES_X25519_SHARED } },
+	{ edge_only, TLS12, p256, 2, { LANES_P256_PUBLIC, LANES_P256_SIGN } },
+	{ p384_only, TLS13, x25519, 3, { LANES_X25519_PUBLIC, LANES_X25519_SHARED, LANES_P384_SIGN } },
+	{ p384_only, TLS12, NULL, 3, { LANES_X25519_PUBLIC, LANES_P384_PUBLIC, LANES_X25519_SHARED } },
 };
 
 enum { MANY = 19 };
@@ -253,13 +259,17 @@ world_of(struct world *w, const struct scene *scene, uint32_t count, const struc
 					     .lanes = engine };
 
 	seed = (struct seeded){ 11 };
-	w->identity = tls_duo_identity(edge_only);
+	w->identity = tls_duo_identity(scene->names);
 	w->context = tls_context_new(&config, w->identity);
 	assert_non_null(w->context);
 	tls_set_time(w->context, TLS_DUO_NOW_S);
 	w->client = tls_duo_client_config();
 	w->client.version_min = w->client.version_max = scene->version;
 	w->client.groups = scene->groups;
+	if (scene->names == p384_only) {
+		w->client.ca_pem = cert_file("p384.pem");
+		w->client.host = "p384.sluice.test";
+	}
 	w->count = count;
 	w->duos = calloc(count, sizeof(*w->duos));
 	assert_non_null(w->duos);
@@ -401,7 +411,8 @@ together_they_say_what_each_would_have_said_alone(void **state)
 			}
 			world_end(&w);
 		}
-		assert_int_equal(lanes_twin_told.batches[LANES_P256_SIGN], 1);
+		for (uint32_t k = 0; k < scenes[s].waits; k++)
+			assert_int_equal(lanes_twin_told.batches[scenes[s].kinds[k]], 1);
 		assert_memory_equal(secrets[0], secrets[1], sizeof(secrets[0]));
 		assert_memory_not_equal(&secrets[0][0], &secrets[0][1], sizeof(secrets[0][0]));
 	}
@@ -451,6 +462,34 @@ one_that_is_ended_in_its_seat_leaves_nothing(void **state)
 	}
 }
 
+/* A backend that wants P-384: our key, the peer's, the secret. */
+static void
+an_agreement_on_p384_is_computed_in_lanes(void **state)
+{
+	static const struct pairing_options options = { .chain = "edge", .authority = "ca", .sessions_max = 1 };
+	static const uint16_t p384[] = { MBEDTLS_SSL_IANA_TLS_GROUP_SECP384R1, MBEDTLS_SSL_IANA_TLS_GROUP_NONE };
+	static struct pairing pairing;
+
+	(void)state;
+	need_twin();
+	for (uint32_t bad = 0; bad < 2; bad++) {
+		struct tls_target target = pairing_target("api.sluice.test");
+
+		memset(&lanes_twin_told, 0, sizeof(lanes_twin_told));
+		lanes_twin_told.bad[LANES_P384_SHARED] = bad;
+		assert_int_equal(setenv("SLUICE_TLS_PRIMITIVES", "lanes", 1), 0);
+		pairing_open(&pairing, &options);
+		assert_int_equal(unsetenv("SLUICE_TLS_PRIMITIVES"), 0);
+		mbedtls_ssl_conf_groups(&pairing.theirs->config, p384);
+		pairing_connect(&pairing, &target);
+		assert_int_equal(pairing_shake(&pairing, 0), bad == 0);
+		assert_int_equal(lanes_twin_told.batches[LANES_P384_PUBLIC], 2);
+		assert_int_equal(lanes_twin_told.batches[LANES_P384_SHARED], 2);
+		pairing_part(&pairing);
+		pairing_close(&pairing);
+	}
+}
+
 static void
 a_bad_lane_ends_its_own_handshake_alone(void **state)
 {
@@ -484,15 +523,20 @@ a_signature_that_lanes_refuse_is_made_another_way(void **state)
 
 	(void)state;
 	need_twin();
-	world_of(&w, &scenes[0], 1, &lanes_twin);
-	lanes_twin_told.bad[LANES_P256_SIGN] = 0xff;
-	do
-		go(&w);
-	while (lanes_twin_run(w.context) > 0);
-	assert_int_equal(lanes_twin_told.batches[LANES_P256_SIGN], 1);
-	assert_int_equal(lanes_twin_told.batches[LANES_P256_PUBLIC], 1);
-	assert_true(tls_duo_exchange(&w.duos[0]));
-	world_end(&w);
+	for (size_t s = 0; s < 6; s += 4) {
+		bool is_p384 = scenes[s].names == p384_only;
+		enum lanes_kind sign = is_p384 ? LANES_P384_SIGN : LANES_P256_SIGN;
+
+		world_of(&w, &scenes[s], 1, &lanes_twin);
+		lanes_twin_told.bad[sign] = 0xff;
+		do
+			go(&w);
+		while (lanes_twin_run(w.context) > 0);
+		assert_int_equal(lanes_twin_told.batches[sign], 1);
+		assert_int_equal(lanes_twin_told.batches[is_p384 ? LANES_P384_PUBLIC : LANES_P256_PUBLIC], 1);
+		assert_true(tls_duo_exchange(&w.duos[0]));
+		world_end(&w);
+	}
 }
 
 static void
@@ -531,6 +575,7 @@ main(void)
 		cmocka_unit_test(who_waits_takes_and_says_nothing),
 		cmocka_unit_test(together_they_say_what_each_would_have_said_alone),
 		cmocka_unit_test(one_that_is_ended_in_its_seat_leaves_nothing),
+		cmocka_unit_test(an_agreement_on_p384_is_computed_in_lanes),
 		cmocka_unit_test(a_bad_lane_ends_its_own_handshake_alone),
 		cmocka_unit_test(a_signature_that_lanes_refuse_is_made_another_way),
 		cmocka_unit_test(what_the_engine_does_not_have_is_computed_alone),
