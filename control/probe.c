@@ -362,7 +362,7 @@ consider(struct probe *p, uint32_t entry, uint64_t now_ns)
 	wants_gauges = !pod->is_flying_for_gauges && pod->manner.metrics_path[0] != '\0' &&
 		       now_ns >= pod->gauges_due_at_ns;
 	if ((!wants_probe && !wants_gauges) || shm_read_pod(&p->publish->shm, entry, &where) != ERR_OK ||
-	    !shm_pod_has_address(&where))
+	    !shm_has_address(where.address))
 		return true;
 	return (!wants_probe || send_out(p, entry, &where, false, now_ns)) &&
 	       (!wants_gauges || send_out(p, entry, &where, true, now_ns));

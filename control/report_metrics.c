@@ -34,7 +34,7 @@ count_pods(const struct publish *publish, uint64_t now_ns)
 		health = shm_pod_health(&publish->shm, entry);
 		probe = atomic_load(&health->probe_state);
 		counts.by_probe[probe <= SHM_PROBE_DOWN ? probe : SHM_PROBE_UNKNOWN]++;
-		counts.unresolved += !shm_pod_has_address(&pod);
+		counts.unresolved += !shm_has_address(pod.address);
 		counts.by_state[pod.state <= SHM_POD_MAINT ? pod.state : SHM_POD_READY]++;
 		counts.ejected += atomic_load(&health->eject_until_ns) != 0;
 		counts.busy += atomic_load(&health->busy_until_ns) > now_ns;

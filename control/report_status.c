@@ -105,7 +105,7 @@ describe_address(const struct control *control, uint32_t entry, uint64_t now_ns,
 	char text[INET6_ADDRSTRLEN];
 	struct shm_pod pod;
 
-	if (shm_read_pod(&control->publish.shm, entry, &pod) != ERR_OK || !shm_pod_has_address(&pod)) {
+	if (shm_read_pod(&control->publish.shm, entry, &pod) != ERR_OK || !shm_has_address(pod.address)) {
 		yyjson_mut_obj_add_null(doc, object, "address");
 	} else {
 		bool is_ip4 = memcmp(pod.address, mapped, sizeof(mapped)) == 0;

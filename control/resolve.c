@@ -372,7 +372,7 @@ take_answer(struct resolve *r, const struct resolve_job *job, uint64_t now_ns)
 		take_failure(r, name, job->why != NULL ? job->why :
 				      job->count > 0 ? "no address is of a kind that the dataplane's ports have" :
 						       "it has no address",
-			     shm_pod_has_address(&pod));
+			     shm_has_address(pod.address));
 		return;
 	}
 	r->good++;

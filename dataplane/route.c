@@ -67,10 +67,10 @@ soundness_of(struct worker *w, struct shm_pod_health *health)
 }
 
 static bool
-read_ready(struct worker *w, uint32_t pod_entry, struct shm_pod *pod)
+read_ready(struct worker *w, uint32_t pod_entry, struct shm_pod_place *pod)
 {
-	return shm_read_pod(&w->shm, pod_entry, pod) == ERR_OK && pod->state == SHM_POD_READY &&
-	       shm_pod_has_address(pod);
+	return shm_read_pod_place(&w->shm, pod_entry, pod) == ERR_OK && pod->state == SHM_POD_READY &&
+	       shm_has_address(pod->address);
 }
 
 /* Requests at a pod: ours, which are known at once, or all that it says it has, ours and others', if that is more
@@ -258,9 +258,9 @@ find_pod_in(struct worker *w, const struct exchange *x, struct route_pick *pick)
 	for (uint32_t i = 0; i < pick->deployment.pod_count && i < SHM_DEPLOYMENT_PODS_MAX; i++) {
 		pick->pod_entry = pick->deployment.pods[i];
 		if (pick->pod_entry < w->pod_capacity && !was_tried(x, pick->pod_entry) &&
-		    shm_read_pod(&w->shm, pick->pod_entry, &pick->pod) == ERR_OK &&
+		    shm_read_pod_place(&w->shm, pick->pod_entry, &pick->pod) == ERR_OK &&
 		    pick->pod.pod_id == x->admission.job_pod_id && pick->pod.state != SHM_POD_MAINT &&
-		    shm_pod_has_address(&pick->pod))
+		    shm_has_address(pick->pod.address))
 			return true;
 	}
 	return false;
@@ -340,9 +340,9 @@ route_budget_take(struct worker *w, const struct exchange *x)
 bool
 route_is_same_pod(const struct worker *w, uint32_t pod_entry, uint64_t pod_id)
 {
-	struct shm_pod pod;
+	struct shm_pod_place pod;
 
-	return shm_read_pod(&w->shm, pod_entry, &pod) == ERR_OK && pod.pod_id == pod_id;
+	return shm_read_pod_place(&w->shm, pod_entry, &pod) == ERR_OK && pod.pod_id == pod_id;
 }
 
 /* Pods of the deployment that are out or half open. */
@@ -407,9 +407,9 @@ report_busy(struct worker *w, struct shm_pod_health *health, uint64_t busy_ns)
 static bool
 is_where_asked(const struct worker *w, const struct exchange *x)
 {
-	struct shm_pod pod;
+	struct shm_pod_place pod;
 
-	return shm_read_pod(&w->shm, x->pod_entry, &pod) == ERR_OK && pod.pod_id == x->pod_id &&
+	return shm_read_pod_place(&w->shm, x->pod_entry, &pod) == ERR_OK && pod.pod_id == x->pod_id &&
 	       (x->upstream == NULL || upstream_leads_to(w, x->upstream, &pod));
 }
 

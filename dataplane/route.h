@@ -28,7 +28,7 @@ struct route_pick {
 	uint32_t pod_entry;
 	uint32_t deployment_entry;
 	bool is_probe; /* the slot of the pod is taken */
-	struct shm_pod pod;
+	struct shm_pod_place pod;
 	struct shm_deployment deployment;
 	struct shm_short_name region;
 };

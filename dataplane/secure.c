@@ -25,7 +25,7 @@ secure_manner(const struct worker *w, const struct shm_pod *pod)
 {
 	static const struct siphash_key key; /* nobody gains by two that are equal: pods are the operator's */
 
-	return pod->is_tls ? (siphash_2_4(&key, &pod->tls, sizeof(pod->tls)) ^ find_authority(w, pod)) | 1 : 0;
+	return (siphash_2_4(&key, &pod->tls, sizeof(pod->tls)) ^ find_authority(w, pod)) | 1;
 }
 
 /* --- begin and end ------------------------------------------------------------------------- */

@@ -18,8 +18,8 @@ struct tls_keys;
 struct upstream;
 struct worker;
 
-/* What of a pod, and of its authority's certificates, says how it is spoken to and whom it must be: 0 in clear
- * text. Connections for another number are not for this pod. */
+/* What of a pod, and of its authority's certificates, says how it is spoken to and whom it must be: a number that
+ * is not 0, as it is in clear text. Connections for another number are not for this pod. */
 uint64_t secure_manner(const struct worker *w, const struct shm_pod *pod);
 
 /* For a new connection to a pod that is spoken to over TLS. False: there is no memory, or the pod's authority is

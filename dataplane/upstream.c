@@ -162,11 +162,29 @@ is_v4(const uint8_t address[16])
 	return memcmp(address, mapped, sizeof(mapped)) == 0;
 }
 
-bool
-upstream_leads_to(const struct worker *w, const struct upstream *u, const struct shm_pod *pod)
+/* What only TLS asks for is read only then, with all that was published with it. False: another pod has the entry,
+ * or this one is spoken to in clear text since. */
+static bool
+read_secure(const struct worker *w, uint32_t entry, const struct shm_pod_place *place, struct shm_pod *pod)
 {
-	return u->pod_id == pod->pod_id && u->port == pod->port && u->manner == secure_manner(w, pod) &&
-	       memcmp(u->address, pod->address, sizeof(u->address)) == 0;
+	return shm_read_pod(&w->shm, entry, pod) == ERR_OK && pod->pod_id == place->pod_id && pod->is_tls;
+}
+
+static bool
+has_manner(const struct worker *w, const struct upstream *u, const struct shm_pod_place *place)
+{
+	struct shm_pod pod;
+
+	if (!place->is_tls)
+		return u->manner == 0;
+	return read_secure(w, u->pod_entry, place, &pod) && u->manner == secure_manner(w, &pod);
+}
+
+bool
+upstream_leads_to(const struct worker *w, const struct upstream *u, const struct shm_pod_place *place)
+{
+	return u->pod_id == place->pod_id && u->port == place->port &&
+	       memcmp(u->address, place->address, sizeof(u->address)) == 0 && has_manner(w, u, place);
 }
 
 static void
@@ -177,21 +195,37 @@ put_back(struct worker *w, struct upstream *u)
 	w->upstreams_used--;
 }
 
+/* Where to is what *place says in the end: for TLS, what was published with whom it must be. */
+static bool
+begin_secure(struct worker *w, struct upstream *u, uint32_t pod_entry, struct shm_pod_place *place,
+	     uint64_t *manner)
+{
+	struct shm_pod pod;
+
+	if (!read_secure(w, pod_entry, place, &pod) || !secure_begin(w, u, &pod))
+		return false;
+	*manner = secure_manner(w, &pod);
+	*place = shm_place_of(&pod);
+	return true;
+}
+
 static struct upstream *
-connect_new(struct worker *w, uint32_t pod_entry, const struct shm_pod *pod)
+connect_new(struct worker *w, uint32_t pod_entry, struct shm_pod_place place)
 {
 	struct upstream *u = take_free(w);
-	struct tcp_tuple tuple = { .remote_port = pod->port };
+	struct tcp_tuple tuple = { 0 };
+	uint64_t manner = 0;
 	enum err verdict;
 
 	if (u == NULL)
 		return NULL;
-	if (pod->is_tls && !secure_begin(w, u, pod)) {
+	if (place.is_tls && !begin_secure(w, u, pod_entry, &place, &manner)) {
 		put_back(w, u);
 		return NULL;
 	}
-	tuple.local = is_v4(pod->address) ? w->config.source_v4 : w->config.source_v6;
-	memcpy(tuple.remote.byte, pod->address, sizeof(tuple.remote.byte));
+	tuple.local = is_v4(place.address) ? w->config.source_v4 : w->config.source_v6;
+	memcpy(tuple.remote.byte, place.address, sizeof(tuple.remote.byte));
+	tuple.remote_port = place.port;
 	verdict = tcp_connect(w->tcp, &tuple, worker_user(USER_UPSTREAM, upstream_index(w, u)),
 			      &u->conn, w->now_ns);
 	if (verdict != ERR_OK) {
@@ -204,16 +238,16 @@ connect_new(struct worker *w, uint32_t pod_entry, const struct shm_pod *pod)
 	set_state(u, UPSTREAM_CONNECTING);
 	u->fresh = true;
 	u->pod_entry = pod_entry;
-	u->pod_id = pod->pod_id;
-	memcpy(u->address, pod->address, sizeof(u->address));
-	u->port = pod->port;
-	u->manner = secure_manner(w, pod);
+	u->pod_id = place.pod_id;
+	memcpy(u->address, place.address, sizeof(u->address));
+	u->port = place.port;
+	u->manner = manner;
 	worker_count(w, COUNTER_UPSTREAM_CONNECTS);
 	return u;
 }
 
 struct upstream *
-upstream_get(struct worker *w, struct exchange *x, uint32_t pod_entry, const struct shm_pod *pod,
+upstream_get(struct worker *w, struct exchange *x, uint32_t pod_entry, const struct shm_pod_place *place,
 	     bool fresh_only)
 {
 	struct upstream *u = fresh_only ? NULL : w->pod_idle[pod_entry];
@@ -221,7 +255,7 @@ upstream_get(struct worker *w, struct exchange *x, uint32_t pod_entry, const str
 	/* An entry of the table may have been given to another pod, and a pod another address, since the
 	 * connection was made. And the backend may have closed it, or spoken out of turn, in this very burst: that
 	 * event is still to come. */
-	while (u != NULL && (!upstream_leads_to(w, u, pod) || !tcp_is_quiet(w->tcp, u->conn))) {
+	while (u != NULL && (!upstream_leads_to(w, u, place) || !tcp_is_quiet(w->tcp, u->conn))) {
 		close_gently(w, u);
 		u = w->pod_idle[pod_entry];
 	}
@@ -231,7 +265,7 @@ upstream_get(struct worker *w, struct exchange *x, uint32_t pod_entry, const str
 		set_state(u, UPSTREAM_BUSY);
 		worker_count(w, COUNTER_UPSTREAM_REUSED);
 	} else {
-		u = connect_new(w, pod_entry, pod);
+		u = connect_new(w, pod_entry, *place);
 		if (u == NULL)
 			return NULL;
 	}
@@ -390,12 +424,12 @@ upstream_timer_expired(struct worker *w, struct upstream *u)
 static void
 look_at_pod(struct worker *w, struct upstream *u)
 {
-	struct shm_pod pod;
+	struct shm_pod_place pod;
 	bool is_there;
 
 	if (u->state == UPSTREAM_FREE)
 		return;
-	is_there = shm_read_pod(&w->shm, u->pod_entry, &pod) == ERR_OK && pod.pod_id == u->pod_id;
+	is_there = shm_read_pod_place(&w->shm, u->pod_entry, &pod) == ERR_OK && pod.pod_id == u->pod_id;
 	u->retiring = !is_there || pod.state != SHM_POD_READY || !upstream_leads_to(w, u, &pod);
 	if (u->state == UPSTREAM_IDLE && u->retiring) {
 		worker_count(w, COUNTER_POD_REMOVALS);

@@ -66,13 +66,13 @@ struct upstream {
 	struct timer timer; /* idle */
 };
 
-/* Whether this is the place where the pod is now. */
-bool upstream_leads_to(const struct worker *w, const struct upstream *u, const struct shm_pod *pod);
+/* Whether this is the place where the pod is now, and it is spoken to in this manner. */
+bool upstream_leads_to(const struct worker *w, const struct upstream *u, const struct shm_pod_place *place);
 
 /* A connection to the pod for this exchange: a kept one (unless fresh_only), or a new one that is being
  * opened. NULL: none could be had; the pod is not to blame. */
 struct upstream *upstream_get(struct worker *w, struct exchange *x, uint32_t pod_entry,
-			      const struct shm_pod *pod, bool fresh_only);
+			      const struct shm_pod_place *place, bool fresh_only);
 
 /* The TLS handshake is over. u may be gone after it. */
 void upstream_secured(struct worker *w, struct upstream *u);

@@ -70,7 +70,7 @@ cell_at(const struct shm *shm, enum shm_section table, uint32_t entry)
 }
 
 enum err
-cell_read(const struct shm *shm, enum shm_section table, uint32_t entry, void *body)
+cell_read_head(const struct shm *shm, enum shm_section table, uint32_t entry, void *head, uint32_t bytes)
 {
 	uint32_t count = shapes[table].body_bytes / 8;
 	struct cell *cell;
@@ -83,14 +83,20 @@ cell_read(const struct shm *shm, enum shm_section table, uint32_t entry, void *b
 	for (int i = 0; i < SHM_READ_TRIES_MAX; i++) {
 		uint64_t version = atomic_load_explicit(&cell->version, memory_order_acquire);
 		const uint64_t *from = cell->words + ((version + 1) & 1) * count;
-		uint64_t *to = body;
+		uint64_t *to = head;
 
-		for (uint32_t w = 0; w < count; w++)
+		for (uint32_t w = 0; w < bytes / 8; w++)
 			to[w] = __atomic_load_n(&from[w], __ATOMIC_ACQUIRE);
 		if (atomic_load_explicit(&cell->version, memory_order_relaxed) == version)
 			return ERR_OK;
 	}
 	return ERR_SHM_BUSY;
+}
+
+enum err
+cell_read(const struct shm *shm, enum shm_section table, uint32_t entry, void *body)
+{
+	return cell_read_head(shm, table, entry, body, shapes[table].body_bytes);
 }
 
 void

@@ -21,6 +21,9 @@ uint32_t cell_live_offset(enum shm_section table);
 /* Copies the body whether it is live or not; ERR_SHM_NOT_FOUND only beyond the table's end. */
 enum err cell_read(const struct shm *shm, enum shm_section table, uint32_t entry, void *body);
 
+/* The same of its first bytes alone, a whole number of words. */
+enum err cell_read_head(const struct shm *shm, enum shm_section table, uint32_t entry, void *head, uint32_t bytes);
+
 /* Starts to fetch the entry's first line; nothing beyond the table's end. */
 void cell_prefetch(const struct shm *shm, enum shm_section table, uint32_t entry);
 

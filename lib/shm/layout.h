@@ -301,6 +301,7 @@ struct shm_pod_tls {
 enum shm_pod_state { SHM_POD_READY, SHM_POD_DRAIN, SHM_POD_MAINT };
 
 struct shm_pod {
+	/* as in shm_pod_place, which is read without the rest */
 	uint64_t pod_id;
 	uint64_t name_hash;  /* of the name that address was found for; 0: it has none */
 	uint8_t address[16]; /* IPv4 as ::ffff:a.b.c.d; all 0: its name was never resolved */
@@ -310,9 +311,23 @@ struct shm_pod {
 	uint8_t running_usage; /* 1: usage in every event may be asked for */
 	uint8_t is_tls;
 	uint8_t reserved[2];
+	/* what is said there */
 	struct shm_name host; /* Host field; empty: address and port */
 	struct shm_name credential; /* Authorization value for this backend; empty: none */
 	struct shm_pod_tls tls;     /* all 0 if it is not */
+};
+
+/* Whether and where a pod can be asked: how a pod begins. */
+struct shm_pod_place {
+	uint64_t pod_id;
+	uint64_t name_hash;
+	uint8_t address[16];
+	uint16_t port;
+	uint8_t live;
+	uint8_t state;
+	uint8_t running_usage;
+	uint8_t is_tls;
+	uint8_t reserved[2];
 };
 
 /* --- hot cells ------------------------------------------------------------------------- */
@@ -394,6 +409,14 @@ CHECK_STATIC(sizeof(struct shm_instance) == 280, "instance");
 CHECK_STATIC(sizeof(struct shm_region) == 64, "region");
 CHECK_STATIC(sizeof(struct shm_deployment) == 536, "deployment");
 CHECK_STATIC(sizeof(struct shm_pod) == 736, "pod");
+CHECK_STATIC(sizeof(struct shm_pod_place) == 40 && offsetof(struct shm_pod, host) == 40 &&
+	     offsetof(struct shm_pod_place, address) == offsetof(struct shm_pod, address) &&
+	     offsetof(struct shm_pod_place, port) == offsetof(struct shm_pod, port) &&
+	     offsetof(struct shm_pod_place, live) == offsetof(struct shm_pod, live) &&
+	     offsetof(struct shm_pod_place, state) == offsetof(struct shm_pod, state) &&
+	     offsetof(struct shm_pod_place, running_usage) == offsetof(struct shm_pod, running_usage) &&
+	     offsetof(struct shm_pod_place, is_tls) == offsetof(struct shm_pod, is_tls),
+	     "a pod begins with its place");
 CHECK_STATIC(sizeof(struct shm_bucket_cell) == CACHE_LINE_BYTES, "bucket");
 CHECK_STATIC(sizeof(struct shm_balance_cell) == CACHE_LINE_BYTES, "balance");
 CHECK_STATIC(sizeof(struct shm_pod_health) == 2 * CACHE_LINE_BYTES, "pod health");

@@ -153,11 +153,20 @@ hash_name(struct bytes name)
 }
 
 bool
-shm_pod_has_address(const struct shm_pod *pod)
+shm_has_address(const uint8_t address[16])
 {
-	static const uint8_t none[sizeof(pod->address)];
+	static const uint8_t none[16];
 
-	return memcmp(pod->address, none, sizeof(none)) != 0;
+	return memcmp(address, none, sizeof(none)) != 0;
+}
+
+struct shm_pod_place
+shm_place_of(const struct shm_pod *pod)
+{
+	struct shm_pod_place place;
+
+	memcpy(&place, pod, sizeof(place));
+	return place;
 }
 
 struct bytes
@@ -206,6 +215,19 @@ READER(instance, SHM_INSTANCES)
 READER(region, SHM_REGIONS)
 READER(deployment, SHM_DEPLOYMENTS)
 READER(pod, SHM_PODS)
+
+enum err
+shm_read_pod_place(const struct shm *shm, uint32_t entry, struct shm_pod_place *out)
+{
+	struct shm_pod_place place;
+	enum err verdict = cell_read_head(shm, SHM_PODS, entry, &place, sizeof(place));
+
+	if (verdict == ERR_OK && place.live == 0)
+		return ERR_SHM_NOT_FOUND;
+	if (verdict == ERR_OK)
+		*out = place;
+	return verdict;
+}
 
 /* --- readers by name --------------------------------------------------------------------- */
 

@@ -55,14 +55,17 @@ enum err shm_read_price(const struct shm *shm, uint32_t entry, struct shm_price 
 enum err shm_read_region(const struct shm *shm, uint32_t entry, struct shm_region *out);
 enum err shm_read_deployment(const struct shm *shm, uint32_t entry, struct shm_deployment *out);
 enum err shm_read_pod(const struct shm *shm, uint32_t entry, struct shm_pod *out);
+/* A tenth of the time: several are looked at for each request. */
+enum err shm_read_pod_place(const struct shm *shm, uint32_t entry, struct shm_pod_place *out);
 
 enum err shm_read_key(const struct shm *shm, uint32_t entry, struct shm_key *out);
 enum err shm_read_model(const struct shm *shm, uint32_t entry, struct shm_model *out);
 enum err shm_read_alias(const struct shm *shm, uint32_t entry, struct shm_alias *out);
 enum err shm_read_instance(const struct shm *shm, uint32_t entry, struct shm_instance *out);
 
-/* False: its name was never resolved, and nobody can reach it. */
-bool shm_pod_has_address(const struct shm_pod *pod);
+/* False: the pod's name was never resolved, and nobody can reach it. */
+bool shm_has_address(const uint8_t address[16]);
+struct shm_pod_place shm_place_of(const struct shm_pod *pod);
 
 struct bytes shm_name_bytes(const struct shm_name *name); /* lives as long as *name */
 struct bytes shm_short_name_bytes(const struct shm_short_name *name);

@@ -22,11 +22,12 @@
 #define WORKERS 3
 #define ROUNDS 30000
 #define ENTRIES 16
+#define PODS 4
 #define RATE_NS 1000
 
 static const struct shm_capacity capacity = { .count = {
 	[SHM_KEYS] = ENTRIES, [SHM_ACCOUNTS] = ENTRIES, [SHM_PLANS] = 4, [SHM_MODELS] = ENTRIES, [SHM_ALIASES] = 4,
-	[SHM_PRICES] = 4, [SHM_INSTANCES] = 4, [SHM_DEPLOYMENTS] = ENTRIES, [SHM_PODS] = 4, [SHM_REGIONS] = 4,
+	[SHM_PRICES] = 4, [SHM_INSTANCES] = 4, [SHM_DEPLOYMENTS] = ENTRIES, [SHM_PODS] = PODS, [SHM_REGIONS] = 4,
 } };
 
 struct racer {
@@ -77,12 +78,14 @@ publish(void *argument)
 		struct shm_key key = key_of(n, turn);
 		struct shm_model model = model_of(n, turn);
 		struct shm_deployment deployment = { .deployment_id = turn, .live = 1 };
+		struct shm_pod pod = { .pod_id = turn, .name_hash = ~(uint64_t)turn, .live = 1 };
 
 		key.live = model.live = turn % 5 != 0;
 		deployment.pods[31] = turn;
 		r->wrong += shm_put_key(&r->shm, n, &key, &changed) != ERR_OK ||
 			    shm_put_model(&r->shm, n, &model, &changed) != ERR_OK ||
-			    shm_put_deployment(&r->shm, n, &deployment, &changed) != ERR_OK;
+			    shm_put_deployment(&r->shm, n, &deployment, &changed) != ERR_OK ||
+			    shm_put_pod(&r->shm, n % PODS, &pod, &changed) != ERR_OK;
 		atomic_fetch_add(&shm_balance(&r->shm, 0)->credited_nano, 10);
 		r->credited_nano += 10;
 		atomic_store(&shm_pod_health(&r->shm, 0)->probe_state, turn % 2 ? SHM_PROBE_UP : SHM_PROBE_DOWN);
@@ -97,6 +100,7 @@ static void
 look_up(struct racer *r, uint32_t n)
 {
 	struct shm_deployment deployment;
+	struct shm_pod_place place;
 	struct shm_model model;
 	struct shm_key key = key_of(n, 0);
 	uint8_t hash[32];
@@ -112,6 +116,8 @@ look_up(struct racer *r, uint32_t n)
 		r->wrong += entry != n || model.target.price != ~(uint32_t)model.model_id;
 	if (shm_read_deployment(&r->shm, n, &deployment) == ERR_OK)
 		r->wrong += deployment.pods[31] != (uint32_t)deployment.deployment_id;
+	if (shm_read_pod_place(&r->shm, n % PODS, &place) == ERR_OK)
+		r->wrong += place.name_hash != ~place.pod_id;
 }
 
 static void

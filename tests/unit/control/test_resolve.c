@@ -164,7 +164,7 @@ assert_at(struct world *w, int64_t id, const char *text)
 	if (text != NULL)
 		parse_address(text, address);
 	assert_memory_equal(pod.address, address, sizeof(address));
-	assert_int_equal(shm_pod_has_address(&pod), text != NULL);
+	assert_int_equal(shm_has_address(pod.address), text != NULL);
 }
 
 /* The interval passes, and the next answer comes. */

@@ -288,6 +288,38 @@ an_instance_is_found_by_its_number(void **state)
 	free(shm.header);
 }
 
+static void
+a_pod_begins_with_its_place(void **state)
+{
+	struct shm shm = make_shm(&small);
+	uint32_t last = small.count[SHM_PODS] - 1;
+	struct shm_pod_place place;
+	struct shm_pod pod, found;
+	bool changed;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(pod); i++)
+		((uint8_t *)&pod)[i] = (uint8_t)(i + 1);
+	assert_int_equal(shm_read_pod_place(&shm, last, &place), ERR_SHM_NOT_FOUND);
+	assert_int_equal(shm_put_pod(&shm, last, &pod, &changed), ERR_OK);
+	assert_int_equal(shm_read_pod(&shm, last, &found), ERR_OK);
+	assert_memory_equal(&found, &pod, sizeof(pod));
+	for (int turn = 0; turn < 2; turn++) {
+		struct shm_pod_place same = shm_place_of(&pod);
+
+		assert_int_equal(shm_read_pod_place(&shm, last, &place), ERR_OK);
+		assert_memory_equal(&place, &pod, sizeof(place));
+		assert_memory_equal(&same, &pod, sizeof(same));
+		pod.pod_id++; /* the cell's other body */
+		assert_int_equal(shm_put_pod(&shm, last, &pod, &changed), ERR_OK);
+	}
+	pod.live = 0;
+	assert_int_equal(shm_put_pod(&shm, last, &pod, &changed), ERR_OK);
+	assert_int_equal(shm_read_pod_place(&shm, last, &place), ERR_SHM_NOT_FOUND);
+	assert_int_equal(shm_read_pod_place(&shm, last + 1, &place), ERR_SHM_NOT_FOUND);
+	free(shm.header);
+}
+
 /* Every round deletes and enters each key elsewhere: tombstones everywhere if they were left to pile up. */
 static void
 a_full_table_survives_being_churned(void **state)
@@ -581,6 +613,7 @@ main(void)
 		cmocka_unit_test(an_entry_that_gets_another_hash_is_found_by_that_one_only),
 		cmocka_unit_test(an_alias_leads_to_its_model),
 		cmocka_unit_test(an_instance_is_found_by_its_number),
+		cmocka_unit_test(a_pod_begins_with_its_place),
 		cmocka_unit_test(a_full_table_survives_being_churned),
 		cmocka_unit_test(an_index_without_room_near_home_refuses_the_entry),
 		cmocka_unit_test(a_writer_that_dies_while_filling_disturbs_nobody),

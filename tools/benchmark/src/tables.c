@@ -270,6 +270,28 @@ time_requests(const struct shm *shm, uint8_t (*hashes)[32], uint64_t count, bool
 	return (double)(cpu_ns() - began_ns) / (double)count;
 }
 
+/* Mean of one look at a pod, each drawn from all: all of it, or what says whether it can be asked. */
+static double
+time_pods(const struct shm *shm, uint64_t count, bool is_whole, uint64_t seed)
+{
+	uint32_t pods = shm->header->capacity.count[SHM_PODS];
+	uint64_t began_ns = cpu_ns(), ports = 0;
+	struct shm_pod_place place = { 0 };
+	struct shm_pod pod = { 0 };
+	struct prng prng;
+
+	prng_init(&prng, seed);
+	for (uint64_t i = 0; i < count; i++) {
+		uint32_t entry = prng_below(&prng, pods);
+
+		if (is_whole && shm_read_pod(shm, entry, &pod) == ERR_OK)
+			ports += pod.port;
+		else if (!is_whole && shm_read_pod_place(shm, entry, &place) == ERR_OK)
+			ports += place.port;
+	}
+	return ports > 0 ? (double)(cpu_ns() - began_ns) / (double)count : 0;
+}
+
 static void
 print_lookups(const struct shm *shm, uint8_t (*all)[32], uint8_t (*zipf)[32], uint8_t (*few)[32], uint64_t count,
 	      uint64_t seed)
@@ -288,6 +310,8 @@ print_lookups(const struct shm *shm, uint8_t (*all)[32], uint8_t (*zipf)[32], ui
 	printf("\"read_ns\":%.1f,", time_reads(shm, count, seed));
 	printf("\"request_ns\":%.1f,", time_requests(shm, all, count, false, &missed));
 	printf("\"request_prefetched_ns\":%.1f,", time_requests(shm, all, count, true, &missed));
+	printf("\"pod_ns\":%.1f,", time_pods(shm, count, true, seed));
+	printf("\"pod_place_ns\":%.1f,", time_pods(shm, count, false, seed));
 	printf("\"missed\":%" PRIu64 "}\n", missed);
 }
 
