@@ -5,6 +5,7 @@
 
 static const char *const records[] = {
 	[CONFIG_RECORDS_AUTO] = NULL,
+	[CONFIG_RECORDS_VAES] = "vaes",
 	[CONFIG_RECORDS_IPSEC_MB] = "ipsec-mb",
 	[CONFIG_RECORDS_MBEDTLS] = "mbedtls",
 };

@@ -45,7 +45,7 @@
 
 static const char *const idle_choices[] = { "poll", "sleep", NULL };
 static const char *const huge_pages_choices[] = { "auto", "yes", "no", NULL };
-static const char *const records_choices[] = { "auto", "ipsec-mb", "mbedtls", NULL };
+static const char *const records_choices[] = { "auto", "vaes", "ipsec-mb", "mbedtls", NULL };
 static const char *const primitives_choices[] = { "auto", "crypto_mb", "libcrypto", "mbedtls", NULL };
 static const char *const offload_choices[] = { "auto", "on", "off", NULL };
 static const char *const validate_choices[] = { "strict", "model-only", NULL };
@@ -181,10 +181,11 @@ static const struct key tls_keys[] = {
 	      KEY_RESTART, "How long a client may resume a session, at any router of the same store; 0s: no "
 			   "tickets."),
 	CHOICE("records", CONFIG(records), records_choices, "auto", KEY_RESTART,
-	       "What encrypts and decrypts: auto takes the fastest that the build and the processor have, which "
-	       "is ipsec-mb (x86 with AES-NI and PCLMULQDQ) before mbedtls, which is portable and some thirty "
-	       "times slower. By its name one is forced: without it the dataplane does not start. What is in "
-	       "force: sluicectl status."),
+	       "What encrypts and decrypts: auto takes the fastest that the build and the processor have: "
+	       "ipsec-mb where the processor has AVX-512 and VAES; vaes, our own AES-GCM (x86 with AVX2, VAES and "
+	       "VPCLMULQDQ); ipsec-mb elsewhere (x86 with AES-NI and PCLMULQDQ); mbedtls, which is portable and "
+	       "some twenty times slower. By its name one is forced: without it the dataplane does not start. "
+	       "What is in force: sluicectl status."),
 	CHOICE("primitives", CONFIG(primitives), primitives_choices, "auto", KEY_RESTART,
 	       "What computes the curves, signatures and hashes of handshakes: auto takes crypto_mb where the "
 	       "build has it and the processor has AVX-512 IFMA: X25519, P-256 and P-384 for eight handshakes at "

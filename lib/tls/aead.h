@@ -17,6 +17,7 @@
 enum aead_cipher { AEAD_AES_128_GCM, AEAD_AES_256_GCM, AEAD_CHACHA20_POLY1305, AEAD_CIPHERS };
 
 enum aead_kind {
+	AEAD_VAES, /* aead_vaes.c: AES-GCM by AVX2 with VAES; ChaCha20-Poly1305 is that of the next one here */
 	AEAD_IPSEC_MB, /* Intel's multi-buffer library: hand-written for each generation of x86 */
 	AEAD_MBEDTLS, /* wherever a C compiler is */
 	AEAD_KINDS
@@ -52,15 +53,16 @@ struct aead_calls {
 struct aead {
 	const char *name; /* "ipsec-mb AVX512 VAES", for the operator; static */
 	enum aead_kind kind;
-	void *engine; /* the implementation's own */
-	const struct aead_calls *calls; /* AEAD_CIPHERS of them */
+	bool is_wide; /* by vectors of 512 bits: faster than AEAD_VAES */
+	void *engine; /* ipsec-mb's; NULL: nothing of it is used */
+	struct aead_calls calls[AEAD_CIPHERS];
 };
 
 /* False: this build or this processor does not have it, or there is no memory. */
 bool aead_init(struct aead *aead, enum aead_kind kind);
 
-/* By its name, "ipsec-mb" or "mbedtls"; NULL: the fastest that this build and this processor have, of which
- * "mbedtls" is always there. */
+/* By its name, "vaes", "ipsec-mb" or "mbedtls"; NULL: the fastest that this build and this processor have, of
+ * which "mbedtls" is always there. */
 bool aead_choose(struct aead *aead, const char *name);
 void aead_fini(struct aead *aead);
 
@@ -68,6 +70,8 @@ void aead_fini(struct aead *aead);
 size_t aead_key_bytes(enum aead_cipher cipher);
 
 /* Of the implementations, for aead.c alone. */
+bool aead_vaes_is_here(void);
+void aead_vaes_init(struct aead *aead); /* over one that is there: takes its place for AES-GCM */
 bool aead_ipsec_init(struct aead *aead);
 void aead_ipsec_fini(struct aead *aead);
-bool aead_mbedtls_init(struct aead *aead);
+void aead_mbedtls_init(struct aead *aead);

@@ -14,6 +14,7 @@
 #include "tls/aead.h"
 
 #define NEEDED (IMB_FEATURE_AESNI | IMB_FEATURE_PCLMULQDQ)
+#define WIDE (IMB_FEATURE_AVX512_SKX | IMB_FEATURE_VAES | IMB_FEATURE_VPCLMULQDQ)
 
 CHECK_STATIC(sizeof(struct gcm_key_data) <= AEAD_EXPANDED_BYTES, "an expanded key fits");
 CHECK_STATIC(sizeof(struct gcm_context_data) <= AEAD_RUN_BYTES, "a message under way fits");
@@ -120,8 +121,7 @@ name_of(uint64_t features)
 		uint64_t features;
 		const char *name;
 	} names[] = {
-		{ IMB_FEATURE_AVX512_SKX | IMB_FEATURE_VAES | IMB_FEATURE_VPCLMULQDQ,
-		  "ipsec-mb AVX512 VAES" },
+		{ WIDE, "ipsec-mb AVX512 VAES" },
 		{ IMB_FEATURE_AVX512_SKX, "ipsec-mb AVX512" },
 		{ IMB_FEATURE_AVX2, "ipsec-mb AVX2" },
 	};
@@ -148,7 +148,8 @@ aead_ipsec_init(struct aead *aead)
 	}
 	aead->name = name_of(manager->features);
 	aead->engine = manager;
-	aead->calls = calls;
+	aead->is_wide = (manager->features & WIDE) == WIDE;
+	memcpy(aead->calls, calls, sizeof(calls));
 	return true;
 }
 

@@ -8,6 +8,7 @@
  */
 #include "tls/protection.h"
 
+#include <endian.h>
 #include <mbedtls/constant_time.h>
 
 #include "base/check.h"
@@ -55,22 +56,21 @@ put_16(uint8_t *to, size_t value)
 static void
 put_64(uint8_t *to, uint64_t value)
 {
-	for (int i = 7; i >= 0; i--) {
-		to[i] = (uint8_t)value;
-		value >>= 8;
-	}
+	value = htobe64(value);
+	memcpy(to, &value, sizeof(value));
 }
 
 /* RFC 8446 5.3, RFC 7905 section 2: the sequence number over the end of the IV. */
 static void
 mix_nonce(const struct records_way *way, uint8_t nonce[AEAD_NONCE_BYTES])
 {
-	uint8_t sequence[8];
+	uint64_t sequence = htobe64(way->sequence);
+	uint64_t end;
 
-	put_64(sequence, way->sequence);
-	memcpy(nonce, way->iv, AEAD_NONCE_BYTES);
-	for (size_t i = 0; i < sizeof(sequence); i++)
-		nonce[AEAD_NONCE_BYTES - sizeof(sequence) + i] ^= sequence[i];
+	memcpy(&end, way->iv + AEAD_NONCE_BYTES - sizeof(end), sizeof(end));
+	end ^= sequence;
+	memcpy(nonce, way->iv, AEAD_NONCE_BYTES - sizeof(end));
+	memcpy(nonce + AEAD_NONCE_BYTES - sizeof(end), &end, sizeof(end));
 }
 
 static size_t

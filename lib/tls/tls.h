@@ -50,7 +50,7 @@ struct tls_context_config {
 	const char *primitives;
 	/* A test's, in place of crypto_mb's; NULL: none. */
 	const struct lanes_engine *lanes;
-	/* What seals and opens records: "ipsec-mb", "mbedtls"; NULL: the fastest here. */
+	/* What seals and opens records: "vaes", "ipsec-mb", "mbedtls"; NULL: the fastest here. */
 	const char *records;
 };
 

@@ -73,7 +73,7 @@ def engine(cluster):
     for worker in cluster.admin.call('GET', 'status')['dataplane']['workers']:
         told = (worker['tls_primitives'], worker['tls_ciphers'])
         assert told == ('mbedtls', 'mbedtls') if cluster.is_portable else \
-            told[0] in ('libcrypto', 'mbedtls') and (told[1] == 'mbedtls' or told[1].startswith('ipsec-mb ')), told
+            told[0] in ('libcrypto', 'mbedtls') and (told[1] == 'mbedtls' or told[1].startswith(('vaes ', 'ipsec-mb '))), told
     infos = [labels for name, labels, value in cluster.admin.metrics() if name == 'sluice_worker_tls_info' and int(value) == 1]
     assert [(info['primitives'], info['ciphers']) for info in infos] == [told] * cluster.workers, infos
 

@@ -650,7 +650,7 @@ what_computes_tls_can_be_forced(void **state)
 	assert_int_equal(config.records, CONFIG_RECORDS_MBEDTLS);
 	assert_int_equal(config.primitives, CONFIG_PRIMITIVES_MBEDTLS);
 	refuses(PORTS LISTENERS "tls:\n  records: libcrypto\n",
-		"4:12: error: records: 'libcrypto' is not one of: auto, ipsec-mb, mbedtls");
+		"4:12: error: records: 'libcrypto' is not one of: auto, vaes, ipsec-mb, mbedtls");
 }
 
 static void

@@ -31,6 +31,7 @@ each_choice_has_its_name(void **state)
 	else
 		assert_null(filled(CONFIG_RECORDS_AUTO, CONFIG_PRIMITIVES_AUTO).primitives);
 	assert_string_equal(filled(CONFIG_RECORDS_AUTO, CONFIG_PRIMITIVES_CRYPTO_MB).primitives, "crypto_mb");
+	assert_string_equal(filled(CONFIG_RECORDS_VAES, CONFIG_PRIMITIVES_AUTO).records, "vaes");
 	assert_string_equal(filled(CONFIG_RECORDS_IPSEC_MB, CONFIG_PRIMITIVES_AUTO).records, "ipsec-mb");
 	assert_string_equal(filled(CONFIG_RECORDS_MBEDTLS, CONFIG_PRIMITIVES_AUTO).records, "mbedtls");
 	assert_string_equal(filled(CONFIG_RECORDS_AUTO, CONFIG_PRIMITIVES_LIBCRYPTO).primitives, "libcrypto");

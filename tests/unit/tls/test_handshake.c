@@ -644,7 +644,7 @@ static void
 a_context_computes_by_what_was_asked_for_or_is_not_made(void **state)
 {
 	static const char *const primitives[] = { "mbedtls", "libcrypto", "no such" };
-	static const char *const records[] = { "mbedtls", "ipsec-mb", "no such" };
+	static const char *const records[] = { "mbedtls", "ipsec-mb", "vaes", "no such" };
 	struct tls_identity *identity = tls_duo_identity(edge_only);
 	struct seeded seed = { 5 };
 
