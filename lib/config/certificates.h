@@ -8,6 +8,7 @@
  *
  * Thread: main threads. Memory: a text is the judge's for the length of its call, and wiped then.
  */
+/* Of a judge's sentence, who is above lib/config: credentials.c holds it to what his have (CERT_TEXT_BYTES). */
 #define CERTIFICATES_TEXT_BYTES 512
 
 struct certificates_judge {

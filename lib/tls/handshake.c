@@ -509,12 +509,6 @@ tls_set_owner(struct tls_conn *conn, void *owner)
 	conn->handshake->seat.owner = owner;
 }
 
-bool
-tls_is_open(const struct tls_conn *conn)
-{
-	return conn->state == CONN_OPEN;
-}
-
 void
 tls_facts(const struct tls_conn *conn, struct tls_facts *facts)
 {

@@ -243,7 +243,7 @@ tls_identity_renew(struct tls_identity *identity, const struct identity_prints *
 		   struct bytes chain_pem, struct bytes key_pem, int64_t now_s, char *text, size_t room)
 {
 	enum err verdict = tls_identity_add(identity, listener, chain_pem, key_pem, now_s, text, room);
-	char otherwise[IDENTITY_TEXT_BYTES];
+	char otherwise[CERT_TEXT_BYTES];
 
 	if (verdict != ERR_TLS_CERTIFICATE_EXPIRED ||
 	    tls_identity_add(identity, listener, chain_pem, key_pem, CERT_ANY_TIME, otherwise,

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "tls/cert.h"
 
 /*
  * identity: what each listener shows and believes, as checked PEM texts: certificates with their keys.
@@ -19,7 +20,6 @@
 #define IDENTITY_PAIRS_MAX 64    /* all listeners together */
 #define IDENTITY_LISTENERS_MAX 8
 #define IDENTITY_NAME_BYTES 256  /* a host name, with NUL */
-#define IDENTITY_TEXT_BYTES 512  /* room that holds every sentence */
 
 struct tls_identity;
 

@@ -152,7 +152,6 @@ struct tls_out {
  *   others         dead; *out may hold the alert, which should be sent before closing
  */
 enum err tls_handshake(struct tls_conn *conn, struct bytes *in, struct tls_out *out);
-bool tls_is_open(const struct tls_conn *conn);
 
 /*
  * Handshakes of one context compute together where that is in force ("crypto_mb"): who wants a key, an

@@ -53,7 +53,7 @@ static void
 start_server(void)
 {
 	struct tls_identity *identity = tls_identity_new();
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 
 	for (uint32_t i = 0; i < 2; i++)
 		CHECK(tls_identity_add(identity, i, cert_file("edge.pem"), cert_file("edge.key"), CERT_ANY_TIME,

@@ -94,7 +94,7 @@ accepting(void)
 {
 	struct tls_identity *identity = tls_identity_new();
 	struct tls_context *context;
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 
 	for (uint32_t i = 0; i < LISTENERS; i++) {
 		char chain[32], key[32];

@@ -403,7 +403,7 @@ static void
 believe_others(uint32_t listener)
 {
 	struct tls_identity *identity = tls_identity_new();
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 
 	assert_int_equal(tls_identity_add(identity, 0, cert_file("edge.pem"), cert_file("edge.key"), CERT_ANY_TIME,
 					  text, sizeof(text)), ERR_OK);

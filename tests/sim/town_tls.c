@@ -86,7 +86,7 @@ static const struct tls_identity *
 identity(void)
 {
 	static struct tls_identity *made;
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 
 	if (made != NULL)
 		return made;

@@ -18,7 +18,7 @@ tls_duo_identity(const char *const *names)
 	for (; *names != NULL; names++) {
 		char chain[32];
 		char key[32];
-		char text[IDENTITY_TEXT_BYTES];
+		char text[CERT_TEXT_BYTES];
 
 		snprintf(chain, sizeof(chain), "%s.pem", *names);
 		snprintf(key, sizeof(key), "%s.key", *names);

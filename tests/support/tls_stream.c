@@ -1,6 +1,13 @@
 #include "tls_stream.h"
 
 #include "base/check.h"
+#include "tls/conn.h"
+
+bool
+tls_is_open(const struct tls_conn *conn)
+{
+	return conn->state == CONN_OPEN;
+}
 
 static void
 read_plain(struct tls_stream *s, struct tls_out *plain)

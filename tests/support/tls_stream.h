@@ -17,6 +17,8 @@ struct tls_stream {
 	uint64_t now_ns;
 };
 
+bool tls_is_open(const struct tls_conn *conn);
+
 /* Takes from *in, keeps what is not a whole record, appends plaintext and what TLS has to say, for which *out has
  * room. Verdicts of tls_open(); ERR_TLS_FULL: there is no room for plaintext. */
 enum err tls_stream_open(struct tls_stream *s, struct tls_conn *conn, struct bytes *in, struct tls_out *plain,

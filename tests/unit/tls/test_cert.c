@@ -149,7 +149,7 @@ a_chain_that_no_message_has_room_for_is_refused(void **state)
 		struct tls_identity *identity = tls_identity_new();
 		struct seeded seed = { 1 };
 		struct tls_context *context;
-		char text[IDENTITY_TEXT_BYTES];
+		char text[CERT_TEXT_BYTES];
 
 		assert_int_equal(tls_identity_add(identity, 0, bytes_make(longer.ptr, len), key,
 						  TLS_DUO_NOW_S, text, sizeof(text)),
@@ -252,14 +252,14 @@ add(struct tls_identity *identity, uint32_t listener, const char *name, char *te
 	snprintf(chain, sizeof(chain), "%s.pem", name);
 	snprintf(key, sizeof(key), "%s.key", name);
 	return tls_identity_add(identity, listener, cert_file(chain), cert_file(key), TLS_DUO_NOW_S, text,
-				IDENTITY_TEXT_BYTES);
+				CERT_TEXT_BYTES);
 }
 
 static void
 an_identity_refuses_what_is_unusable(void **state)
 {
 	struct tls_identity *identity = tls_identity_new();
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 
 	(void)state;
 	assert_int_equal(tls_identity_add(identity, 0, cert_file("edge.pem"), cert_file("wild.key"),
@@ -277,7 +277,7 @@ static void
 an_identity_has_one_certificate_for_a_name_listener_and_kind(void **state)
 {
 	struct tls_identity *identity = tls_identity_new();
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 
 	(void)state;
 	assert_int_equal(add(identity, 0, "edge", text), ERR_OK);
@@ -298,7 +298,7 @@ an_identity_is_bounded(void **state)
 	struct tls_identity *identity = tls_identity_new();
 	struct bytes edge = cert_file("edge.pem");
 	static uint8_t padded[CERT_PEM_BYTES_MAX];
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 	uint32_t listener = 0;
 
 	(void)state;
@@ -326,7 +326,7 @@ what_is_told_of_a_certificate_is_what_it_says(void **state)
 	static const uint8_t edge_print[] = { 0xdc, 0xcc, 0xc2, 0x24 };
 	struct tls_identity *identity = tls_identity_new();
 	const struct identity_facts *facts;
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 
 	(void)state;
 	assert_int_equal(add(identity, 3, "edge", text), ERR_OK);

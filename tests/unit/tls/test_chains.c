@@ -184,7 +184,7 @@ context_that_believes_root(void)
 {
 	static struct seeded seed;
 	struct tls_identity *identity = tls_identity_new();
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 	struct tls_context *context;
 
 	for (uint32_t listener = 0; listener <= MTLS; listener++)
@@ -297,7 +297,7 @@ an_authority_with_a_long_key_is_none(void **state)
 	struct tls_identity *identity = tls_identity_new();
 	struct tls_authorities *authorities = tls_authorities_new();
 	struct cert_forged both[2];
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 	uint32_t skipped = 0;
 
 	(void)state;

@@ -39,7 +39,7 @@ static struct tls_identity *
 identity_with(struct bytes client_ca)
 {
 	struct tls_identity *identity = tls_identity_new();
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 
 	for (uint32_t listener = 0; listener <= MTLS; listener++)
 		assert_int_equal(tls_identity_add(identity, listener, cert_file("edge.pem"), cert_file("edge.key"),
@@ -329,7 +329,7 @@ what_is_no_ca_is_refused_with_what_to_do(void **state)
 	static uint8_t many[CERT_PEM_BYTES_MAX + 1];
 	struct tls_identity *identity = tls_identity_new();
 	struct bytes ca = cert_file("ca.pem");
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 	size_t len = 0;
 
 	(void)state;

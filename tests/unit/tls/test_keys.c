@@ -159,7 +159,7 @@ keys_give_back_what_signing_took_of_the_workers_memory(void **state)
 static void
 add(struct tls_identity *identity, uint32_t listener, const char *chain, const char *key)
 {
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 
 	assert_int_equal(tls_identity_add(identity, listener, cert_file(chain), cert_file(key), CERT_ANY_TIME,
 					  text, sizeof(text)),
@@ -310,7 +310,7 @@ edge_from_file(void)
 	uint8_t chain[TEXT_BYTES], key[TEXT_BYTES];
 	size_t chain_len = read_file("edge.pem", chain);
 	size_t key_len = read_file("edge.key", key);
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 
 	assert_int_equal(tls_identity_add(identity, 0, bytes_make(chain, chain_len), bytes_make(key, key_len),
 					  CERT_ANY_TIME, text, sizeof(text)),
@@ -362,7 +362,7 @@ nothing_of_a_key_that_is_refused_is_left(void **state)
 {
 	uint8_t chain[TEXT_BYTES], key[TEXT_BYTES];
 	struct tls_identity *identity;
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 	struct traces traces;
 	size_t len, key_len;
 

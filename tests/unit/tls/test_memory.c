@@ -236,7 +236,7 @@ begin(enum shape shape)
 	struct pairing_options options = { .chain = shape == CONNECTS_BY_CHAIN ? "rsa" : "edge", .authority = "ca",
 					   .sessions_max = 4 };
 	struct tls_identity *identity;
-	char text[IDENTITY_TEXT_BYTES];
+	char text[CERT_TEXT_BYTES];
 
 	act.shape = shape;
 	act.session_len = 0;

@@ -2,6 +2,7 @@
  * requests on connections drawn from all, K at a time. One line of JSON for each; the end of standard input ends
  * it. */
 #include <arpa/inet.h>
+#include <err.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -38,7 +39,7 @@ open_one(struct clients *c)
 	int fd = dial_begin(&c->dial, c->opened);
 
 	if (epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
-		dial_fail("epoll");
+		err(1, "epoll");
 	c->fds[c->opened++] = fd;
 }
 
@@ -87,7 +88,7 @@ ask(struct clients *c, uint64_t *asked_ns)
 	event.data.u32 = i;
 	if (send(c->fds[i], request, sizeof(request), MSG_NOSIGNAL) != (ssize_t)sizeof(request) ||
 	    epoll_ctl(c->epoll, EPOLL_CTL_MOD, c->fds[i], &event) != 0)
-		dial_fail("request");
+		err(1, "request");
 }
 
 static int
@@ -125,7 +126,7 @@ ask_all(struct clients *c, uint32_t count, uint32_t at_once)
 			char answer[MESSAGE_BYTES];
 
 			if (recv(c->fds[at], answer, sizeof(answer), MSG_WAITALL) != (ssize_t)sizeof(answer))
-				dial_fail("answer");
+				err(1, "answer");
 			waited_us[answered++] = (uint32_t)((clock_ns() - asked_ns[at]) / NSEC_PER_USEC);
 			asked_ns[at] = 0;
 		}
@@ -156,10 +157,10 @@ main(int argc, char **argv)
 	c.count = duo_number(argv[4], ASKED_AT_ONCE_MAX + 1, 1000000);
 	prng_init(&c.prng, duo_number(argv[5], 0, UINT32_MAX));
 	if (getrlimit(RLIMIT_NOFILE, &files) != 0)
-		dial_fail("number of open files");
+		err(1, "number of open files");
 	files.rlim_cur = files.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &files) != 0)
-		dial_fail("number of open files");
+		err(1, "number of open files");
 	c.fds = calloc(c.count, sizeof(*c.fds));
 	c.epoll = epoll_create1(EPOLL_CLOEXEC);
 	CHECK(c.fds != NULL && c.epoll >= 0);

@@ -1,10 +1,8 @@
 #include "dial.h"
 
 #include <arpa/inet.h>
+#include <err.h>
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 
 #include "../../clock.h"
@@ -22,19 +20,12 @@ dial_begin(const struct dial *dial, uint64_t nth)
 	int yes = 1;
 
 	if (fd < 0)
-		dial_fail("socket");
+		err(1, "socket");
 	from.sin_addr.s_addr = htonl(ntohl(dial->first.s_addr) + (uint32_t)(nth % dial->addresses));
 	if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof(yes)) != 0 ||
 	    bind(fd, (const struct sockaddr *)&from, sizeof(from)) != 0)
-		dial_fail("bind");
+		err(1, "bind");
 	if (connect(fd, (const struct sockaddr *)&to, sizeof(to)) != 0 && errno != EINPROGRESS)
-		dial_fail("connect");
+		err(1, "connect");
 	return fd;
-}
-
-void
-dial_fail(const char *what)
-{
-	fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, strerror(errno));
-	exit(1);
 }

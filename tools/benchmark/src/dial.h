@@ -13,5 +13,3 @@ struct dial {
 
 /* A socket that does not block and is connecting; nth says from which address. */
 int dial_begin(const struct dial *dial, uint64_t nth);
-
-_Noreturn void dial_fail(const char *what);

@@ -1,7 +1,7 @@
 /* A server of ours behind an interface (AF_PACKET): accepts every connection to port 443, answers each request,
  * and tells on "report" what it held and what its loop cost since "reset". Lines come on standard input; its end
  * ends it. */
-#include <errno.h>
+#include <err.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
@@ -47,13 +47,6 @@ struct server {
 };
 
 static void
-fail(const char *what)
-{
-	fprintf(stderr, "bench-server: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static void
 open_port(struct server *s, const char *interface, struct eth_addr *mac)
 {
 	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
@@ -63,10 +56,10 @@ open_port(struct server *s, const char *interface, struct eth_addr *mac)
 
 	s->fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (s->fd < 0)
-		fail("AF_PACKET");
+		err(1, "AF_PACKET");
 	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", interface);
 	if (ioctl(s->fd, SIOCGIFHWADDR, &request) != 0)
-		fail(interface);
+		err(1, "%s", interface);
 	memcpy(mac->byte, request.ifr_hwaddr.sa_data, sizeof(mac->byte));
 	address.sll_ifindex = (int)if_nametoindex(interface);
 	if (setsockopt(s->fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &yes, sizeof(yes)) != 0 ||
@@ -74,7 +67,7 @@ open_port(struct server *s, const char *interface, struct eth_addr *mac)
 	    setsockopt(s->fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) != 0 ||
 	    setsockopt(s->fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) != 0 ||
 	    bind(s->fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
-		fail(interface);
+		err(1, "%s", interface);
 }
 
 static void
@@ -90,7 +83,7 @@ start(struct server *s, const char *interface, const char *address, uint32_t con
 	memset(s->turn_ns, 1, TURNS_MAX * sizeof(*s->turn_ns));
 	open_port(s, interface, &ip.ports[0].mac);
 	if (inet_pton(AF_INET, address, v4) != 1)
-		fail(address);
+		err(1, "%s", address);
 	ip.hash_key = seed;
 	ip.ports[0].address_count = 1;
 	ip.ports[0].addresses[0] = (struct ip_address){ ip_from_v4(v4), 96 + 16 };

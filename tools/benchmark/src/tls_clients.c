@@ -9,6 +9,7 @@
  * with it.
  */
 #include <arpa/inet.h>
+#include <err.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -62,7 +63,7 @@ watch(struct clients *c, struct conn *conn, uint32_t what, int how)
 	struct epoll_event event = { .events = what, .data.ptr = conn };
 
 	if (epoll_ctl(c->epoll, how, conn->fd, &event) != 0)
-		dial_fail("epoll");
+		err(1, "epoll");
 }
 
 /* False: no more are wanted. */
@@ -75,7 +76,7 @@ begin(struct clients *c, struct conn *conn)
 		return false;
 	conn->fd = dial_begin(&c->dial, c->begun);
 	if (setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)) != 0)
-		dial_fail("nodelay");
+		err(1, "nodelay");
 	conn->ssl = SSL_new(c->context);
 	CHECK(conn->ssl != NULL && SSL_set_fd(conn->ssl, conn->fd) == 1);
 	SSL_set_connect_state(conn->ssl);
