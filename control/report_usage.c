@@ -366,7 +366,8 @@ report_usage_page(struct control *control, const struct report_usage *asked, yyj
 	/* With the connection the limit is gone. */
 	if (store_limit(store, 0) != ERR_OK && verdict == ERR_OK)
 		verdict = ERR_STORE_AWAY;
-	took_ns = spent_ns(store) - begun_ns;
+	/* On a machine that has no time for us a call is cut off by the clock, long before it has used its own. */
+	took_ns = verdict == ERR_STORE_TOO_LONG ? most_ms * NSEC_PER_MSEC : spent_ns(store) - begun_ns;
 	if (took_ns > most_ms / 2 * NSEC_PER_MSEC)
 		control->usage_at_ns = clock_now_ns() + REPORT_USAGE_WAITS * took_ns;
 	return verdict;
