@@ -89,7 +89,7 @@ emit_counter(FILE *out, const struct shm *shm, enum counter c)
 		 is_gauge ? "" : "_total");
 	describe(out, name, is_gauge ? "gauge" : "counter", is_gauge ? help + sizeof(gauge) - 1 : help);
 	for (uint32_t w = 0; w < shm->header->worker_count; w++) {
-		uint64_t value = atomic_load(&shm_worker(shm, w)->counters[ERR_COUNT + c]);
+		uint64_t value = atomic_load(&shm_worker(shm, w)->counters[counter_at(c)]);
 
 		if (is_time)
 			fprintf(out, "sluice_%s{worker=\"%u\"} %llu.%09llu\n", name, w,

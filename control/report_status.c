@@ -36,14 +36,14 @@ describe_dataplane(const struct shm *shm, yyjson_mut_doc *doc, uint64_t now_ns)
 		yyjson_mut_obj_add_uint(doc, worker, "pinned_generation",
 					atomic_load(&w->pinned_generation));
 		yyjson_mut_obj_add_uint(doc, worker, "requests",
-					atomic_load(&w->counters[(int)ERR_COUNT + (int)COUNTER_REQUESTS]));
+					atomic_load(&w->counters[counter_at(COUNTER_REQUESTS)]));
 		yyjson_mut_obj_add_uint(doc, worker, "usage_written", atomic_load(&w->usage_written));
 		add_text(doc, worker, "tls_primitives", w->tls_primitives, sizeof(w->tls_primitives));
 		add_text(doc, worker, "tls_ciphers", w->tls_ciphers, sizeof(w->tls_ciphers));
 		yyjson_mut_obj_add_uint(doc, worker, "tls_lane_batches",
-					atomic_load(&w->counters[(int)ERR_COUNT + (int)COUNTER_TLS_LANE_BATCHES]));
+					atomic_load(&w->counters[counter_at(COUNTER_TLS_LANE_BATCHES)]));
 		yyjson_mut_obj_add_uint(doc, worker, "tls_lanes_filled",
-					atomic_load(&w->counters[(int)ERR_COUNT + (int)COUNTER_TLS_LANES_FILLED]));
+					atomic_load(&w->counters[counter_at(COUNTER_TLS_LANES_FILLED)]));
 		yyjson_mut_arr_append(workers, worker);
 	}
 	yyjson_mut_obj_add_val(doc, dataplane, "workers", workers);

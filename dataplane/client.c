@@ -276,7 +276,7 @@ bool
 client_has_room(struct worker *w, struct client *c)
 {
 	uint32_t unacked = tcp_unacked(w->tcp, c->conn);
-	uint64_t *most = &w->counters[(int)ERR_COUNT + (int)COUNTER_TCP_UNACKED_BYTES_MAX];
+	uint64_t *most = &w->counters[counter_at(COUNTER_TCP_UNACKED_BYTES_MAX)];
 
 	if (unacked > *most)
 		*most = unacked;

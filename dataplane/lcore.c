@@ -105,7 +105,7 @@ publish_kernel(struct lcore *l)
 		over_rate += atomic_load_explicit(&l->taps[p]->over_rate, memory_order_relaxed);
 		refused += atomic_load_explicit(&l->taps[p]->refused, memory_order_relaxed);
 	}
-	w->counters[ERR_COUNT + COUNTER_FRAMES_FROM_KERNEL] = frames;
+	w->counters[counter_at(COUNTER_FRAMES_FROM_KERNEL)] = frames;
 	w->counters[ERR_EXCEPTION_RATE] = over_rate;
 	w->counters[ERR_EXCEPTION_REFUSED] = refused;
 }
@@ -118,8 +118,8 @@ publish(struct lcore *l)
 
 	for (uint32_t p = 0; p < l->port_count; p++)
 		send_drops += port_send_drops(&l->ports[p], l->queue);
-	w->counters[ERR_COUNT + COUNTER_POOL_PACKETS_USED] = pools_used(&l->pools);
-	w->counters[ERR_COUNT + COUNTER_PORT_SEND_DROPS] = send_drops;
+	w->counters[counter_at(COUNTER_POOL_PACKETS_USED)] = pools_used(&l->pools);
+	w->counters[counter_at(COUNTER_PORT_SEND_DROPS)] = send_drops;
 	publish_kernel(l);
 	worker_publish_counters(w);
 	atomic_store_explicit(&l->in_flight, w->exchanges_used, memory_order_relaxed);

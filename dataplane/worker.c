@@ -541,7 +541,7 @@ worker_next_at(const struct worker *w)
 static void
 set_gauge(struct worker *w, enum counter counter, uint64_t value)
 {
-	w->counters[ERR_COUNT + (unsigned int)counter] = value;
+	w->counters[counter_at(counter)] = value;
 }
 
 static void

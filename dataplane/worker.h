@@ -298,13 +298,13 @@ void worker_publish_counters(struct worker *w);
 static inline void
 worker_count(struct worker *w, enum counter counter)
 {
-	w->counters[ERR_COUNT + (unsigned int)counter]++;
+	w->counters[counter_at(counter)]++;
 }
 
 static inline void
 worker_count_by(struct worker *w, enum counter counter, uint64_t n)
 {
-	w->counters[ERR_COUNT + (unsigned int)counter] += n;
+	w->counters[counter_at(counter)] += n;
 }
 
 static inline void

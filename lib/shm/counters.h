@@ -17,6 +17,13 @@ enum counter {
 CHECK_STATIC((unsigned int)ERR_COUNT + (unsigned int)COUNTER_COUNT <= SHM_COUNTERS_MAX,
 	     "shm_worker.counters is too small");
 
+/* Its word in shm_worker.counters. */
+static inline unsigned int
+counter_at(enum counter counter)
+{
+	return (unsigned int)ERR_COUNT + (unsigned int)counter;
+}
+
 /* "frames_in", and a sentence for # HELP. Static memory. A gauge's sentence starts with "Gauge: ". */
 const char *counter_name(enum counter counter);
 const char *counter_sentence(enum counter counter);

@@ -610,7 +610,7 @@ count_all(uint64_t by_verdict[ERR_COUNT])
 static uint64_t
 requests(void)
 {
-	return router()->counters[ERR_COUNT + COUNTER_REQUESTS];
+	return router()->counters[counter_at(COUNTER_REQUESTS)];
 }
 
 /* What the row's fault came under, so does the alert: in TLS 1.3 the peer's records from the third on, and its
@@ -823,7 +823,7 @@ handshakes_that_break_a_rule_end_the_connection(void **state)
 static uint64_t
 connects(void)
 {
-	return router()->counters[ERR_COUNT + COUNTER_UPSTREAM_CONNECTS];
+	return router()->counters[counter_at(COUNTER_UPSTREAM_CONNECTS)];
 }
 
 /* Behind a whole answer there may be nothing, not even a part of a record, which is no plaintext yet: what it

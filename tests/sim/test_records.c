@@ -158,7 +158,7 @@ what_is_refused_for_money_is_on_record_and_no_flood(void **state)
 	assert_int_equal(hand.heard.stream[0].status, 402);
 	assert_int_equal(hand.backend.requests, 0);
 	assert_int_equal(hand.town->spool.sequence, SETTLE_REFUSALS_PER_ACCOUNT);
-	assert_int_equal(w->counters[(int)ERR_COUNT + (int)COUNTER_REFUSED_UNRECORDED],
+	assert_int_equal(w->counters[counter_at(COUNTER_REFUSED_UNRECORDED)],
 			 asked - SETTLE_REFUSALS_PER_ACCOUNT);
 	assert_int_equal(spool_read(hand.town->spool_memory, 3, &record), ERR_OK);
 	assert_int_equal(record.outcome, USAGE_REFUSED);

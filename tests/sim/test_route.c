@@ -60,7 +60,7 @@ finish(void)
 static uint64_t
 counted(enum counter counter)
 {
-	return t->worker->counters[(unsigned int)ERR_COUNT + (unsigned int)counter];
+	return t->worker->counters[counter_at(counter)];
 }
 
 static void

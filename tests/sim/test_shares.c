@@ -440,7 +440,7 @@ who_says_nothing_has_no_memory_of_tls(void **state)
 	hand_connect(7);
 	hand_leave(false);
 	hand_go(SEC);
-	assert_int_equal(hand.town->worker->counters[ERR_COUNT + COUNTER_HANDSHAKES_FAILED], 0);
+	assert_int_equal(hand.town->worker->counters[counter_at(COUNTER_HANDSHAKES_FAILED)], 0);
 	assert_int_equal(handshakes(), HANDSHAKES - 1);
 	hand_finish();
 }
@@ -537,7 +537,7 @@ storm_clock(void)
 static void
 watch_storm(struct town *t)
 {
-	uint64_t steps = t->worker->counters[ERR_COUNT + COUNTER_HANDSHAKE_STEPS];
+	uint64_t steps = t->worker->counters[counter_at(COUNTER_HANDSHAKE_STEPS)];
 
 	if (steps - storm.steps > storm.most)
 		storm.most = steps - storm.steps;
@@ -572,7 +572,7 @@ begin_storm(uint64_t cost_ns, bool has_lanes, struct peer peers[STORM])
 	memset(&storm, 0, sizeof(storm));
 	storm.cost_ns = cost_ns;
 	storm.tls_bytes = tls_bytes();
-	storm.steps = hand.town->worker->counters[ERR_COUNT + COUNTER_HANDSHAKE_STEPS];
+	storm.steps = hand.town->worker->counters[counter_at(COUNTER_HANDSHAKE_STEPS)];
 	hand.town->worker->config.clock = storm_clock;
 	hand.town->turned = watch_storm;
 	for (uint32_t i = 0; i < STORM; i++) {
@@ -634,7 +634,7 @@ a_storm_ends_in_handshakes_that_are_done(void **state)
 static uint64_t
 count_of(enum counter counter)
 {
-	return hand.town->worker->counters[ERR_COUNT + (unsigned int)counter];
+	return hand.town->worker->counters[counter_at(counter)];
 }
 
 /* What several compute at once is a step of the turn's as any other; and it is eight, as a rule, in a storm. */

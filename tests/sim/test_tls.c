@@ -529,7 +529,7 @@ who_is_retired_in_his_handshake_gets_no_further(void **state)
 				memmove(hand.client->in, in.ptr, in.len);
 			}
 		}
-		assert_int_equal(hand.town->worker->counters[ERR_COUNT + COUNTER_HANDSHAKES_FULL], 2);
+		assert_int_equal(hand.town->worker->counters[counter_at(COUNTER_HANDSHAKES_FULL)], 2);
 		assert_left();
 		tls_client_free(late);
 		finish();

@@ -440,7 +440,7 @@ static struct {
 static void
 look_at_input(struct town *town)
 {
-	uint64_t bytes = town->worker->counters[(int)ERR_COUNT + (int)COUNTER_BYTES_FROM_CLIENTS];
+	uint64_t bytes = town->worker->counters[counter_at(COUNTER_BYTES_FROM_CLIENTS)];
 
 	if (bytes - read_in_turn.bytes > read_in_turn.most)
 		read_in_turn.most = bytes - read_in_turn.bytes;
@@ -456,7 +456,7 @@ a_burst_over_h2_is_divided_among_turns(void **state)
 	(void)state;
 	hand_begin_greeted();
 	hand.town->turned = look_at_input;
-	read_in_turn.bytes = hand.town->worker->counters[(int)ERR_COUNT + (int)COUNTER_BYTES_FROM_CLIENTS];
+	read_in_turn.bytes = hand.town->worker->counters[counter_at(COUNTER_BYTES_FROM_CLIENTS)];
 	read_in_turn.most = 0;
 	/* What may be on its way at once grows with each burst. */
 	for (uint32_t stream = 1; stream < 20; stream += 2) {

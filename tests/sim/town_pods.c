@@ -126,7 +126,7 @@ pods_judge(struct town *t)
 static uint64_t
 counter(const struct town *t, enum counter which)
 {
-	return t->worker->counters[ERR_COUNT + (unsigned int)which];
+	return t->worker->counters[counter_at(which)];
 }
 
 void

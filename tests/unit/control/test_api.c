@@ -595,8 +595,8 @@ what_computes_for_tls_is_told(void **state)
 	snprintf(line->tls_primitives, sizeof(line->tls_primitives), "libcrypto");
 	/* As long as there is room, and no end. */
 	memset(line->tls_ciphers, 'x', sizeof(line->tls_ciphers));
-	atomic_store(&line->counters[(int)ERR_COUNT + (int)COUNTER_TLS_LANE_BATCHES], 3);
-	atomic_store(&line->counters[(int)ERR_COUNT + (int)COUNTER_TLS_LANES_FILLED], 17);
+	atomic_store(&line->counters[counter_at(COUNTER_TLS_LANE_BATCHES)], 3);
+	atomic_store(&line->counters[counter_at(COUNTER_TLS_LANES_FILLED)], 17);
 	assert_int_equal(call(w, "GET", "/admin/v1/status", ""), 200);
 	assert_int_equal(number_at("/dataplane/workers/0/tls_lane_batches"), 3);
 	assert_int_equal(number_at("/dataplane/workers/0/tls_lanes_filled"), 17);
