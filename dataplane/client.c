@@ -72,41 +72,20 @@ client_set_state(struct worker *w, struct client *c, enum client_state state, ui
 void
 client_make_ready(struct worker *w, struct client *c)
 {
-	struct ready_line *line = &w->ready[READY_CLIENTS];
+	struct list *line = &w->ready[READY_CLIENTS];
 
-	if (c->ready != NULL)
+	if (c->turn.list != NULL)
 		return;
 	if (c->state == CLIENT_HANDSHAKE)
 		line = &w->ready[c->has_stepped ? READY_BEGUN : READY_NEW];
-	c->ready = line;
-	c->next = NULL;
-	c->previous = line->last;
-	if (line->last != NULL)
-		line->last->next = c;
-	else
-		line->first = c;
-	line->last = c;
-	line->count++;
+	list_append(line, &c->turn);
 }
 
 void
 client_leave_ready(struct client *c)
 {
-	struct ready_line *line = c->ready;
-
-	if (line == NULL)
-		return;
-	if (c->previous != NULL)
-		c->previous->next = c->next;
-	else
-		line->first = c->next;
-	if (c->next != NULL)
-		c->next->previous = c->previous;
-	else
-		line->last = c->previous;
-	line->count--;
-	c->ready = NULL;
-	c->next = c->previous = NULL;
+	if (c->turn.list != NULL)
+		list_leave(&c->turn);
 }
 
 /* GOAWAY was said, or nothing can be. */
@@ -122,7 +101,7 @@ end_h2(struct worker *w, struct client *c)
 static void
 dismiss_stranger(struct worker *w)
 {
-	struct client *c = w->strangers.oldest;
+	struct client *c = LIST_MEMBER(w->strangers.first, struct client, place[LINE_OF_STRANGERS]);
 
 	if (c == NULL)
 		return;
@@ -697,7 +676,7 @@ client_event(struct worker *w, struct client *c, const struct tcp_event *event)
 	/* Who is ready has had its part of this turn. */
 	if (c->state == CLIENT_HANDSHAKE)
 		client_make_ready(w, c);
-	else if (c->state != CLIENT_H2 || c->ready == NULL)
+	else if (c->state != CLIENT_H2 || c->turn.list == NULL)
 		client_run(w, c);
 }
 

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "base/list.h"
 #include "base/timer.h"
 #include "dataplane/client_line.h"
 #include "dataplane/inflow.h"
@@ -51,10 +52,8 @@ struct client {
 	struct head_buffer *head;
 	struct stream stream; /* of HTTP/1.1 */
 	struct h2 *h2;        /* NULL: HTTP/1.1 */
-	struct client *next; /* in the free list or a ready list */
-	struct client *previous;
-	struct ready_line *ready; /* what it is in; NULL: none */
-	struct client_place place[CLIENT_LINES];
+	struct list_node turn; /* among those who are ready, or free */
+	struct list_node place[CLIENT_LINES];
 	uint64_t source; /* its network (limit/sources.h) */
 	enum client_state state;
 	bool has_stepped; /* its handshake */

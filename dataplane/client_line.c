@@ -1,56 +1,38 @@
-/* Doubly linked lists through the clients themselves: nothing is searched for but a network's oldest. */
+/* Lists through the clients themselves: nothing is searched for but a network's oldest. */
 #include "dataplane/client_line.h"
 
 #include "base/check.h"
 #include "dataplane/client.h"
 #include "dataplane/worker.h"
 
-static void
-line_join(struct client_line *line, enum client_line_kind kind, struct client *c)
+static struct client *
+oldest(const struct list *line)
 {
-	struct client_place *place = &c->place[kind];
-
-	CHECK(place->line == NULL);
-	*place = (struct client_place){ .line = line, .earlier = line->newest };
-	if (place->earlier != NULL)
-		place->earlier->place[kind].later = c;
-	else
-		line->oldest = c;
-	line->newest = c;
-	line->count++;
+	return LIST_MEMBER(line->first, struct client, place[LINE_OF_HOLDERS]);
 }
 
 static void
-line_leave(enum client_line_kind kind, struct client *c)
+move(struct list *line, struct client *c)
 {
-	struct client_place *place = &c->place[kind];
-	struct client_line *line = place->line;
-
-	CHECK(line != NULL && line->count > 0);
-	if (place->earlier != NULL)
-		place->earlier->place[kind].later = place->later;
-	else
-		line->oldest = place->later;
-	if (place->later != NULL)
-		place->later->place[kind].earlier = place->earlier;
-	else
-		line->newest = place->earlier;
-	*place = (struct client_place){ 0 };
-	line->count--;
+	list_leave(&c->place[LINE_OF_HOLDERS]);
+	list_append(line, &c->place[LINE_OF_HOLDERS]);
 }
 
 /* --- handshakes ------------------------------------------------------------------------ */
 
 /* The oldest of this network among the first few of the line. */
 static struct client *
-oldest_of(const struct client_line *line, uint64_t source)
+oldest_of(const struct list *line, uint64_t source)
 {
-	struct client *c = line->oldest;
+	struct list_node *node = line->first;
 
-	for (uint32_t i = 0; c != NULL && c->source != source; c = c->place[LINE_OF_HOLDERS].later)
-		if (++i == HANDSHAKE_LOOKS_MAX)
-			return NULL;
-	return c;
+	for (uint32_t i = 0; i < HANDSHAKE_LOOKS_MAX && node != NULL; i++, node = node->next) {
+		struct client *c = LIST_MEMBER(node, struct client, place[LINE_OF_HOLDERS]);
+
+		if (c->source == source)
+			return c;
+	}
+	return NULL;
 }
 
 /* Of this network, who leaves so that another one may begin: who has said nothing yet before whom we have
@@ -69,7 +51,7 @@ who_makes_room(struct worker *w, uint64_t source)
 {
 	if (*sources_handshakes(&w->sources, source) >= (w->config.limits.handshakes + 7) / 8)
 		return who_of(w, source);
-	return w->handshakes_silent.oldest != NULL ? w->handshakes_silent.oldest : w->handshakes_answered.oldest;
+	return oldest(w->handshakes_silent.count > 0 ? &w->handshakes_silent : &w->handshakes_answered);
 }
 
 bool
@@ -87,7 +69,7 @@ client_line_begin_handshake(struct worker *w, struct client *c)
 			return false;
 		client_abort(w, other);
 	}
-	line_join(&w->handshakes_silent, LINE_OF_HOLDERS, c);
+	list_append(&w->handshakes_silent, &c->place[LINE_OF_HOLDERS]);
 	++*sources_handshakes(&w->sources, c->source);
 	return true;
 }
@@ -95,23 +77,21 @@ client_line_begin_handshake(struct worker *w, struct client *c)
 void
 client_line_answer_handshake(struct worker *w, struct client *c)
 {
-	if (c->place[LINE_OF_HOLDERS].line != &w->handshakes_silent)
-		return;
-	line_leave(LINE_OF_HOLDERS, c);
-	line_join(&w->handshakes_answered, LINE_OF_HOLDERS, c);
+	if (c->place[LINE_OF_HOLDERS].list == &w->handshakes_silent)
+		move(&w->handshakes_answered, c);
 }
 
 void
 client_line_end_handshake(struct worker *w, struct client *c)
 {
-	line_leave(LINE_OF_HOLDERS, c);
+	list_leave(&c->place[LINE_OF_HOLDERS]);
 	--*sources_handshakes(&w->sources, c->source);
 }
 
 /* --- head buffers ---------------------------------------------------------------------- */
 
 /* A request that runs is worth more than one that begins. */
-static struct client_line *
+static struct list *
 line_of_head(struct worker *w, const struct client *c)
 {
 	return c->state == CLIENT_HEAD || c->state == CLIENT_H2 ? &w->heads_begun : &w->heads_behind;
@@ -124,8 +104,7 @@ client_line_take_head(struct worker *w, struct client *c)
 
 	CHECK(c->head == NULL);
 	if (w->heads_begun.count + w->heads_behind.count >= most || w->head_free == NULL) {
-		struct client *other = w->heads_begun.oldest != NULL ? w->heads_begun.oldest :
-								       w->heads_behind.oldest;
+		struct client *other = oldest(w->heads_begun.count > 0 ? &w->heads_begun : &w->heads_behind);
 
 		worker_count_verdict(w, ERR_HEADS_FULL);
 		if (other != NULL)
@@ -133,7 +112,7 @@ client_line_take_head(struct worker *w, struct client *c)
 	}
 	c->head = worker_head_get(w);
 	if (c->head != NULL)
-		line_join(line_of_head(w, c), LINE_OF_HOLDERS, c);
+		list_append(line_of_head(w, c), &c->place[LINE_OF_HOLDERS]);
 	return c->head != NULL;
 }
 
@@ -142,7 +121,7 @@ client_line_put_head(struct worker *w, struct client *c)
 {
 	if (c->head == NULL)
 		return;
-	line_leave(LINE_OF_HOLDERS, c);
+	list_leave(&c->place[LINE_OF_HOLDERS]);
 	worker_head_put(w, c->head);
 	c->head = NULL;
 }
@@ -150,10 +129,8 @@ client_line_put_head(struct worker *w, struct client *c)
 void
 client_line_follow_state(struct worker *w, struct client *c)
 {
-	if (c->head == NULL || c->place[LINE_OF_HOLDERS].line == line_of_head(w, c))
-		return;
-	line_leave(LINE_OF_HOLDERS, c);
-	line_join(line_of_head(w, c), LINE_OF_HOLDERS, c);
+	if (c->head != NULL && c->place[LINE_OF_HOLDERS].list != line_of_head(w, c))
+		move(line_of_head(w, c), c);
 }
 
 /* --- strangers -------------------------------------------------------------------------- */
@@ -161,12 +138,12 @@ client_line_follow_state(struct worker *w, struct client *c)
 void
 client_line_join_strangers(struct worker *w, struct client *c)
 {
-	line_join(&w->strangers, LINE_OF_STRANGERS, c);
+	list_append(&w->strangers, &c->place[LINE_OF_STRANGERS]);
 }
 
 void
 client_line_leave_strangers(struct client *c)
 {
-	if (c->place[LINE_OF_STRANGERS].line != NULL)
-		line_leave(LINE_OF_STRANGERS, c);
+	if (c->place[LINE_OF_STRANGERS].list != NULL)
+		list_leave(&c->place[LINE_OF_STRANGERS]);
 }

@@ -13,22 +13,10 @@
 struct client;
 struct worker;
 
-struct client_line {
-	struct client *oldest;
-	struct client *newest;
-	uint32_t count;
-};
-
 enum client_line_kind {
 	LINE_OF_HOLDERS,   /* of a handshake's, then of a head's place */
 	LINE_OF_STRANGERS, /* over HTTP/2: no request of theirs had a valid key */
 	CLIENT_LINES
-};
-
-struct client_place {
-	struct client_line *line; /* NULL: in none of this kind */
-	struct client *later;
-	struct client *earlier;
 };
 
 /* When all places are taken, or all that a network may have, another client is reset: one of the same network, if

@@ -26,30 +26,17 @@ take_back(struct worker *w)
 static void
 note_taken(struct worker *w, struct inflow *in, tcp_conn_t conn)
 {
-	if (in->has_taken)
+	if (in->taken.list != NULL)
 		return;
-	in->has_taken = true;
 	in->conn = conn;
-	in->next = w->inflows;
-	if (in->next != NULL)
-		in->next->previous = in;
-	w->inflows = in;
+	list_append(&w->inflows, &in->taken);
 }
 
 static void
-forget_taken(struct worker *w, struct inflow *in)
+forget_taken(struct inflow *in)
 {
-	if (!in->has_taken)
-		return;
-	in->has_taken = false;
-	if (in->previous != NULL)
-		in->previous->next = in->next;
-	else
-		w->inflows = in->next;
-	if (in->next != NULL)
-		in->next->previous = in->previous;
-	in->next = NULL;
-	in->previous = NULL;
+	if (in->taken.list != NULL)
+		list_leave(&in->taken);
 }
 
 void
@@ -58,8 +45,8 @@ inflow_end_turn(struct worker *w)
 	struct inflow *in;
 
 	take_back(w);
-	while ((in = w->inflows) != NULL) {
-		forget_taken(w, in);
+	while ((in = LIST_MEMBER(w->inflows.first, struct inflow, taken)) != NULL) {
+		forget_taken(in);
 		if (in->received != NULL)
 			tcp_untake(w->tcp, in->conn, in->received);
 		in->received = NULL;
@@ -69,7 +56,7 @@ inflow_end_turn(struct worker *w)
 void
 inflow_end(struct worker *w, struct inflow *in)
 {
-	forget_taken(w, in);
+	forget_taken(in);
 	if (in->received != NULL)
 		pkt_queue_put(&w->lent, in->received);
 	*in = (struct inflow){ 0 };

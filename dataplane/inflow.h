@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "base/list.h"
 #include "pkt/pkt.h"
 #include "tcp/tcp.h"
 #include "tls/tls.h"
@@ -23,13 +24,11 @@
 
 struct inflow {
 	struct pkt *received; /* taken from TCP, all of it unconsumed there */
-	struct inflow *next;  /* of those that have taken something in this turn */
-	struct inflow *previous;
+	struct list_node taken; /* among those that have taken something in this turn */
 	tcp_conn_t conn;      /* it was taken from */
 	uint32_t wanted;      /* bytes of the record that is coming in; 0: nothing is known of it */
 	uint32_t plain_left;  /* of the record that was opened, at the front */
 	uint32_t behind;      /* bytes of it that follow them */
-	bool has_taken;       /* it is one of them */
 	bool has_lost;        /* there was no memory for bytes that were not ours to write into */
 };
 

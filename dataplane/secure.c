@@ -62,34 +62,15 @@ secure_begin(struct worker *w, struct upstream *u, const struct shm_pod *pod)
 static void
 leave_line(struct worker *w, struct upstream *u)
 {
-	if (!u->is_in_line)
-		return;
-	u->is_in_line = false;
-	if (u->idle_prev != NULL)
-		u->idle_prev->idle_next = u->idle_next;
-	else
-		w->securing_first = u->idle_next;
-	if (u->idle_next != NULL)
-		u->idle_next->idle_prev = u->idle_prev;
-	else
-		w->securing_last = u->idle_prev;
-	u->idle_prev = NULL;
-	u->idle_next = NULL;
+	if (u->line.list == &w->securing)
+		list_leave(&u->line);
 }
 
 void
 secure_wake(struct worker *w, struct upstream *u)
 {
-	if (u->is_in_line)
-		return;
-	u->is_in_line = true;
-	u->idle_next = NULL;
-	u->idle_prev = w->securing_last;
-	if (w->securing_last != NULL)
-		w->securing_last->idle_next = u;
-	else
-		w->securing_first = u;
-	w->securing_last = u;
+	if (u->line.list == NULL)
+		list_append(&w->securing, &u->line);
 }
 
 void
@@ -299,7 +280,7 @@ run_lanes(struct worker *w)
 static bool
 step_first(struct worker *w)
 {
-	struct upstream *u = w->securing_first;
+	struct upstream *u = LIST_MEMBER(w->securing.first, struct upstream, line);
 
 	if (u == NULL)
 		return false;

@@ -41,14 +41,7 @@ idle_insert(struct worker *w, struct upstream *u)
 	if (newest != NULL)
 		newest->pod_prev = u;
 	w->pod_idle[u->pod_entry] = u;
-	u->idle_next = NULL;
-	u->idle_prev = w->idle_newest;
-	if (w->idle_newest != NULL)
-		w->idle_newest->idle_next = u;
-	else
-		w->idle_oldest = u;
-	w->idle_newest = u;
-	w->upstreams_idle++;
+	list_append(&w->upstreams_idle, &u->line);
 }
 
 static void
@@ -60,19 +53,9 @@ idle_remove(struct worker *w, struct upstream *u)
 		w->pod_idle[u->pod_entry] = u->pod_next;
 	if (u->pod_next != NULL)
 		u->pod_next->pod_prev = u->pod_prev;
-	if (u->idle_prev != NULL)
-		u->idle_prev->idle_next = u->idle_next;
-	else
-		w->idle_oldest = u->idle_next;
-	if (u->idle_next != NULL)
-		u->idle_next->idle_prev = u->idle_prev;
-	else
-		w->idle_newest = u->idle_prev;
 	u->pod_prev = NULL;
 	u->pod_next = NULL;
-	u->idle_prev = NULL;
-	u->idle_next = NULL;
-	w->upstreams_idle--;
+	list_leave(&u->line);
 }
 
 static void
@@ -141,8 +124,8 @@ take_free(struct worker *w)
 {
 	struct upstream *u;
 
-	if (w->upstream_free == NULL && w->idle_oldest != NULL)
-		close_gently(w, w->idle_oldest);
+	if (w->upstream_free == NULL && w->upstreams_idle.count > 0)
+		close_gently(w, LIST_MEMBER(w->upstreams_idle.first, struct upstream, line));
 	u = w->upstream_free;
 	if (u == NULL) {
 		worker_count_verdict(w, ERR_UPSTREAMS_FULL);

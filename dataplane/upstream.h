@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "base/list.h"
 #include "base/timer.h"
 #include "dataplane/inflow.h"
 #include "dataplane/outflow.h"
@@ -52,17 +53,15 @@ struct upstream {
 	bool is_over;     /* TLS ended, one way or the other */
 	bool ended_well;  /* by close_notify */
 	bool ends_gently; /* an alert is on its way */
-	bool is_in_line;  /* of handshakes; idle_next and idle_prev are that line's then */
 	struct h1_scan scan;
 	struct h1_body body_in;
 	uint8_t interim_heads;
 	bool reusable;
 	bool retiring; /* its pod drains or has moved: not to be kept */
-	/* idle: list of its pod (newest first) and of the worker (oldest first) */
+	struct list_node line; /* the worker's: idle ones, or whose TLS handshake goes on */
+	/* idle ones of its pod, newest first: by hand, since there are as many heads as pods may be */
 	struct upstream *pod_next;
 	struct upstream *pod_prev;
-	struct upstream *idle_next;
-	struct upstream *idle_prev;
 	struct timer timer; /* idle */
 };
 

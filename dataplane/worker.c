@@ -74,10 +74,8 @@ link_free_lists(struct worker *w)
 {
 	const struct worker_counts *counts = &w->config.counts;
 
-	for (uint32_t i = counts->clients; i-- > 0;) {
-		w->clients[i].next = w->client_free;
-		w->client_free = &w->clients[i];
-	}
+	for (uint32_t i = counts->clients; i-- > 0;)
+		list_prepend(&w->clients_free, &w->clients[i].turn);
 	for (uint32_t i = counts->exchanges; i-- > 0;) {
 		w->exchanges[i].next_free = w->exchange_free;
 		w->exchange_free = &w->exchanges[i];
@@ -236,11 +234,11 @@ worker_head_put(struct worker *w, struct head_buffer *head)
 struct client *
 worker_client_get(struct worker *w)
 {
-	struct client *c = w->client_free;
+	struct client *c = LIST_MEMBER(w->clients_free.first, struct client, turn);
 
 	if (c == NULL)
 		return NULL;
-	w->client_free = c->next;
+	list_leave(&c->turn);
 	memset(c, 0, sizeof(*c));
 	w->clients_used++;
 	return c;
@@ -250,8 +248,7 @@ void
 worker_client_put(struct worker *w, struct client *c)
 {
 	CHECK(c->state == CLIENT_FREE);
-	c->next = w->client_free;
-	w->client_free = c;
+	list_prepend(&w->clients_free, &c->turn);
 	w->clients_used--;
 }
 
@@ -394,9 +391,9 @@ run_events(struct worker *w)
 }
 
 static struct client *
-take_ready(struct ready_line *line)
+take_ready(const struct list *line)
 {
-	struct client *c = line->first;
+	struct client *c = LIST_MEMBER(line->first, struct client, turn);
 
 	if (c != NULL)
 		client_leave_ready(c);
@@ -407,7 +404,7 @@ take_ready(struct ready_line *line)
 static uint32_t
 run_ready(struct worker *w)
 {
-	struct ready_line *line = &w->ready[READY_CLIENTS];
+	struct list *line = &w->ready[READY_CLIENTS];
 	uint32_t budget = line->count < READY_PER_TURN_MAX ? line->count : READY_PER_TURN_MAX;
 	uint32_t ran = 0;
 	struct client *c;
@@ -424,8 +421,8 @@ static struct client *
 take_handshake(struct worker *w)
 {
 	bool is_for_new = w->handshake_steps % HANDSHAKE_STEPS_PER_NEW == 0;
-	struct ready_line *first = &w->ready[is_for_new ? READY_NEW : READY_BEGUN];
-	struct ready_line *second = &w->ready[is_for_new ? READY_BEGUN : READY_NEW];
+	struct list *first = &w->ready[is_for_new ? READY_NEW : READY_BEGUN];
+	struct list *second = &w->ready[is_for_new ? READY_BEGUN : READY_NEW];
 	struct client *c = take_ready(first);
 
 	return c != NULL ? c : take_ready(second);
@@ -481,7 +478,7 @@ worker_shake(struct worker *w)
 	uint32_t most = clock != NULL ? HANDSHAKE_STEPS_PER_TURN_MAX : 1, steps = 0;
 	uint64_t began_ns, now_ns;
 
-	if (w->ready[READY_BEGUN].first == NULL && w->ready[READY_NEW].first == NULL &&
+	if (w->ready[READY_BEGUN].count == 0 && w->ready[READY_NEW].count == 0 &&
 	    lanes_next_at(w->tls) > w->now_ns)
 		return false;
 	began_ns = now_ns = clock != NULL ? clock() : 0;
@@ -525,9 +522,9 @@ worker_next_at(const struct worker *w)
 	uint64_t tcp_at_ns = tcp_next_at(w->tcp);
 
 	for (int i = 0; i < READY_LINES; i++)
-		if (w->ready[i].first != NULL)
+		if (w->ready[i].count > 0)
 			return w->now_ns;
-	if (w->securing_first != NULL)
+	if (w->securing.count > 0)
 		return w->now_ns;
 	if (lanes_next_at(w->tls) < timers_at_ns)
 		timers_at_ns = lanes_next_at(w->tls);
@@ -585,7 +582,7 @@ worker_publish_counters(struct worker *w)
 	set_gauge(w, COUNTER_POOL_CLIENTS_USED, w->clients_used);
 	set_gauge(w, COUNTER_POOL_EXCHANGES_USED, w->exchanges_used);
 	set_gauge(w, COUNTER_POOL_UPSTREAMS_USED, w->upstreams_used);
-	set_gauge(w, COUNTER_POOL_UPSTREAMS_IDLE, w->upstreams_idle);
+	set_gauge(w, COUNTER_POOL_UPSTREAMS_IDLE, w->upstreams_idle.count);
 	set_gauge(w, COUNTER_POOL_HEADS_USED, w->heads_used);
 	set_gauge(w, COUNTER_POOL_BLOCKS_USED, w->bodies.used);
 	if (w->h2 != NULL)

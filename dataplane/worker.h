@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "base/prng.h"
 #include "base/timer.h"
 #include "dataplane/body.h"
@@ -132,13 +133,7 @@ struct worker_config {
 	int64_t unix_minus_monotonic_ns;
 };
 
-/* Clients that have something to do of which no event will remind, in the order in which they came. */
-struct ready_line {
-	struct client *first;
-	struct client *last;
-	uint32_t count;
-};
-
+/* Lines of clients that have something to do of which no event will remind, in the order in which they came. */
 enum ready {
 	READY_CLIENTS,    /* all but: */
 	READY_BEGUN,      /* in a handshake that has had a step */
@@ -151,29 +146,27 @@ struct worker {
 	uint64_t now_ns;
 	struct tcp *tcp;
 	struct timer_wheel timers;
-	struct ready_line ready[READY_LINES];
+	struct list ready[READY_LINES];
 	struct shm shm;
 	struct shm_worker *shared; /* counters, beats */
 
 	/* pools */
 	struct client *clients;
-	struct client *client_free;
+	struct list clients_free;
 	/* in TLS handshakes: who has sent nothing or no whole ClientHello yet, and whom we have answered */
-	struct client_line handshakes_silent;
-	struct client_line handshakes_answered;
+	struct list handshakes_silent;
+	struct list handshakes_answered;
 	/* who has a head buffer: for a head, or for what was sent behind a request that runs */
-	struct client_line heads_begun;
-	struct client_line heads_behind;
-	struct client_line strangers;
+	struct list heads_begun;
+	struct list heads_behind;
+	struct list strangers;
 	struct sources sources;
 	struct exchange *exchanges;
 	struct exchange *exchange_free;
 	struct upstream *upstreams;
 	struct upstream *upstream_free;
-	struct upstream *idle_oldest;
-	struct upstream *idle_newest;
-	struct upstream *securing_first; /* whose TLS handshake may go on */
-	struct upstream *securing_last;
+	struct list upstreams_idle; /* the oldest first */
+	struct list securing;       /* whose TLS handshake may go on */
 	struct upstream **pod_idle;     /* by pod entry: newest idle connection */
 	uint32_t *deployment_turn;      /* by deployment entry: round robin */
 	struct retry *retry_of_model;   /* by model entry: further tries */
@@ -195,13 +188,12 @@ struct worker {
 	uint32_t clients_used;
 	uint32_t exchanges_used;
 	uint32_t upstreams_used;
-	uint32_t upstreams_idle;
 	uint32_t heads_used;
 
 	/* scratch of one step */
 	struct stage stage;
 	struct pkt_queue lent; /* inflow.h */
-	struct inflow *inflows;
+	struct list inflows; /* that have taken something in this turn */
 	struct piece pieces[INFLOW_PIECES_MAX];
 	struct h1_request request;
 	struct h1_response response;

@@ -111,7 +111,7 @@ t65_resets_that_we_are_made_to_send_have_the_same_budget(void **state)
 		for (uint32_t i = 0; i < 100; i++)
 			assert_true(hand.heard.stream[i].is_reset);
 		assert_int_equal(hand.town->worker->exchanges_used, 0);
-		assert_int_equal(hand.town->worker->upstreams_used, hand.town->worker->upstreams_idle);
+		assert_int_equal(hand.town->worker->upstreams_used, hand.town->worker->upstreams_idle.count);
 		for (uint32_t i = 100; i < 110; i++)
 			triggers[k](2 * i + 1);
 		hand_flush();

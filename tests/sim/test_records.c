@@ -106,7 +106,7 @@ an_early_answer_leaves_no_connection_behind(void **state)
 					"content-length: 2\r\n\r\n{}"));
 	hand_go(50 * MS);
 	assert_memory_equal(hand.client->in, "HTTP/1.1 200", 12);
-	assert_int_equal(hand.town->worker->upstreams_idle, 0);
+	assert_int_equal(hand.town->worker->upstreams_idle.count, 0);
 	assert_int_equal(hand.town->worker->upstreams_used, 0);
 	assert_recorded(USAGE_OK, 200);
 }

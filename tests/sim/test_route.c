@@ -382,12 +382,12 @@ a_pod_that_moves_keeps_its_requests_and_no_connection(void **state)
 	go(2 * SEC);
 	assert_served_by(1, 0);
 	assert_int_equal(t->requests[0].pods[0], 0);
-	assert_int_equal(t->worker->upstreams_idle, 1);
+	assert_int_equal(t->worker->upstreams_idle.count, 1);
 	assert_int_equal(shm_read_pod(&t->shm, 0, &pod), ERR_OK);
 	pod.port++;
 	assert_int_equal(shm_put_pod(&t->shm, 0, &pod, &changed), ERR_OK);
 	go(100 * MS);
-	assert_int_equal(t->worker->upstreams_idle, 0);
+	assert_int_equal(t->worker->upstreams_idle.count, 0);
 	assert_int_equal(atomic_load(&health(0)->in_flight), 1);
 	go(10 * SEC);
 	assert_served_by(0, 0);
@@ -451,14 +451,14 @@ a_kept_connection_to_the_old_place_is_not_used_again(void **state)
 	town_open(t);
 	while (!t->requests[0].is_over)
 		go(1 * MS);
-	assert_int_equal(t->worker->upstreams_idle, 1);
+	assert_int_equal(t->worker->upstreams_idle.count, 1);
 	assert_int_equal(shm_read_pod(&t->shm, 0, &pod), ERR_OK);
 	pod.port++;
 	assert_int_equal(shm_put_pod(&t->shm, 0, &pod, &changed), ERR_OK);
 	t->worker->swept_upstreams = t->worker->config.counts.upstreams;
 	t->worker->swept_generation = atomic_load(&t->shm.header->generation);
 	go(100 * MS);
-	assert_int_equal(t->worker->upstreams_idle, 1);
+	assert_int_equal(t->worker->upstreams_idle.count, 1);
 	go(5 * SEC);
 	assert_served_by(0, 0);
 	assert_served_by(1, 1);

@@ -547,7 +547,7 @@ watch_storm(struct town *t)
 	if (t->worker->ready[READY_BEGUN].count > storm.begun_most)
 		storm.begun_most = t->worker->ready[READY_BEGUN].count;
 	if (storm.established != NULL && steps > storm.steps) {
-		assert_null(storm.established->ready);
+		assert_null(storm.established->turn.list);
 		client_make_ready(t->worker, storm.established);
 		storm.served++;
 	}

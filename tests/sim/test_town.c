@@ -111,7 +111,7 @@ keep_one(void)
 	begin();
 	town_go(t, t->now_ns + 500 * MS, false);
 	assert_int_equal(t->requests[0].status, 200);
-	assert_int_equal(t->worker->upstreams_idle, 1);
+	assert_int_equal(t->worker->upstreams_idle.count, 1);
 	for (uint32_t i = 0; i < TOWN_CONNS_MAX; i++)
 		if (t->conns[i].is_used && t->conns[i].is_backend)
 			return &t->conns[i];
@@ -267,7 +267,7 @@ two_kept_connections_that_end_cost_one_resend(void **state)
 	t->requests[2].think_ns = 1 * SEC;
 	begin();
 	town_go(t, t->now_ns + 500 * MS, false);
-	assert_int_equal(t->worker->upstreams_idle, 2);
+	assert_int_equal(t->worker->upstreams_idle.count, 2);
 	go_to_reuse();
 	port = port_in_use();
 	close_kept(port, false);

@@ -684,8 +684,8 @@ town_judge_pools(struct town *t)
 	if (w->clients_used != 0 || w->exchanges_used != 0 || w->bodies.used != 0 || w->heads_used != 0)
 		town_fail(t, "left: %u clients, %u exchanges, %u blocks, %u heads", w->clients_used,
 			  w->exchanges_used, w->bodies.used, w->heads_used);
-	if (w->upstreams_used != w->upstreams_idle)
-		town_fail(t, "left: %u busy backends", w->upstreams_used - w->upstreams_idle);
+	if (w->upstreams_used != w->upstreams_idle.count)
+		town_fail(t, "left: %u busy backends", w->upstreams_used - w->upstreams_idle.count);
 	for (uint32_t i = 0; i < TOWN_BACKENDS; i++)
 		if (atomic_load(&shm_pod_health(&t->shm, i)->in_flight) != 0)
 			town_fail(t, "pod %u still counts requests in flight", i);
