@@ -67,6 +67,16 @@ struct crypto_power {
 };
 enum crypto_result crypto_power(struct crypto *crypto, const struct crypto_power *what, uint8_t *out);
 
+/* A number modulo another that is not zero; little-endian, of so many bytes, at most those of a power's base and
+ * modulus. Neither is told by the time. */
+struct crypto_division {
+	const uint8_t *number;
+	size_t number_bytes;
+	const uint8_t *modulus;
+	size_t modulus_bytes;
+};
+enum crypto_result crypto_remainder(struct crypto *crypto, const struct crypto_division *what, uint8_t *out);
+
 /* first times second, modulo an odd modulus that everybody may know; little-endian, each of so many bytes, at most
  * CRYPTO_POWER_BYTES_MAX. What is ready of the modulus is kept for the next call. */
 struct crypto_product {

@@ -65,6 +65,15 @@ crypto_power(struct crypto *crypto, const struct crypto_power *what, uint8_t *ou
 }
 
 enum crypto_result
+crypto_remainder(struct crypto *crypto, const struct crypto_division *what, uint8_t *out)
+{
+	(void)crypto;
+	(void)what;
+	(void)out;
+	return CRYPTO_DECLINED;
+}
+
+enum crypto_result
 crypto_product(struct crypto *crypto, const struct crypto_product *what, uint8_t *out)
 {
 	(void)crypto;

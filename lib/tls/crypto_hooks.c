@@ -323,6 +323,40 @@ write_number(const mbedtls_mpi *number, uint8_t *to, size_t room)
 	return bytes <= room && mbedtls_mpi_write_binary_le(number, to, bytes) == 0 ? bytes : SIZE_MAX;
 }
 
+#define HALF_BYTES 128 /* of RSA with 2048 bits */
+
+/* base to the power, by lanes, if they have such. */
+static int
+raise_half(struct crypto *crypto, mbedtls_mpi *result, const mbedtls_mpi *base, const mbedtls_mpi *power,
+	   const mbedtls_mpi *modulus)
+{
+	uint8_t numbers[3][HALF_BYTES];
+	uint8_t base_bytes[2 * HALF_BYTES];
+	uint8_t out[HALF_BYTES];
+	struct crypto_division division = { base_bytes, sizeof(base_bytes), numbers[2], HALF_BYTES };
+	struct lanes_work work = { LANES_POWER_1024, { numbers[0], numbers[1], numbers[2] }, { out } };
+	int failed = INSTANCE_DECLINES;
+
+	if (!instance_has_lanes(LANES_POWER_1024) || mbedtls_mpi_bitlen(modulus) != 8 * HALF_BYTES ||
+	    mbedtls_mpi_get_bit(modulus, 0) == 0)
+		return INSTANCE_DECLINES;
+	if (mbedtls_mpi_write_binary_le(base, base_bytes, sizeof(base_bytes)) == 0 &&
+	    mbedtls_mpi_write_binary_le(power, numbers[1], HALF_BYTES) == 0 &&
+	    mbedtls_mpi_write_binary_le(modulus, numbers[2], HALF_BYTES) == 0 &&
+	    crypto_remainder(crypto, &division, numbers[0]) == CRYPTO_OK) {
+		enum crypto_result got = instance_compute(&work);
+
+		if (got == CRYPTO_OK)
+			failed = mbedtls_mpi_read_binary_le(result, out, sizeof(out));
+		else if (got == CRYPTO_UNWANTED)
+			failed = UNWANTED;
+	}
+	explicit_bzero(numbers, sizeof(numbers));
+	explicit_bzero(base_bytes, sizeof(base_bytes));
+	explicit_bzero(out, sizeof(out));
+	return failed;
+}
+
 int
 instance_mpi_exp_mod(mbedtls_mpi *result, const mbedtls_mpi *base, const mbedtls_mpi *power, bool is_public,
 		     const mbedtls_mpi *modulus)
@@ -338,6 +372,10 @@ instance_mpi_exp_mod(mbedtls_mpi *result, const mbedtls_mpi *base, const mbedtls
 				     .modulus = modulus_bytes };
 	int failed = INSTANCE_DECLINES;
 
+	if (crypto != NULL && !is_public && mbedtls_mpi_cmp_int(base, 0) >= 0)
+		failed = raise_half(crypto, result, base, power, modulus);
+	if (failed != INSTANCE_DECLINES)
+		return failed;
 	/* What RSA does with its public exponent in between is short, and has half of its state in the key. */
 	if ((is_public || mbedtls_mpi_bitlen(power) > SHORT_POWER_BITS) && !instance_pause())
 		return UNWANTED;

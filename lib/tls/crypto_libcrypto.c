@@ -486,6 +486,32 @@ crypto_power(struct crypto *crypto, const struct crypto_power *what, uint8_t *ou
 	return done ? CRYPTO_OK : forget();
 }
 
+/* Since OpenSSL 1.1.1 a division takes the same time for all numbers of their lengths, which anybody may know. */
+static bool
+take_remainder(struct numbers *n, const struct crypto_division *what)
+{
+	BIGNUM *modulus = BN_CTX_get(n->scratch);
+
+	return modulus != NULL && BN_lebin2bn(what->number, (int)what->number_bytes, n->secret) != NULL &&
+	       BN_lebin2bn(what->modulus, (int)what->modulus_bytes, modulus) != NULL &&
+	       BN_mod(n->y, n->secret, modulus, n->scratch) == 1;
+}
+
+enum crypto_result
+crypto_remainder(struct crypto *crypto, const struct crypto_division *what, uint8_t *out)
+{
+	struct numbers n;
+	bool done;
+
+	(void)crypto;
+	CHECK(what->number_bytes <= 2 * CRYPTO_POWER_BYTES_MAX && what->modulus_bytes <= CRYPTO_POWER_BYTES_MAX);
+	greet();
+	done = numbers_init(&n) && take_remainder(&n, what) &&
+	       BN_bn2lebinpad(n.y, out, (int)what->modulus_bytes) == (int)what->modulus_bytes;
+	numbers_fini(&n);
+	return done ? CRYPTO_OK : forget();
+}
+
 /* Montgomery's: a product divided by R, one of whose factors was multiplied by R. */
 static bool
 multiply_modulo(struct crypto *crypto, struct numbers *n, const struct crypto_product *what)

@@ -17,6 +17,7 @@ static const struct shape {
 	[LANES_P256_PUBLIC] = { 1, 2, 32 },   [LANES_P256_SHARED] = { 3, 1, 32 },
 	[LANES_P256_SIGN] = { 3, 2, 32 },     [LANES_P384_PUBLIC] = { 1, 2, 48 },
 	[LANES_P384_SHARED] = { 3, 1, 48 },   [LANES_P384_SIGN] = { 3, 2, 48 },
+	[LANES_POWER_1024] = { 3, 1, 128 },
 };
 
 size_t

@@ -24,7 +24,7 @@
  * handshake: less than the packets of one that is across a street. */
 #define LANES_WAIT_US 50
 
-/* What goes in, what comes out; each of lanes_bytes(), little-endian on X25519 and big-endian elsewhere. */
+/* What goes in, what comes out; each of lanes_bytes(), little-endian of X25519 and powers, else big-endian. */
 enum lanes_kind {
 	LANES_X25519_PUBLIC, /* scalar; u */
 	LANES_X25519_SHARED, /* scalar, u; u. All zero is bad, whatever the engine says of it. */
@@ -34,12 +34,14 @@ enum lanes_kind {
 	LANES_P384_PUBLIC,
 	LANES_P384_SHARED,
 	LANES_P384_SIGN,
+	LANES_POWER_1024, /* base, power, modulus; the power of the base: a half of RSA with 2048 bits. The base is
+			     below the modulus, which is odd and has all of its 1024 bits. */
 	LANES_KINDS
 };
 
 size_t lanes_bytes(enum lanes_kind kind);
 
-#define LANES_BYTES_MAX 48
+#define LANES_BYTES_MAX 128
 #define LANES_INPUTS_MAX 3
 #define LANES_OUTPUTS_MAX 2
 

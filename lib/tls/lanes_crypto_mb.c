@@ -11,6 +11,7 @@
 #include <crypto_mb/cpu_features.h>
 #include <crypto_mb/ec_nistp256.h>
 #include <crypto_mb/ec_nistp384.h>
+#include <crypto_mb/exp.h>
 #include <crypto_mb/x25519.h>
 #include <string.h>
 
@@ -18,14 +19,17 @@
 #include "base/units.h"
 #include "tls/lanes.h"
 
-#define WORDS_MAX (LANES_BYTES_MAX / sizeof(int64u))
 #define X25519_BYTES 32
+#define CURVE_BYTES_MAX 48
+#define CURVE_WORDS_MAX (CURVE_BYTES_MAX / sizeof(int64u))
+#define POWER_BITS 1024
+#define POWER_WORDS (POWER_BITS / 8 / sizeof(int64u))
 
 CHECK_STATIC(LANES == 8, "as many as a call takes");
 
 /* A number of each lane as the library's words, the lowest first. */
 struct numbers {
-	int64u words[LANES][WORDS_MAX];
+	int64u words[LANES][CURVE_WORDS_MAX];
 	int64u *lane[LANES];
 };
 
@@ -132,7 +136,7 @@ x25519_shared(const struct lanes_batch *batch)
 /* Calls and constants of one; the calls have the same shape for each. */
 struct curve {
 	size_t bytes;
-	uint8_t prime[LANES_BYTES_MAX];
+	uint8_t prime[CURVE_BYTES_MAX];
 	mbx_status (*public)(int64u *x[], int64u *y[], int64u *z[], const int64u *const scalar[], int8u *room);
 	mbx_status (*shared)(int8u *secret[], const int64u *const scalar[], const int64u *const x[],
 			     const int64u *const y[], const int64u *const z[], int8u *room);
@@ -254,6 +258,40 @@ p384_sign(const struct lanes_batch *batch)
 	return sign(&p384, batch);
 }
 
+/* --- powers --------------------------------------------------------------------------------- */
+
+/* What one batch has of them, with all that the library makes of it on the way: 55 KiB. */
+struct powers {
+	int64u words[LANES_INPUTS_MAX][LANES][POWER_WORDS];
+	int64u results[LANES][POWER_WORDS];
+	int8u room[48 * KIB];
+};
+
+/* The library looks up a power's five bits by looking at all of its table. Results are below the modulus. */
+static uint32_t
+power_1024(const struct lanes_batch *batch)
+{
+	struct powers powers;
+	const int64u *in[LANES_INPUTS_MAX][LANES];
+	int64u *out[LANES];
+	uint32_t good;
+
+	CHECK((size_t)mbx_exp_BufferSize(POWER_BITS) <= sizeof(powers.room));
+	for (int lane = 0; lane < LANES; lane++) {
+		for (int i = 0; i < LANES_INPUTS_MAX; i++) {
+			memcpy(powers.words[i][lane], batch->in[i][lane], sizeof(powers.words[i][lane]));
+			in[i][lane] = powers.words[i][lane];
+		}
+		out[lane] = powers.results[lane];
+	}
+	good = good_of(mbx_exp1024_mb8(out, in[0], in[1], POWER_BITS, in[2], POWER_BITS, powers.room,
+				       sizeof(powers.room)));
+	for (int lane = 0; lane < LANES; lane++)
+		memcpy(batch->out[0][lane], powers.results[lane], sizeof(powers.results[lane]));
+	explicit_bzero(&powers, sizeof(powers));
+	return good;
+}
+
 static const struct lanes_engine crypto_mb = {
 	.name = "crypto_mb",
 	.compute = {
@@ -265,13 +303,15 @@ static const struct lanes_engine crypto_mb = {
 		[LANES_P384_PUBLIC] = p384_public,
 		[LANES_P384_SHARED] = p384_shared,
 		[LANES_P384_SIGN] = p384_sign,
+		[LANES_POWER_1024] = power_1024,
 	},
 };
 
 const struct lanes_engine *
 lanes_crypto_mb(void)
 {
-	static const enum MBX_ALGO asked[] = { MBX_ALGO_X25519, MBX_ALGO_EC_NIST_P256, MBX_ALGO_EC_NIST_P384 };
+	static const enum MBX_ALGO asked[] = { MBX_ALGO_X25519, MBX_ALGO_EC_NIST_P256, MBX_ALGO_EC_NIST_P384,
+					       MBX_ALGO_RSA_2K };
 	bool is_here = mbx_is_crypto_mb_applicable(0) != 0;
 
 	for (size_t i = 0; i < COUNT_OF(asked); i++)

@@ -20,6 +20,7 @@ bool lanes_twin_is_here(void);
 struct lanes_twin_told {
 	uint32_t batches[LANES_KINDS];
 	uint32_t bad[LANES_KINDS]; /* lanes that fail, whatever they hold: bits, set by the test */
+	uint32_t wrong[LANES_KINDS]; /* lanes whose first output has a wrong bit */
 };
 extern struct lanes_twin_told lanes_twin_told;
 

@@ -327,6 +327,53 @@ products_are_those_of_mbedtls(void **state)
 	instance_free(instance);
 }
 
+/* Of lengths that RSA has, and others; what is below the modulus, and equal to it, among the numbers. */
+static void
+remainders_are_those_of_mbedtls(void **state)
+{
+	static const size_t lengths[] = { 1, 128, 192, 512 };
+	uint8_t number[2 * CRYPTO_POWER_BYTES_MAX];
+	uint8_t modulus[CRYPTO_POWER_BYTES_MAX];
+	uint8_t expected[CRYPTO_POWER_BYTES_MAX];
+	uint8_t out[CRYPTO_POWER_BYTES_MAX];
+	struct instance *instance;
+	struct instance *before;
+
+	(void)state;
+	need_library();
+	instance = instance_of("libcrypto");
+	before = instance_enter(instance);
+	for (size_t i = 0; i < 5 * COUNT_OF(lengths); i++) {
+		size_t bytes = lengths[i % COUNT_OF(lengths)];
+		struct crypto_division what = { number, 2 * bytes, modulus, bytes };
+		mbedtls_mpi a, m;
+
+		assert_int_equal(seeded_entropy(&seed, number, 2 * bytes), 0);
+		assert_int_equal(seeded_entropy(&seed, modulus, bytes), 0);
+		modulus[bytes - 1] |= 0x80;
+		if (i % 5 == 1)
+			memset(number + bytes, 0, bytes);
+		if (i % 5 == 2)
+			memset(number, 0, 2 * bytes);
+		if (i % 5 == 3) {
+			memset(number, 0, 2 * bytes);
+			memcpy(number, modulus, bytes);
+		}
+		mbedtls_mpi_init(&a);
+		mbedtls_mpi_init(&m);
+		assert_int_equal(mbedtls_mpi_read_binary_le(&a, number, 2 * bytes), 0);
+		assert_int_equal(mbedtls_mpi_read_binary_le(&m, modulus, bytes), 0);
+		assert_int_equal(mbedtls_mpi_mod_mpi(&a, &a, &m), 0);
+		assert_int_equal(mbedtls_mpi_write_binary_le(&a, expected, bytes), 0);
+		mbedtls_mpi_free(&a);
+		mbedtls_mpi_free(&m);
+		assert_int_equal(crypto_remainder(instance_crypto(), &what, out), CRYPTO_OK);
+		assert_memory_equal(out, expected, bytes);
+	}
+	instance_leave(before);
+	instance_free(instance);
+}
+
 /* Of every size that is left in the arena, until it is enough. */
 static void
 a_product_without_memory_fails_and_leaves_nothing(void **state)
@@ -668,6 +715,7 @@ main(void)
 		cmocka_unit_test(signatures_are_the_same),
 		cmocka_unit_test(an_rsa_key_signs_again_and_again),
 		cmocka_unit_test(products_are_those_of_mbedtls),
+		cmocka_unit_test(remainders_are_those_of_mbedtls),
 		cmocka_unit_test(a_product_without_memory_fails_and_leaves_nothing),
 		cmocka_unit_test(hashes_are_the_same),
 		cmocka_unit_test(numbers_are_read_below_the_order),

@@ -213,6 +213,7 @@ what_is_bad_is_one_lanes_own(void **state)
 /* --- handshakes --------------------------------------------------------------------------------------- */
 
 static const char *const edge_only[] = { "edge", NULL };
+static const char *const rsa_only[] = { "rsa", NULL };
 static const char *const p384_only[] = { "p384", NULL };
 static const uint16_t x25519[] = { MBEDTLS_SSL_IANA_TLS_GROUP_X25519, MBEDTLS_SSL_IANA_TLS_GROUP_NONE };
 static const uint16_t p256[] = { MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1, MBEDTLS_SSL_IANA_TLS_GROUP_NONE };
@@ -224,7 +225,7 @@ static const struct scene {
 	uint16_t version;
 	const uint16_t *groups;
 	uint32_t waits;
-	enum lanes_kind kinds[3];
+	enum lanes_kind kinds[4];
 } scenes[] = {
 	{ edge_only, TLS13, x25519, 3, { LANES_X25519_PUBLIC, LANES_X25519_SHARED, LANES_P256_SIGN } },
 	{ edge_only, TLS13, p256, 3, { LANES_P256_PUBLIC, LANES_P256_SHARED, LANES_P256_SIGN } },
@@ -232,6 +233,10 @@ static const struct scene {
 	{ edge_only, TLS12, p256, 2, { LANES_P256_PUBLIC, LANES_P256_SIGN } },
 	{ p384_only, TLS13, x25519, 3, { LANES_X25519_PUBLIC, LANES_X25519_SHARED, LANES_P384_SIGN } },
 	{ p384_only, TLS12, NULL, 3, { LANES_X25519_PUBLIC, LANES_P384_PUBLIC, LANES_X25519_SHARED } },
+	{ rsa_only, TLS13, x25519, 4,
+	  { LANES_X25519_PUBLIC, LANES_X25519_SHARED, LANES_POWER_1024, LANES_POWER_1024 } },
+	{ rsa_only, TLS12, NULL, 4,
+	  { LANES_X25519_PUBLIC, LANES_POWER_1024, LANES_POWER_1024, LANES_X25519_SHARED } },
 };
 
 enum { MANY = 19 };
@@ -311,6 +316,17 @@ waiting(const struct world *w)
 	return count;
 }
 
+/* Of a kind, up to what each has waited for as its number `last`. */
+static uint32_t
+times_of(const struct scene *scene, enum lanes_kind kind, uint32_t last)
+{
+	uint32_t times = 0;
+
+	for (uint32_t k = 0; k <= last; k++)
+		times += scene->kinds[k] == kind;
+	return times;
+}
+
 /* Behind the longest wait. */
 static uint32_t
 run_later(struct world *w)
@@ -355,7 +371,7 @@ handshakes_wait_for_each_other(void **state)
 			assert_int_equal(tls_lanes_run(w.context, now_ns), 0);
 			assert_true(tls_lanes_next_at(w.context) == now_ns + LANES_WAIT_US * US);
 			assert_int_equal(tls_lanes_run(w.context, now_ns + LANES_WAIT_US * US), MANY - 2 * LANES);
-			assert_int_equal(lanes_twin_told.batches[kind], 3);
+			assert_int_equal(lanes_twin_told.batches[kind], 3 * times_of(&scenes[s], kind, k));
 			assert_true(tls_lanes_next_at(w.context) == UINT64_MAX);
 		}
 		/* Those who have gone on are not handed out any more. */
@@ -412,7 +428,8 @@ together_they_say_what_each_would_have_said_alone(void **state)
 			world_end(&w);
 		}
 		for (uint32_t k = 0; k < scenes[s].waits; k++)
-			assert_int_equal(lanes_twin_told.batches[scenes[s].kinds[k]], 1);
+			assert_int_equal(lanes_twin_told.batches[scenes[s].kinds[k]],
+					 times_of(&scenes[s], scenes[s].kinds[k], scenes[s].waits - 1));
 		assert_memory_equal(secrets[0], secrets[1], sizeof(secrets[0]));
 		assert_memory_not_equal(&secrets[0][0], &secrets[0][1], sizeof(secrets[0][0]));
 	}
@@ -539,6 +556,52 @@ a_signature_that_lanes_refuse_is_made_another_way(void **state)
 	}
 }
 
+/* It would tell the key (Boneh, DeMillo, Lipton 1997). In TLS 1.3 mbedTLS signs again, by its next algorithm. */
+static void
+an_rsa_signature_of_a_wrong_half_is_never_said(void **state)
+{
+	struct world w;
+
+	(void)state;
+	need_twin();
+	for (size_t s = 6; s < COUNT_OF(scenes); s++) {
+		for (uint32_t half = 1; half <= 2; half++) {
+			bool is_13 = scenes[s].version == TLS13;
+
+			world_of(&w, &scenes[s], 2, &lanes_twin);
+			do {
+				bool is_next;
+
+				go(&w);
+				is_next = lanes_twin_told.batches[LANES_POWER_1024] == half - 1;
+				lanes_twin_told.wrong[LANES_POWER_1024] = is_next ? 1 : 0;
+			} while (lanes_twin_run(w.context) > 0);
+			assert_int_equal(lanes_twin_told.batches[LANES_POWER_1024], is_13 ? 4 : 2);
+			assert_int_equal(w.duos[0].server_verdict, is_13 ? ERR_OK : ERR_TLS_REFUSED);
+			assert_int_equal(tls_client_is_open(w.duos[0].client), is_13);
+			assert_true(tls_duo_exchange(&w.duos[1]));
+			world_end(&w);
+		}
+	}
+}
+
+static void
+a_half_of_rsa_that_lanes_refuse_is_computed_alone(void **state)
+{
+	struct world w;
+
+	(void)state;
+	need_twin();
+	world_of(&w, &scenes[6], 1, &lanes_twin);
+	lanes_twin_told.bad[LANES_POWER_1024] = 0xff;
+	do
+		go(&w);
+	while (lanes_twin_run(w.context) > 0);
+	assert_int_equal(lanes_twin_told.batches[LANES_POWER_1024], 2);
+	assert_true(tls_duo_exchange(&w.duos[0]));
+	world_end(&w);
+}
+
 static void
 what_the_engine_does_not_have_is_computed_alone(void **state)
 {
@@ -578,6 +641,8 @@ main(void)
 		cmocka_unit_test(an_agreement_on_p384_is_computed_in_lanes),
 		cmocka_unit_test(a_bad_lane_ends_its_own_handshake_alone),
 		cmocka_unit_test(a_signature_that_lanes_refuse_is_made_another_way),
+		cmocka_unit_test(an_rsa_signature_of_a_wrong_half_is_never_said),
+		cmocka_unit_test(a_half_of_rsa_that_lanes_refuse_is_computed_alone),
 		cmocka_unit_test(what_the_engine_does_not_have_is_computed_alone),
 	};
 

@@ -162,6 +162,34 @@ compare_curve(const struct curve *curve, bool is_odd)
 	}
 }
 
+/* Moduli of all their bits, among them the smallest and the largest; bases at the ends of what is below them,
+ * powers of any length. */
+static void
+compare_powers(void)
+{
+	static const struct kind power = { "power", LANES_POWER_1024, 3, 1 };
+	size_t bytes = lanes_bytes(LANES_POWER_1024);
+
+	for (int lane = 0; lane < LANES; lane++) {
+		for (int i = 0; i < 3; i++)
+			draw(lanes[lane].in[i], bytes);
+		lanes[lane].in[0][bytes - 1] &= 0x7f;
+		lanes[lane].in[2][bytes - 1] |= 0x80;
+		lanes[lane].in[2][0] |= 1;
+	}
+	memset(lanes[1].in[2], 0xff, bytes);
+	memset(lanes[2].in[2], 0, bytes);
+	lanes[2].in[2][bytes - 1] = 0x80;
+	lanes[2].in[2][0] = 1;
+	memset(lanes[3].in[0], 0, bytes);
+	memcpy(lanes[4].in[0], lanes[4].in[2], bytes);
+	lanes[4].in[0][0]--;
+	memset(lanes[5].in[1], 0, bytes);
+	memset(lanes[6].in[1] + 1, 0, bytes - 1);
+	memset(lanes[7].in[1], 0xff, bytes);
+	compare(&power, 0xff);
+}
+
 static void
 compare_random(long rounds)
 {
@@ -174,6 +202,7 @@ compare_random(long rounds)
 		compare(&x25519_shared, 0xff);
 		for (size_t c = 0; c < sizeof(curves) / sizeof(curves[0]); c++)
 			compare_curve(&curves[c], round == 1);
+		compare_powers();
 	}
 }
 
