@@ -269,12 +269,14 @@ run_lanes(struct worker *w)
 {
 	struct tls_context *tls = w->config.upstream_tls;
 	struct upstream *u;
+	bool is_run;
 
-	if (tls == NULL || !worker_run_lanes(w, tls, w->now_ns))
+	if (tls == NULL)
 		return false;
+	is_run = worker_run_lanes(w, tls, w->now_ns);
 	while ((u = tls_lanes_done(tls)) != NULL)
 		secure_wake(w, u);
-	return true;
+	return is_run;
 }
 
 static bool

@@ -457,12 +457,14 @@ static bool
 run_lanes(struct worker *w, uint64_t now_ns)
 {
 	struct client *c;
+	bool is_run;
 
-	if (w->tls == NULL || !worker_run_lanes(w, w->tls, now_ns))
+	if (w->tls == NULL)
 		return false;
+	is_run = worker_run_lanes(w, w->tls, now_ns);
 	while ((c = tls_lanes_done(w->tls)) != NULL)
 		client_make_ready(w, c);
-	return true;
+	return is_run;
 }
 
 static uint64_t

@@ -325,7 +325,7 @@ worker_user(uint64_t kind, uint64_t index)
 	return kind << 32 | index;
 }
 
-/* One batch of a context's lanes, if one is due (tls.h); false: none is. */
+/* One batch of a context's lanes, if one is due (tls.h); false: none is. Either way somebody may go on. */
 bool worker_run_lanes(struct worker *w, struct tls_context *tls, uint64_t now_ns);
 
 struct head_buffer *worker_head_get(struct worker *w);

@@ -188,10 +188,10 @@ static const struct key tls_keys[] = {
 	       "What is in force: sluicectl status."),
 	CHOICE("primitives", CONFIG(primitives), primitives_choices, "auto", KEY_RESTART,
 	       "What computes the curves, signatures and hashes of handshakes: auto takes crypto_mb where the "
-	       "build has it and the processor has AVX-512 IFMA: X25519, P-256 and P-384 for eight handshakes at "
-	       "once, which wait for each other for 50 us at most, and all else by libcrypto; then libcrypto, "
-	       "where the build has it; then mbedtls, which is portable and some nine times slower. By its name "
-	       "one is forced, as with records."),
+	       "build has it and the processor has AVX-512 IFMA: X25519, P-256, P-384 and RSA of 2048 bits for "
+	       "eight handshakes at once, which wait for each other for 50 us at most, and all else by libcrypto; "
+	       "then libcrypto, where the build has it; then mbedtls, which is portable and some nine times "
+	       "slower. By its name one is forced, as with records."),
 	END,
 };
 

@@ -100,9 +100,10 @@ cut_step_short(struct handshake *hs)
 
 	hs->in = &nothing;
 	hs->out = &nowhere;
-	instance_set_fiber(instance, hs->fiber, &hs->seat);
+	hs->seat.is_alone = false; /* what it was sent away to compute is not wanted any more */
+	instance_set_fiber(instance, hs->fiber, &hs->seat, 0);
 	fiber_cut_short(hs->fiber);
-	instance_set_fiber(instance, NULL, NULL);
+	instance_set_fiber(instance, NULL, NULL, 0);
 	hs->fiber = NULL;
 }
 
@@ -431,12 +432,12 @@ is_waiting(const struct handshake *hs)
 static bool
 go_on(struct handshake *hs)
 {
-	struct instance *instance = hs->conn->context->instance;
+	struct tls_context *context = hs->conn->context;
 	bool is_over;
 
-	instance_set_fiber(instance, hs->fiber, &hs->seat);
+	instance_set_fiber(context->instance, hs->fiber, &hs->seat, context->handshakes);
 	is_over = fiber_resume(hs->fiber);
-	instance_set_fiber(instance, NULL, NULL);
+	instance_set_fiber(context->instance, NULL, NULL, 0);
 	if (is_over)
 		hs->fiber = NULL;
 	return is_over;

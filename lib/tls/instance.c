@@ -29,6 +29,7 @@ struct instance {
 	struct lanes *lanes;   /* NULL: each handshake computes for itself */
 	struct fiber *fiber;
 	struct lanes_seat *seat; /* of whom the fiber is */
+	uint32_t handshakes;
 	mbedtls_ctr_drbg_context random;
 	_Alignas(16) uint8_t psa[INSTANCE_PSA_PARTS][PSA_STATE_BYTES];
 };
@@ -186,23 +187,32 @@ instance_primitives(const struct instance *instance)
 }
 
 void
-instance_set_fiber(struct instance *instance, struct fiber *fiber, struct lanes_seat *seat)
+instance_set_fiber(struct instance *instance, struct fiber *fiber, struct lanes_seat *seat,
+		   uint32_t handshakes)
 {
 	instance->fiber = fiber;
 	instance->seat = seat;
+	instance->handshakes = handshakes;
 }
 
 bool
 instance_pause(void)
 {
-	return current == NULL || current->fiber == NULL || fiber_pause(current->fiber);
+	if (current == NULL || current->fiber == NULL)
+		return true;
+	/* It has just had its turn. */
+	if (current->seat->is_alone) {
+		current->seat->is_alone = false;
+		return true;
+	}
+	return fiber_pause(current->fiber);
 }
 
 bool
 instance_has_lanes(enum lanes_kind kind)
 {
-	return current != NULL && current->fiber != NULL && current->lanes != NULL &&
-	       lanes_has(current->lanes, kind);
+	return current != NULL && current->fiber != NULL && current->lanes != NULL && !current->seat->is_alone &&
+	       lanes_pays(current->lanes, kind, current->handshakes);
 }
 
 enum crypto_result
@@ -220,6 +230,8 @@ instance_compute(const struct lanes_work *work)
 	lanes_leave(seat);
 	if (!is_wanted)
 		return CRYPTO_UNWANTED;
+	if (seat->is_alone)
+		return CRYPTO_DECLINED;
 	return seat->is_good ? CRYPTO_OK : CRYPTO_FAILED;
 }
 

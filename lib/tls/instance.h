@@ -55,16 +55,19 @@ const char *instance_primitives(const struct instance *instance);
 bool instance_use_lanes(struct instance *instance, const struct lanes_engine *engine);
 struct lanes *instance_lanes(struct instance *instance); /* NULL: each for itself */
 
-/* What mbedTLS runs on from now on, and the seat it may take in the lanes; NULL: on nothing that could pause. */
-void instance_set_fiber(struct instance *instance, struct fiber *fiber, struct lanes_seat *seat);
+/* What mbedTLS runs on from now on, and the seat it may take in the lanes; NULL: on nothing that could pause.
+ * handshakes: how many there are that could sit beside it, itself among them. */
+void instance_set_fiber(struct instance *instance, struct fiber *fiber, struct lanes_seat *seat,
+			uint32_t handshakes);
 
 /* Of the instance that the thread has entered. */
 bool instance_is_entered(void);
 struct crypto *instance_crypto(void); /* NULL: mbedTLS's own code */
 bool instance_hashes(void); /* whether libcrypto does: outside of an instance (a key's hash) nobody has chosen */
 bool instance_pause(void); /* before what is dear; false: nobody wants it any more, and it must fail */
-bool instance_has_lanes(enum lanes_kind kind); /* whether instance_compute() has it, here and now */
-/* In place of that and of computing it: with others of its kind. CRYPTO_DECLINED, at once, where it cannot. */
+bool instance_has_lanes(enum lanes_kind kind); /* whether instance_compute() tries, here and now */
+/* In place of that and of computing it: with others of its kind. CRYPTO_DECLINED: it cannot, or not enough others
+ * came; then what follows is not tried again before instance_pause(), which returns at once, has been asked. */
 enum crypto_result instance_compute(const struct lanes_work *work);
 bool instance_owns(const void *block);
 void *instance_calloc(size_t count, size_t bytes); /* NULL: its arena has no room */

@@ -70,18 +70,18 @@ lanes_init(struct lanes *lanes, const struct lanes_engine *engine)
 }
 
 bool
-lanes_has(const struct lanes *lanes, enum lanes_kind kind)
+lanes_pays(const struct lanes *lanes, enum lanes_kind kind, uint32_t handshakes)
 {
-	return lanes->engine->compute[kind] != NULL;
+	return lanes->engine->compute[kind] != NULL && handshakes >= lanes->engine->fewest[kind];
 }
 
 void
 lanes_join(struct lanes *lanes, struct lanes_seat *seat, const struct lanes_work *work)
 {
-	CHECK(lanes_has(lanes, work->kind));
+	CHECK(lanes->engine->compute[work->kind] != NULL);
 	seat->work = work;
 	seat->since_ns = lanes->now_ns;
-	seat->is_good = false;
+	seat->is_good = seat->is_alone = false;
 	append(&lanes->waiting[work->kind], seat);
 }
 
@@ -122,7 +122,20 @@ lanes_next_at(const struct lanes *lanes)
 	return at_ns;
 }
 
-/* NULL: nothing is due. */
+/* At most one less than a batch. */
+static void
+send_away(struct lanes *lanes, struct lanes_line *line)
+{
+	while (line->first != NULL) {
+		struct lanes_seat *seat = line->first;
+
+		seat->is_alone = true;
+		lanes_leave(seat);
+		append(&lanes->done, seat);
+	}
+}
+
+/* NULL: nothing is due that pays. */
 static struct lanes_line *
 find_due(struct lanes *lanes)
 {
@@ -131,8 +144,11 @@ find_due(struct lanes *lanes)
 	for (int kind = 0; kind < LANES_KINDS; kind++) {
 		struct lanes_line *line = &lanes->waiting[kind];
 
-		if (line->first != NULL && due_at(line) <= lanes->now_ns &&
-		    (found == NULL || line->first->since_ns < found->first->since_ns))
+		if (due_at(line) > lanes->now_ns)
+			continue;
+		if (line->count < lanes->engine->fewest[kind])
+			send_away(lanes, line);
+		else if (found == NULL || line->first->since_ns < found->first->since_ns)
 			found = line;
 	}
 	return found;

@@ -9,8 +9,9 @@
  * Private to lib/tls; who drives it sees tls_lanes_run() (tls.h).
  *
  * A handshake takes a seat for its operation (lanes_join) and stops. When eight of a kind sit, or the first of
- * them has waited for LANES_WAIT_US, lanes_run() has the engine compute them at once; then they go on. A seat can
- * be left at any time.
+ * them has waited for LANES_WAIT_US, lanes_run() has the engine compute them at once; then they go on. Where they
+ * are fewer than a batch pays for, they are sent away then, and each computes alone. A seat can be left at any
+ * time.
  *
  * Owner:  an instance. Thread: its own.
  * Time:   of the last lanes_run().
@@ -20,8 +21,8 @@
 #define LANES 8
 
 /* A batch takes about as long as two of its operations alone, some 40 us: under load eight have come before
- * the wait is over, since others ask while a batch runs. Who is alone waits in vain, three times in a
- * handshake: less than the packets of one that is across a street. */
+ * the wait is over, since others ask while a batch runs. Whoever is told that no others are there does not sit
+ * down at all (lanes_pays()). */
 #define LANES_WAIT_US 50
 
 /* What goes in, what comes out; each of lanes_bytes(), little-endian of X25519 and powers, else big-endian. */
@@ -57,6 +58,7 @@ typedef uint32_t (*lanes_compute)(const struct lanes_batch *batch);
 struct lanes_engine {
 	const char *name;
 	lanes_compute compute[LANES_KINDS]; /* NULL: that kind is computed elsewhere */
+	uint8_t fewest[LANES_KINDS]; /* a batch of fewer costs more than each of them alone */
 };
 
 /* crypto_mb's, by lanes_crypto_mb.c; NULL: this build or this processor does not have it. */
@@ -78,6 +80,7 @@ struct lanes_seat {
 	void *owner; /* of the handshake; as its owner likes */
 	uint64_t since_ns;
 	bool is_good;
+	bool is_alone; /* sent away */
 };
 
 /* Oldest first. */
@@ -96,8 +99,8 @@ struct lanes {
 
 void lanes_init(struct lanes *lanes, const struct lanes_engine *engine);
 
-/* Whether the engine has that kind. */
-bool lanes_has(const struct lanes *lanes, enum lanes_kind kind);
+/* Whether the engine has that kind, and so many handshakes, all that there are, could fill enough lanes. */
+bool lanes_pays(const struct lanes *lanes, enum lanes_kind kind, uint32_t handshakes);
 
 /* From now on it waits; work, and what it names, stay until the seat is left. */
 void lanes_join(struct lanes *lanes, struct lanes_seat *seat, const struct lanes_work *work);
@@ -106,12 +109,12 @@ bool lanes_is_waiting(const struct lanes *lanes, const struct lanes_seat *seat);
 /* Wherever it is; harmless where it is in no line. */
 void lanes_leave(struct lanes_seat *seat);
 
-/* One batch, of a kind that is due, if there is one: the kind whose first has waited longest. Returns how many
- * lanes had an operation; 0: nothing is due. */
+/* One batch, of a kind that is due, if there is one: the kind whose first has waited longest; those who are due
+ * and too few are sent away. Returns how many lanes had an operation; 0: there was no batch. */
 uint32_t lanes_run(struct lanes *lanes, uint64_t now_ns);
 
 /* When something is due: 0: now; UINT64_MAX: nobody waits. */
 uint64_t lanes_next_at(const struct lanes *lanes);
 
-/* Who has been computed, and has not been handed out yet, oldest first; NULL: nobody. */
+/* Who has been computed or sent away, and has not been handed out yet, oldest first; NULL: nobody. */
 struct lanes_seat *lanes_next_done(struct lanes *lanes);

@@ -146,8 +146,8 @@ struct tls_out {
  *   ERR_OK         done; tls_open() and tls_seal() may be used
  *   ERR_MORE       needs more of *in (which is empty now)
  *   ERR_TLS_AGAIN  a step is done; call again soon
- *   ERR_TLS_WAITS  what comes next is computed by tls_lanes_run(), and tls_lanes_done() says when it was; a call
- *                  before does nothing
+ *   ERR_TLS_WAITS  what comes next is tls_lanes_run()'s to compute, and tls_lanes_done() says when to go on; a
+ *                  call before does nothing
  *   ERR_TLS_FULL   *out has no room; call again with room
  *   others         dead; *out may hold the alert, which should be sent before closing
  */
@@ -158,7 +158,8 @@ enum err tls_handshake(struct tls_conn *conn, struct bytes *in, struct tls_out *
  * agreement or a signature waits until eight want the same, 50 us at most. Whoever has such a context calls
  * tls_lanes_run() before the steps of each turn, and when tls_lanes_next_at() says so: it computes one batch, if
  * one is due, which takes as long as a dear operation or two, and returns how many handshakes were in it (0:
- * none). Those may go on: tls_lanes_done() hands out their owners one by one, until NULL.
+ * none). Those may go on, and so may those who are too few for a batch and now compute alone: tls_lanes_done()
+ * hands out their owners one by one, until NULL, whatever was returned.
  */
 void tls_set_owner(struct tls_conn *conn, void *owner); /* of one in its handshake */
 uint32_t tls_lanes_run(struct tls_context *context, uint64_t now_ns);

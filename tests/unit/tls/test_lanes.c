@@ -157,8 +157,49 @@ kinds_do_not_mix_and_the_longest_wait_goes_first(void **state)
 	assert_int_equal(lanes_run(&lanes, 1050 * US), 0);
 	assert_int_equal(lanes_run(&lanes, 1060 * US), 1);
 	assert_int_equal(runs, 3);
-	assert_true(lanes_has(&lanes, LANES_P256_SIGN));
-	assert_false(lanes_has(&lanes, LANES_P256_SHARED));
+	assert_true(lanes_pays(&lanes, LANES_P256_SIGN, 1));
+	assert_false(lanes_pays(&lanes, LANES_P256_SHARED, 100));
+}
+
+static void
+too_few_are_sent_away(void **state)
+{
+	struct lanes_engine engine = looking;
+
+	(void)state;
+	begin();
+	engine.fewest[LANES_P256_SIGN] = 3;
+	lanes.engine = &engine;
+	assert_false(lanes_pays(&lanes, LANES_P256_SIGN, 2));
+	assert_true(lanes_pays(&lanes, LANES_P256_SIGN, 3));
+	assert_true(lanes_pays(&lanes, LANES_X25519_PUBLIC, 1));
+	assert_int_equal(lanes_run(&lanes, 1000 * US), 0);
+	sit(0, LANES_P256_SIGN);
+	sit(1, LANES_P256_SIGN);
+	sit(2, LANES_X25519_PUBLIC);
+	/* Not before the wait is over. */
+	assert_int_equal(lanes_run(&lanes, 1050 * US - 1), 0);
+	assert_null(lanes_next_done(&lanes));
+	/* Others' batch does not keep them. */
+	assert_int_equal(lanes_run(&lanes, 1050 * US), 1);
+	assert_int_equal(runs, 1);
+	assert_ptr_equal(lanes_next_done(&lanes), &sitters[0].seat);
+	assert_ptr_equal(lanes_next_done(&lanes), &sitters[1].seat);
+	assert_ptr_equal(lanes_next_done(&lanes), &sitters[2].seat);
+	assert_null(lanes_next_done(&lanes));
+	assert_true(sitters[0].seat.is_alone && !sitters[0].seat.is_good && sitters[0].out[0][0] == 0xee);
+	assert_true(!sitters[2].seat.is_alone && sitters[2].seat.is_good);
+	assert_true(lanes_next_at(&lanes) == UINT64_MAX);
+	/* Enough of them, or what is left of eight. */
+	for (uint32_t i = 0; i < 3; i++)
+		sit(i, LANES_P256_SIGN);
+	assert_false(sitters[0].seat.is_alone);
+	assert_int_equal(lanes_run(&lanes, 2000 * US), 3);
+	for (uint32_t i = 3; i < 13; i++)
+		sit(i, LANES_P256_SIGN);
+	assert_int_equal(lanes_run(&lanes, 2001 * US), LANES);
+	assert_int_equal(lanes_run(&lanes, 2050 * US), 0);
+	assert_true(sitters[12].seat.is_alone);
 }
 
 static void
@@ -602,6 +643,66 @@ a_half_of_rsa_that_lanes_refuse_is_computed_alone(void **state)
 	world_end(&w);
 }
 
+/* Each does what it would do without lanes: it says the same, stops as often, and is ended as well. */
+static void
+whoever_is_sent_away_computes_alone(void **state)
+{
+	struct lanes_engine dear = lanes_twin;
+	struct world w;
+
+	(void)state;
+	need_twin();
+	for (int k = 0; k < LANES_KINDS; k++)
+		dear.fewest[k] = 3;
+	for (size_t s = 0; s < COUNT_OF(scenes); s++) {
+		for (uint32_t cut = 0; cut <= scenes[s].waits; cut++) {
+			uint32_t sent_away = 0;
+
+			world_of(&w, &scenes[s], 3, &dear);
+			/* The third is there, and does nothing. */
+			w.count = 2;
+			for (go(&w); waiting(&w) > 0; go(&w)) {
+				assert_int_equal(waiting(&w), 2);
+				assert_int_equal(run_later(&w), 0);
+				assert_ptr_equal(tls_lanes_done(w.context), &w.duos[0]);
+				assert_ptr_equal(tls_lanes_done(w.context), &w.duos[1]);
+				assert_null(tls_lanes_done(w.context));
+				if (++sent_away == cut)
+					break;
+			}
+			assert_int_equal(sent_away, cut != 0 ? cut : scenes[s].waits);
+			if (cut != 0)
+				leave(&w.duos[0]);
+			while (cut != 0 && (go(&w), waiting(&w) > 0))
+				(void)run_later(&w);
+			w.count = 3;
+			for (int k = 0; k < LANES_KINDS; k++)
+				assert_int_equal(lanes_twin_told.batches[k], 0);
+			assert_true(tls_duo_exchange(&w.duos[1]));
+			world_end(&w);
+		}
+	}
+}
+
+static void
+whoever_has_no_company_does_not_wait(void **state)
+{
+	struct lanes_engine dear = lanes_twin;
+	struct world w;
+
+	(void)state;
+	need_twin();
+	for (int k = 0; k < LANES_KINDS; k++)
+		dear.fewest[k] = 2;
+	for (size_t s = 0; s < COUNT_OF(scenes); s++) {
+		world_of(&w, &scenes[s], 1, &dear);
+		go(&w);
+		assert_true(tls_duo_exchange(&w.duos[0]));
+		assert_true(tls_lanes_next_at(w.context) == UINT64_MAX);
+		world_end(&w);
+	}
+}
+
 static void
 what_the_engine_does_not_have_is_computed_alone(void **state)
 {
@@ -632,6 +733,7 @@ main(void)
 		cmocka_unit_test(eight_of_a_kind_are_computed_at_once),
 		cmocka_unit_test(the_first_waits_so_long_and_no_longer),
 		cmocka_unit_test(kinds_do_not_mix_and_the_longest_wait_goes_first),
+		cmocka_unit_test(too_few_are_sent_away),
 		cmocka_unit_test(a_seat_can_be_left_at_any_time),
 		cmocka_unit_test(what_is_bad_is_one_lanes_own),
 		cmocka_unit_test(handshakes_wait_for_each_other),
@@ -643,6 +745,8 @@ main(void)
 		cmocka_unit_test(a_signature_that_lanes_refuse_is_made_another_way),
 		cmocka_unit_test(an_rsa_signature_of_a_wrong_half_is_never_said),
 		cmocka_unit_test(a_half_of_rsa_that_lanes_refuse_is_computed_alone),
+		cmocka_unit_test(whoever_is_sent_away_computes_alone),
+		cmocka_unit_test(whoever_has_no_company_does_not_wait),
 		cmocka_unit_test(what_the_engine_does_not_have_is_computed_alone),
 	};
 
