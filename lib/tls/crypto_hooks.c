@@ -104,7 +104,7 @@ ec_multiply(struct crypto *crypto, enum crypto_curve curve, const uint8_t *scala
 	return instance_pause() ? crypto_ec_multiply(crypto, curve, scalar, point, out) : CRYPTO_UNWANTED;
 }
 
-/* The secret alone. On P-384 mbedTLS goes on where lanes decline, and asks for the product. */
+/* x alone. On P-384 mbedTLS goes on where lanes decline, and asks for the product. */
 static enum crypto_result
 agree(struct crypto *crypto, enum crypto_curve curve, const uint8_t *scalar, const uint8_t *peer, uint8_t *secret)
 {
@@ -176,6 +176,34 @@ instance_ecp_mul(mbedtls_ecp_group *group, mbedtls_ecp_point *result, const mbed
 		failed = error_of(ec_multiply(crypto, curve, k, is_generator ? NULL : given, out));
 	if (failed == 0)
 		failed = point_of_bytes(result, out, bytes);
+	explicit_bzero(k, sizeof(k));
+	explicit_bzero(out, sizeof(out));
+	return failed;
+}
+
+int
+instance_ecdh(mbedtls_ecp_group *group, mbedtls_mpi *x, const mbedtls_ecp_point *point, const mbedtls_mpi *scalar)
+{
+	struct crypto *crypto = instance_crypto();
+	uint8_t k[CRYPTO_COORDINATE_BYTES_MAX];
+	uint8_t given[2 * CRYPTO_COORDINATE_BYTES_MAX];
+	uint8_t out[CRYPTO_COORDINATE_BYTES_MAX];
+	enum crypto_curve curve;
+	size_t bytes;
+	int failed;
+
+	if (crypto == NULL || !find_curve(group->id, &curve))
+		return INSTANCE_DECLINES;
+	bytes = order_bytes(curve);
+	failed = mbedtls_mpi_write_binary(scalar, k, bytes);
+	if (failed == 0 && !order_is_key(curve, k))
+		failed = MBEDTLS_ERR_ECP_INVALID_KEY;
+	if (failed == 0)
+		failed = bytes_of_point(point, given, bytes);
+	if (failed == 0)
+		failed = error_of(agree(crypto, curve, k, given, out));
+	if (failed == 0)
+		failed = mbedtls_mpi_read_binary(x, out, bytes);
 	explicit_bzero(k, sizeof(k));
 	explicit_bzero(out, sizeof(out));
 	return failed;

@@ -17,6 +17,9 @@
 
 int instance_ecp_mul(mbedtls_ecp_group *group, mbedtls_ecp_point *result, const mbedtls_mpi *scalar,
 		     const mbedtls_ecp_point *point);
+/* x of the scalar's product with point. */
+int instance_ecdh(mbedtls_ecp_group *group, mbedtls_mpi *x, const mbedtls_ecp_point *point,
+		  const mbedtls_mpi *scalar);
 int instance_ecp_muladd(mbedtls_ecp_group *group, mbedtls_ecp_point *result, const mbedtls_mpi *a,
 			const mbedtls_ecp_point *generator, const mbedtls_mpi *b,
 			const mbedtls_ecp_point *point);

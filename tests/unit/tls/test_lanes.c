@@ -259,8 +259,8 @@ static const char *const p384_only[] = { "p384", NULL };
 static const uint16_t x25519[] = { MBEDTLS_SSL_IANA_TLS_GROUP_X25519, MBEDTLS_SSL_IANA_TLS_GROUP_NONE };
 static const uint16_t p256[] = { MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1, MBEDTLS_SSL_IANA_TLS_GROUP_NONE };
 
-/* What each waits for, in its order. An agreement of TLS 1.2 on P-256 is not in lanes: mbedTLS wants a point. Nor
- * is a signature on P-384 of the SHA-256 that clients of TLS 1.2 prefer, but its product. */
+/* What each waits for, in its order. A signature on P-384 of the SHA-256 that clients of TLS 1.2 prefer is not in
+ * lanes, but its product is. */
 static const struct scene {
 	const char *const *names;
 	uint16_t version;
@@ -271,7 +271,7 @@ static const struct scene {
 	{ edge_only, TLS13, x25519, 3, { LANES_X25519_PUBLIC, LANES_X25519_SHARED, LANES_P256_SIGN } },
 	{ edge_only, TLS13, p256, 3, { LANES_P256_PUBLIC, LANES_P256_SHARED, LANES_P256_SIGN } },
 	{ edge_only, TLS12, NULL, 3, { LANES_X25519_PUBLIC, LANES_P256_SIGN, LANES_X25519_SHARED } },
-	{ edge_only, TLS12, p256, 2, { LANES_P256_PUBLIC, LANES_P256_SIGN } },
+	{ edge_only, TLS12, p256, 3, { LANES_P256_PUBLIC, LANES_P256_SIGN, LANES_P256_SHARED } },
 	{ p384_only, TLS13, x25519, 3, { LANES_X25519_PUBLIC, LANES_X25519_SHARED, LANES_P384_SIGN } },
 	{ p384_only, TLS12, NULL, 3, { LANES_X25519_PUBLIC, LANES_P384_PUBLIC, LANES_X25519_SHARED } },
 	{ rsa_only, TLS13, x25519, 4,
