@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "defaults.h"
 #include "http/h1.h"
+#include "segment.h"
 
 struct hand hand;
 
@@ -129,6 +130,34 @@ backend_received(struct town *town, struct town_conn *c)
 		c->send_at_ns = town->now_ns;
 		conn_pump(town, c);
 	}
+}
+
+/* --- what passes the wire ------------------------------------------------------------------- */
+
+static uint16_t
+two_octets(const uint8_t *from)
+{
+	return (uint16_t)(from[0] << 8 | from[1]);
+}
+
+bool
+hand_read_segment(const struct pkt *frame, struct hand_segment *s)
+{
+	static uint8_t flat[SEGMENT_BYTES_MAX];
+	const uint8_t *ip = flat + 14, *tcp = ip + 20;
+	size_t head_bytes;
+
+	CHECK(pkt_total(frame) <= sizeof(flat));
+	pkt_copy_out(frame, 0, flat, pkt_total(frame));
+	if (two_octets(flat + 12) != 0x0800 || ip[9] != 6)
+		return false;
+	CHECK(ip[0] == 0x45); /* we send no options of IP's, and nobody else is here */
+	head_bytes = 20 + (tcp[12] >> 4) * 4u;
+	*s = (struct hand_segment){ .src_port = two_octets(tcp),
+				    .dst_port = two_octets(tcp + 2),
+				    .flags = tcp[13],
+				    .payload = bytes_make(ip + head_bytes, two_octets(ip + 2) - head_bytes) };
+	return true;
 }
 
 /* --- frames --------------------------------------------------------------------------------- */

@@ -83,6 +83,18 @@ struct town_conn *hand_connect(uint8_t network);
 /* Octets of any kind. */
 void hand_say(struct bytes text);
 
+/* --- what passes the wire (town.saw) ---------------------------------------------------------- */
+
+struct hand_segment {
+	uint16_t src_port;
+	uint16_t dst_port;
+	uint8_t flags;        /* enum segment_flags */
+	struct bytes payload; /* static, until the next one is read */
+};
+
+/* False: it is no TCP over IPv4. */
+bool hand_read_segment(const struct pkt *frame, struct hand_segment *s);
+
 /* --- frames --------------------------------------------------------------------------------- */
 
 void hand_put(uint8_t type, uint8_t flags, uint32_t stream, struct bytes payload);

@@ -26,8 +26,6 @@
 #include "tls_duo.h"
 
 #define EDGE_PORT 443
-#define IP_BYTES 20
-#define ETHERNET_BYTES 14
 
 #define TLS12 0x0303
 #define TLS13 0x0304
@@ -90,30 +88,21 @@ two_octets(const uint8_t *from)
 	return (uint32_t)from[0] << 8 | from[1];
 }
 
-/* All of them are IPv4 without options, and none is lost or comes twice. */
+/* None is lost or comes twice. */
 static void
 see(struct town *town, bool from_router, const struct pkt *frame)
 {
-	static uint8_t flat[SEGMENT_BYTES_MAX];
-	const uint8_t *ip = flat + ETHERNET_BYTES;
-	const uint8_t *tcp = ip + IP_BYTES;
-	size_t head, len;
+	struct hand_segment s;
 
 	(void)town;
-	CHECK(pkt_total(frame) <= sizeof(flat));
-	pkt_copy_out(frame, 0, flat, pkt_total(frame));
-	if (!from_router || two_octets(flat + 12) != 0x0800 || ip[9] != 6)
+	if (!from_router || !hand_read_segment(frame, &s) || (s.src_port != EDGE_PORT) != heard.to_pods)
 		return;
-	if ((two_octets(tcp) != EDGE_PORT) != heard.to_pods)
-		return;
-	head = (tcp[12] >> 4) * 4u;
-	len = two_octets(ip + 2) - IP_BYTES - head;
-	CHECK(heard.len + len <= sizeof(heard.bytes));
-	memcpy(heard.bytes + heard.len, tcp + head, len);
-	heard.len += len;
+	CHECK(heard.len + s.payload.len <= sizeof(heard.bytes));
+	memcpy(heard.bytes + heard.len, s.payload.ptr, s.payload.len);
+	heard.len += s.payload.len;
 	/* Behind its end is what answers those who have not heard of it. */
-	heard.resets += (tcp[13] & SEGMENT_RST) != 0 && heard.ends == 0;
-	heard.ends += (tcp[13] & SEGMENT_FIN) != 0;
+	heard.resets += (s.flags & SEGMENT_RST) != 0 && heard.ends == 0;
+	heard.ends += (s.flags & SEGMENT_FIN) != 0;
 }
 
 static void

@@ -17,8 +17,6 @@
 #include "tls_duo.h"
 
 #define EDGE_PORT 443
-#define IP_BYTES 20
-#define ETHERNET_BYTES 14
 
 /* What the router sent to clients. */
 static struct {
@@ -27,28 +25,17 @@ static struct {
 	uint32_t ends;
 } sent;
 
-static uint32_t
-two_octets(const uint8_t *from)
-{
-	return (uint32_t)from[0] << 8 | from[1];
-}
-
-/* All of them are IPv4 without options. */
 static void
 see(struct town *town, bool from_router, const struct pkt *frame)
 {
-	static uint8_t flat[SEGMENT_BYTES_MAX];
-	const uint8_t *ip = flat + ETHERNET_BYTES;
-	const uint8_t *tcp = ip + IP_BYTES;
+	struct hand_segment s;
 
 	(void)town;
-	CHECK(pkt_total(frame) <= sizeof(flat));
-	pkt_copy_out(frame, 0, flat, pkt_total(frame));
-	if (!from_router || two_octets(flat + 12) != 0x0800 || ip[9] != 6 || two_octets(tcp) != EDGE_PORT)
+	if (!from_router || !hand_read_segment(frame, &s) || s.src_port != EDGE_PORT)
 		return;
-	sent.bytes += two_octets(ip + 2) - IP_BYTES - (tcp[12] >> 4) * 4u;
-	sent.resets += (tcp[13] & SEGMENT_RST) != 0;
-	sent.ends += (tcp[13] & SEGMENT_FIN) != 0;
+	sent.bytes += (uint32_t)s.payload.len;
+	sent.resets += (s.flags & SEGMENT_RST) != 0;
+	sent.ends += (s.flags & SEGMENT_FIN) != 0;
 }
 
 /* The client that made the handshake; from then on its end is `mine`: mbedTLS's has no KeyUpdate, nor bounds that

@@ -18,8 +18,6 @@
 
 #define SEGMENTS_MAX 4096
 #define EDGE_PORT 443
-#define IP_BYTES 20
-#define ETHERNET_BYTES 14
 #define RECORD_HEAD_BYTES 5
 #define RECORD_OF_DATA 23
 
@@ -57,28 +55,21 @@ count_records(struct seen *s, struct bytes payload)
 	s->ends_record = payload.len == 0;
 }
 
-/* All of them are IPv4 without options. */
 static void
 see(struct town *town, bool from_router, const struct pkt *frame)
 {
-	static uint8_t flat[SEGMENT_BYTES_MAX];
-	const uint8_t *ip = flat + ETHERNET_BYTES;
-	const uint8_t *tcp = ip + IP_BYTES;
 	struct seen *s = &seen[seen_count];
-	uint32_t head_bytes;
+	struct hand_segment segment;
 
-	CHECK(pkt_total(frame) <= sizeof(flat));
-	pkt_copy_out(frame, 0, flat, pkt_total(frame));
-	if (two_octets(flat + 12) != 0x0800 || ip[9] != 6)
+	if (!hand_read_segment(frame, &segment))
 		return;
-	CHECK(ip[0] == 0x45 && seen_count < SEGMENTS_MAX);
-	head_bytes = IP_BYTES + (tcp[12] >> 4) * 4u;
+	CHECK(seen_count < SEGMENTS_MAX);
 	*s = (struct seen){ .turn = town->turns,
 			    .is_sent = from_router,
-			    .of_client = two_octets(tcp + (from_router ? 0 : 2)) == EDGE_PORT,
-			    .flags = tcp[13],
-			    .bytes = two_octets(ip + 2) - head_bytes };
-	count_records(s, bytes_make(ip + head_bytes, s->bytes));
+			    .of_client = (from_router ? segment.src_port : segment.dst_port) == EDGE_PORT,
+			    .flags = segment.flags,
+			    .bytes = (uint32_t)segment.payload.len };
+	count_records(s, segment.payload);
 	seen_count++;
 }
 
