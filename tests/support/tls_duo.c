@@ -59,6 +59,23 @@ tls_duo_context(const struct tls_identity *identity, uint32_t conns_max, struct 
 	return context;
 }
 
+void
+tls_duo_edge_init(struct tls_duo_edge *edge, uint32_t conns_max)
+{
+	static const char *const names[] = { "edge", NULL };
+
+	edge->seed.state = 1;
+	edge->identity = tls_duo_identity(names);
+	edge->context = tls_duo_context(edge->identity, conns_max, &edge->seed, 0x11);
+}
+
+void
+tls_duo_edge_fini(struct tls_duo_edge *edge)
+{
+	tls_context_free(edge->context);
+	tls_identity_free(edge->identity);
+}
+
 struct tls_client_config
 tls_duo_client_config(void)
 {

@@ -25,6 +25,15 @@ struct ticket_secrets tls_duo_tickets(uint8_t fill);
 struct tls_context *tls_duo_context(const struct tls_identity *identity, uint32_t conns_max,
 				    struct seeded *seed, uint8_t ticket_secret);
 
+/* The context of a server that has edge.pem alone, and what it is made of. */
+struct tls_duo_edge {
+	struct seeded seed;
+	struct tls_identity *identity;
+	struct tls_context *context;
+};
+void tls_duo_edge_init(struct tls_duo_edge *edge, uint32_t conns_max);
+void tls_duo_edge_fini(struct tls_duo_edge *edge);
+
 /* For host "api.sluice.test", trusting ca.pem, with ALPN "http/1.1"; to be changed by the test. */
 struct tls_client_config tls_duo_client_config(void);
 

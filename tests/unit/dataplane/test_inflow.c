@@ -5,14 +5,10 @@
 #include "dataplane/worker.h"
 #include "tls_duo.h"
 
-static const char *const edge_only[] = { "edge", NULL };
-
 static struct worker worker;
 static struct inflow in;
 static struct tls_duo duo;
-static struct seeded seed;
-static struct tls_identity *identity;
-static struct tls_context *context;
+static struct tls_duo_edge edge;
 static uint8_t text[3 * TLS_RECORD_BYTES_MAX];
 static uint8_t got[sizeof(text)];
 
@@ -29,10 +25,8 @@ begin(uint16_t version)
 	worker.now_ns = pair.now_ns;
 	worker.config.payload_pool = &pair.b.payload;
 	memset(&in, 0, sizeof(in));
-	seed.state = 1;
-	identity = tls_duo_identity(edge_only);
-	context = tls_duo_context(identity, 1, &seed, 0x11);
-	tls_duo_init(&duo, context, &config);
+	tls_duo_edge_init(&edge, 1);
+	tls_duo_init(&duo, edge.context, &config);
 	assert_true(tls_duo_shake(&duo, 0));
 	for (size_t i = 0; i < sizeof(text); i++)
 		text[i] = (uint8_t)(i * 7 + i / 251);
@@ -44,8 +38,7 @@ end(void)
 	inflow_end(&worker, &in);
 	inflow_end_turn(&worker);
 	tls_duo_fini(&duo);
-	tls_context_free(context);
-	tls_identity_free(identity);
+	tls_duo_edge_fini(&edge);
 	pair_fini();
 }
 

@@ -9,22 +9,17 @@
 #include "base/units.h"
 #include "tls_duo.h"
 
-static const char *const edge_only[] = { "edge", NULL };
 static const uint16_t versions[] = { 0x0303, 0x0304 };
 
 static struct tls_duo duo;
-static struct seeded seed;
-static struct tls_identity *identity;
-static struct tls_context *context;
+static struct tls_duo_edge edge;
 static uint8_t text[5 * TLS_RECORD_BYTES_MAX];
 
 static int
 set_up(void **state)
 {
 	(void)state;
-	seed.state = 1;
-	identity = tls_duo_identity(edge_only);
-	context = tls_duo_context(identity, 1, &seed, 0x11);
+	tls_duo_edge_init(&edge, 1);
 	for (size_t i = 0; i < sizeof(text); i++)
 		text[i] = (uint8_t)(i * 7 + i / 251);
 	return 0;
@@ -34,8 +29,7 @@ static int
 tear_down(void **state)
 {
 	(void)state;
-	tls_context_free(context);
-	tls_identity_free(identity);
+	tls_duo_edge_fini(&edge);
 	return 0;
 }
 
@@ -44,7 +38,7 @@ open_duo(uint16_t version)
 {
 	struct tls_client_config config = tls_duo_client_of(version);
 
-	tls_duo_init(&duo, context, &config);
+	tls_duo_init(&duo, edge.context, &config);
 	assert_true(tls_duo_shake(&duo, 0));
 }
 

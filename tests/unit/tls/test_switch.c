@@ -17,20 +17,14 @@
 #define TLS12 0x0303
 #define TLS13 0x0304
 
-static const char *const edge_only[] = { "edge", NULL };
-
 static struct tls_duo duo;
-static struct seeded seed;
-static struct tls_identity *identity;
-static struct tls_context *context;
+static struct tls_duo_edge edge;
 
 static int
 set_up(void **state)
 {
 	(void)state;
-	seed.state = 1;
-	identity = tls_duo_identity(edge_only);
-	context = tls_duo_context(identity, 2, &seed, 0x11);
+	tls_duo_edge_init(&edge, 2);
 	return 0;
 }
 
@@ -38,8 +32,7 @@ static int
 tear_down(void **state)
 {
 	(void)state;
-	tls_context_free(context);
-	tls_identity_free(identity);
+	tls_duo_edge_fini(&edge);
 	return 0;
 }
 
@@ -75,7 +68,7 @@ shake_to_the_last_flight(uint16_t version)
 {
 	struct tls_client_config config = tls_duo_client_of(version);
 
-	tls_duo_init(&duo, context, &config);
+	tls_duo_init(&duo, edge.context, &config);
 	run_client();
 	run_server();
 	run_client();
@@ -195,14 +188,14 @@ data_behind_finished_is_not_swallowed(void **state)
 static void
 tickets_count_among_the_records_that_were_sent(void **state)
 {
-	struct tls_context_config config = { .conns_max = 1, .entropy = seeded_entropy, .owner = &seed };
+	struct tls_context_config config = { .conns_max = 1, .entropy = seeded_entropy, .owner = &edge.seed };
 	struct tls_context *without;
 	struct tls_context *each[2];
 
 	(void)state;
 	tls_engine_choose(&config);
-	without = tls_context_new(&config, identity);
-	each[0] = context;
+	without = tls_context_new(&config, edge.identity);
+	each[0] = edge.context;
 	each[1] = without;
 	tls_set_time(without, TLS_DUO_NOW_S);
 	for (size_t i = 0; i < COUNT_OF(each); i++) {
