@@ -45,6 +45,11 @@ void crypto_close(struct crypto *crypto);
 enum crypto_result crypto_x25519(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES],
 				 const uint8_t *u, uint8_t out[CRYPTO_X25519_BYTES]);
 
+/* The same by libcrypto, for processors that crypto_ladder.h is not for; u is never NULL. */
+enum crypto_result crypto_x25519_provided(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES],
+					  const uint8_t u[CRYPTO_X25519_BYTES],
+					  uint8_t out[CRYPTO_X25519_BYTES]);
+
 /* Big-endian numbers of the curve's length; the scalar is below the order. point: x and y, checked to be on
  * the curve; NULL: the generator. out: x and y. */
 enum crypto_result crypto_ec_multiply(struct crypto *crypto, enum crypto_curve curve, const uint8_t *scalar,

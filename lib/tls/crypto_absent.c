@@ -31,6 +31,13 @@ crypto_x25519(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES], 
 }
 
 enum crypto_result
+crypto_x25519_provided(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES],
+		       const uint8_t u[CRYPTO_X25519_BYTES], uint8_t out[CRYPTO_X25519_BYTES])
+{
+	return crypto_x25519(crypto, scalar, u, out);
+}
+
+enum crypto_result
 crypto_ec_multiply(struct crypto *crypto, enum crypto_curve curve, const uint8_t *scalar,
 		   const uint8_t *point, uint8_t *out)
 {

@@ -4,11 +4,20 @@
  */
 #include "tls/crypto_field.h"
 
+#include "base/check.h"
+#include "tls/crypto_inverse.h"
+
 #define FOLD 38 /* 2^256 */
 #define PRIME_REST 19 /* 2^255 */
 #define HIGHEST_BIT (UINT64_C(1) << 63)
 
 typedef unsigned __int128 wide;
+
+CHECK_STATIC(FIELD_LIMBS == INVERSE_LIMBS, "inverses are of the same limbs");
+
+static const struct inverse_modulus prime = { { 0x3fffffffffffffed, 0x3fffffffffffffff, 0x3fffffffffffffff,
+						0x3fffffffffffffff, 0x7f },
+					      0x39435e50d79435e5 };
 
 /* Adds top times 2^256; top is below 2^32. */
 static inline void
@@ -252,4 +261,11 @@ field_reduce(struct field *out, const struct field *a)
 	add_small(&more, &rest, PRIME_REST);
 	add_small(out, &rest, PRIME_REST * (more.limbs[FIELD_LIMBS - 1] / HIGHEST_BIT));
 	out->limbs[FIELD_LIMBS - 1] &= HIGHEST_BIT - 1;
+}
+
+void
+field_invert(struct field *out, const struct field *a)
+{
+	field_reduce(out, a);
+	inverse_of(&prime, out->limbs, out->limbs);
 }

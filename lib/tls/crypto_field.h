@@ -21,6 +21,7 @@ void field_multiply(struct field *out, const struct field *a, const struct field
 void field_add(struct field *out, const struct field *a, const struct field *b);
 void field_subtract(struct field *out, const struct field *a, const struct field *b);
 void field_reduce(struct field *out, const struct field *a);
+void field_invert(struct field *out, const struct field *a); /* of zero: zero */
 
 /* The same for any processor; the others have MULX and chains of carries where they can, in half of the time. */
 void field_multiply_portable(struct field *out, const struct field *a, const struct field *b);

@@ -1,10 +1,10 @@
 /*
  * OpenSSL's libcrypto, from 3.0 on, by the calls that share nothing between threads.
  *
- * Points and powers go by EC_POINT and BIGNUM on objects of the instance. X25519 exists as an algorithm of the
- * default provider alone; EVP would look it up and count references for each key, so its dispatch table is
- * read once (OSSL_PROVIDER_query_operation(3)) and its functions are called directly: they touch nothing but
- * the objects they are given.
+ * Points and powers go by EC_POINT and BIGNUM on objects of the instance. X25519, for processors that
+ * crypto_ladder.h is not for, exists as an algorithm of the default provider alone; EVP would look it up and count
+ * references for each key, so its dispatch table is read once (OSSL_PROVIDER_query_operation(3)) and its functions
+ * are called directly: they touch nothing but the objects they are given.
  *
  * The library has state of each thread: its queue of errors, and who wants to know when the thread ends. That
  * must not lie in an arena, which may be gone when the thread ends. So a thread's state is made outside of
@@ -29,6 +29,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "tls/crypto_ladder.h"
 #include "tls/crypto_x25519.h"
 #include "tls/instance.h"
 
@@ -74,6 +75,7 @@ static struct {
 	OSSL_FUNC_keyexch_init_fn *exchange_init;
 	OSSL_FUNC_keyexch_set_peer_fn *exchange_set_peer;
 	OSSL_FUNC_keyexch_derive_fn *exchange_derive;
+	bool has_ladder;
 } shared;
 
 static CRYPTO_ONCE prepared = CRYPTO_ONCE_STATIC_INIT;
@@ -202,6 +204,7 @@ prepare(void)
 
 	if (CRYPTO_set_mem_functions(take, take_more, give_back) == 1)
 		shared.provider = OSSL_PROVIDER_load(NULL, "default");
+	shared.has_ladder = ladder_is_here();
 	if (shared.provider != NULL) {
 		shared.provider_context = OSSL_PROVIDER_get0_provider_ctx(shared.provider);
 		read_keys(find(shared.provider, OSSL_OP_KEYMGMT));
@@ -307,8 +310,8 @@ make_key(const uint8_t *private, const uint8_t *public)
 }
 
 enum crypto_result
-crypto_x25519(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES], const uint8_t *u,
-	      uint8_t out[CRYPTO_X25519_BYTES])
+crypto_x25519_provided(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES],
+		       const uint8_t u[CRYPTO_X25519_BYTES], uint8_t out[CRYPTO_X25519_BYTES])
 {
 	void *exchange;
 	void *ours;
@@ -317,10 +320,6 @@ crypto_x25519(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES], 
 	bool done;
 
 	(void)crypto;
-	if (u == NULL) {
-		x25519_public(scalar, out);
-		return CRYPTO_OK;
-	}
 	greet();
 	exchange = shared.exchange_new(shared.provider_context);
 	ours = make_key(scalar, u);
@@ -337,6 +336,31 @@ crypto_x25519(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES], 
 	if (theirs != NULL)
 		shared.key_free(theirs);
 	return done ? CRYPTO_OK : forget();
+}
+
+/* Without a branch on what they are. */
+static bool
+is_all_zero(const uint8_t out[CRYPTO_X25519_BYTES])
+{
+	uint8_t any = 0;
+
+	for (int i = 0; i < CRYPTO_X25519_BYTES; i++)
+		any |= out[i];
+	return any == 0;
+}
+
+enum crypto_result
+crypto_x25519(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES], const uint8_t *u,
+	      uint8_t out[CRYPTO_X25519_BYTES])
+{
+	if (u == NULL) {
+		x25519_public(scalar, out);
+		return CRYPTO_OK;
+	}
+	if (!shared.has_ladder)
+		return crypto_x25519_provided(crypto, scalar, u, out);
+	ladder_multiply(scalar, u, out);
+	return is_all_zero(out) ? CRYPTO_FAILED : CRYPTO_OK;
 }
 
 /* --- curves of NIST -------------------------------------------------------------------------------------- */

@@ -9,15 +9,11 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "base/check.h"
 #include "tls/crypto_field.h"
-#include "tls/crypto_inverse.h"
 #include "tls/crypto_mask.h"
 
 #define DIGITS 64
 #define MULTIPLES 8
-
-CHECK_STATIC(FIELD_LIMBS == INVERSE_LIMBS, "inverses are of the same limbs");
 
 /* x = X / Z, y = Y / Z, x y = T / Z. */
 struct point {
@@ -34,10 +30,6 @@ enum { SUM, DIFFERENCE, PRODUCT, PARTS };
 static const uint64_t table[DIGITS / 2][MULTIPLES][ENTRY_WORDS] = {
 #include "crypto_x25519_table.h"
 };
-
-static const struct inverse_modulus prime = { { 0x3fffffffffffffed, 0x3fffffffffffffff, 0x3fffffffffffffff,
-						0x3fffffffffffffff, 0x7f },
-					      0x39435e50d79435e5 };
 
 /* From E, F, G and H of the formulas. */
 static void
@@ -172,8 +164,7 @@ x25519_public(const uint8_t scalar[CRYPTO_X25519_BYTES], uint8_t out[CRYPTO_X255
 	/* u = (1 + y) / (1 - y). The point is not the neutral one: the scalar is a multiple of 8 below 8 times its
 	 * order, and not zero. */
 	field_subtract(&under, &point.z, &point.y);
-	field_reduce(&under, &under);
-	inverse_of(&prime, under.limbs, under.limbs);
+	field_invert(&under, &under);
 	field_add(&over, &point.z, &point.y);
 	field_multiply(&over, &over, &under);
 	field_reduce(&over, &over);

@@ -23,6 +23,7 @@
 #include "tls/instance.h"
 
 #define ROUNDS 20
+#define X25519_ROUNDS 2000
 
 static const char *const sets[] = { "mbedtls", "libcrypto" };
 
@@ -154,6 +155,54 @@ x25519_gives_the_value_of_rfc_7748(void **state)
 	before = instance_enter(instance);
 	assert_int_equal(crypto_x25519(instance_crypto(), scalar, u, out), CRYPTO_OK);
 	assert_memory_equal(out, expected, sizeof(out));
+	assert_int_equal(crypto_x25519_provided(instance_crypto(), scalar, u, out), CRYPTO_OK);
+	assert_memory_equal(out, expected, sizeof(out));
+	instance_leave(before);
+	instance_free(instance);
+}
+
+/* By both ways, of which a processor has one. */
+static void
+x25519_refuses_points_of_small_order(void **state)
+{
+	static const uint8_t points[][CRYPTO_X25519_BYTES] = { { 0 }, { 1 } };
+	static const uint8_t scalar[CRYPTO_X25519_BYTES] = { 1, 2, 3 };
+	struct instance *instance;
+	struct instance *before;
+	uint8_t out[CRYPTO_X25519_BYTES];
+
+	(void)state;
+	need_library();
+	instance = instance_of("libcrypto");
+	before = instance_enter(instance);
+	for (size_t i = 0; i < COUNT_OF(points); i++) {
+		assert_int_equal(crypto_x25519(instance_crypto(), scalar, points[i], out), CRYPTO_FAILED);
+		assert_int_equal(crypto_x25519_provided(instance_crypto(), scalar, points[i], out), CRYPTO_FAILED);
+	}
+	instance_leave(before);
+	instance_free(instance);
+}
+
+static void
+both_ways_of_x25519_give_the_same(void **state)
+{
+	struct instance *instance;
+	struct instance *before;
+	uint8_t scalar[CRYPTO_X25519_BYTES];
+	uint8_t u[CRYPTO_X25519_BYTES];
+	uint8_t out[2][CRYPTO_X25519_BYTES];
+
+	(void)state;
+	need_library();
+	instance = instance_of("libcrypto");
+	before = instance_enter(instance);
+	for (int i = 0; i < X25519_ROUNDS; i++) {
+		assert_int_equal(seeded_entropy(&seed, scalar, sizeof(scalar)), 0);
+		assert_int_equal(seeded_entropy(&seed, u, sizeof(u)), 0);
+		assert_int_equal(crypto_x25519(instance_crypto(), scalar, u, out[0]), CRYPTO_OK);
+		assert_int_equal(crypto_x25519_provided(instance_crypto(), scalar, u, out[1]), CRYPTO_OK);
+		assert_memory_equal(out[0], out[1], sizeof(out[0]));
+	}
 	instance_leave(before);
 	instance_free(instance);
 }
@@ -712,6 +761,8 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(points_are_the_same_on_each_curve),
 		cmocka_unit_test(x25519_gives_the_value_of_rfc_7748),
+		cmocka_unit_test(x25519_refuses_points_of_small_order),
+		cmocka_unit_test(both_ways_of_x25519_give_the_same),
 		cmocka_unit_test(signatures_are_the_same),
 		cmocka_unit_test(an_rsa_key_signs_again_and_again),
 		cmocka_unit_test(products_are_those_of_mbedtls),

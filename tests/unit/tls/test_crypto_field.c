@@ -1,6 +1,7 @@
 /* Sums, differences and products modulo 2^255 - 19 are those of mbedTLS, by either way. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -11,6 +12,8 @@
 #include "base/units.h"
 #include "seeded.h"
 #include "tls/crypto_field.h"
+#include "tls/crypto_field_adx.h"
+#include "tls/crypto_ladder.h"
 #include "tls/instance.h"
 
 #define RANDOM_PAIRS 2000
@@ -38,6 +41,12 @@ static const struct field edges[] = {
 	{ { ONES, ONES, ONES, ONES } },
 	{ { 0, ONES, ONES, ONES } },
 	{ { ONES, 0, ONES, 0 } },
+	/* Times these, a number is its own limbs further up. */
+	{ { 0, 1, 0, 0 } },
+	{ { 0, 0, 1, 0 } },
+	{ { 0, 0, 0, 1 } },
+	/* Times 121666, its highest limb all but carries, and the one below does the rest. */
+	{ { ONES, ONES, ONES, ONES / 121666 } },
 };
 
 static void
@@ -82,6 +91,40 @@ expect_all(operation calculate, const struct field *a, const struct field *b, co
 	expect(&out, wanted);
 }
 
+/* As the ladder does it, where it is. */
+static void
+compare_adx(const struct field *a, const struct field *b, const mbedtls_mpi *first, const mbedtls_mpi *second)
+{
+#ifdef __x86_64__
+	mbedtls_mpi result;
+	struct field out;
+
+	if (!ladder_is_here())
+		return;
+	mbedtls_mpi_init(&result);
+	assert_int_equal(mbedtls_mpi_mul_mpi(&result, first, second), 0);
+	assert_int_equal(mbedtls_mpi_mod_mpi(&result, &result, &prime), 0);
+	expect_all(field_adx_multiply, a, b, &result);
+	assert_int_equal(mbedtls_mpi_mul_int(&result, first, 121666), 0);
+	assert_int_equal(mbedtls_mpi_add_mpi(&result, &result, second), 0);
+	assert_int_equal(mbedtls_mpi_mod_mpi(&result, &result, &prime), 0);
+	expect_all(field_adx_multiply_small, a, b, &result);
+	assert_int_equal(mbedtls_mpi_mul_mpi(&result, first, first), 0);
+	assert_int_equal(mbedtls_mpi_mod_mpi(&result, &result, &prime), 0);
+	field_adx_square(&out, a);
+	expect(&out, &result);
+	out = *a;
+	field_adx_square(&out, &out);
+	expect(&out, &result);
+	mbedtls_mpi_free(&result);
+#else
+	(void)a;
+	(void)b;
+	(void)first;
+	(void)second;
+#endif
+}
+
 static void
 compare(const struct field *a, const struct field *b)
 {
@@ -106,6 +149,7 @@ compare(const struct field *a, const struct field *b)
 	assert_int_equal(mbedtls_mpi_mod_mpi(&result, &result, &prime), 0);
 	expect_all(field_subtract, a, b, &result);
 	expect_all(field_subtract_portable, a, b, &result);
+	compare_adx(a, b, &first, &second);
 	mbedtls_mpi_free(&first);
 	mbedtls_mpi_free(&second);
 	mbedtls_mpi_free(&result);
@@ -120,6 +164,19 @@ numbers_about_the_edges_are_calculated_with(void **state)
 			compare(&edges[i], &edges[j]);
 }
 
+/* Any number, or any one of limbs that are nothing or all ones or any. */
+static void
+draw(struct field *to, bool is_rough)
+{
+	uint8_t kinds;
+
+	assert_int_equal(seeded_entropy(&seed, (uint8_t *)to->limbs, sizeof(to->limbs)), 0);
+	assert_int_equal(seeded_entropy(&seed, &kinds, sizeof(kinds)), 0);
+	for (int i = 0; i < FIELD_LIMBS && is_rough; i++, kinds >>= 2)
+		if ((kinds & 2) != 0)
+			to->limbs[i] = (kinds & 1) != 0 ? ONES : 0;
+}
+
 static void
 any_numbers_are_calculated_with(void **state)
 {
@@ -128,8 +185,8 @@ any_numbers_are_calculated_with(void **state)
 
 	(void)state;
 	for (int i = 0; i < RANDOM_PAIRS; i++) {
-		assert_int_equal(seeded_entropy(&seed, (uint8_t *)a.limbs, sizeof(a.limbs)), 0);
-		assert_int_equal(seeded_entropy(&seed, (uint8_t *)b.limbs, sizeof(b.limbs)), 0);
+		draw(&a, i % 2 != 0);
+		draw(&b, i % 3 != 0);
 		compare(&a, &b);
 		compare(&a, &edges[(size_t)i % COUNT_OF(edges)]);
 	}
