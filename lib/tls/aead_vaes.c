@@ -98,14 +98,14 @@ crypt_vectors(const struct vaes_key *key, size_t rounds, __m128i counter, __m256
 	      const uint8_t *hashed, struct hash_sum *sum)
 {
 	__m256i round = _mm256_broadcastsi128_si256(key->rounds[0]);
-	__m256i before = _mm256_setzero_si256();
+	__m256i first = _mm256_setzero_si256();
 
 	put_counters(counter, out, vectors);
 #pragma GCC unroll 8
 	for (size_t i = 0; i < vectors; i++)
 		out[i] ^= round;
 	if (hashed != NULL) {
-		before = _mm256_zextsi128_si256(sum_end(*sum));
+		first = turn(load(hashed)) ^ _mm256_zextsi128_si256(sum_end(*sum));
 		*sum = SUM_ZERO;
 	}
 #pragma GCC unroll 14
@@ -116,12 +116,12 @@ crypt_vectors(const struct vaes_key *key, size_t rounds, __m128i counter, __m256
 			out[i] = _mm256_aesenc_epi128(out[i], round);
 		if (hashed == NULL || r > BATCH_VECTORS)
 			continue;
-		/* Compilers are kept from moving rounds and products apart. */
-		__asm__("" : "+x"(out[0]), "+x"(out[1]), "+x"(out[2]), "+x"(out[3]));
+		/* Compilers are kept from moving rounds and products apart; half of them is best. */
+		__asm__("" : "+x"(out[4]), "+x"(out[5]), "+x"(out[6]), "+x"(out[7]));
 		if (r < BATCH_VECTORS)
 			add_pair(&key->powers, sum, turn(load(hashed + r * VECTOR_BYTES)), BATCH_BLOCKS - 2 * r);
 		else
-			add_pair(&key->powers, sum, turn(load(hashed)) ^ before, BATCH_BLOCKS);
+			add_pair(&key->powers, sum, first, BATCH_BLOCKS);
 	}
 	round = _mm256_broadcastsi128_si256(key->rounds[rounds]);
 #pragma GCC unroll 8
