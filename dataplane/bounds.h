@@ -74,6 +74,7 @@ CHECK_STATIC(CLIENT_PIECES_MIN < 192, "a quarter of a connection's descriptors s
 #define TIMERS_PER_TURN_MAX 256
 #define LISTING_ENTRIES_PER_STEP 256 /* of one list of models; a turn has three at most */
 #define SWEEPS_PER_TURN_MAX 32    /* backend connections looked at after a change of the tables */
+#define CLIENT_SWEEPS_PER_TURN_MAX 32 /* clients looked at after a change of whom listeners believe */
 #define UPSTREAMS_IDLE_PER_POD_MAX 64
 #define UPSTREAM_FIELDS_BYTES 1536 /* prepared request fields of one exchange */
 #define CONTENT_TYPE_BYTES_MAX 256 /* a longer one is not passed on, but for the pass-through */

@@ -296,10 +296,16 @@ client_end(struct worker *w, struct client *c)
 	client_make_ready(w, c);
 }
 
-bool
-client_is_leaving(const struct client *c)
+static bool
+is_retired(const struct worker *w, const struct client *c)
 {
-	return c->is_retired || (c->tls != NULL && tls_is_worn(c->tls));
+	return c->tls != NULL && c->beliefs != w->beliefs[c->listener];
+}
+
+bool
+client_is_leaving(const struct worker *w, const struct client *c)
+{
+	return is_retired(w, c) || (c->tls != NULL && tls_is_worn(c->tls));
 }
 
 /* Nothing of a request has come, or all that an answer had to wait for. */
@@ -315,12 +321,26 @@ client_adopt_keys(struct worker *w, struct tls_keys *keys)
 {
 	uint32_t listeners = tls_context_replace(w->tls, keys);
 
-	for (uint32_t i = 0; listeners != 0 && i < w->config.counts.clients; i++) {
-		struct client *c = &w->clients[i];
+	for (uint32_t i = 0; i < WORKER_LISTENERS_MAX; i++)
+		w->beliefs[i] += listeners >> i & 1;
+	if (listeners != 0)
+		w->clients_to_sweep = w->config.counts.clients;
+}
 
-		if (c->state == CLIENT_FREE || c->tls == NULL || (listeners >> c->listener & 1) == 0)
+bool
+client_sweeps(const struct worker *w)
+{
+	return w->clients_to_sweep > 0 && tcp_stats(w->tcp)->pressure < TCP_PRESSURE_EDGE;
+}
+
+void
+client_sweep(struct worker *w)
+{
+	for (uint32_t i = 0; i < CLIENT_SWEEPS_PER_TURN_MAX && client_sweeps(w); i++) {
+		struct client *c = &w->clients[--w->clients_to_sweep];
+
+		if (c->state == CLIENT_FREE || !is_retired(w, c))
 			continue;
-		c->is_retired = true;
 		if (is_owed_nothing(w, c))
 			client_end(w, c);
 		else if (c->state == CLIENT_H2)
@@ -352,7 +372,7 @@ client_answered(struct worker *w, struct client *c)
 		return;
 	c->requests++;
 	if (c->close_after || w->draining || c->requests >= w->config.limits.requests ||
-	    client_is_leaving(c)) {
+	    client_is_leaving(w, c)) {
 		client_end(w, c);
 		return;
 	}
@@ -429,6 +449,7 @@ static bool
 begin_tls(struct worker *w, struct client *c)
 {
 	c->tls = tls_accept(w->tls, c->listener, w->config.listeners[c->listener].http2 && w->h2 != NULL);
+	c->beliefs = w->beliefs[c->listener];
 	if (c->tls == NULL)
 		worker_count_verdict(w, ERR_TLS_MEMORY);
 	else
@@ -455,7 +476,7 @@ run_handshake(struct worker *w, struct client *c)
 	case ERR_OK:
 		tls_facts(c->tls, &facts);
 		worker_count(w, facts.resumed ? COUNTER_HANDSHAKES_RESUMED : COUNTER_HANDSHAKES_FULL);
-		if (c->is_retired) {
+		if (is_retired(w, c)) {
 			client_end(w, c);
 			return STEP_GONE;
 		}

@@ -58,7 +58,6 @@ struct client {
 	enum client_state state;
 	bool has_stepped; /* its handshake */
 	bool eof;        /* the peer sent FIN or close_notify */
-	bool is_retired; /* its listener believes clients by others since: what is under way is the last */
 	bool broken;     /* output was lost for want of a packet: reset at the end of this turn */
 	bool is_known;   /* some request of it had a valid key */
 	bool starved;    /* others have the descriptors that it needs: the timer looks again */
@@ -66,6 +65,7 @@ struct client {
 	bool owes_continue; /* the client waits for 100 before it sends its body */
 	uint8_t listener; /* its number */
 	uint8_t minor_version;
+	uint32_t beliefs; /* of its listener, as its handshake began (worker.h) */
 	uint32_t requests;
 	uint32_t turn_bytes; /* read over HTTP/2 in this turn */
 	uint64_t drain_bytes;
@@ -115,9 +115,13 @@ void client_cut(struct worker *w, struct client *c);
 void client_abort(struct worker *w, struct client *c);
 
 /* Between turns: the certificates that listeners show from now on, and by which they believe clients. Of clients
- * whose listener believes others since those who wait for nothing are told the end, and the others behind what is
- * under way. */
+ * whose listener believes others since what is under way is the last; those who wait for nothing are told the end
+ * by client_sweep(), CLIENT_SWEEPS_PER_TURN_MAX a turn, and not while packets are scarce. */
 void client_adopt_keys(struct worker *w, struct tls_keys *keys);
+
+/* In a turn, behind what has come in it: who asks at that moment is answered. */
+void client_sweep(struct worker *w);
+bool client_sweeps(const struct worker *w);
 
 /* A request of it had a valid key. */
 void client_note_key(struct client *c);
@@ -145,8 +149,8 @@ void client_fail(struct worker *w, struct client *c, enum err verdict);
 /* client_read_plain() said other than ERR_OK where nothing of ours is under way. */
 enum client_step client_input_ended(struct worker *w, struct client *c, enum err verdict);
 
-/* Its connection ends behind what is under way: it is retired, or tls_is_worn(). */
-bool client_is_leaving(const struct client *c);
+/* Its connection ends behind what is under way: its listener believes others since, or tls_is_worn(). */
+bool client_is_leaving(const struct worker *w, const struct client *c);
 
 /* Our side is done: says so, then waits a little for the peer's end, so that no reset overtakes what was
  * sent (RFC 9112 section 9.6). */

@@ -53,7 +53,7 @@ head_complete(struct worker *w, struct client *c)
 
 	c->minor_version = request->head.minor_version;
 	c->close_after = !request->head.keep_alive || c->requests + 1 >= w->config.limits.requests ||
-			 client_is_leaving(c);
+			 client_is_leaving(w, c);
 	h1_body_init(&c->body_in, &request->head);
 	c->owes_continue = request->expect_continue && !c->body_in.done;
 	if (!stream_request(w, &c->stream, request))

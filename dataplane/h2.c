@@ -659,7 +659,7 @@ h2_turn(struct worker *w, struct client *c)
 {
 	struct h2 *h = c->h2;
 
-	if ((w->draining || h2_guard_is_wasteful(&h->guard) || client_is_leaving(c)) && !h->leaving)
+	if ((w->draining || h2_guard_is_wasteful(&h->guard) || client_is_leaving(w, c)) && !h->leaving)
 		leave(h);
 	cancel_closed(w, h);
 	wake_all(h);

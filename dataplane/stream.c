@@ -93,7 +93,7 @@ stream_head_end(struct worker *w, struct stream *s, struct h1_writer *writer, ui
 	}
 	/* A request body that is longer than what would be drained is not waited for; and whether it will follow
 	 * an unmet 100-continue is the client's choice. */
-	if (w->draining || client_is_leaving(c) ||
+	if (w->draining || client_is_leaving(w, c) ||
 	    (!c->body_in.done && (c->owes_continue || c->body_in.framing != H1_BODY_LENGTH ||
 				  c->body_in.left_bytes > DRAIN_BYTES_MAX)))
 		c->close_after = true;

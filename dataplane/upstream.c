@@ -178,18 +178,22 @@ put_back(struct worker *w, struct upstream *u)
 	w->upstreams_used--;
 }
 
-/* Where to is what *place says in the end: for TLS, what was published with whom it must be. */
+/* Where to is what *place says in the end: what was published with whom it must be, or that it is spoken to in
+ * clear text since. */
 static bool
 begin_secure(struct worker *w, struct upstream *u, uint32_t pod_entry, struct shm_pod_place *place,
 	     uint64_t *manner)
 {
 	struct shm_pod pod;
 
-	if (!read_secure(w, pod_entry, place, &pod) || !secure_begin(w, u, &pod))
+	if (shm_read_pod(&w->shm, pod_entry, &pod) != ERR_OK || pod.pod_id != place->pod_id ||
+	    !shm_has_address(pod.address))
 		return false;
-	*manner = secure_manner(w, &pod);
 	*place = shm_place_of(&pod);
-	return true;
+	if (!pod.is_tls)
+		return true;
+	*manner = secure_manner(w, &pod);
+	return secure_begin(w, u, &pod);
 }
 
 static struct upstream *

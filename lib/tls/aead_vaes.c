@@ -30,6 +30,8 @@ struct vaes_run {
 	uint64_t text_bytes;
 	uint32_t aad_bytes;
 	uint32_t part_bytes; /* 0 to 15 */
+	/* Keystream of crypt_tail(); here it is wiped with the rest. */
+	_Alignas(VECTOR_BYTES) uint8_t tail[BATCH_BYTES];
 };
 
 CHECK_STATIC(sizeof(struct vaes_key) <= AEAD_EXPANDED_BYTES, "an expanded key fits");
@@ -234,7 +236,7 @@ VAES_INLINE void
 crypt_tail(const struct vaes_key *key, struct vaes_run *run, size_t rounds, uint8_t *bytes, size_t len,
 	   bool seals)
 {
-	_Alignas(VECTOR_BYTES) uint8_t stream[BATCH_BYTES];
+	uint8_t *stream = run->tail;
 	size_t blocks = len / BLOCK_BYTES;
 	size_t at = 0;
 

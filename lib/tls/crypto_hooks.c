@@ -366,7 +366,7 @@ raise_half(struct crypto *crypto, mbedtls_mpi *result, const mbedtls_mpi *base, 
 	int failed = INSTANCE_DECLINES;
 
 	if (!instance_has_lanes(LANES_POWER_1024) || mbedtls_mpi_bitlen(modulus) != 8 * HALF_BYTES ||
-	    mbedtls_mpi_get_bit(modulus, 0) == 0)
+	    mbedtls_mpi_get_bit(modulus, 0) == 0 || mbedtls_mpi_bitlen(power) <= SHORT_POWER_BITS)
 		return INSTANCE_DECLINES;
 	if (mbedtls_mpi_write_binary_le(base, base_bytes, sizeof(base_bytes)) == 0 &&
 	    mbedtls_mpi_write_binary_le(power, numbers[1], HALF_BYTES) == 0 &&

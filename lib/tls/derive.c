@@ -141,7 +141,8 @@ hmac_short_256(struct bytes key, struct bytes text, struct bytes more, uint8_t t
 	if (done) {
 		turn_block(&message, PAD_INNER ^ PAD_OUTER);
 		put(message.bytes + BLOCK_BYTES_256, bytes_make(to, DIGEST_BYTES_256));
-		done = digest_message(&message, BLOCK_BYTES_256 + DIGEST_BYTES_256, to);
+		/* As before: what it wants was there a moment ago, and `to`, which may be the key, is used up. */
+		CHECK(digest_message(&message, BLOCK_BYTES_256 + DIGEST_BYTES_256, to));
 	}
 	explicit_bzero(&message, sizeof(message));
 	return done;

@@ -387,7 +387,7 @@ a_worn_key_of_tls_12_ends_http2_by_goaway(void **state)
 
 /* From now on clients of that listener need a certificate, which ours has not shown. */
 static void
-believe_others(uint32_t listener)
+begin_to_believe_others(uint32_t listener)
 {
 	struct tls_identity *identity = tls_identity_new();
 	char text[CERT_TEXT_BYTES];
@@ -399,6 +399,12 @@ believe_others(uint32_t listener)
 	client_adopt_keys(hand.town->worker, tls_keys_new(identity, NULL));
 	tls_identity_free(identity);
 	(void)tls_context_sweep(hand.town->tls);
+}
+
+static void
+believe_others(uint32_t listener)
+{
+	begin_to_believe_others(listener);
 	hand_go(50 * MS);
 }
 
@@ -422,6 +428,31 @@ idle_clients_are_retired_at_once(void **state)
 	memset(&sent, 0, sizeof(sent));
 	believe_others(0);
 	assert_int_equal(sent.bytes, CLOSE_BYTES_13);
+	assert_left();
+	finish();
+}
+
+/* However many there are, no turn ends more of them than its share. */
+static void
+idle_clients_are_retired_a_few_a_turn(void **state)
+{
+	struct worker *w;
+	uint32_t turns = 0;
+
+	(void)state;
+	begin(false, 0x0304);
+	w = hand.town->worker;
+	begin_to_believe_others(1);
+	assert_int_equal(client_sweeps(w), true);
+	begin_to_believe_others(0);
+	for (uint32_t left = w->config.counts.clients; client_sweeps(w); left = w->clients_to_sweep) {
+		worker_turn(w, hand.town->now_ns);
+		assert_true(left - w->clients_to_sweep <= CLIENT_SWEEPS_PER_TURN_MAX);
+		turns++;
+	}
+	assert_int_equal(turns, (w->config.counts.clients + CLIENT_SWEEPS_PER_TURN_MAX - 1) /
+					CLIENT_SWEEPS_PER_TURN_MAX);
+	hand_go(50 * MS);
 	assert_left();
 	finish();
 }
@@ -624,6 +655,7 @@ main(void)
 		cmocka_unit_test(a_worn_key_of_tls_12_ends_the_connection_behind_the_answer),
 		cmocka_unit_test(a_worn_key_of_tls_12_ends_http2_by_goaway),
 		cmocka_unit_test(idle_clients_are_retired_at_once),
+		cmocka_unit_test(idle_clients_are_retired_a_few_a_turn),
 		cmocka_unit_test(clients_of_whom_nothing_is_wanted_are_retired_at_once),
 		cmocka_unit_test(the_request_of_a_retired_client_is_its_last),
 		cmocka_unit_test(who_is_retired_in_his_handshake_gets_no_further),
