@@ -58,15 +58,10 @@ edge(void)
 	return NULL;
 }
 
+/* The client has connected: from here its records are ours. */
 static void
-begin(bool is_h2, uint16_t version)
+take_over(uint16_t version)
 {
-	struct town_plan plan = hand_plan();
-
-	plan.is_h2 = is_h2;
-	plan.is_tls = true;
-	plan.tls_version = version;
-	hand_begin(&plan);
 	hand_go(100 * MS); /* what TLS 1.3 says behind the handshake */
 	client = hand.client->tls;
 	hand.client->tls = (struct town_tls){ .stock = NULL };
@@ -80,6 +75,18 @@ begin(bool is_h2, uint16_t version)
 	heard_bytes = 0;
 	hand.town->saw = see;
 	memset(&sent, 0, sizeof(sent));
+}
+
+static void
+begin(bool is_h2, uint16_t version)
+{
+	struct town_plan plan = hand_plan();
+
+	plan.is_h2 = is_h2;
+	plan.is_tls = true;
+	plan.tls_version = version;
+	hand_begin(&plan);
+	take_over(version);
 }
 
 static void
@@ -432,10 +439,30 @@ idle_clients_are_retired_at_once(void **state)
 	finish();
 }
 
+/* Whoever comes behind the change is believed by those who are there. */
+static void
+clients_that_come_later_stay(void **state)
+{
+	(void)state;
+	begin(false, 0x0304);
+	believe_others(0);
+	assert_left();
+	believe_others(1); /* and no certificate is asked for at ours any more */
+	records_end(&mine, &ring);
+	keyring_fini(&ring);
+	tls_free(&client);
+	client_begin(hand.town, 0);
+	take_over(0x0304);
+	assert_goes_on();
+	assert_goes_on();
+	finish();
+}
+
 /* However many there are, no turn ends more of them than its share. */
 static void
 idle_clients_are_retired_a_few_a_turn(void **state)
 {
+	struct tcp_stats *stats;
 	struct worker *w;
 	uint32_t turns = 0;
 
@@ -443,7 +470,12 @@ idle_clients_are_retired_a_few_a_turn(void **state)
 	begin(false, 0x0304);
 	w = hand.town->worker;
 	begin_to_believe_others(1);
-	assert_int_equal(client_sweeps(w), true);
+	/* While packets are scarce nobody is made to take one. */
+	stats = (struct tcp_stats *)(uintptr_t)tcp_stats(w->tcp);
+	stats->pressure = TCP_PRESSURE_EDGE;
+	assert_false(client_sweeps(w));
+	stats->pressure = TCP_PRESSURE_NONE;
+	assert_true(client_sweeps(w));
 	begin_to_believe_others(0);
 	for (uint32_t left = w->config.counts.clients; client_sweeps(w); left = w->clients_to_sweep) {
 		worker_turn(w, hand.town->now_ns);
@@ -655,6 +687,7 @@ main(void)
 		cmocka_unit_test(a_worn_key_of_tls_12_ends_the_connection_behind_the_answer),
 		cmocka_unit_test(a_worn_key_of_tls_12_ends_http2_by_goaway),
 		cmocka_unit_test(idle_clients_are_retired_at_once),
+		cmocka_unit_test(clients_that_come_later_stay),
 		cmocka_unit_test(idle_clients_are_retired_a_few_a_turn),
 		cmocka_unit_test(clients_of_whom_nothing_is_wanted_are_retired_at_once),
 		cmocka_unit_test(the_request_of_a_retired_client_is_its_last),
