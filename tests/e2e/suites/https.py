@@ -11,7 +11,7 @@ import time
 from harness import net
 from harness.backend import expected, header
 from harness.client import Closed, chat, sim
-from harness.cluster import P256
+from harness.cluster import EXPIRES_S, P256
 from harness.front import Front
 from harness.proc import run, wait_for
 from harness.suite import test
@@ -50,7 +50,7 @@ class Street:
                 path(self.cluster, 'ca.key'), '-days', '0', '-extfile', path(self.cluster, 'pod.ext'), '-out',
                 path(self.cluster, 'old.pem'))
             os.link(path(self.cluster, 'pod.key'), path(self.cluster, 'old.key'))
-            time.sleep(1)  # its end is in the past then
+            time.sleep(EXPIRES_S)
         return self
 
     def __exit__(self, *_):

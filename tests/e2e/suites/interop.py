@@ -274,7 +274,7 @@ def make_clients(cluster):
         '-out', at(cluster, 'strangers.pem'), '-addext', 'keyUsage=critical,keyCertSign')
     make = lambda file, kind=P256, **more: cluster.make_certificate(file, kind, f'{file}.client', extensions=OF_CLIENTS, **more)  # noqa: E731
     make('stranger', by='strangers')
-    make('old', days=0)  # fewer OpenSSL 3.5 does not make
+    make('old', days=0)
     make('good-rsa', ('rsa:2048',))
     make('good-p384', ('ec', '-pkeyopt', 'ec_paramgen_curve:P-384'))
     cluster.make_certificate('middle', P256, 'middle', extensions=IS_CA)
