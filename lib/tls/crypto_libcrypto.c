@@ -30,6 +30,7 @@
 
 #include "base/check.h"
 #include "tls/crypto_ladder.h"
+#include "tls/crypto_p256.h"
 #include "tls/crypto_x25519.h"
 #include "tls/instance.h"
 
@@ -400,9 +401,29 @@ read_point(struct numbers *n, struct curve *curve, const uint8_t *point)
 	return EC_POINT_oct2point(curve->group, curve->given, octets, 1 + 2 * curve->bytes, n->scratch) == 1;
 }
 
+/* On P-256 the library's own division is a power, twice as long as an inverse. */
+static bool
+write_result_p256(struct numbers *n, struct curve *curve, uint8_t *out)
+{
+	uint8_t jacobian[3 * P256_BYTES];
+	BIGNUM *z = BN_CTX_get(n->scratch);
+	bool done = z != NULL &&
+		    EC_POINT_get_Jprojective_coordinates_GFp(curve->group, curve->result, n->x, n->y, z,
+							     n->scratch) == 1 &&
+		    BN_bn2binpad(n->x, jacobian, P256_BYTES) == P256_BYTES &&
+		    BN_bn2binpad(n->y, jacobian + P256_BYTES, P256_BYTES) == P256_BYTES &&
+		    BN_bn2binpad(z, jacobian + 2 * (size_t)P256_BYTES, P256_BYTES) == P256_BYTES &&
+		    p256_affine(jacobian, out);
+
+	explicit_bzero(jacobian, sizeof(jacobian));
+	return done;
+}
+
 static bool
 write_result(struct numbers *n, struct curve *curve, uint8_t *out)
 {
+	if (curve->bytes == P256_BYTES)
+		return write_result_p256(n, curve, out);
 	return EC_POINT_get_affine_coordinates(curve->group, curve->result, n->x, n->y, n->scratch) == 1 &&
 	       BN_bn2binpad(n->x, out, (int)curve->bytes) == (int)curve->bytes &&
 	       BN_bn2binpad(n->y, out + curve->bytes, (int)curve->bytes) == (int)curve->bytes;

@@ -1,6 +1,7 @@
 /* Montgomery's multiplication (1985) on four limbs, R = 2^256. */
 #include "tls/crypto_p256.h"
 
+#include <endian.h>
 #include <string.h>
 
 #include "tls/crypto_inverse.h"
@@ -9,15 +10,28 @@
 
 typedef unsigned __int128 wide;
 
-static const uint64_t order[LIMBS] = { 0xf3b9cac2fc632551, 0xbce6faada7179e84, 0xffffffffffffffff,
-				       0xffffffff00000000 };
-#define ORDER_INVERSE UINT64_C(0xccd1c8aaee00bc4f) /* -1/n modulo 2^64 */
-static const struct inverse_modulus order_62 = { { 0x33b9cac2fc632551, 0x339beab69c5e7a13, 0x3ffffffffffffffb,
-						   0x3fffffc00000003f, 0xff },
-						 0x332e375511ff43b1 };
-/* R^2 modulo n. */
-static const struct p256_scalar r_squared = { { 0x83244c95be79eea2, 0x4699799c49bd6fa6, 0x2845b2392b6bec59,
-						0x66e12d94f3d95620 } };
+struct modulus {
+	uint64_t limbs[LIMBS];
+	uint64_t inverse; /* -1 / it modulo 2^64 */
+	struct p256_scalar r_squared; /* R^2 modulo it */
+	struct inverse_modulus in_62;
+};
+
+/* n. */
+static const struct modulus order = {
+	{ 0xf3b9cac2fc632551, 0xbce6faada7179e84, 0xffffffffffffffff, 0xffffffff00000000 },
+	0xccd1c8aaee00bc4f,
+	{ { 0x83244c95be79eea2, 0x4699799c49bd6fa6, 0x2845b2392b6bec59, 0x66e12d94f3d95620 } },
+	{ { 0x33b9cac2fc632551, 0x339beab69c5e7a13, 0x3ffffffffffffffb, 0x3fffffc00000003f, 0xff },
+	  0x332e375511ff43b1 }
+};
+/* p. */
+static const struct modulus prime = {
+	{ 0xffffffffffffffff, 0xffffffff, 0, 0xffffffff00000001 },
+	1,
+	{ { 3, 0xfffffffbffffffff, 0xfffffffffffffffe, 0x4fffffffd } },
+	{ { 0x3fffffffffffffff, 0x3ffffffff, 0, 0x3fffffc000000040, 0xff }, 0x3fffffffffffffff }
+};
 
 /* a - b - *borrow, and whether that is below zero. */
 static inline uint64_t
@@ -29,27 +43,27 @@ subtract(uint64_t a, uint64_t b, uint64_t *borrow)
 	return (uint64_t)difference;
 }
 
-/* a - n where that is not negative or carry is set, else a. */
-static struct p256_scalar
-reduce(const uint64_t a[LIMBS], uint64_t carry)
+/* a - m where that is not negative or carry is set, else a. */
+static inline struct p256_scalar
+reduce(const struct modulus *m, const uint64_t a[LIMBS], uint64_t carry)
 {
 	struct p256_scalar result;
 	uint64_t less[LIMBS];
 	uint64_t borrow = 0;
 	uint64_t keep;
 
-	less[0] = subtract(a[0], order[0], &borrow);
-	less[1] = subtract(a[1], order[1], &borrow);
-	less[2] = subtract(a[2], order[2], &borrow);
-	less[3] = subtract(a[3], order[3], &borrow);
+	less[0] = subtract(a[0], m->limbs[0], &borrow);
+	less[1] = subtract(a[1], m->limbs[1], &borrow);
+	less[2] = subtract(a[2], m->limbs[2], &borrow);
+	less[3] = subtract(a[3], m->limbs[3], &borrow);
 	keep = 0 - (borrow & (carry ^ 1)); /* all ones: a was smaller */
 	for (int i = 0; i < LIMBS; i++)
 		result.limbs[i] = (a[i] & keep) | (less[i] & ~keep);
 	return result;
 }
 
-static struct p256_scalar
-add(struct p256_scalar a, struct p256_scalar b)
+static inline struct p256_scalar
+add(const struct modulus *m, struct p256_scalar a, struct p256_scalar b)
 {
 	uint64_t sum[LIMBS];
 	uint64_t carry = 0;
@@ -60,7 +74,7 @@ add(struct p256_scalar a, struct p256_scalar b)
 		sum[i] = (uint64_t)limb;
 		carry = (uint64_t)(limb >> 64);
 	}
-	return reduce(sum, carry);
+	return reduce(m, sum, carry);
 }
 
 /* *high and the result: a * b + c + *high. */
@@ -74,8 +88,8 @@ multiply_add(uint64_t a, uint64_t b, uint64_t c, uint64_t *high)
 }
 
 /* a * b / R, row by row. Written out: compilers do not unroll it, and it is three times slower in loops. */
-static struct p256_scalar
-multiply(struct p256_scalar a, struct p256_scalar b)
+static inline struct p256_scalar
+multiply(const struct modulus *m, struct p256_scalar a, struct p256_scalar b)
 {
 	uint64_t t0 = 0;
 	uint64_t t1 = 0;
@@ -94,46 +108,78 @@ multiply(struct p256_scalar a, struct p256_scalar b)
 		t3 = multiply_add(a.limbs[3], b.limbs[i], t3, &high);
 		t4 = multiply_add(1, t4, high, &top);
 
-		factor = t0 * ORDER_INVERSE;
+		factor = t0 * m->inverse;
 		high = 0;
-		(void)multiply_add(factor, order[0], t0, &high);
-		t0 = multiply_add(factor, order[1], t1, &high);
-		t1 = multiply_add(factor, order[2], t2, &high);
-		t2 = multiply_add(factor, order[3], t3, &high);
+		(void)multiply_add(factor, m->limbs[0], t0, &high);
+		t0 = multiply_add(factor, m->limbs[1], t1, &high);
+		t1 = multiply_add(factor, m->limbs[2], t2, &high);
+		t2 = multiply_add(factor, m->limbs[3], t3, &high);
 		t3 = multiply_add(1, t4, 0, &high);
 		t4 = top + high;
 	}
-	return reduce((const uint64_t[LIMBS]){ t0, t1, t2, t3 }, t4);
+	return reduce(m, (const uint64_t[LIMBS]){ t0, t1, t2, t3 }, t4);
+}
+
+static struct p256_scalar
+read_number(const struct modulus *m, const uint8_t bytes[P256_BYTES])
+{
+	uint64_t limbs[LIMBS];
+
+	memcpy(limbs, bytes, sizeof(limbs));
+	return reduce(m,
+		      (const uint64_t[LIMBS]){ be64toh(limbs[3]), be64toh(limbs[2]), be64toh(limbs[1]),
+					       be64toh(limbs[0]) },
+		      0);
 }
 
 struct p256_scalar
 p256_scalar_read(const uint8_t bytes[P256_BYTES])
 {
-	uint64_t limbs[LIMBS] = { 0 };
-
-	for (int i = 0; i < P256_BYTES; i++)
-		limbs[LIMBS - 1 - i / 8] = limbs[LIMBS - 1 - i / 8] << 8 | bytes[i];
-	return reduce(limbs, 0);
+	return read_number(&order, bytes);
 }
 
 void
 p256_scalar_write(struct p256_scalar scalar, uint8_t bytes[P256_BYTES])
 {
-	for (int i = 0; i < P256_BYTES; i++)
-		bytes[i] = (uint8_t)(scalar.limbs[LIMBS - 1 - i / 8] >> (56 - 8 * (i % 8)));
+	for (int i = 0; i < LIMBS; i++)
+		scalar.limbs[i] = htobe64(scalar.limbs[i]);
+	for (int i = 0; i < LIMBS; i++)
+		memcpy(bytes + 8 * i, &scalar.limbs[LIMBS - 1 - i], 8);
 }
 
 struct p256_scalar
 p256_scalar_sign(struct p256_scalar e, struct p256_scalar r, struct p256_scalar d, struct p256_scalar k)
 {
 	/* A factor in Montgomery's form, and what comes out is plain. */
-	struct p256_scalar sum = add(e, multiply(multiply(r, r_squared), d));
+	struct p256_scalar sum = add(&order, e, multiply(&order, multiply(&order, r, order.r_squared), d));
 	struct p256_scalar inverse;
 	struct p256_scalar s;
 
-	inverse_of(&order_62, k.limbs, inverse.limbs);
-	s = multiply(multiply(sum, r_squared), inverse);
+	inverse_of(&order.in_62, k.limbs, inverse.limbs);
+	s = multiply(&order, multiply(&order, sum, order.r_squared), inverse);
 	explicit_bzero(&sum, sizeof(sum));
 	explicit_bzero(&inverse, sizeof(inverse));
 	return s;
+}
+
+bool
+p256_affine(const uint8_t jacobian[3 * P256_BYTES], uint8_t point[2 * P256_BYTES])
+{
+	struct p256_scalar x = read_number(&prime, jacobian);
+	struct p256_scalar y = read_number(&prime, jacobian + P256_BYTES);
+	struct p256_scalar z = read_number(&prime, jacobian + 2 * (size_t)P256_BYTES);
+	uint64_t any = z.limbs[0] | z.limbs[1] | z.limbs[2] | z.limbs[3];
+	struct p256_scalar power; /* of 1 / z, in Montgomery's form */
+
+	inverse_of(&prime.in_62, z.limbs, z.limbs);
+	z = multiply(&prime, z, prime.r_squared);
+	power = multiply(&prime, z, z);
+	p256_scalar_write(multiply(&prime, x, power), point);
+	power = multiply(&prime, power, z);
+	p256_scalar_write(multiply(&prime, y, power), point + P256_BYTES);
+	explicit_bzero(&x, sizeof(x));
+	explicit_bzero(&y, sizeof(y));
+	explicit_bzero(&z, sizeof(z));
+	explicit_bzero(&power, sizeof(power));
+	return any != 0;
 }

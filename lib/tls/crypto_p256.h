@@ -1,9 +1,11 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
- * crypto_p256: numbers modulo the order n of P-256 (FIPS 186-5), for signatures. Private to lib/tls.
+ * crypto_p256: P-256 (FIPS 186-5): numbers modulo its order n, for signatures, and where a point is that was
+ * computed without divisions. Private to lib/tls.
  *
  * Pure; no allocation; any thread. Time: the same for all values: no branch and no index depends on one
  * (tests/purity/secrets.c has valgrind look at what the compiler made of it).
@@ -18,7 +20,10 @@ struct p256_scalar {
 struct p256_scalar p256_scalar_read(const uint8_t bytes[P256_BYTES]);
 void p256_scalar_write(struct p256_scalar scalar, uint8_t bytes[P256_BYTES]);
 
-
 /* s = (e + r * d) / k. k is not zero. */
 struct p256_scalar p256_scalar_sign(struct p256_scalar e, struct p256_scalar r, struct p256_scalar d,
 				    struct p256_scalar k);
+
+/* x = X / Z^2 and y = Y / Z^3, of X, Y and Z modulo the field's prime, all of them big-endian. False: Z is zero,
+ * the point is infinity. */
+bool p256_affine(const uint8_t jacobian[3 * P256_BYTES], uint8_t point[2 * P256_BYTES]);

@@ -49,6 +49,20 @@ sign(void)
 	show(s, sizeof(s));
 }
 
+/* Where the nonce's point is without a division tells of the nonce. */
+static void
+divide(void)
+{
+	uint8_t jacobian[3 * P256_BYTES];
+	uint8_t point[2 * P256_BYTES];
+	bool is_finite;
+
+	draw(jacobian, sizeof(jacobian));
+	is_finite = p256_affine(jacobian, point);
+	show(&is_finite, sizeof(is_finite));
+	show(point, sizeof(point));
+}
+
 static void
 make_public(void)
 {
@@ -112,6 +126,7 @@ main(int argc, char **argv)
 	if (RUNNING_ON_VALGRIND == 0)
 		return 2;
 	sign();
+	divide();
 	make_public();
 	agree();
 	reduce(CRYPTO_P256);

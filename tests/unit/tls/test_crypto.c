@@ -587,6 +587,65 @@ p256_scalars_are_read_below_the_order(void **state)
 	}
 }
 
+/* X = x z^2, Y = y z^3. */
+static void
+stretch(const mbedtls_ecp_group *group, const mbedtls_mpi *z, uint8_t jacobian[3 * P256_BYTES])
+{
+	const mbedtls_mpi *from[] = { &group->G.MBEDTLS_PRIVATE(X), &group->G.MBEDTLS_PRIVATE(Y) };
+	mbedtls_mpi product;
+
+	mbedtls_mpi_init(&product);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(mbedtls_mpi_copy(&product, from[i]), 0);
+		for (int times = 0; times < 2 + i; times++) {
+			assert_int_equal(mbedtls_mpi_mul_mpi(&product, &product, z), 0);
+			assert_int_equal(mbedtls_mpi_mod_mpi(&product, &product, &group->P), 0);
+		}
+		assert_int_equal(mbedtls_mpi_write_binary(&product, jacobian + i * P256_BYTES, P256_BYTES), 0);
+	}
+	assert_int_equal(mbedtls_mpi_write_binary(z, jacobian + 2 * (size_t)P256_BYTES, P256_BYTES), 0);
+	mbedtls_mpi_free(&product);
+}
+
+static void
+p256_points_are_found_by_their_jacobian_coordinates(void **state)
+{
+	struct instance *instance = instance_of("mbedtls");
+	struct instance *before = instance_enter(instance);
+	uint8_t jacobian[3 * P256_BYTES];
+	uint8_t generator[1 + 2 * P256_BYTES];
+	uint8_t point[2 * P256_BYTES];
+	mbedtls_ecp_group group;
+	mbedtls_mpi z;
+	size_t len;
+
+	(void)state;
+	mbedtls_ecp_group_init(&group);
+	mbedtls_mpi_init(&z);
+	assert_int_equal(mbedtls_ecp_group_load(&group, MBEDTLS_ECP_DP_SECP256R1), 0);
+	assert_int_equal(mbedtls_ecp_point_write_binary(&group, &group.G, MBEDTLS_ECP_PF_UNCOMPRESSED, &len,
+							generator, sizeof(generator)),
+			 0);
+	for (int i = 0; i < 256; i++) {
+		assert_int_equal(seeded_entropy(&seed, jacobian, P256_BYTES), 0);
+		assert_int_equal(mbedtls_mpi_read_binary(&z, jacobian, P256_BYTES), 0);
+		assert_int_equal(mbedtls_mpi_mod_mpi(&z, &z, &group.P), 0);
+		if (i == 0)
+			assert_int_equal(mbedtls_mpi_lset(&z, 1), 0);
+		else if (i == 1)
+			assert_int_equal(mbedtls_mpi_sub_int(&z, &group.P, 1), 0);
+		stretch(&group, &z, jacobian);
+		assert_true(p256_affine(jacobian, point));
+		assert_memory_equal(point, generator + 1, sizeof(point));
+	}
+	memset(jacobian + 2 * (size_t)P256_BYTES, 0, P256_BYTES);
+	assert_false(p256_affine(jacobian, point));
+	mbedtls_mpi_free(&z);
+	mbedtls_ecp_group_free(&group);
+	instance_leave(before);
+	instance_free(instance);
+}
+
 static const struct {
 	psa_ecc_family_t family;
 	size_t bits;
@@ -655,6 +714,39 @@ bad_points_are_refused_and_leave_nothing(void **state)
 		instance_leave(before);
 		instance_free(instance);
 	}
+}
+
+/* The generator, and n - 1 times it. */
+static void
+a_sum_that_is_infinity_is_refused(void **state)
+{
+	static const uint8_t one[P256_BYTES] = { [P256_BYTES - 1] = 1 };
+	struct instance *instance;
+	struct instance *before;
+	uint8_t generator[1 + 2 * P256_BYTES];
+	uint8_t less_one[P256_BYTES];
+	uint8_t sum[2 * P256_BYTES];
+	mbedtls_ecp_group group;
+	size_t len;
+
+	(void)state;
+	need_library();
+	instance = instance_of("libcrypto");
+	before = instance_enter(instance);
+	mbedtls_ecp_group_init(&group);
+	assert_int_equal(mbedtls_ecp_group_load(&group, MBEDTLS_ECP_DP_SECP256R1), 0);
+	assert_int_equal(mbedtls_ecp_point_write_binary(&group, &group.G, MBEDTLS_ECP_PF_UNCOMPRESSED, &len,
+							generator, sizeof(generator)),
+			 0);
+	assert_int_equal(mbedtls_mpi_write_binary(&group.N, less_one, sizeof(less_one)), 0);
+	less_one[P256_BYTES - 1]--;
+	assert_int_equal(crypto_ec_combine(instance_crypto(), CRYPTO_P256, one, one, generator + 1, sum),
+			 CRYPTO_OK);
+	assert_int_equal(crypto_ec_combine(instance_crypto(), CRYPTO_P256, one, less_one, generator + 1, sum),
+			 CRYPTO_FAILED);
+	mbedtls_ecp_group_free(&group);
+	instance_leave(before);
+	instance_free(instance);
 }
 
 /* Both sides of an agreement, each by another set. */
@@ -771,7 +863,9 @@ main(void)
 		cmocka_unit_test(hashes_are_the_same),
 		cmocka_unit_test(numbers_are_read_below_the_order),
 		cmocka_unit_test(p256_scalars_are_read_below_the_order),
+		cmocka_unit_test(p256_points_are_found_by_their_jacobian_coordinates),
 		cmocka_unit_test(bad_points_are_refused_and_leave_nothing),
+		cmocka_unit_test(a_sum_that_is_infinity_is_refused),
 		cmocka_unit_test(keys_agree_with_those_of_mbedtls),
 		cmocka_unit_test(a_thread_that_failed_ends_without_its_instance),
 		cmocka_unit_test(the_library_takes_the_instances_memory_alone),
