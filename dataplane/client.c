@@ -183,10 +183,12 @@ client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
 	}
 	tcp_set_user(w->tcp, conn, worker_user(USER_CLIENT, client_index(w, c)));
 	worker_count(w, COUNTER_CLIENTS_ACCEPTED);
-	if (listener->tls)
+	if (listener->tls) {
 		client_set_state(w, c, CLIENT_HANDSHAKE, w->config.times.handshake_ns);
-	else
+		tcp_hold(w->tcp, conn, true); /* a flight is made in steps, and sent at once */
+	} else {
 		begin_http(w, c, listener->http2 ? BYTES_LITERAL("h2") : BYTES_NONE);
+	}
 	return c;
 }
 
@@ -474,6 +476,7 @@ run_handshake(struct worker *w, struct client *c)
 		client_line_answer_handshake(w, c);
 	switch (verdict) {
 	case ERR_OK:
+		tcp_hold(w->tcp, c->conn, false);
 		tls_facts(c->tls, &facts);
 		worker_count(w, facts.resumed ? COUNTER_HANDSHAKES_RESUMED : COUNTER_HANDSHAKES_FULL);
 		if (is_retired(w, c)) {
@@ -489,6 +492,7 @@ run_handshake(struct worker *w, struct client *c)
 			close_now(w, c);
 			return STEP_GONE;
 		}
+		tcp_push(w->tcp, c->conn);
 		return STEP_WAIT;
 	case ERR_TLS_AGAIN:
 		return STEP_YIELD;

@@ -243,6 +243,7 @@ step(struct worker *w, struct upstream *u)
 	}
 	switch (verdict) {
 	case ERR_OK:
+		tcp_hold(w->tcp, u->conn, false);
 		secured(w, u);
 		return;
 	case ERR_MORE:
@@ -250,6 +251,8 @@ step(struct worker *w, struct upstream *u)
 			secure_wake(w, u);
 		else if (u->eof)
 			failed(w, u, ERR_UPSTREAM_LOST);
+		else
+			tcp_push(w->tcp, u->conn);
 		return;
 	case ERR_TLS_AGAIN:
 	case ERR_TLS_FULL:

@@ -367,6 +367,7 @@ connected(struct worker *w, struct upstream *u)
 	}
 	set_state(u, UPSTREAM_SECURING);
 	exchange_securing(w, u->exchange);
+	tcp_hold(w->tcp, u->conn, true); /* a flight is made in steps, and the request follows the last one */
 	secure_wake(w, u);
 }
 

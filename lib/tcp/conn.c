@@ -344,6 +344,29 @@ tcp_set_need(struct tcp *t, tcp_conn_t conn, bool needs_more)
 	c->needs_more = needs_more;
 }
 
+void
+tcp_push(struct tcp *t, tcp_conn_t conn)
+{
+	struct tcp_conn *c = conn_of(t, conn);
+	bool acks = c->ack_pending && c->quick_acks > 0 && !c->ack_now;
+
+	c->pushed = seq_lt(c->snd_nxt, c->snd_end);
+	if (acks) {
+		c->quick_acks--;
+		c->ack_now = true;
+	}
+	if (acks || c->pushed)
+		tcp_conn_touch(t, c);
+}
+
+void
+tcp_hold(struct tcp *t, tcp_conn_t conn, bool holds)
+{
+	conn_of(t, conn)->held = holds;
+	if (!holds)
+		tcp_push(t, conn);
+}
+
 static bool
 can_send(const struct tcp_conn *c)
 {

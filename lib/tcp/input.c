@@ -258,7 +258,7 @@ static void
 schedule_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 {
 	c->ack_pending = true;
-	if (c->quick_acks > 0 || c->rcv_nxt - c->last_ack_sent >= 2u * c->mss_seen) {
+	if ((c->quick_acks > 0 && !c->held) || c->rcv_nxt - c->last_ack_sent >= 2u * c->mss_seen) {
 		if (c->quick_acks > 0)
 			c->quick_acks--;
 		ack_at_once(t, c);

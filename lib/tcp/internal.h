@@ -52,7 +52,6 @@
 #define TCP_RTO_AFTER_SYN_LOSS_NS (3 * NSEC_PER_SEC) /* section 5.7 */
 #define TCP_RTO_MAX_NS (60 * NSEC_PER_SEC)
 #define TCP_SYN_TIMEOUT_NS (180 * NSEC_PER_SEC)    /* RFC 9293 MUST-23 */
-#define TCP_OVERRIDE_NS (200 * NSEC_PER_MSEC)      /* sender SWS, RFC 9293 section 3.8.6.2.1 */
 #define TCP_RETRY_NS (5 * NSEC_PER_MSEC)           /* after an empty pool */
 #define TCP_PERSIST_SILENT_MAX 3u                  /* then a probe carries a byte */
 #define TCP_TIME_WAIT_REUSE_NS (1 * NSEC_PER_SEC)
@@ -277,6 +276,8 @@ struct tcp_conn {
 	bool ecn_cwr : 1;      /* the window was reduced; the next new segment says so */
 	bool path_narrowed : 1; /* a router said that a segment was too large */
 	bool needs_more : 1;    /* its owner can use nothing of less than TCP_NEED_BYTES */
+	bool held : 1;          /* its owner is about to send more */
+	bool pushed : 1;        /* but what is queued goes, as far as windows let it */
 	uint8_t challenges;
 	uint8_t quick_acks; /* segments still acknowledged at once */
 	uint8_t policy;     /* index of config.policies */

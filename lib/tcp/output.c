@@ -258,11 +258,14 @@ usable_window(struct tcp_conn *c, bool probe)
 	return probe || allowed > offered ? offered : allowed;
 }
 
-/* Sender SWS avoidance (RFC 9293 section 3.8.6.2.1); Nagle is off. */
+/* Sender SWS avoidance (RFC 9293 section 3.8.6.2.1); Nagle is off. What the owner holds waits as if the window did
+ * not take it, and as long at most. */
 static bool
 is_worth_sending(const struct tcp_conn *c, uint32_t len, uint32_t limit, bool all)
 {
-	return all || len >= limit || len >= c->snd_wnd_max / 2 || c->send_anyway ||
+	bool held = c->held && !c->pushed && !c->fin_queued;
+
+	return (all && !held) || len >= limit || len >= c->snd_wnd_max / 2 || c->send_anyway ||
 	       seq_lt(c->snd_nxt, c->snd_max);
 }
 
@@ -343,6 +346,8 @@ send_next(struct tcp *t, struct tcp_conn *c, bool probe, uint64_t now_ns)
 	if ((!is_lone_fin && !tcp_flight_reserve(t, c)) || !emit(t, c, &h, r, len, mss, now_ns))
 		return STEP_NO_PACKET;
 	c->send_anyway = false;
+	if (all)
+		c->pushed = false;
 	if (is_lone_fin)
 		note_lone_fin(t, c, now_ns);
 	else

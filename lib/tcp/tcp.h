@@ -259,6 +259,14 @@ void tcp_set_need(struct tcp *t, tcp_conn_t conn, bool needs_more);
  * push yet. */
 enum err tcp_send(struct tcp *t, tcp_conn_t conn, struct pkt *p, bool more);
 
+/* While it is held, the owner is about to say more. New data of less than a segment waits for that,
+ * TCP_OVERRIDE_NS at most once all before it is acknowledged; what comes in order is acknowledged with it,
+ * delayed_ack_ns later at most. A FIN waits for nothing. tcp_push(): what waits goes. So it does when it is held
+ * no longer. */
+#define TCP_OVERRIDE_NS (200 * NSEC_PER_MSEC)
+void tcp_hold(struct tcp *t, tcp_conn_t conn, bool holds);
+void tcp_push(struct tcp *t, tcp_conn_t conn);
+
 /* Bytes that tcp_send() would take now. */
 uint32_t tcp_send_room(const struct tcp *t, tcp_conn_t conn);
 

@@ -742,6 +742,12 @@ run_call(struct runner *r, const struct script_line *line)
 		tcp_consumed(tcp, handle(r), (uint32_t)number(r, line, 1));
 	else if (strcmp(name, "notify") == 0)
 		tcp_notify_below(tcp, handle(r), (uint32_t)number(r, line, 1));
+	else if (strcmp(name, "hold") == 0)
+		tcp_hold(tcp, handle(r), true);
+	else if (strcmp(name, "release") == 0)
+		tcp_hold(tcp, handle(r), false);
+	else if (strcmp(name, "push") == 0)
+		tcp_push(tcp, handle(r));
 	else if (strcmp(name, "shutdown") == 0)
 		tcp_shutdown(tcp, handle(r));
 	else if (strcmp(name, "close") == 0)

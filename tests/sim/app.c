@@ -359,6 +359,18 @@ next_write(struct world *w, struct end *e, uint64_t at, uint32_t room)
 	}
 }
 
+/* An owner may say anything of what comes next, and forget it. */
+static void
+say_what_follows(struct world *w, const struct end *e)
+{
+	uint32_t word = e->plan->holds ? prng_below(&w->prng, 8) : 7;
+
+	if (word < 2)
+		tcp_hold(tcp_of(w, e), e->conn, word == 0);
+	else if (word < 4)
+		tcp_push(tcp_of(w, e), e->conn);
+}
+
 /* One write, or two in one turn of which the first says so. False: not now. */
 static bool
 write_once(struct world *w, struct end *e)
@@ -417,6 +429,7 @@ app_write(struct world *w, struct end *e)
 			return;
 		}
 		e->poll_ns = 0;
+		say_what_follows(w, e);
 		pause_ns = pause_of(w, e);
 		if (pause_ns > 0)
 			e->write_at_ns = w->now_ns + pause_ns;

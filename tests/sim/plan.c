@@ -339,6 +339,8 @@ plan_make(struct plan *plan, uint64_t seed)
 		plan_wrap(plan, r);
 	for (uint32_t i = 0; i < plan->hosts; i++)
 		plan->config[i].ecn_connect = one_in(r, 2);
+	for (uint32_t i = 0; i < 2 * plan->pairs; i++)
+		plan->pair[i / 2].end[i % 2].holds = one_in(r, 4);
 }
 
 void
@@ -380,12 +382,12 @@ print_end(const char *name, const struct end_plan *e)
 	static const char *const manners[] = { "polite", "polite last", "rude", "aborts" };
 
 	printf("    %s: %s, %" PRIu64 " bytes by <= %u in pieces of <= %u, reads <= %u, pauses %u up to "
-	       "%.1f ms, notify below %u, talks by %u, naps behind %" PRIu64 " until %.3f s%s%s\n",
+	       "%.1f ms, notify below %u, talks by %u, naps behind %" PRIu64 " until %.3f s%s%s%s\n",
 	       name, manners[e->manner], e->total_bytes, e->write_bytes_max, e->piece_bytes_max,
 	       e->read_bytes_max, e->pause_ppm, (double)e->pause_ns_max / 1e6,
 	       e->notify_below_bytes, e->talk_bytes, e->nap_at_bytes, (double)e->nap_until_ns / 1e9,
 	       e->consumes_late ? ", consumes late" : "",
-	       e->says_more ? ", says more" : "");
+	       e->says_more ? ", says more" : "", e->holds ? ", holds" : "");
 }
 
 void

@@ -53,6 +53,7 @@ struct end_plan {
 	uint32_t notify_below_bytes; /* 0: polls for room instead */
 	bool consumes_late;          /* the window opens only after a pause */
 	bool says_more;
+	bool holds; /* tcp_hold() and tcp_push() between writes */
 	/* A conversation on a connection that is used again and again: the client writes so much, the server
 	 * answers with as much, and so on. 0: both write when they want. */
 	uint32_t talk_bytes;

@@ -696,6 +696,27 @@ a_refused_connection_says_nothing_of_a_session(void **state)
 	finish();
 }
 
+/* The hello, and one that acknowledges the first half of the pod's flight, which comes in two here. The end of the
+ * handshake goes with the request. */
+static void
+a_handshake_costs_two_segments(void **state)
+{
+	uint64_t in_clear = 0;
+
+	(void)state;
+	for (int is_https = 0; is_https <= 1; is_https++) {
+		plan(1, 1, 1, 1);
+		t->plan.is_https = is_https;
+		town_open(t);
+		go(1500 * MS);
+		assert_served_by(0, 0);
+		if (is_https)
+			assert_int_equal(tcp_stats(t->worker->tcp)->segments_out, in_clear + 2);
+		in_clear = tcp_stats(t->worker->tcp)->segments_out;
+		finish();
+	}
+}
+
 /* As much as would take 50 records if each packet were one. */
 static void
 an_upload_goes_in_records_of_a_segment_and_then_in_whole_ones(void **state)
@@ -747,6 +768,7 @@ main(void)
 		cmocka_unit_test(a_session_of_another_version_costs_nobody_a_try),
 		cmocka_unit_test(one_session_of_another_version_is_free_for_a_request),
 		cmocka_unit_test(a_refused_connection_says_nothing_of_a_session),
+		cmocka_unit_test(a_handshake_costs_two_segments),
 		cmocka_unit_test(an_upload_goes_in_records_of_a_segment_and_then_in_whole_ones),
 	};
 

@@ -20,6 +20,8 @@
 
 /* What the router sent to clients. */
 static struct {
+	uint32_t frames;
+	uint32_t segments; /* those with payload */
 	uint32_t bytes; /* of payload */
 	uint32_t resets;
 	uint32_t ends;
@@ -33,6 +35,8 @@ see(struct town *town, bool from_router, const struct pkt *frame)
 	(void)town;
 	if (!from_router || !hand_read_segment(frame, &s) || s.src_port != EDGE_PORT)
 		return;
+	sent.frames++;
+	sent.segments += s.payload.len > 0;
 	sent.bytes += (uint32_t)s.payload.len;
 	sent.resets += (s.flags & SEGMENT_RST) != 0;
 	sent.ends += (s.flags & SEGMENT_FIN) != 0;
@@ -547,42 +551,105 @@ the_request_of_a_retired_client_is_its_last(void **state)
 }
 
 /* With one octet it has begun, and believes whom it began with. */
+/* Another client, whose handshake the test drives. */
+static struct {
+	struct tls_client *tls;
+	struct tls_out out;
+	size_t said; /* of *out */
+	uint8_t wire[16 * 1024];
+} late;
+
+/* What it has to say by what it has heard. */
+static void
+step_late(void)
+{
+	enum err verdict = ERR_TLS_AGAIN;
+
+	while (hand.client != NULL && verdict == ERR_TLS_AGAIN) {
+		struct bytes in = bytes_make(hand.client->in, hand.client->in_len);
+
+		verdict = tls_client_step(late.tls, &in, &late.out);
+		hand.client->in_len = (uint32_t)in.len;
+		memmove(hand.client->in, in.ptr, in.len);
+	}
+}
+
+static void
+begin_late(uint16_t version)
+{
+	struct tls_client_config config = tls_duo_client_of(version);
+
+	begin(false, version);
+	hand_connect(1);
+	late.tls = tls_client_new(&config);
+	late.out = (struct tls_out){ late.wire, sizeof(late.wire), 0 };
+	late.said = 0;
+	step_late();
+}
+
+/* So much of it, as one segment, and what was sent for it. */
+static void
+say_late(size_t bytes)
+{
+	memset(&sent, 0, sizeof(sent));
+	say_raw(bytes_make(late.wire + late.said, bytes));
+	late.said += bytes;
+	hand_go(20 * MS);
+}
+
+static void
+finish_late(void)
+{
+	tls_client_free(late.tls);
+	finish();
+}
+
 static void
 who_is_retired_in_his_handshake_gets_no_further(void **state)
 {
-	static uint8_t said[16 * 1024];
-
 	(void)state;
 	for (uint16_t version = 0x0303; version <= 0x0304; version++) {
-		struct tls_client_config config = tls_duo_client_of(version);
-		struct tls_client *late = tls_client_new(&config);
-		struct tls_out out = { said, sizeof(said), 0 };
-		struct bytes in = BYTES_NONE;
-		enum err verdict = ERR_TLS_AGAIN;
-
-		begin(false, version);
-		hand_connect(1);
-		while (verdict == ERR_TLS_AGAIN)
-			verdict = tls_client_step(late, &in, &out);
-		say_raw(bytes_make(said, 1));
-		hand_go(20 * MS);
+		begin_late(version);
+		say_late(1);
 		believe_others(0);
-		memset(&sent, 0, sizeof(sent));
-		for (size_t from = 1; hand.client != NULL && from < out.used;) {
-			say_raw(bytes_make(said + from, out.used - from));
-			hand_go(20 * MS);
-			from = out.used;
-			for (verdict = ERR_TLS_AGAIN; hand.client != NULL && verdict == ERR_TLS_AGAIN;) {
-				in = bytes_make(hand.client->in, hand.client->in_len);
-				verdict = tls_client_step(late, &in, &out);
-				hand.client->in_len = (uint32_t)in.len;
-				memmove(hand.client->in, in.ptr, in.len);
-			}
+		while (hand.client != NULL && late.said < late.out.used) {
+			say_late(late.out.used - late.said);
+			step_late();
 		}
 		assert_int_equal(hand.town->worker->counters[counter_at(COUNTER_HANDSHAKES_FULL)], 2);
 		assert_left();
-		tls_client_free(late);
-		finish();
+		finish_late();
+	}
+}
+
+/* --- segments of a handshake -------------------------------------------------------------------- */
+
+/* It is made in steps, of several turns each; sending costs as much as some of them. */
+static void
+a_flight_is_one_segment_and_has_the_acknowledgment(void **state)
+{
+	(void)state;
+	for (uint16_t version = 0x0303; version <= 0x0304; version++) {
+		begin_late(version);
+		/* Who has said half waits for nothing. */
+		say_late(late.out.used / 2);
+		assert_int_equal(sent.frames, 1);
+		assert_int_equal(sent.segments, 0);
+		say_late(late.out.used - late.said);
+		assert_int_equal(sent.frames, 1);
+		assert_int_equal(sent.segments, 1);
+		step_late();
+		say_late(late.out.used - late.said);
+		assert_int_equal(sent.frames, 1);
+		assert_int_equal(sent.segments, 1);
+		assert_int_equal(hand.town->worker->counters[counter_at(COUNTER_HANDSHAKES_FULL)], 2);
+		step_late();
+		/* And no longer than that. */
+		memset(&sent, 0, sizeof(sent));
+		say_raw(BYTES_LITERAL("\x17"));
+		hand_go(1 * MS + 10 * NSEC_PER_USEC);
+		assert_int_equal(sent.frames, 1);
+		finish_late();
 	}
 }
 
@@ -692,6 +759,7 @@ main(void)
 		cmocka_unit_test(clients_of_whom_nothing_is_wanted_are_retired_at_once),
 		cmocka_unit_test(the_request_of_a_retired_client_is_its_last),
 		cmocka_unit_test(who_is_retired_in_his_handshake_gets_no_further),
+		cmocka_unit_test(a_flight_is_one_segment_and_has_the_acknowledgment),
 		cmocka_unit_test(retired_clients_of_http2_are_told_at_once),
 		cmocka_unit_test(the_alert_is_sent_though_all_has_come_with_the_end),
 		cmocka_unit_test(an_end_without_close_notify_is_a_cut),
