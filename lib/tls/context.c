@@ -67,7 +67,10 @@ make_keyring(struct tls_context *context, const char *records)
 	if (memory == NULL)
 		return false;
 	context->ring = (struct keyring *)(((uintptr_t)memory + align - 1) & ~(uintptr_t)(align - 1));
-	return keyring_init(context->ring, records);
+	if (!keyring_init(context->ring, records))
+		return false;
+	instance_set_keyring(context->instance, context->ring);
+	return true;
 }
 
 static bool

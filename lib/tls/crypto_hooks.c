@@ -20,6 +20,7 @@
 #include "tls/crypto_p256.h"
 #include "tls/derive.h"
 #include "tls/instance.h"
+#include "tls/keyring.h"
 #include "tls/lanes.h"
 
 #define UNWANTED MBEDTLS_ERR_ERROR_GENERIC_ERROR /* its handshake was ended meanwhile */
@@ -495,6 +496,47 @@ instance_hkdf_expand(psa_algorithm_t hash, const unsigned char *secret, size_t s
 		return false;
 	derive_expand(kind, bytes_make(secret, secret_bytes), bytes_make(info, info_bytes), to, bytes);
 	return true;
+}
+
+/* --- ciphers --------------------------------------------------------------------------------------------- */
+
+bool
+instance_gcm(const unsigned char *key, size_t key_bytes, bool seals, const unsigned char nonce[AEAD_NONCE_BYTES],
+	     const unsigned char *aad, size_t aad_bytes, const unsigned char *in, size_t bytes, unsigned char *out,
+	     unsigned char tag[AEAD_TAG_BYTES])
+{
+	struct keyring *ring = instance_keyring();
+	enum aead_cipher cipher = key_bytes == 16 ? AEAD_AES_128_GCM : AEAD_AES_256_GCM;
+	uint8_t raw[AEAD_KEY_BYTES_MAX] = { 0 };
+	const struct aead_calls *calls;
+	const struct aead_key *expanded;
+
+	if (ring == NULL)
+		return false;
+	calls = &ring->aead.calls[cipher];
+	memcpy(raw, key, key_bytes);
+	expanded = keyring_get(ring, cipher, raw);
+	explicit_bzero(raw, sizeof(raw));
+	if (in != out && bytes > 0)
+		memmove(out, in, bytes);
+	calls->begin(ring->aead.engine, expanded, &ring->run, nonce, aad, aad_bytes, seals);
+	if (bytes > 0)
+		(seals ? calls->seal : calls->open)(ring->aead.engine, expanded, &ring->run, out, bytes);
+	calls->finish(ring->aead.engine, expanded, &ring->run, tag);
+	return true;
+}
+
+void
+instance_gcm_forget(const unsigned char *key, size_t key_bytes)
+{
+	struct keyring *ring = instance_keyring();
+	uint8_t raw[AEAD_KEY_BYTES_MAX] = { 0 };
+
+	if (ring == NULL)
+		return;
+	memcpy(raw, key, key_bytes);
+	keyring_forget(ring, raw);
+	explicit_bzero(raw, sizeof(raw));
 }
 
 /* --- PSA's transparent driver ---------------------------------------------------------------------------- */

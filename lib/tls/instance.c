@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "tls/crypto.h"
 #include "tls/fiber.h"
+#include "tls/keyring.h"
 #include "tls/lanes.h"
 
 /* Either of PSA's two global structs; a mismatch with what mbedTLS asks for stops the process at
@@ -27,6 +28,7 @@ struct instance {
 	bool psa_ready;
 	struct crypto *crypto; /* NULL: mbedTLS's own code */
 	struct lanes *lanes;   /* NULL: each handshake computes for itself */
+	struct keyring *ring;  /* NULL: mbedTLS's own ciphers */
 	struct fiber *fiber;
 	struct lanes_seat *seat; /* of whom the fiber is */
 	uint32_t handshakes;
@@ -187,6 +189,13 @@ instance_primitives(const struct instance *instance)
 }
 
 void
+instance_set_keyring(struct instance *instance, struct keyring *ring)
+{
+	if (instance->crypto != NULL && ring->aead.kind != AEAD_MBEDTLS)
+		instance->ring = ring;
+}
+
+void
 instance_set_fiber(struct instance *instance, struct fiber *fiber, struct lanes_seat *seat,
 		   uint32_t handshakes)
 {
@@ -245,6 +254,12 @@ struct crypto *
 instance_crypto(void)
 {
 	return current != NULL ? current->crypto : NULL;
+}
+
+struct keyring *
+instance_keyring(void)
+{
+	return current != NULL ? current->ring : NULL;
 }
 
 bool

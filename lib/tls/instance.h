@@ -20,6 +20,7 @@
  */
 struct instance;
 struct fiber;
+struct keyring;
 
 /* Fills to with len random bytes; 0, or another number when it cannot. */
 typedef int (*instance_entropy)(void *owner, uint8_t *to, size_t len);
@@ -55,6 +56,9 @@ const char *instance_primitives(const struct instance *instance);
 bool instance_use_lanes(struct instance *instance, const struct lanes_engine *engine);
 struct lanes *instance_lanes(struct instance *instance); /* NULL: each for itself */
 
+/* With libcrypto in force: AES-GCM is that of the ring, which lives as long, unless it is mbedTLS's. */
+void instance_set_keyring(struct instance *instance, struct keyring *ring);
+
 /* What mbedTLS runs on from now on, and the seat it may take in the lanes; NULL: on nothing that could pause.
  * handshakes: how many there are that could sit beside it, itself among them. */
 void instance_set_fiber(struct instance *instance, struct fiber *fiber, struct lanes_seat *seat,
@@ -63,6 +67,7 @@ void instance_set_fiber(struct instance *instance, struct fiber *fiber, struct l
 /* Of the instance that the thread has entered. */
 bool instance_is_entered(void);
 struct crypto *instance_crypto(void); /* NULL: mbedTLS's own code */
+struct keyring *instance_keyring(void); /* NULL: mbedTLS's own ciphers */
 bool instance_hashes(void); /* whether libcrypto does: outside of an instance (a key's hash) nobody has chosen */
 bool instance_pause(void); /* before what is dear; false: nobody wants it any more, and it must fail */
 bool instance_has_lanes(enum lanes_kind kind); /* whether instance_compute() tries, here and now */

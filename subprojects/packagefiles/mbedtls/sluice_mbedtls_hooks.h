@@ -42,6 +42,12 @@ bool instance_hmac(psa_algorithm_t hash, const unsigned char *key, size_t key_by
 bool instance_hkdf_expand(psa_algorithm_t hash, const unsigned char *secret, size_t secret_bytes,
 			  const unsigned char *info, size_t info_bytes, unsigned char *to, size_t bytes);
 
+/* A message of AES-GCM as a whole, from in to out, which may be the same; true: done. And its key is over. */
+bool instance_gcm(const unsigned char *key, size_t key_bytes, bool seals, const unsigned char nonce[12],
+		  const unsigned char *aad, size_t aad_bytes, const unsigned char *in, size_t bytes,
+		  unsigned char *out, unsigned char tag[16]);
+void instance_gcm_forget(const unsigned char *key, size_t key_bytes);
+
 /* PSA's transparent driver; PSA_ERROR_NOT_SUPPORTED declines. */
 psa_status_t instance_generate_key(const psa_key_attributes_t *attributes, uint8_t *key, size_t room,
 				   size_t *len);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <mbedtls/ecdsa.h>
+#include <mbedtls/gcm.h>
 #include <mbedtls/pk.h>
 #include <mbedtls/sha256.h>
 #include <mbedtls/sha512.h>
@@ -21,6 +22,7 @@
 #include "tls/crypto_order.h"
 #include "tls/crypto_p256.h"
 #include "tls/instance.h"
+#include "tls/keyring.h"
 
 #define ROUNDS 20
 #define X25519_ROUNDS 2000
@@ -515,6 +517,103 @@ hashes_are_the_same(void **state)
 }
 
 /* The order, and each number around it: less it where it is not below it, and a key where it is, but for zero. */
+static bool
+has_key(const struct keyring *ring)
+{
+	for (size_t i = 0; i < KEYRING_SLOTS; i++)
+		if (ring->slots[i].is_used)
+			return true;
+	return false;
+}
+
+#define TEXT_BYTES 700
+
+/* A message and its opening by whatever the instance has; the ring has the key in between. */
+static void
+seal_and_open(size_t key_bytes, size_t bytes, const struct keyring *ring, uint8_t *sealed)
+{
+	static const uint8_t text[TEXT_BYTES + 12] = { 1, 2, 3, 4, 5, [500] = 6 };
+	uint8_t opened[TEXT_BYTES];
+	uint8_t *tag = sealed + bytes;
+	mbedtls_gcm_context gcm;
+
+	mbedtls_gcm_init(&gcm);
+	assert_int_equal(mbedtls_gcm_setkey(&gcm, MBEDTLS_CIPHER_ID_AES, text, (unsigned int)(8 * key_bytes)), 0);
+	assert_int_equal(mbedtls_gcm_crypt_and_tag(&gcm, MBEDTLS_GCM_ENCRYPT, bytes, text + bytes, 12, text,
+						   bytes % 40, text, sealed, 16, tag),
+			 0);
+	assert_int_equal(has_key(ring), instance_keyring() != NULL && key_bytes != 24);
+	assert_int_equal(mbedtls_gcm_auth_decrypt(&gcm, bytes, text + bytes, 12, text, bytes % 40, tag, 16, sealed,
+						  opened),
+			 0);
+	assert_memory_equal(opened, text, bytes);
+	/* Where it lies. */
+	memcpy(opened, sealed, bytes);
+	assert_int_equal(mbedtls_gcm_auth_decrypt(&gcm, bytes, text + bytes, 12, text, bytes % 40, tag, 16, opened,
+						  opened),
+			 0);
+	assert_memory_equal(opened, text, bytes);
+	tag[3] ^= 1;
+	assert_int_equal(mbedtls_gcm_auth_decrypt(&gcm, bytes, text + bytes, 12, text, bytes % 40, tag, 16, sealed,
+						  opened),
+			 MBEDTLS_ERR_GCM_AUTH_FAILED);
+	tag[3] ^= 1;
+	mbedtls_gcm_free(&gcm);
+	assert_false(has_key(ring));
+}
+
+/* By the ring's cipher and by mbedTLS's. No ring has keys of 192 bits. */
+static void
+messages_of_aes_gcm_are_the_same(void **state)
+{
+	static struct keyring ring;
+
+	(void)state;
+	need_library();
+	for (int kind = 0; kind < AEAD_KINDS; kind++) {
+		struct instance *instances[2] = { instance_of("libcrypto"), instance_of("libcrypto") };
+
+		if (!keyring_init_kind(&ring, (enum aead_kind)kind))
+			continue;
+		instance_set_keyring(instances[1], &ring);
+		for (size_t key_bytes = 16; key_bytes <= 32; key_bytes += 8) {
+			for (size_t bytes = 0; bytes <= TEXT_BYTES; bytes += bytes < 50 ? 1 : 50) {
+				uint8_t sealed[2][TEXT_BYTES + 16];
+
+				for (int i = 0; i < 2; i++) {
+					struct instance *before = instance_enter(instances[i]);
+					bool has_ring = i == 1 && kind != AEAD_MBEDTLS;
+
+					assert_int_equal(instance_keyring() != NULL, has_ring);
+					seal_and_open(key_bytes, bytes, &ring, sealed[i]);
+					instance_leave(before);
+				}
+				assert_memory_equal(sealed[0], sealed[1], bytes + 16);
+			}
+		}
+		instance_free(instances[0]);
+		instance_free(instances[1]);
+		keyring_fini(&ring);
+	}
+}
+
+static void
+who_has_mbedtls_alone_takes_no_ring(void **state)
+{
+	static struct keyring ring;
+	struct instance *instance = instance_of("mbedtls");
+	struct instance *before;
+
+	(void)state;
+	assert_true(keyring_init(&ring, NULL));
+	instance_set_keyring(instance, &ring);
+	before = instance_enter(instance);
+	assert_null(instance_keyring());
+	instance_leave(before);
+	instance_free(instance);
+	keyring_fini(&ring);
+}
+
 static void
 numbers_are_read_below_the_order(void **state)
 {
@@ -861,6 +960,8 @@ main(void)
 		cmocka_unit_test(remainders_are_those_of_mbedtls),
 		cmocka_unit_test(a_product_without_memory_fails_and_leaves_nothing),
 		cmocka_unit_test(hashes_are_the_same),
+		cmocka_unit_test(messages_of_aes_gcm_are_the_same),
+		cmocka_unit_test(who_has_mbedtls_alone_takes_no_ring),
 		cmocka_unit_test(numbers_are_read_below_the_order),
 		cmocka_unit_test(p256_scalars_are_read_below_the_order),
 		cmocka_unit_test(p256_points_are_found_by_their_jacobian_coordinates),
