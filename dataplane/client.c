@@ -1,6 +1,6 @@
 /*
- * A client's connection as a state machine over bytes: handshake, HTTP, and the ways to end. What a version of
- * HTTP does with bytes is in h1_server.c and h2.c.
+ * A client's connection as a state machine over bytes: handshake, HTTP, and the ways to end. What TLS does with
+ * them is in client_tls.c, what a version of HTTP does in h1_server.c and h2.c.
  *
  * Each step takes one piece of input; client_run() repeats it, bounded. Nothing here is entered from inside
  * tcp or tls: events and timers come in from the worker's turn.
@@ -12,6 +12,7 @@
 #include "dataplane/client.h"
 
 #include "base/check.h"
+#include "dataplane/client_tls.h"
 #include "dataplane/h1_server.h"
 #include "dataplane/h2.h"
 #include "dataplane/worker.h"
@@ -109,9 +110,8 @@ dismiss_stranger(struct worker *w)
 	end_h2(w, c);
 }
 
-/* The version of HTTP is what ALPN settled (RFC 7301), or what a clear-text listener speaks. */
-static void
-begin_http(struct worker *w, struct client *c, struct bytes protocol)
+void
+client_begin_http(struct worker *w, struct client *c, struct bytes protocol)
 {
 	if (!bytes_equal(protocol, BYTES_LITERAL("h2"))) {
 		client_set_state(w, c, CLIENT_HEAD, w->config.times.idle_ns);
@@ -187,7 +187,7 @@ client_accepted(struct worker *w, tcp_conn_t conn, uint64_t listener_user)
 		client_set_state(w, c, CLIENT_HANDSHAKE, w->config.times.handshake_ns);
 		tcp_hold(w->tcp, conn, true); /* a flight is made in steps, and sent at once */
 	} else {
-		begin_http(w, c, listener->http2 ? BYTES_LITERAL("h2") : BYTES_NONE);
+		client_begin_http(w, c, listener->http2 ? BYTES_LITERAL("h2") : BYTES_NONE);
 	}
 	return c;
 }
@@ -220,8 +220,8 @@ client_abort(struct worker *w, struct client *c)
 	release(w, c);
 }
 
-static void
-close_now(struct worker *w, struct client *c)
+void
+client_close(struct worker *w, struct client *c)
 {
 	tcp_close(w->tcp, c->conn);
 	release(w, c);
@@ -289,7 +289,7 @@ client_end(struct worker *w, struct client *c)
 		/* With bytes that nobody took TCP would reset (RFC 9293 SHLD-3), and the last answer be lost. */
 		while (inflow_discard(w, &c->in, c->conn))
 			;
-		close_now(w, c);
+		client_close(w, c);
 		return;
 	}
 	tcp_shutdown(w->tcp, c->conn);
@@ -298,56 +298,10 @@ client_end(struct worker *w, struct client *c)
 	client_make_ready(w, c);
 }
 
-static bool
-is_retired(const struct worker *w, const struct client *c)
-{
-	return c->tls != NULL && c->beliefs != w->beliefs[c->listener];
-}
-
 bool
 client_is_leaving(const struct worker *w, const struct client *c)
 {
-	return is_retired(w, c) || (c->tls != NULL && tls_is_worn(c->tls));
-}
-
-/* Nothing of a request has come, or all that an answer had to wait for. */
-static bool
-is_owed_nothing(const struct worker *w, const struct client *c)
-{
-	return c->state == CLIENT_DRAIN ||
-	       (c->state == CLIENT_HEAD && c->head == NULL && tcp_unconsumed(w->tcp, c->conn) == 0);
-}
-
-void
-client_adopt_keys(struct worker *w, struct tls_keys *keys)
-{
-	uint32_t listeners = tls_context_replace(w->tls, keys);
-
-	for (uint32_t i = 0; i < WORKER_LISTENERS_MAX; i++)
-		w->beliefs[i] += listeners >> i & 1;
-	if (listeners != 0)
-		w->clients_to_sweep = w->config.counts.clients;
-}
-
-bool
-client_sweeps(const struct worker *w)
-{
-	return w->clients_to_sweep > 0 && tcp_stats(w->tcp)->pressure < TCP_PRESSURE_EDGE;
-}
-
-void
-client_sweep(struct worker *w)
-{
-	for (uint32_t i = 0; i < CLIENT_SWEEPS_PER_TURN_MAX && client_sweeps(w); i++) {
-		struct client *c = &w->clients[--w->clients_to_sweep];
-
-		if (c->state == CLIENT_FREE || !is_retired(w, c))
-			continue;
-		if (is_owed_nothing(w, c))
-			client_end(w, c);
-		else if (c->state == CLIENT_H2)
-			client_make_ready(w, c);
-	}
+	return client_tls_is_retired(w, c) || (c->tls != NULL && tls_is_worn(c->tls));
 }
 
 /* What the client takes counts from here. */
@@ -445,82 +399,6 @@ client_input_ended(struct worker *w, struct client *c, enum err verdict)
 	return STEP_GONE;
 }
 
-/* With the client's first byte: who says nothing has none of TLS's memory, and what it takes to begin is a part of
- * the first step. */
-static bool
-begin_tls(struct worker *w, struct client *c)
-{
-	c->tls = tls_accept(w->tls, c->listener, w->config.listeners[c->listener].http2 && w->h2 != NULL);
-	c->beliefs = w->beliefs[c->listener];
-	if (c->tls == NULL)
-		worker_count_verdict(w, ERR_TLS_MEMORY);
-	else
-		tls_set_owner(c->tls, c);
-	return c->tls != NULL;
-}
-
-static enum client_step
-run_handshake(struct worker *w, struct client *c)
-{
-	struct bytes in = inflow_peek(w, &c->in, c->conn);
-	size_t offered = in.len;
-	struct tls_out out = { .ptr = w->answer, .room = sizeof(w->answer) };
-	enum err verdict = tls_handshake(c->tls, &in, &out);
-	struct tls_facts facts;
-
-	c->has_stepped = true;
-	inflow_use(w, &c->in, c->conn, offered - in.len);
-	if (!outflow_bytes(w, &c->out, c->conn, bytes_make(out.ptr, out.used), false))
-		client_lose_output(w, c, ERR_CLIENT_OUTPUT_LOST);
-	if (out.used > 0)
-		client_line_answer_handshake(w, c);
-	switch (verdict) {
-	case ERR_OK:
-		tcp_hold(w->tcp, c->conn, false);
-		tls_facts(c->tls, &facts);
-		worker_count(w, facts.resumed ? COUNTER_HANDSHAKES_RESUMED : COUNTER_HANDSHAKES_FULL);
-		if (is_retired(w, c)) {
-			client_end(w, c);
-			return STEP_GONE;
-		}
-		begin_http(w, c, facts.alpn);
-		return c->broken ? STEP_YIELD : STEP_AGAIN;
-	case ERR_MORE:
-		if (offered > in.len && inflow_peek(w, &c->in, c->conn).len > 0)
-			return STEP_YIELD;
-		if (c->eof) {
-			close_now(w, c);
-			return STEP_GONE;
-		}
-		tcp_push(w->tcp, c->conn);
-		return STEP_WAIT;
-	case ERR_TLS_AGAIN:
-		return STEP_YIELD;
-	case ERR_TLS_WAITS: /* for worker_shake() */
-		return STEP_WAIT;
-	default:
-		worker_count(w, COUNTER_HANDSHAKES_FAILED);
-		worker_count_verdict(w, verdict);
-		client_end(w, c);
-		return STEP_GONE;
-	}
-}
-
-static enum client_step
-step_handshake(struct worker *w, struct client *c)
-{
-	if (c->tls != NULL || inflow_peek(w, &c->in, c->conn).len > 0) {
-		if (c->tls != NULL || begin_tls(w, c))
-			return run_handshake(w, c);
-		client_abort(w, c);
-		return STEP_GONE;
-	}
-	if (!c->eof)
-		return STEP_WAIT;
-	close_now(w, c);
-	return STEP_GONE;
-}
-
 static enum client_step
 step_linger(struct worker *w, struct client *c)
 {
@@ -528,7 +406,7 @@ step_linger(struct worker *w, struct client *c)
 		return STEP_AGAIN;
 	if (!c->eof)
 		return STEP_WAIT;
-	close_now(w, c);
+	client_close(w, c);
 	return STEP_GONE;
 }
 
@@ -613,7 +491,7 @@ step(struct worker *w, struct client *c)
 {
 	switch (c->state) {
 	case CLIENT_HANDSHAKE:
-		return step_handshake(w, c);
+		return client_tls_shake(w, c);
 	case CLIENT_HEAD:
 		return h1_server_head(w, c);
 	case CLIENT_BODY:

@@ -114,19 +114,10 @@ void client_cut(struct worker *w, struct client *c);
 /* Resets the connection now; cancels the exchange; frees all that is held. */
 void client_abort(struct worker *w, struct client *c);
 
-/* Between turns: the certificates that listeners show from now on, and by which they believe clients. Of clients
- * whose listener believes others since what is under way is the last; those who wait for nothing are told the end
- * by client_sweep(), CLIENT_SWEEPS_PER_TURN_MAX a turn, and not while packets are scarce. */
-void client_adopt_keys(struct worker *w, struct tls_keys *keys);
-
-/* In a turn, behind what has come in it: who asks at that moment is answered. */
-void client_sweep(struct worker *w);
-bool client_sweeps(const struct worker *w);
-
 /* A request of it had a valid key. */
 void client_note_key(struct client *c);
 
-/* --- for h1_server.c and h2.c ----------------------------------------------------------- */
+/* --- for client_tls.c, h1_server.c and h2.c ----------------------------------------------------------- */
 
 enum client_step {
 	STEP_AGAIN,
@@ -137,6 +128,12 @@ enum client_step {
 
 void client_set_state(struct worker *w, struct client *c, enum client_state state, uint64_t timer_after_ns);
 void client_set_timer(struct worker *w, struct client *c, uint64_t after_ns);
+
+/* Of the handshake's end: the version of HTTP is what ALPN settled (RFC 7301). Or of a clear-text listener's. */
+void client_begin_http(struct worker *w, struct client *c, struct bytes protocol);
+
+/* Both ways, where nothing is under way; c is gone after it. */
+void client_close(struct worker *w, struct client *c);
 
 /* One piece of plaintext, lent until the next call for any client. ERR_OK: *piece is not empty. ERR_MORE: nothing
  * now, and c->eof tells whether ever. Others: the connection is of no use; an alert was sent. */

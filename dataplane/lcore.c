@@ -1,6 +1,7 @@
 /* The poll loop. Someone who reads lcore_run() knows what a core does and in what order. */
 #include "dataplane/lcore.h"
 
+#include "dataplane/client_tls.h"
 #include "dataplane/clock.h"
 #include "dataplane/secure.h"
 
@@ -25,7 +26,7 @@ look_at_settings(struct lcore *l)
 	worker_adopt(l->worker, &newest->worker);
 	keys = atomic_exchange_explicit(&l->keys, NULL, memory_order_acquire);
 	if (keys != NULL)
-		client_adopt_keys(l->worker, keys);
+		client_tls_adopt_keys(l->worker, keys);
 	keys = atomic_exchange_explicit(&l->upstream_keys, NULL, memory_order_acquire);
 	if (keys != NULL)
 		secure_believe(l->worker, keys);

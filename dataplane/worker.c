@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/nocase.h"
 #include "base/siphash.h"
+#include "dataplane/client_tls.h"
 #include "dataplane/secure.h"
 
 /* --- memory ------------------------------------------------------------------ */
@@ -510,7 +511,7 @@ worker_turn(struct worker *w, uint64_t now_ns)
 	/* Behind what has come, so that a worker that got no turn for a while blames nobody for it. */
 	run_timers(w);
 	upstream_sweep(w);
-	client_sweep(w);
+	client_tls_sweep(w);
 	inflow_end_turn(w);
 	tcp_output_ready(w->tcp, now_ns);
 	net_output(w->config.net, now_ns);
@@ -527,7 +528,7 @@ worker_next_at(const struct worker *w)
 	for (int i = 0; i < READY_LINES; i++)
 		if (w->ready[i].count > 0)
 			return w->now_ns;
-	if (w->securing.count > 0 || client_sweeps(w))
+	if (w->securing.count > 0 || client_tls_sweeps(w))
 		return w->now_ns;
 	if (lanes_next_at(w->tls) < timers_at_ns)
 		timers_at_ns = lanes_next_at(w->tls);

@@ -178,7 +178,7 @@ struct worker {
 	uint32_t instance_capacity;
 	uint64_t swept_generation;      /* upstream_sweep() */
 	uint32_t swept_upstreams;
-	uint32_t clients_to_sweep;      /* client_sweep() */
+	uint32_t clients_to_sweep;      /* client_tls_sweep() */
 	uint32_t beliefs[WORKER_LISTENERS_MAX]; /* by listener: how often it came to believe clients by others */
 	uint8_t *heads;
 	struct head_buffer *head_free;

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "cert_file.h"
+#include "dataplane/client_tls.h"
 #include "hand.h"
 #include "segment.h"
 #include "tls/cert.h"
@@ -407,7 +408,7 @@ begin_to_believe_others(uint32_t listener)
 					  text, sizeof(text)), ERR_OK);
 	assert_int_equal(tls_identity_add_client_ca(identity, listener, cert_file("ca.pem"), text,
 						    sizeof(text)), ERR_OK);
-	client_adopt_keys(hand.town->worker, tls_keys_new(identity, NULL));
+	client_tls_adopt_keys(hand.town->worker, tls_keys_new(identity, NULL));
 	tls_identity_free(identity);
 	(void)tls_context_sweep(hand.town->tls);
 }
@@ -477,11 +478,11 @@ idle_clients_are_retired_a_few_a_turn(void **state)
 	/* While packets are scarce nobody is made to take one. */
 	stats = (struct tcp_stats *)(uintptr_t)tcp_stats(w->tcp);
 	stats->pressure = TCP_PRESSURE_EDGE;
-	assert_false(client_sweeps(w));
+	assert_false(client_tls_sweeps(w));
 	stats->pressure = TCP_PRESSURE_NONE;
-	assert_true(client_sweeps(w));
+	assert_true(client_tls_sweeps(w));
 	begin_to_believe_others(0);
-	for (uint32_t left = w->config.counts.clients; client_sweeps(w); left = w->clients_to_sweep) {
+	for (uint32_t left = w->config.counts.clients; client_tls_sweeps(w); left = w->clients_to_sweep) {
 		worker_turn(w, hand.town->now_ns);
 		assert_true(left - w->clients_to_sweep <= CLIENT_SWEEPS_PER_TURN_MAX);
 		turns++;
