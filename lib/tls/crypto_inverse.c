@@ -2,6 +2,8 @@
  * f begins as the modulus and g as x; each step takes g towards zero and keeps their greatest common divisor in
  * f: 590 steps are enough for 256 bits. 59 of them need the lowest 64 bits of both alone, and make a matrix
  * which is then applied to all of f and g, and to d and e, of which f = d x and g = e x hold modulo the modulus.
+ * The matrix is the product of three, since 20 steps have room in one word for f and its row of the matrix, and in
+ * another for g and its.
  */
 #include "tls/crypto_inverse.h"
 
@@ -29,34 +31,95 @@ struct matrix {
 	int64_t r;
 };
 
-/* zeta is -(delta + 1/2) of the paper. The matrix begins as 8, since 59 steps are three less than its bits. */
-static int64_t
-make_matrix(int64_t zeta, uint64_t f, uint64_t g, struct matrix *matrix)
-{
-	uint64_t u = 1u << (LIMB_BITS - STEPS);
-	uint64_t v = 0;
-	uint64_t q = 0;
-	uint64_t r = u;
+/* f or g: its lowest bits; and above them how many times the first f and the first g it is, negated and times
+ * 2^PART_STEPS. A step does the same to all three. */
+#define PART_STEPS 20
+#define ROW_FIRST (PART_STEPS + 1) /* the bit where its share of f begins */
+#define ROW_SECOND (2 * ROW_FIRST) /* of g */
 
-	for (int step = 0; step < STEPS; step++) {
+/* share: of itself. */
+static inline uint64_t
+row_make(uint64_t lowest, int share)
+{
+	return (lowest & ((UINT64_C(1) << PART_STEPS) - 1)) - (UINT64_C(1) << (share + PART_STEPS));
+}
+
+/* What lies below is between -2^PART_STEPS and that, so each is rounded to the next. */
+static inline int64_t
+row_first(uint64_t row)
+{
+	row += UINT64_C(1) << PART_STEPS;
+	return -((int64_t)(row << (64 - ROW_SECOND)) >> (64 - ROW_FIRST));
+}
+
+static inline int64_t
+row_second(uint64_t row)
+{
+	row += (UINT64_C(1) << PART_STEPS) + (UINT64_C(1) << (ROW_FIRST + PART_STEPS));
+	return -((int64_t)row >> ROW_SECOND);
+}
+
+/* zeta is -(delta + 1/2) of the paper. The matrix is 2^PART_STEPS times what the steps do. */
+static inline int64_t
+make_part(int64_t zeta, uint64_t f_lowest, uint64_t g_lowest, int steps, struct matrix *matrix)
+{
+	uint64_t f = row_make(f_lowest, ROW_FIRST);
+	uint64_t g = row_make(g_lowest, ROW_SECOND);
+
+	for (int step = 0; step < steps; step++) {
 		uint64_t negative = mask_of_negative(zeta);
 		uint64_t odd = mask_of_odd(g);
-
 		/* Where g is odd, f or -f is added to it, so that it becomes even. */
-		g += ((f ^ negative) - negative) & odd;
-		q += ((u ^ negative) - negative) & odd;
-		r += ((v ^ negative) - negative) & odd;
+		uint64_t added = ((f ^ negative) - negative) & odd;
+
 		/* Where zeta was negative, too, they change places. */
 		negative &= odd;
 		zeta = (int64_t)((uint64_t)zeta ^ negative) - 1;
-		f += g & negative;
-		u += q & negative;
-		v += r & negative;
-		g >>= 1;
-		u <<= 1;
-		v <<= 1;
+		f ^= (f ^ g) & negative;
+		g = (uint64_t)((int64_t)(g + added) >> 1);
 	}
-	*matrix = (struct matrix){ (int64_t)u, (int64_t)v, (int64_t)q, (int64_t)r };
+	*matrix = (struct matrix){ row_first(f), row_second(f), row_first(g), row_second(g) };
+	return zeta;
+}
+
+/* The next bits of f and g. */
+static inline void
+advance(const struct matrix *m, uint64_t *f, uint64_t *g)
+{
+	uint64_t f_before = *f;
+
+	*f = (uint64_t)((int64_t)((uint64_t)m->u * f_before + (uint64_t)m->v * *g) >> PART_STEPS);
+	*g = (uint64_t)((int64_t)((uint64_t)m->q * f_before + (uint64_t)m->r * *g) >> PART_STEPS);
+}
+
+static inline struct matrix
+compose(const struct matrix *second, const struct matrix *first)
+{
+	return (struct matrix){ second->u * first->u + second->v * first->q,
+				second->u * first->v + second->v * first->r,
+				second->q * first->u + second->r * first->q,
+				second->q * first->v + second->r * first->r };
+}
+
+#define MISSING (1 << (LIMB_BITS - 3 * PART_STEPS)) /* from 2^60 times to 2^62 times */
+
+static int64_t
+make_matrix(int64_t zeta, uint64_t f, uint64_t g, struct matrix *matrix)
+{
+	struct matrix parts[3];
+
+	zeta = make_part(zeta, f, g, PART_STEPS, &parts[0]);
+	advance(&parts[0], &f, &g);
+	zeta = make_part(zeta, f, g, PART_STEPS, &parts[1]);
+	advance(&parts[1], &f, &g);
+	zeta = make_part(zeta, f, g, STEPS - 2 * PART_STEPS, &parts[2]);
+	parts[1] = compose(&parts[1], &parts[0]);
+	*matrix = compose(&parts[2], &parts[1]);
+	matrix->u *= MISSING;
+	matrix->v *= MISSING;
+	matrix->q *= MISSING;
+	matrix->r *= MISSING;
+	explicit_bzero(parts, sizeof(parts));
 	return zeta;
 }
 
