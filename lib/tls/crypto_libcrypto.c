@@ -30,6 +30,7 @@
 
 #include "base/check.h"
 #include "tls/crypto_ladder.h"
+#include "tls/crypto_ladder_avx2.h"
 #include "tls/crypto_p256.h"
 #include "tls/crypto_x25519.h"
 #include "tls/instance.h"
@@ -76,7 +77,7 @@ static struct {
 	OSSL_FUNC_keyexch_init_fn *exchange_init;
 	OSSL_FUNC_keyexch_set_peer_fn *exchange_set_peer;
 	OSSL_FUNC_keyexch_derive_fn *exchange_derive;
-	bool has_ladder;
+	void (*ladder)(const uint8_t *scalar, const uint8_t *u, uint8_t *out); /* NULL: none is here */
 } shared;
 
 static CRYPTO_ONCE prepared = CRYPTO_ONCE_STATIC_INIT;
@@ -205,7 +206,7 @@ prepare(void)
 
 	if (CRYPTO_set_mem_functions(take, take_more, give_back) == 1)
 		shared.provider = OSSL_PROVIDER_load(NULL, "default");
-	shared.has_ladder = ladder_is_here();
+	shared.ladder = ladder_avx2_is_here() ? ladder_avx2_multiply : ladder_is_here() ? ladder_multiply : NULL;
 	if (shared.provider != NULL) {
 		shared.provider_context = OSSL_PROVIDER_get0_provider_ctx(shared.provider);
 		read_keys(find(shared.provider, OSSL_OP_KEYMGMT));
@@ -358,9 +359,9 @@ crypto_x25519(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES], 
 		x25519_public(scalar, out);
 		return CRYPTO_OK;
 	}
-	if (!shared.has_ladder)
+	if (shared.ladder == NULL)
 		return crypto_x25519_provided(crypto, scalar, u, out);
-	ladder_multiply(scalar, u, out);
+	shared.ladder(scalar, u, out);
 	return is_all_zero(out) ? CRYPTO_FAILED : CRYPTO_OK;
 }
 

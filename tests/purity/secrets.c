@@ -9,6 +9,7 @@
 #include "seeded.h"
 #include "tls/crypto_field.h"
 #include "tls/crypto_ladder.h"
+#include "tls/crypto_ladder_avx2.h"
 #include "tls/crypto_order.h"
 #include "tls/crypto_p256.h"
 #include "tls/crypto_x25519.h"
@@ -97,6 +98,9 @@ agree(void)
 	draw(key, sizeof(key));
 	(void)seeded_entropy(&seed, u, sizeof(u));
 	ladder_multiply(key, u, key);
+	show(key, sizeof(key));
+	draw(key, sizeof(key));
+	ladder_avx2_multiply(key, u, key);
 	show(key, sizeof(key));
 #endif
 }
