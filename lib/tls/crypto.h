@@ -96,3 +96,7 @@ enum crypto_result crypto_product(struct crypto *crypto, const struct crypto_pro
  * False: declined. */
 bool crypto_sha256(uint32_t state[8], const uint8_t *blocks, size_t count);
 bool crypto_sha512(uint64_t state[8], const uint8_t *blocks, size_t count);
+
+/* A block into each of two states of SHA-256, side by side where the processor can. */
+bool crypto_sha256_two(uint32_t first[8], const uint8_t *first_block, uint32_t second[8],
+		       const uint8_t *second_block);

@@ -90,6 +90,16 @@ crypto_product(struct crypto *crypto, const struct crypto_product *what, uint8_t
 }
 
 bool
+crypto_sha256_two(uint32_t first[8], const uint8_t *first_block, uint32_t second[8], const uint8_t *second_block)
+{
+	(void)first;
+	(void)first_block;
+	(void)second;
+	(void)second_block;
+	return false;
+}
+
+bool
 crypto_sha256(uint32_t state[8], const uint8_t *blocks, size_t count)
 {
 	(void)state;

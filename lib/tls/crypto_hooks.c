@@ -498,6 +498,19 @@ instance_hkdf_expand(psa_algorithm_t hash, const unsigned char *secret, size_t s
 	return true;
 }
 
+bool
+instance_traffic_key(psa_algorithm_t hash, const unsigned char *secret, size_t secret_bytes, unsigned char *key,
+		     size_t key_bytes, unsigned char *iv, size_t iv_bytes)
+{
+	enum derive_hash kind = hash == PSA_ALG_SHA_256 ? DERIVE_SHA256 : DERIVE_SHA384;
+
+	if (instance_crypto() == NULL || (hash != PSA_ALG_SHA_256 && hash != PSA_ALG_SHA_384) ||
+	    secret_bytes != derive_hash_bytes(kind))
+		return false;
+	derive_traffic_key(kind, secret, key, key_bytes, iv, iv_bytes);
+	return true;
+}
+
 /* --- ciphers --------------------------------------------------------------------------------------------- */
 
 bool

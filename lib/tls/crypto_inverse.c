@@ -44,7 +44,7 @@ row_make(uint64_t lowest, int share)
 	return (lowest & ((UINT64_C(1) << PART_STEPS) - 1)) - (UINT64_C(1) << (share + PART_STEPS));
 }
 
-/* What lies below is between -2^PART_STEPS and that, so each is rounded to the next. */
+/* What lies below is signed, too, so each is rounded to the next. */
 static inline int64_t
 row_first(uint64_t row)
 {
@@ -55,7 +55,7 @@ row_first(uint64_t row)
 static inline int64_t
 row_second(uint64_t row)
 {
-	row += (UINT64_C(1) << PART_STEPS) + (UINT64_C(1) << (ROW_FIRST + PART_STEPS));
+	row += UINT64_C(1) << (ROW_FIRST + PART_STEPS);
 	return -((int64_t)row >> ROW_SECOND);
 }
 

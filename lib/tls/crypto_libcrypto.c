@@ -25,6 +25,7 @@
 #include <openssl/provider.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,7 @@
 #include "tls/crypto_ladder.h"
 #include "tls/crypto_ladder_avx2.h"
 #include "tls/crypto_p256.h"
+#include "tls/crypto_sha256.h"
 #include "tls/crypto_x25519.h"
 #include "tls/instance.h"
 
@@ -79,6 +81,9 @@ static struct {
 	OSSL_FUNC_keyexch_derive_fn *exchange_derive;
 	void (*ladder)(const uint8_t *scalar, const uint8_t *u, uint8_t *out); /* NULL: none is here */
 } shared;
+
+/* Asked for by whoever hashes, prepared or not. */
+static _Atomic bool has_sha256;
 
 static CRYPTO_ONCE prepared = CRYPTO_ONCE_STATIC_INIT;
 static _Thread_local bool is_greeted;
@@ -207,6 +212,7 @@ prepare(void)
 	if (CRYPTO_set_mem_functions(take, take_more, give_back) == 1)
 		shared.provider = OSSL_PROVIDER_load(NULL, "default");
 	shared.ladder = ladder_avx2_is_here() ? ladder_avx2_multiply : ladder_is_here() ? ladder_multiply : NULL;
+	atomic_store_explicit(&has_sha256, sha256_is_here(), memory_order_relaxed);
 	if (shared.provider != NULL) {
 		shared.provider_context = OSSL_PROVIDER_get0_provider_ctx(shared.provider);
 		read_keys(find(shared.provider, OSSL_OP_KEYMGMT));
@@ -591,10 +597,23 @@ crypto_sha256(uint32_t state[8], const uint8_t *blocks, size_t count)
 {
 	SHA256_CTX sha = { .md_len = SHA256_DIGEST_LENGTH };
 
+	if (atomic_load_explicit(&has_sha256, memory_order_relaxed)) {
+		sha256_blocks(state, blocks, count);
+		return true;
+	}
 	memcpy(sha.h, state, sizeof(sha.h));
 	(void)SHA256_Update(&sha, blocks, count * SHA256_CBLOCK);
 	memcpy(state, sha.h, sizeof(sha.h));
 	explicit_bzero(sha.h, sizeof(sha.h));
+	return true;
+}
+
+bool
+crypto_sha256_two(uint32_t first[8], const uint8_t *first_block, uint32_t second[8], const uint8_t *second_block)
+{
+	if (!atomic_load_explicit(&has_sha256, memory_order_relaxed))
+		return crypto_sha256(first, first_block, 1) && crypto_sha256(second, second_block, 1);
+	sha256_two(first, first_block, second, second_block);
 	return true;
 }
 

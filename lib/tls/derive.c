@@ -14,13 +14,15 @@
 #define BLOCK_BYTES_MAX 128 /* of SHA-384 */
 #define BLOCK_BYTES_256 64
 #define DIGEST_BYTES_256 32
+#define DIGEST_WORDS_256 8
 #define TAIL_BYTES_256 9 /* of padding, at least: a bit and the length */
-#define SHORT_BLOCKS_MAX 4 /* HMAC's first one, and any label of TLS 1.3 with a hash behind it */
+#define SHORT_BLOCKS_MAX 3 /* any label of TLS 1.3 with a hash behind it */
 #define PAD_INNER UINT64_C(0x3636363636363636)
 #define PAD_OUTER UINT64_C(0x5c5c5c5c5c5c5c5c)
 #define KEY_BYTES_MAX 64
 #define LABEL_BYTES_MAX 12
 #define CONTEXT_BYTES_MAX 255
+#define INFO_BYTES_MAX (2 + 1 + 6 + LABEL_BYTES_MAX + 1 + CONTEXT_BYTES_MAX)
 
 size_t
 derive_hash_bytes(enum derive_hash hash)
@@ -93,32 +95,57 @@ union short_message {
 	uint8_t bytes[SHORT_BLOCKS_MAX * BLOCK_BYTES_256];
 };
 
-/* The digest of the first so many bytes; behind them it is padded (FIPS 180-4 5.1.1). False: not by libcrypto. */
+/* Of HMAC: both hashes behind the key. */
+struct keyed {
+	uint32_t inner[DIGEST_WORDS_256];
+	uint32_t outer[DIGEST_WORDS_256];
+};
+
+/* False: not by libcrypto. */
 static bool
-digest_message(union short_message *message, size_t used, uint8_t to[DIGEST_BYTES_256])
+key_in(struct keyed *keyed, struct bytes key)
 {
-	uint32_t state[] = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-			     0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 };
+	static const struct keyed initial = {
+		{ 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 },
+		{ 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 },
+	};
+	union short_message blocks = { .words = { 0 } };
+	size_t words = BLOCK_BYTES_256 / sizeof(uint64_t);
+	bool done;
+
+	*keyed = initial;
+	put(blocks.bytes, key);
+	for (size_t i = 0; i < words; i++) {
+		blocks.words[words + i] = blocks.words[i] ^ PAD_OUTER;
+		blocks.words[i] ^= PAD_INNER;
+	}
+	done = crypto_sha256_two(keyed->inner, blocks.bytes, keyed->outer, blocks.bytes + BLOCK_BYTES_256);
+	explicit_bzero(&blocks, sizeof(blocks));
+	return done;
+}
+
+/* Behind the key's block and what was used of the message it is padded (FIPS 180-4 5.1.1). Returns its blocks. */
+static size_t
+end_message(union short_message *message, size_t used)
+{
 	size_t blocks = (used + TAIL_BYTES_256 + BLOCK_BYTES_256 - 1) / BLOCK_BYTES_256;
 	size_t words = blocks * BLOCK_BYTES_256 / sizeof(uint64_t);
 
 	memset(message->bytes + used, 0, blocks * BLOCK_BYTES_256 - used);
 	message->bytes[used] = 0x80;
-	message->words[words - 1] = htobe64(8 * used);
-	if (!crypto_sha256(state, message->bytes, blocks))
-		return false;
-	for (size_t i = 0; i < COUNT_OF(state); i++)
-		state[i] = htobe32(state[i]);
-	memcpy(to, state, DIGEST_BYTES_256);
-	explicit_bzero(state, sizeof(state));
-	return true;
+	message->words[words - 1] = htobe64(8 * (BLOCK_BYTES_256 + used));
+	return blocks;
 }
 
 static void
-turn_block(union short_message *message, uint64_t pad)
+write_digest(uint8_t to[DIGEST_BYTES_256], const uint32_t state[DIGEST_WORDS_256])
 {
-	for (size_t i = 0; i < BLOCK_BYTES_256 / sizeof(uint64_t); i++)
-		message->words[i] ^= pad;
+	uint32_t words[DIGEST_WORDS_256];
+
+	for (size_t i = 0; i < DIGEST_WORDS_256; i++)
+		words[i] = htobe32(state[i]);
+	memcpy(to, words, sizeof(words));
+	explicit_bzero(words, sizeof(words));
 }
 
 /* In whole blocks, without a context, which costs as much as what is hashed in it. False: it is too long, or
@@ -126,26 +153,22 @@ turn_block(union short_message *message, uint64_t pad)
 static bool
 hmac_short_256(struct bytes key, struct bytes text, struct bytes more, uint8_t to[DIGEST_BYTES_256])
 {
-	size_t used = BLOCK_BYTES_256;
 	union short_message message;
-	bool done;
+	struct keyed keyed;
+	size_t used;
 
-	if (!instance_hashes() || text.len + more.len > sizeof(message) - BLOCK_BYTES_256 - TAIL_BYTES_256)
+	if (!instance_hashes() || text.len + more.len > sizeof(message) - TAIL_BYTES_256 || !key_in(&keyed, key))
 		return false;
-	memset(message.bytes, 0, BLOCK_BYTES_256);
-	put(message.bytes, key);
-	turn_block(&message, PAD_INNER);
-	used += put(message.bytes + used, text);
+	used = put(message.bytes, text);
 	used += put(message.bytes + used, more);
-	done = digest_message(&message, used, to);
-	if (done) {
-		turn_block(&message, PAD_INNER ^ PAD_OUTER);
-		put(message.bytes + BLOCK_BYTES_256, bytes_make(to, DIGEST_BYTES_256));
-		/* As before: what it wants was there a moment ago, and `to`, which may be the key, is used up. */
-		CHECK(digest_message(&message, BLOCK_BYTES_256 + DIGEST_BYTES_256, to));
-	}
+	/* As it did with the key. */
+	CHECK(crypto_sha256(keyed.inner, message.bytes, end_message(&message, used)));
+	write_digest(message.bytes, keyed.inner);
+	CHECK(crypto_sha256(keyed.outer, message.bytes, end_message(&message, DIGEST_BYTES_256)));
+	write_digest(to, keyed.outer);
+	explicit_bzero(&keyed, sizeof(keyed));
 	explicit_bzero(&message, sizeof(message));
-	return done;
+	return true;
 }
 
 void
@@ -173,24 +196,82 @@ derive_expand(enum derive_hash hash, struct bytes secret, struct bytes info, uin
 	explicit_bzero(block, sizeof(block));
 }
 
+/* RFC 8446 7.1; there is room for INFO_BYTES_MAX, or for what a context of known length asks for. Returns its
+ * length. */
+static size_t
+write_label(uint8_t *info, const char *label, struct bytes context, size_t len)
+{
+	static const uint8_t prefix[] = { 't', 'l', 's', '1', '3', ' ' };
+	size_t label_len = strlen(label);
+	size_t used = 3 + sizeof(prefix);
+
+	CHECK(label_len <= LABEL_BYTES_MAX && context.len <= CONTEXT_BYTES_MAX);
+	info[0] = 0;
+	info[1] = (uint8_t)len;
+	info[2] = (uint8_t)(sizeof(prefix) + label_len);
+	memcpy(info + 3, prefix, sizeof(prefix));
+	used += put(info + used, bytes_make(label, label_len));
+	info[used++] = (uint8_t)context.len;
+	return used + put(info + used, context);
+}
+
 void
 derive_expand_label(enum derive_hash hash, const uint8_t *secret, const char *label, struct bytes context,
 		    uint8_t *to, size_t len)
 {
-	size_t label_len = strlen(label);
-	uint8_t info[2 + 1 + 6 + LABEL_BYTES_MAX + 1 + CONTEXT_BYTES_MAX] = { 0,   (uint8_t)len,
-									      (uint8_t)(6 + label_len),
-									      't', 'l', 's', '1', '3', ' ' };
-	size_t used = 9;
+	uint8_t info[INFO_BYTES_MAX];
+	size_t info_len = write_label(info, label, context, len);
 
-	CHECK(label_len <= LABEL_BYTES_MAX && context.len <= CONTEXT_BYTES_MAX);
-	memcpy(info + used, label, label_len);
-	used += label_len;
-	info[used++] = (uint8_t)context.len;
-	if (context.len > 0)
-		memcpy(info + used, context.ptr, context.len);
-	derive_expand(hash, bytes_make(secret, derive_hash_bytes(hash)),
-		      bytes_make(info, used + context.len), to, len);
+	derive_expand(hash, bytes_make(secret, derive_hash_bytes(hash)), bytes_make(info, info_len), to, len);
+}
+
+/* The message of HKDF's first block with a short label, as one block. */
+static void
+write_message(union short_message *message, const char *label, size_t len)
+{
+	size_t used;
+
+	memset(message, 0, BLOCK_BYTES_256);
+	used = write_label(message->bytes, label, BYTES_NONE, len);
+	message->bytes[used++] = 1;
+	end_message(message, used);
+}
+
+static bool
+traffic_key_256(const uint8_t *secret, uint8_t *key, size_t key_len, uint8_t *iv, size_t iv_len)
+{
+	union short_message messages[2];
+	struct keyed keyed[2];
+
+	if (!instance_hashes() || !key_in(&keyed[0], bytes_make(secret, DIGEST_BYTES_256)))
+		return false;
+	keyed[1] = keyed[0];
+	write_message(&messages[0], "key", key_len);
+	write_message(&messages[1], "iv", iv_len);
+	CHECK(crypto_sha256_two(keyed[0].inner, messages[0].bytes, keyed[1].inner, messages[1].bytes));
+	for (int i = 0; i < 2; i++) {
+		write_digest(messages[i].bytes, keyed[i].inner);
+		end_message(&messages[i], DIGEST_BYTES_256);
+	}
+	CHECK(crypto_sha256_two(keyed[0].outer, messages[0].bytes, keyed[1].outer, messages[1].bytes));
+	write_digest(messages[0].bytes, keyed[0].outer);
+	write_digest(messages[1].bytes, keyed[1].outer);
+	memcpy(key, messages[0].bytes, key_len);
+	memcpy(iv, messages[1].bytes, iv_len);
+	explicit_bzero(messages, sizeof(messages));
+	explicit_bzero(keyed, sizeof(keyed));
+	return true;
+}
+
+void
+derive_traffic_key(enum derive_hash hash, const uint8_t *secret, uint8_t *key, size_t key_len, uint8_t *iv,
+		   size_t iv_len)
+{
+	CHECK(key_len <= derive_hash_bytes(hash) && iv_len <= derive_hash_bytes(hash));
+	if (hash == DERIVE_SHA256 && traffic_key_256(secret, key, key_len, iv, iv_len))
+		return;
+	derive_expand_label(hash, secret, "key", BYTES_NONE, key, key_len);
+	derive_expand_label(hash, secret, "iv", BYTES_NONE, iv, iv_len);
 }
 
 /* P_hash: A(i) = HMAC(secret, A(i-1)), A(0) = label | seed; the output is HMAC(secret, A(i) | label | seed) …

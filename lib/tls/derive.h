@@ -32,6 +32,10 @@ void derive_expand(enum derive_hash hash, struct bytes secret, struct bytes info
 void derive_expand_label(enum derive_hash hash, const uint8_t *secret, const char *label, struct bytes context,
 			 uint8_t *to, size_t len);
 
+/* Both of a direction, by the labels "key" and "iv" (RFC 8446 7.3), in the time of one. */
+void derive_traffic_key(enum derive_hash hash, const uint8_t *secret, uint8_t *key, size_t key_len, uint8_t *iv,
+			size_t iv_len);
+
 /* PRF(secret, label, seed); label and seed together have at most DERIVE_SEED_BYTES_MAX. */
 #define DERIVE_SEED_BYTES_MAX 96
 void derive_prf(enum derive_hash hash, struct bytes secret, const char *label, struct bytes seed, uint8_t *to,

@@ -24,8 +24,7 @@ static void
 make_keys(const struct records *r, struct records_way *way)
 {
 	memset(way->key, 0, sizeof(way->key));
-	derive_expand_label(hash_of(r), way->secret, "key", BYTES_NONE, way->key, aead_key_bytes(r->cipher));
-	derive_expand_label(hash_of(r), way->secret, "iv", BYTES_NONE, way->iv, sizeof(way->iv));
+	derive_traffic_key(hash_of(r), way->secret, way->key, aead_key_bytes(r->cipher), way->iv, sizeof(way->iv));
 }
 
 void

@@ -42,6 +42,9 @@ bool instance_hmac(psa_algorithm_t hash, const unsigned char *key, size_t key_by
 bool instance_hkdf_expand(psa_algorithm_t hash, const unsigned char *secret, size_t secret_bytes,
 			  const unsigned char *info, size_t info_bytes, unsigned char *to, size_t bytes);
 
+bool instance_traffic_key(psa_algorithm_t hash, const unsigned char *secret, size_t secret_bytes,
+			  unsigned char *key, size_t key_bytes, unsigned char *iv, size_t iv_bytes);
+
 /* A message of AES-GCM as a whole, from in to out, which may be the same; true: done. And its key is over. */
 bool instance_gcm(const unsigned char *key, size_t key_bytes, bool seals, const unsigned char nonce[12],
 		  const unsigned char *aad, size_t aad_bytes, const unsigned char *in, size_t bytes,

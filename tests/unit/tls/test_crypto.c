@@ -516,7 +516,6 @@ hashes_are_the_same(void **state)
 	assert_memory_equal(sums[0], sums[1], sizeof(sums[0]));
 }
 
-/* The order, and each number around it: less it where it is not below it, and a key where it is, but for zero. */
 static bool
 has_key(const struct keyring *ring)
 {
@@ -614,6 +613,7 @@ who_has_mbedtls_alone_takes_no_ring(void **state)
 	keyring_fini(&ring);
 }
 
+/* The order, and each number around it: less it where it is not below it, and a key where it is, but for zero. */
 static void
 numbers_are_read_below_the_order(void **state)
 {

@@ -121,6 +121,27 @@ labels_expand_as_hkdf_does(void **state)
 
 /* The IETF TLS list's vectors for the PRF of TLS 1.2 (P_SHA256, P_SHA384), their first bytes. */
 static void
+a_traffic_key_is_that_of_its_labels(void **state)
+{
+	struct seeded seed = { 5 };
+
+	(void)state;
+	for (int i = 0; i < 40; i++) {
+		enum derive_hash hash = i % 2 == 0 ? DERIVE_SHA256 : DERIVE_SHA384;
+		size_t key_len = i % 4 < 2 ? 16 : 32;
+		uint8_t secret[DERIVE_HASH_BYTES_MAX];
+		uint8_t wanted[2][32] = { { 0 } };
+		uint8_t got[2][32] = { { 0 } };
+
+		assert_int_equal(seeded_entropy(&seed, secret, sizeof(secret)), 0);
+		derive_expand_label(hash, secret, "key", BYTES_NONE, wanted[0], key_len);
+		derive_expand_label(hash, secret, "iv", BYTES_NONE, wanted[1], 12);
+		derive_traffic_key(hash, secret, got[0], key_len, got[1], 12);
+		assert_memory_equal(got, wanted, sizeof(got));
+	}
+}
+
+static void
 the_prf_gives_the_published_bytes(void **state)
 {
 	static const uint8_t secret_256[] = { 0x9b, 0xbe, 0x43, 0x6b, 0xa9, 0x40, 0xf0, 0x17,
@@ -161,6 +182,7 @@ main(void)
 		cmocka_unit_test(a_digest_is_that_of_all_parts_in_their_order),
 		cmocka_unit_test(hmac_is_mbedtls_hmac),
 		cmocka_unit_test(labels_expand_as_hkdf_does),
+		cmocka_unit_test(a_traffic_key_is_that_of_its_labels),
 		cmocka_unit_test(the_prf_gives_the_published_bytes),
 	};
 

@@ -1,0 +1,111 @@
+/* Blocks of SHA-256 by the processor's instructions are those of mbedTLS's own code. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include <mbedtls/sha256.h>
+
+#include "base/units.h"
+#include "seeded.h"
+#include "tls/crypto.h"
+#include "tls/crypto_sha256.h"
+#include "tls/derive.h"
+#include "tls/instance.h"
+
+#define MESSAGES 200
+#define BLOCKS_MAX 5
+#define TEXT_BYTES_MAX 200
+#define MAC_BYTES 32
+
+static struct seeded seed = { 9 };
+
+struct sum {
+	uint32_t state[SHA256_STATE_WORDS];
+};
+
+/* Of so many whole blocks, without an end. */
+static struct sum
+sum_of(const uint8_t *blocks, size_t count)
+{
+	mbedtls_sha256_context sha;
+	struct sum sum;
+
+	mbedtls_sha256_init(&sha);
+	assert_int_equal(mbedtls_sha256_starts(&sha, 0), 0);
+	assert_int_equal(mbedtls_sha256_update(&sha, blocks, count * SHA256_BLOCK_BYTES), 0);
+	memcpy(sum.state, sha.MBEDTLS_PRIVATE(state), sizeof(sum.state));
+	mbedtls_sha256_free(&sha);
+	return sum;
+}
+
+static void
+blocks_are_those_of_mbedtls(void **state)
+{
+	struct instance *instance = instance_new(1 * MIB, seeded_entropy, &seed);
+	struct instance *before;
+
+	(void)state;
+	if (!sha256_is_here())
+		skip();
+	/* With mbedTLS's own code. */
+	before = instance_enter(instance);
+	assert_false(instance_hashes());
+	for (int i = 0; i < MESSAGES; i++) {
+		uint8_t blocks[2][BLOCKS_MAX * SHA256_BLOCK_BYTES];
+		size_t count = 1 + (size_t)i % BLOCKS_MAX;
+		struct sum first = sum_of(NULL, 0);
+		struct sum second = first;
+		struct sum alone = first;
+		struct sum wanted;
+
+		assert_int_equal(seeded_entropy(&seed, (uint8_t *)blocks, sizeof(blocks)), 0);
+		sha256_blocks(alone.state, blocks[0], count);
+		wanted = sum_of(blocks[0], count);
+		assert_memory_equal(&alone, &wanted, sizeof(wanted));
+		for (size_t block = 0; block < count; block++)
+			sha256_two(first.state, blocks[0] + block * SHA256_BLOCK_BYTES, second.state,
+				   blocks[1] + block * SHA256_BLOCK_BYTES);
+		assert_memory_equal(&first, &wanted, sizeof(wanted));
+		wanted = sum_of(blocks[1], count);
+		assert_memory_equal(&second, &wanted, sizeof(wanted));
+	}
+	instance_leave(before);
+	instance_free(instance);
+}
+
+static void
+make_macs(const uint8_t *text, uint8_t macs[TEXT_BYTES_MAX][MAC_BYTES])
+{
+	for (size_t len = 0; len < TEXT_BYTES_MAX; len++)
+		derive_hmac(DERIVE_SHA256, bytes_make(text, len % 65), bytes_make(text, len),
+			    bytes_make(text + len, len % 7), macs[len]);
+}
+
+/* Before anybody has asked the processor, libcrypto asks it itself. */
+static void
+macs_are_the_same_with_and_without(void **state)
+{
+	static uint8_t macs[2][TEXT_BYTES_MAX][MAC_BYTES];
+	uint8_t text[TEXT_BYTES_MAX + 7];
+
+	(void)state;
+	assert_int_equal(seeded_entropy(&seed, text, sizeof(text)), 0);
+	make_macs(text, macs[0]);
+	(void)crypto_prepare();
+	make_macs(text, macs[1]);
+	assert_memory_equal(macs[0], macs[1], sizeof(macs[0]));
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(macs_are_the_same_with_and_without),
+		cmocka_unit_test(blocks_are_those_of_mbedtls),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
