@@ -3,7 +3,7 @@
 #
 # The suite is read with a temporary apt configuration made from the machine's: same mirror, same proxy, same
 # keyring, other suite. The caller sets tmp (a folder that it removes), codename (of this machine) and suite,
-# and has say and fail.
+# and has say and fail; and sets architecture, if packages and all that they depend on are to be another one's.
 
 as_root()
 {
@@ -92,6 +92,15 @@ prepare_other_apt()
 	Dir::Cache "$tmp/cache";
 	Acquire::Languages "none";
 	END
+	if [ -n "${architecture:-}" ]; then
+		: >"$tmp/status" # of what is installed: nothing
+		cat >>"$tmp/apt.conf" <<-END
+		#clear APT::Architectures;
+		APT::Architecture "$architecture";
+		APT::Architectures { "$architecture"; };
+		Dir::State::status "$tmp/status";
+		END
+	fi
 	chmod 600 "$tmp/apt.conf"
 	chmod 755 "$tmp"
 	if [ "$(id -u)" = 0 ]; then

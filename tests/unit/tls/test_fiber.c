@@ -72,6 +72,48 @@ goes_on_where_it_paused(void **state)
 	fiber_pool_free(pool);
 }
 
+/* Of values as many as a function may have in registers over a call: ten on aarch64, and eight of its floating
+ * point unit. */
+static void
+keep_many(void *owner)
+{
+	struct work *w = owner;
+	volatile uint64_t from = (uint64_t)w->pauses;
+	volatile double part = w->pauses;
+	uint64_t a = from, b = from, c = from, d = from, e = from, f = from, g = from, h = from, i = from;
+	double p = part, q = part, r = part, s = part, t = part, u = part, v = part, x = part;
+
+	for (int round = 0; round < 3; round++) {
+		(void)fiber_pause(w->fiber);
+		a += 1, b += 2, c += 3, d += 4, e += 5, f += 6, g += 7, h += 8, i += 9;
+		p += 1, q += 2, r += 3, s += 4, t += 5, u += 6, v += 7, x += 8;
+	}
+	w->sum = p - part + (q - part) * 10 + (r - part) * 100 + (s - part) * 1e3 + (t - part) * 1e4 +
+		 (u - part) * 1e5 + (v - part) * 1e6 + (x - part) * 1e7;
+	w->is_over = a == from + 3 && b == from + 6 && c == from + 9 && d == from + 12 && e == from + 15 &&
+		     f == from + 18 && g == from + 21 && h == from + 24 && i == from + 27;
+}
+
+static void
+each_has_its_own_registers(void **state)
+{
+	struct fiber_pool *pool = pool_of(2);
+	struct work w[2] = { { .pauses = 1000 }, { .pauses = 70000 } };
+
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		w[i].fiber = fiber_begin(pool, keep_many, &w[i]);
+	for (int round = 0; round < 3; round++)
+		for (int i = 0; i < 2; i++)
+			assert_false(fiber_resume(w[i].fiber));
+	for (int i = 0; i < 2; i++) {
+		assert_true(fiber_resume(w[i].fiber));
+		assert_true(w[i].is_over);
+		assert_true(w[i].sum == 3.0 * 87654321);
+	}
+	fiber_pool_free(pool);
+}
+
 static void
 many_take_turns(void **state)
 {
@@ -229,6 +271,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(goes_on_where_it_paused),
+		cmocka_unit_test(each_has_its_own_registers),
 		cmocka_unit_test(many_take_turns),
 		cmocka_unit_test(who_is_cut_short_comes_to_its_end),
 		cmocka_unit_test(what_was_used_is_zeroed_when_all_is_over),
