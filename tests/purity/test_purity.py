@@ -17,9 +17,10 @@ from pathlib import Path
 # What the core may import: the packet shim (shim/pkt_body.h) and what a compiler may call on its own.
 SHIM = re.findall(r'\b(pkt_\w+)\(', (Path(__file__).parent / 'shim/pkt_body.h').read_text(encoding='utf-8'))
 LIBC = {'memcpy', 'memset', 'memcmp', 'memmove'}
-# __cpu_model is what the processor can do: the compiler's own table, filled before main().
-COMPILER = {'__memcpy_chk', '__memset_chk', '__memmove_chk', '__stack_chk_fail', '_GLOBAL_OFFSET_TABLE_',
-            '__sanitizer_cov_trace_pc', '__cpu_model'}
+# __cpu_model is what the processor can do: the compiler's own table, filled before main(). __stack_chk_guard is what
+# x86 has in the thread's segment.
+COMPILER = {'__memcpy_chk', '__memset_chk', '__memmove_chk', '__stack_chk_fail', '__stack_chk_guard',
+            '_GLOBAL_OFFSET_TABLE_', '__sanitizer_cov_trace_pc', '__cpu_model'}
 # Members of the second archive that belong to the core: lib/base and lib/wire.
 BASE_MEMBERS = re.compile(r'(^|/)(base|wire)_')
 # Constants with pointers in them are relocated once, then read-only.
