@@ -109,18 +109,18 @@ key_in(struct keyed *keyed, struct bytes key)
 		{ 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 },
 		{ 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 },
 	};
-	union short_message blocks = { .words = { 0 } };
-	size_t words = BLOCK_BYTES_256 / sizeof(uint64_t);
+	uint64_t blocks[2][BLOCK_BYTES_256 / sizeof(uint64_t)] = { { 0 } };
 	bool done;
 
 	*keyed = initial;
-	put(blocks.bytes, key);
-	for (size_t i = 0; i < words; i++) {
-		blocks.words[words + i] = blocks.words[i] ^ PAD_OUTER;
-		blocks.words[i] ^= PAD_INNER;
+	put((uint8_t *)blocks[0], key);
+	for (size_t i = 0; i < COUNT_OF(blocks[0]); i++) {
+		blocks[1][i] = blocks[0][i] ^ PAD_OUTER;
+		blocks[0][i] ^= PAD_INNER;
 	}
-	done = crypto_sha256_two(keyed->inner, blocks.bytes, keyed->outer, blocks.bytes + BLOCK_BYTES_256);
-	explicit_bzero(&blocks, sizeof(blocks));
+	done = crypto_sha256_two(keyed->inner, (const uint8_t *)blocks[0], keyed->outer,
+				 (const uint8_t *)blocks[1]);
+	explicit_bzero(blocks, sizeof(blocks));
 	return done;
 }
 
@@ -140,12 +140,11 @@ end_message(union short_message *message, size_t used)
 static void
 write_digest(uint8_t to[DIGEST_BYTES_256], const uint32_t state[DIGEST_WORDS_256])
 {
-	uint32_t words[DIGEST_WORDS_256];
+	for (size_t i = 0; i < DIGEST_WORDS_256; i += 2) {
+		uint64_t two = htobe64((uint64_t)state[i] << 32 | state[i + 1]);
 
-	for (size_t i = 0; i < DIGEST_WORDS_256; i++)
-		words[i] = htobe32(state[i]);
-	memcpy(to, words, sizeof(words));
-	explicit_bzero(words, sizeof(words));
+		memcpy(to + i * sizeof(state[0]), &two, sizeof(two));
+	}
 }
 
 /* In whole blocks, without a context, which costs as much as what is hashed in it. False: it is too long, or
