@@ -129,7 +129,8 @@ enum client_step {
 void client_set_state(struct worker *w, struct client *c, enum client_state state, uint64_t timer_after_ns);
 void client_set_timer(struct worker *w, struct client *c, uint64_t after_ns);
 
-/* Of the handshake's end: the version of HTTP is what ALPN settled (RFC 7301). Or of a clear-text listener's. */
+/* Behind the handshake, or at once: the version is what ALPN settled (RFC 7301), or what a clear-text listener
+ * speaks. */
 void client_begin_http(struct worker *w, struct client *c, struct bytes protocol);
 
 /* Both ways, where nothing is under way; c is gone after it. */

@@ -1,4 +1,8 @@
-/* TLS with a client. */
+/*
+ * TLS with a client. A call makes one step of a handshake, behind the other work of a turn (worker_shake()); what
+ * steps say is held in TCP until the client is to answer. Keys that are read again are met by who begins then; who
+ * began with others goes on with those, unless its listener believes others.
+ */
 #include "dataplane/client_tls.h"
 
 #include "dataplane/client.h"

@@ -214,7 +214,7 @@ enum tcp_rtx_kind {
 	TCP_RTX_NONE,
 	TCP_RTX_RTO,
 	TCP_RTX_PERSIST,  /* window closed, nothing in flight */
-	TCP_RTX_OVERRIDE, /* window smaller than a segment, nothing in flight */
+	TCP_RTX_OVERRIDE, /* window smaller than a segment, or the owner holds less; nothing in flight */
 	TCP_RTX_PROBE,    /* tail loss probe (RFC 8985 section 7) */
 	TCP_RTX_REORDER,  /* RACK waits whether a segment was only overtaken */
 };

@@ -419,7 +419,7 @@ tcp_output_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 		tcp_conn_arm(t, c);
 }
 
-/* Something waits for a window: one of the three kinds of the slot must watch it. */
+/* Something waits for a window, or for its owner: one of the three kinds of the slot must watch it. */
 static void
 arm_for_unsent(const struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 {

@@ -2,8 +2,8 @@
  * The timers of a connection share one entry of the wheel, at the earliest of four deadlines:
  *
  *   rtx_at_ns     retransmission (RFC 6298), tail loss probe or reordering (RFC 8985), window probe (RFC 9293
- *                 section 3.8.6.1), or the override of sender SWS avoidance; rtx_kind says which, they exclude
- *                 each other
+ *                 section 3.8.6.1), or the override of sender SWS avoidance, and of what is held; rtx_kind
+ *                 says which, they exclude each other
  *   wake_at_ns    of the flight: the pacer lets more go
  *   output_at_ns  a delayed ACK, or another try at sending after a pool was empty
  *   idle_at_ns    keep-alive, or the end of an orphan's FIN-WAIT-2

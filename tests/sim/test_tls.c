@@ -551,7 +551,6 @@ the_request_of_a_retired_client_is_its_last(void **state)
 	}
 }
 
-/* With one octet it has begun, and believes whom it began with. */
 /* Another client, whose handshake the test drives. */
 static struct {
 	struct tls_client *tls;
@@ -605,6 +604,7 @@ finish_late(void)
 	finish();
 }
 
+/* With one octet it has begun, and believes whom it began with. */
 static void
 who_is_retired_in_his_handshake_gets_no_further(void **state)
 {
