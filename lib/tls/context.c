@@ -69,7 +69,9 @@ make_keyring(struct tls_context *context, const char *records)
 	context->ring = (struct keyring *)(((uintptr_t)memory + align - 1) & ~(uintptr_t)(align - 1));
 	if (!keyring_init(context->ring, records))
 		return false;
-	instance_set_keyring(context->instance, context->ring);
+	/* mbedTLS does its own without the detour. */
+	if (context->ring->aead.kind != AEAD_MBEDTLS)
+		instance_set_keyring(context->instance, context->ring);
 	return true;
 }
 
@@ -277,6 +279,7 @@ tls_context_free(struct tls_context *context)
 	connect_setup_fini(&context->clients);
 	mbedtls_ssl_config_free(&context->config);
 	mbedtls_ssl_config_free(&context->config_h2);
+	instance_set_keyring(instance, NULL);
 	if (context->ring != NULL)
 		keyring_fini(context->ring);
 	fiber_pool_free(context->fibers);

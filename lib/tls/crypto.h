@@ -92,11 +92,12 @@ struct crypto_product {
 };
 enum crypto_result crypto_product(struct crypto *crypto, const struct crypto_product *what, uint8_t *out);
 
-/* Whole blocks of 64 and 128 bytes into the state of SHA-256 and SHA-512. Needs no instance; cannot fail.
- * False: declined. */
-bool crypto_sha256(uint32_t state[8], const uint8_t *blocks, size_t count);
-bool crypto_sha512(uint64_t state[8], const uint8_t *blocks, size_t count);
-
-/* A block into each of two states of SHA-256, side by side where the processor can. */
-bool crypto_sha256_two(uint32_t first[8], const uint8_t *first_block, uint32_t second[8],
-		       const uint8_t *second_block);
+/* Whole blocks into the state of SHA-256 and SHA-512, and one block into each of two states of SHA-256, side by
+ * side where the processor can. They need no instance, and cannot fail. False: declined, and always so. */
+#define CRYPTO_SHA2_WORDS 8 /* of a state */
+#define CRYPTO_SHA256_BLOCK_BYTES 64
+#define CRYPTO_SHA512_BLOCK_BYTES 128
+bool crypto_sha256(uint32_t state[CRYPTO_SHA2_WORDS], const uint8_t *blocks, size_t count);
+bool crypto_sha512(uint64_t state[CRYPTO_SHA2_WORDS], const uint8_t *blocks, size_t count);
+bool crypto_sha256_two(uint32_t first[CRYPTO_SHA2_WORDS], const uint8_t *first_block,
+		       uint32_t second[CRYPTO_SHA2_WORDS], const uint8_t *second_block);

@@ -90,7 +90,8 @@ crypto_product(struct crypto *crypto, const struct crypto_product *what, uint8_t
 }
 
 bool
-crypto_sha256_two(uint32_t first[8], const uint8_t *first_block, uint32_t second[8], const uint8_t *second_block)
+crypto_sha256_two(uint32_t first[CRYPTO_SHA2_WORDS], const uint8_t *first_block,
+		  uint32_t second[CRYPTO_SHA2_WORDS], const uint8_t *second_block)
 {
 	(void)first;
 	(void)first_block;
@@ -100,7 +101,7 @@ crypto_sha256_two(uint32_t first[8], const uint8_t *first_block, uint32_t second
 }
 
 bool
-crypto_sha256(uint32_t state[8], const uint8_t *blocks, size_t count)
+crypto_sha256(uint32_t state[CRYPTO_SHA2_WORDS], const uint8_t *blocks, size_t count)
 {
 	(void)state;
 	(void)blocks;
@@ -109,7 +110,7 @@ crypto_sha256(uint32_t state[8], const uint8_t *blocks, size_t count)
 }
 
 bool
-crypto_sha512(uint64_t state[8], const uint8_t *blocks, size_t count)
+crypto_sha512(uint64_t state[CRYPTO_SHA2_WORDS], const uint8_t *blocks, size_t count)
 {
 	(void)state;
 	(void)blocks;

@@ -1,5 +1,6 @@
 /*
- * What mbedtls-instances.patch makes mbedTLS ask before it computes: its numbers and points as bytes, and back.
+ * What mbedtls-instances.patch makes mbedTLS ask before it computes: its numbers and points as bytes, and back;
+ * its hashes, HMAC and HKDF by derive.h; AES-GCM by the worker's keyring; and PSA's driver of keys.
  * An answer of INSTANCE_DECLINES, or PSA_ERROR_NOT_SUPPORTED, makes it go on by itself.
  *
  * Before whatever is dear, by mbedTLS itself, too, others get their turn (instance_pause()).
@@ -244,15 +245,15 @@ sign_alone_p256(struct crypto *crypto, const struct lanes_work *work)
 {
 	uint8_t point[2 * P256_BYTES];
 	enum crypto_result got = ec_multiply(crypto, CRYPTO_P256, work->in[0], NULL, point);
-	struct p256_scalar k, d, r;
+	struct p256_number k, d, r;
 
 	if (got != CRYPTO_OK)
 		return got;
 	k = p256_scalar_read(work->in[0]);
 	d = p256_scalar_read(work->in[1]);
 	r = p256_scalar_read(point);
-	p256_scalar_write(r, work->out[0]);
-	p256_scalar_write(p256_scalar_sign(p256_scalar_read(work->in[2]), r, d, k), work->out[1]);
+	p256_number_write(r, work->out[0]);
+	p256_number_write(p256_scalar_sign(p256_scalar_read(work->in[2]), r, d, k), work->out[1]);
 	explicit_bzero(&k, sizeof(k));
 	explicit_bzero(&d, sizeof(d));
 	return CRYPTO_OK;
@@ -460,13 +461,13 @@ instance_mpi_mul_mod(mbedtls_mpi *result, const mbedtls_mpi *first, const mbedtl
 /* --- hashes ---------------------------------------------------------------------------------------------- */
 
 bool
-instance_sha256(uint32_t state[8], const unsigned char *blocks, size_t count)
+instance_sha256(uint32_t state[CRYPTO_SHA2_WORDS], const unsigned char *blocks, size_t count)
 {
 	return instance_hashes() && crypto_sha256(state, blocks, count);
 }
 
 bool
-instance_sha512(uint64_t state[8], const unsigned char *blocks, size_t count)
+instance_sha512(uint64_t state[CRYPTO_SHA2_WORDS], const unsigned char *blocks, size_t count)
 {
 	return instance_hashes() && crypto_sha512(state, blocks, count);
 }

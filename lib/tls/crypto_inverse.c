@@ -32,7 +32,10 @@ struct matrix {
 };
 
 /* f or g: its lowest bits; and above them how many times the first f and the first g it is, negated and times
- * 2^PART_STEPS. A step does the same to all three. */
+ * 2^PART_STEPS. A step does the same to all three: it adds and halves, and what it halves is even as a whole,
+ * since after n steps both shares are multiples of 2^(PART_STEPS - n). A share stays above -2^PART_STEPS and is
+ * at most 2^PART_STEPS, so negated it has room in as many bits and a sign. (s2n-bignum, bignum_inv_p256:
+ * divstep59.) */
 #define PART_STEPS 20
 #define ROW_FIRST (PART_STEPS + 1) /* the bit where its share of f begins */
 #define ROW_SECOND (2 * ROW_FIRST) /* of g */

@@ -6,7 +6,8 @@
  * crypto_inverse: 1/x modulo an odd number of at most 256 bits. Private to lib/tls.
  *
  * Bernstein and Yang, "Fast constant-time gcd computation and modular inversion" (2019), with the steps of
- * half a delta and the matrices of 62 bits that libsecp256k1 has: a tenth of the time of a power.
+ * half a delta and the matrices of 62 bits that libsecp256k1 has, several of whose
+ * steps are taken in one word as s2n-bignum does it.
  *
  * Pure; no allocation; any thread. Time: the same for all numbers below one modulus. There is a fixed count of
  * steps, and no branch and no index in them that depends on a number; tests/purity/secrets.c has valgrind look

@@ -408,7 +408,7 @@ read_point(struct numbers *n, struct curve *curve, const uint8_t *point)
 	return EC_POINT_oct2point(curve->group, curve->given, octets, 1 + 2 * curve->bytes, n->scratch) == 1;
 }
 
-/* On P-256 the library's own division is a power, twice as long as an inverse. */
+/* The library's own division is a power of Z, which takes it longer than crypto_inverse.h takes. */
 static bool
 write_result_p256(struct numbers *n, struct curve *curve, uint8_t *out)
 {
@@ -420,7 +420,7 @@ write_result_p256(struct numbers *n, struct curve *curve, uint8_t *out)
 		    BN_bn2binpad(n->x, jacobian, P256_BYTES) == P256_BYTES &&
 		    BN_bn2binpad(n->y, jacobian + P256_BYTES, P256_BYTES) == P256_BYTES &&
 		    BN_bn2binpad(z, jacobian + 2 * (size_t)P256_BYTES, P256_BYTES) == P256_BYTES &&
-		    p256_affine(jacobian, out);
+		    p256_find_affine(jacobian, out);
 
 	explicit_bzero(jacobian, sizeof(jacobian));
 	return done;
@@ -429,7 +429,7 @@ write_result_p256(struct numbers *n, struct curve *curve, uint8_t *out)
 static bool
 write_result(struct numbers *n, struct curve *curve, uint8_t *out)
 {
-	if (curve->bytes == P256_BYTES)
+	if (EC_GROUP_get_curve_name(curve->group) == NID_X9_62_prime256v1)
 		return write_result_p256(n, curve, out);
 	return EC_POINT_get_affine_coordinates(curve->group, curve->result, n->x, n->y, n->scratch) == 1 &&
 	       BN_bn2binpad(n->x, out, (int)curve->bytes) == (int)curve->bytes &&
@@ -593,7 +593,7 @@ crypto_product(struct crypto *crypto, const struct crypto_product *what, uint8_t
 /* --- hashes ---------------------------------------------------------------------------------------------- */
 
 bool
-crypto_sha256(uint32_t state[8], const uint8_t *blocks, size_t count)
+crypto_sha256(uint32_t state[CRYPTO_SHA2_WORDS], const uint8_t *blocks, size_t count)
 {
 	SHA256_CTX sha = { .md_len = SHA256_DIGEST_LENGTH };
 
@@ -609,7 +609,8 @@ crypto_sha256(uint32_t state[8], const uint8_t *blocks, size_t count)
 }
 
 bool
-crypto_sha256_two(uint32_t first[8], const uint8_t *first_block, uint32_t second[8], const uint8_t *second_block)
+crypto_sha256_two(uint32_t first[CRYPTO_SHA2_WORDS], const uint8_t *first_block,
+		  uint32_t second[CRYPTO_SHA2_WORDS], const uint8_t *second_block)
 {
 	if (!atomic_load_explicit(&has_sha256, memory_order_relaxed))
 		return crypto_sha256(first, first_block, 1) && crypto_sha256(second, second_block, 1);
@@ -618,7 +619,7 @@ crypto_sha256_two(uint32_t first[8], const uint8_t *first_block, uint32_t second
 }
 
 bool
-crypto_sha512(uint64_t state[8], const uint8_t *blocks, size_t count)
+crypto_sha512(uint64_t state[CRYPTO_SHA2_WORDS], const uint8_t *blocks, size_t count)
 {
 	SHA512_CTX sha = { .md_len = SHA512_DIGEST_LENGTH };
 

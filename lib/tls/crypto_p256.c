@@ -1,4 +1,4 @@
-/* Montgomery's multiplication (1985) on four limbs, R = 2^256. */
+/* Montgomery's multiplication (1985) on four limbs, R = 2^256: of signatures modulo n, of points modulo p. */
 #include "tls/crypto_p256.h"
 
 #include <endian.h>
@@ -13,7 +13,7 @@ typedef unsigned __int128 wide;
 struct modulus {
 	uint64_t limbs[LIMBS];
 	uint64_t inverse; /* -1 / it modulo 2^64 */
-	struct p256_scalar r_squared; /* R^2 modulo it */
+	struct p256_number r_squared; /* R^2 modulo it */
 	struct inverse_modulus in_62;
 };
 
@@ -44,10 +44,10 @@ subtract(uint64_t a, uint64_t b, uint64_t *borrow)
 }
 
 /* a - m where that is not negative or carry is set, else a. */
-static inline struct p256_scalar
+static inline struct p256_number
 reduce(const struct modulus *m, const uint64_t a[LIMBS], uint64_t carry)
 {
-	struct p256_scalar result;
+	struct p256_number result;
 	uint64_t less[LIMBS];
 	uint64_t borrow = 0;
 	uint64_t keep;
@@ -62,8 +62,8 @@ reduce(const struct modulus *m, const uint64_t a[LIMBS], uint64_t carry)
 	return result;
 }
 
-static inline struct p256_scalar
-add(const struct modulus *m, struct p256_scalar a, struct p256_scalar b)
+static inline struct p256_number
+add(const struct modulus *m, struct p256_number a, struct p256_number b)
 {
 	uint64_t sum[LIMBS];
 	uint64_t carry = 0;
@@ -88,8 +88,8 @@ multiply_add(uint64_t a, uint64_t b, uint64_t c, uint64_t *high)
 }
 
 /* a * b / R, row by row. Written out: compilers do not unroll it, and it is three times slower in loops. */
-static inline struct p256_scalar
-multiply(const struct modulus *m, struct p256_scalar a, struct p256_scalar b)
+static inline struct p256_number
+multiply(const struct modulus *m, struct p256_number a, struct p256_number b)
 {
 	uint64_t t0 = 0;
 	uint64_t t1 = 0;
@@ -120,7 +120,7 @@ multiply(const struct modulus *m, struct p256_scalar a, struct p256_scalar b)
 	return reduce(m, (const uint64_t[LIMBS]){ t0, t1, t2, t3 }, t4);
 }
 
-static struct p256_scalar
+static struct p256_number
 read_number(const struct modulus *m, const uint8_t bytes[P256_BYTES])
 {
 	uint64_t limbs[LIMBS];
@@ -132,28 +132,28 @@ read_number(const struct modulus *m, const uint8_t bytes[P256_BYTES])
 		      0);
 }
 
-struct p256_scalar
+struct p256_number
 p256_scalar_read(const uint8_t bytes[P256_BYTES])
 {
 	return read_number(&order, bytes);
 }
 
 void
-p256_scalar_write(struct p256_scalar scalar, uint8_t bytes[P256_BYTES])
+p256_number_write(struct p256_number number, uint8_t bytes[P256_BYTES])
 {
 	for (int i = 0; i < LIMBS; i++)
-		scalar.limbs[i] = htobe64(scalar.limbs[i]);
+		number.limbs[i] = htobe64(number.limbs[i]);
 	for (int i = 0; i < LIMBS; i++)
-		memcpy(bytes + 8 * i, &scalar.limbs[LIMBS - 1 - i], 8);
+		memcpy(bytes + 8 * i, &number.limbs[LIMBS - 1 - i], 8);
 }
 
-struct p256_scalar
-p256_scalar_sign(struct p256_scalar e, struct p256_scalar r, struct p256_scalar d, struct p256_scalar k)
+struct p256_number
+p256_scalar_sign(struct p256_number e, struct p256_number r, struct p256_number d, struct p256_number k)
 {
 	/* A factor in Montgomery's form, and what comes out is plain. */
-	struct p256_scalar sum = add(&order, e, multiply(&order, multiply(&order, r, order.r_squared), d));
-	struct p256_scalar inverse;
-	struct p256_scalar s;
+	struct p256_number sum = add(&order, e, multiply(&order, multiply(&order, r, order.r_squared), d));
+	struct p256_number inverse;
+	struct p256_number s;
 
 	inverse_of(&order.in_62, k.limbs, inverse.limbs);
 	s = multiply(&order, multiply(&order, sum, order.r_squared), inverse);
@@ -163,20 +163,20 @@ p256_scalar_sign(struct p256_scalar e, struct p256_scalar r, struct p256_scalar 
 }
 
 bool
-p256_affine(const uint8_t jacobian[3 * P256_BYTES], uint8_t point[2 * P256_BYTES])
+p256_find_affine(const uint8_t jacobian[3 * P256_BYTES], uint8_t point[2 * P256_BYTES])
 {
-	struct p256_scalar x = read_number(&prime, jacobian);
-	struct p256_scalar y = read_number(&prime, jacobian + P256_BYTES);
-	struct p256_scalar z = read_number(&prime, jacobian + 2 * (size_t)P256_BYTES);
+	struct p256_number x = read_number(&prime, jacobian);
+	struct p256_number y = read_number(&prime, jacobian + P256_BYTES);
+	struct p256_number z = read_number(&prime, jacobian + 2 * (size_t)P256_BYTES);
 	uint64_t any = z.limbs[0] | z.limbs[1] | z.limbs[2] | z.limbs[3];
-	struct p256_scalar power; /* of 1 / z, in Montgomery's form */
+	struct p256_number power; /* of 1 / z, in Montgomery's form */
 
 	inverse_of(&prime.in_62, z.limbs, z.limbs);
 	z = multiply(&prime, z, prime.r_squared);
 	power = multiply(&prime, z, z);
-	p256_scalar_write(multiply(&prime, x, power), point);
+	p256_number_write(multiply(&prime, x, power), point);
 	power = multiply(&prime, power, z);
-	p256_scalar_write(multiply(&prime, y, power), point + P256_BYTES);
+	p256_number_write(multiply(&prime, y, power), point + P256_BYTES);
 	explicit_bzero(&x, sizeof(x));
 	explicit_bzero(&y, sizeof(y));
 	explicit_bzero(&z, sizeof(z));

@@ -35,6 +35,13 @@ static const uint32_t constants[STEPS][4] __attribute__((aligned(16))) = {
 	{ 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208 }, { 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2 },
 };
 
+/* Of a vector's four words, by where each comes from: the pairs swapped, all of them the other way round, the
+ * upper pair below. Of two vectors: the upper pair of the second above the lower one of the first. */
+#define SWAP_PAIRS _MM_SHUFFLE(2, 3, 0, 1)
+#define REVERSE _MM_SHUFFLE(0, 1, 2, 3)
+#define UPPER_PAIR _MM_SHUFFLE(0, 0, 3, 2)
+#define UPPER_OF_SECOND 0xf0 /* of eight halves of words */
+
 /* The state's words a to h as the instructions want them, and the last sixteen words of the message. */
 struct message {
 	__m128i abef;
@@ -43,22 +50,22 @@ struct message {
 };
 
 SHA_INLINE void
-load_state(struct message *m, const uint32_t state[SHA256_STATE_WORDS])
+load_state(struct message *m, const uint32_t state[CRYPTO_SHA2_WORDS])
 {
-	__m128i badc = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)state), 0xb1);
-	__m128i hgfe = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)(state + 4)), 0x1b);
+	__m128i badc = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)state), SWAP_PAIRS);
+	__m128i hgfe = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)(state + 4)), REVERSE);
 
 	m->abef = _mm_alignr_epi8(badc, hgfe, 8);
-	m->cdgh = _mm_blend_epi16(hgfe, badc, 0xf0);
+	m->cdgh = _mm_blend_epi16(hgfe, badc, UPPER_OF_SECOND);
 }
 
 SHA_INLINE void
-store_state(const struct message *m, uint32_t state[SHA256_STATE_WORDS])
+store_state(const struct message *m, uint32_t state[CRYPTO_SHA2_WORDS])
 {
-	__m128i feba = _mm_shuffle_epi32(m->abef, 0x1b);
-	__m128i dchg = _mm_shuffle_epi32(m->cdgh, 0xb1);
+	__m128i feba = _mm_shuffle_epi32(m->abef, REVERSE);
+	__m128i dchg = _mm_shuffle_epi32(m->cdgh, SWAP_PAIRS);
 
-	_mm_storeu_si128((__m128i *)(void *)state, _mm_blend_epi16(feba, dchg, 0xf0));
+	_mm_storeu_si128((__m128i *)(void *)state, _mm_blend_epi16(feba, dchg, UPPER_OF_SECOND));
 	_mm_storeu_si128((__m128i *)(void *)(state + 4), _mm_alignr_epi8(dchg, feba, 8));
 }
 
@@ -81,14 +88,14 @@ take_step(struct message *m, int step)
 	__m128i sum = _mm_add_epi32(*words, _mm_load_si128((const __m128i *)(const void *)constants[step]));
 
 	m->cdgh = _mm_sha256rnds2_epu32(m->cdgh, m->abef, sum);
-	m->abef = _mm_sha256rnds2_epu32(m->abef, m->cdgh, _mm_shuffle_epi32(sum, 0x0e));
+	m->abef = _mm_sha256rnds2_epu32(m->abef, m->cdgh, _mm_shuffle_epi32(sum, UPPER_PAIR));
 	*words = _mm_add_epi32(_mm_sha256msg1_epu32(*words, m->words[(step + 1) % 4]),
 			       _mm_alignr_epi8(last, m->words[(step + 2) % 4], 4));
 	*words = _mm_sha256msg2_epu32(*words, last);
 }
 
 SHA void
-sha256_blocks(uint32_t state[SHA256_STATE_WORDS], const uint8_t *blocks, size_t count)
+sha256_blocks(uint32_t state[CRYPTO_SHA2_WORDS], const uint8_t *blocks, size_t count)
 {
 	struct message m;
 
@@ -103,15 +110,15 @@ sha256_blocks(uint32_t state[SHA256_STATE_WORDS], const uint8_t *blocks, size_t 
 			take_step(&m, step);
 		m.abef = _mm_add_epi32(m.abef, abef);
 		m.cdgh = _mm_add_epi32(m.cdgh, cdgh);
-		blocks += SHA256_BLOCK_BYTES;
+		blocks += CRYPTO_SHA256_BLOCK_BYTES;
 	}
 	store_state(&m, state);
 }
 
 /* An instruction of one message waits for the one before it, and meanwhile the other's runs. */
 SHA void
-sha256_two(uint32_t first[SHA256_STATE_WORDS], const uint8_t first_block[SHA256_BLOCK_BYTES],
-	   uint32_t second[SHA256_STATE_WORDS], const uint8_t second_block[SHA256_BLOCK_BYTES])
+sha256_two(uint32_t first[CRYPTO_SHA2_WORDS], const uint8_t first_block[CRYPTO_SHA256_BLOCK_BYTES],
+	   uint32_t second[CRYPTO_SHA2_WORDS], const uint8_t second_block[CRYPTO_SHA256_BLOCK_BYTES])
 {
 	struct message m[2];
 	struct message before[2];
@@ -144,7 +151,7 @@ sha256_is_here(void)
 }
 
 void
-sha256_blocks(uint32_t state[SHA256_STATE_WORDS], const uint8_t *blocks, size_t count)
+sha256_blocks(uint32_t state[CRYPTO_SHA2_WORDS], const uint8_t *blocks, size_t count)
 {
 	(void)state;
 	(void)blocks;
@@ -153,8 +160,8 @@ sha256_blocks(uint32_t state[SHA256_STATE_WORDS], const uint8_t *blocks, size_t 
 }
 
 void
-sha256_two(uint32_t first[SHA256_STATE_WORDS], const uint8_t first_block[SHA256_BLOCK_BYTES],
-	   uint32_t second[SHA256_STATE_WORDS], const uint8_t second_block[SHA256_BLOCK_BYTES])
+sha256_two(uint32_t first[CRYPTO_SHA2_WORDS], const uint8_t first_block[CRYPTO_SHA256_BLOCK_BYTES],
+	   uint32_t second[CRYPTO_SHA2_WORDS], const uint8_t second_block[CRYPTO_SHA256_BLOCK_BYTES])
 {
 	(void)first;
 	(void)first_block;

@@ -11,12 +11,10 @@
 #include "tls/crypto.h"
 #include "tls/instance.h"
 
-#define BLOCK_BYTES_MAX 128 /* of SHA-384 */
-#define BLOCK_BYTES_256 64
+#define BLOCK_BYTES_MAX CRYPTO_SHA512_BLOCK_BYTES /* of SHA-384 */
 #define DIGEST_BYTES_256 32
-#define DIGEST_WORDS_256 8
 #define TAIL_BYTES_256 9 /* of padding, at least: a bit and the length */
-#define SHORT_BLOCKS_MAX 3 /* any label of TLS 1.3 with a hash behind it */
+#define SHORT_BLOCKS_MAX 3 /* TLS 1.2's PRF; a label of TLS 1.3 with a hash has two */
 #define PAD_INNER UINT64_C(0x3636363636363636)
 #define PAD_OUTER UINT64_C(0x5c5c5c5c5c5c5c5c)
 #define KEY_BYTES_MAX 64
@@ -70,7 +68,7 @@ static void
 half(enum derive_hash hash, struct bytes key, uint8_t pad, struct bytes text, struct bytes more, uint8_t *to)
 {
 	uint8_t block[BLOCK_BYTES_MAX];
-	size_t len = hash == DERIVE_SHA256 ? BLOCK_BYTES_256 : BLOCK_BYTES_MAX;
+	size_t len = hash == DERIVE_SHA256 ? CRYPTO_SHA256_BLOCK_BYTES : BLOCK_BYTES_MAX;
 	const struct bytes parts[] = { bytes_make(block, len), text, more };
 
 	memset(block, pad, sizeof(block));
@@ -91,14 +89,16 @@ put(uint8_t *to, struct bytes from)
 /* A few blocks of a message, written as words: what was written byte by byte cannot be read as vectors, as hashes
  * do, before it is in the cache. */
 union short_message {
-	uint64_t words[SHORT_BLOCKS_MAX * BLOCK_BYTES_256 / sizeof(uint64_t)];
-	uint8_t bytes[SHORT_BLOCKS_MAX * BLOCK_BYTES_256];
+	uint64_t words[SHORT_BLOCKS_MAX * CRYPTO_SHA256_BLOCK_BYTES / sizeof(uint64_t)];
+	uint8_t bytes[SHORT_BLOCKS_MAX * CRYPTO_SHA256_BLOCK_BYTES];
 };
+CHECK_STATIC(DIGEST_BYTES_256 + DERIVE_SEED_BYTES_MAX + TAIL_BYTES_256 <= sizeof(union short_message),
+	     "A(i), label and seed");
 
 /* Of HMAC: both hashes behind the key. */
 struct keyed {
-	uint32_t inner[DIGEST_WORDS_256];
-	uint32_t outer[DIGEST_WORDS_256];
+	uint32_t inner[CRYPTO_SHA2_WORDS];
+	uint32_t outer[CRYPTO_SHA2_WORDS];
 };
 
 /* False: not by libcrypto. */
@@ -109,7 +109,7 @@ key_in(struct keyed *keyed, struct bytes key)
 		{ 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 },
 		{ 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 },
 	};
-	uint64_t blocks[2][BLOCK_BYTES_256 / sizeof(uint64_t)] = { { 0 } };
+	uint64_t blocks[2][CRYPTO_SHA256_BLOCK_BYTES / sizeof(uint64_t)] = { { 0 } };
 	bool done;
 
 	*keyed = initial;
@@ -128,19 +128,20 @@ key_in(struct keyed *keyed, struct bytes key)
 static size_t
 end_message(union short_message *message, size_t used)
 {
-	size_t blocks = (used + TAIL_BYTES_256 + BLOCK_BYTES_256 - 1) / BLOCK_BYTES_256;
-	size_t words = blocks * BLOCK_BYTES_256 / sizeof(uint64_t);
+	size_t blocks = (used + TAIL_BYTES_256 + CRYPTO_SHA256_BLOCK_BYTES - 1) / CRYPTO_SHA256_BLOCK_BYTES;
+	size_t words = blocks * CRYPTO_SHA256_BLOCK_BYTES / sizeof(uint64_t);
 
-	memset(message->bytes + used, 0, blocks * BLOCK_BYTES_256 - used);
+	CHECK(blocks <= SHORT_BLOCKS_MAX);
+	memset(message->bytes + used, 0, blocks * CRYPTO_SHA256_BLOCK_BYTES - used);
 	message->bytes[used] = 0x80;
-	message->words[words - 1] = htobe64(8 * (BLOCK_BYTES_256 + used));
+	message->words[words - 1] = htobe64(8 * (CRYPTO_SHA256_BLOCK_BYTES + used));
 	return blocks;
 }
 
 static void
-write_digest(uint8_t to[DIGEST_BYTES_256], const uint32_t state[DIGEST_WORDS_256])
+write_digest(uint8_t to[DIGEST_BYTES_256], const uint32_t state[CRYPTO_SHA2_WORDS])
 {
-	for (size_t i = 0; i < DIGEST_WORDS_256; i += 2) {
+	for (size_t i = 0; i < CRYPTO_SHA2_WORDS; i += 2) {
 		uint64_t two = htobe64((uint64_t)state[i] << 32 | state[i + 1]);
 
 		memcpy(to + i * sizeof(state[0]), &two, sizeof(two));
@@ -230,7 +231,7 @@ write_message(union short_message *message, const char *label, size_t len)
 {
 	size_t used;
 
-	memset(message, 0, BLOCK_BYTES_256);
+	memset(message, 0, CRYPTO_SHA256_BLOCK_BYTES);
 	used = write_label(message->bytes, label, BYTES_NONE, len);
 	message->bytes[used++] = 1;
 	end_message(message, used);

@@ -9,8 +9,9 @@
  * derive: hashes, and the keys that TLS derives by them: HKDF-Expand-Label of 1.3 (RFC 8446 7.1) and the PRF of
  * 1.2 (RFC 5246 section 5).
  *
- * By hand over mbedTLS's SHA-2, because mbedTLS's own HMAC allocates. Nothing is kept; what was on the stack
- * is wiped.
+ * HMAC is by hand, because mbedTLS's own allocates: over mbedTLS's SHA-2; of short messages with SHA-256 over the
+ * blocks of crypto.h, since such a context costs as much as what is hashed in it. Nothing is kept; what was on the
+ * stack is wiped.
  */
 enum derive_hash { DERIVE_SHA256, DERIVE_SHA384 };
 #define DERIVE_HASH_BYTES_MAX 48
@@ -32,7 +33,8 @@ void derive_expand(enum derive_hash hash, struct bytes secret, struct bytes info
 void derive_expand_label(enum derive_hash hash, const uint8_t *secret, const char *label, struct bytes context,
 			 uint8_t *to, size_t len);
 
-/* Both of a direction, by the labels "key" and "iv" (RFC 8446 7.3), in the time of one. */
+/* Both of a direction, by the labels "key" and "iv" (RFC 8446 7.3), each of at most derive_hash_bytes(). With
+ * SHA-256, where the processor has instructions for it, in the time of one. */
 void derive_traffic_key(enum derive_hash hash, const uint8_t *secret, uint8_t *key, size_t key_len, uint8_t *iv,
 			size_t iv_len);
 

@@ -191,8 +191,7 @@ instance_primitives(const struct instance *instance)
 void
 instance_set_keyring(struct instance *instance, struct keyring *ring)
 {
-	if (instance->crypto != NULL && ring->aead.kind != AEAD_MBEDTLS)
-		instance->ring = ring;
+	instance->ring = instance->crypto != NULL ? ring : NULL;
 }
 
 void

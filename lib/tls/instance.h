@@ -56,7 +56,8 @@ const char *instance_primitives(const struct instance *instance);
 bool instance_use_lanes(struct instance *instance, const struct lanes_engine *engine);
 struct lanes *instance_lanes(struct instance *instance); /* NULL: each for itself */
 
-/* With libcrypto in force: AES-GCM is that of the ring, which lives as long, unless it is mbedTLS's. */
+/* With libcrypto in force: AES-GCM is that of the ring from now on, which is not mbedTLS's; NULL: mbedTLS's
+ * own. */
 void instance_set_keyring(struct instance *instance, struct keyring *ring);
 
 /* What mbedTLS runs on from now on, and the seat it may take in the lanes; NULL: on nothing that could pause.

@@ -6,12 +6,15 @@
  * keyring: a worker's ciphers, and the keys that it used last, expanded.
  *
  * A connection keeps its raw keys only (records.h); what an implementation makes of one is 1 KB and takes 0.1
- * us, so it is made again when the key has left the ring meanwhile.
+ * us, so it is made again when the key has left the ring meanwhile. AES-GCM of mbedTLS, that is of handshakes and
+ * tickets, has its keys here, too (instance_set_keyring()).
  *
  * Owner:  one worker. Thread: its own.
- * Memory: the caller's, aligned to 64, best locked and left out of core dumps; wiped by keyring_fini().
+ * Memory: the caller's, aligned to 64, best locked and left out of core dumps; all of it wiped by keyring_fini(),
+ *         a key when it is over: by records_end() and, of mbedTLS's, by instance_gcm_forget().
  */
-#define KEYRING_SLOTS 32 /* 16 connections under way at once, both directions; 42 KB */
+/* Both directions of 16 connections under way at once, less what handshakes and tickets take meanwhile; 42 KB. */
+#define KEYRING_SLOTS 32
 
 struct keyring_slot {
 	uint8_t raw[AEAD_KEY_BYTES_MAX];

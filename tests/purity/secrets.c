@@ -40,13 +40,13 @@ sign(void)
 	uint8_t key[P256_BYTES];
 	uint8_t nonce[P256_BYTES];
 	uint8_t s[P256_BYTES];
-	struct p256_scalar e;
+	struct p256_number e;
 
 	(void)seeded_entropy(&seed, public, sizeof(public));
 	draw(key, sizeof(key));
 	draw(nonce, sizeof(nonce));
 	e = p256_scalar_read(public);
-	p256_scalar_write(p256_scalar_sign(e, e, p256_scalar_read(key), p256_scalar_read(nonce)), s);
+	p256_number_write(p256_scalar_sign(e, e, p256_scalar_read(key), p256_scalar_read(nonce)), s);
 	show(s, sizeof(s));
 }
 
@@ -59,7 +59,7 @@ divide(void)
 	bool is_finite;
 
 	draw(jacobian, sizeof(jacobian));
-	is_finite = p256_affine(jacobian, point);
+	is_finite = p256_find_affine(jacobian, point);
 	show(&is_finite, sizeof(is_finite));
 	show(point, sizeof(point));
 }

@@ -59,17 +59,17 @@ p256_shared(const struct lanes_batch *batch, uint32_t lane)
 static bool
 p256_sign(const struct lanes_batch *batch, uint32_t lane)
 {
-	struct p256_scalar d = p256_scalar_read(batch->in[1][lane]);
-	struct p256_scalar e = p256_scalar_read(batch->in[2][lane]);
-	struct p256_scalar k = p256_scalar_read(batch->in[0][lane]);
+	struct p256_number d = p256_scalar_read(batch->in[1][lane]);
+	struct p256_number e = p256_scalar_read(batch->in[2][lane]);
+	struct p256_number k = p256_scalar_read(batch->in[0][lane]);
 	uint8_t point[2 * P256_BYTES];
-	struct p256_scalar r;
+	struct p256_number r;
 
 	if (crypto_ec_multiply(instance_crypto(), CRYPTO_P256, batch->in[0][lane], NULL, point) != CRYPTO_OK)
 		return false;
 	r = p256_scalar_read(point);
-	p256_scalar_write(r, batch->out[0][lane]);
-	p256_scalar_write(p256_scalar_sign(e, r, d, k), batch->out[1][lane]);
+	p256_number_write(r, batch->out[0][lane]);
+	p256_number_write(p256_scalar_sign(e, r, d, k), batch->out[1][lane]);
 	return true;
 }
 

@@ -41,7 +41,7 @@ bool instance_hmac(psa_algorithm_t hash, const unsigned char *key, size_t key_by
 		   const unsigned char *text, size_t text_bytes, unsigned char *to);
 bool instance_hkdf_expand(psa_algorithm_t hash, const unsigned char *secret, size_t secret_bytes,
 			  const unsigned char *info, size_t info_bytes, unsigned char *to, size_t bytes);
-
+/* Both that TLS 1.3 expands from a traffic secret (RFC 8446 7.3), at once. */
 bool instance_traffic_key(psa_algorithm_t hash, const unsigned char *secret, size_t secret_bytes,
 			  unsigned char *key, size_t key_bytes, unsigned char *iv, size_t iv_bytes);
 

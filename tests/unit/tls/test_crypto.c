@@ -574,7 +574,8 @@ messages_of_aes_gcm_are_the_same(void **state)
 
 		if (!keyring_init_kind(&ring, (enum aead_kind)kind))
 			continue;
-		instance_set_keyring(instances[1], &ring);
+		if (kind != AEAD_MBEDTLS)
+			instance_set_keyring(instances[1], &ring);
 		for (size_t key_bytes = 16; key_bytes <= 32; key_bytes += 8) {
 			for (size_t bytes = 0; bytes <= TEXT_BYTES; bytes += bytes < 50 ? 1 : 50) {
 				uint8_t sealed[2][TEXT_BYTES + 16];
@@ -681,7 +682,7 @@ p256_scalars_are_read_below_the_order(void **state)
 		memset(number, 0xff, i % 2 * 4);
 		memset(number + 4, 0, i % 2 * 4);
 		order_reduce(CRYPTO_P256, number, below);
-		p256_scalar_write(p256_scalar_read(number), read);
+		p256_number_write(p256_scalar_read(number), read);
 		assert_memory_equal(read, below, sizeof(read));
 	}
 }
@@ -734,11 +735,11 @@ p256_points_are_found_by_their_jacobian_coordinates(void **state)
 		else if (i == 1)
 			assert_int_equal(mbedtls_mpi_sub_int(&z, &group.P, 1), 0);
 		stretch(&group, &z, jacobian);
-		assert_true(p256_affine(jacobian, point));
+		assert_true(p256_find_affine(jacobian, point));
 		assert_memory_equal(point, generator + 1, sizeof(point));
 	}
 	memset(jacobian + 2 * (size_t)P256_BYTES, 0, P256_BYTES);
-	assert_false(p256_affine(jacobian, point));
+	assert_false(p256_find_affine(jacobian, point));
 	mbedtls_mpi_free(&z);
 	mbedtls_ecp_group_free(&group);
 	instance_leave(before);

@@ -16,7 +16,7 @@
 #define BYTES (INVERSE_LIMBS * 8)
 #define RANDOM_NUMBERS 1000
 
-/* The order of P-256, the field of X25519, the largest odd number and the least that has inverses. */
+/* Both moduli of P-256, the field of X25519, the largest odd number and the least that has inverses. */
 static const struct {
 	struct inverse_modulus modulus;
 	const char *hex;
@@ -24,6 +24,8 @@ static const struct {
 	{ { { 0x33b9cac2fc632551, 0x339beab69c5e7a13, 0x3ffffffffffffffb, 0x3fffffc00000003f, 0xff },
 	    0x332e375511ff43b1 },
 	  "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551" },
+	{ { { 0x3fffffffffffffff, 0x3ffffffff, 0, 0x3fffffc000000040, 0xff }, 0x3fffffffffffffff },
+	  "ffffffff00000001000000000000000000000000ffffffffffffffffffffffff" },
 	{ { { 0x3fffffffffffffed, 0x3fffffffffffffff, 0x3fffffffffffffff, 0x3fffffffffffffff, 0x7f },
 	    0x39435e50d79435e5 },
 	  "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed" },
@@ -32,6 +34,8 @@ static const struct {
 	  "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff" },
 	{ { { 3, 0, 0, 0, 0 }, 0x2aaaaaaaaaaaaaab }, "3" },
 };
+
+#define WIDEST 3 /* of them */
 
 static struct seeded seed;
 
@@ -102,7 +106,7 @@ inverses_are_those_of_mbedtls(void **state)
 		assert_int_equal(mbedtls_mpi_read_string(&m, 16, moduli[i].hex), 0);
 		assert_int_equal(low * moduli[i].modulus.inverse & (UINT64_MAX >> 2), 1);
 		/* Modulo 2^256 - 1 not every number has one. */
-		if (i == 2)
+		if (i == WIDEST)
 			continue;
 		compare_all(&moduli[i].modulus, &m);
 	}
@@ -115,7 +119,7 @@ inverses_are_those_of_mbedtls(void **state)
 static void
 the_widest_modulus_has_room(void **state)
 {
-	const struct inverse_modulus *modulus = &moduli[2].modulus;
+	const struct inverse_modulus *modulus = &moduli[WIDEST].modulus;
 	uint64_t two[INVERSE_LIMBS] = { 2 };
 	uint64_t less_two[INVERSE_LIMBS] = { UINT64_MAX - 2, UINT64_MAX, UINT64_MAX, UINT64_MAX };
 	uint64_t out[INVERSE_LIMBS];

@@ -119,7 +119,6 @@ labels_expand_as_hkdf_does(void **state)
 	instance_leave(before);
 }
 
-/* The IETF TLS list's vectors for the PRF of TLS 1.2 (P_SHA256, P_SHA384), their first bytes. */
 static void
 a_traffic_key_is_that_of_its_labels(void **state)
 {
@@ -141,6 +140,7 @@ a_traffic_key_is_that_of_its_labels(void **state)
 	}
 }
 
+/* The IETF TLS list's vectors for the PRF of TLS 1.2 (P_SHA256, P_SHA384), their first bytes. */
 static void
 the_prf_gives_the_published_bytes(void **state)
 {

@@ -10,6 +10,8 @@
 #include "base/units.h"
 #include "tls_duo.h"
 #include "tls_engine.h"
+#include "tls/conn.h"
+#include "tls/instance.h"
 
 #define TLS12 0x0303
 #define TLS13 0x0304
@@ -657,6 +659,7 @@ a_context_computes_by_what_was_asked_for_or_is_not_made(void **state)
 							     .primitives = primitives[p],
 							     .records = records[r] };
 			struct tls_context *context = tls_context_new(&config, identity);
+			struct instance *before;
 
 			assert_int_equal(context != NULL,
 					 tls_has_primitives(primitives[p]) && tls_has_records(records[r]));
@@ -664,6 +667,10 @@ a_context_computes_by_what_was_asked_for_or_is_not_made(void **state)
 				continue;
 			assert_string_equal(tls_context_primitives(context), primitives[p]);
 			assert_memory_equal(tls_context_ciphers(context), records[r], strlen(records[r]));
+			/* mbedTLS is spared its own ciphers alone, and where it is not all that there is. */
+			before = instance_enter(context->instance);
+			assert_int_equal(instance_keyring() != NULL, p == 1 && r > 0);
+			instance_leave(before);
 			tls_context_free(context);
 		}
 	assert_true(tls_has_primitives("mbedtls") && tls_has_records("mbedtls"));
