@@ -1,4 +1,5 @@
 /* Blocks of SHA-256 by the processor's instructions are those of mbedTLS's own code. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +11,7 @@
 #include <mbedtls/sha256.h>
 
 #include "base/units.h"
+#include "memory.h"
 #include "seeded.h"
 #include "tls/crypto.h"
 #include "tls/crypto_sha256.h"
@@ -145,6 +147,75 @@ macs_are_those_of_mbedtls(void **state)
 	instance_free(instance);
 }
 
+/* --- what is left of a key -------------------------------------------------------------------- */
+
+#define STACK_BYTES (128 * KIB)
+#define KEY_BYTES 32
+#define INNER_PAD 0x36 /* RFC 2104 */
+#define OUTER_PAD 0x5c
+
+#ifdef __OPTIMIZE__
+#define IS_OPTIMIZED true
+#else
+#define IS_OPTIMIZED false
+#endif
+
+static _Alignas(4096) uint8_t stack[STACK_BYTES];
+static uint8_t key[KEY_BYTES];
+
+static void *
+make_mac(void *mac)
+{
+	derive_hmac(DERIVE_SHA256, bytes_make(key, sizeof(key)), BYTES_LITERAL("text"), BYTES_NONE, mac);
+	return NULL;
+}
+
+static bool
+is_on_the_stack(const uint8_t *what)
+{
+	return memmem(stack, sizeof(stack), what, KEY_BYTES / 2) != NULL;
+}
+
+/* The halves of a key as the function hashes it: with a pad, and also with its words the other way round. */
+static void
+assert_no_half_is_left(uint8_t pad)
+{
+	for (size_t half = 0; half < KEY_BYTES; half += KEY_BYTES / 2) {
+		uint8_t hashed[KEY_BYTES / 2];
+		uint8_t turned[KEY_BYTES / 2];
+
+		for (size_t i = 0; i < sizeof(hashed); i++) {
+			hashed[i] = key[half + i] ^ pad;
+			turned[i ^ 3] = hashed[i];
+		}
+		assert_false(is_on_the_stack(hashed));
+		assert_false(is_on_the_stack(turned));
+	}
+}
+
+/* The stack of a worker is not wiped. What compilers do without optimizing is theirs. */
+static void
+no_key_is_left_on_the_stack(void **state)
+{
+	uint8_t mac[MAC_BYTES];
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	(void)state;
+	if (!IS_OPTIMIZED || !memory_is_plain())
+		skip();
+	(void)crypto_prepare();
+	assert_int_equal(seeded_entropy(&seed, key, sizeof(key)), 0);
+	assert_int_equal(pthread_attr_init(&attributes), 0);
+	assert_int_equal(pthread_attr_setstack(&attributes, stack, sizeof(stack)), 0);
+	assert_int_equal(pthread_create(&thread, &attributes, make_mac, mac), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(pthread_attr_destroy(&attributes), 0);
+	assert_no_half_is_left(0);
+	assert_no_half_is_left(INNER_PAD);
+	assert_no_half_is_left(OUTER_PAD);
+}
+
 int
 main(void)
 {
@@ -152,6 +223,7 @@ main(void)
 		cmocka_unit_test(macs_are_the_same_before_it_is_prepared),
 		cmocka_unit_test(macs_are_those_of_mbedtls),
 		cmocka_unit_test(blocks_are_those_of_mbedtls),
+		cmocka_unit_test(no_key_is_left_on_the_stack),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
