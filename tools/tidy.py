@@ -64,7 +64,7 @@ SYSTEM_HEADERS = [
     (r'sluice_mbedtls_hooks\.h', ['lib', 'dataplane', 'control', 'tools'], ['lib/tls/crypto_hooks.c'],
      'it is what our patch makes mbedTLS ask'),
     (r'(immintrin|cpuid)\.h', ['lib', 'dataplane', 'control'],
-     ['lib/tls/aead_vaes.c', 'lib/tls/vaes_hash.h', 'lib/tls/crypto_ladder.c', 'lib/tls/crypto_field_avx2.h',
+     ['lib/tls/aead_vaes.c', 'lib/tls/vaes_hash.h', 'lib/tls/crypto_field_avx2.h',
       'lib/tls/crypto_sha256.c'],
      'what a processor has beyond others is used through tls/aead.h and tls/crypto.h'),
     (r'intel-ipsec-mb\.h', ['lib', 'dataplane', 'control'], ['lib/tls/aead_ipsec.c'], 'it is used through tls/aead.h'),

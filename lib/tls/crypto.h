@@ -45,7 +45,7 @@ void crypto_close(struct crypto *crypto);
 enum crypto_result crypto_x25519(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES],
 				 const uint8_t *u, uint8_t out[CRYPTO_X25519_BYTES]);
 
-/* The same by libcrypto, for processors that crypto_ladder.h is not for; u is never NULL. */
+/* The same by libcrypto, for processors that crypto_ladder_avx2.h is not for; u is never NULL. */
 enum crypto_result crypto_x25519_provided(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES],
 					  const uint8_t u[CRYPTO_X25519_BYTES],
 					  uint8_t out[CRYPTO_X25519_BYTES]);

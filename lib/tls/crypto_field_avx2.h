@@ -14,8 +14,8 @@
  * part is the rest, from 0 to 2^52, exactly, beside LOW_AT, where they are multiples of 1. Either number lies in
  * the lowest bits of its double, so from there on they are integers; what their exponents add up to is known
  * (Emmart, Zheng and Weems, "Faster modular exponentiation using double precision floating point arithmetic on the
- * GPU", 2018). That asks for rounding towards zero: calculate between field4_begin() and field4_end(), and in
- * another function than theirs, which compilers do not know to be a fence for it.
+ * GPU", 2018). That asks for rounding towards zero: calculate between field_avx2_begin() and field_avx2_end(), and
+ * in another function than theirs, which compilers do not know to be a fence for it.
  *
  * Pure; any thread. Time: the same for all numbers: no branch and no index depends on one, and none of the doubles
  * is so small that a processor would take longer. out may be one of the arguments.
@@ -23,80 +23,81 @@
 #ifdef __x86_64__
 #include <immintrin.h>
 
-#define FIELD4_LIMBS 5
-#define FIELD4_WORDS 4 /* of 64 bits */
-#define FIELD4_LIMB_BITS 51
-#define FIELD4_MASK ((UINT64_C(1) << FIELD4_LIMB_BITS) - 1)
+#define FIELD_AVX2_COLUMNS 4 /* numbers side by side */
+#define FIELD_AVX2_LIMBS 5
+#define FIELD_AVX2_WORDS 4 /* of 64 bits */
+#define FIELD_AVX2_LIMB_BITS 51
+#define FIELD_AVX2_MASK ((UINT64_C(1) << FIELD_AVX2_LIMB_BITS) - 1)
 
-#define FIELD4 __attribute__((target("avx2,fma")))
-#define FIELD4_INLINE FIELD4 __attribute__((always_inline)) static inline
+#define FIELD_AVX2 __attribute__((target("avx2,fma")))
+#define FIELD_AVX2_INLINE FIELD_AVX2 __attribute__((always_inline)) static inline
 
 /* Of four numbers each. */
 typedef uint64_t words4 __attribute__((vector_size(32)));
 typedef double doubles4 __attribute__((vector_size(32)));
 
-struct field4 {
-	doubles4 limbs[FIELD4_LIMBS];
+struct field_avx2 {
+	doubles4 limbs[FIELD_AVX2_LIMBS];
 };
 
 /* --- halves of products ---------------------------------------------------------------------- */
 
-#define FIELD4_HIGH_AT 0x1.8p104
-#define FIELD4_HIGH_BITS UINT64_C(0x4678000000000000) /* that double */
-#define FIELD4_LOW_AT 0x1p52
-#define FIELD4_LOW_BITS UINT64_C(0x4330000000000000)
+#define FIELD_AVX2_HIGH_AT 0x1.8p104
+#define FIELD_AVX2_HIGH_BITS UINT64_C(0x4678000000000000) /* that double */
+#define FIELD_AVX2_LOW_AT 0x1p52
+#define FIELD_AVX2_LOW_BITS UINT64_C(0x4330000000000000)
 
 /* Of products of one weight. */
-struct field4_sums {
+struct field_avx2_sums {
 	words4 low;
 	words4 high; /* counts 2^52 times as much */
 };
 
-FIELD4_INLINE words4
-field4_all(uint64_t word)
+FIELD_AVX2_INLINE words4
+field_avx2_all(uint64_t word)
 {
 	return (words4){ word, word, word, word };
 }
 
-FIELD4_INLINE doubles4
-field4_doubles(double number)
+FIELD_AVX2_INLINE doubles4
+field_avx2_doubles(double number)
 {
 	return (doubles4){ number, number, number, number };
 }
 
 /* a b + c, rounded once. */
-FIELD4_INLINE doubles4
-field4_fma(doubles4 a, doubles4 b, doubles4 c)
+FIELD_AVX2_INLINE doubles4
+field_avx2_fma(doubles4 a, doubles4 b, doubles4 c)
 {
 	return (doubles4)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
 }
 
-FIELD4_INLINE void
-field4_add_product(struct field4_sums *sums, doubles4 a, doubles4 b)
+FIELD_AVX2_INLINE void
+field_avx2_add_product(struct field_avx2_sums *sums, doubles4 a, doubles4 b)
 {
-	doubles4 high = field4_fma(a, b, field4_doubles(FIELD4_HIGH_AT));
-	doubles4 low = field4_fma(a, b, field4_doubles(FIELD4_HIGH_AT + FIELD4_LOW_AT) - high);
+	doubles4 high = field_avx2_fma(a, b, field_avx2_doubles(FIELD_AVX2_HIGH_AT));
+	doubles4 low = field_avx2_fma(a, b, field_avx2_doubles(FIELD_AVX2_HIGH_AT + FIELD_AVX2_LOW_AT) - high);
 
 	sums->high += (words4)high;
 	sums->low += (words4)low;
 }
 
-FIELD4_INLINE words4
-field4_nineteenfold(words4 a)
+FIELD_AVX2_INLINE words4
+field_avx2_nineteenfold(words4 a)
 {
 	return (a << 4) + (a << 1) + a;
 }
 
 /* Of what is below 2^32. */
-FIELD4_INLINE words4
-field4_nineteenfold_small(words4 a)
+FIELD_AVX2_INLINE words4
+field_avx2_nineteenfold_small(words4 a)
 {
-	return (words4)_mm256_mul_epu32((__m256i)a, (__m256i)field4_all(19));
+	return (words4)_mm256_mul_epu32((__m256i)a, (__m256i)field_avx2_all(19));
 }
 
 /* Computed here, and not at a place that the compiler likes better: there are not enough registers for that. */
-FIELD4_INLINE void
-field4_fence(words4 *word)
+FIELD_AVX2_INLINE void
+field_avx2_fence(words4 *word)
 {
 	__asm__("" : "+x"(*word));
 }
@@ -105,99 +106,101 @@ field4_fence(words4 *word)
 
 /* A limb that is to be settled is beside FLOOR, which makes it positive, and half a limb for rounding to the
  * nearest. Without them it is below 2^60, so its carry is from -2^9 to 2^9. */
-#define FIELD4_FLOOR (UINT64_C(1) << 62)
-#define FIELD4_HALF (UINT64_C(1) << (FIELD4_LIMB_BITS - 1))
-#define FIELD4_CARRY_AT (FIELD4_FLOOR >> FIELD4_LIMB_BITS)
+#define FIELD_AVX2_FLOOR (UINT64_C(1) << 62)
+#define FIELD_AVX2_HALF (UINT64_C(1) << (FIELD_AVX2_LIMB_BITS - 1))
+#define FIELD_AVX2_CARRY_AT (FIELD_AVX2_FLOOR >> FIELD_AVX2_LIMB_BITS)
 
 /* 2^255 is 19, so what carries out above comes in below. */
-FIELD4_INLINE void
-field4_settle(struct field4 *out, const words4 limbs[FIELD4_LIMBS])
+FIELD_AVX2_INLINE void
+field_avx2_settle(struct field_avx2 *out, const words4 limbs[FIELD_AVX2_LIMBS])
 {
-	words4 over = field4_nineteenfold_small(limbs[FIELD4_LIMBS - 1] >> FIELD4_LIMB_BITS);
+	words4 over = field_avx2_nineteenfold_small(limbs[FIELD_AVX2_LIMBS - 1] >> FIELD_AVX2_LIMB_BITS);
 
 #pragma GCC unroll 5
-	for (int k = 0; k < FIELD4_LIMBS; k++) {
-		words4 rest = (limbs[k] & FIELD4_MASK) + over;
-		double at = FIELD4_LOW_AT + (double)(FIELD4_HALF + FIELD4_CARRY_AT * (k == 0 ? 19 : 1));
+	for (int k = 0; k < FIELD_AVX2_LIMBS; k++) {
+		words4 rest = (limbs[k] & FIELD_AVX2_MASK) + over;
+		uint64_t carried_at = FIELD_AVX2_CARRY_AT * (k == 0 ? 19 : 1);
+		double at = FIELD_AVX2_LOW_AT + (double)(FIELD_AVX2_HALF + carried_at);
 
-		over = limbs[k] >> FIELD4_LIMB_BITS;
-		out->limbs[k] = (doubles4)(rest | FIELD4_LOW_BITS) - field4_doubles(at);
+		over = limbs[k] >> FIELD_AVX2_LIMB_BITS;
+		out->limbs[k] = (doubles4)(rest | FIELD_AVX2_LOW_BITS) - field_avx2_doubles(at);
 	}
 }
 
 /* How many products of two limbs have a weight. */
-FIELD4_INLINE uint64_t
-field4_count(int weight)
+FIELD_AVX2_INLINE uint64_t
+field_avx2_count(int weight)
 {
-	if (weight < 0 || weight > 2 * (FIELD4_LIMBS - 1))
+	if (weight < 0 || weight > 2 * (FIELD_AVX2_LIMBS - 1))
 		return 0;
-	return (uint64_t)(weight < FIELD4_LIMBS ? weight + 1 : 2 * FIELD4_LIMBS - 1 - weight);
+	return (uint64_t)(weight < FIELD_AVX2_LIMBS ? weight + 1 : 2 * FIELD_AVX2_LIMBS - 1 - weight);
 }
 
 /* What exponents add to all of one weight: of its lower parts, and twice the upper parts of the one below. */
-FIELD4_INLINE uint64_t
-field4_exponents(int weight)
+FIELD_AVX2_INLINE uint64_t
+field_avx2_exponents(int weight)
 {
-	return field4_count(weight) * FIELD4_LOW_BITS + 2 * field4_count(weight - 1) * FIELD4_HIGH_BITS;
+	return field_avx2_count(weight) * FIELD_AVX2_LOW_BITS +
+	       2 * field_avx2_count(weight - 1) * FIELD_AVX2_HIGH_BITS;
 }
 
 /* Brings what limb k has of a product beside FLOOR. */
-FIELD4_INLINE words4
-field4_level(int k)
+FIELD_AVX2_INLINE words4
+field_avx2_level(int k)
 {
-	return field4_all(FIELD4_FLOOR + FIELD4_HALF - field4_exponents(k) -
-			  19 * field4_exponents(k + FIELD4_LIMBS));
+	return field_avx2_all(FIELD_AVX2_FLOOR + FIELD_AVX2_HALF - field_avx2_exponents(k) -
+			  19 * field_avx2_exponents(k + FIELD_AVX2_LIMBS));
 }
 
 /* --- products ------------------------------------------------------------------------------- */
 
 /* All that has one weight. */
-FIELD4_INLINE struct field4_sums
-field4_products(const struct field4 *a, const struct field4 *b, int weight)
+FIELD_AVX2_INLINE struct field_avx2_sums
+field_avx2_products(const struct field_avx2 *a, const struct field_avx2 *b, int weight)
 {
-	struct field4_sums sums = { 0 };
+	struct field_avx2_sums sums = { 0 };
 
 #pragma GCC unroll 5
-	for (int i = 0; i < FIELD4_LIMBS; i++)
-		if (weight - i >= 0 && weight - i < FIELD4_LIMBS)
-			field4_add_product(&sums, a->limbs[i], b->limbs[weight - i]);
+	for (int i = 0; i < FIELD_AVX2_LIMBS; i++)
+		if (weight - i >= 0 && weight - i < FIELD_AVX2_LIMBS)
+			field_avx2_add_product(&sums, a->limbs[i], b->limbs[weight - i]);
 	return sums;
 }
 
 /* A weight that wraps around comes with the one that it becomes, so that few sums are there at a time. */
-FIELD4_INLINE void
-field4_multiply(struct field4 *out, const struct field4 *a, const struct field4 *b)
+FIELD_AVX2_INLINE void
+field_avx2_multiply(struct field_avx2 *out, const struct field_avx2 *a, const struct field_avx2 *b)
 {
-	struct field4_sums sums = field4_products(a, b, FIELD4_LIMBS - 1);
-	words4 limbs[FIELD4_LIMBS];
-	words4 below = field4_all(0); /* upper parts of the weight before, twice */
+	struct field_avx2_sums sums = field_avx2_products(a, b, FIELD_AVX2_LIMBS - 1);
+	words4 limbs[FIELD_AVX2_LIMBS];
+	words4 below = field_avx2_all(0); /* upper parts of the weight before, twice */
 	words4 below_wrapped = sums.high + sums.high;
 
-	limbs[FIELD4_LIMBS - 1] = sums.low + field4_level(FIELD4_LIMBS - 1);
-	field4_fence(&limbs[FIELD4_LIMBS - 1]);
-	field4_fence(&below_wrapped);
+	limbs[FIELD_AVX2_LIMBS - 1] = sums.low + field_avx2_level(FIELD_AVX2_LIMBS - 1);
+	field_avx2_fence(&limbs[FIELD_AVX2_LIMBS - 1]);
+	field_avx2_fence(&below_wrapped);
 #pragma GCC unroll 4
-	for (int k = 0; k < FIELD4_LIMBS - 1; k++) {
-		sums = field4_products(a, b, k + FIELD4_LIMBS);
-		limbs[k] = field4_nineteenfold(sums.low + below_wrapped);
+	for (int k = 0; k < FIELD_AVX2_LIMBS - 1; k++) {
+		sums = field_avx2_products(a, b, k + FIELD_AVX2_LIMBS);
+		limbs[k] = field_avx2_nineteenfold(sums.low + below_wrapped);
 		below_wrapped = sums.high + sums.high;
-		field4_fence(&limbs[k]);
-		field4_fence(&below_wrapped);
-		sums = field4_products(a, b, k);
-		limbs[k] += sums.low + below + field4_level(k);
+		field_avx2_fence(&limbs[k]);
+		field_avx2_fence(&below_wrapped);
+		sums = field_avx2_products(a, b, k);
+		limbs[k] += sums.low + below + field_avx2_level(k);
 		below = sums.high + sums.high;
-		field4_fence(&limbs[k]);
-		field4_fence(&below);
+		field_avx2_fence(&limbs[k]);
+		field_avx2_fence(&below);
 	}
-	limbs[FIELD4_LIMBS - 1] += below + field4_nineteenfold(below_wrapped);
-	field4_settle(out, limbs);
+	limbs[FIELD_AVX2_LIMBS - 1] += below + field_avx2_nineteenfold(below_wrapped);
+	field_avx2_settle(out, limbs);
 }
 
 /* --- in and out ------------------------------------------------------------------------------ */
 
-/* What field4_end() takes. */
+/* What field_avx2_end() takes. */
 static inline unsigned int
-field4_begin(void)
+field_avx2_begin(void)
 {
 	unsigned int before = _mm_getcsr();
 
@@ -206,41 +209,41 @@ field4_begin(void)
 }
 
 static inline void
-field4_end(unsigned int before)
+field_avx2_end(unsigned int before)
 {
 	_mm_setcsr(before);
 }
 
 /* Of words, the lowest first; without the highest bit of the last one. */
-FIELD4_INLINE void
-field4_unpack(struct field4 *out, const words4 in[FIELD4_WORDS])
+FIELD_AVX2_INLINE void
+field_avx2_unpack(struct field_avx2 *out, const words4 in[FIELD_AVX2_WORDS])
 {
-	words4 limbs[FIELD4_LIMBS] = { in[0], in[0] >> 51 | in[1] << 13, in[1] >> 38 | in[2] << 26,
+	words4 limbs[FIELD_AVX2_LIMBS] = { in[0], in[0] >> 51 | in[1] << 13, in[1] >> 38 | in[2] << 26,
 				       in[2] >> 25 | in[3] << 39, in[3] >> 12 };
 
 #pragma GCC unroll 5
-	for (int k = 0; k < FIELD4_LIMBS; k++)
-		limbs[k] = (limbs[k] & FIELD4_MASK) + (FIELD4_FLOOR + FIELD4_HALF);
-	field4_settle(out, limbs);
+	for (int k = 0; k < FIELD_AVX2_LIMBS; k++)
+		limbs[k] = (limbs[k] & FIELD_AVX2_MASK) + (FIELD_AVX2_FLOOR + FIELD_AVX2_HALF);
+	field_avx2_settle(out, limbs);
 }
 
 /* Of a result: any number that it is modulo the prime, below 2^256. The prime is added, so that no limb is below
  * zero. */
-FIELD4_INLINE void
-field4_pack(words4 out[FIELD4_WORDS], const struct field4 *a)
+FIELD_AVX2_INLINE void
+field_avx2_pack(words4 out[FIELD_AVX2_WORDS], const struct field_avx2 *a)
 {
-	words4 limbs[FIELD4_LIMBS];
-	words4 over = field4_all(0);
+	words4 limbs[FIELD_AVX2_LIMBS];
+	words4 over = field_avx2_all(0);
 
 #pragma GCC unroll 5
-	for (int k = 0; k < FIELD4_LIMBS; k++) {
-		double prime = (double)(FIELD4_MASK - (k == 0 ? 18 : 0));
+	for (int k = 0; k < FIELD_AVX2_LIMBS; k++) {
+		double at = FIELD_AVX2_LOW_AT + (double)(FIELD_AVX2_MASK - (k == 0 ? 18 : 0));
 
-		limbs[k] = (words4)(a->limbs[k] + field4_doubles(FIELD4_LOW_AT + prime)) - FIELD4_LOW_BITS;
+		limbs[k] = (words4)(a->limbs[k] + field_avx2_doubles(at)) - FIELD_AVX2_LOW_BITS;
 		limbs[k] += over;
-		over = limbs[k] >> FIELD4_LIMB_BITS;
-		if (k < FIELD4_LIMBS - 1)
-			limbs[k] &= FIELD4_MASK;
+		over = limbs[k] >> FIELD_AVX2_LIMB_BITS;
+		if (k < FIELD_AVX2_LIMBS - 1)
+			limbs[k] &= FIELD_AVX2_MASK;
 	}
 	out[0] = limbs[0] | limbs[1] << 51;
 	out[1] = limbs[1] >> 13 | limbs[2] << 38;

@@ -2,9 +2,9 @@
  * OpenSSL's libcrypto, from 3.0 on, by the calls that share nothing between threads.
  *
  * Points and powers go by EC_POINT and BIGNUM on objects of the instance. X25519, for processors that
- * crypto_ladder.h is not for, exists as an algorithm of the default provider alone; EVP would look it up and count
- * references for each key, so its dispatch table is read once (OSSL_PROVIDER_query_operation(3)) and its functions
- * are called directly: they touch nothing but the objects they are given.
+ * crypto_ladder_avx2.h is not for, exists as an algorithm of the default provider alone; EVP would look it up
+ * and count references for each key, so its dispatch table is read once (OSSL_PROVIDER_query_operation(3)) and
+ * its functions are called directly: they touch nothing but the objects they are given.
  *
  * The library has state of each thread: its queue of errors, and who wants to know when the thread ends. That
  * must not lie in an arena, which may be gone when the thread ends. So a thread's state is made outside of
@@ -30,7 +30,6 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "tls/crypto_ladder.h"
 #include "tls/crypto_ladder_avx2.h"
 #include "tls/crypto_p256.h"
 #include "tls/crypto_sha256.h"
@@ -79,7 +78,7 @@ static struct {
 	OSSL_FUNC_keyexch_init_fn *exchange_init;
 	OSSL_FUNC_keyexch_set_peer_fn *exchange_set_peer;
 	OSSL_FUNC_keyexch_derive_fn *exchange_derive;
-	void (*ladder)(const uint8_t *scalar, const uint8_t *u, uint8_t *out); /* NULL: none is here */
+	bool has_ladder;
 } shared;
 
 /* Asked for by whoever hashes, prepared or not. */
@@ -211,7 +210,7 @@ prepare(void)
 
 	if (CRYPTO_set_mem_functions(take, take_more, give_back) == 1)
 		shared.provider = OSSL_PROVIDER_load(NULL, "default");
-	shared.ladder = ladder_avx2_is_here() ? ladder_avx2_multiply : ladder_is_here() ? ladder_multiply : NULL;
+	shared.has_ladder = ladder_avx2_is_here();
 	atomic_store_explicit(&has_sha256, sha256_is_here(), memory_order_relaxed);
 	if (shared.provider != NULL) {
 		shared.provider_context = OSSL_PROVIDER_get0_provider_ctx(shared.provider);
@@ -365,9 +364,9 @@ crypto_x25519(struct crypto *crypto, const uint8_t scalar[CRYPTO_X25519_BYTES], 
 		x25519_public(scalar, out);
 		return CRYPTO_OK;
 	}
-	if (shared.ladder == NULL)
+	if (!shared.has_ladder)
 		return crypto_x25519_provided(crypto, scalar, u, out);
-	shared.ladder(scalar, u, out);
+	ladder_avx2_multiply(scalar, u, out);
 	return is_all_zero(out) ? CRYPTO_FAILED : CRYPTO_OK;
 }
 

@@ -12,8 +12,6 @@
 #include "base/units.h"
 #include "seeded.h"
 #include "tls/crypto_field.h"
-#include "tls/crypto_field_adx.h"
-#include "tls/crypto_ladder.h"
 #include "tls/instance.h"
 
 #define RANDOM_PAIRS 2000
@@ -91,40 +89,6 @@ expect_all(operation calculate, const struct field *a, const struct field *b, co
 	expect(&out, wanted);
 }
 
-/* As the ladder does it, where it is. */
-static void
-compare_adx(const struct field *a, const struct field *b, const mbedtls_mpi *first, const mbedtls_mpi *second)
-{
-#ifdef __x86_64__
-	mbedtls_mpi result;
-	struct field out;
-
-	if (!ladder_is_here())
-		return;
-	mbedtls_mpi_init(&result);
-	assert_int_equal(mbedtls_mpi_mul_mpi(&result, first, second), 0);
-	assert_int_equal(mbedtls_mpi_mod_mpi(&result, &result, &prime), 0);
-	expect_all(field_adx_multiply, a, b, &result);
-	assert_int_equal(mbedtls_mpi_mul_int(&result, first, 121666), 0);
-	assert_int_equal(mbedtls_mpi_add_mpi(&result, &result, second), 0);
-	assert_int_equal(mbedtls_mpi_mod_mpi(&result, &result, &prime), 0);
-	expect_all(field_adx_multiply_small, a, b, &result);
-	assert_int_equal(mbedtls_mpi_mul_mpi(&result, first, first), 0);
-	assert_int_equal(mbedtls_mpi_mod_mpi(&result, &result, &prime), 0);
-	field_adx_square(&out, a);
-	expect(&out, &result);
-	out = *a;
-	field_adx_square(&out, &out);
-	expect(&out, &result);
-	mbedtls_mpi_free(&result);
-#else
-	(void)a;
-	(void)b;
-	(void)first;
-	(void)second;
-#endif
-}
-
 static void
 compare(const struct field *a, const struct field *b)
 {
@@ -149,7 +113,6 @@ compare(const struct field *a, const struct field *b)
 	assert_int_equal(mbedtls_mpi_mod_mpi(&result, &result, &prime), 0);
 	expect_all(field_subtract, a, b, &result);
 	expect_all(field_subtract_portable, a, b, &result);
-	compare_adx(a, b, &first, &second);
 	mbedtls_mpi_free(&first);
 	mbedtls_mpi_free(&second);
 	mbedtls_mpi_free(&result);

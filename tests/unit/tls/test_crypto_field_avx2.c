@@ -15,15 +15,14 @@
 
 #ifdef __x86_64__
 #define ROUNDS 3000
-#define LANES_OF_VECTOR 4
 #define RESULT_MAX ((INT64_C(1) << 50) + (INT64_C(1) << 14))
 #define FACTOR_MAX (2 * RESULT_MAX)
 
 static struct seeded seed = { 8 };
 
-/* Limbs by lane; what vectors hold as doubles. */
+/* Limbs by column; what vectors hold as doubles. */
 struct numbers {
-	int64_t limbs[LANES_OF_VECTOR][FIELD4_LIMBS];
+	int64_t limbs[FIELD_AVX2_COLUMNS][FIELD_AVX2_LIMBS];
 };
 
 static void
@@ -65,35 +64,35 @@ draw_limb(int64_t most)
 static void
 draw_numbers(struct numbers *numbers, int64_t most)
 {
-	for (int lane = 0; lane < LANES_OF_VECTOR; lane++)
-		for (int i = 0; i < FIELD4_LIMBS; i++)
-			numbers->limbs[lane][i] = draw_limb(most);
+	for (int column = 0; column < FIELD_AVX2_COLUMNS; column++)
+		for (int i = 0; i < FIELD_AVX2_LIMBS; i++)
+			numbers->limbs[column][i] = draw_limb(most);
 }
 
 static void
 fill(struct numbers *numbers, int64_t limb)
 {
-	for (int lane = 0; lane < LANES_OF_VECTOR; lane++)
-		for (int i = 0; i < FIELD4_LIMBS; i++)
-			numbers->limbs[lane][i] = lane % 2 == 0 || i % 2 == 0 ? limb : -limb;
+	for (int column = 0; column < FIELD_AVX2_COLUMNS; column++)
+		for (int i = 0; i < FIELD_AVX2_LIMBS; i++)
+			numbers->limbs[column][i] = column % 2 == 0 || i % 2 == 0 ? limb : -limb;
 }
 
 static void
-to_vectors(const struct numbers *numbers, struct field4 *to)
+to_vectors(const struct numbers *numbers, struct field_avx2 *to)
 {
-	for (int lane = 0; lane < LANES_OF_VECTOR; lane++)
-		for (int i = 0; i < FIELD4_LIMBS; i++)
-			to->limbs[i][lane] = (double)numbers->limbs[lane][i];
+	for (int column = 0; column < FIELD_AVX2_COLUMNS; column++)
+		for (int i = 0; i < FIELD_AVX2_LIMBS; i++)
+			to->limbs[i][column] = (double)numbers->limbs[column][i];
 }
 
 /* The same number in the other limbs, below the prime. */
 static void
-to_field(const int64_t limbs[FIELD4_LIMBS], struct field *to)
+to_field(const int64_t limbs[FIELD_AVX2_LIMBS], struct field *to)
 {
-	static const struct field radix = { { UINT64_C(1) << FIELD4_LIMB_BITS } };
+	static const struct field radix = { { UINT64_C(1) << FIELD_AVX2_LIMB_BITS } };
 
 	memset(to, 0, sizeof(*to));
-	for (int i = FIELD4_LIMBS - 1; i >= 0; i--) {
+	for (int i = FIELD_AVX2_LIMBS - 1; i >= 0; i--) {
 		struct field limb = { { (uint64_t)(limbs[i] < 0 ? -limbs[i] : limbs[i]) } };
 
 		field_multiply(to, to, &radix);
@@ -105,49 +104,49 @@ to_field(const int64_t limbs[FIELD4_LIMBS], struct field *to)
 	field_reduce(to, to);
 }
 
-FIELD4 __attribute__((noinline)) static void
-multiply(struct field4 *out, const struct field4 *a, const struct field4 *b)
+FIELD_AVX2 __attribute__((noinline)) static void
+multiply(struct field_avx2 *out, const struct field_avx2 *a, const struct field_avx2 *b)
 {
-	field4_multiply(out, a, b);
+	field_avx2_multiply(out, a, b);
 }
 
-FIELD4 __attribute__((noinline)) static void
-there_and_back(struct field4 *out, words4 words[FIELD4_WORDS])
+FIELD_AVX2 __attribute__((noinline)) static void
+there_and_back(struct field_avx2 *out, words4 words[FIELD_AVX2_WORDS])
 {
-	field4_unpack(out, words);
-	field4_pack(words, out);
+	field_avx2_unpack(out, words);
+	field_avx2_pack(words, out);
 }
 
 static void
-assert_small(const struct field4 *result)
+assert_small(const struct field_avx2 *result)
 {
-	for (int lane = 0; lane < LANES_OF_VECTOR; lane++)
-		for (int i = 0; i < FIELD4_LIMBS; i++)
-			assert_true((int64_t)result->limbs[i][lane] <= RESULT_MAX &&
-				    (int64_t)result->limbs[i][lane] >= -RESULT_MAX);
+	for (int column = 0; column < FIELD_AVX2_COLUMNS; column++)
+		for (int i = 0; i < FIELD_AVX2_LIMBS; i++)
+			assert_true((int64_t)result->limbs[i][column] <= RESULT_MAX &&
+				    (int64_t)result->limbs[i][column] >= -RESULT_MAX);
 }
 
 static void
 compare(const struct numbers *a, const struct numbers *b)
 {
-	struct field4 left, right, out;
+	struct field_avx2 left, right, out;
 	unsigned int rounding;
 
 	to_vectors(a, &left);
 	to_vectors(b, &right);
-	rounding = field4_begin();
+	rounding = field_avx2_begin();
 	multiply(&out, &left, &right);
-	field4_end(rounding);
+	field_avx2_end(rounding);
 	assert_small(&out);
-	for (int lane = 0; lane < LANES_OF_VECTOR; lane++) {
-		int64_t limbs[FIELD4_LIMBS];
+	for (int column = 0; column < FIELD_AVX2_COLUMNS; column++) {
+		int64_t limbs[FIELD_AVX2_LIMBS];
 		struct field wanted, got, other;
 
-		for (int i = 0; i < FIELD4_LIMBS; i++)
-			limbs[i] = (int64_t)out.limbs[i][lane];
+		for (int i = 0; i < FIELD_AVX2_LIMBS; i++)
+			limbs[i] = (int64_t)out.limbs[i][column];
 		to_field(limbs, &got);
-		to_field(a->limbs[lane], &wanted);
-		to_field(b->limbs[lane], &other);
+		to_field(a->limbs[column], &wanted);
+		to_field(b->limbs[column], &other);
 		field_multiply(&wanted, &wanted, &other);
 		field_reduce(&wanted, &wanted);
 		assert_memory_equal(&got, &wanted, sizeof(wanted));
@@ -192,31 +191,31 @@ words_come_out_as_they_went_in(void **state)
 	(void)state;
 	need_vectors();
 	for (int round = 0; round < ROUNDS; round++) {
-		struct field wanted[LANES_OF_VECTOR];
-		words4 words[FIELD4_WORDS];
-		struct field4 number;
+		struct field wanted[FIELD_AVX2_COLUMNS];
+		words4 words[FIELD_AVX2_WORDS];
+		struct field_avx2 number;
 		unsigned int rounding;
 
-		for (int lane = 0; lane < LANES_OF_VECTOR; lane++)
+		for (int column = 0; column < FIELD_AVX2_COLUMNS; column++)
 			for (int i = 0; i < FIELD_LIMBS; i++) {
-				wanted[lane].limbs[i] = (uint64_t)draw_limb(INT64_MAX / 2) << 1;
+				wanted[column].limbs[i] = (uint64_t)draw_limb(INT64_MAX / 2) << 1;
 				if (draw() % 3 == 0)
-					wanted[lane].limbs[i] = 0 - (draw() % 2);
-				words[i][lane] = wanted[lane].limbs[i];
+					wanted[column].limbs[i] = 0 - (draw() % 2);
+				words[i][column] = wanted[column].limbs[i];
 			}
-		rounding = field4_begin();
+		rounding = field_avx2_begin();
 		there_and_back(&number, words);
-		field4_end(rounding);
+		field_avx2_end(rounding);
 		assert_small(&number);
-		for (int lane = 0; lane < LANES_OF_VECTOR; lane++) {
+		for (int column = 0; column < FIELD_AVX2_COLUMNS; column++) {
 			struct field got;
 
 			for (int i = 0; i < FIELD_LIMBS; i++)
-				got.limbs[i] = words[i][lane];
-			wanted[lane].limbs[FIELD_LIMBS - 1] &= UINT64_MAX >> 1;
-			field_reduce(&wanted[lane], &wanted[lane]);
+				got.limbs[i] = words[i][column];
+			wanted[column].limbs[FIELD_LIMBS - 1] &= UINT64_MAX >> 1;
+			field_reduce(&wanted[column], &wanted[column]);
 			field_reduce(&got, &got);
-			assert_memory_equal(&got, &wanted[lane], sizeof(got));
+			assert_memory_equal(&got, &wanted[column], sizeof(got));
 		}
 	}
 }
@@ -235,9 +234,11 @@ main(void)
 
 #else
 
+#define SKIPPED 77 /* as meson reads it */
+
 int
 main(void)
 {
-	return 0;
+	return SKIPPED;
 }
 #endif
