@@ -20,9 +20,9 @@
  */
 #define LANES 8
 
-/* A batch takes about as long as two of its operations alone, some 40 us on X25519 and in signatures: under load
- * eight have come before the wait is over, since others ask while a batch runs. Whoever is told that no others are
- * there does not sit down at all (lanes_pays()). */
+/* A batch takes about as long as two or three of its operations alone, some 40 us on X25519 and in signatures:
+ * under load eight have come before the wait is over, since others ask while a batch runs. Whoever is told that no
+ * others are there does not sit down at all (lanes_pays()). */
 #define LANES_WAIT_US 50
 
 /* What goes in, what comes out; each of lanes_bytes(), little-endian of X25519 and powers, else big-endian. */
