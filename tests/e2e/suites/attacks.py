@@ -681,6 +681,8 @@ def memory(cluster):
             held.append(client)
         # The first ones may have been too slow already.
         wait_for(lambda: cluster.counter('pool_blocks_used') > 0, 5, 'no body has begun')
+        # The last one has a head until all that it asked for at once is answered.
+        wait_for(lambda: cluster.counter('pool_heads_used') <= third, 5, 'more than a third have a head')
         grown = cluster.dataplane_rss_bytes() - before
         used = cluster.counters()
         assert used['pool_blocks_used'] <= third and used['pool_heads_used'] <= third, used
