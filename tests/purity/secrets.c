@@ -6,6 +6,7 @@
 #include <string.h>
 #include <valgrind/memcheck.h>
 
+#include "base/check.h"
 #include "seeded.h"
 #include "tls/crypto_field.h"
 #include "tls/crypto_ladder_avx2.h"
@@ -104,6 +105,23 @@ agree(void)
 #endif
 }
 
+/* And so that nobody has it compute where it would. */
+static void
+agree_rightly(void)
+{
+	static const uint8_t base[CRYPTO_X25519_BYTES] = { 9 };
+	uint8_t key[CRYPTO_X25519_BYTES];
+	uint8_t got[CRYPTO_X25519_BYTES];
+	uint8_t wanted[CRYPTO_X25519_BYTES];
+
+	if (!ladder_avx2_is_here())
+		return;
+	(void)seeded_entropy(&seed, key, sizeof(key));
+	ladder_avx2_multiply(key, base, got);
+	x25519_public(key, wanted);
+	CHECK(memcmp(got, wanted, sizeof(wanted)) == 0);
+}
+
 /* What valgrind's processor does not do for public keys, since it has MULX. */
 static void
 calculate_portably(void)
@@ -132,6 +150,7 @@ main(int argc, char **argv)
 	divide();
 	make_public();
 	agree();
+	agree_rightly();
 	reduce(CRYPTO_P256);
 	reduce(CRYPTO_P384);
 	calculate_portably();
