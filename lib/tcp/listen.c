@@ -304,6 +304,13 @@ complete(struct tcp *t, const struct tcp_half_open *h, const struct tcp_listener
 	return tcp_input_conn(t, c, s, now_ns);
 }
 
+/* Whether an ACK can belong to an entry that had to leave: else none is tried as a cookie. */
+static bool
+may_be_evicted(const struct tcp *t, uint64_t now_ns)
+{
+	return t->evicted_at_ns != 0 && now_ns - t->evicted_at_ns <= TCP_COOKIE_WATCH_NS;
+}
+
 enum err
 tcp_input_half_open(struct tcp *t, struct tcp_half_open *h, struct tcp_segment *s, uint64_t now_ns)
 {
@@ -335,8 +342,10 @@ tcp_input_half_open(struct tcp *t, struct tcp_half_open *h, struct tcp_segment *
 	copy = *h;
 	sent_at_ns = syn_ack_sent_at(h);
 	if (s->h.ack != h->iss + 1) {
-		/* An earlier SYN-ACK of ours, whose entry was evicted in between. */
-		if (!tcp_cookie_check(t, &s->tuple, h->irs, s->h.ack - 1, now_ns, &mss)) {
+		/* An earlier SYN-ACK of ours, whose entry was evicted in between. If none was, it is a copy of an
+		 * earlier connection's: new numbers are what keeps a SYN and an ACK of it from opening another. */
+		if (!may_be_evicted(t, now_ns) ||
+		    !tcp_cookie_check(t, &s->tuple, h->irs, s->h.ack - 1, now_ns, &mss)) {
 			tcp_input_refuse(t, s);
 			return ERR_TCP_BAD_ACK;
 		}
@@ -366,7 +375,7 @@ input_cookie(struct tcp *t, const struct tcp_listener *l, struct tcp_segment *s,
 		.window = s->h.window,
 	};
 
-	if (t->evicted_at_ns == 0 || now_ns - t->evicted_at_ns > TCP_COOKIE_WATCH_NS ||
+	if (!may_be_evicted(t, now_ns) ||
 	    !tcp_cookie_check(t, &s->tuple, h.irs, h.iss, now_ns, &h.mss)) {
 		tcp_input_refuse(t, s);
 		return ERR_TCP_COOKIE;

@@ -415,8 +415,10 @@ send_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 void
 tcp_output_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_ns)
 {
-	if (send_ack(t, c, now_ns))
-		tcp_conn_arm(t, c);
+	if (!send_ack(t, c, now_ns))
+		return;
+	tcp_conn_touch(t, c); /* output_at_ns is no more; it may have been another try at something else */
+	tcp_conn_arm(t, c);
 }
 
 /* Something waits for a window, or for its owner: one of the three kinds of the slot must watch it. */

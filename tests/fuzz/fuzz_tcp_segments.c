@@ -107,6 +107,16 @@ step(struct input *in)
 	return (uint32_t)((int32_t)(int8_t)byte(in) * (1 << shifts[b % COUNT_OF(shifts)]));
 }
 
+/* A new connection of the engine's, whose first number is iss. */
+static void
+note_iss(struct talk *talk, uint32_t iss)
+{
+	talk->has_iss = true;
+	talk->iss = iss;
+	talk->max = iss + 1;
+	talk->has_edge = false;
+}
+
 /* --- what comes out ------------------------------------------------------------------ */
 
 static struct talk *
@@ -135,12 +145,8 @@ look(struct talk *talk, const struct segment *s)
 {
 	if ((s->flags & SEGMENT_SYN) != 0) {
 		/* A new number is a new incarnation, or a cookie of another minute. */
-		if (!talk->has_iss || talk->iss != s->seq) {
-			talk->has_edge = false;
-			talk->max = s->seq + 1;
-		}
-		talk->has_iss = true;
-		talk->iss = s->seq;
+		if (!talk->has_iss || talk->iss != s->seq)
+			note_iss(talk, s->seq);
 		talk->shift = s->wscale;
 		talk->scaled = s->has_wscale;
 		CHECK(s->has_mss && s->payload.len == 0);
@@ -196,9 +202,13 @@ events(struct fuzz *f)
 		talk = talk_of(f, t.local_port, t.remote_port);
 		CHECK(talk != NULL);
 		if ((event.bits & TCP_EVENT_ACCEPTED) != 0) {
+			const struct tcp_conn *conn = pool_find(&f->stack.tcp->conns, event.conn);
+
 			if (talk->is_open) { /* the one before is over and waits to be closed */
 				tcp_close(f->stack.tcp, talk->conn);
 			}
+			if (conn->iss != talk->iss) /* a cookie came back, and not the latest */
+				note_iss(talk, conn->iss);
 			talk->conn = event.conn;
 			talk->is_open = true;
 			talk->sent = 0;
