@@ -399,7 +399,7 @@ framing_field_has_tab(const struct dispute *d)
 static bool
 chunk_has_odd_extension(const struct dispute *d)
 {
-	static const char *const empties[] = { ";;", ";\r\n", ";=", "=;", "=\r\n", "\"" };
+	static const char *const empties[] = { ";;", ";\r", ";=", "=;", "=\r", "\"" };
 
 	for (size_t i = 0; i < COUNT_OF(empties); i++)
 		if (has_text(d->raw, empties[i]))
@@ -608,8 +608,8 @@ h1_compare_input(struct bytes input, bool is_response, bool answers_head, size_t
 		 enum h1_outcome *outcome, uint32_t *row)
 {
 	static struct h1_reading ours, theirs, cut;
-	struct h1_wire whole = { input, is_response, answers_head, input.len, 1 };
-	struct h1_wire pieces = { input, is_response, answers_head, first, step };
+	struct h1_wire whole = { input, is_response, answers_head, input.len, 1, false };
+	struct h1_wire pieces = { input, is_response, answers_head, first, step, false };
 	const char *wrong = NULL;
 
 	h1_reading_ours(&whole, &ours);

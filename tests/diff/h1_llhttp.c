@@ -221,6 +221,8 @@ h1_reading_llhttp(const struct h1_wire *wire, struct h1_reading *reading)
 		at += len;
 		len = wire->step;
 	}
+	if (is_alive && wire->is_closed)
+		llhttp_finish(&parser); /* an answer that it cuts stays incomplete */
 	if (!is_alive)
 		reading->end = reading->llhttp_errno == HPE_CLOSED_CONNECTION ? READING_CLOSED :
 										READING_REFUSED;

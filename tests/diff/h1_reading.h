@@ -54,6 +54,7 @@ struct h1_wire {
 	bool answers_head; /* the responses answer a HEAD */
 	size_t first; /* bytes of the first piece; the others have `step` */
 	size_t step;
+	bool is_closed; /* behind the input: the end of an answer without a length. llhttp alone is told */
 };
 
 void h1_reading_ours(const struct h1_wire *wire, struct h1_reading *reading);

@@ -163,7 +163,8 @@ check_told(const struct edge_result *r, struct statuses *statuses)
 	struct h1_wire wire = { .input = bytes_make(r->text, r->len),
 				.is_response = true,
 				.first = r->len,
-				.step = 1 };
+				.step = 1,
+				.is_closed = r->is_closed };
 
 	h1_reading_llhttp(&wire, &told);
 	CHECK(told.end != READING_REFUSED);

@@ -92,17 +92,33 @@ seal(struct meddler *m, const struct content *c, uint8_t *to)
 	return 5 + c->len;
 }
 
+/* The type of a record whose type is said to be zero is what is before the zeros, and the content what is before
+ * that (RFC 8446 section 5.4). */
+static uint8_t
+type_and_len(const struct meddler *m, const struct content *c, size_t *len)
+{
+	*len = c->len;
+	if (c->type != 0 || !m->is_13 || m->epoch == MEDDLER_PLAIN)
+		return c->type;
+	while (*len > 0 && c->bytes[*len - 1] == 0)
+		--*len;
+	return *len > 0 ? c->bytes[--*len] : 0;
+}
+
 static void
 note(struct meddler *m, const struct content *c)
 {
-	m->has_tampered |= c->type == HANDSHAKE && m->epoch != MEDDLER_APPLICATION;
-	if (c->type != DATA || c->len > RECORDS_DATA_BYTES_MAX || m->epoch != MEDDLER_APPLICATION ||
-	    m->said + c->len > sizeof(m->data)) {
+	size_t len;
+	uint8_t type = type_and_len(m, c, &len);
+
+	m->has_tampered |= type == HANDSHAKE && m->epoch != MEDDLER_APPLICATION;
+	if (type != DATA || c->len > RECORDS_DATA_BYTES_MAX || m->epoch != MEDDLER_APPLICATION ||
+	    m->said + len > sizeof(m->data)) {
 		m->has_broken = true;
 		return;
 	}
-	memcpy(m->data + m->said, c->bytes, c->len);
-	m->said += c->len;
+	memcpy(m->data + m->said, c->bytes, len);
+	m->said += len;
 }
 
 static size_t
