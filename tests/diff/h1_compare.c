@@ -343,7 +343,7 @@ trailer_frames(const struct dispute *d)
 		size_t len = end == NULL ? rest.len : (size_t)(end - rest.ptr) + 1;
 
 		for (size_t i = 0; i < COUNT_OF(names); i++)
-			if (len > strlen(names[i]) &&
+			if (len >= strlen(names[i]) &&
 			    strncasecmp((const char *)rest.ptr, names[i], strlen(names[i])) == 0)
 				return true;
 		rest = bytes_after(rest, len);
