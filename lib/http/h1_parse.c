@@ -382,6 +382,9 @@ finish_request(struct h1_request *request)
 		verdict = parse_expect(request);
 	if (verdict != ERR_OK)
 		return verdict;
+	/* RFC 9110 9.3.6: no content. Some parsers find a tunnel's bytes where these fields announce a body. */
+	if (request->method == H1_CONNECT && (is_chunked || (has_length && head->content_length > 0)))
+		return ERR_HTTP_AMBIGUOUS_FRAMING;
 	head->framing = is_chunked ? H1_BODY_CHUNKED :
 			has_length && head->content_length > 0 ? H1_BODY_LENGTH :
 								 H1_BODY_NONE;

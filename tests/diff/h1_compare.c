@@ -289,15 +289,26 @@ has_codings_twice(const struct dispute *d)
 }
 
 static bool
+announces_body(const struct dispute *d)
+{
+	struct bytes value;
+
+	return value_of(d, "content-length", 0, &value) || value_of(d, "transfer-encoding", 0, &value);
+}
+
+static bool
 has_body_by_its_fields_only(const struct dispute *d)
 {
-	struct bytes status = word_of(d, 1), value;
+	struct bytes status = word_of(d, 1);
 
-	return d->wire->is_response &&
-	       ((status.len == 3 && status.ptr[0] == '1') ||
-		bytes_equal(status, BYTES_LITERAL("204"))) &&
-	       (value_of(d, "content-length", 0, &value) ||
-		value_of(d, "transfer-encoding", 0, &value));
+	return d->wire->is_response && announces_body(d) &&
+	       ((status.len == 3 && status.ptr[0] == '1') || bytes_equal(status, BYTES_LITERAL("204")));
+}
+
+static bool
+connects_with_a_body(const struct dispute *d)
+{
+	return !d->wire->is_response && announces_body(d) && bytes_equal(word_of(d, 0), BYTES_LITERAL("CONNECT"));
 }
 
 static bool

@@ -74,6 +74,8 @@ static const struct message messages[] = {
 	{ false,
 	  POST "Connection: upgrade\r\nUpgrade: h2c\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" },
 	{ false, "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\nxyz" },
+	{ false, "CONNECT / HTTP/1.1\r\nHost: a\r\n" CHUNKED "\r\n0\r\n\r\n" },
+	{ false, "CONNECT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx" GET "\r\n" },
 	{ false, "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n" },
 	{ false, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" },
 	{ false, "PRI * HTTP/1.0\r\n\r\nSM\r\n" },

@@ -192,6 +192,8 @@ bad('T51', 'upgrade with length and coding',
 bad('T51', 'CONNECT', request(line=b'CONNECT edge:443 HTTP/1.1'))
 bad('T51', 'CONNECT to a path', request(line=b'CONNECT 10.77.0.1:9004 HTTP/1.1'))
 fine('T51', 'CONNECT of a path', request(line=b'CONNECT /v1/models HTTP/1.1'), 405)
+bad('T51', 'CONNECT with a body', with_length(line=b'CONNECT /v1/models HTTP/1.1'))
+bad('T51', 'CONNECT with chunks', chunked(LAST, line=b'CONNECT /v1/models HTTP/1.1'))
 fine('T51', 'TRACE', request(line=b'TRACE /v1/models HTTP/1.1'), 405)
 bad('T51', 'preface of HTTP/2', b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
 bad('T51', 'preface as HTTP/1.1', b'PRI * HTTP/1.1\r\n\r\nSM\r\n\r\n')

@@ -71,6 +71,11 @@ framing_that_could_mean_two_things_is_refused(void **state)
 	assert_int_equal(parse("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
 			 ERR_HTTP_AMBIGUOUS_FRAMING);
 	assert_int_equal(parse(HEAD("Transfer-Encoding: Chunked\r\n")), ERR_OK);
+	assert_int_equal(parse("CONNECT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"),
+			 ERR_HTTP_AMBIGUOUS_FRAMING);
+	assert_int_equal(parse("CONNECT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
+			 ERR_HTTP_AMBIGUOUS_FRAMING);
+	assert_int_equal(parse("CONNECT / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"), ERR_OK);
 }
 
 static void
